@@ -1,0 +1,187 @@
+//! What goes into a shard and what comes out of it. A driver (`io`, or a test) calls
+//! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
+//! the outputs out in their order.
+
+use crate::buffer::Chunks;
+use crate::ids::{ConnectionId, ShardId, SocketHandle};
+use crate::session::Message;
+use std::net::SocketAddr;
+
+/// One event.
+pub enum Input<'a> {
+    /// A listener accepted a Network Connection; its reading is on. Its slot is free in this shard.
+    Opened {
+        connection: ConnectionId,
+        address: SocketAddr,
+    },
+    /// A peer shard read this Client's CONNECT and hands the connection over to its Session's home; reading is off.
+    Adopted {
+        connection: ConnectionId,
+        address: SocketAddr,
+        hand_over: Box<HandOver>,
+    },
+    /// Bytes in the order of the stream. Allowed after `StopReading` too (what was already on its way).
+    Bytes {
+        connection: ConnectionId,
+        bytes: &'a [u8],
+    },
+    /// Progress of the one `Send` under way: `bytes` more have left. `returned` is `Some` when the whole
+    /// send is done: its chunks come back for reuse and the next `Send` may come.
+    Sent {
+        connection: ConnectionId,
+        bytes: usize,
+        returned: Option<Chunks>,
+    },
+    /// The Network Connection has ended without our asking. The slot is free after this; no other input names it.
+    Closed {
+        connection: ConnectionId,
+        cause: CloseCause,
+    },
+    /// The answer to `Output::Authenticate`.
+    Verdict {
+        connection: ConnectionId,
+        verdict: Verdict,
+    },
+    /// A message of a peer shard, in the order of its lane.
+    Peer {
+        from: ShardId,
+        message: PeerMessage,
+    },
+    /// The lane to a peer has spilled over (`on`) or is served again.
+    Pressure { to: ShardId, on: bool },
+    /// Time has passed `Shard::next_deadline`.
+    Tick,
+    /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).
+    Shutdown,
+}
+
+/// One consequence, to be carried out in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`.
+    Send {
+        connection: ConnectionId,
+        chunks: Chunks,
+    },
+    /// Take no more bytes from this connection until `ResumeReading`.
+    StopReading { connection: ConnectionId },
+    ResumeReading { connection: ConnectionId },
+    /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short linger), then
+    /// reuse the slot under the next generation. No `Closed` follows.
+    Close { connection: ConnectionId },
+    /// The Client promises no packets (Keep Alive 0): let TCP find out when it is gone.
+    ProbePeer { connection: ConnectionId },
+    /// Check these credentials on a helper thread and answer by `Input::Verdict`. Reading is stopped meanwhile.
+    Authenticate {
+        connection: ConnectionId,
+        user_name: String,
+        password: Vec<u8>,
+    },
+    /// Move this connection's socket to shard `to` by `PeerMessage::Adopt`; its reading is stopped and nothing was sent on it. This
+    /// shard has forgotten the connection.
+    HandOver {
+        connection: ConnectionId,
+        to: ShardId,
+        hand_over: Box<HandOver>,
+    },
+    /// Put into the lane to `to`.
+    Peer { to: ShardId, message: PeerMessage },
+    /// One line of the log.
+    Log { level: Level, text: String },
+}
+
+/// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
+#[derive(Default, Debug)]
+pub struct Outputs {
+    pub list: Vec<Output>,
+}
+
+impl Outputs {
+    pub fn push(&mut self, output: Output) {
+        self.list.push(output);
+    }
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    Error,
+    Warning,
+    Info,
+    /// Packets, with `--verbose` only.
+    Packet,
+}
+
+/// Why a Network Connection ended, as its driver saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    /// The peer closed its side.
+    PeerClosed,
+    /// The peer reset the connection.
+    Reset,
+    /// TCP gave up: no answer from the peer.
+    TimedOut,
+    /// Another error of the kernel, by its `errno`.
+    Error(i32),
+}
+
+/// What the password check found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Accepted,
+    UnknownUser,
+    WrongPassword,
+    /// Too many checks are waiting.
+    Busy,
+}
+
+/// A connection on its way to its Session's home.
+#[derive(Debug)]
+pub struct HandOver {
+    /// Everything read so far, the complete CONNECT first.
+    pub bytes: Vec<u8>,
+    /// The verdict of the accepting shard; always an acceptance.
+    pub verdict: Verdict,
+}
+
+/// Orders two writes of one retained message: the higher wins, on every shard alike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RetainVersion {
+    /// Lamport clock of the writing shard.
+    pub clock: u64,
+    pub shard: ShardId,
+}
+
+/// What one shard says to another. Lanes keep its order.
+#[derive(Debug)]
+pub enum PeerMessage {
+    /// Made by the driver out of `Output::HandOver`; the receiving driver turns it into `Input::Adopted`.
+    Adopt {
+        socket: SocketHandle,
+        address: SocketAddr,
+        hand_over: Box<HandOver>,
+    },
+    /// An Application Message that sessions of the receiver may want, and with `retain` a write to the retained tree.
+    Publish {
+        message: Message,
+        /// Who is to be paced if a subscriber there is slow.
+        origin: Option<ConnectionId>,
+        retain: Option<RetainVersion>,
+        /// The receiver's sessions matched (its bit was in the mask); else only the retained tree is meant.
+        live: bool,
+    },
+    /// The sender now has (or no longer has) a Session that subscribed to `filter`.
+    FilterAdded { filter: Box<str>, sequence: u64 },
+    FilterRemoved { filter: Box<str> },
+    /// Every `FilterAdded` of the receiver up to `sequence` is in force at the sender.
+    FiltersInForce { sequence: u64 },
+    /// Stop (or go on) reading from this connection of the receiver: a subscriber of the sender is slow.
+    Pace {
+        connection: ConnectionId,
+        pause: bool,
+    },
+    /// Asks for `Clock`; sent while the sender holds marks of deleted retained messages.
+    ClockRequest { clock: u64 },
+    /// The sender's Lamport clock: nothing older than this comes from it any more.
+    Clock { clock: u64 },
+}

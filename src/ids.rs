@@ -1,0 +1,47 @@
+//! Newtypes of the numbers that travel through the broker, so that none is taken for another.
+
+use std::fmt;
+
+/// A shard: one thread, one core, one `broker::Shard`. Counts from 0; at most
+/// [`crate::limits::SHARDS_MAX`] of them, so that a set of shards fits in 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ShardId(pub u8);
+
+impl ShardId {
+    /// Index into arrays that hold one element a shard.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The set that holds this shard alone.
+    pub fn bit(self) -> u64 {
+        1 << self.0
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A Network Connection of one shard: a slot and the generation of its use, so that a late event of
+/// an earlier connection in the same slot is never taken for one of the present connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId {
+    /// Slot, chosen by the driver: small and dense, reused after the connection is gone.
+    pub index: u32,
+    /// Number of earlier uses of the slot, modulo 2^24.
+    pub generation: u32,
+}
+
+/// A Session of one shard: a slot and the generation of its use, as with [`ConnectionId`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SessionId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// A socket as its driver names it; the broker only passes it on to a peer shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketHandle(pub i32);

@@ -1,0 +1,32 @@
+//! mqttfast, an MQTT broker. Bytes go in one way and come out another; each module is one step of that walk:
+//!
+//! ```text
+//! socket → io → wire::frame → wire::Packet<'_> → session → broker → topic ─┬─ this shard ─┐
+//!                                                       buffer::Payload    └─ mesh → peer ┤
+//! socket ← io ← Outputs ← wire::encode ← session (window, queue) ←────────────────────────┘
+//! ```
+//!
+//! A module imports only modules above it in this list. `docs/architecture.md` is the map.
+
+pub mod limits;
+
+pub mod ids;
+pub mod time;
+
+pub mod config;
+
+pub mod wire;
+
+pub mod mesh;
+
+pub mod buffer;
+
+pub mod topic;
+
+pub mod session;
+
+pub mod broker;
+
+pub mod passwd;
+
+pub mod io;

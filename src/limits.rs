@@ -1,0 +1,101 @@
+//! Every bound, size and time constant of the broker, with the relations between them. What an operator
+//! may change is the default of a field in `Config`; everything else is fixed here.
+
+/// Shards a broker may have: a set of them is one 64-bit mask.
+pub const SHARDS_MAX: usize = 64;
+
+// Packets
+
+/// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
+pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
+pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
+/// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// Levels in a Topic Name or Topic Filter.
+pub const TOPIC_LEVELS_MAX: usize = 200;
+
+// Time
+
+/// From the opening of a Network Connection to its complete CONNECT.
+pub const CONNECT_DEADLINE_MS: u64 = 10_000;
+/// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
+pub const TIMER_GRAIN_MS: u64 = 1_000;
+/// A receiver that takes no byte for this long no longer holds back those who publish to it.
+pub const STALLED_AFTER_MS: u64 = 1_000;
+/// What a closed connection's last bytes have to leave in.
+pub const LINGER_MS: u64 = 1_000;
+/// From SIGTERM to exit, at most.
+pub const SHUTDOWN_MS: u64 = 1_500;
+/// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
+pub const TCP_PROBE_IDLE_S: u32 = 30;
+pub const TCP_PROBE_INTERVAL_S: u32 = 10;
+pub const TCP_PROBE_COUNT: u32 = 3;
+/// Unacknowledged bytes end such a connection after this.
+pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
+
+// Sessions
+
+/// QoS 1 and 2 messages in flight towards one Client, unless it asks for fewer (v5 Receive Maximum).
+pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
+/// QoS 1 and 2 messages a Client may have in flight towards us (v5: told as Receive Maximum).
+pub const RECEIVE_MAXIMUM: u16 = 1024;
+/// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
+pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// Bytes of messages all Sessions of one shard may hold queued.
+pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
+/// What a queued message costs besides its bytes, for the budgets above.
+pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
+/// Topic Filters of one Session.
+pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
+
+// Output of one connection
+
+/// Unsent bytes above which those who publish to the connection are paced.
+pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
+/// Unsent bytes below which they go on, and the connection's own queue and replay are served.
+pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
+/// Unsent bytes above which QoS 0 messages are dropped and counted.
+pub const OUTBOX_BYTES_MAX: usize = 512 * 1024;
+/// Payloads from this size are referenced by the outbox, smaller ones copied into it.
+pub const PAYLOAD_SHARED_FROM_BYTES: usize = 4096;
+const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES < OUTBOX_BYTES_MAX);
+
+// Blocks of a shard's pool
+
+/// Capacity of a fresh outbox block.
+pub const BLOCK_BYTES: usize = 4 * 1024;
+/// A returned block with more capacity than this is freed instead of kept.
+pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of free blocks one shard keeps.
+pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
+
+// Between shards
+
+/// Slots of one lane; a power of two.
+pub const LANE_SLOTS: usize = 1024;
+const _: () = assert!(LANE_SLOTS.is_power_of_two());
+/// Messages spilled from one lane above which those who publish through it are paced.
+pub const SPILL_HIGH: usize = 4096;
+/// Messages spilled below which they go on.
+pub const SPILL_LOW: usize = 256;
+const _: () = assert!(SPILL_LOW < SPILL_HIGH);
+/// Messages a shard takes from its lanes in one turn.
+pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+
+// Receiving
+
+/// One provided receive buffer.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Provided receive buffers of one shard; a power of two.
+pub const RECEIVE_BUFFERS: usize = 64;
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+
+// Helpers
+
+/// CONNECTs that may wait for the password thread; more are answered "server unavailable".
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+/// Log lines that may wait for a slow standard error; more are counted and dropped.
+pub const LOG_LINES_WAITING_MAX: usize = 4096;
+/// Retained messages a replay hands to one connection in one turn.
+pub const RETAINED_PER_TURN: usize = 512;
