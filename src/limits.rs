@@ -105,3 +105,18 @@ pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Retained messages a replay hands to one connection in one turn.
 pub const RETAINED_PER_TURN: usize = 512;
+
+// Password file
+
+/// Bytes of a password file: about 400,000 users.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a slip, since one
+/// such check holds up all others.
+pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
+/// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
+pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
+/// User names and passwords are MQTT fields with a length of two bytes.
+pub const USER_NAME_BYTES_MAX: usize = 65_535;
+pub const PASSWORD_BYTES_MAX: usize = 65_535;
+/// How long `mqttfast passwd` waits for another one that writes in the same directory.
+pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
