@@ -20,12 +20,11 @@ pub enum Fault {
     /// There is not even its directory.
     MissingDirectory(PathBuf),
     /// The running user may not read it.
-    Unreadable { owner: Owner, reader: Account },
+    Unreadable(Box<Denied>),
     /// A directory on the way to it does not let the running user through.
     Unreachable {
         directory: PathBuf,
-        owner: Owner,
-        reader: Account,
+        denied: Box<Denied>,
     },
     /// A directory, a device or the like.
     NotAFile,
@@ -41,6 +40,13 @@ pub enum Fault {
         first: u32,
         second: u32,
     },
+}
+
+/// Whose file or directory kept out whom.
+#[derive(Debug)]
+pub struct Denied {
+    pub owner: Owner,
+    pub reader: Account,
 }
 
 /// The rule a line breaks.
@@ -124,32 +130,38 @@ impl fmt::Display for PasswordFileError {
                 "password file {path} does not exist: there is no directory {}; check the path",
                 directory.display()
             ),
-            Fault::Unreadable { owner, reader } if owner.user.id == reader.id => write!(
-                f,
-                "password file {path} cannot be read: it {owner}, which lets not even {reader} (uid {}), who is running this, read it; run: chmod u+r {argument}",
-                reader.id
-            ),
-            Fault::Unreadable { owner, reader } => write!(
-                f,
-                "password file {path} cannot be read: it {owner}, and this runs as {reader} (uid {}); run: sudo chown {reader} {argument}",
-                reader.id
-            ),
-            Fault::Unreachable {
-                directory,
-                owner,
-                reader,
-            } => write!(
-                f,
-                "password file {path} cannot be reached: directory {} {owner}, and this runs as {reader} (uid {}); run: sudo chmod {} {}",
-                directory.display(),
-                reader.id,
+            Fault::Unreadable(denied) => {
+                let Denied { owner, reader } = &**denied;
+                write!(f, "password file {path} cannot be read: it {owner}, ")?;
                 if owner.user.id == reader.id {
-                    "u+x"
+                    write!(
+                        f,
+                        "which keeps out even {reader} (uid {}), who runs this; run: chmod u+r {argument}",
+                        reader.id
+                    )
                 } else {
-                    "o+x"
-                },
-                shell_quoted(directory)
-            ),
+                    write!(
+                        f,
+                        "and this runs as {reader} (uid {}); run: sudo chown {reader} {argument}",
+                        reader.id
+                    )
+                }
+            }
+            Fault::Unreachable { directory, denied } => {
+                let Denied { owner, reader } = &**denied;
+                write!(
+                    f,
+                    "password file {path} cannot be reached: directory {} {owner}, and this runs as {reader} (uid {}); run: sudo chmod {} {}",
+                    directory.display(),
+                    reader.id,
+                    if owner.user.id == reader.id {
+                        "u+x"
+                    } else {
+                        "o+x"
+                    },
+                    shell_quoted(directory)
+                )
+            }
             Fault::NotAFile => write!(
                 f,
                 "password file {path} is not a regular file; give the path of a file made with mqttfast passwd"

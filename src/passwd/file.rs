@@ -5,7 +5,7 @@
 //! both trimmed; what follows a second `:` is ignored, as Mosquitto does. Blank lines and those that start with
 //! `#` are skipped.
 
-use super::fault::{Account, Fault, LineFault, Owner, PasswordFileError};
+use super::fault::{Account, Denied, Fault, LineFault, Owner, PasswordFileError};
 use super::hash::{Hash, Scheme};
 use crate::limits;
 use std::fs::{File, Metadata};
@@ -221,10 +221,7 @@ pub(super) fn parent(path: &Path) -> PathBuf {
 /// Tells a file that may not be read from a directory that may not be passed.
 fn explain_denied(path: &Path) -> Option<Fault> {
     if let Ok(metadata) = path.metadata() {
-        return Some(Fault::Unreadable {
-            owner: owner(&metadata),
-            reader: running_user(),
-        });
+        return Some(Fault::Unreadable(denied(&metadata)));
     }
     // The innermost directory that can be looked at is the one that lets nobody further.
     let directory = path.ancestors().skip(1).map(|directory| match directory {
@@ -234,31 +231,27 @@ fn explain_denied(path: &Path) -> Option<Fault> {
     for directory in directory {
         if let Ok(metadata) = directory.metadata() {
             return Some(Fault::Unreachable {
-                owner: owner(&metadata),
                 directory: directory.to_path_buf(),
-                reader: running_user(),
+                denied: denied(&metadata),
             });
         }
     }
     None
 }
 
-fn owner(metadata: &Metadata) -> Owner {
-    Owner {
-        user: account(metadata.uid()),
-        group: Account {
-            id: metadata.gid(),
-            name: nix::unistd::Group::from_gid(metadata.gid().into())
-                .ok()
-                .flatten()
-                .map(|group| group.name),
+fn denied(metadata: &Metadata) -> Box<Denied> {
+    let group = nix::unistd::Group::from_gid(metadata.gid().into());
+    Box::new(Denied {
+        owner: Owner {
+            user: account(metadata.uid()),
+            group: Account {
+                id: metadata.gid(),
+                name: group.ok().flatten().map(|group| group.name),
+            },
+            mode: metadata.permissions().mode() & 0o7777,
         },
-        mode: metadata.permissions().mode() & 0o7777,
-    }
-}
-
-fn running_user() -> Account {
-    account(nix::unistd::geteuid().as_raw())
+        reader: account(nix::unistd::geteuid().as_raw()),
+    })
 }
 
 fn account(id: u32) -> Account {

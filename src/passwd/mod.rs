@@ -9,6 +9,6 @@ mod fault;
 mod file;
 mod hash;
 
-pub use fault::{Fault, LineFault, PasswordFileError};
+pub use fault::{Account, Denied, Fault, LineFault, Owner, PasswordFileError};
 pub use file::{Check, PasswordFile};
 pub use hash::{Hash, Scheme};
