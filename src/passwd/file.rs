@@ -197,7 +197,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 }
 
 /// Looks around for the cause of a failed opening.
-fn explain(path: &Path, error: io::Error) -> Fault {
+pub(super) fn explain(path: &Path, error: io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::NotFound => match parent(path) {
             directory if !directory.is_dir() => Fault::MissingDirectory(directory),
