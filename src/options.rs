@@ -97,11 +97,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         .collect::<Result<_, _>>()
         .map_err(|argument| format!("{argument:?} is not UTF-8; type the argument again"))?;
     let arguments = with_password_apart(arguments);
+    let help = match arguments.first() {
+        Some(first) if first == "passwd" => "mqttfast passwd --help",
+        _ => "mqttfast --help",
+    };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let options = match Options::from_args(&["mqttfast"], &arguments) {
         Ok(options) => options,
         Err(exit) if exit.status.is_ok() => return Ok(Request::Print(exit.output)),
-        Err(exit) => return Err(explain(&exit.output)),
+        Err(exit) => return Err(explain(&exit.output, help)),
     };
     if options.version {
         let version = concat!("mqttfast ", env!("CARGO_PKG_VERSION"), "\n");
@@ -160,19 +164,25 @@ fn config(options: Options) -> Result<Config, String> {
     })
 }
 
-/// argh's complaint as one line, with a hint for flags that people know from Mosquitto.
-fn explain(output: &str) -> String {
+/// argh's complaint as one sentence, with a hint for flags that people know from Mosquitto.
+fn explain(output: &str, help: &str) -> String {
     let output = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let output = output.trim_end_matches('.');
+    // Our own parsers have said what to give instead.
+    if let Some(rest) = output.strip_prefix("Error parsing option ") {
+        return rest.replacen(" with value ", " ", 1);
+    }
     let hint = match output.strip_prefix("Unrecognized argument: ") {
         Some("-c" | "--config-file") => {
-            "mosquitto.conf is not read yet; use flags such as --port and --passwd"
+            "mosquitto.conf is not read yet; use flags such as --port and --passwd".into()
         }
         Some("-d" | "--daemon") => {
             "mqttfast stays in the foreground; let systemd run it, or put & behind the command"
+                .into()
         }
-        _ => "mqttfast --help lists what there is",
+        _ => format!("{help} lists what there is"),
     };
-    format!("{}; {hint}", output.trim_end_matches('.'))
+    format!("{output}; {hint}")
 }
 
 fn parse_port(text: &str) -> Result<u16, String> {

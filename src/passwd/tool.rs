@@ -230,6 +230,7 @@ fn change(command: &Command) -> Result<Change, Failure> {
         (None, false) => {
             let path = Path::new(&command.file);
             // Before the question: who cannot write need not type.
+            drop(Locked::new(path)?);
             if !command.create {
                 file::read(path).map_err(|fault| Failure::file(path, fault))?;
             }
