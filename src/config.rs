@@ -61,8 +61,8 @@ impl Config {
 /// The most memory a broker may take, summed from `limits` and `Config`; in bytes. Its `Display` is the
 /// start-up line.
 ///
-/// Not in the sum, because no limit bounds them yet: retained messages, Topic Filters, and the Sessions
-/// themselves (without their queues).
+/// Not in the sum, because no limit bounds their bytes yet: retained messages, Topic Filters, the Sessions
+/// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {
     /// Receive buffers, pools, lanes and waiting password checks: taken however few Clients there are.
