@@ -106,7 +106,7 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         "fanout" => (plan.shape, plan.publishers, plan.subscribers) = (Shape::All, 1, 100),
         "qos1" => (plan.qos, plan.pacing) = (1, Pacing::Window(20)),
         "qos2" => (plan.qos, plan.pacing) = (2, Pacing::Window(20)),
-        "subs" => plan.topic = memory::bystander_topic(),
+        "subs" => plan.topic = memory::BYSTANDER_TOPIC.into(),
         "rate" => {
             (plan.publishers, plan.subscribers, plan.pacing) = (100, 100, Pacing::Open(5000.0))
         }
@@ -145,7 +145,7 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<(), String> {
         "this scenario has pairs: use --pairs"
     } else if matches!(plan.pacing, Pacing::Window(window) if window > 60_000 && plan.qos > 0) {
         "--window is above 60,000, near the number of Packet Identifiers"
-    } else if matches!(plan.pacing, Pacing::Open(rate) if !(rate > 0.0)) {
+    } else if matches!(plan.pacing, Pacing::Open(rate) if rate.is_nan() || rate <= 0.0) {
         "--rate is not above 0"
     } else if !(arguments.seconds > 0.0 && arguments.seconds <= 3000.0 && arguments.warm_up >= 0.0)
     {

@@ -29,27 +29,22 @@ pub struct Growth {
     pub idle_seconds: f64,
 }
 
-/// `items` distinct filters of four levels.
+/// `items` distinct filters of four levels, one device each: a level of its own, and a last one all share.
 ///
-/// `plain`: without wildcards. Otherwise one of ten has a `+` and one of fifty a `#`; none matches
-/// [`bystander_topic`], whose first three levels they share.
+/// `plain`: without wildcards. Otherwise one of ten has a `+` and one of fifty a `#`; none matches the topics
+/// `site/3/p/...` of the pairs beside them, but a matcher must follow the `+`.
 pub fn filters(items: usize, plain: bool) -> Vec<String> {
-    let filter = |index: usize| {
-        let (area, room) = (index % 10, index / 10 % 100);
-        match index {
-            _ if plain => format!("site/{area}/{room}/d{index}"),
-            _ if index % 50 == 7 => format!("site/{area}/g{index}/#"),
-            _ if index % 10 == 3 => format!("site/+/{room}/d{index}"),
-            _ => format!("site/{area}/{room}/d{index}"),
-        }
+    let filter = |index: usize| match index {
+        _ if plain => format!("site/{}/dev{index}/temp", index % 10),
+        _ if index % 50 == 7 => format!("site/{}/dev{index}/#", index % 10),
+        _ if index % 10 == 3 => format!("site/+/dev{index}/temp"),
+        _ => format!("site/{}/dev{index}/temp", index % 10),
     };
     (0..items).map(filter).collect()
 }
 
 /// Where the pairs beside [`filters`] talk.
-pub fn bystander_topic() -> String {
-    "site/3/14".into()
-}
+pub const BYSTANDER_TOPIC: &str = "site/3/p";
 
 /// Clients that hold these filters as long as they live.
 pub fn hold(to: SocketAddrV4, filters: &[String]) -> Result<Vec<Client>, String> {
@@ -132,7 +127,7 @@ pub fn grow<T>(
 pub fn idle_clients(to: SocketAddrV4, items: usize) -> Result<Vec<Client>, String> {
     let connect = |index: usize| {
         let mut client = Client::connect(to, &format!("idle{index}"))?;
-        client.subscribe(&[format!("idle/{}/{index}", index % 100)], 0)?;
+        client.subscribe(&[format!("idle/{}/dev{index}/temp", index % 10)], 0)?;
         client.received = Vec::new();
         Ok(client)
     };

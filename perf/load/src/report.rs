@@ -31,7 +31,17 @@ impl Report {
             ("scenario", scenario.to_string()),
             ("seconds", decimal(seconds)),
             ("count", count.to_string()),
-            ("per_second", format!("{:.0}", count as f64 / seconds)),
+            (
+                "per_second",
+                format!(
+                    "{:.0}",
+                    if count == 0 {
+                        0.0
+                    } else {
+                        count as f64 / seconds
+                    }
+                ),
+            ),
             ("cpu_us_each", each(usage.cpu_ns as f64 / 1e3)),
             (
                 "broker_utilisation",

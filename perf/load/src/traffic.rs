@@ -163,17 +163,18 @@ pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outco
     let started = usage::now_ns();
     engine.start(started)?;
     let flood = plan.pacing == Pacing::Flood;
-    let warm_up_ns = if flood {
-        0
-    } else {
-        (plan.warm_up_s * 1e9) as u64
+    let warm = |engine: &mut Engine| {
+        let progressed = engine.run_until(usage::now_ns() + (plan.warm_up_s * 1e9) as u64);
+        engine.latency = Histogram::new();
+        progressed
     };
-    let mut stalled = !engine.run_until(started + warm_up_ns)?;
-    engine.latency = Histogram::new();
+    // A flood is counted from its first message to its last, since the backlog is the point; only its probe warms up.
+    let mut stalled = !flood && !warm(&mut engine)?;
     let before = processes.usage()?;
     let (own_before, delivered_before, from) =
         (usage::own_cpu_ns(), engine.delivered, usage::now_ns());
-    stalled = stalled || !engine.run_until(from + (plan.seconds * 1e9) as u64)?;
+    stalled |= flood && !warm(&mut engine)?;
+    stalled |= !engine.run_until(usage::now_ns() + (plan.seconds * 1e9) as u64)?;
     let end = |engine: &Engine| -> Result<_, String> {
         Ok((
             processes.usage()?,
@@ -184,7 +185,7 @@ pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outco
     };
     let mut after = end(&engine)?;
     engine.stop()?;
-    // What was in flight counts for loss and order, but not for the rate: unless flooding, where the backlog is the point.
+    // What was in flight counts for loss and order, but not for the rate, unless flooding.
     let last = engine.drain()?;
     if flood {
         after = end(&engine)?;
@@ -639,12 +640,13 @@ impl Engine {
     fn on_writable(&mut self, index: usize) -> Result<(), String> {
         let slot = &mut self.slots[index];
         slot.connection.flush()?;
-        if let Role::Publisher(publisher) = slot.role {
-            if slot.flooding && self.sending && !slot.connection.has_pending() {
-                let count =
-                    (FLOOD_WRITE_BYTES / self.publishers[publisher].frame.len()).max(1) as u64;
-                return self.send(publisher, count, usage::now_ns());
-            }
+        if let Role::Publisher(publisher) = slot.role
+            && slot.flooding
+            && self.sending
+            && !slot.connection.has_pending()
+        {
+            let count = (FLOOD_WRITE_BYTES / self.publishers[publisher].frame.len()).max(1) as u64;
+            return self.send(publisher, count, usage::now_ns());
         }
         self.update_interest(index)
     }
