@@ -23,7 +23,7 @@ use usage::Processes;
 /// Loads an MQTT 3.1.1 broker and prints its CPU time per message, memory, latency, order and loss.
 #[derive(FromArgs)]
 struct Arguments {
-    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, retained, connect, rate, flood, idle, base, filters
+    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, topics, retained, connect, rate, flood, idle, base, filters
     /// or retained_mem
     #[argh(positional)]
     scenario: String,
@@ -75,6 +75,9 @@ struct Arguments {
     /// topic of the publishers, to which /0, /1 ... is added
     #[argh(option)]
     topic: Option<String>,
+    /// topics each publisher of a pair goes round, each with a filter
+    #[argh(option)]
+    topics: Option<usize>,
     /// print a header and a line of comma-separated values
     #[argh(switch)]
     csv: bool,
@@ -90,6 +93,7 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         payload_bytes: 64,
         qos: 0,
         topic: format!("bench/{}", arguments.scenario),
+        topics: arguments.topics.unwrap_or(1),
         probe_rate: 0.0,
         latency: false,
         warm_up_s: arguments.warm_up,
@@ -106,6 +110,9 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         "fanout" => (plan.shape, plan.publishers, plan.subscribers) = (Shape::All, 1, 100),
         "qos1" => (plan.qos, plan.pacing) = (1, Pacing::Window(20)),
         "qos2" => (plan.qos, plan.pacing) = (2, Pacing::Window(20)),
+        "topics" => {
+            (plan.topic, plan.topics) = ("site/3".into(), arguments.topics.unwrap_or(2_000))
+        }
         "subs" => plan.topic = memory::BYSTANDER_TOPIC.into(),
         "rate" => {
             (plan.publishers, plan.subscribers, plan.pacing) = (100, 100, Pacing::Open(5000.0))
@@ -137,6 +144,10 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
 fn check(arguments: &Arguments, plan: &Plan) -> Result<(), String> {
     let wrong = if plan.payload_bytes < traffic::PAYLOAD_BYTES_MIN {
         "--payload is below 13, the bytes of publisher and sequence number"
+    } else if plan.topics == 0 || plan.topics > traffic::TOPICS_MAX {
+        "--topics is not within 1..=99999"
+    } else if plan.topics > 1 && plan.shape != Shape::Pairs {
+        "--topics is for scenarios made of pairs"
     } else if plan.qos > 2 {
         "--qos is above 2"
     } else if plan.publishers == 0 || plan.subscribers == 0 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Filters that one client holds.
 const FILTERS_PER_CLIENT: usize = 1_000;
-const FILTERS_PER_SUBSCRIBE: usize = 100;
+pub const FILTERS_PER_SUBSCRIBE: usize = 100;
 /// Unacknowledged messages while retained ones are stored: the receive maximum most brokers start with.
 const STORE_WINDOW: usize = 20;
 /// Until allocators and timers have come to rest.

@@ -12,6 +12,7 @@
 
 use crate::client::{Client, Connection};
 use crate::histogram::Histogram;
+use crate::memory;
 use crate::usage::{self, Memory, Processes, Usage};
 use crate::wire::{self, PublishShape};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -32,6 +33,10 @@ const READ_BYTES: usize = 256 * 1024;
 const FLOOD_READ_BYTES: usize = 4 * 1024;
 /// Without any progress for so long the run is over.
 const STALLED_NS: u64 = 10_000_000_000;
+const TOPIC_DIGITS: usize = 5;
+pub const TOPICS_MAX: usize = 99_999;
+const TOPIC_TAIL: &str = "/temp";
+const TOPIC_STEP: u64 = 7_919;
 const TIMER: u64 = u64::MAX;
 
 /// Who gets whose messages.
@@ -65,12 +70,29 @@ pub struct Plan {
     pub qos: u8,
     /// Topic of publisher i: this, then `/i`.
     pub topic: String,
+    /// Topics each publisher of a pair goes round, each with a filter of its own: `topic/i-00000/temp` and on.
+    /// 1: only `topic/i`.
+    pub topics: usize,
     /// Messages a second of one more pair of clients, open loop, that share nothing with the others; 0: none.
     pub probe_rate: f64,
     /// Of the window scenarios; `Open` and the probe are always timed.
     pub latency: bool,
     pub warm_up_s: f64,
     pub seconds: f64,
+}
+
+impl Plan {
+    /// The topic of publisher `index` in turn `turn`, below `topics`.
+    fn topic(&self, index: usize, turn: usize) -> String {
+        if self.topics == 1 {
+            return format!("{}/{index}", self.topic);
+        }
+        format!(
+            "{}/{index}-{turn:0digits$}{TOPIC_TAIL}",
+            self.topic,
+            digits = TOPIC_DIGITS
+        )
+    }
 }
 
 /// What was seen between the end of the warm-up and the end (of the drain, if flooding).
@@ -95,6 +117,9 @@ struct Publisher {
     connection: usize,
     frame: Vec<u8>,
     shape: PublishShape,
+    /// Where in `frame` the digits of the changing topic lie, and how many topics there are.
+    topic_digits_at: usize,
+    topics: u64,
     pacing: Pacing,
     sent: u64,
     acked: u64,
@@ -250,19 +275,22 @@ impl Engine {
             .epoll
             .add(&engine.timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))
             .map_err(system)?;
-        let topics: Vec<String> = (0..plan.publishers)
-            .map(|index| format!("{}/{index}", plan.topic))
-            .collect();
         for index in 0..plan.subscribers {
-            let (filter, first, heard) = match plan.shape {
-                Shape::Pairs => (topics[index].clone(), index, 1),
-                Shape::All if plan.publishers == 1 => (topics[0].clone(), 0, 1),
-                Shape::All => (format!("{}/+", plan.topic), 0, plan.publishers),
+            let (filters, first, heard) = match plan.shape {
+                Shape::Pairs => (
+                    (0..plan.topics)
+                        .map(|turn| plan.topic(index, turn))
+                        .collect(),
+                    index,
+                    1,
+                ),
+                Shape::All if plan.publishers == 1 => (vec![plan.topic(0, 0)], 0, 1),
+                Shape::All => (vec![format!("{}/+", plan.topic)], 0, plan.publishers),
             };
             engine.add_subscriber(
                 to,
                 index,
-                filter,
+                &filters,
                 plan.qos,
                 Subscriber {
                     first,
@@ -273,7 +301,7 @@ impl Engine {
                 },
             )?;
         }
-        for (index, topic) in topics.iter().enumerate() {
+        for index in 0..plan.publishers {
             let subscribers = match plan.shape {
                 Shape::Pairs => index..index + 1,
                 Shape::All => 0..plan.subscribers,
@@ -281,11 +309,14 @@ impl Engine {
             engine.add_publisher(
                 to,
                 index,
-                topic,
+                &plan.topic(index, 0),
                 plan.payload_bytes,
                 plan.pacing,
                 subscribers,
             )?;
+            if let Some(publisher) = engine.publishers.last_mut() {
+                publisher.topics = plan.topics as u64;
+            }
         }
         for slot in &mut engine.slots {
             match slot.role {
@@ -300,7 +331,7 @@ impl Engine {
             engine.add_subscriber(
                 to,
                 subscriber,
-                topic.into(),
+                &[topic.into()],
                 plan.qos,
                 Subscriber {
                     first: publisher,
@@ -327,12 +358,14 @@ impl Engine {
         &mut self,
         to: SocketAddrV4,
         index: usize,
-        filter: String,
+        filters: &[String],
         qos: u8,
         subscriber: Subscriber,
     ) -> Result<(), String> {
         let mut client = Client::connect(to, &format!("sub{index}"))?;
-        client.subscribe(&[filter], qos)?;
+        for some in filters.chunks(memory::FILTERS_PER_SUBSCRIBE) {
+            client.subscribe(some, qos)?;
+        }
         self.add_slot(client, Role::Subscriber(index))?;
         self.subscribers.push(subscriber);
         Ok(())
@@ -351,6 +384,7 @@ impl Engine {
         let shape = wire::append_publish(topic, self.qos, false, payload_bytes, &mut frame);
         frame[shape.payload_at..shape.payload_at + 4]
             .copy_from_slice(&(index as u32).to_le_bytes());
+        let topic_end = shape.payload_at - if self.qos > 0 { 2 } else { 0 };
         let connection = self.slots.len();
         self.add_slot(
             Client::connect(to, &format!("pub{index}"))?,
@@ -359,6 +393,8 @@ impl Engine {
         self.publishers.push(Publisher {
             connection,
             frame,
+            topic_digits_at: topic_end - (TOPIC_TAIL.len() + TOPIC_DIGITS).min(topic_end),
+            topics: 1,
             shape,
             pacing,
             sent: 0,
@@ -708,6 +744,15 @@ impl Engine {
             let start = out.len();
             out.extend_from_slice(&publisher.frame);
             let frame = &mut out[start..];
+            if publisher.topics > 1 {
+                // Steps of a prime, so that neighbours in time are no neighbours in the broker's tables.
+                let mut turn = publisher.sent.wrapping_mul(TOPIC_STEP) % publisher.topics;
+                let at = publisher.topic_digits_at;
+                for digit in frame[at..at + TOPIC_DIGITS].iter_mut().rev() {
+                    *digit = b'0' + (turn % 10) as u8;
+                    turn /= 10;
+                }
+            }
             if publisher.shape.packet_id_at > 0 {
                 let at = publisher.shape.packet_id_at;
                 frame[at..at + 2].copy_from_slice(&packet_id(publisher.sent).to_be_bytes());
