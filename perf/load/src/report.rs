@@ -48,6 +48,10 @@ impl Report {
                 decimal(usage.cpu_ns as f64 / 1e9 / seconds),
             ),
             (
+                "broker_kept_waiting",
+                decimal(usage.queued_ns as f64 / 1e9 / seconds),
+            ),
+            (
                 "load_utilisation",
                 decimal(own_cpu_ns as f64 / 1e9 / seconds),
             ),

@@ -13,6 +13,8 @@ use std::ops::Sub;
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Usage {
     pub cpu_ns: u64,
+    /// Ready to run and kept waiting, because something else had the core: noise of the machine.
+    pub queued_ns: u64,
     /// Context switches because the thread waited: about the wake-ups.
     pub switches_voluntary: u64,
     pub switches_involuntary: u64,
@@ -25,6 +27,7 @@ impl Sub for Usage {
         // Threads that ended take their context switches along; never wrap for it.
         Usage {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
+            queued_ns: self.queued_ns.saturating_sub(earlier.queued_ns),
             switches_voluntary: self
                 .switches_voluntary
                 .saturating_sub(earlier.switches_voluntary),
@@ -65,6 +68,13 @@ impl Processes {
                 };
                 usage.switches_voluntary += field(&status, "voluntary_ctxt_switches:");
                 usage.switches_involuntary += field(&status, "nonvoluntary_ctxt_switches:");
+                let schedule =
+                    fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                usage.queued_ns += schedule
+                    .split_whitespace()
+                    .nth(1)
+                    .and_then(|ns| ns.parse().ok())
+                    .unwrap_or(0);
             }
         }
         Ok(usage)
