@@ -20,6 +20,8 @@ pub struct Options {
     pub shards: usize,
     pub passwd: Option<PathBuf>,
     pub allow_anonymous: bool,
+    /// Leave `--bind` to its default.
+    pub no_bind: bool,
     /// More arguments for mqttfast; the reference does not get them.
     pub arguments: Vec<String>,
 }
@@ -145,10 +147,10 @@ impl Broker {
         nix::sys::signal::kill(pid, signal).expect("signal the broker");
     }
 
-    /// SIGTERM; waits for the end. Returns how it ended and how long that took.
-    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+    /// Sends `signal`, SIGTERM or alike, and waits for the end. Returns how the broker ended and how long that took.
+    pub fn end_by(&mut self, signal: nix::sys::signal::Signal) -> (ExitStatus, Duration) {
         let start = Instant::now();
-        self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.signal(signal);
         while start.elapsed() < DEADLINE {
             if let Some(status) = self.child.try_wait().expect("wait for the broker") {
                 return (status, start.elapsed());
@@ -156,7 +158,7 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!(
-            "the broker still runs {DEADLINE:?} after SIGTERM; log:\n{}",
+            "the broker still runs {DEADLINE:?} after {signal}; log:\n{}",
             self.log().join("\n")
         );
     }
@@ -221,7 +223,10 @@ impl Drop for Broker {
 /// The command for mqttfast on loopback, port chosen by the system.
 pub fn mqttfast(options: &Options) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mqttfast"));
-    command.args(["--port", "0", "--bind", "127.0.0.1"]);
+    command.args(["--port", "0"]);
+    if !options.no_bind {
+        command.args(["--bind", "127.0.0.1"]);
+    }
     command.args(["--shards", &options.shards.max(1).to_string()]);
     if let Some(passwd) = &options.passwd {
         command.arg("--passwd").arg(passwd);
