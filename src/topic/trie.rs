@@ -101,9 +101,15 @@ impl<S, O> Matches<S, O> {
     }
 }
 
+/// Without room: what is left behind while its owner lends the real one out.
 impl<S, O> Default for Matches<S, O> {
     fn default() -> Self {
-        Self::new()
+        Matches {
+            local: Vec::new(),
+            shards: 0,
+            levels: Vec::new(),
+            branches: Vec::new(),
+        }
     }
 }
 
