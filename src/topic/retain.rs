@@ -106,7 +106,7 @@ pub enum RetainStep<V> {
     End,
 }
 
-/// A replay under way: owns its filter and borrows nothing. About 100 bytes and the filter.
+/// A replay under way: owns its filter and borrows nothing. Less than 200 bytes and the filter.
 #[derive(Clone, Debug)]
 pub struct RetainCursor {
     filter: Box<str>,
