@@ -265,7 +265,7 @@ impl<V> RetainTree<V> {
         let mut work = usize::MAX;
         match self.step(cursor, topic, &mut work) {
             RetainStep::Message(value) => Some(value),
-            RetainStep::Pause => unreachable!("nobody does 2^64 steps"),
+            RetainStep::Pause => unreachable!("memory holds fewer nodes"),
             RetainStep::End => None,
         }
     }
