@@ -101,6 +101,18 @@ impl Interner {
         self.table.find(hash, equal).map(|&index| LevelId(index))
     }
 
+    /// Whether `id` is the name of `level`, told without hashing; `None` for a long text, of which a comparison
+    /// for each of many nodes would be dear.
+    #[inline]
+    pub fn is_short(&self, id: LevelId, level: &str) -> Option<bool> {
+        match &self.entries[id.0] {
+            Entry::Inline {
+                bytes_len, bytes, ..
+            } => Some(&bytes[..usize::from(*bytes_len)] == level.as_bytes()),
+            _ => None,
+        }
+    }
+
     /// The name of `level`, with one reference more.
     pub fn acquire(&mut self, level: &str) -> LevelId {
         let id = self.find(level).unwrap_or_else(|| {

@@ -15,6 +15,8 @@ pub mod props;
 mod retain;
 mod slab;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 mod trie;
 
 pub use retain::{RetainCursor, RetainStep, RetainTree};

@@ -106,7 +106,7 @@ pub enum RetainStep<V> {
     End,
 }
 
-/// A replay under way: owns its filter and borrows nothing. About 100 bytes and the filter.
+/// A replay under way: owns its filter and borrows nothing. Less than 200 bytes and the filter.
 #[derive(Clone, Debug)]
 pub struct RetainCursor {
     filter: Box<str>,
@@ -265,7 +265,7 @@ impl<V> RetainTree<V> {
         let mut work = usize::MAX;
         match self.step(cursor, topic, &mut work) {
             RetainStep::Message(value) => Some(value),
-            RetainStep::Pause => unreachable!("nobody does 2^64 steps"),
+            RetainStep::Pause => unreachable!("memory holds fewer nodes"),
             RetainStep::End => None,
         }
     }

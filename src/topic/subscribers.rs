@@ -166,6 +166,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
+    #[cfg(target_pointer_width = "64")]
     fn one_subscriber_needs_no_block_and_24_bytes() {
         assert_eq!(size_of::<Subscribers<u64, u64>>(), 24);
     }
