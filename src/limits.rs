@@ -69,6 +69,10 @@ const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES 
 pub const BLOCK_BYTES: usize = 4 * 1024;
 /// A returned block with more capacity than this is freed instead of kept.
 pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes in an outbox block from which the next packet starts a new one: head and copied payload of an ordinary packet still fit
+/// below [`BLOCK_KEPT_BYTES_MAX`], so the block stays worth keeping.
+pub const BLOCK_FULL_BYTES: usize = BLOCK_KEPT_BYTES_MAX - 2 * PAYLOAD_SHARED_FROM_BYTES;
+const _: () = assert!(BLOCK_BYTES <= BLOCK_FULL_BYTES);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
 
@@ -77,6 +81,8 @@ pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
 /// Slots of one lane; a power of two.
 pub const LANE_SLOTS: usize = 1024;
 const _: () = assert!(LANE_SLOTS.is_power_of_two());
+/// Messages a shard takes from one lane before it looks at the next.
+pub const LANE_QUANTUM: usize = 16;
 /// Messages spilled from one lane above which those who publish through it are paced.
 pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
