@@ -8,6 +8,9 @@ pub const SHARDS_MAX: usize = 64;
 
 /// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
 pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be written.
+pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
+pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
@@ -44,6 +47,8 @@ pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// The least an operator may set it to.
+pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 /// Bytes of messages all Sessions of one shard may hold queued.
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What a queued message costs besides its bytes, for the budgets above.
@@ -83,6 +88,8 @@ pub const LANE_SLOTS: usize = 1024;
 const _: () = assert!(LANE_SLOTS.is_power_of_two());
 /// Messages a shard takes from one lane before it looks at the next.
 pub const LANE_QUANTUM: usize = 16;
+/// Memory of one slot, at most; for the bound told at start-up.
+pub const LANE_SLOT_BYTES_MAX: usize = 192;
 /// Messages spilled from one lane above which those who publish through it are paced.
 pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
@@ -138,3 +145,18 @@ pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Retained messages a replay hands to one connection in one turn.
 pub const RETAINED_PER_TURN: usize = 512;
+
+// Password file
+
+/// Bytes of a password file: about 400,000 users.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a slip, since one
+/// such check holds up all others.
+pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
+/// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
+pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
+/// User names and passwords are MQTT fields with a length of two bytes.
+pub const USER_NAME_BYTES_MAX: usize = 65_535;
+pub const PASSWORD_BYTES_MAX: usize = 65_535;
+/// How long `mqttfast passwd` waits for another one that writes in the same directory.
+pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
