@@ -25,11 +25,7 @@ impl Signals {
     /// here too, it cannot end a broker whose standard error was closed.
     pub fn block() -> nix::Result<Signals> {
         let mut all = SigSet::empty();
-        for signal in [
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGHUP,
-        ] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             all.add(signal);
         }
         let mut blocked = all;
@@ -109,7 +105,9 @@ pub fn serve(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log.line(Level::Error, format!("poll: {}", errno.desc())),
         }
-        let told = descriptors[1].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
+        let told = descriptors[1]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLIN));
         if told && let Ok(count) = ended.read() {
             shards_ended += count as usize;
         }

@@ -23,7 +23,9 @@ pub fn shards_default(cores: usize) -> usize {
 /// The core of each shard. When there are more shards than cores, they share.
 pub fn placement(shards: usize, cores: &[usize]) -> Vec<usize> {
     assert!(!cores.is_empty());
-    (0..shards).map(|shard| cores[shard % cores.len()]).collect()
+    (0..shards)
+        .map(|shard| cores[shard % cores.len()])
+        .collect()
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ pub fn start(
             .io_memory(0)
             .spawn(move || async move {
                 let _count_end = count_end;
-                serve(seat, count, settings, &ready);
+                serve(seat, count, settings, ready);
             });
         match spawned {
             Ok(handle) => handles.push(handle),
@@ -200,13 +200,14 @@ pub fn start(
         return Ok(Threads { handles });
     };
     shards.tell_all(|| ToShard::Shutdown);
-    let joined = Threads { handles }.join().unwrap_or_default();
+    let joined = Threads { handles }.join().err().unwrap_or_default();
     let cause = if cause.is_empty() { joined } else { cause };
     Err(StartError::new(format!("a shard could not start: {cause}")))
 }
 
-/// The resident task of one executor.
-fn serve(seat: Seat, shards: usize, settings: Settings, ready: &Sender<Result<(), String>>) {
+/// The resident task of one executor. `ready` is given up before the turns begin, so that `start` notices an executor that never
+/// came this far.
+fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<Result<(), String>>) {
     let (id, log) = (seat.id, seat.log.clone());
     let mut driver = match Driver::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
@@ -216,6 +217,7 @@ fn serve(seat: Seat, shards: usize, settings: Settings, ready: &Sender<Result<()
         }
     };
     let _ = ready.send(Ok(()));
+    drop(ready);
     if let Err(error) = driver.run() {
         let text = format!("shard {id} ends: its ring failed: {error}");
         log.line(Level::Error, text);

@@ -8,8 +8,8 @@ use crate::io::StartError;
 use crate::limits;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
 };
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -164,7 +164,9 @@ fn holder(port: u16) -> Option<String> {
         };
         let holds = descriptors.flatten().any(|descriptor| {
             let target = fs::read_link(descriptor.path()).unwrap_or_default();
-            inodes.iter().any(|inode| target.as_os_str() == inode.as_str())
+            inodes
+                .iter()
+                .any(|inode| target.as_os_str() == inode.as_str())
         });
         if holds {
             let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
@@ -224,7 +226,11 @@ mod tests {
         let listeners = listen_all(&config(0, &[])).unwrap();
         let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
-        assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.port() == addresses[0].port())
+        );
         assert_ne!(addresses[0].port(), 0);
     }
 
@@ -256,13 +262,21 @@ mod tests {
         let error = listen_all(&config(port, &["127.0.0.1"])).unwrap_err();
         assert!(started.elapsed() >= Duration::from_millis(limits::BIND_RETRY_MS));
         let text = error.to_string();
-        assert!(text.contains(&format!("port {port} is in use by ")), "{text}");
-        assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
+        assert!(
+            text.contains(&format!("port {port} is in use by ")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("(process {})", std::process::id())),
+            "{text}"
+        );
     }
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let text = listen_all(&config(0, &["192.0.2.1"])).unwrap_err().to_string();
+        let text = listen_all(&config(0, &["192.0.2.1"]))
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("no such address"), "{text}");
     }
 }

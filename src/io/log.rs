@@ -178,7 +178,13 @@ mod tests {
     #[test]
     fn one_event_is_one_line() {
         let mut out = String::new();
-        append(&mut out, None, UNIX_EPOCH, Level::Info, "client \"a\nb\x1b[2J\" é");
+        append(
+            &mut out,
+            None,
+            UNIX_EPOCH,
+            Level::Info,
+            "client \"a\nb\x1b[2J\" é",
+        );
         assert_eq!(out, "info client \"a\\nb\\u{1b}[2J\" é\n");
     }
 

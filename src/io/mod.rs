@@ -170,7 +170,10 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
             info(everyone.to_owned());
         }
     }
-    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+    for address in listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+    {
         info(format!("listening on {address}"));
     }
 }

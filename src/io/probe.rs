@@ -108,7 +108,10 @@ mod tests {
         assert!(explain(&of(libc::ENOSYS), 0).contains("6.1"));
         assert!(explain(&of(libc::EINVAL), 0).contains("too old"));
         let low = memlock(Ok((65_536, 65_536))).unwrap_err();
-        assert!(low.contains("64 KiB") && low.contains("LimitMEMLOCK"), "{low}");
+        assert!(
+            low.contains("64 KiB") && low.contains("LimitMEMLOCK"),
+            "{low}"
+        );
         assert_eq!(memlock(Ok((8 << 20, 8 << 20))), Ok(()));
     }
 }

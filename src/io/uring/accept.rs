@@ -122,13 +122,7 @@ impl Accepting {
     }
 
     /// A connection was accepted to be closed, or could not be.
-    pub fn on_shed(
-        &mut self,
-        listener: u32,
-        result: Result<OwnedFd, i32>,
-        seat: &Seat,
-        now: Time,
-    ) {
+    pub fn on_shed(&mut self, listener: u32, result: Result<OwnedFd, i32>, seat: &Seat, now: Time) {
         let state = &mut self.listeners[listener as usize];
         let until = now + limits::ACCEPT_PAUSE_MS;
         *state = match (*state, &result) {

@@ -15,9 +15,7 @@
 use super::accept::Accepting;
 use super::ring::{Completion, Received, Ring, Shots, Tag, adopted_socket};
 use super::slots::{Phase, Receive, Slots, Socket, connection, tag};
-use crate::broker::{
-    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
-};
+use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
 use crate::io::checker::Request;
 use crate::io::host::{Seat, ToShard};
@@ -28,7 +26,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::time::Duration;
 
 /// What the loop drives: the shard, or a double in the tests of the loop.
@@ -185,8 +183,9 @@ impl<C: Core> Driver<C> {
 
     fn next_deadline(&self) -> Option<Time> {
         let lingering = self.lingering.front().map(|(at, _)| *at);
-        let spilled = (0..self.seat.endpoint.shards())
-            .any(|to| self.seat.endpoint.spilled(ShardId(to as u8)) > 0)
+        let spilled = self
+            .peers()
+            .any(|peer| self.seat.endpoint.spilled(peer) > 0)
             .then(|| self.now + limits::SPILL_RETRY_MS);
         [
             self.core.next_deadline(),
@@ -199,6 +198,14 @@ impl<C: Core> Driver<C> {
         .flatten()
         .min()
         .filter(|at| *at != Time::NEVER)
+    }
+
+    /// All shards but this.
+    fn peers(&self) -> impl Iterator<Item = ShardId> + use<C> {
+        let own = self.seat.id;
+        (0..self.seat.endpoint.shards())
+            .map(|peer| ShardId(peer as u8))
+            .filter(move |peer| *peer != own)
     }
 
     // What arrives
@@ -225,7 +232,9 @@ impl<C: Core> Driver<C> {
                     more,
                 } => {
                     let (seat, now) = (&self.seat, self.now);
-                    let socket = self.accepting.on_accepted(listener, result, more, seat, now);
+                    let socket = self
+                        .accepting
+                        .on_accepted(listener, result, more, seat, now);
                     if let Some(socket) = socket {
                         self.on_opened(TcpStream::from(socket))?;
                     }
@@ -629,7 +638,8 @@ impl<C: Core> Driver<C> {
         if std::mem::take(&mut self.starved) {
             self.ring.add_buffers();
         }
-        let mut looking_at = std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
+        let mut looking_at =
+            std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
         for tag in looking_at.drain(..) {
             if let Some(socket) = self.slots.get(tag) {
                 socket.touched = false;
@@ -720,8 +730,7 @@ impl<C: Core> Driver<C> {
 
     /// Moves what spilled, tells the shard which lanes are full, wakes the peers that were given something.
     fn serve_lanes(&mut self) -> io::Result<()> {
-        let shards = self.seat.endpoint.shards();
-        if shards == 1 {
+        if self.seat.endpoint.shards() == 1 {
             return Ok(());
         }
         self.seat.endpoint.unspill();
@@ -734,7 +743,7 @@ impl<C: Core> Driver<C> {
                 waker.wake();
             }
         }
-        for peer in (0..shards).map(|peer| ShardId(peer as u8)) {
+        for peer in self.peers() {
             let spilled = self.seat.endpoint.spilled(peer);
             let pressed = self.pressed & peer.bit() != 0;
             if !pressed && spilled > limits::SPILL_HIGH || pressed && spilled < limits::SPILL_LOW {
@@ -750,7 +759,10 @@ impl<C: Core> Driver<C> {
 /// The socket of a connection the shard knows; outputs for others come too late.
 fn open(slots: &mut Slots, tag: Tag) -> Option<&mut Socket> {
     let socket = slots.get(tag);
-    debug_assert!(socket.is_some(), "the shard names a connection that is gone");
+    debug_assert!(
+        socket.is_some(),
+        "the shard names a connection that is gone"
+    );
     socket.filter(|socket| matches!(socket.phase, Phase::Open))
 }
 

@@ -12,7 +12,10 @@ pub enum Phase {
     /// The shard knows it.
     Open,
     /// The shard has forgotten it and it leaves for another shard once no receive is under way.
-    HandingOver { to: ShardId, hand_over: Box<HandOver> },
+    HandingOver {
+        to: ShardId,
+        hand_over: Box<HandOver>,
+    },
     /// The shard has forgotten it; its last bytes are being sent. What it still sends is thrown away.
     Closing,
     /// Our side is closed; we wait for the peer's end, so that our last bytes are not overtaken by a reset.
