@@ -72,7 +72,7 @@ impl Zone {
             let start = types + kind * 6;
             Some(i64::from(be_i32(body.get(start..start + 4)?)?))
         };
-        let mut transitions = Vec::with_capacity(second.times);
+        let mut transitions = Vec::new();
         for index in 0..second.times {
             let at = body.get(index * 8..index * 8 + 8)?;
             let at = i64::from_be_bytes(at.try_into().ok()?);

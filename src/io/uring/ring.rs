@@ -125,6 +125,8 @@ pub struct Ring {
     buffers: Buffers,
     /// Sends under way, by slot.
     sends: Vec<Option<Box<Sending>>>,
+    // Boxed as those under way are: what the kernel reads must not move.
+    #[allow(clippy::vec_box)]
     spare_sends: Vec<Box<Sending>>,
     wake_word: Box<u64>,
     /// Operations the kernel has not answered for the last time.
