@@ -11,8 +11,9 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
 };
+use std::collections::HashSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,62 +21,36 @@ use std::time::{Duration, Instant};
 /// Attempts to find one port that is free on all addresses, when the system is to choose.
 const PORT_CHOICES: usize = 8;
 
-/// An address to listen on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Wanted {
-    ip: IpAddr,
-    /// Not asked for by name: a machine without this address is served without it.
-    optional: bool,
-}
-
 /// Binds all addresses of `config` and listens, so that a Client may connect from now on.
 ///
 /// Errors: one sentence with address, port, cause and remedy.
 pub fn listen_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let wanted = addresses(config);
-    for _ in 1..PORT_CHOICES {
-        match listen_on(&wanted, config.port) {
-            // The system chose a port for the first address that another one has in use.
-            Err((Errno::EADDRINUSE, _)) if config.port == 0 => {}
+    let mut wanted = config.listen_addresses();
+    let mut seen = HashSet::new();
+    wanted.retain(|ip| seen.insert(*ip));
+    // Nobody asked for them by name: a machine without IPv6, or without IPv4, is served by the other.
+    let optional = config.bind.is_empty();
+    let attempts = if config.port == 0 { PORT_CHOICES } else { 1 };
+    for _ in 1..attempts {
+        match listen_on(&wanted, config.port, optional) {
+            // The system chose a port for the first address that another process has on the second.
+            Err((Errno::EADDRINUSE, _)) => {}
             result => return result.map_err(|(_, error)| error),
         }
     }
-    listen_on(&wanted, config.port).map_err(|(_, error)| error)
+    listen_on(&wanted, config.port, optional).map_err(|(_, error)| error)
 }
 
-fn addresses(config: &Config) -> Vec<Wanted> {
-    if !config.bind.is_empty() {
-        let mut wanted: Vec<Wanted> = Vec::new();
-        for &ip in &config.bind {
-            if wanted.iter().all(|other| other.ip != ip) {
-                let optional = false;
-                wanted.push(Wanted { ip, optional });
-            }
-        }
-        return wanted;
-    }
-    let (v4, v6) = if config.passwd.is_some() || config.allow_anonymous {
-        (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
-    } else {
-        (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
-    };
-    vec![
-        Wanted {
-            ip: v4.into(),
-            optional: false,
-        },
-        Wanted {
-            ip: v6.into(),
-            optional: true,
-        },
-    ]
-}
-
-fn listen_on(wanted: &[Wanted], mut port: u16) -> Result<Vec<TcpListener>, (Errno, StartError)> {
+fn listen_on(
+    wanted: &[IpAddr],
+    mut port: u16,
+    optional: bool,
+) -> Result<Vec<TcpListener>, (Errno, StartError)> {
     // `::` alone takes IPv4 too; beside an IPv4 address it must not.
-    let v6_only = wanted.iter().any(|wanted| wanted.ip.is_ipv4());
+    let v6_only = wanted.iter().any(IpAddr::is_ipv4);
     let mut listeners = Vec::new();
-    for &Wanted { ip, optional } in wanted {
+    let mut missing = None;
+    for &ip in wanted {
         let address = SocketAddr::new(ip, port);
         match listen_at(address, v6_only) {
             Ok(listener) => {
@@ -84,11 +59,16 @@ fn listen_on(wanted: &[Wanted], mut port: u16) -> Result<Vec<TcpListener>, (Errn
                 }
                 listeners.push(listener);
             }
-            Err(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT) if optional => {}
+            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) if optional => {
+                missing = Some((errno, refusal(address, errno)));
+            }
             Err(errno) => return Err((errno, refusal(address, errno))),
         }
     }
-    Ok(listeners)
+    match missing {
+        Some(missing) if listeners.is_empty() => Err(missing),
+        _ => Ok(listeners),
+    }
 }
 
 /// Binds one address; a port in use is tried again for a moment.
@@ -235,14 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn opened_it_listens_on_all_interfaces() {
-        let open = Config {
-            allow_anonymous: true,
-            ..config(0, &[])
-        };
-        let wanted = addresses(&open);
-        assert!(wanted.iter().all(|wanted| wanted.ip.is_unspecified()));
-        assert_eq!(addresses(&config(0, &["::1", "::1"])).len(), 1);
+    fn an_address_given_twice_is_bound_once() {
+        let listeners = listen_all(&config(0, &["127.0.0.1", "127.0.0.1"])).unwrap();
+        assert_eq!(listeners.len(), 1);
     }
 
     #[test]

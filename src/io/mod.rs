@@ -16,7 +16,7 @@ pub mod uring;
 pub mod zone;
 
 use crate::broker::Level;
-use crate::config::{Config, Io};
+use crate::config::{Config, Io, memory_bound};
 use crate::limits;
 use crate::mesh::lanes;
 use crate::passwd::PasswordFile;
@@ -158,17 +158,15 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
         [core] => format!("1 shard on core {core}"),
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
+    info(memory_bound(config, cores.len()).to_string());
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     info(format!("at most {files} open files, one a connection"));
     if config.settings.anonymous {
-        let everyone = "Clients need no user name";
-        if config.bind.is_empty() && !config.allow_anonymous {
-            info(format!(
-                "{everyone}, so only this machine is served: open it with --passwd FILE, or to everyone with --allow-anonymous"
-            ));
+        info(if config.loopback_only() {
+            "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned()
         } else {
-            info(everyone.to_owned());
-        }
+            "anyone may connect, without a user name".to_owned()
+        });
     }
     for address in listeners
         .iter()

@@ -36,7 +36,7 @@ fn memlock(limit: nix::Result<(u64, u64)>) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the limit of locked memory is {} KiB and io_uring needs {} KiB: raise it (LimitMEMLOCK=8M in the systemd unit, `ulimit -l 8192` in a shell)",
+        "the limit of locked memory (memlock) is {} KiB and io_uring needs {} KiB: raise it with LimitMEMLOCK=8M in the systemd unit or `ulimit -l 8192` in the shell",
         soft / 1024,
         MEMLOCK_BYTES_MIN / 1024
     ))
