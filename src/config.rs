@@ -45,8 +45,8 @@ impl Config {
     /// Addresses to listen on, in order.
     ///
     /// Those of `--bind` where given: each must work. Else `127.0.0.1` and `::1` with neither a password file nor
-    /// `--allow-anonymous`. Else all interfaces: `::` for both families at once, and `0.0.0.0` for a
-    /// machine without IPv6. In these two cases one address that works is enough.
+    /// `--allow-anonymous`. Else all interfaces, `::` for IPv6 and `0.0.0.0` for IPv4. In these two cases one
+    /// address that works is enough.
     pub fn listen_addresses(&self) -> Vec<IpAddr> {
         if !self.bind.is_empty() {
             self.bind.clone()

@@ -30,6 +30,8 @@ pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
 pub const SHUTDOWN_MS: u64 = 1_500;
+/// What a shard may take beyond that before the process ends without it; 2 s in all, with the log's last lines.
+pub const SHUTDOWN_GRACE_MS: u64 = 200;
 /// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
 pub const TCP_PROBE_IDLE_S: u32 = 30;
 pub const TCP_PROBE_INTERVAL_S: u32 = 10;
@@ -113,6 +115,37 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Provided receive buffers of one shard; a power of two.
 pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+
+// The ring of one shard
+
+/// Entries of a submission queue; when it is full it is handed over early.
+pub const RING_SUBMISSIONS: u32 = 256;
+/// Entries of a completion queue; the kernel keeps what does not fit.
+pub const RING_COMPLETIONS: u32 = 2048;
+/// Completions a shard takes in one turn.
+pub const COMPLETIONS_PER_TURN: usize = 512;
+/// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such turn.
+pub const RECEIVED_BYTES_PER_TURN: usize = 256 * 1024;
+const _: () = assert!(RECEIVED_BYTES_PER_TURN >= RECEIVE_BUFFER_BYTES);
+/// Parts of one `sendmsg`; a send of more parts takes several.
+pub const SEND_VECTORS_MAX: usize = 64;
+/// Send records kept for reuse by one shard.
+pub const SPARE_SENDS_MAX: usize = 64;
+/// How long a ring that ends waits for the kernel to let go of its memory.
+pub const RING_QUIESCE_MS: u64 = 200;
+/// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
+pub const SPILL_RETRY_MS: u64 = 1;
+
+// Listening
+
+/// Connections the kernel completes before we accept them.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
+pub const BIND_RETRY_MS: u64 = 300;
+/// Pause of an accept that the machine has refused (no descriptor, no memory).
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// The same complaint is logged at most this often.
+pub const LOG_REPEAT_MS: u64 = 10_000;
 
 // Helpers
 
