@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 6.0 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;
