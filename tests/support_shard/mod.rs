@@ -8,8 +8,10 @@
 pub mod explore;
 pub mod oracle;
 pub mod packets;
+pub mod settings;
 pub mod world;
 
 pub use oracle::{Message, Packet};
 pub use packets::*;
-pub use world::{Client, Order, World, answer, each, each_with};
+pub use settings::{each, each_with};
+pub use world::{Client, Order, Random, World, answer};
