@@ -2,7 +2,7 @@
 
 use crate::claims::*;
 use crate::support::*;
-use mqttfast::broker::event::Verdict;
+use mqttfast::broker::Verdict;
 use mqttfast::config::Settings;
 
 /// Only known users with their passwords.
@@ -105,7 +105,7 @@ fn mqtt_3_2_2_4_refusals_have_session_present_0() {
             5,
         );
         refuses(world, version, id.clone().user(b"ann").bytes(), 5);
-        refuses(world, version, id.protocol(b"MQTT", 77).bytes(), 1);
+        refuses(world, version, id.protocol(b"MQTT", 2).bytes(), 1);
     });
 }
 
@@ -117,7 +117,7 @@ fn mqtt_3_2_2_5_refused_connection_is_closed() {
         refuses(
             world,
             version,
-            connect(version, "id").protocol(b"MQTT", 6).bytes(),
+            connect(version, "id").protocol(b"MQTT", 2).bytes(),
             1,
         );
         let nameless = connect(version, "")

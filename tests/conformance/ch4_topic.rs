@@ -260,6 +260,7 @@ fn mqtt_4_7_3_4_long_and_deep_topics() {
             assert!(reaches(world, publisher, subscriber, "#", topic));
             world.publish(publisher, &publish(topic, "kept").retain());
             retained_is(world, version, topic, Some(("kept", 0)));
+            world.publish(publisher, &publish(topic, "").retain());
         }
     });
 }

@@ -7,7 +7,7 @@
 use super::oracle::Packet;
 use super::packets::Version;
 use super::world::{Client, World};
-use mqttfast::broker::event::CloseCause;
+use mqttfast::broker::CloseCause;
 
 type Condition = Box<dyn Fn(&World) -> bool>;
 

@@ -8,10 +8,12 @@
 pub mod explore;
 pub mod oracle;
 pub mod packets;
+pub mod random;
 pub mod settings;
 pub mod world;
 
 pub use oracle::{Message, Packet};
 pub use packets::*;
+pub use random::Random;
 pub use settings::{each, each_with};
-pub use world::{Client, Order, Random, World, answer};
+pub use world::{Client, Order, World, answer};
