@@ -76,7 +76,7 @@ fn after_suback_no_message_is_lost() {
                     let all: &[&str] = &["1", "2", "3"];
                     assert!(texts == all || texts == all[1..], "{texts:?}");
                     let acknowledged = world.received(publisher).len();
-                    assert_eq!(acknowledged, 4, "CONNACK and three PUBACKs");
+                    assert_eq!(acknowledged, 3, "PUBACKs");
                 },
             );
             println!("{shards} shards, homes {home_s} and {home_p}: {orders} orders");
@@ -579,7 +579,7 @@ fn a_publisher_is_heard_in_its_order() {
             world.subscribe(second, "+/x", 1);
             let publisher = world.connect(&connect(version, &ids_p[1]));
             let scripts = vec![
-                (1..=4_u16)
+                (1..=3_u16)
                     .map(|number| {
                         let message = publish("t/x", number.to_string()).qos(1, number);
                         send(publisher, message.bytes(version))
@@ -595,7 +595,7 @@ fn a_publisher_is_heard_in_its_order() {
         |world, subscribers| {
             world.settle();
             for subscriber in subscribers {
-                assert_eq!(texts_so_far(world, subscriber), ["1", "2", "3", "4"]);
+                assert_eq!(texts_so_far(world, subscriber), ["1", "2", "3"]);
             }
         },
     );
@@ -634,7 +634,8 @@ fn inside(world: &World, sent: usize, publisher: Client, delivered: usize) -> us
 
 #[test]
 fn a_slow_subscriber_paces_a_publisher_on_another_shard() {
-    const MESSAGES: usize = 4000;
+    const MESSAGES: usize = 1300;
+    const BYTES: usize = 6000;
     for (shards, home_s, home_p) in [(1, 0, 0), (2, 0, 1), (4, 3, 1)] {
         let ids_s = ids(shards, "s");
         let ids_p = ids(shards, "p");
@@ -649,7 +650,7 @@ fn a_slow_subscriber_paces_a_publisher_on_another_shard() {
                 world.read_slowly(subscriber);
                 let mut stream = Vec::new();
                 for number in 0..MESSAGES {
-                    let payload = format!("{number:06}{}", "x".repeat(2000));
+                    let payload = format!("{number:06}{}", "x".repeat(BYTES));
                     let packet_id = (number % 65_000) as u16 + 1;
                     stream.extend(publish("t", payload).qos(qos, packet_id).bytes(V));
                     if qos == 2 {
@@ -668,7 +669,7 @@ fn a_slow_subscriber_paces_a_publisher_on_another_shard() {
                     assert!(rounds < 10_000, "it stands still");
                     let taken = world.take_bytes(subscriber, 50_000);
                     assert!(taken > 0, "nothing leaves although the publisher waits");
-                    let delivered = texts_so_far(&world, subscriber).len() * 2000;
+                    let delivered = texts_so_far(&world, subscriber).len() * BYTES;
                     let held = inside(&world, sent, publisher, delivered);
                     assert!(held < 4 * 1024 * 1024, "{held} bytes inside the broker");
                 }

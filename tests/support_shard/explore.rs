@@ -221,14 +221,9 @@ fn options(world: &World, scripts: &Scripts, positions: &[usize]) -> Vec<Choice>
         if step.when.as_ref().is_some_and(|when| !when(world)) {
             continue;
         }
-        // A socket inside a lane is not anywhere: what its Client does shows after the adoption. On a closed
-        // connection a step does nothing, at no shard in particular.
-        let client = step.act.client();
-        let shard = match world.place(client) {
-            Some(shard) => shard,
-            None if world.is_open(client) => continue,
-            None => 0,
-        };
+        // What a Client does while its socket is in a lane concerns the shard it goes to. On a closed connection a
+        // step does nothing, at no shard in particular.
+        let shard = world.next_place(step.act.client()).unwrap_or(0);
         options.push(Choice {
             what: What::Script(index),
             shard,

@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod packets;
 pub mod random;
 pub mod settings;
+pub mod stream;
 pub mod world;
 
 pub use oracle::{Message, Packet};

@@ -5,6 +5,7 @@ mod acts;
 use super::oracle::{self, Packet};
 use super::packets::{self, Version};
 use super::random::Random;
+use super::stream::Stream;
 use mqttfast::broker::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
 };
@@ -42,11 +43,11 @@ struct ClientState {
     address: SocketAddr,
     place: Place,
     /// Bytes the Client sent that no shard has read yet.
-    unread: VecDeque<u8>,
+    unread: Stream,
     /// Told by `StopReading` and `ResumeReading`.
     reading: bool,
     /// The one send under way, with the bytes of it that have not left yet.
-    under_way: Option<(Chunks, VecDeque<u8>)>,
+    under_way: Option<(Chunks, Stream)>,
     /// Bytes that left and were not parsed yet.
     arrived: Vec<u8>,
     inbox: Vec<Packet>,
@@ -193,7 +194,7 @@ impl World {
             version,
             address,
             place: Place::At(ShardId(shard as u8), connection),
-            unread: VecDeque::new(),
+            unread: Stream::default(),
             reading: true,
             under_way: None,
             arrived: Vec::new(),
@@ -287,6 +288,14 @@ impl World {
     /// From now on the Client takes bytes only by `take_bytes`.
     pub fn read_slowly(&mut self, client: Client) {
         self.clients[client.0].slow = true;
+    }
+
+    /// The same, or the shard whose lane the connection is in; `None` after its end.
+    pub fn next_place(&self, client: Client) -> Option<usize> {
+        match self.clients[client.0].place {
+            Place::At(shard, _) | Place::InLane(shard) => Some(shard.index()),
+            Place::Gone => None,
+        }
     }
 
     /// The Client takes everything again.
@@ -547,7 +556,7 @@ impl World {
         };
         let unread = &mut self.clients[client.0].unread;
         let count = unread.len().min(self.read_bytes_max);
-        let bytes: Vec<u8> = unread.drain(..count).collect();
+        let bytes = unread.take(count);
         let input = Input::Bytes {
             connection,
             bytes: &bytes,
@@ -562,7 +571,7 @@ impl World {
             return 0;
         };
         let bytes = left.len().min(count);
-        state.arrived.extend(left.drain(..bytes));
+        state.arrived.extend(left.take(bytes));
         let returned = if left.is_empty() {
             state.under_way.take().map(|(chunks, _)| chunks)
         } else {
@@ -627,7 +636,7 @@ impl World {
         self.free_slot(shard, connection);
         let state = &mut self.clients[client.0];
         state.place = Place::Gone;
-        state.unread.clear();
+        state.unread = Stream::default();
     }
 
     #[track_caller]
@@ -672,10 +681,10 @@ impl World {
             match output {
                 Output::Send { connection, chunks } => {
                     let client = self.client_at(shard, connection);
-                    let bytes: VecDeque<u8> = chunks
-                        .iter()
-                        .flat_map(|chunk| chunk.bytes().iter().copied())
-                        .collect();
+                    let mut bytes = Stream::default();
+                    for chunk in &chunks {
+                        bytes.extend(chunk.bytes());
+                    }
                     assert!(!bytes.is_empty(), "a Send of nothing");
                     let state = &mut self.clients[client.0];
                     if let Some((_, left)) = &mut state.under_way {
@@ -685,7 +694,7 @@ impl World {
                             Some(Output::Close { connection: next }) if *next == connection
                         );
                         assert!(closes, "two Sends under way");
-                        left.extend(bytes);
+                        left.extend(bytes.rest());
                         continue;
                     }
                     state.under_way = Some((chunks, bytes));
@@ -707,7 +716,7 @@ impl World {
                     let client = self.client_at(shard, connection);
                     // What was given still leaves, slow reader or not.
                     if let Some((_, left)) = self.clients[client.0].under_way.take() {
-                        self.clients[client.0].arrived.extend(left);
+                        self.clients[client.0].arrived.extend(left.rest());
                         self.parse_arrived(client);
                     }
                     self.release(ShardId(shard as u8), connection, client);
