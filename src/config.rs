@@ -1,7 +1,8 @@
 //! What an operator may set: parsed once from the command line, checked against `limits`.
 
 use crate::limits;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// How sockets are driven.
@@ -35,6 +36,96 @@ pub struct Config {
     pub settings: Settings,
 }
 
+impl Config {
+    /// Nobody said who may connect, and nobody may from the network: only this machine.
+    pub fn loopback_only(&self) -> bool {
+        self.bind.is_empty() && self.passwd.is_none() && !self.allow_anonymous
+    }
+
+    /// Addresses to listen on, in order.
+    ///
+    /// Those of `--bind` where given: each must work. Else `127.0.0.1` and `::1` with neither a password file nor
+    /// `--allow-anonymous`. Else all interfaces, `::` for IPv6 and `0.0.0.0` for IPv4. In these two cases one
+    /// address that works is enough.
+    pub fn listen_addresses(&self) -> Vec<IpAddr> {
+        if !self.bind.is_empty() {
+            self.bind.clone()
+        } else if self.loopback_only() {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        } else {
+            vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()]
+        }
+    }
+}
+
+/// The most memory a broker may take, summed from `limits` and `Config`; in bytes. Its `Display` is the
+/// start-up line.
+///
+/// Not in the sum, because no limit bounds their bytes yet: retained messages, Topic Filters, the Sessions
+/// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryBound {
+    /// Receive buffers, pools, lanes and waiting password checks: taken however few Clients there are.
+    pub fixed_bytes: u64,
+    /// Messages queued for Clients that are absent or slow, all Sessions together.
+    pub queued_bytes_max: u64,
+    /// One Network Connection at its worst: a packet of the largest size half received, and an outbox full
+    /// but for one byte with one more such packet behind it.
+    pub per_connection_bytes_max: u64,
+}
+
+/// Sums the bounds for a broker of `shards` shards.
+pub fn memory_bound(config: &Config, shards: usize) -> MemoryBound {
+    assert!((1..=limits::SHARDS_MAX).contains(&shards));
+    let receive = limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES;
+    let lanes = (shards - 1) * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
+    let per_shard = receive + limits::POOL_KEPT_BYTES_MAX + lanes;
+    let waiting_checks =
+        limits::PASSWORD_CHECKS_WAITING_MAX * limits::CONNECT_PACKET_BYTES_MAX as usize;
+    let checks = if config.settings.passwords {
+        waiting_checks
+    } else {
+        0
+    };
+    let settings = &config.settings;
+    MemoryBound {
+        fixed_bytes: (shards * per_shard + checks) as u64,
+        queued_bytes_max: shards as u64 * settings.shard_queue_bytes_max,
+        per_connection_bytes_max: 2 * u64::from(settings.packet_bytes_max)
+            + limits::OUTBOX_BYTES_MAX as u64,
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "memory: at most {} for buffers, {} for queued messages and {} for each connection that moves packets of the largest size; retained messages and subscriptions come on top",
+            Size(self.fixed_bytes),
+            Size(self.queued_bytes_max),
+            Size(self.per_connection_bytes_max)
+        )
+    }
+}
+
+/// Bytes in the largest unit that leaves at least 1, rounded up: a bound must not read as less than it is.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, bytes) in [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+            if self.0 >= bytes {
+                let tenths = (u128::from(self.0) * 10).div_ceil(u128::from(bytes));
+                return match tenths % 10 {
+                    0 => write!(f, "{} {unit}", tenths / 10),
+                    tenth => write!(f, "{}.{tenth} {unit}", tenths / 10),
+                };
+            }
+        }
+        write!(f, "{} B", self.0)
+    }
+}
+
 /// What one shard needs to know. The same for all shards of a broker.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +153,88 @@ impl Default for Settings {
             session_queue_bytes_max: limits::SESSION_QUEUE_BYTES_MAX_DEFAULT,
             shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT,
             seed: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            port: 1883,
+            bind: Vec::new(),
+            passwd: None,
+            allow_anonymous: false,
+            shards: None,
+            io: Io::Auto,
+            verbose: false,
+            settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn only_who_says_who_may_connect_is_open_to_the_network() {
+        let texts = |config: &Config| -> Vec<String> {
+            let addresses = config.listen_addresses();
+            addresses.iter().map(IpAddr::to_string).collect()
+        };
+        assert_eq!(texts(&config()), ["127.0.0.1", "::1"]);
+        assert!(config().loopback_only());
+        let open = Config {
+            allow_anonymous: true,
+            ..config()
+        };
+        assert_eq!(texts(&open), ["::", "0.0.0.0"]);
+        let passwd = Config {
+            passwd: Some("passwd".into()),
+            ..config()
+        };
+        assert_eq!(texts(&passwd), ["::", "0.0.0.0"]);
+        let bind = Config {
+            bind: vec![[10, 0, 0, 1].into()],
+            ..config()
+        };
+        assert_eq!(texts(&bind), ["10.0.0.1"]);
+        assert!(!bind.loopback_only());
+    }
+
+    #[test]
+    fn the_memory_bound_is_the_sum_of_the_limits() {
+        let mut config = config();
+        config.settings.packet_bytes_max = 1 << 20;
+        config.settings.shard_queue_bytes_max = 1 << 28;
+        let one = memory_bound(&config, 1);
+        assert_eq!(one.fixed_bytes, (1 << 20) + (1 << 19));
+        assert_eq!(one.queued_bytes_max, 1 << 28);
+        assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
+        assert_eq!(
+            one.to_string(),
+            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+        );
+        let four = memory_bound(&config, 4);
+        let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;
+        assert_eq!(four.fixed_bytes, 4 * one.fixed_bytes + lanes);
+        config.settings.passwords = true;
+        assert_eq!(
+            memory_bound(&config, 1).fixed_bytes,
+            one.fixed_bytes + (16 << 20)
+        );
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1025, "1.1 KiB"),
+            (1 << 20, "1 MiB"),
+            ((1 << 30) - 1, "1024 MiB"),
+            (u64::MAX, "17179869184 GiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
         }
     }
 }

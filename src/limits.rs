@@ -8,6 +8,9 @@ pub const SHARDS_MAX: usize = 64;
 
 /// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
 pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be written.
+pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
+pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
@@ -27,6 +30,8 @@ pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
 pub const SHUTDOWN_MS: u64 = 1_500;
+/// What a shard may take beyond that before the process ends without it; 2 s in all, with the log's last lines.
+pub const SHUTDOWN_GRACE_MS: u64 = 200;
 /// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
 pub const TCP_PROBE_IDLE_S: u32 = 30;
 pub const TCP_PROBE_INTERVAL_S: u32 = 10;
@@ -40,8 +45,12 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 /// QoS 1 and 2 messages a Client may have in flight towards us (v5: told as Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
+/// Topic Aliases a v5 Client may use towards us.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
+/// The least an operator may set it to.
+pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 /// Bytes of messages all Sessions of one shard may hold queued.
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What a queued message costs besides its bytes, for the budgets above.
@@ -55,8 +64,16 @@ pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
 /// Unsent bytes below which they go on, and the connection's own queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
-/// Unsent bytes above which QoS 0 messages are dropped and counted.
-pub const OUTBOX_BYTES_MAX: usize = 512 * 1024;
+/// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is already
+/// on its way from publishers of other shards when they are paced must find room.
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Queued bytes of a connected Session above which those who publish to it are paced, and below which they go on.
+pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
+pub const QUEUE_LOW_BYTES: usize = 128 * 1024;
+const _: () = assert!(
+    QUEUE_LOW_BYTES < QUEUE_HIGH_BYTES
+        && QUEUE_HIGH_BYTES < SESSION_QUEUE_BYTES_MAX_DEFAULT as usize
+);
 /// Payloads from this size are referenced by the outbox, smaller ones copied into it.
 pub const PAYLOAD_SHARED_FROM_BYTES: usize = 4096;
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES < OUTBOX_BYTES_MAX);
@@ -67,6 +84,10 @@ const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES 
 pub const BLOCK_BYTES: usize = 4 * 1024;
 /// A returned block with more capacity than this is freed instead of kept.
 pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes in an outbox block from which the next packet starts a new one: head and copied payload of an ordinary packet still fit
+/// below [`BLOCK_KEPT_BYTES_MAX`], so the block stays worth keeping.
+pub const BLOCK_FULL_BYTES: usize = BLOCK_KEPT_BYTES_MAX - 2 * PAYLOAD_SHARED_FROM_BYTES;
+const _: () = assert!(BLOCK_BYTES <= BLOCK_FULL_BYTES);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
 
@@ -75,6 +96,10 @@ pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
 /// Slots of one lane; a power of two.
 pub const LANE_SLOTS: usize = 1024;
 const _: () = assert!(LANE_SLOTS.is_power_of_two());
+/// Messages a shard takes from one lane before it looks at the next.
+pub const LANE_QUANTUM: usize = 16;
+/// Memory of one slot, at most; for the bound told at start-up.
+pub const LANE_SLOT_BYTES_MAX: usize = 192;
 /// Messages spilled from one lane above which those who publish through it are paced.
 pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
@@ -91,11 +116,57 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 
+// The ring of one shard
+
+/// Entries of a submission queue; when it is full it is handed over early.
+pub const RING_SUBMISSIONS: u32 = 256;
+/// Entries of a completion queue; the kernel keeps what does not fit.
+pub const RING_COMPLETIONS: u32 = 2048;
+/// Completions a shard takes in one turn.
+pub const COMPLETIONS_PER_TURN: usize = 512;
+/// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such turn.
+pub const RECEIVED_BYTES_PER_TURN: usize = 256 * 1024;
+const _: () = assert!(RECEIVED_BYTES_PER_TURN >= RECEIVE_BUFFER_BYTES);
+/// Parts of one `sendmsg`; a send of more parts takes several.
+pub const SEND_VECTORS_MAX: usize = 64;
+/// Send records kept for reuse by one shard.
+pub const SPARE_SENDS_MAX: usize = 64;
+/// How long a ring that ends waits for the kernel to let go of its memory.
+pub const RING_QUIESCE_MS: u64 = 200;
+/// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
+pub const SPILL_RETRY_MS: u64 = 1;
+
+// Listening
+
+/// Connections the kernel completes before we accept them.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
+pub const BIND_RETRY_MS: u64 = 300;
+/// Pause of an accept that the machine has refused (no descriptor, no memory).
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// The same complaint is logged at most this often.
+pub const LOG_REPEAT_MS: u64 = 10_000;
+
 // Helpers
 
 /// CONNECTs that may wait for the password thread; more are answered "server unavailable".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
-/// Retained messages a replay hands to one connection in one turn.
-pub const RETAINED_PER_TURN: usize = 512;
+/// Nodes of the retained tree a replay looks at for one connection in one turn.
+pub const RETAINED_PER_TURN: usize = 2048;
+
+// Password file
+
+/// Bytes of a password file: about 400,000 users.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a slip, since one
+/// such check holds up all others.
+pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
+/// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
+pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
+/// User names and passwords are MQTT fields with a length of two bytes.
+pub const USER_NAME_BYTES_MAX: usize = 65_535;
+pub const PASSWORD_BYTES_MAX: usize = 65_535;
+/// How long `mqttfast passwd` waits for another one that writes in the same directory.
+pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;

@@ -1,1 +1,13 @@
-//! Memory that holds bytes on their way: a shard's blocks, shared payloads, and what a connection is about to send.
+//! Memory that holds bytes on their way.
+//!
+//! - [`payload`]: immutable bytes, counted, shared by shards.
+//! - [`pool`]: a shard's free blocks.
+//! - [`outbox`]: what a connection is about to send, made of both.
+
+pub mod outbox;
+pub mod payload;
+pub mod pool;
+
+pub use outbox::{Chunk, Chunks, Outbox};
+pub use payload::Payload;
+pub use pool::Pool;

@@ -1,1 +1,177 @@
-//! (under construction)
+//! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
+//!
+//! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
+//! signals ([`control`]) until the end. Shards are driven by [`uring`]; helper threads write the log ([`log`]) and check passwords
+//! ([`checker`]).
+
+pub mod checker;
+pub mod clock;
+pub mod control;
+pub mod cpu;
+pub mod host;
+pub mod listener;
+pub mod log;
+pub mod probe;
+pub mod uring;
+pub mod zone;
+
+use crate::broker::Level;
+use crate::config::{Config, Io, memory_bound};
+use crate::limits;
+use crate::mesh::lanes;
+use crate::passwd::PasswordFile;
+use checker::Checker;
+use clock::Clock;
+use control::{End, Signals};
+use host::Shards;
+use log::Log;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the broker does not start: one sentence with cause and remedy.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    pub fn new(sentence: impl Into<String>) -> StartError {
+        StartError(sentence.into())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What the system refused in passing, as a sentence.
+fn refused(what: &str) -> impl Fn(std::io::Error) -> StartError {
+    let what = what.to_owned();
+    move |error| StartError::new(format!("{what}: {error}"))
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// Errors: the broker could not start, or a shard was lost. Blocks the signals it serves in the calling thread.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let clock = Clock::start();
+    let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
+    let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
+    let result = serve(config, clock, &signals, &log);
+    log.finish(Duration::from_millis(limits::SHUTDOWN_GRACE_MS));
+    result
+}
+
+fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(), StartError> {
+    let checker = match &config.passwd {
+        Some(path) => {
+            let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
+            Some(Checker::new(path, file))
+        }
+        None => None,
+    };
+    let why = choose_io(config.io)?;
+    raise_open_files(log);
+    let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
+    let count = match config.shards {
+        Some(0) => return Err(StartError::new("--shards 0: at least one shard is needed")),
+        Some(count) if usize::from(count) > limits::SHARDS_MAX => {
+            let max = limits::SHARDS_MAX;
+            return Err(StartError::new(format!("--shards {count}: at most {max}")));
+        }
+        Some(count) => usize::from(count),
+        None => cpu::shards_default(allowed.len()),
+    };
+    let cores = cpu::placement(count, &allowed);
+    let listeners: Arc<[TcpListener]> = listener::listen_all(&config)?.into();
+
+    let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
+    let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+    let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
+    let endpoints = lanes(count, limits::LANE_SLOTS);
+    let seats = shards.seats(endpoints, &listeners, checker.as_ref(), log, clock);
+    if let Some(checker) = &checker {
+        checker
+            .start(shards.clone(), clock)
+            .map_err(refused("cannot start the password thread"))?;
+    }
+    let threads = host::start(seats, &cores, &config.settings, &ended, &shards)?;
+    announce(&config, &listeners, &cores, &why, log);
+
+    let end = control::serve(signals, &ended, &shards, checker.as_ref(), log);
+    match end {
+        End::Asked => {
+            // All have said that they end, so this does not wait.
+            let joined = threads.join();
+            log.line(Level::Info, "stopped");
+            joined.map_err(StartError::new)
+        }
+        End::Hurried => {
+            log.line(Level::Warning, "stopped before all shards were done");
+            Ok(())
+        }
+        End::ShardLost => Err(StartError::new(
+            "a shard ended by itself, see the log; the broker stops so that it can be started whole",
+        )),
+    }
+}
+
+/// Whether io_uring drives the sockets, and the words that say why.
+fn choose_io(io: Io) -> Result<String, StartError> {
+    match (io, probe::io_uring()) {
+        (Io::Epoll, _) => Err(StartError::new(
+            "--io epoll is not built yet: use --io uring or --io auto",
+        )),
+        (Io::Auto, Ok(())) => Ok("io_uring, as this kernel has all it needs".to_owned()),
+        (Io::Uring, Ok(())) => Ok("io_uring, as asked".to_owned()),
+        (Io::Auto, Err(cause)) => Err(StartError::new(format!(
+            "{cause}; the other way, --io epoll, is not built yet"
+        ))),
+        (Io::Uring, Err(cause)) => Err(StartError::new(cause)),
+    }
+}
+
+/// Every connection is an open file: takes as many as this process may.
+fn raise_open_files(log: &Log) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        let text = format!("the limit of open files stays at {soft}");
+        log.line(Level::Warning, text);
+    }
+}
+
+/// The lines of a start.
+fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &str, log: &Log) {
+    let info = |text: String| log.line(Level::Info, text);
+    info(format!("mqttfast {}", env!("CARGO_PKG_VERSION")));
+    info(format!("sockets by {why}"));
+    let names: Vec<String> = cores.iter().map(usize::to_string).collect();
+    info(match names.as_slice() {
+        [core] => format!("1 shard on core {core}"),
+        names => format!("{} shards on cores {}", names.len(), names.join(", ")),
+    });
+    info(memory_bound(config, cores.len()).to_string());
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    info(format!("at most {files} open files, one a connection"));
+    if config.settings.anonymous {
+        info(if config.loopback_only() {
+            "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned()
+        } else {
+            "anyone may connect, without a user name".to_owned()
+        });
+    }
+    for address in listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+    {
+        info(format!("listening on {address}"));
+    }
+}

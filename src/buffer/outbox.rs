@@ -1,0 +1,372 @@
+//! What a connection is about to send: packets appended during a turn, taken whole at the flush.
+//!
+//! Small packets are copied one after the other into the *tail block*; a large payload is only referenced and lies between two blocks:
+//!
+//! ```text
+//! earlier:  [Block: packets, head of a PUBLISH] [Shared: its payload] [Block: packets ..]     tail: [packets ..]
+//! ```
+//!
+//! An outbox at rest is empty: no block, no list, no heap. One block holds an ordinary turn, so the list of earlier
+//! chunks exists only for connections with large payloads or much to send. After a shared chunk comes a new block, of `BLOCK_BYTES` at least even
+//! for a head of thirty; a shared payload is `PAYLOAD_SHARED_FROM_BYTES` or more, so memory stays within a small factor of
+//! [`Outbox::bytes`].
+//!
+//! Cost: O(1) for everything but `clear`, which is O(chunks).
+
+use super::payload::Payload;
+use super::pool::Pool;
+use crate::limits::BLOCK_FULL_BYTES;
+use smallvec::SmallVec;
+use std::fmt;
+
+/// A run of bytes to send.
+pub enum Chunk {
+    /// Packets, or the beginning of one whose payload follows as `Shared`. Goes back to the pool.
+    Block(Vec<u8>),
+    /// `payload[start..end]`.
+    Shared {
+        payload: Payload,
+        start: u32,
+        end: u32,
+    },
+}
+
+/// What one send takes, in the order of the stream. No chunk is empty.
+pub type Chunks = SmallVec<[Chunk; 1]>;
+
+impl Chunk {
+    /// The bytes to send.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Block(block) => block,
+            Chunk::Shared {
+                payload,
+                start,
+                end,
+            } => &payload[*start as usize..*end as usize],
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    /// The kind and length alone: the bytes may be many, and hold what Clients say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Chunk::Block(_) => "Block",
+            Chunk::Shared { .. } => "Shared",
+        };
+        write!(f, "{kind}({} bytes)", self.bytes().len())
+    }
+}
+
+/// The unsent bytes of one connection.
+#[derive(Default)]
+pub struct Outbox {
+    /// The block appended to; without capacity when there is none.
+    tail: Vec<u8>,
+    /// What comes before the tail, if anything.
+    earlier: Option<Box<Earlier>>,
+}
+
+#[derive(Default)]
+struct Earlier {
+    chunks: Vec<Chunk>,
+    /// Bytes of all `chunks`.
+    bytes: usize,
+}
+
+// There is one outbox for each connection, most of them idle.
+const _: () = assert!(size_of::<Outbox>() <= 40);
+
+impl Outbox {
+    /// An empty outbox, which holds no heap.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Is there nothing to send?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.earlier.is_none()
+    }
+
+    /// Bytes to send.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.tail.len() + self.earlier.as_ref().map_or(0, |earlier| earlier.bytes)
+    }
+
+    /// The block to append to, after everything appended before. Append only: what it holds already is part of the stream.
+    ///
+    /// A new one is started after a shared chunk, and when the tail has reached `BLOCK_FULL_BYTES`. An append of any size is right; the
+    /// block grows.
+    #[inline]
+    pub fn block(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        // One comparison for both ends: an empty tail (0 - 1 wraps to the largest number) and a full one.
+        if self.tail.len().wrapping_sub(1) >= BLOCK_FULL_BYTES - 1 {
+            self.start_block(pool);
+        }
+        &mut self.tail
+    }
+
+    /// Appends `payload[start..end]` without copying it. Nothing is appended when that is empty.
+    pub fn append_shared(&mut self, payload: Payload, start: u32, end: u32) {
+        assert!(start <= end);
+        assert!(end as usize <= payload.len());
+        if start == end {
+            return;
+        }
+        self.end_block();
+        self.append_chunk(
+            Chunk::Shared {
+                payload,
+                start,
+                end,
+            },
+            (end - start) as usize,
+        );
+    }
+
+    /// Takes everything, in order, and leaves the outbox empty without heap. No chunk is empty.
+    #[inline]
+    pub fn take(&mut self) -> Chunks {
+        let tail = std::mem::take(&mut self.tail);
+        let mut chunks = match self.earlier.take() {
+            None => Chunks::new(),
+            Some(earlier) => Chunks::from_vec(earlier.chunks),
+        };
+        if !tail.is_empty() {
+            chunks.push(Chunk::Block(tail));
+        }
+        chunks
+    }
+
+    /// Drops everything unsent; blocks go back to the pool. Leaves the outbox empty without heap.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        pool.give(std::mem::take(&mut self.tail));
+        if let Some(earlier) = self.earlier.take() {
+            pool.give_chunks(Chunks::from_vec(earlier.chunks));
+        }
+    }
+
+    /// Walks the chunks, for tests.
+    pub fn check_invariants(&self) {
+        if let Some(earlier) = &self.earlier {
+            assert!(!earlier.chunks.is_empty());
+            assert!(earlier.chunks.iter().all(|chunk| !chunk.bytes().is_empty()));
+            let bytes: usize = earlier.chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+            assert_eq!(earlier.bytes, bytes);
+        }
+    }
+
+    /// Sees to a tail with capacity that is not full.
+    #[cold]
+    #[inline(never)]
+    fn start_block(&mut self, pool: &mut Pool) {
+        self.end_block();
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        assert!(self.tail.is_empty());
+    }
+
+    /// Moves what the tail holds to the earlier chunks. A tail without bytes stays: it comes after them as well.
+    fn end_block(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            let bytes = tail.len();
+            self.append_chunk(Chunk::Block(tail), bytes);
+        }
+    }
+
+    fn append_chunk(&mut self, chunk: Chunk, bytes: usize) {
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.chunks.push(chunk);
+        earlier.bytes += bytes;
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} bytes)", self.bytes())
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::limits::{BLOCK_BYTES, BLOCK_KEPT_BYTES_MAX};
+
+    /// All bytes of a taken outbox; no chunk may be empty.
+    fn stream(chunks: &[Chunk]) -> Vec<u8> {
+        assert!(chunks.iter().all(|chunk| !chunk.bytes().is_empty()));
+        chunks
+            .iter()
+            .flat_map(|chunk| chunk.bytes().iter().copied())
+            .collect()
+    }
+
+    fn holds_no_heap(outbox: &Outbox) -> bool {
+        outbox.tail.capacity() == 0 && outbox.earlier.is_none()
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn it_is_small() {
+        assert_eq!(size_of::<Outbox>(), 32);
+        assert_eq!(size_of::<Chunk>(), 24);
+        assert_eq!(size_of::<Chunks>(), 32);
+    }
+
+    #[test]
+    fn an_ordinary_turn_is_one_block() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        assert!(outbox.is_empty() && holds_no_heap(&outbox));
+        outbox.block(&mut pool).extend_from_slice(b"one");
+        outbox.block(&mut pool).extend_from_slice(b"two");
+        assert!(!outbox.is_empty());
+        assert_eq!(outbox.bytes(), 6);
+        let chunks = outbox.take();
+        assert_eq!(chunks.len(), 1);
+        assert!(!chunks.spilled());
+        assert_eq!(stream(&chunks), b"onetwo");
+        assert!(outbox.is_empty() && holds_no_heap(&outbox));
+        assert!(outbox.take().is_empty());
+        pool.give_chunks(chunks);
+        assert_eq!(pool.kept_bytes(), BLOCK_BYTES);
+    }
+
+    #[test]
+    fn shared_bytes_lie_between_blocks() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        let payload = Payload::new(b"0123456789");
+        outbox.append_shared(payload.clone(), 0, 0);
+        assert!(outbox.is_empty() && holds_no_heap(&outbox));
+        outbox.append_shared(payload.clone(), 8, 10);
+        outbox.block(&mut pool).extend_from_slice(b"head");
+        outbox.append_shared(payload.clone(), 2, 5);
+        outbox.append_shared(payload.clone(), 5, 6);
+        outbox.block(&mut pool).extend_from_slice(b"tail");
+        outbox.check_invariants();
+        assert_eq!(outbox.bytes(), 14);
+        assert_eq!(payload.handles(), 4);
+        let chunks = outbox.take();
+        assert_eq!(stream(&chunks), b"89head2345tail");
+        assert_eq!(chunks.len(), 5);
+        pool.give_chunks(chunks);
+        assert_eq!(payload.handles(), 1);
+        assert_eq!(pool.kept_bytes(), 2 * BLOCK_BYTES);
+    }
+
+    #[test]
+    fn a_block_asked_for_in_vain_is_no_chunk() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        outbox.block(&mut pool);
+        assert!(outbox.is_empty());
+        assert!(outbox.take().is_empty());
+        assert!(holds_no_heap(&outbox));
+        outbox.block(&mut pool);
+        outbox.append_shared(Payload::new(b"a"), 0, 1);
+        outbox.block(&mut pool).push(b'b');
+        assert_eq!(stream(&outbox.take()), b"ab");
+    }
+
+    #[test]
+    fn a_full_block_is_followed_by_another() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        while outbox.bytes() < BLOCK_FULL_BYTES {
+            outbox.block(&mut pool).extend_from_slice(&[1; 64]);
+        }
+        assert!(outbox.earlier.is_none());
+        outbox.block(&mut pool).push(2);
+        assert_eq!(outbox.bytes(), BLOCK_FULL_BYTES + 1);
+        // Larger than a block may be: right, only not kept.
+        outbox.block(&mut pool).resize(2 * BLOCK_KEPT_BYTES_MAX, 3);
+        outbox.check_invariants();
+        let chunks = outbox.take();
+        assert_eq!(chunks.len(), 2);
+        pool.give_chunks(chunks);
+        pool.check_invariants();
+        assert!((BLOCK_FULL_BYTES..=BLOCK_KEPT_BYTES_MAX).contains(&pool.kept_bytes()));
+    }
+
+    #[test]
+    fn clear_gives_everything_back() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        let payload = Payload::new(b"abc");
+        outbox.block(&mut pool).push(1);
+        outbox.append_shared(payload.clone(), 0, 3);
+        outbox.block(&mut pool).push(2);
+        outbox.clear(&mut pool);
+        assert!(outbox.is_empty() && holds_no_heap(&outbox));
+        assert_eq!(outbox.bytes(), 0);
+        assert_eq!(payload.handles(), 1);
+        assert_eq!(pool.kept_bytes(), 2 * BLOCK_BYTES);
+        outbox.clear(&mut pool);
+        assert_eq!(pool.kept_bytes(), 2 * BLOCK_BYTES);
+    }
+
+    /// A pseudo-random number (xorshift), the same on every run.
+    fn random(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state >> 16) as usize
+    }
+
+    #[test]
+    fn it_says_what_a_vector_says() {
+        let (seeds, steps) = if cfg!(miri) { (2, 60) } else { (10, 2_000) };
+        for seed in 1..=seeds {
+            let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
+            let mut pool = Pool::new();
+            let mut outbox = Outbox::new();
+            let mut oracle: Vec<u8> = Vec::new();
+            let payload = Payload::new(
+                &(0..20_000u32)
+                    .map(|i| (i * 7 % 251) as u8)
+                    .collect::<Vec<_>>(),
+            );
+            for step in 0..steps {
+                match random(&mut state) % 100 {
+                    0..60 => {
+                        // Mostly small, some larger than a block.
+                        let scale = [10, 100, 5_000, 30_000][random(&mut state) % 4];
+                        let run = vec![step as u8; random(&mut state) % scale];
+                        outbox.block(&mut pool).extend_from_slice(&run);
+                        oracle.extend_from_slice(&run);
+                    }
+                    60..90 => {
+                        let end = random(&mut state) % (payload.len() + 1);
+                        let start = random(&mut state) % (end + 1);
+                        outbox.append_shared(payload.clone(), start as u32, end as u32);
+                        oracle.extend_from_slice(&payload[start..end]);
+                    }
+                    90..98 => {
+                        let chunks = outbox.take();
+                        assert!(holds_no_heap(&outbox));
+                        assert!(stream(&chunks) == oracle, "seed {seed}, step {step}");
+                        pool.give_chunks(chunks);
+                        oracle.clear();
+                    }
+                    _ => {
+                        outbox.clear(&mut pool);
+                        oracle.clear();
+                    }
+                }
+                assert_eq!(outbox.bytes(), oracle.len(), "seed {seed}, step {step}");
+                assert_eq!(outbox.is_empty(), oracle.is_empty());
+                outbox.check_invariants();
+                pool.check_invariants();
+            }
+            outbox.clear(&mut pool);
+            assert_eq!(payload.handles(), 1);
+        }
+    }
+}

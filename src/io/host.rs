@@ -1,0 +1,244 @@
+//! A shard's thread: a glommio executor pinned to its core, whose one task is the turn loop and never leaves. Everything that reaches a
+//! shard comes through its wire ring, its lanes and its mailbox, so the executor has nothing else to run.
+//!
+//! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
+
+use crate::broker::{Level, PeerMessage, Shard, Verdict};
+use crate::config::Settings;
+use crate::ids::{ConnectionId, ShardId};
+use crate::io::StartError;
+use crate::io::checker::Checker;
+use crate::io::clock::Clock;
+use crate::io::log::Log;
+use crate::io::uring::driver::Driver;
+use crate::limits;
+use crate::mesh::{Endpoint, Mailbox, WakeFlag};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+/// What helper threads tell a shard.
+#[derive(Debug)]
+pub enum ToShard {
+    Verdict {
+        connection: ConnectionId,
+        verdict: Verdict,
+    },
+    Shutdown,
+}
+
+/// How a shard is woken from its wait in the kernel.
+pub struct Waker {
+    /// Raised while the shard waits; asked by peers, who give it something in most turns.
+    pub flag: WakeFlag,
+    /// Read through the shard's ring. Blocking, for io_uring waits only on what may block; a write never does in fact.
+    event: EventFd,
+}
+
+impl Waker {
+    fn new() -> nix::Result<Waker> {
+        Ok(Waker {
+            flag: WakeFlag::new(),
+            event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    pub fn wake(&self) {
+        // It fails only when 2^64 - 2 wake-ups wait to be read.
+        let _ = self.event.write(1);
+    }
+}
+
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.event.as_raw_fd()
+    }
+}
+
+/// Everything a shard's thread is given.
+pub struct Seat {
+    pub id: ShardId,
+    pub endpoint: Endpoint<PeerMessage>,
+    pub mailbox: Mailbox<ToShard>,
+    /// Of all shards, by their number.
+    pub wakers: Arc<[Waker]>,
+    pub listeners: Arc<[TcpListener]>,
+    pub checker: Option<Checker>,
+    pub log: Log,
+    pub clock: Clock,
+}
+
+impl Seat {
+    pub fn waker(&self) -> &Waker {
+        &self.wakers[self.id.index()]
+    }
+}
+
+/// All shards as helper threads reach them.
+#[derive(Clone)]
+pub struct Shards {
+    mailboxes: Arc<[Mailbox<ToShard>]>,
+    wakers: Arc<[Waker]>,
+}
+
+impl Shards {
+    /// Mailboxes and wakers of `count` shards.
+    pub fn new(count: usize) -> nix::Result<Shards> {
+        // One place a password check that may wait, and a few for the rest.
+        let places = limits::PASSWORD_CHECKS_WAITING_MAX + 16;
+        let wakers: nix::Result<Vec<Waker>> = (0..count).map(|_| Waker::new()).collect();
+        Ok(Shards {
+            mailboxes: (0..count).map(|_| Mailbox::new(places)).collect(),
+            wakers: wakers?.into(),
+        })
+    }
+
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Puts `item` into the mailbox of `to` and wakes it. Rare, so the wake-up is always paid and a shard looks into its mailbox only
+    /// when it comes. With a full mailbox the item is lost; a verdict's connection then ends at its deadline.
+    pub fn tell(&self, to: ShardId, item: ToShard) {
+        let _ = self.mailboxes[to.index()].push(item);
+        self.wakers[to.index()].wake();
+    }
+
+    pub fn tell_all(&self, item: impl Fn() -> ToShard) {
+        for to in 0..self.count() {
+            self.tell(ShardId(to as u8), item());
+        }
+    }
+
+    /// The seats of all shards, in their order.
+    pub fn seats(
+        &self,
+        endpoints: Vec<Endpoint<PeerMessage>>,
+        listeners: &Arc<[TcpListener]>,
+        checker: Option<&Checker>,
+        log: &Log,
+        clock: Clock,
+    ) -> Vec<Seat> {
+        assert!(endpoints.len() == self.count());
+        endpoints
+            .into_iter()
+            .map(|endpoint| Seat {
+                id: endpoint.shard(),
+                mailbox: self.mailboxes[endpoint.shard().index()].clone(),
+                endpoint,
+                wakers: Arc::clone(&self.wakers),
+                listeners: Arc::clone(listeners),
+                checker: checker.cloned(),
+                log: log.clone(),
+                clock,
+            })
+            .collect()
+    }
+}
+
+/// The threads of all shards.
+pub struct Threads {
+    handles: Vec<ExecutorJoinHandle<()>>,
+}
+
+/// Counts one up when its shard's thread ends, by whatever way.
+struct CountEnd(Arc<EventFd>);
+
+impl Drop for CountEnd {
+    fn drop(&mut self) {
+        let _ = self.0.write(1);
+    }
+}
+
+/// Starts a thread for each seat on its core, and returns when all shards serve.
+///
+/// Errors: an executor or a ring could not be set up; the other shards are told to stop.
+pub fn start(
+    seats: Vec<Seat>,
+    cores: &[usize],
+    settings: &Settings,
+    ended: &Arc<EventFd>,
+    shards: &Shards,
+) -> Result<Threads, StartError> {
+    assert!(seats.len() == cores.len());
+    let count = seats.len();
+    let (ready, started) = channel();
+    let mut handles = Vec::with_capacity(count);
+    let mut failure = None;
+    for (seat, &core) in seats.into_iter().zip(cores) {
+        let (ready, settings) = (ready.clone(), settings.clone());
+        let count_end = CountEnd(Arc::clone(ended));
+        let spawned = LocalExecutorBuilder::new(Placement::Fixed(core))
+            .name(&format!("shard-{}", seat.id))
+            .io_memory(0)
+            .spawn(move || async move {
+                let _count_end = count_end;
+                serve(seat, count, settings, ready);
+            });
+        match spawned {
+            Ok(handle) => handles.push(handle),
+            Err(error) => failure = Some(error.to_string()),
+        }
+    }
+    drop(ready);
+    if failure.is_none() {
+        for _ in 0..count {
+            // A closed channel: an executor ended before its task began; `join` knows why.
+            failure = match started.recv() {
+                Ok(result) => result.err(),
+                Err(_) => Some(String::new()),
+            };
+            if failure.is_some() {
+                break;
+            }
+        }
+    }
+    let Some(cause) = failure else {
+        return Ok(Threads { handles });
+    };
+    shards.tell_all(|| ToShard::Shutdown);
+    let joined = Threads { handles }.join().err().unwrap_or_default();
+    let cause = if cause.is_empty() { joined } else { cause };
+    Err(StartError::new(format!("a shard could not start: {cause}")))
+}
+
+/// The resident task of one executor. `ready` is given up before the turns begin, so that `start` notices an executor that never
+/// came this far.
+fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<Result<(), String>>) {
+    let (id, log) = (seat.id, seat.log.clone());
+    let mut driver = match Driver::new(Shard::new(id, shards, settings), seat) {
+        Ok(driver) => driver,
+        Err(error) => {
+            let _ = ready.send(Err(format!("its ring could not be set up: {error}")));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    drop(ready);
+    if let Err(error) = driver.run() {
+        let text = format!("shard {id} ends: its ring failed: {error}");
+        log.line(Level::Error, text);
+    }
+}
+
+impl Threads {
+    /// Waits for all threads.
+    ///
+    /// Errors: what the executors that failed have said.
+    pub fn join(self) -> Result<(), String> {
+        let failures: Vec<String> = self
+            .handles
+            .into_iter()
+            .filter_map(|handle| handle.join().err())
+            .map(|error| error.to_string())
+            .collect();
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(failures.join("; "))
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Listening sockets: one an address, accepted from by all shards.
+//!
+//! A socket has SO_REUSEADDR, so that a restart does not wait for connections in TIME_WAIT, and not SO_REUSEPORT, which would let a
+//! second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted socket.
+
+use crate::config::Config;
+use crate::io::StartError;
+use crate::limits;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Attempts to find one port that is free on all addresses, when the system is to choose.
+const PORT_CHOICES: usize = 8;
+
+/// Binds all addresses of `config` and listens, so that a Client may connect from now on.
+///
+/// Errors: one sentence with address, port, cause and remedy.
+pub fn listen_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
+    let mut wanted = config.listen_addresses();
+    let mut seen = HashSet::new();
+    wanted.retain(|ip| seen.insert(*ip));
+    // Nobody asked for them by name: a machine without IPv6, or without IPv4, is served by the other.
+    let optional = config.bind.is_empty();
+    let attempts = if config.port == 0 { PORT_CHOICES } else { 1 };
+    for _ in 1..attempts {
+        match listen_on(&wanted, config.port, optional) {
+            // The system chose a port for the first address that another process has on the second.
+            Err((Errno::EADDRINUSE, _)) => {}
+            result => return result.map_err(|(_, error)| error),
+        }
+    }
+    listen_on(&wanted, config.port, optional).map_err(|(_, error)| error)
+}
+
+fn listen_on(
+    wanted: &[IpAddr],
+    mut port: u16,
+    optional: bool,
+) -> Result<Vec<TcpListener>, (Errno, StartError)> {
+    // `::` alone takes IPv4 too; beside an IPv4 address it must not.
+    let v6_only = wanted.iter().any(IpAddr::is_ipv4);
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    for &ip in wanted {
+        let address = SocketAddr::new(ip, port);
+        match listen_at(address, v6_only) {
+            Ok(listener) => {
+                if let Ok(bound) = listener.local_addr() {
+                    port = bound.port();
+                }
+                listeners.push(listener);
+            }
+            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) if optional => {
+                missing = Some((errno, refusal(address, errno)));
+            }
+            Err(errno) => return Err((errno, refusal(address, errno))),
+        }
+    }
+    match missing {
+        Some(missing) if listeners.is_empty() => Err(missing),
+        _ => Ok(listeners),
+    }
+}
+
+/// Binds one address; a port in use is tried again for a moment.
+fn listen_at(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
+    let until = Instant::now() + Duration::from_millis(limits::BIND_RETRY_MS);
+    loop {
+        match listen_once(address, v6_only) {
+            Err(Errno::EADDRINUSE) if address.port() != 0 && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS / 30));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn listen_once(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    // Blocking: io_uring waits on a socket only if it may block.
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &v6_only)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, Backlog::new(limits::LISTEN_BACKLOG)?)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn refusal(address: SocketAddr, errno: Errno) -> StartError {
+    let port = address.port();
+    let text = match errno {
+        Errno::EADDRINUSE => match holder(port) {
+            Some(process) => format!(
+                "cannot listen on {address}: port {port} is in use by {process}; stop it or choose another --port"
+            ),
+            None => format!(
+                "cannot listen on {address}: port {port} is in use by another process; stop it or choose another --port"
+            ),
+        },
+        Errno::EADDRNOTAVAIL => format!(
+            "cannot listen on {address}: this machine has no such address; give --bind an address that `ip address` shows"
+        ),
+        Errno::EACCES => format!(
+            "cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another --port"
+        ),
+        Errno::EAFNOSUPPORT => {
+            format!("cannot listen on {address}: this machine has no IPv6; choose another --bind")
+        }
+        errno => format!("cannot listen on {address}: {}", errno.desc()),
+    };
+    StartError::new(text)
+}
+
+/// The process that listens on `port`, as far as we may see: `mosquitto (process 612)`.
+fn holder(port: u16) -> Option<String> {
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|table| listening_inodes(&table, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let holds = descriptors.flatten().any(|descriptor| {
+            let target = fs::read_link(descriptor.path()).unwrap_or_default();
+            inodes
+                .iter()
+                .any(|inode| target.as_os_str() == inode.as_str())
+        });
+        if holds {
+            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("{} (process {id})", command.trim()));
+        }
+    }
+    None
+}
+
+/// Inodes of the sockets that listen on `port` in a table such as `/proc/net/tcp`.
+fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+    const LISTEN: &str = "0A";
+    let port = format!("{port:04X}");
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+            let (_, local_port) = local.rsplit_once(':')?;
+            (local_port == port && *state == LISTEN).then(|| (*inode).to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Io, Settings};
+    use nix::sys::socket::getsockopt;
+    use std::net::TcpStream;
+
+    fn config(port: u16, bind: &[&str]) -> Config {
+        Config {
+            port,
+            bind: bind.iter().map(|ip| ip.parse().unwrap()).collect(),
+            passwd: None,
+            allow_anonymous: false,
+            shards: None,
+            io: Io::Auto,
+            verbose: false,
+            settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_has_no_delay() {
+        let listeners = listen_all(&config(0, &["127.0.0.1"])).unwrap();
+        let client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
+        let (accepted, _) = listeners[0].accept().unwrap();
+        assert!(getsockopt(&accepted, sockopt::TcpNoDelay).unwrap());
+        drop(client);
+    }
+
+    #[test]
+    fn without_a_wish_loopback_alone_on_one_port() {
+        let listeners = listen_all(&config(0, &[])).unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.port() == addresses[0].port())
+        );
+        assert_ne!(addresses[0].port(), 0);
+    }
+
+    #[test]
+    fn an_address_given_twice_is_bound_once() {
+        let listeners = listen_all(&config(0, &["127.0.0.1", "127.0.0.1"])).unwrap();
+        assert_eq!(listeners.len(), 1);
+    }
+
+    #[test]
+    fn both_families_on_all_interfaces_do_not_meet() {
+        let listeners = listen_all(&config(0, &["0.0.0.0", "::"])).unwrap();
+        assert_eq!(listeners.len(), 2);
+        let dual = listen_all(&config(0, &["::"])).unwrap();
+        let port = dual[0].local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_holder() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let started = Instant::now();
+        let error = listen_all(&config(port, &["127.0.0.1"])).unwrap_err();
+        assert!(started.elapsed() >= Duration::from_millis(limits::BIND_RETRY_MS));
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("port {port} is in use by ")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("(process {})", std::process::id())),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        let text = listen_all(&config(0, &["192.0.2.1"]))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("no such address"), "{text}");
+    }
+}

@@ -1,0 +1,174 @@
+//! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use; each use has its
+//! own generation, so that an answer or an output of an earlier use is recognised.
+
+use super::ring::Tag;
+use crate::broker::{CloseCause, HandOver};
+use crate::ids::{ConnectionId, ShardId};
+use std::net::{SocketAddr, TcpStream};
+
+/// Where a Network Connection is in its life.
+#[derive(Debug)]
+pub enum Phase {
+    /// The shard knows it.
+    Open,
+    /// The shard has forgotten it and it leaves for another shard once no receive is under way.
+    HandingOver {
+        to: ShardId,
+        hand_over: Box<HandOver>,
+    },
+    /// The shard has forgotten it; its last bytes are being sent. What it still sends is thrown away.
+    Closing,
+    /// Our side is closed; we wait for the peer's end, so that our last bytes are not overtaken by a reset.
+    Lingering,
+    /// Only answers of the kernel are awaited.
+    Ending,
+}
+
+/// The receive of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receive {
+    Off,
+    Armed,
+    /// Armed, and a cancellation is on its way to it.
+    Cancelling,
+}
+
+/// One use of a slot.
+#[derive(Debug)]
+pub struct Socket {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    pub phase: Phase,
+    pub receive: Receive,
+    /// The shard takes bytes.
+    pub reading: bool,
+    /// The connection has its home: its receive stays armed.
+    pub homed: bool,
+    /// The peer has closed its side.
+    pub ended: bool,
+    /// A send is under way in the ring.
+    pub sending: bool,
+    /// A send failed; what the peer sent before is still read, then the connection is over for this cause.
+    pub send_failed: Option<CloseCause>,
+    /// Already in the list of slots to look at when the turn ends.
+    pub touched: bool,
+}
+
+impl Socket {
+    pub fn new(stream: TcpStream, address: SocketAddr, reading: bool, homed: bool) -> Socket {
+        Socket {
+            stream,
+            address,
+            phase: Phase::Open,
+            receive: Receive::Off,
+            reading,
+            homed,
+            ended: false,
+            sending: false,
+            send_failed: None,
+            touched: false,
+        }
+    }
+
+    /// Does the kernel hold no operation of this socket?
+    pub fn idle(&self) -> bool {
+        self.receive == Receive::Off && !self.sending
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+/// All slots of a shard.
+#[derive(Default)]
+pub struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    /// Puts a socket into a free slot.
+    pub fn insert(&mut self, socket: Socket) -> Tag {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        assert!(slot.socket.is_none());
+        slot.socket = Some(socket);
+        Tag {
+            index,
+            generation: slot.generation,
+        }
+    }
+
+    /// The socket of exactly this use of the slot.
+    pub fn get(&mut self, tag: Tag) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(tag.index as usize)?;
+        if slot.generation == tag.generation {
+            slot.socket.as_mut()
+        } else {
+            None
+        }
+    }
+
+    /// Takes the socket out; the slot is free for its next generation.
+    pub fn remove(&mut self, tag: Tag) -> Socket {
+        let slot = &mut self.slots[tag.index as usize];
+        assert!(slot.generation == tag.generation);
+        let socket = slot.socket.take().expect("the slot is in use");
+        assert!(socket.idle());
+        slot.generation = (slot.generation + 1) & 0xFF_FFFF;
+        self.free.push(tag.index);
+        socket
+    }
+
+    /// Slots in use.
+    pub fn used(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+/// The same numbers as the shard knows them.
+pub fn connection(tag: Tag) -> ConnectionId {
+    ConnectionId {
+        index: tag.index,
+        generation: tag.generation,
+    }
+}
+
+pub fn tag(connection: ConnectionId) -> Tag {
+    Tag {
+        index: connection.index,
+        generation: connection.generation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_slot_is_used_again_under_its_next_generation() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = || Socket::new(TcpStream::connect(address).unwrap(), address, true, false);
+        let mut slots = Slots::default();
+        let first = slots.insert(socket());
+        let second = slots.insert(socket());
+        assert_eq!((first.index, second.index, slots.used()), (0, 1, 2));
+        slots.remove(first);
+        assert!(slots.get(first).is_none());
+        assert_eq!(slots.used(), 1);
+        let third = slots.insert(socket());
+        assert_eq!((third.index, third.generation), (0, 1));
+        assert!(slots.get(first).is_none() && slots.get(third).is_some());
+        for _ in 0..3 {
+            assert_eq!(tag(connection(third)), third);
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! The turn loop with true sockets, and a double in the shard's place that does what a Client's first byte says.
+
+use super::driver::{Core, Driver};
+use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
+use crate::buffer::{Chunk, Chunks, Payload};
+use crate::ids::{ConnectionId, ShardId};
+use crate::io::checker::Checker;
+use crate::io::clock::Clock;
+use crate::io::host::{Shards, ToShard};
+use crate::io::log::Log;
+use crate::limits;
+use crate::mesh::lanes;
+use crate::passwd::PasswordFile;
+use crate::time::Time;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// What the doubles have seen: shard and event.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// What became of one connection at the double.
+struct Client {
+    id: ConnectionId,
+    outbox: Vec<u8>,
+    sending: bool,
+    /// Echoes what comes; its first bytes were its wish.
+    echo: bool,
+}
+
+/// Stands where the shard would: the first bytes of a connection say what is done with it.
+///
+/// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive stays armed, and
+/// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close; `A` check the
+/// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1.
+struct Double {
+    shard: ShardId,
+    seen: Seen,
+    clients: HashMap<u32, Client>,
+    resume_at: Option<(Time, ConnectionId)>,
+    tick_at: Option<Time>,
+}
+
+impl Double {
+    fn see(&self, event: impl Into<String>) {
+        let event = format!("{}:{}", self.shard, event.into());
+        self.seen.lock().unwrap().push(event);
+    }
+
+    fn client(&mut self, id: ConnectionId) -> &mut Client {
+        let client = self.clients.get_mut(&id.index).unwrap();
+        assert_eq!(client.id, id);
+        client
+    }
+
+    fn add(&mut self, id: ConnectionId, outbox: Vec<u8>, echo: bool) {
+        let client = Client {
+            id,
+            outbox,
+            sending: false,
+            echo,
+        };
+        assert!(self.clients.insert(id.index, client).is_none());
+    }
+
+    fn hand_over(&mut self, connection: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        self.clients.remove(&connection.index);
+        let hand_over = HandOver {
+            bytes: bytes.to_vec(),
+            verdict: Verdict::Accepted,
+        };
+        out.push(Output::HandOver {
+            connection,
+            to: ShardId(1),
+            hand_over: Box::new(hand_over),
+        });
+    }
+
+    fn on_wish(&mut self, now: Time, connection: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        self.client(connection).echo = true;
+        match bytes[0] {
+            b'E' => self.client(connection).outbox.extend_from_slice(bytes),
+            b'Q' => {
+                let chunks = Chunks::from_iter([Chunk::Block(b"BYE".to_vec())]);
+                out.push(Output::Send { connection, chunks });
+                out.push(Output::Close { connection });
+                self.clients.remove(&connection.index);
+            }
+            b'1' => {
+                out.push(Output::StopReading { connection });
+                self.hand_over(connection, bytes, out);
+            }
+            b'M' => {
+                self.client(connection).echo = false;
+                out.push(Output::ResumeReading { connection });
+                if bytes.len() == 1 {
+                    self.see("one byte read");
+                } else {
+                    self.hand_over(connection, bytes, out);
+                }
+            }
+            b'P' => {
+                self.client(connection).outbox.extend_from_slice(bytes);
+                out.push(Output::ResumeReading { connection });
+                self.resume_at = Some((now + 50, connection));
+            }
+            b'B' => {
+                let payload = Payload::new(&[b'b'; 64 * 1024]);
+                let shared = |_| Chunk::Shared {
+                    payload: payload.clone(),
+                    start: 0,
+                    end: payload.len() as u32,
+                };
+                let chunks = (0..128).map(shared).collect();
+                out.push(Output::Send { connection, chunks });
+                out.push(Output::Close { connection });
+                self.clients.remove(&connection.index);
+            }
+            b'A' => {
+                let text = String::from_utf8(bytes[1..].to_vec()).unwrap();
+                let (user_name, password) = text.split_once(':').unwrap();
+                out.push(Output::StopReading { connection });
+                out.push(Output::Authenticate {
+                    connection,
+                    user_name: user_name.to_owned(),
+                    password: password.as_bytes().to_vec(),
+                });
+            }
+            b'T' => self.tick_at = Some(now + 30),
+            b'F' => {
+                for sequence in 0..3 * limits::SPILL_HIGH as u64 {
+                    let message = PeerMessage::FiltersInForce { sequence };
+                    let to = ShardId(1);
+                    out.push(Output::Peer { to, message });
+                }
+            }
+            other => panic!("no such wish: {other}"),
+        }
+    }
+}
+
+impl Core for Double {
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs) {
+        match input {
+            Input::Opened {
+                connection,
+                address,
+            } => {
+                assert!(address.ip().is_loopback());
+                self.see(format!("opened {}", connection.index));
+                self.add(connection, Vec::new(), false);
+            }
+            Input::Adopted {
+                connection,
+                hand_over,
+                ..
+            } => {
+                self.see("adopted");
+                self.add(connection, hand_over.bytes, true);
+                out.push(Output::ResumeReading { connection });
+            }
+            Input::Bytes { connection, bytes } => {
+                assert!(!bytes.is_empty());
+                if self.client(connection).echo {
+                    self.client(connection).outbox.extend_from_slice(bytes);
+                    if let Some((_, paused)) = self.resume_at
+                        && paused == connection
+                    {
+                        out.push(Output::StopReading { connection });
+                    }
+                } else {
+                    self.on_wish(now, connection, bytes, out);
+                }
+            }
+            Input::Sent {
+                connection,
+                returned,
+                ..
+            } => {
+                if returned.is_some() && self.clients.contains_key(&connection.index) {
+                    self.client(connection).sending = false;
+                }
+            }
+            Input::Closed { connection, cause } => {
+                self.client(connection);
+                self.clients.remove(&connection.index);
+                self.see(format!("closed {cause:?}"));
+            }
+            Input::Verdict {
+                connection,
+                verdict,
+            } => {
+                let text = format!("{verdict:?}").into_bytes();
+                self.client(connection).outbox = text;
+                out.push(Output::ResumeReading { connection });
+            }
+            Input::Peer { from, message } => {
+                let PeerMessage::FiltersInForce { sequence } = message else {
+                    panic!("no such message is sent");
+                };
+                if sequence == 0 {
+                    // Long enough for the lane to spill.
+                    thread::sleep(Duration::from_millis(30));
+                }
+                if sequence + 1 == 3 * limits::SPILL_HIGH as u64 {
+                    self.see(format!("last message of {from}"));
+                }
+            }
+            Input::Pressure { to, on } => self.see(format!("pressure {to} {on}")),
+            Input::Tick => {
+                if let Some(at) = self.tick_at.take() {
+                    assert!(now >= at);
+                    self.see("tick");
+                }
+                if let Some((_, connection)) = self.resume_at.take() {
+                    out.push(Output::ResumeReading { connection });
+                }
+            }
+            Input::Shutdown => {
+                for (_, client) in self.clients.drain() {
+                    let connection = client.id;
+                    out.push(Output::Close { connection });
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, _now: Time, out: &mut Outputs) {
+        for client in self.clients.values_mut() {
+            if !client.sending && !client.outbox.is_empty() {
+                client.sending = true;
+                let bytes = std::mem::take(&mut client.outbox);
+                let connection = client.id;
+                let chunks = split(bytes);
+                out.push(Output::Send { connection, chunks });
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let resume = self.resume_at.map(|(at, _)| at);
+        self.tick_at.into_iter().chain(resume).min()
+    }
+}
+
+/// One chunk for few bytes, more vectors than one `sendmsg` takes for many.
+fn split(bytes: Vec<u8>) -> Chunks {
+    if bytes.len() < 1000 {
+        return Chunks::from_iter([Chunk::Block(bytes)]);
+    }
+    let part = bytes.len().div_ceil(limits::SEND_VECTORS_MAX + 10);
+    bytes
+        .chunks(part)
+        .map(|part| Chunk::Block(part.to_vec()))
+        .collect()
+}
+
+/// Drivers on threads, as `host` would start them.
+struct Broker {
+    address: SocketAddr,
+    seen: Seen,
+    shards: Shards,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Broker {
+    fn start(count: usize) -> Broker {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listeners: Arc<[TcpListener]> = vec![listener].into();
+        let (log, clock) = (Log::start(false).unwrap(), Clock::start());
+        let shards = Shards::new(count).unwrap();
+        let file = PasswordFile::parse(b"").unwrap();
+        let checker = Checker::new(Path::new("no file"), file);
+        checker.start(shards.clone(), clock).unwrap();
+        let endpoints = lanes(count, limits::LANE_SLOTS);
+        let mut seats = shards.seats(endpoints, &listeners, Some(&checker), &log, clock);
+        // The first shard accepts alone, so that tests know where a connection is.
+        for seat in &mut seats[1..] {
+            seat.listeners = Vec::new().into();
+        }
+        let seen = Seen::default();
+        let run = |seat: crate::io::host::Seat| {
+            let double = Double {
+                shard: seat.id,
+                seen: Arc::clone(&seen),
+                clients: HashMap::new(),
+                resume_at: None,
+                tick_at: None,
+            };
+            thread::spawn(move || Driver::new(double, seat).unwrap().run().unwrap())
+        };
+        Broker {
+            address,
+            threads: seats.into_iter().map(run).collect(),
+            seen,
+            shards,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        let patience = Some(Duration::from_secs(10));
+        client.set_read_timeout(patience).unwrap();
+        client.set_nodelay(true).unwrap();
+        client
+    }
+
+    fn wait_for(&self, event: &str) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !self.seen.lock().unwrap().iter().any(|seen| seen == event) {
+            let seen = self.seen.lock().unwrap().clone();
+            assert!(Instant::now() < until, "{event} not seen in {seen:?}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Stops all shards and tells what they saw.
+    fn stop(self) -> Vec<String> {
+        self.shards.tell_all(|| ToShard::Shutdown);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+/// Bytes no two positions of which are easily confused.
+fn stream(first: u8, bytes: usize) -> Vec<u8> {
+    let mut stream: Vec<u8> = (0..bytes as u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    stream[0] = first;
+    stream
+}
+
+/// Sends in pieces from another thread and reads the same number of bytes back.
+fn echoed(client: &TcpStream, stream: &[u8], piece: usize) -> Vec<u8> {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = client;
+            stream
+                .chunks(piece)
+                .for_each(|piece| client.write_all(piece).unwrap());
+        });
+        let mut back = vec![0; stream.len()];
+        (&*client).read_exact(&mut back).unwrap();
+        back
+    })
+}
+
+#[test]
+fn a_long_stream_is_echoed_whole() {
+    let broker = Broker::start(1);
+    let client = broker.connect();
+    let sent = stream(b'E', 4_000_000);
+    assert!(echoed(&client, &sent, 1_000_000) == sent);
+    broker.stop();
+}
+
+#[test]
+fn a_hand_over_loses_no_byte() {
+    let broker = Broker::start(2);
+    for _ in 0..50 {
+        let client = broker.connect();
+        let sent = stream(b'1', 20_000);
+        assert!(echoed(&client, &sent, 7) == sent);
+    }
+    let seen = broker.stop();
+    assert_eq!(
+        seen.iter().filter(|event| *event == "1:adopted").count(),
+        50
+    );
+}
+
+#[test]
+fn a_hand_over_with_an_armed_receive_loses_no_byte() {
+    let broker = Broker::start(2);
+    for _ in 0..50 {
+        broker
+            .seen
+            .lock()
+            .unwrap()
+            .retain(|event| event == "1:adopted");
+        let mut client = broker.connect();
+        client.write_all(b"M").unwrap();
+        let sent = stream(b'M', 200_000);
+        broker.wait_for("0:one byte read");
+        assert!(echoed(&client, &sent, 1000) == sent);
+    }
+    let seen = broker.stop();
+    assert_eq!(
+        seen.iter().filter(|event| *event == "1:adopted").count(),
+        50
+    );
+}
+
+#[test]
+fn reading_stops_and_goes_on_where_it_was() {
+    let broker = Broker::start(1);
+    let client = broker.connect();
+    let sent = stream(b'P', 6_000_000);
+    assert!(echoed(&client, &sent, 100_000) == sent);
+    broker.stop();
+}
+
+#[test]
+fn last_bytes_arrive_although_the_peer_sends_on() {
+    let broker = Broker::start(1);
+    for _ in 0..20 {
+        let mut client = broker.connect();
+        client.write_all(b"Q").unwrap();
+        for _ in 0..10 {
+            client.write_all(&[b'x'; 50_000]).unwrap();
+        }
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).unwrap();
+        assert_eq!(back, b"BYE");
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_close_waits_for_what_is_still_to_be_sent() {
+    let broker = Broker::start(1);
+    let mut client = broker.connect();
+    client.write_all(b"B").unwrap();
+    // Larger than the buffers of both sockets: the close comes long before the last byte has left.
+    thread::sleep(Duration::from_millis(50));
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    assert_eq!(back.len(), 8 << 20);
+    broker.stop();
+}
+
+#[test]
+fn who_never_reads_is_let_go() {
+    let broker = Broker::start(1);
+    let mut client = broker.connect();
+    client.write_all(b"B").unwrap();
+    thread::sleep(Duration::from_millis(limits::LINGER_MS + 300));
+    // Its slot is used again.
+    let mut second = broker.connect();
+    second.write_all(b"Q").unwrap();
+    let mut back = Vec::new();
+    second.read_to_end(&mut back).unwrap();
+    let seen = broker.stop();
+    assert_eq!(seen, ["0:opened 0", "0:opened 0"]);
+    drop(client);
+}
+
+#[test]
+fn who_sends_and_closes_its_side_gets_its_answer() {
+    let broker = Broker::start(1);
+    for bytes in [10, 100_000] {
+        let mut client = broker.connect();
+        let sent = stream(b'E', bytes);
+        client.write_all(&sent).unwrap();
+        if bytes == 10 {
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut back = Vec::new();
+            client.read_to_end(&mut back).unwrap();
+            assert_eq!(back, sent);
+        }
+    }
+    broker.wait_for("0:closed PeerClosed");
+    broker.stop();
+}
+
+#[test]
+fn a_reset_is_told_as_one() {
+    let broker = Broker::start(1);
+    let client = broker.connect();
+    (&client).write_all(b"E").unwrap();
+    let mut back = [0];
+    (&client).read_exact(&mut back).unwrap();
+    let linger = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&client, sockopt::Linger, &linger).unwrap();
+    drop(client);
+    broker.wait_for(&format!("0:closed {:?}", CloseCause::Reset));
+    broker.stop();
+}
+
+#[test]
+fn slots_are_used_again() {
+    let broker = Broker::start(1);
+    for _ in 0..300 {
+        let mut client = broker.connect();
+        client.write_all(b"E").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        drop(client);
+    }
+    let seen = broker.stop();
+    let opened = seen
+        .iter()
+        .filter_map(|event| event.strip_prefix("0:opened "));
+    let indices: Vec<u32> = opened.map(|index| index.parse().unwrap()).collect();
+    assert_eq!(indices.len(), 300);
+    assert!(indices.iter().all(|index| *index < 10), "{indices:?}");
+}
+
+#[test]
+fn many_floods_leave_room_for_one_word() {
+    let broker = Broker::start(1);
+    let flooders: Vec<TcpStream> = (0..8).map(|_| broker.connect()).collect();
+    let until = Instant::now() + Duration::from_secs(1);
+    let worst = thread::scope(|scope| {
+        for flooder in &flooders {
+            scope.spawn(move || {
+                let stream = stream(b'E', 1_000_000);
+                while Instant::now() < until {
+                    assert!(echoed(flooder, &stream, 100_000) == stream);
+                }
+            });
+        }
+        let mut client = broker.connect();
+        let mut worst = Duration::ZERO;
+        while Instant::now() < until {
+            let asked = Instant::now();
+            client.write_all(b"E").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            worst = worst.max(asked.elapsed());
+        }
+        worst
+    });
+    assert!(worst < Duration::from_millis(500), "{worst:?}");
+    broker.stop();
+}
+
+#[test]
+fn verdicts_come_back_from_the_password_thread() {
+    let broker = Broker::start(1);
+    let mut client = broker.connect();
+    client.write_all(b"Anobody:secret").unwrap();
+    let mut back = [0; 11];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"UnknownUser");
+    broker.stop();
+}
+
+#[test]
+fn time_comes_when_it_was_asked_for() {
+    let broker = Broker::start(1);
+    let mut client = broker.connect();
+    client.write_all(b"T").unwrap();
+    broker.wait_for("0:tick");
+    broker.stop();
+}
+
+#[test]
+fn a_full_lane_is_told_and_loses_nothing() {
+    let broker = Broker::start(2);
+    let mut client = broker.connect();
+    client.write_all(b"F").unwrap();
+    broker.wait_for("1:last message of 0");
+    broker.wait_for("0:pressure 1 false");
+    let seen = broker.stop();
+    let pressures: Vec<_> = seen
+        .iter()
+        .filter(|event| event.contains("pressure"))
+        .collect();
+    assert_eq!(pressures, ["0:pressure 1 true", "0:pressure 1 false"]);
+}
+
+#[test]
+fn a_broker_that_stops_closes_its_connections() {
+    let broker = Broker::start(2);
+    let mut client = broker.connect();
+    client.write_all(b"E").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let asked = Instant::now();
+    let reader = thread::spawn(move || {
+        let result = client.read(&mut [0]);
+        assert!(matches!(result, Ok(0)), "{result:?}");
+    });
+    let address = broker.address;
+    broker.stop();
+    assert!(asked.elapsed() < Duration::from_millis(limits::SHUTDOWN_MS));
+    reader.join().unwrap();
+    let refused = TcpStream::connect(address).map(|mut late| late.read(&mut [0]));
+    assert!(match refused {
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+        Ok(read) => !matches!(read, Ok(1..)),
+    });
+}

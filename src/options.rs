@@ -1,0 +1,258 @@
+//! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
+
+use argh::FromArgs;
+use mqttfast::config::{Config, Io, Settings};
+use mqttfast::{limits, passwd};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What the command line asks for.
+pub enum Request {
+    /// Print this and end well.
+    Print(String),
+    Passwd(passwd::Command),
+    Serve(Config),
+}
+
+/// MQTT broker. Without --passwd and --allow-anonymous it serves this machine alone.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "A broker with one user, alice:\n  mqttfast passwd -c passwd alice\n  mqttfast --passwd passwd",
+    note = "Sizes are bytes, or whole numbers followed by K, M or G (1024 each)."
+)]
+struct Options {
+    /// TCP port, 1883 unless given; 0 lets the system choose
+    #[argh(
+        option,
+        short = 'p',
+        arg_name = "port",
+        default = "1883",
+        from_str_fn(parse_port)
+    )]
+    port: u16,
+    /// IP address to listen on; may be given several times
+    #[argh(option, arg_name = "addr", from_str_fn(parse_address))]
+    bind: Vec<IpAddr>,
+    /// password file, as mqttfast passwd or mosquitto_passwd makes it
+    #[argh(option, arg_name = "file")]
+    passwd: Option<PathBuf>,
+    /// let clients without a user name connect, from all interfaces
+    #[argh(switch)]
+    allow_anonymous: bool,
+    /// shards, each a thread on a core of its own; as many as cores unless given, but one on one or two cores
+    #[argh(option, arg_name = "n", from_str_fn(parse_shards))]
+    shards: Option<u8>,
+    /// how sockets are driven: auto, uring or epoll
+    #[argh(option, arg_name = "io", default = "Io::Auto", from_str_fn(parse_io))]
+    io: Io,
+    /// largest packet accepted, 16M unless given
+    #[argh(
+        option,
+        arg_name = "size",
+        default = "limits::PACKET_BYTES_MAX_DEFAULT",
+        from_str_fn(parse_packet_size)
+    )]
+    max_packet_size: u32,
+    /// messages of QoS 1 and 2 on their way to one client at a time, 20 unless given
+    #[argh(
+        option,
+        arg_name = "n",
+        default = "limits::INFLIGHT_MAX_DEFAULT",
+        from_str_fn(parse_inflight)
+    )]
+    max_inflight: u16,
+    /// queue of one client that is absent or slow, 16M unless given
+    #[argh(
+        option,
+        arg_name = "size",
+        default = "limits::SESSION_QUEUE_BYTES_MAX_DEFAULT",
+        from_str_fn(parse_queue_size)
+    )]
+    max_queued_bytes: u32,
+    /// log every packet
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+    #[argh(subcommand)]
+    command: Option<Subcommand>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Passwd(passwd::Command),
+}
+
+/// Reads the arguments after the program's name.
+///
+/// Errors: one sentence, for exit code 2.
+pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
+    let arguments: Vec<String> = arguments
+        .into_iter()
+        .map(OsString::into_string)
+        .collect::<Result<_, _>>()
+        .map_err(|argument| format!("{argument:?} is not UTF-8; type the argument again"))?;
+    let arguments = with_password_apart(arguments);
+    let help = match arguments.first() {
+        Some(first) if first == "passwd" => "mqttfast passwd --help",
+        _ => "mqttfast --help",
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let options = match Options::from_args(&["mqttfast"], &arguments) {
+        Ok(options) => options,
+        Err(exit) if exit.status.is_ok() => return Ok(Request::Print(exit.output)),
+        Err(exit) => return Err(explain(&exit.output, help)),
+    };
+    if options.version {
+        let version = concat!("mqttfast ", env!("CARGO_PKG_VERSION"), "\n");
+        return Ok(Request::Print(version.into()));
+    }
+    match options.command {
+        Some(Subcommand::Passwd(command)) => Ok(Request::Passwd(command)),
+        None => Ok(Request::Serve(config(options)?)),
+    }
+}
+
+/// A password may start with `-`, as with `mosquitto_passwd`: after `passwd`, FILE and USER no flags are looked for.
+fn with_password_apart(mut arguments: Vec<String>) -> Vec<String> {
+    let is_passwd = arguments.first().is_some_and(|first| first == "passwd");
+    let mut positional = 0;
+    let mut index = 1;
+    while is_passwd && index < arguments.len() && arguments[index] != "--" {
+        match arguments[index].as_str() {
+            "-H" | "-I" | "--hash" | "--iterations" => index += 1,
+            flag if flag.starts_with('-') => {}
+            _ => positional += 1,
+        }
+        index += 1;
+        if positional == 2 {
+            arguments.insert(index, "--".into());
+            break;
+        }
+    }
+    arguments
+}
+
+fn config(options: Options) -> Result<Config, String> {
+    let seed = getrandom::u64().map_err(|error| {
+        format!("the system gives no random numbers: {error}; is /dev/urandom there?")
+    })?;
+    Ok(Config {
+        settings: Settings {
+            anonymous: options.allow_anonymous || options.passwd.is_none(),
+            passwords: options.passwd.is_some(),
+            verbose: options.verbose,
+            packet_bytes_max: options.max_packet_size,
+            inflight_max: options.max_inflight,
+            session_queue_bytes_max: options.max_queued_bytes,
+            // What one client may queue, a shard must be able to hold.
+            shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
+                .max(options.max_queued_bytes.into()),
+            seed,
+        },
+        port: options.port,
+        bind: options.bind,
+        passwd: options.passwd,
+        allow_anonymous: options.allow_anonymous,
+        shards: options.shards,
+        io: options.io,
+        verbose: options.verbose,
+    })
+}
+
+/// argh's complaint as one sentence, with a hint for flags that people know from Mosquitto.
+fn explain(output: &str, help: &str) -> String {
+    let output = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let output = output.trim_end_matches('.');
+    // Our own parsers have said what to give instead.
+    if let Some(rest) = output.strip_prefix("Error parsing option ") {
+        return rest.replacen(" with value ", " ", 1);
+    }
+    let hint = match output.strip_prefix("Unrecognized argument: ") {
+        Some("-c" | "--config-file") => {
+            "mosquitto.conf is not read yet; use flags such as --port and --passwd".into()
+        }
+        Some("-d" | "--daemon") => {
+            "mqttfast stays in the foreground; let systemd run it, or put & behind the command"
+                .into()
+        }
+        _ => format!("{help} lists what there is"),
+    };
+    format!("{output}; {hint}")
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "give a port from 1 to 65535, or 0 to let the system choose".into())
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(text).parse() {
+        return Ok(address);
+    }
+    if text.parse::<std::net::SocketAddr>().is_ok() {
+        return Err("give the address alone, and the port with --port".into());
+    }
+    Err(
+        "give an IP address of this machine such as 192.168.1.5, or 127.0.0.1, or :: for all"
+            .into(),
+    )
+}
+
+fn parse_shards(text: &str) -> Result<u8, String> {
+    match text.parse::<usize>() {
+        Ok(shards @ 1..=limits::SHARDS_MAX) => Ok(shards as u8),
+        _ => Err(format!("give a number from 1 to {}", limits::SHARDS_MAX)),
+    }
+}
+
+fn parse_io(text: &str) -> Result<Io, String> {
+    match text {
+        "auto" => Ok(Io::Auto),
+        "uring" => Ok(Io::Uring),
+        "epoll" => Ok(Io::Epoll),
+        _ => Err("give auto, uring or epoll".into()),
+    }
+}
+
+fn parse_packet_size(text: &str) -> Result<u32, String> {
+    parse_size(
+        text,
+        limits::PACKET_BYTES_MAX_LEAST,
+        limits::PACKET_BYTES_MAX_MOST,
+    )
+}
+
+fn parse_queue_size(text: &str) -> Result<u32, String> {
+    parse_size(text, limits::SESSION_QUEUE_BYTES_MAX_LEAST, u32::MAX)
+}
+
+fn parse_size(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1u64),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit))
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| (least..=most).contains(bytes))
+        .ok_or_else(|| format!("give bytes from {least} to {most}, or a size such as 64K or 16M"))
+}
+
+fn parse_inflight(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number from 1 to 65535".into()),
+        Ok(inflight) => Ok(inflight),
+    }
+}

@@ -1,0 +1,236 @@
+//! The two digests of a password file, and how a password is held against one.
+//!
+//! ```text
+//! $6$<salt>$<digest>                 SHA-512 once over password, then salt (not the `$6$` of crypt(3))
+//! $7$<iterations>$<salt>$<digest>    PBKDF2-HMAC-SHA512
+//! ```
+//!
+//! Salt and digest are base64 in the standard alphabet with padding; the salt has 12 bytes (`mosquitto_passwd` up to
+//! 2.0) or 64 (from 2.1), the digest 64.
+
+use super::fault::LineFault;
+use crate::limits;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha512};
+use std::fmt;
+use subtle::ConstantTimeEq;
+
+/// Bytes of either digest.
+const DIGEST_BYTES: usize = 64;
+/// Bytes of a salt `mqttfast passwd` draws: the length that every version of Mosquitto reads.
+pub const SALT_BYTES: usize = 12;
+/// The other length in use, written by Mosquitto 2.1.
+const SALT_LONG_BYTES: usize = 64;
+
+/// Which digest to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// `$6$`: one SHA-512, as Mosquitto up to 1.6 wrote it. Fast to guess; only for such old brokers.
+    Sha512,
+    /// `$7$`: PBKDF2-HMAC-SHA512 with this many iterations, 1..=[`limits::PASSWORD_ITERATIONS_MAX`].
+    Pbkdf2 { iterations: u32 },
+}
+
+/// The second field of a line: a scheme, a salt and the digest of a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hash {
+    scheme: Scheme,
+    salt: Box<[u8]>,
+    digest: [u8; DIGEST_BYTES],
+}
+
+impl Hash {
+    /// Computes the digest of `password` with a salt of the caller's drawing.
+    pub fn new(scheme: Scheme, password: &[u8], salt: [u8; SALT_BYTES]) -> Hash {
+        Hash {
+            scheme,
+            salt: Box::new(salt),
+            digest: digest(scheme, password, &salt),
+        }
+    }
+
+    /// Reads the second field of a line, already without blanks around it.
+    ///
+    /// Errors name the part that is wrong; a field that does not start with `$` is `PlainText`.
+    pub fn parse(text: &str) -> Result<Hash, LineFault> {
+        if text.is_empty() {
+            return Err(LineFault::NoPassword);
+        }
+        let Some(rest) = text.strip_prefix('$') else {
+            return Err(LineFault::PlainText);
+        };
+        let (scheme, rest) = rest.split_once('$').ok_or(LineFault::UnknownScheme)?;
+        let (scheme, rest) = match scheme {
+            "6" => (Scheme::Sha512, rest),
+            "7" => {
+                let (iterations, rest) = rest.split_once('$').ok_or(LineFault::MissingField)?;
+                let iterations = parse_iterations(iterations)?;
+                (Scheme::Pbkdf2 { iterations }, rest)
+            }
+            "argon2id" | "argon2i" | "argon2d" => return Err(LineFault::Argon2),
+            _ => return Err(LineFault::UnknownScheme),
+        };
+        let (salt, digest) = rest.split_once('$').ok_or(LineFault::MissingField)?;
+        let salt = STANDARD.decode(salt).map_err(|_| LineFault::Salt)?;
+        if salt.len() != SALT_BYTES && salt.len() != SALT_LONG_BYTES {
+            return Err(LineFault::Salt);
+        }
+        let digest = STANDARD.decode(digest).map_err(|_| LineFault::Digest)?;
+        Ok(Hash {
+            scheme,
+            salt: salt.into(),
+            digest: digest.try_into().map_err(|_| LineFault::Digest)?,
+        })
+    }
+
+    /// Is this the digest of `password`? Takes the same time for any answer: the digests are compared without a branch.
+    pub fn verify(&self, password: &[u8]) -> bool {
+        let found = digest(self.scheme, password, &self.salt);
+        found.ct_eq(&self.digest).into()
+    }
+
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+}
+
+/// The field as a line of the file holds it.
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Sha512 => write!(f, "$6$")?,
+            Scheme::Pbkdf2 { iterations } => write!(f, "$7${iterations}$")?,
+        }
+        write!(
+            f,
+            "{}${}",
+            STANDARD.encode(&self.salt),
+            STANDARD.encode(self.digest)
+        )
+    }
+}
+
+/// Shows the scheme alone: digests do not belong in a log.
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hash({:?})", self.scheme)
+    }
+}
+
+/// Decimal digits alone: `u32::from_str` would take a `+` too.
+fn parse_iterations(text: &str) -> Result<u32, LineFault> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(LineFault::Iterations);
+    }
+    match text.parse::<u32>() {
+        Ok(0) => Err(LineFault::Iterations),
+        Ok(iterations) if iterations <= limits::PASSWORD_ITERATIONS_MAX => Ok(iterations),
+        // Digits that do not fit in 32 bits are too many all the more.
+        Ok(_) | Err(_) => Err(LineFault::IterationsTooMany),
+    }
+}
+
+fn digest(scheme: Scheme, password: &[u8], salt: &[u8]) -> [u8; DIGEST_BYTES] {
+    match scheme {
+        Scheme::Sha512 => {
+            let mut hash = Sha512::new();
+            hash.update(password);
+            hash.update(salt);
+            hash.finalize().into()
+        }
+        Scheme::Pbkdf2 { iterations } => {
+            pbkdf2::pbkdf2_hmac_array::<Sha512, DIGEST_BYTES>(password, salt, iterations)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by mosquitto_passwd 2.0.11 for `alice` / `secret` and `old` / `oldpw`.
+    const PBKDF2: &str = "$7$101$dJRVb0YElmDAtSWM$LGtgXLEgC1nJ/xzVh3QQNF4LzoAYc79t3AZ6WktAyZeu9eyDX10vVhkkMqwFwuYAdL+hQg/pZ6ah35YIfE5Xbg==";
+    const SHA512: &str = "$6$PeS/X1OZ/ASKpDs/$w3n3MEI696QaTsBk12qY58as69W/BiBDNQlXlBEiTmBib5zzBb6ChmVjS1SZd8IQxbrADluvoFIZ9mE60VSQew==";
+
+    #[test]
+    fn vectors_of_mosquitto_verify_and_print_unchanged() {
+        for (text, password) in [(PBKDF2, "secret"), (SHA512, "oldpw")] {
+            let hash = Hash::parse(text).unwrap();
+            assert!(hash.verify(password.as_bytes()));
+            assert!(!hash.verify(b"wrong"));
+            assert!(!hash.verify(b""));
+            assert_eq!(hash.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_salt_of_64_bytes_verifies() {
+        let salt = [0xA5; SALT_LONG_BYTES];
+        for scheme in [Scheme::Sha512, Scheme::Pbkdf2 { iterations: 3 }] {
+            let written = Hash {
+                scheme,
+                salt: Box::new(salt),
+                digest: digest(scheme, b"pass", &salt),
+            };
+            let read = Hash::parse(&written.to_string()).unwrap();
+            assert!(read == written && read.verify(b"pass") && !read.verify(b"passe"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_for_any_iterations() {
+        for iterations in [1, 2, 101, 1000, 4097] {
+            let hash = Hash::new(
+                Scheme::Pbkdf2 { iterations },
+                "naïf€".as_bytes(),
+                [7; SALT_BYTES],
+            );
+            let read = Hash::parse(&hash.to_string()).unwrap();
+            assert!(read == hash && read.verify("naïf€".as_bytes()));
+        }
+    }
+
+    #[test]
+    fn every_part_that_is_wrong_is_named() {
+        let (salt, digest) = ("dJRVb0YElmDAtSWM", "A".repeat(86) + "==");
+        let long = "A".repeat(85) + "B==";
+        for (text, fault) in [
+            (String::new(), LineFault::NoPassword),
+            ("secret".into(), LineFault::PlainText),
+            ("$".into(), LineFault::UnknownScheme),
+            ("$6".into(), LineFault::UnknownScheme),
+            (format!("$5${salt}${digest}"), LineFault::UnknownScheme),
+            (
+                format!("$argon2id$v=19$m=47104,t=1,p=1${salt}${digest}"),
+                LineFault::Argon2,
+            ),
+            ("$6$".into(), LineFault::MissingField),
+            (format!("$6${salt}"), LineFault::MissingField),
+            (format!("$7${salt}"), LineFault::MissingField),
+            (format!("$7$101${salt}"), LineFault::MissingField),
+            (format!("$7$${salt}${digest}"), LineFault::Iterations),
+            (format!("$7$0${salt}${digest}"), LineFault::Iterations),
+            (format!("$7$-1${salt}${digest}"), LineFault::Iterations),
+            (format!("$7$+1${salt}${digest}"), LineFault::Iterations),
+            (
+                format!("$7$10000001${salt}${digest}"),
+                LineFault::IterationsTooMany,
+            ),
+            (
+                format!("$7$99999999999999999999${salt}${digest}"),
+                LineFault::IterationsTooMany,
+            ),
+            (format!("$7$1$${digest}"), LineFault::Salt),
+            (format!("$7$1$dJRV${digest}"), LineFault::Salt),
+            (format!("$7$1$dJRVb0YE!mDAtSWM${digest}"), LineFault::Salt),
+            (format!("$7$1${salt}$"), LineFault::Digest),
+            (format!("$7$1${salt}${}", &digest[..86]), LineFault::Digest),
+            (format!("$7$1${salt}${digest}$"), LineFault::Digest),
+            (format!("$7$1${salt}${long}"), LineFault::Digest),
+            (format!("$6${salt}${}", &digest[..84]), LineFault::Digest),
+        ] {
+            assert_eq!(Hash::parse(&text).unwrap_err(), fault, "{text}");
+        }
+    }
+}

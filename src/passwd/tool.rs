@@ -1,0 +1,439 @@
+//! `mqttfast passwd`: adds, changes and deletes users of a password file, with the flags and prompts of
+//! `mosquitto_passwd`.
+//!
+//! Other than that one it changes the file as a whole or not at all, loses no update of a parallel run, keeps owner,
+//! group and mode, leaves lines it does not understand as they are, and `-U` hashes only what is plain text. It writes
+//! `$7$` with 1000 iterations, as Mosquitto 2.1 does, but with a salt of 12 bytes, so that 2.0 reads it too.
+
+use super::fault::{LineFault, PasswordFileError, shell_quoted};
+use super::file::{self, PasswordFile, split_line};
+use super::hash::{Hash, SALT_BYTES, Scheme};
+use super::prompt;
+use super::replace::Locked;
+use crate::limits;
+use argh::FromArgs;
+use std::path::Path;
+
+/// Manage the users of a password file, in the format and with the flags of mosquitto_passwd.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "passwd",
+    help_triggers("-h", "--help"),
+    example = "Make a file with one user, asking for the password: mqttfast passwd -c passwd alice",
+    note = "A broker that runs reads a changed file when it gets SIGHUP. A new file has mode 0600: if the broker runs as another user, give the file to that user with chown; later changes keep its owner, group and mode."
+)]
+pub struct Command {
+    /// make a new file; one that exists is overwritten
+    #[argh(switch, short = 'c')]
+    create: bool,
+    /// take the password from the command line, where others on this machine can see it
+    #[argh(switch, short = 'b')]
+    batch: bool,
+    /// delete the user
+    #[argh(switch, short = 'D')]
+    delete: bool,
+    /// hash the passwords that are still plain text
+    #[argh(switch, short = 'U')]
+    upgrade: bool,
+    /// sha512-pbkdf2 (the default) or sha512, which only Mosquitto before 2.0 needs
+    #[argh(
+        option,
+        short = 'H',
+        arg_name = "hash",
+        default = "HashName::Sha512Pbkdf2",
+        from_str_fn(parse_hash_name)
+    )]
+    hash: HashName,
+    /// iterations of sha512-pbkdf2, 1000 unless given
+    #[argh(
+        option,
+        short = 'I',
+        arg_name = "number",
+        from_str_fn(parse_iterations)
+    )]
+    iterations: Option<u32>,
+    /// password file
+    #[argh(positional, arg_name = "file")]
+    file: String,
+    /// user name, and with -b the password
+    #[argh(positional, arg_name = "user")]
+    user_and_password: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HashName {
+    Sha512,
+    Sha512Pbkdf2,
+}
+
+fn parse_hash_name(text: &str) -> Result<HashName, String> {
+    match text {
+        "sha512" => Ok(HashName::Sha512),
+        "sha512-pbkdf2" => Ok(HashName::Sha512Pbkdf2),
+        _ => Err("this hash is not known; give sha512-pbkdf2 or sha512".into()),
+    }
+}
+
+fn parse_iterations(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(iterations) if (1..=limits::PASSWORD_ITERATIONS_MAX).contains(&iterations) => {
+            Ok(iterations)
+        }
+        _ => Err(format!(
+            "give a whole number from 1 to {}",
+            limits::PASSWORD_ITERATIONS_MAX
+        )),
+    }
+}
+
+/// Why a command was not carried out: one sentence, and the exit code (2: it was given wrongly).
+#[derive(PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub exit_code: u8,
+    pub text: String,
+}
+
+impl Failure {
+    pub(super) fn refused(text: impl Into<String>) -> Failure {
+        Failure {
+            exit_code: 1,
+            text: text.into(),
+        }
+    }
+
+    fn usage(text: impl Into<String>) -> Failure {
+        Failure {
+            exit_code: 2,
+            text: text.into(),
+        }
+    }
+}
+
+/// What is to become of the file.
+enum Change {
+    /// Add the user or change the password; with `create` in a file of its own.
+    Set {
+        user_name: String,
+        hash: Hash,
+        create: bool,
+    },
+    Delete {
+        user_name: String,
+    },
+    /// Hash what is plain text.
+    Upgrade {
+        scheme: Scheme,
+    },
+}
+
+/// Carries out the command. Notes that are no failure go to standard error.
+pub fn run(command: Command) -> Result<(), Failure> {
+    let path = Path::new(&command.file);
+    let change = change(&command)?;
+    let locked = Locked::new(path)?;
+    let old = locked.read()?;
+    let new = match (&old, &change) {
+        (None, Change::Set { create: true, .. }) => edit(b"", &change),
+        (Some(bytes), Change::Set { create: true, .. }) => {
+            let users = user_lines(bytes);
+            if users > 0 {
+                eprintln!(
+                    "mqttfast passwd: note: -c has overwritten {} with {users} user(s) in it",
+                    command.file
+                );
+            }
+            edit(b"", &change)
+        }
+        (Some(bytes), _) => edit(bytes, &change),
+        // It can be read again to learn why, and which file beside it may be meant.
+        (None, _) => return Err(missing(path)),
+    }
+    .map_err(|refusal| refusal.at(path))?;
+    if old.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    locked.replace(&new)?;
+    if old.is_none() && nix::unistd::geteuid().is_root() {
+        eprintln!(
+            "mqttfast passwd: note: only root can read the new file; if the broker runs as another user: chown USER {}",
+            shell_quoted(path)
+        );
+    }
+    if let Err(fault) = PasswordFile::parse(&new) {
+        let error = PasswordFileError {
+            path: path.to_path_buf(),
+            fault,
+        };
+        eprintln!(
+            "mqttfast passwd: warning: done, but the broker will not take this file: {error}"
+        );
+    }
+    Ok(())
+}
+
+/// Checks the flags against each other, and asks for the password if it takes one.
+fn change(command: &Command) -> Result<Change, Failure> {
+    let scheme = scheme(command)?;
+    if command.upgrade {
+        if command.create
+            || command.batch
+            || command.delete
+            || !command.user_and_password.is_empty()
+        {
+            return Err(Failure::usage(
+                "-U takes the file alone: mqttfast passwd -U FILE",
+            ));
+        }
+        return Ok(Change::Upgrade { scheme });
+    }
+    let (user_name, password) = match &command.user_and_password[..] {
+        [] => {
+            return Err(Failure::usage(
+                "the user name is missing: mqttfast passwd FILE USER",
+            ));
+        }
+        [user_name] => (user_name.clone(), None),
+        [user_name, password] => (user_name.clone(), Some(password)),
+        [_, _, surplus, ..] => {
+            return Err(Failure::usage(format!(
+                "'{surplus}' is one argument too many; put quotes around a name or password with blanks in it"
+            )));
+        }
+    };
+    if command.delete {
+        if command.create {
+            return Err(Failure::usage(
+                "-c and -D cannot be used together; -D alone deletes a user",
+            ));
+        }
+        if command.batch || password.is_some() {
+            return Err(Failure::usage(
+                "-D takes no password: mqttfast passwd -D FILE USER",
+            ));
+        }
+        return Ok(Change::Delete { user_name });
+    }
+    check_user_name(&user_name)?;
+    let password = match (password, command.batch) {
+        (Some(password), true) => check_password(password)?,
+        (None, true) => {
+            return Err(Failure::usage(
+                "-b wants the password too: mqttfast passwd -b FILE USER PASSWORD",
+            ));
+        }
+        (Some(_), false) => {
+            return Err(Failure::usage(
+                "a password on the command line wants -b; leave it away to be asked for it",
+            ));
+        }
+        (None, false) => {
+            let path = Path::new(&command.file);
+            // Before the question: who cannot write need not type.
+            drop(Locked::new(path)?);
+            if !command.create {
+                file::read(path).map_err(|fault| Failure::file(path, fault))?;
+            }
+            prompt::ask_twice()?
+        }
+    };
+    Ok(Change::Set {
+        user_name,
+        hash: Hash::new(scheme, &password, salt()?),
+        create: command.create,
+    })
+}
+
+fn scheme(command: &Command) -> Result<Scheme, Failure> {
+    match (command.hash, command.iterations) {
+        (HashName::Sha512, Some(_)) => Err(Failure::usage(
+            "-H sha512 has no iterations; leave -I away or take -H sha512-pbkdf2",
+        )),
+        (HashName::Sha512, None) => Ok(Scheme::Sha512),
+        (HashName::Sha512Pbkdf2, iterations) => Ok(Scheme::Pbkdf2 {
+            iterations: iterations.unwrap_or(limits::PASSWORD_ITERATIONS_DEFAULT),
+        }),
+    }
+}
+
+/// A name that comes back from the file as it went in.
+fn check_user_name(user_name: &str) -> Result<(), Failure> {
+    let refuse = |text: &str| Err(Failure::refused(text));
+    if user_name.is_empty() {
+        return refuse("the user name is empty; give one");
+    }
+    if user_name.contains(':') {
+        return refuse(
+            "a user name must not contain ':', which ends it in the file; choose another",
+        );
+    }
+    if user_name.chars().any(char::is_control) {
+        return refuse("a user name must not contain control characters; choose another");
+    }
+    if user_name.starts_with('#') {
+        return refuse(
+            "a user name must not start with '#', which makes a line a comment; choose another",
+        );
+    }
+    if user_name.len() > limits::USER_NAME_BYTES_MAX {
+        return refuse(
+            "the user name is longer than the 65535 bytes MQTT allows; choose a shorter one",
+        );
+    }
+    let line = format!("{user_name}:x");
+    let read = file::lines(line.as_bytes()).next();
+    if read.and_then(|(_, text)| split_line(text).ok().flatten()) != Some((user_name, "x")) {
+        return refuse("a user name must not start or end with a blank; choose another");
+    }
+    Ok(())
+}
+
+fn check_password(password: &str) -> Result<Vec<u8>, Failure> {
+    if password.is_empty() {
+        return Err(Failure::refused(
+            "the password is empty; give at least one character",
+        ));
+    }
+    if password.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(Failure::refused(
+            "the password is longer than the 65535 bytes MQTT allows; choose a shorter one",
+        ));
+    }
+    Ok(password.as_bytes().to_vec())
+}
+
+fn salt() -> Result<[u8; SALT_BYTES], Failure> {
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| {
+        Failure::refused(format!(
+            "the system gives no random numbers: {error}; nothing was changed"
+        ))
+    })?;
+    Ok(salt)
+}
+
+fn missing(path: &Path) -> Failure {
+    match PasswordFile::load(path) {
+        Err(error) => Failure::refused(error.to_string()),
+        Ok(_) => Failure::refused(format!(
+            "{} has only just been made; try again",
+            path.display()
+        )),
+    }
+}
+
+/// Why the text of a file cannot be changed as wished.
+enum Refusal {
+    UnknownUser(String),
+    Line {
+        line: u32,
+        fault: LineFault,
+    },
+    /// Plain text that Mosquitto and a reader would understand differently.
+    ColonInPassword {
+        line: u32,
+    },
+    Failed(Failure),
+}
+
+impl Refusal {
+    fn at(self, path: &Path) -> Failure {
+        match self {
+            Refusal::UnknownUser(user_name) => Failure::refused(format!(
+                "there is no user '{user_name}' in {}; nothing was changed",
+                path.display()
+            )),
+            Refusal::Line { line, fault } => {
+                Failure::file(path, super::fault::Fault::Line { line, fault })
+            }
+            Refusal::ColonInPassword { line } => Failure::refused(format!(
+                "password file {}, line {line}: the plain password has a ':' in it, where Mosquitto would cut it; nothing was changed, delete the line and set the password with: mqttfast passwd {} USER",
+                path.display(),
+                shell_quoted(path)
+            )),
+            Refusal::Failed(failure) => failure,
+        }
+    }
+}
+
+/// The text of the file after the change. Lines it does not concern stay byte for byte.
+fn edit(old: &[u8], change: &Change) -> Result<Vec<u8>, Refusal> {
+    match change {
+        Change::Set {
+            user_name, hash, ..
+        } => {
+            let line = format!("{user_name}:{hash}\n");
+            let (mut new, found) = replace_user(old, user_name, line.as_bytes());
+            if !found {
+                if new.last().is_some_and(|&byte| byte != b'\n') {
+                    new.push(b'\n');
+                }
+                new.extend_from_slice(line.as_bytes());
+            }
+            Ok(new)
+        }
+        Change::Delete { user_name } => match replace_user(old, user_name, b"") {
+            (new, true) => Ok(new),
+            (_, false) => Err(Refusal::UnknownUser(user_name.clone())),
+        },
+        Change::Upgrade { scheme } => upgrade(old, *scheme),
+    }
+}
+
+/// Puts `line` in place of the user's first line and drops further ones (a file with a user twice is refused by the
+/// broker, and this is its remedy). Also tells whether there was one.
+fn replace_user(old: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
+    let mut new = Vec::with_capacity(old.len() + line.len());
+    let mut found = false;
+    for (_, raw, text) in raw_lines(old) {
+        match split_line(text) {
+            Ok(Some((name, _))) if name == user_name => {
+                if !found {
+                    new.extend_from_slice(line);
+                }
+                found = true;
+            }
+            _ => new.extend_from_slice(raw),
+        }
+    }
+    (new, found)
+}
+
+/// Hashes what does not start with `$`; anything that is neither plain text nor a hash refuses the whole.
+fn upgrade(old: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
+    let mut new = Vec::with_capacity(old.len());
+    for (line, raw, text) in raw_lines(old) {
+        let refuse = |fault| Refusal::Line { line, fault };
+        let Some((user_name, rest)) = split_line(text).map_err(refuse)? else {
+            new.extend_from_slice(raw);
+            continue;
+        };
+        let field = rest.split(':').next().unwrap_or(rest).trim_ascii();
+        match Hash::parse(field) {
+            // Hashed already; Argon2 too, which is not ours to judge here.
+            Ok(_) | Err(LineFault::Argon2) => new.extend_from_slice(raw),
+            Err(LineFault::PlainText) if rest.contains(':') => {
+                return Err(Refusal::ColonInPassword { line });
+            }
+            Err(LineFault::PlainText) => {
+                let hash = Hash::new(scheme, field.as_bytes(), salt().map_err(Refusal::Failed)?);
+                new.extend_from_slice(format!("{user_name}:{hash}\n").as_bytes());
+            }
+            Err(fault) => return Err(refuse(fault)),
+        }
+    }
+    Ok(new)
+}
+
+/// Lines with their number, their bytes as they stand, and their text as `file` reads it.
+fn raw_lines(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8], &[u8])> {
+    let raw = bytes.split_inclusive(|&byte| byte == b'\n');
+    raw.zip(file::lines(bytes))
+        .map(|(raw, (line, text))| (line, raw, text))
+}
+
+fn user_lines(bytes: &[u8]) -> usize {
+    file::lines(bytes)
+        .filter(|(_, text)| matches!(split_line(text), Ok(Some(_))))
+        .count()
+}

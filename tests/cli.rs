@@ -1,0 +1,133 @@
+//! The command line: what is wrong is told in one sentence with the remedy, and the exit code says of which kind it is.
+
+use std::process::Command;
+
+fn mqttfast(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+        .args(arguments)
+        .output()
+        .expect("mqttfast was not started");
+    (
+        output
+            .status
+            .code()
+            .expect("mqttfast was ended by a signal"),
+        String::from_utf8(output.stdout).expect("standard output is not UTF-8"),
+        String::from_utf8(output.stderr).expect("standard error is not UTF-8"),
+    )
+}
+
+/// Exit code 2, nothing on standard output, and on standard error exactly this line.
+fn assert_usage_error(arguments: &[&str], expected: &str) {
+    let (code, stdout, stderr) = mqttfast(arguments);
+    assert_eq!(stderr, format!("mqttfast: {expected}\n"), "{arguments:?}");
+    assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
+}
+
+#[test]
+fn a_wrong_value_is_told_with_what_to_give_instead() {
+    let port = "give a port from 1 to 65535, or 0 to let the system choose";
+    assert_usage_error(&["--port", "65536"], &format!("'--port' '65536': {port}"));
+    assert_usage_error(&["-p", "x"], &format!("'-p' 'x': {port}"));
+    let shards = "give a number from 1 to 64";
+    assert_usage_error(&["--shards", "0"], &format!("'--shards' '0': {shards}"));
+    assert_usage_error(&["--shards", "65"], &format!("'--shards' '65': {shards}"));
+    assert_usage_error(
+        &["--io", "select"],
+        "'--io' 'select': give auto, uring or epoll",
+    );
+    assert_usage_error(
+        &["--bind", "localhost"],
+        "'--bind' 'localhost': give an IP address of this machine such as 192.168.1.5, or 127.0.0.1, or :: for all",
+    );
+    assert_usage_error(
+        &["--bind", "127.0.0.1:1883"],
+        "'--bind' '127.0.0.1:1883': give the address alone, and the port with --port",
+    );
+    let inflight = "give a number from 1 to 65535";
+    assert_usage_error(
+        &["--max-inflight", "0"],
+        &format!("'--max-inflight' '0': {inflight}"),
+    );
+    for size in [
+        "255",
+        "268435461",
+        "1G",
+        "16X",
+        "-1",
+        "99999999999999999999G",
+        "",
+        "M",
+    ] {
+        assert_usage_error(
+            &["--max-packet-size", size],
+            &format!(
+                "'--max-packet-size' '{size}': give bytes from 256 to 268435460, or a size such as 64K or 16M"
+            ),
+        );
+    }
+    assert_usage_error(
+        &["--max-queued-bytes", "1023"],
+        "'--max-queued-bytes' '1023': give bytes from 1024 to 4294967295, or a size such as 64K or 16M",
+    );
+}
+
+#[test]
+fn an_unknown_argument_is_told_with_where_to_look() {
+    let help = "mqttfast --help lists what there is";
+    assert_usage_error(&["--tls"], &format!("Unrecognized argument: --tls; {help}"));
+    assert_usage_error(
+        &["broker"],
+        &format!("Unrecognized argument: broker; {help}"),
+    );
+    assert_usage_error(
+        &["--port"],
+        &format!("No value provided for option '--port'; {help}"),
+    );
+    assert_usage_error(
+        &["passwd"],
+        "Required positional arguments not provided: file; mqttfast passwd --help lists what there is",
+    );
+}
+
+#[test]
+fn flags_of_mosquitto_that_are_not_there_are_explained() {
+    assert_usage_error(
+        &["-c", "/etc/mosquitto/mosquitto.conf"],
+        "Unrecognized argument: -c; mosquitto.conf is not read yet; use flags such as --port and --passwd",
+    );
+    assert_usage_error(
+        &["-d"],
+        "Unrecognized argument: -d; mqttfast stays in the foreground; let systemd run it, or put & behind the command",
+    );
+}
+
+#[test]
+fn version_and_help_go_to_standard_output() {
+    let version = format!("mqttfast {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(mqttfast(&["--version"]), (0, version, String::new()));
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["passwd", "--help"],
+        &["passwd", "-h"],
+    ] {
+        let (code, stdout, stderr) = mqttfast(arguments);
+        assert!(stdout.starts_with("Usage: mqttfast "), "{stdout}");
+        assert_eq!((code, stderr.as_str()), (0, ""));
+    }
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let output = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+        .arg(std::ffi::OsStr::from_bytes(b"--passwd=\xff"))
+        .output()
+        .expect("mqttfast was not started");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "mqttfast: \"--passwd=\\xFF\" is not UTF-8; type the argument again\n"
+    );
+}

@@ -1,0 +1,252 @@
+//! The house's walls, read from `src/`: which module may import which, and where sockets, clocks, atomics and unsafe code live.
+//!
+//! Comments and a file's `#[cfg(test)]` part are not looked at.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each top module and what it may import of the others; `x::y` allows that submodule alone.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("limits", &[]),
+    ("ids", &["limits"]),
+    ("time", &["limits"]),
+    ("config", &["limits"]),
+    ("wire", &["limits"]),
+    ("mesh", &["limits", "ids"]),
+    ("buffer", &["limits", "ids", "mesh::sync"]),
+    ("topic", &["wire::topic", "buffer", "ids", "time", "limits"]),
+    ("session", &["wire", "buffer", "ids", "time", "limits"]),
+    (
+        "broker",
+        &[
+            "session", "topic", "config", "wire", "buffer", "ids", "time", "limits",
+        ],
+    ),
+    ("passwd", &["limits"]),
+    (
+        "io",
+        &[
+            "broker", "session", "passwd", "config", "mesh", "buffer", "ids", "time", "limits",
+        ],
+    ),
+];
+
+/// Words and the only places they may stand in, as beginnings of paths below `src/`.
+const LIVES_IN: &[(&str, &[&str])] = &[
+    ("unsafe", &["mesh", "buffer", "io/uring"]),
+    // The tail of the receive buffers' ring is shared with the kernel.
+    ("atomic", &["mesh", "buffer", "io/uring/ring.rs"]),
+    ("glommio", &["io/host.rs"]),
+    ("io_uring", &["io/uring", "io/probe.rs", "io/mod.rs"]),
+    ("nix::sys::socket", &["io"]),
+    ("nix::sys::eventfd", &["io"]),
+    ("nix::sys::signal", &["io", "passwd"]),
+    ("nix::", &["io", "passwd"]),
+    ("TcpStream", &["io"]),
+    ("TcpListener", &["io"]),
+    ("UnixStream", &["io"]),
+    ("UdpSocket", &["io"]),
+    ("async", &["io"]),
+    ("await", &[]),
+    ("Instant", &["io"]),
+    ("SystemTime", &["io"]),
+    ("std::thread", &["io", "passwd"]),
+];
+
+/// A source file: its path below `src/`, and its lines with their numbers, without comments, strings and tests.
+struct Source {
+    path: String,
+    lines: Vec<(usize, String)>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    assert!(paths.len() > 20, "the source tree is found");
+    let source = |path: PathBuf| Source {
+        lines: code(&fs::read_to_string(&path).unwrap()),
+        path: path.strip_prefix(&root).unwrap().display().to_string(),
+    };
+    paths.into_iter().map(source).collect()
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            // `mod tests;` under `#[cfg(test)]`.
+            if path.file_name().is_some_and(|name| name != "tests.rs") {
+                paths.push(path);
+            }
+        }
+    }
+}
+
+fn code(text: &str) -> Vec<(usize, String)> {
+    let is_code = |line: &&str| {
+        !line.trim_start().starts_with("#[cfg(test)]")
+            && !line.trim_start().starts_with("#[cfg(all(test")
+    };
+    text.lines()
+        .take_while(is_code)
+        .map(without_comment_and_strings)
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .collect()
+}
+
+/// Drops what stands between double quotes on one line, and everything from `//` on.
+fn without_comment_and_strings(line: &str) -> String {
+    let mut out = String::new();
+    let mut quoted = false;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if quoted => {
+                characters.next();
+            }
+            // `'"'` is a character.
+            '\'' if !quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+            }
+            '"' => quoted = !quoted,
+            '/' if !quoted && characters.peek() == Some(&'/') => break,
+            _ if quoted => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The paths after each `crate::` of a line; `crate::{a, b::c}` is spread.
+fn imports(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        // `$crate::` and `pub(crate)` are something else.
+        let rest = &line[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            // Spread over several lines it would escape this test.
+            assert!(
+                group.contains('}'),
+                "one `use` for each module, please: {line}"
+            );
+            let group = group.split('}').next().unwrap();
+            found.extend(group.split(',').map(|part| part.trim().to_owned()));
+        } else {
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+                .unwrap_or(rest.len());
+            found.push(rest[..end].trim_end_matches(':').to_owned());
+        }
+    }
+    found.retain(|path| !path.is_empty());
+    found
+}
+
+fn holds_word(line: &str, word: &str) -> bool {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !part(before) && (word.ends_with("::") || !part(after))
+    })
+}
+
+#[test]
+fn modules_import_only_what_is_below_them() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let top = source.path.split(['/', '.']).next().unwrap();
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(module, _)| *module == top) else {
+            assert!(
+                ["lib", "main", "options"].contains(&top),
+                "no rule for {}",
+                source.path
+            );
+            continue;
+        };
+        for (number, line) in &source.lines {
+            for path in imports(line) {
+                let module = path.split("::").next().unwrap();
+                let fine = module == top
+                    || allowed.iter().any(|allowed| {
+                        path == *allowed || path.starts_with(&format!("{allowed}::"))
+                    });
+                if !fine {
+                    broken.push(format!(
+                        "src/{}:{number}: {top} imports {path}",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn sockets_clocks_atomics_and_unsafe_code_stay_where_they_belong() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (number, line) in &source.lines {
+            for (word, places) in LIVES_IN {
+                let allowed = places.iter().any(|place| source.path.starts_with(place));
+                if !allowed && holds_word(line, word) {
+                    broken.push(format!("src/{}:{number}: {word}", source.path));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+/// Each `unsafe` block and implementation says why it is sound, in the lines right above or beside it.
+#[test]
+fn unsafe_code_has_its_proof() {
+    const LINES_BETWEEN: usize = 8;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut broken = Vec::new();
+    for source in sources() {
+        let text = fs::read_to_string(root.join(&source.path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in &source.lines {
+            if !holds_word(line, "unsafe") {
+                continue;
+            }
+            let from = number.saturating_sub(LINES_BETWEEN);
+            let proof = lines[from..*number]
+                .iter()
+                .any(|line| line.contains("SAFETY") || line.contains("# Safety"));
+            if !proof {
+                broken.push(format!("src/{}:{number}", source.path));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "no SAFETY comment:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn the_reader_of_this_test_reads() {
+    assert_eq!(imports("use crate::limits::A;"), ["limits::A"]);
+    assert_eq!(
+        imports("f(crate::wire::topic::levels(x))"),
+        ["wire::topic::levels"]
+    );
+    assert_eq!(
+        imports("use crate::{ids, wire::QoS};"),
+        ["ids", "wire::QoS"]
+    );
+    assert_eq!(
+        without_comment_and_strings("a(\"x // y\"); // unsafe"),
+        "a(); "
+    );
+    assert!(holds_word("unsafe {", "unsafe") && !holds_word("unsafely", "unsafe"));
+    assert!(holds_word("use nix::poll", "nix::") && !holds_word("unix::poll", "nix::"));
+}
