@@ -95,6 +95,22 @@ fn violation(broker: &Broker, what: &str, bytes: &[u8]) {
     }
 }
 
+/// Sends an UNSUBSCRIBE with packet id 1 of a filter that nobody can have subscribed to. UNSUBACK is as right as the end: the
+/// standard asks for one of them even if no subscription goes.
+#[track_caller]
+fn ended_or_answered(broker: &Broker, what: &str, unsubscribe: &[u8]) {
+    let mut client = Client::connect(broker, "unsubscriber");
+    client.try_send(unsubscribe);
+    match client.answer(DEADLINE) {
+        Answer::Closed => {}
+        Answer::Packet(answer) => {
+            assert_eq!(answer, [0xB0, 2, 0, 1], "UNSUBSCRIBE, {what}");
+            client.expect_alive();
+        }
+        Answer::Silence => panic!("no answer to UNSUBSCRIBE, {what}"),
+    }
+}
+
 /// Sends one packet many times while another thread counts what comes back, until `wanted` bytes are there, the
 /// connection ends, or nothing comes any more. Returns the bytes that came.
 fn flood(client: &mut Client, bytes: &[u8], times: usize, wanted: usize) -> usize {

@@ -4,7 +4,7 @@ use crate::support::packet::{
     PINGREQ, PUBACK, acknowledgement, packet, publish, string, subscribe, unsubscribe,
 };
 use crate::support::{Answer, Client, DEADLINE, reference};
-use crate::{attack, closed, violation};
+use crate::{attack, closed, ended_or_answered, violation};
 
 crate::on_1_and_2_shards!(
     case_25_topic_names,
@@ -91,11 +91,7 @@ fn case_26_very_many_levels(shards: usize) {
                 "201 levels",
                 &publish(&[b'/'; 200], b"", 1, 1, true),
             );
-            violation(
-                broker,
-                "UNSUBSCRIBE of 65,401 levels",
-                &unsubscribe(1, &[&slashes]),
-            );
+            ended_or_answered(broker, "65,401 levels", &unsubscribe(1, &[&slashes]));
             violation(
                 broker,
                 "201 levels of +",

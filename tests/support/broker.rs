@@ -136,12 +136,13 @@ impl Broker {
         let found = self.log.wait(from, DEADLINE, |line| {
             parts.iter().all(|part| line.contains(part))
         });
-        found.unwrap_or_else(|| {
-            panic!(
+        match found {
+            Some(at) => at,
+            None => panic!(
                 "no log line with {parts:?} in:\n{}",
                 self.log()[from..].join("\n")
-            )
-        })
+            ),
+        }
     }
 
     pub fn is_running(&mut self) -> bool {
