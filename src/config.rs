@@ -61,8 +61,8 @@ impl Config {
 /// The most memory a broker may take, summed from `limits` and `Config`; in bytes. Its `Display` is the
 /// start-up line.
 ///
-/// Not in the sum, because no limit bounds them yet: retained messages, Topic Filters, and the Sessions
-/// themselves (without their queues).
+/// Not in the sum, because no limit bounds their bytes yet: retained messages, Topic Filters, the Sessions
+/// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {
     /// Receive buffers, pools, lanes and waiting password checks: taken however few Clients there are.
@@ -208,10 +208,10 @@ mod tests {
         let one = memory_bound(&config, 1);
         assert_eq!(one.fixed_bytes, (1 << 20) + (1 << 19));
         assert_eq!(one.queued_bytes_max, 1 << 28);
-        assert_eq!(one.per_connection_bytes_max, (2 << 20) + (1 << 19));
+        assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 2.5 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;

@@ -45,6 +45,8 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 /// QoS 1 and 2 messages a Client may have in flight towards us (v5: told as Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
+/// Topic Aliases a v5 Client may use towards us.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 /// The least an operator may set it to.
@@ -62,8 +64,16 @@ pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
 /// Unsent bytes below which they go on, and the connection's own queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
-/// Unsent bytes above which QoS 0 messages are dropped and counted.
-pub const OUTBOX_BYTES_MAX: usize = 512 * 1024;
+/// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is already
+/// on its way from publishers of other shards when they are paced must find room.
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Queued bytes of a connected Session above which those who publish to it are paced, and below which they go on.
+pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
+pub const QUEUE_LOW_BYTES: usize = 128 * 1024;
+const _: () = assert!(
+    QUEUE_LOW_BYTES < QUEUE_HIGH_BYTES
+        && QUEUE_HIGH_BYTES < SESSION_QUEUE_BYTES_MAX_DEFAULT as usize
+);
 /// Payloads from this size are referenced by the outbox, smaller ones copied into it.
 pub const PAYLOAD_SHARED_FROM_BYTES: usize = 4096;
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES < OUTBOX_BYTES_MAX);
@@ -143,8 +153,8 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
-/// Retained messages a replay hands to one connection in one turn.
-pub const RETAINED_PER_TURN: usize = 512;
+/// Nodes of the retained tree a replay looks at for one connection in one turn.
+pub const RETAINED_PER_TURN: usize = 2048;
 
 // Password file
 

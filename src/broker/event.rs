@@ -43,10 +43,7 @@ pub enum Input<'a> {
         verdict: Verdict,
     },
     /// A message of a peer shard, in the order of its lane.
-    Peer {
-        from: ShardId,
-        message: PeerMessage,
-    },
+    Peer { from: ShardId, message: PeerMessage },
     /// The lane to a peer has spilled over (`on`) or is served again.
     Pressure { to: ShardId, on: bool },
     /// Time has passed `Shard::next_deadline`.
@@ -64,13 +61,21 @@ pub enum Output {
         chunks: Chunks,
     },
     /// Take no more bytes from this connection until `ResumeReading`.
-    StopReading { connection: ConnectionId },
-    ResumeReading { connection: ConnectionId },
+    StopReading {
+        connection: ConnectionId,
+    },
+    ResumeReading {
+        connection: ConnectionId,
+    },
     /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short linger), then
     /// reuse the slot under the next generation. No `Closed` follows.
-    Close { connection: ConnectionId },
+    Close {
+        connection: ConnectionId,
+    },
     /// The Client promises no packets (Keep Alive 0): let TCP find out when it is gone.
-    ProbePeer { connection: ConnectionId },
+    ProbePeer {
+        connection: ConnectionId,
+    },
     /// Check these credentials on a helper thread and answer by `Input::Verdict`. Reading is stopped meanwhile.
     Authenticate {
         connection: ConnectionId,
@@ -85,9 +90,15 @@ pub enum Output {
         hand_over: Box<HandOver>,
     },
     /// Put into the lane to `to`.
-    Peer { to: ShardId, message: PeerMessage },
+    Peer {
+        to: ShardId,
+        message: PeerMessage,
+    },
     /// One line of the log.
-    Log { level: Level, text: String },
+    Log {
+        level: Level,
+        text: String,
+    },
 }
 
 /// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
@@ -171,17 +182,28 @@ pub enum PeerMessage {
         live: bool,
     },
     /// The sender now has (or no longer has) a Session that subscribed to `filter`.
-    FilterAdded { filter: Box<str>, sequence: u64 },
-    FilterRemoved { filter: Box<str> },
+    FilterAdded {
+        filter: Box<str>,
+        sequence: u64,
+    },
+    FilterRemoved {
+        filter: Box<str>,
+    },
     /// Every `FilterAdded` of the receiver up to `sequence` is in force at the sender.
-    FiltersInForce { sequence: u64 },
+    FiltersInForce {
+        sequence: u64,
+    },
     /// Stop (or go on) reading from this connection of the receiver: a subscriber of the sender is slow.
     Pace {
         connection: ConnectionId,
         pause: bool,
     },
     /// Asks for `Clock`; sent while the sender holds marks of deleted retained messages.
-    ClockRequest { clock: u64 },
+    ClockRequest {
+        clock: u64,
+    },
     /// The sender's Lamport clock: nothing older than this comes from it any more.
-    Clock { clock: u64 },
+    Clock {
+        clock: u64,
+    },
 }

@@ -1,1 +1,25 @@
-//! One shard: the state machine of the broker.
+//! One shard: the state machine of the broker. It marries `session` (one Client) with `topic` (who wants what).
+//!
+//! [`Shard::handle`] takes one [`Input`] at a time and appends [`Output`]s; [`Shard::flush`] ends the turn. Nothing here waits, owns
+//! a socket or reads a clock: same inputs, same outputs.
+
+mod connect;
+mod counters;
+mod deliver;
+mod event;
+mod peers;
+mod publish;
+mod replay;
+mod shard;
+mod slots;
+mod subscribe;
+mod timers;
+mod violation;
+mod will;
+
+pub use counters::{Counters, Dropped};
+pub use event::{
+    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
+};
+pub use shard::Shard;
+pub use violation::Violation;

@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn it_says_what_a_vector_says() {
-        let (seeds, steps) = if cfg!(miri) { (2, 60) } else { (40, 2_000) };
+        let (seeds, steps) = if cfg!(miri) { (2, 60) } else { (10, 2_000) };
         for seed in 1..=seeds {
             let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
             let mut pool = Pool::new();

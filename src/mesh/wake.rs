@@ -36,9 +36,14 @@ impl WakeFlag {
     pub fn must_wake(&self) -> bool {
         // SeqCst: what was pushed comes before the reading of the flag. Pairs with the fence in `about_to_sleep`.
         fence(Ordering::SeqCst);
-        // The load spares the write to a shared line while the owner is awake, which under load is always.
-        // Relaxed, both: the fences order, and the items carry their own Release and Acquire.
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        // The load spares the exchange on a shared line while the owner is awake, which under load is always. The exchange
+        // writes only if it lowers the flag, so one giver alone is answered true.
+        // Relaxed, all: the fences order, and the items carry their own Release and Acquire.
+        self.asleep.load(Ordering::Relaxed)
+            && self
+                .asleep
+                .compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// For the owner, before it sleeps. It must then look once more at everything that is given to it, and call

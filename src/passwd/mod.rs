@@ -2,8 +2,8 @@
 //! knows the two kinds of digest, `fault` says what is wrong with a file, `tool` is the command `mqttfast passwd` that
 //! writes them, with `prompt` (a password typed without echo) and `replace` (the file exchanged as a whole) as its hands.
 //!
-//! Nothing here knows of sockets or of the broker; a check is a long computation (about 1 ms at 1000
-//! iterations on a desktop, several times that on a small board) and belongs on a helper thread.
+//! Nothing here knows of sockets or of the broker; a check is a long computation (below 1 ms at 1000
+//! iterations on a server, several times that on a small board) and belongs on a helper thread.
 
 mod fault;
 mod file;

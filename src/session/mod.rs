@@ -1,1 +1,15 @@
-//! (under construction)
+//! One Client. A [`Session`] outlives the Network Connection, a [`Connection`] dies with it; both are plain data of one
+//! shard. What is done with them is the broker's business.
+
+pub mod connection;
+pub mod inflight;
+pub mod message;
+pub mod queue;
+#[allow(clippy::module_inception)]
+pub mod session;
+
+pub use connection::{Connection, Phase};
+pub use inflight::{Delivering, Inflight, Stage};
+pub use message::Message;
+pub use queue::{Queue, Queued};
+pub use session::{Received, Replay, Session, StoredWill};

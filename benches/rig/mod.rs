@@ -1,0 +1,110 @@
+//! A shard with Clients and no sockets, for benches and `tests/alloc.rs`: what is sent is taken at once and given back.
+
+use mqttfast::broker::{Input, Output, Outputs, Shard};
+use mqttfast::config::Settings;
+use mqttfast::ids::{ConnectionId, ShardId};
+use mqttfast::time::Time;
+
+/// One shard of one, and what it says.
+pub struct Rig {
+    pub shard: Shard,
+    out: Outputs,
+    now: Time,
+}
+
+impl Rig {
+    pub fn new() -> Rig {
+        let shard = Shard::new(ShardId(0), 1, Settings::default());
+        Rig {
+            shard,
+            out: Outputs::default(),
+            now: Time(1),
+        }
+    }
+
+    /// A connected Client of 3.1.1 with clean session and no Keep Alive; `index` is its slot and its name.
+    pub fn client(&mut self, index: u32) -> ConnectionId {
+        let connection = ConnectionId {
+            index,
+            generation: 0,
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1000));
+        self.shard.handle(
+            self.now,
+            Input::Opened {
+                connection,
+                address,
+            },
+            &mut self.out,
+        );
+        let name = format!("client-{index}");
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
+        push_string(&mut body, &name);
+        let connack = self.turn(connection, &packet(0x10, &body));
+        assert_eq!(connack, 4, "CONNACK has four bytes");
+        connection
+    }
+
+    pub fn subscribe(&mut self, connection: ConnectionId, filter: &str, qos: u8) {
+        let mut body = vec![0, 1];
+        push_string(&mut body, filter);
+        body.push(qos);
+        let suback = self.turn(connection, &packet(0x82, &body));
+        assert_eq!(suback, 5, "SUBACK of one filter has five bytes");
+    }
+
+    /// One turn: these bytes come, the outboxes leave. Returns the bytes sent to all Clients together.
+    pub fn turn(&mut self, connection: ConnectionId, bytes: &[u8]) -> usize {
+        self.shard
+            .handle(self.now, Input::Bytes { connection, bytes }, &mut self.out);
+        self.shard.flush(self.now, &mut self.out);
+        let mut sent = 0;
+        let mut list = std::mem::take(&mut self.out.list);
+        for output in list.drain(..) {
+            if let Output::Send { connection, chunks } = output {
+                let bytes = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+                sent += bytes;
+                let input = Input::Sent {
+                    connection,
+                    bytes,
+                    returned: Some(chunks),
+                };
+                self.shard.handle(self.now, input, &mut self.out);
+            }
+        }
+        assert!(self.out.list.is_empty(), "all that was to be sent has been");
+        self.out.list = list;
+        sent
+    }
+}
+
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut rest = body.len();
+    loop {
+        let more = u8::from(rest > 127) << 7;
+        packet.push((rest % 128) as u8 | more);
+        rest /= 128;
+        if rest == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+/// A PUBLISH of 3.1.1; Packet Identifier `id` if `qos` is above 0.
+pub fn publish(topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
+    let mut body = Vec::new();
+    push_string(&mut body, topic);
+    if qos > 0 {
+        body.extend_from_slice(&id.to_be_bytes());
+    }
+    body.extend_from_slice(payload);
+    packet(0x30 | qos << 1, &body)
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}

@@ -1,0 +1,107 @@
+//! What a shard counts; every drop has its reason here.
+
+/// Why a message was not delivered to one subscriber, or not routed at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dropped {
+    /// QoS 0 for a Client that does not read fast enough.
+    SlowReader,
+    /// QoS 1 or 2 for a Session whose queue is at its byte limit.
+    SessionQueueFull,
+    /// QoS 1 or 2 while the queues of all Sessions together are at their limit.
+    ShardQueueFull,
+    /// Larger than the Client's Maximum Packet Size. [v5 MQTT-3.1.2-25]
+    TooLargeForClient,
+    /// Its Message Expiry Interval passed. [v5 MQTT-3.3.2-5]
+    Expired,
+    /// Published by a Client to `$SYS`, which belongs to the broker.
+    SysTopic,
+    /// Waiting or under way in a Session that ended.
+    SessionEnded,
+}
+
+impl Dropped {
+    /// All reasons, in the order of [`Counters::dropped`].
+    pub const ALL: [Dropped; 7] = [
+        Dropped::SlowReader,
+        Dropped::SessionQueueFull,
+        Dropped::ShardQueueFull,
+        Dropped::TooLargeForClient,
+        Dropped::Expired,
+        Dropped::SysTopic,
+        Dropped::SessionEnded,
+    ];
+
+    /// A few words for the log.
+    pub fn words(self) -> &'static str {
+        match self {
+            Dropped::SlowReader => "QoS 0, subscriber reads too slowly",
+            Dropped::SessionQueueFull => "queue of the session full (--max-queued-bytes)",
+            Dropped::ShardQueueFull => "queues of all sessions full",
+            Dropped::TooLargeForClient => "larger than the subscriber's Maximum Packet Size",
+            Dropped::Expired => "Message Expiry Interval over",
+            Dropped::SysTopic => "published to $SYS by a client",
+            Dropped::SessionEnded => "session ended",
+        }
+    }
+}
+
+/// Sums since the start of the shard.
+#[derive(Default, Clone, Debug)]
+pub struct Counters {
+    /// PUBLISH packets taken from Clients.
+    pub messages_received: u64,
+    /// PUBLISH packets handed to Clients.
+    pub messages_sent: u64,
+    /// Messages that crossed to a peer shard.
+    pub messages_crossed: u64,
+    /// Connections that closed without having sent a byte: probes.
+    pub probes: u64,
+    /// Connections accepted by CONNACK 0.
+    pub connects: u64,
+    /// Connections refused or ended before that.
+    pub refusals: u64,
+    /// Deliveries dropped, by [`Dropped::ALL`].
+    pub dropped: [u64; Dropped::ALL.len()],
+}
+
+impl Counters {
+    /// Counts `count` drops for a reason.
+    pub fn drop_messages(&mut self, why: Dropped, count: u64) {
+        self.dropped[why as usize] += count;
+    }
+
+    /// Drops for one reason.
+    pub fn dropped(&self, why: Dropped) -> u64 {
+        self.dropped[why as usize]
+    }
+
+    /// Adds another shard's sums.
+    pub fn add(&mut self, other: &Counters) {
+        self.messages_received += other.messages_received;
+        self.messages_sent += other.messages_sent;
+        self.messages_crossed += other.messages_crossed;
+        self.probes += other.probes;
+        self.connects += other.connects;
+        self.refusals += other.refusals;
+        for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += more;
+        }
+    }
+}
+
+impl std::fmt::Display for Counters {
+    /// One line: what went through, and every reason that dropped something.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} clients served, {} refused, {} probes; {} messages in, {} out",
+            self.connects, self.refusals, self.probes, self.messages_received, self.messages_sent
+        )?;
+        for why in Dropped::ALL {
+            if self.dropped(why) > 0 {
+                write!(f, "; {} dropped ({})", self.dropped(why), why.words())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,640 @@
+//! The way out of an Application Message: from the matches of the trie to outboxes, windows, queues and lanes.
+//!
+//! A QoS 0 message for Clients of this shard allocates nothing: its bytes are copied from the receive buffer, or from one
+//! encoding for each shape, into the outbox of each subscriber.
+
+use super::counters::Dropped;
+use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::shard::Shard;
+use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits;
+use crate::session::connection::Waiter;
+use crate::session::inflight::Stage;
+use crate::session::message::expiry_left_s;
+use crate::session::queue::Identifiers;
+use crate::session::{Message, Queued};
+use crate::time::Time;
+use crate::wire::publish::Delivery;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{AckKind, PacketId, QoS, TopicName, Version, append_ack};
+use std::rc::Rc;
+
+/// A message on its way through the shard.
+pub(super) struct Routing<'a> {
+    pub topic: TopicName<'a>,
+    /// v5 property bytes that are passed on.
+    pub passed_on: &'a [u8],
+    pub payload: &'a [u8],
+    pub qos: QoS,
+    pub retain: bool,
+    pub expires: Time,
+    /// The packet as it came, where it can go to 3.1 and 3.1.1 subscribers at QoS 0 as it is.
+    pub frame_v3: Option<&'a [u8]>,
+    /// The message in a form that outlives the turn; made when first needed.
+    pub message: Option<Rc<Message>>,
+}
+
+impl Routing<'_> {
+    /// The message in a form that outlives the turn.
+    pub fn message(&mut self) -> &Rc<Message> {
+        self.message.get_or_insert_with(|| {
+            Rc::new(Message::new(
+                self.topic.as_str(),
+                self.passed_on,
+                self.payload,
+                self.qos,
+                self.retain,
+                self.expires,
+            ))
+        })
+    }
+}
+
+/// Who published.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The publisher's Session, if its home is here. [v5 No Local]
+    pub session: Option<SessionId>,
+    /// The connection to pace, and its shard.
+    pub connection: Option<(ShardId, ConnectionId)>,
+}
+
+/// One subscriber of a routing, overlaps already joined: highest QoS, all identifiers. [v3.1.1 MQTT-3.3.5-1, v5 MQTT-3.3.4-2]
+#[derive(Debug)]
+pub struct Target {
+    session: SessionId,
+    qos: QoS,
+    retain_as_published: bool,
+    identifiers: Identifiers,
+}
+
+/// A delivery's content, apart from its Packet Identifier.
+struct Sending<'a> {
+    qos: QoS,
+    dup: bool,
+    retain: bool,
+    identifiers: &'a [u32],
+}
+
+/// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
+#[derive(Default)]
+pub(super) struct Shapes {
+    bytes: Vec<u8>,
+    /// Start, end and place of the Packet Identifier in `bytes`; an empty range: not encoded yet.
+    ranges: [(u32, u32, u32); 12],
+}
+
+impl Shapes {
+    fn clear(&mut self) {
+        if !self.bytes.is_empty() {
+            self.bytes.clear();
+            self.ranges = Default::default();
+        }
+    }
+
+    /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be referenced.
+    fn get(
+        &mut self,
+        version: Version,
+        sending: &Sending<'_>,
+        routing: &Routing<'_>,
+        now: Time,
+    ) -> (&[u8], usize) {
+        let v5 = version == Version::V5;
+        let index =
+            usize::from(v5) * 6 + usize::from(sending.retain) * 3 + usize::from(sending.qos as u8);
+        let (start, end, packet_id_at) = self.ranges[index];
+        if start < end {
+            return (
+                &self.bytes[start as usize..end as usize],
+                packet_id_at as usize,
+            );
+        }
+        let start = self.bytes.len();
+        delivery(version, sending, routing, PacketId::new(1), now)
+            .append_head(version, &mut self.bytes);
+        let head_end = self.bytes.len();
+        if routing.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
+            self.bytes.extend_from_slice(routing.payload);
+        }
+        // The Packet Identifier follows the Topic Name, which follows the Fixed Header.
+        let header = 1 + self.bytes[start + 1..head_end]
+            .iter()
+            .position(|byte| byte & 0x80 == 0)
+            .map_or(1, |at| at + 1);
+        let packet_id_at = header + 2 + routing.topic.as_str().len();
+        let end = self.bytes.len();
+        self.ranges[index] = (start as u32, end as u32, packet_id_at as u32);
+        (&self.bytes[start..end], packet_id_at)
+    }
+}
+
+fn delivery<'a>(
+    version: Version,
+    sending: &Sending<'a>,
+    routing: &Routing<'a>,
+    packet_id: Option<PacketId>,
+    now: Time,
+) -> Delivery<'a> {
+    let v5 = version == Version::V5;
+    Delivery {
+        dup: sending.dup,
+        qos: sending.qos,
+        retain: sending.retain,
+        topic: routing.topic.as_str(),
+        packet_id: if sending.qos == QoS::AtMostOnce {
+            None
+        } else {
+            packet_id
+        },
+        topic_alias: None,
+        message_expiry_interval_s: if v5 {
+            expiry_left_s(routing.expires, now)
+        } else {
+            None
+        },
+        subscription_identifiers: if v5 { sending.identifiers } else { &[] },
+        passed_on: if v5 { routing.passed_on } else { &[] },
+        payload_bytes: routing.payload.len(),
+    }
+}
+
+impl Shard {
+    /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
+    /// gets it. `false`: no subscriber anywhere.
+    pub(super) fn route(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        retain: Option<RetainVersion>,
+        out: &mut Outputs,
+    ) -> bool {
+        let mut matches = std::mem::take(&mut self.matches);
+        self.trie.matches(routing.topic, &mut matches);
+        let found = !matches.local.is_empty() || matches.shards != 0;
+        let shards = matches.shards;
+        self.deliver_here(routing, &matches.local, origin, out);
+        self.matches = matches;
+        self.send_to_peers(routing, shards, origin, retain, out);
+        found
+    }
+
+    /// Delivers to the sessions of this shard.
+    pub(super) fn deliver_here(
+        &mut self,
+        routing: &mut Routing<'_>,
+        matches: &[(SessionId, super::subscribe::Subscription)],
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        self.routings += 1;
+        self.shapes.clear();
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        for (session_id, subscription) in matches {
+            let options = subscription.options;
+            if options.no_local && origin.session == Some(*session_id) {
+                continue; // [v5 MQTT-3.8.3-3]
+            }
+            let Some(session) = self.sessions.get_mut(*session_id) else {
+                continue;
+            };
+            let qos = options.qos.min(routing.qos);
+            let (mark, at) = session.route_mark;
+            if mark == self.routings {
+                let target: &mut Target = &mut targets[at as usize];
+                target.qos = target.qos.max(qos);
+                target.retain_as_published |= options.retain_as_published;
+                target.identifiers.extend(subscription.identifier());
+            } else {
+                session.route_mark = (self.routings, targets.len() as u32);
+                targets.push(Target {
+                    session: *session_id,
+                    qos,
+                    retain_as_published: options.retain_as_published,
+                    identifiers: subscription.identifier().into_iter().collect(),
+                });
+            }
+        }
+        for target in &targets {
+            let sending = Sending {
+                qos: target.qos,
+                dup: false,
+                retain: routing.retain && target.retain_as_published,
+                identifiers: &target.identifiers,
+            };
+            self.deliver(target.session, routing, &sending, origin, out);
+        }
+        self.targets = targets;
+    }
+
+    fn deliver(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        let connection = session
+            .connection
+            .and_then(|id| self.connections.get_mut(id));
+        let Some(connection) = connection else {
+            if sending.qos > QoS::AtMostOnce {
+                self.enqueue(session_id, routing, sending);
+            }
+            return;
+        };
+        let id = connection.id;
+        if sending.qos == QoS::AtMostOnce {
+            if connection.overfull() {
+                self.counters.drop_messages(Dropped::SlowReader, 1);
+                return;
+            }
+            self.send_publish(id, routing, sending, None);
+        } else if session.queue.is_empty()
+            && session.inflight.count() < connection.window
+            && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
+        {
+            self.start_delivery(id, session_id, routing, sending);
+        } else {
+            self.enqueue(session_id, routing, sending);
+        }
+        self.pace_if_slow(session_id, id, origin, out);
+    }
+
+    /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
+    fn start_delivery(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) {
+        let message = Rc::clone(routing.message());
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .expect("it is being delivered to");
+        let packet_id = session.inflight.start(Stage::Published {
+            message,
+            qos: sending.qos,
+            retain: sending.retain,
+            identifiers: boxed(sending.identifiers),
+        });
+        if !self.send_publish(id, routing, sending, Some(packet_id)) {
+            // Too large for this Client: as if it had been delivered. [v5 MQTT-3.1.2-25]
+            let session = self
+                .sessions
+                .get_mut(session_id)
+                .expect("it is being delivered to");
+            match sending.qos {
+                QoS::ExactlyOnce => session.inflight.refuse(packet_id),
+                QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
+            };
+        }
+    }
+
+    /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
+    fn send_publish(
+        &mut self,
+        id: ConnectionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        packet_id: Option<PacketId>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let version = connection.version;
+        let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        if connection.packet_bytes_max != usize::MAX {
+            let packet = delivery(version, sending, routing, packet_id, self.now);
+            if packet.packet_bytes(version) > connection.packet_bytes_max {
+                self.counters.drop_messages(Dropped::TooLargeForClient, 1);
+                return false;
+            }
+        }
+        let block = connection.outbox.block(&mut self.pool);
+        let before = block.len();
+        let plain = !sending.dup && (sending.identifiers.is_empty() || version != Version::V5);
+        match routing.frame_v3 {
+            Some(frame) if version != Version::V5 && sending.qos == QoS::AtMostOnce && !shared => {
+                block.extend_from_slice(frame);
+            }
+            _ if plain => {
+                let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
+                block.extend_from_slice(shape);
+                if let Some(packet_id) = packet_id {
+                    let at = before + packet_id_at;
+                    block[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+                }
+            }
+            _ => {
+                delivery(version, sending, routing, packet_id, self.now)
+                    .append_head(version, block);
+                if !shared {
+                    block.extend_from_slice(routing.payload);
+                }
+            }
+        }
+        let mut bytes = block.len() - before;
+        if shared {
+            let (payload, start, end) = routing.message().shared_payload();
+            bytes += (end - start) as usize;
+            connection.outbox.append_shared(payload, start, end);
+        }
+        connection.unsent_bytes += bytes;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        self.counters.messages_sent += 1;
+        true
+    }
+
+    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together.
+    fn enqueue(&mut self, session_id: SessionId, routing: &mut Routing<'_>, sending: &Sending<'_>) {
+        let item = Queued {
+            message: Rc::clone(routing.message()),
+            qos: sending.qos,
+            retain: sending.retain,
+            identifiers: boxed(sending.identifiers),
+        };
+        let bytes = item.bytes();
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        // One message always fits an empty queue, however small the limit is set.
+        let full = session.queue.bytes() + bytes > self.settings.session_queue_bytes_max as usize
+            && !session.queue.is_empty();
+        if full {
+            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+        } else if self.queued_bytes + bytes as u64 > self.settings.shard_queue_bytes_max {
+            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+        } else {
+            self.queued_bytes += bytes as u64;
+            session.queue.push(item);
+        }
+    }
+
+    /// Sends a Session what waits for it, as far as window and outbox allow: the queue first, then replays of retained messages.
+    pub(super) fn pump(&mut self, session_id: SessionId, out: &mut Outputs) {
+        loop {
+            let Some(session) = self.sessions.get_mut(session_id) else {
+                return;
+            };
+            let Some(id) = session.connection else { return };
+            let Some(connection) = self.connections.get(id) else {
+                return;
+            };
+            if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
+                return;
+            }
+            if session.inflight.count() >= connection.window || session.queue.is_empty() {
+                break;
+            }
+            let item = session.queue.pop().expect("it is not empty");
+            self.queued_bytes -= item.bytes() as u64;
+            if item.message.expired(self.now) {
+                self.counters.drop_messages(Dropped::Expired, 1);
+                continue;
+            }
+            let identifiers = item.identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
+            let sending = Sending {
+                qos: item.qos,
+                dup: false,
+                retain: item.retain,
+                identifiers,
+            };
+            self.with_message(&item.message, |shard, routing| {
+                shard.start_delivery(id, session_id, routing, &sending);
+            });
+        }
+        self.replay(session_id, out);
+    }
+
+    /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. [v3.1.1 MQTT-3.3.1-8]
+    pub(super) fn send_retained(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        message: &Rc<Message>,
+        qos: QoS,
+        identifiers: &[u32],
+    ) {
+        let sending = Sending {
+            qos: qos.min(message.qos),
+            dup: false,
+            retain: true,
+            identifiers,
+        };
+        self.with_message(message, |shard, routing| {
+            if sending.qos == QoS::AtMostOnce {
+                shard.send_publish(id, routing, &sending, None);
+            } else {
+                shard.start_delivery(id, session_id, routing, &sending);
+            }
+        });
+    }
+
+    /// A routing around a stored message, with no shapes left of another one.
+    fn with_message(
+        &mut self,
+        message: &Rc<Message>,
+        act: impl FnOnce(&mut Shard, &mut Routing<'_>),
+    ) {
+        self.shapes.clear();
+        let mut routing = routing_of(message);
+        act(self, &mut routing);
+        self.shapes.clear();
+    }
+
+    /// Everything unacknowledged again, in the first order: PUBLISH with DUP, or PUBREL. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    pub(super) fn resend(&mut self, session_id: SessionId) {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        let Some(id) = session.connection else { return };
+        let inflight = std::mem::take(&mut session.inflight);
+        for delivering in inflight.iter() {
+            match &delivering.stage {
+                Stage::Published {
+                    message,
+                    qos,
+                    retain,
+                    identifiers,
+                } => {
+                    let identifiers = identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
+                    let sending = Sending {
+                        qos: *qos,
+                        dup: true,
+                        retain: *retain,
+                        identifiers,
+                    };
+                    let packet_id = Some(delivering.packet_id);
+                    self.with_message(message, |shard, routing| {
+                        shard.send_publish(id, routing, &sending, packet_id);
+                    });
+                }
+                Stage::Released => {
+                    let Some(connection) = self.connections.get(id) else {
+                        continue;
+                    };
+                    let version = connection.version;
+                    self.append(id, |block| {
+                        append_ack(
+                            AckKind::PubRel,
+                            version,
+                            delivering.packet_id,
+                            ReasonCode::SUCCESS,
+                            block,
+                        );
+                    });
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(session_id) {
+            session.inflight = inflight;
+        }
+    }
+
+    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
+    fn pace_if_slow(
+        &mut self,
+        session_id: SessionId,
+        id: ConnectionId,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        let (Some(session), Some(connection)) =
+            (self.sessions.get(session_id), self.connections.get_mut(id))
+        else {
+            return;
+        };
+        let slow = connection.unsent_bytes > limits::OUTBOX_HIGH_BYTES;
+        let behind = session.queue.bytes() > limits::QUEUE_HIGH_BYTES;
+        if !(slow || behind) || connection.stalled {
+            return;
+        }
+        let Some((shard, publisher)) = origin.connection else {
+            return;
+        };
+        let waiter = Waiter {
+            shard,
+            connection: publisher,
+        };
+        if (shard, publisher) == (self.id, id) || connection.waiters.contains(&waiter) {
+            return;
+        }
+        if connection.waiters.is_empty() {
+            // The clock of its patience starts with the first who waits.
+            connection.progress = self.now;
+        }
+        if shard == self.id && !slow && self.owes_acknowledgements(publisher) {
+            // Its acknowledgements come on the stream that would be stopped: two who wait for each other would stand still.
+            return;
+        }
+        let connection = self.connections.get_mut(id).expect("it is there");
+        connection.waiters.push(waiter);
+        let deadline = connection.deadline();
+        self.connection_alarms.set(id.index, deadline);
+        if shard == self.id {
+            self.pace(publisher, out);
+        } else {
+            let message = PeerMessage::Pace {
+                connection: publisher,
+                pause: true,
+            };
+            out.push(Output::Peer { to: shard, message });
+        }
+    }
+
+    fn owes_acknowledgements(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .and_then(|connection| connection.session())
+            .and_then(|session| self.sessions.get(session))
+            .is_some_and(|session| !session.inflight.is_empty())
+    }
+
+    /// One more reason not to read from a connection.
+    pub(super) fn pace(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.paced += 1;
+        if connection.reading {
+            connection.reading = false;
+            out.push(Output::StopReading { connection: id });
+        }
+    }
+
+    /// One reason less; after the last the withheld packets come, at the end of this turn.
+    pub(super) fn unpace(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        assert!(connection.paced > 0);
+        connection.paced -= 1;
+        if connection.paced == 0 {
+            self.resumable.push_back(id);
+        }
+    }
+
+    /// Lets one waiting publisher go on.
+    pub(super) fn release(&mut self, waiter: Waiter, out: &mut Outputs) {
+        if waiter.shard == self.id {
+            self.unpace(waiter.connection);
+        } else {
+            let message = PeerMessage::Pace {
+                connection: waiter.connection,
+                pause: false,
+            };
+            out.push(Output::Peer {
+                to: waiter.shard,
+                message,
+            });
+        }
+    }
+
+    /// Lets those go on who wait for a connection, once it has taken enough.
+    pub(super) fn release_waiters_if_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.waiters.is_empty()
+            || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
+            || connection
+                .session()
+                .and_then(|session| self.sessions.get(session))
+                .is_some_and(|session| session.queue.bytes() > limits::QUEUE_LOW_BYTES)
+        {
+            return;
+        }
+        for waiter in std::mem::take(&mut connection.waiters) {
+            self.release(waiter, out);
+        }
+    }
+}
+
+/// A routing around a stored message.
+pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
+    Routing {
+        topic: TopicName::new(message.topic()).expect("it was a Topic Name when it came"),
+        passed_on: message.passed_on(),
+        payload: message.payload(),
+        qos: message.qos,
+        retain: message.retain,
+        expires: message.expires,
+        frame_v3: None,
+        message: Some(Rc::clone(message)),
+    }
+}
+
+fn boxed(identifiers: &[u32]) -> Option<Box<Identifiers>> {
+    (!identifiers.is_empty()).then(|| Box::new(identifiers.into()))
+}

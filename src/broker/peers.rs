@@ -1,0 +1,306 @@
+//! What shards say to each other: filters and their acknowledgement, messages, retained versions, pacing.
+//!
+//! Lanes are FIFO, and everything here rests on it: once a peer has answered `FiltersInForce`, every message it sends later was
+//! matched with the filter, and everything it sent before lies in front of the answer.
+
+use super::deliver::{Origin, routing_of};
+use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::shard::Shard;
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits;
+use crate::time::Time;
+use crate::wire::{TopicFilter, TopicName};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A shard's knowledge of its peers.
+pub(super) struct Peers {
+    /// Lamport clock: at least the clock of every retained version seen.
+    clock: u64,
+    /// Highest clock each peer is known to have passed.
+    clocks: Vec<u64>,
+    /// Number of the last `FilterAdded` sent.
+    sequence: u64,
+    /// Number up to which each peer has our filters in force.
+    acknowledged: Vec<u64>,
+    /// Connections with a SUBSCRIBE that waits for peers.
+    awaiting: VecDeque<ConnectionId>,
+    /// Lanes that have spilled over, and the publishers that wait for each.
+    full_lanes: u64,
+    lane_waiters: Vec<Vec<ConnectionId>>,
+    /// Deleted retained messages whose mark is kept.
+    pub deletion_marks: usize,
+    marks: VecDeque<(Box<str>, RetainVersion)>,
+    /// When to ask for clocks again.
+    clock_due: Option<Time>,
+}
+
+impl Peers {
+    pub fn new(shards: usize) -> Peers {
+        Peers {
+            clock: 0,
+            clocks: vec![0; shards],
+            sequence: 0,
+            acknowledged: vec![0; shards],
+            awaiting: VecDeque::new(),
+            full_lanes: 0,
+            lane_waiters: vec![Vec::new(); shards],
+            deletion_marks: 0,
+            marks: VecDeque::new(),
+            clock_due: None,
+        }
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The sequence up to which every peer has our filters in force.
+    pub fn in_force(&self) -> u64 {
+        self.acknowledged.iter().copied().min().unwrap_or(u64::MAX)
+    }
+
+    pub fn await_in_force(&mut self, connection: ConnectionId) {
+        self.awaiting.push_back(connection);
+    }
+
+    pub fn clock_due(&self) -> Option<Time> {
+        self.clock_due
+    }
+
+    pub fn note_mark(&mut self, topic: &str, version: RetainVersion) {
+        self.marks.push_back((topic.into(), version));
+    }
+}
+
+impl Shard {
+    fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let own = self.id;
+        (0..self.shards as u8)
+            .map(ShardId)
+            .filter(move |shard| *shard != own)
+    }
+
+    /// The first Session of this shard has subscribed to a filter: every peer must know before SUBACK.
+    pub(super) fn tell_filter_added(&mut self, filter: &str, out: &mut Outputs) {
+        self.peers.sequence += 1;
+        let sequence = self.peers.sequence;
+        self.peers.acknowledged[self.id.index()] = sequence;
+        for to in self.other_shards() {
+            let message = PeerMessage::FilterAdded {
+                filter: filter.into(),
+                sequence,
+            };
+            out.push(Output::Peer { to, message });
+        }
+    }
+
+    pub(super) fn tell_filter_removed(&mut self, filter: &str, out: &mut Outputs) {
+        for to in self.other_shards() {
+            let message = PeerMessage::FilterRemoved {
+                filter: filter.into(),
+            };
+            out.push(Output::Peer { to, message });
+        }
+    }
+
+    /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
+    pub(super) fn send_to_peers(
+        &mut self,
+        routing: &mut super::deliver::Routing<'_>,
+        shards: u64,
+        origin: Origin,
+        retain: Option<RetainVersion>,
+        out: &mut Outputs,
+    ) {
+        if self.shards == 1 || (shards == 0 && retain.is_none()) {
+            return;
+        }
+        let own_connection = origin
+            .connection
+            .filter(|(shard, _)| *shard == self.id)
+            .map(|(_, id)| id);
+        for to in self.other_shards() {
+            let live = shards & to.bit() != 0;
+            if !live && retain.is_none() {
+                continue;
+            }
+            let message = PeerMessage::Publish {
+                message: (**routing.message()).clone(),
+                origin: own_connection,
+                retain,
+                live,
+            };
+            out.push(Output::Peer { to, message });
+            self.counters.messages_crossed += 1;
+            if self.peers.full_lanes & to.bit() != 0
+                && let Some(id) = own_connection
+                && !self.peers.lane_waiters[to.index()].contains(&id)
+            {
+                self.peers.lane_waiters[to.index()].push(id);
+                self.pace(id, out);
+            }
+        }
+    }
+
+    pub(super) fn on_peer(&mut self, from: ShardId, message: PeerMessage, out: &mut Outputs) {
+        assert!(from != self.id && from.index() < self.shards);
+        match message {
+            PeerMessage::Publish {
+                message,
+                origin,
+                retain,
+                live,
+            } => {
+                let message = Rc::new(message);
+                let mut routing = routing_of(&message);
+                if let Some(version) = retain {
+                    self.peers.clock = self.peers.clock.max(version.clock);
+                    self.peers.clocks[from.index()] = version.clock;
+                    self.retain(&mut routing, version);
+                }
+                if live {
+                    let origin = Origin {
+                        session: None,
+                        connection: origin.map(|id| (from, id)),
+                    };
+                    let mut matches = std::mem::take(&mut self.matches);
+                    self.trie.matches(routing.topic, &mut matches);
+                    self.deliver_here(&mut routing, &matches.local, origin, out);
+                    self.matches = matches;
+                }
+            }
+            PeerMessage::FilterAdded { filter, sequence } => {
+                if let Ok(filter) = TopicFilter::new(&filter) {
+                    self.trie.add_shard(filter, from);
+                }
+                let message = PeerMessage::FiltersInForce { sequence };
+                out.push(Output::Peer { to: from, message });
+            }
+            PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
+            PeerMessage::FiltersInForce { sequence } => {
+                self.peers.acknowledged[from.index()] = sequence;
+                self.complete_subscribes(out);
+            }
+            PeerMessage::Pace {
+                connection,
+                pause: true,
+            } => self.pace(connection, out),
+            PeerMessage::Pace {
+                connection,
+                pause: false,
+            } => self.unpace(connection),
+            PeerMessage::ClockRequest { clock } => {
+                self.peers.clock = self.peers.clock.max(clock);
+                let message = PeerMessage::Clock {
+                    clock: self.peers.clock,
+                };
+                out.push(Output::Peer { to: from, message });
+            }
+            PeerMessage::Clock { clock } => {
+                self.peers.clocks[from.index()] = clock;
+                self.drop_marks();
+            }
+            PeerMessage::Adopt { .. } => unreachable!("the driver turns it into `Adopted`"),
+        }
+    }
+
+    /// Completes the SUBSCRIBEs, in their order, whose filters every peer has in force.
+    fn complete_subscribes(&mut self, out: &mut Outputs) {
+        let in_force = self.peers.in_force();
+        while let Some(&id) = self.peers.awaiting.front() {
+            let ready = match self.connections.get_mut(id) {
+                None => None,
+                Some(connection) => {
+                    let Some(first) = connection.pending_subscribes.first() else {
+                        self.peers.awaiting.pop_front();
+                        continue;
+                    };
+                    if first.sequence > in_force {
+                        return;
+                    }
+                    let pending = connection.pending_subscribes.remove(0);
+                    connection.session().map(|session| (session, pending))
+                }
+            };
+            self.peers.awaiting.pop_front();
+            if let Some((session, pending)) = ready {
+                self.complete_subscribe(id, session, pending, out);
+            }
+        }
+    }
+
+    pub(super) fn on_pressure(&mut self, to: ShardId, on: bool, out: &mut Outputs) {
+        if on {
+            self.peers.full_lanes |= to.bit();
+            return;
+        }
+        self.peers.full_lanes &= !to.bit();
+        for id in std::mem::take(&mut self.peers.lane_waiters[to.index()]) {
+            self.unpace(id);
+        }
+        let _ = out;
+    }
+
+    /// The version of a write made here, above everything seen.
+    pub(super) fn next_retain_version(&mut self) -> RetainVersion {
+        self.peers.clock += 1;
+        RetainVersion {
+            clock: self.peers.clock,
+            shard: self.id,
+        }
+    }
+
+    /// Deletion marks are there: ask for the peers' clocks soon.
+    pub(super) fn arm_clock(&mut self) {
+        if self.peers.clock_due.is_none() {
+            self.peers.clock_due = Some(self.now + limits::TIMER_GRAIN_MS);
+        }
+    }
+
+    pub(super) fn on_clock_alarm(&mut self, out: &mut Outputs) {
+        if self.peers.clock_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.peers.clock_due = None;
+        if self.peers.deletion_marks == 0 {
+            self.peers.marks.clear();
+            return;
+        }
+        for to in self.other_shards() {
+            let message = PeerMessage::ClockRequest {
+                clock: self.peers.clock,
+            };
+            out.push(Output::Peer { to, message });
+        }
+        self.arm_clock();
+    }
+
+    /// Forgets the marks that no older write can still meet: every peer's clock has passed them.
+    fn drop_marks(&mut self) {
+        let own = self.id.index();
+        let passed = self
+            .peers
+            .clocks
+            .iter()
+            .enumerate()
+            .filter(|(shard, _)| *shard != own)
+            .map(|(_, clock)| *clock)
+            .min()
+            .unwrap_or(u64::MAX);
+        while let Some((_, version)) = self.peers.marks.front() {
+            if version.clock > passed {
+                return;
+            }
+            let (topic, version) = self.peers.marks.pop_front().expect("it is there");
+            let still = self
+                .retained
+                .get(&topic)
+                .is_some_and(|held| held.version == version && held.message.is_none());
+            if still && TopicName::new(&topic).is_ok() {
+                self.retained.remove(&topic);
+                self.peers.deletion_marks -= 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! What a connected Client sends, packet by packet, and the way in of an Application Message.
+
+use super::counters::Dropped;
+use super::deliver::{Origin, Routing};
+use super::event::{Level, Output, Outputs, RetainVersion};
+use super::shard::{Ending, Shard, Shown};
+use super::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::Message;
+use crate::time::Time;
+use crate::wire::frame::Frame;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{
+    self, Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, TopicName, Version,
+};
+use std::rc::Rc;
+
+const PUBLISH_TYPE: u8 = 3;
+
+/// A retained message, or the mark that one was deleted.
+#[derive(Debug)]
+pub struct Retained {
+    pub version: RetainVersion,
+    /// `None`: deleted; kept until every peer's clock has passed `version`, so that no older write brings it back.
+    pub message: Option<Rc<Message>>,
+}
+
+impl Shard {
+    /// One packet of a connected Client.
+    #[inline]
+    pub(super) fn on_frame(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        if self.settings.verbose {
+            self.log_packet(session, frame, out);
+        }
+        if frame.packet_type() == PUBLISH_TYPE {
+            let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
+            return self.on_publish(id, session, version, &publish, frame, out);
+        }
+        match wire::decode(Some(version), frame).map_err(Violation::Malformed)? {
+            Packet::PubAck(ack) => self.on_puback(id, session, &ack, out),
+            Packet::PubRec(ack) => self.on_pubrec(id, session, version, &ack, out),
+            Packet::PubRel(ack) => self.on_pubrel(id, session, version, &ack),
+            Packet::PubComp(ack) => self.on_pubcomp(id, session, &ack, out),
+            Packet::Subscribe(subscribe) => {
+                return self.on_subscribe(id, session, version, &subscribe, out);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.on_unsubscribe(id, session, version, &unsubscribe, out);
+            }
+            Packet::PingReq => self.append(id, |block| {
+                wire::encode(&Packet::PingResp, version, block);
+            }),
+            Packet::Disconnect(disconnect) => {
+                return self.on_disconnect(id, session, version, &disconnect, out);
+            }
+            Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
+            Packet::Connect(_) => return Err(Violation::SecondConnect),
+            Packet::Publish(_) => unreachable!("it was taken above"),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                return Err(Violation::ServerPacket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends an answer to a connection's outbox; it leaves in the flush of this turn.
+    pub(super) fn append(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let block = connection.outbox.block(&mut self.pool);
+        let before = block.len();
+        write(block);
+        connection.unsent_bytes += block.len() - before;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    fn on_publish(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        publish: &Publish<'_>,
+        frame: &Frame<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        self.counters.messages_received += 1;
+        let aliased;
+        let topic = match (publish.topic, publish.properties.topic_alias) {
+            (Some(topic), None) => topic,
+            (topic, alias) => {
+                aliased = self.resolve_alias(id, topic, alias)?;
+                TopicName::new(&aliased).map_err(Violation::Malformed)?
+            }
+        };
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            let session = self
+                .sessions
+                .get_mut(session_id)
+                .expect("a connection has one");
+            if session.received.contains(packet_id) {
+                // A repeat: answered again, not delivered again. [v3.1.1 MQTT-4.3.3-2]
+                self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
+                return Ok(());
+            }
+            if version == Version::V5
+                && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
+            {
+                return Err(Violation::ReceiveMaximumExceeded);
+            }
+            session.received.insert(packet_id);
+        }
+        let mut passed_on = Vec::new();
+        if version == Version::V5 && !publish.properties.raw.is_empty() {
+            publish.properties.append_passed_on(&mut passed_on);
+        }
+        let expires = publish
+            .properties
+            .message_expiry_interval_s
+            .map_or(Time::NEVER, |seconds| self.now.plus_s(seconds));
+        let mut routing = Routing {
+            topic,
+            passed_on: &passed_on,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires,
+            // A QoS 0 packet without flags reads the same for every subscriber of 3.1 and 3.1.1.
+            frame_v3: (version != Version::V5
+                && publish.qos == QoS::AtMostOnce
+                && !publish.retain
+                && !publish.dup)
+                .then_some(frame.bytes),
+            message: None,
+        };
+        let origin = Origin {
+            session: Some(session_id),
+            connection: Some((self.id, id)),
+        };
+        let found = self.publish(&mut routing, origin, out);
+        let reason = match version {
+            Version::V5 if !found => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            _ => ReasonCode::SUCCESS,
+        };
+        match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => {
+                self.append_ack(id, AckKind::PubAck, version, packet_id, reason);
+            }
+            (QoS::ExactlyOnce, Some(packet_id)) => {
+                self.append_ack(id, AckKind::PubRec, version, packet_id, reason);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a message of a Client or a will: keeps it if retained, and routes it. `false`: no subscriber anywhere.
+    pub(super) fn publish(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let topic = routing.topic.as_str();
+        if topic.starts_with("$SYS/") || topic == "$SYS" {
+            // Clients do not write to the broker's own tree; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
+            self.counters.drop_messages(Dropped::SysTopic, 1);
+            return false;
+        }
+        let version = routing.retain.then(|| {
+            let version = self.next_retain_version();
+            self.retain(routing, version);
+            version
+        });
+        self.route(routing, origin, version, out)
+    }
+
+    /// Stores, replaces or removes a retained message, if the write is newer than what is there.
+    /// [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
+    pub(super) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        let topic = routing.topic;
+        let held = self.retained.get(topic.as_str());
+        if held.is_some_and(|held| held.version > version) {
+            return;
+        }
+        let held_mark = held.is_some_and(|held| held.message.is_none());
+        let marks_before = self.peers.deletion_marks;
+        if !routing.payload.is_empty() {
+            let message = Rc::clone(routing.message());
+            self.retained.set(
+                topic,
+                Retained {
+                    version,
+                    message: Some(message),
+                },
+            );
+        } else if self.shards == 1 {
+            self.retained.remove(topic.as_str());
+        } else {
+            self.retained.set(
+                topic,
+                Retained {
+                    version,
+                    message: None,
+                },
+            );
+            self.peers.deletion_marks += 1;
+            self.peers.note_mark(topic.as_str(), version);
+        }
+        if held_mark {
+            self.peers.deletion_marks -= 1;
+        }
+        if self.peers.deletion_marks > marks_before {
+            self.arm_clock();
+        }
+    }
+
+    /// The Topic Name of a PUBLISH with an alias. [v5 3.3.2.3.4]
+    fn resolve_alias(
+        &mut self,
+        id: ConnectionId,
+        topic: Option<TopicName<'_>>,
+        alias: Option<u16>,
+    ) -> Result<String, Violation> {
+        let alias = alias.ok_or(Violation::TopicAliasUnknown)?;
+        if alias == 0 || alias > limits::TOPIC_ALIAS_MAXIMUM {
+            return Err(Violation::TopicAliasInvalid);
+        }
+        let connection = self.connections.get_mut(id).expect("it sent this packet");
+        let version5 = connection
+            .version5
+            .as_mut()
+            .expect("only v5 has properties");
+        let index = usize::from(alias) - 1;
+        if let Some(topic) = topic {
+            if version5.aliases.len() <= index {
+                version5.aliases.resize(index + 1, Box::from(""));
+            }
+            version5.aliases[index] = topic.as_str().into();
+            return Ok(topic.as_str().to_owned());
+        }
+        match version5.aliases.get(index) {
+            Some(topic) if !topic.is_empty() => Ok(topic.to_string()),
+            _ => Err(Violation::TopicAliasUnknown),
+        }
+    }
+
+    pub(super) fn append_ack(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        version: Version,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) {
+        self.append(id, |block| {
+            wire::append_ack(kind, version, packet_id, reason, block)
+        });
+    }
+
+    fn on_puback(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) {
+        let known = self
+            .sessions
+            .get_mut(session)
+            .is_some_and(|s| s.inflight.acknowledge(ack.packet_id));
+        if known {
+            self.on_progress(id, session, out);
+        }
+    }
+
+    fn on_pubrec(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        if ack.reason.is_failure() {
+            // It ends the flow: no PUBREL. [v5 4.3.3]
+            if session.inflight.refuse(ack.packet_id) {
+                self.on_progress(id, session_id, out);
+            }
+            return;
+        }
+        if session.inflight.receive(ack.packet_id) {
+            self.append_ack(
+                id,
+                AckKind::PubRel,
+                version,
+                ack.packet_id,
+                ReasonCode::SUCCESS,
+            );
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.progress = self.now;
+            }
+        } else {
+            // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
+            let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+            self.append_ack(id, AckKind::PubRel, version, ack.packet_id, reason);
+        }
+    }
+
+    fn on_pubrel(&mut self, id: ConnectionId, session: SessionId, version: Version, ack: &Ack<'_>) {
+        let known = self
+            .sessions
+            .get_mut(session)
+            .is_some_and(|s| s.received.remove(ack.packet_id));
+        let reason = if known {
+            ReasonCode::SUCCESS
+        } else {
+            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+        };
+        self.append_ack(id, AckKind::PubComp, version, ack.packet_id, reason);
+    }
+
+    fn on_pubcomp(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) {
+        let known = self
+            .sessions
+            .get_mut(session)
+            .is_some_and(|s| s.inflight.complete(ack.packet_id));
+        if known {
+            self.on_progress(id, session, out);
+        }
+    }
+
+    /// A place in the window is free.
+    fn on_progress(&mut self, id: ConnectionId, session: SessionId, out: &mut Outputs) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.progress = self.now;
+        }
+        self.pump(session, out);
+        self.release_waiters_if_served(id, out);
+    }
+
+    fn on_disconnect(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        disconnect: &Disconnect<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        if let Some(seconds) = disconnect.session_expiry_interval_s {
+            let session = self
+                .sessions
+                .get_mut(session_id)
+                .expect("a connection has one");
+            if session.expiry_interval_s == 0 && seconds != 0 {
+                return Err(Violation::SessionExpiryRaised);
+            }
+            session.expiry_interval_s = seconds;
+        }
+        let with_will = version == Version::V5 && disconnect.reason != ReasonCode::SUCCESS;
+        self.close(id, Ending::Disconnect { with_will }, out);
+        Ok(())
+    }
+
+    fn log_packet(&self, session: SessionId, frame: &Frame<'_>, out: &mut Outputs) {
+        let Some(session) = self.sessions.get(session) else {
+            return;
+        };
+        let text = format!(
+            "{} sent {} ({} bytes)",
+            Shown(&session.client_id),
+            packet_name(frame.packet_type()),
+            frame.bytes.len()
+        );
+        out.push(Output::Log {
+            level: Level::Packet,
+            text,
+        });
+    }
+}
+
+/// The standard's name of a packet type. [v5 table 2-1]
+fn packet_name(packet_type: u8) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "Reserved",
+        "CONNECT",
+        "CONNACK",
+        "PUBLISH",
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "SUBSCRIBE",
+        "SUBACK",
+        "UNSUBSCRIBE",
+        "UNSUBACK",
+        "PINGREQ",
+        "PINGRESP",
+        "DISCONNECT",
+        "AUTH",
+    ];
+    NAMES[usize::from(packet_type & 0x0F)]
+}

@@ -1,0 +1,615 @@
+//! The shard itself: its state, the arms of `handle`, and the life of a connection from its first byte to its close.
+
+use super::counters::Counters;
+use super::deliver::Shapes;
+use super::event::{CloseCause, Input, Level, Output, Outputs};
+use super::peers::Peers;
+use super::slots::Slots;
+use super::subscribe::Subscription;
+use super::timers::Alarms;
+use super::violation::Violation;
+use crate::buffer::{Chunk, Chunks, Pool};
+use crate::config::Settings;
+use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits;
+use crate::session::{Connection, Phase, Session};
+use crate::time::Time;
+use crate::topic::{FilterTrie, Matches, RetainTree};
+use crate::wire::{self, Version};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+/// One core's share of the broker: its connections and sessions, all filters that matter to it, all retained messages.
+pub struct Shard {
+    pub(super) id: ShardId,
+    pub(super) shards: usize,
+    pub(super) settings: Settings,
+    pub(super) now: Time,
+    pub(super) connections: Slots<ConnectionId, Connection>,
+    pub(super) sessions: Slots<SessionId, Session>,
+    /// Sessions by client id.
+    pub(super) by_client_id: HashTable<SessionId>,
+    pub(super) hasher: DefaultHashBuilder,
+    pub(super) trie: FilterTrie<SessionId, Subscription>,
+    pub(super) retained: RetainTree<super::publish::Retained>,
+    pub(super) pool: Pool,
+    pub(super) counters: Counters,
+    pub(super) connection_alarms: Alarms,
+    pub(super) session_alarms: Alarms,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<ConnectionId>,
+    /// Connections no longer paced, whose withheld packets come next.
+    pub(super) resumable: VecDeque<ConnectionId>,
+    /// Sessions whose replay of retained messages goes on in the next turn.
+    pub(super) replaying: Vec<SessionId>,
+    /// Scratch of the routing, kept so that a warm turn allocates nothing.
+    pub(super) matches: Matches<SessionId, Subscription>,
+    pub(super) targets: Vec<super::deliver::Target>,
+    pub(super) shapes: Shapes,
+    /// Scratch for the Topic Name of a retained message.
+    pub(super) replay_topic: String,
+    /// Number of routings so far; marks the Sessions each one found.
+    pub(super) routings: u64,
+    /// Bytes in the queues of all Sessions.
+    pub(super) queued_bytes: u64,
+    pub(super) peers: Peers,
+    /// State of the generator of client ids.
+    pub(super) random: u64,
+    pub(super) stopping: bool,
+}
+
+/// How a Network Connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// DISCONNECT of the Client. `with_will`: v5 reason code 0x04 and others but 0. [v5 3.14.2.1]
+    Disconnect { with_will: bool },
+    /// The Network Connection failed.
+    Lost(CloseCause),
+    /// A rule was broken.
+    Violation(Violation),
+    /// Another connection came with the same client id.
+    TakenOver,
+    /// CONNACK refused it; the line is in the log already.
+    Refused,
+    /// The broker stops.
+    Shutdown,
+}
+
+impl Shard {
+    /// An empty shard, `id` of `shards` in all.
+    pub fn new(id: ShardId, shards: usize, settings: Settings) -> Shard {
+        assert!(id.index() < shards && shards <= limits::SHARDS_MAX);
+        let random = settings.seed ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Shard {
+            id,
+            shards,
+            settings,
+            now: Time::default(),
+            connections: Slots::default(),
+            sessions: Slots::default(),
+            by_client_id: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            trie: FilterTrie::default(),
+            retained: RetainTree::default(),
+            pool: Pool::default(),
+            counters: Counters::default(),
+            connection_alarms: Alarms::default(),
+            session_alarms: Alarms::default(),
+            dirty: Vec::new(),
+            resumable: VecDeque::new(),
+            replaying: Vec::new(),
+            matches: Matches::new(),
+            targets: Vec::new(),
+            shapes: Shapes::default(),
+            replay_topic: String::new(),
+            routings: 0,
+            queued_bytes: 0,
+            peers: Peers::new(shards),
+            random,
+            stopping: false,
+        }
+    }
+
+    /// Applies one input at `now` (monotonic milliseconds) and appends what must follow to `out`.
+    /// Runs to completion: no wait, clock, socket or global. Same inputs, same outputs.
+    pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs) {
+        assert!(now >= self.now, "time does not run backwards");
+        self.now = now;
+        match input {
+            Input::Bytes { connection, bytes } => self.on_bytes(connection, bytes, out),
+            Input::Sent {
+                connection,
+                bytes,
+                returned,
+            } => {
+                self.on_sent(connection, bytes, returned, out);
+            }
+            Input::Opened {
+                connection,
+                address,
+            } => self.on_opened(connection, address),
+            Input::Adopted {
+                connection,
+                address,
+                hand_over,
+            } => {
+                self.on_adopted(connection, address, *hand_over, out);
+            }
+            Input::Closed { connection, cause } => {
+                self.close(connection, Ending::Lost(cause), out);
+            }
+            Input::Verdict {
+                connection,
+                verdict,
+            } => self.on_verdict(connection, verdict, out),
+            Input::Peer { from, message } => self.on_peer(from, message, out),
+            Input::Pressure { to, on } => self.on_pressure(to, on, out),
+            Input::Tick => self.on_tick(out),
+            Input::Shutdown => self.on_shutdown(out),
+        }
+    }
+
+    /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that has
+    /// something to send and none under way.
+    pub fn flush(&mut self, now: Time, out: &mut Outputs) {
+        assert!(now >= self.now, "time does not run backwards");
+        self.now = now;
+        while let Some(connection) = self.resumable.pop_front() {
+            self.resume(connection, out);
+        }
+        for session in std::mem::take(&mut self.replaying) {
+            self.pump(session, out);
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            connection.dirty = false;
+            if !connection.sending && !connection.outbox.is_empty() {
+                connection.sending = true;
+                let chunks = connection.outbox.take();
+                out.push(Output::Send {
+                    connection: id,
+                    chunks,
+                });
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// When the driver must call again though nothing happens; a time in the past: at once.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if !self.replaying.is_empty() || !self.resumable.is_empty() {
+            return Some(self.now);
+        }
+        [
+            self.connection_alarms.next(),
+            self.session_alarms.next(),
+            self.peers.clock_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Network Connections, Sessions, subscriptions and retained messages held.
+    pub fn sizes(&self) -> (usize, usize, usize, usize) {
+        (
+            self.connections.count(),
+            self.sessions.count(),
+            self.trie.subscriptions(),
+            self.retained.len() - self.peers.deletion_marks,
+        )
+    }
+
+    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr) {
+        let connection = Connection::new(id, address, self.now);
+        self.connection_alarms.set(id.index, connection.deadline());
+        self.connections.put(id, connection);
+    }
+
+    fn on_bytes(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match connection.phase {
+            Phase::AwaitConnect => {
+                connection.received.extend_from_slice(bytes);
+                self.try_connect(id, out);
+            }
+            Phase::Authenticating => connection.received.extend_from_slice(bytes),
+            Phase::Connected(_) => {
+                connection.heard = now;
+                if connection.paced > 0 {
+                    connection.received.extend_from_slice(bytes);
+                } else {
+                    self.on_stream(id, bytes, out);
+                }
+            }
+        }
+    }
+
+    /// Takes packets out of `bytes`, which follow what is kept in `received`, and keeps the incomplete rest.
+    fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let rest = match self.connections.get_mut(id) {
+            Some(connection) if !connection.received.is_empty() => {
+                // Complete the packet that was begun before, alone, so that the others are read in place.
+                let mut begun = std::mem::take(&mut connection.received);
+                let missing = missing_bytes(&begun);
+                let mut taken = missing.min(bytes.len());
+                begun.extend_from_slice(&bytes[..taken]);
+                while taken < bytes.len() && missing_bytes(&begun) > 0 {
+                    let more = missing_bytes(&begun).min(bytes.len() - taken);
+                    begun.extend_from_slice(&bytes[taken..taken + more]);
+                    taken += more;
+                }
+                let used = self.on_packets(id, &begun, out);
+                let Some(connection) = self.connections.get_mut(id) else {
+                    return;
+                };
+                if used < begun.len() {
+                    begun.drain(..used);
+                    connection.received = begun;
+                    if taken < bytes.len() {
+                        connection.received.extend_from_slice(&bytes[taken..]);
+                    }
+                    return;
+                }
+                &bytes[taken..]
+            }
+            Some(_) => bytes,
+            None => return,
+        };
+        let used = self.on_packets(id, rest, out);
+        if used < rest.len()
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            connection.received.extend_from_slice(&rest[used..]);
+        }
+    }
+
+    /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
+    fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
+        let packet_bytes_max = self.settings.packet_bytes_max;
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(connection) = self.connections.get(id) else {
+                return bytes.len();
+            };
+            if connection.paced > 0 {
+                break;
+            }
+            let (Some(session), version) = (connection.session(), connection.version) else {
+                break;
+            };
+            match wire::next_frame(&bytes[used..], packet_bytes_max) {
+                Ok(Some(frame)) => {
+                    used += frame.bytes.len();
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, out) {
+                        self.close(id, Ending::Violation(violation), out);
+                        return bytes.len();
+                    }
+                }
+                Ok(None) => break,
+                Err(malformed) => {
+                    self.close(id, Ending::Violation(Violation::Malformed(malformed)), out);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// Packets withheld while the connection was paced or being authenticated.
+    fn resume(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.paced > 0 || connection.session().is_none() {
+            return;
+        }
+        let withheld = std::mem::take(&mut connection.received);
+        let used = self.on_packets(id, &withheld, out);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if used < withheld.len() {
+            connection.received = withheld[used..].to_vec();
+        }
+        if connection.paced == 0 && !connection.reading {
+            connection.reading = true;
+            connection.heard = self.now;
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            out.push(Output::ResumeReading { connection: id });
+        }
+    }
+
+    fn on_sent(
+        &mut self,
+        id: ConnectionId,
+        bytes: usize,
+        returned: Option<Chunks>,
+        out: &mut Outputs,
+    ) {
+        let done = returned.is_some();
+        for chunk in returned.into_iter().flatten() {
+            if let Chunk::Block(block) = chunk {
+                self.pool.give(block);
+            }
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        assert!(
+            bytes <= connection.unsent_bytes,
+            "no more is sent than was handed out"
+        );
+        connection.unsent_bytes -= bytes;
+        connection.progress = self.now;
+        if done {
+            connection.sending = false;
+            if !connection.outbox.is_empty() && !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(id);
+            }
+        }
+        if connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES {
+            connection.stalled = false;
+            if let Some(session) = connection.session() {
+                self.pump(session, out);
+            }
+            self.release_waiters_if_served(id, out);
+        }
+    }
+
+    /// Ends a Network Connection: tells the Client where the standard lets us, publishes the will where it must be, ends or
+    /// keeps the Session, and forgets the connection.
+    pub(super) fn close(&mut self, id: ConnectionId, ending: Ending, out: &mut Outputs) {
+        let Some(mut connection) = self.connections.remove(id) else {
+            return;
+        };
+        self.log_ending(&connection, ending, out);
+        if !matches!(ending, Ending::Lost(_)) {
+            self.append_disconnect(&mut connection, ending);
+            if !connection.outbox.is_empty() {
+                out.push(Output::Send {
+                    connection: id,
+                    chunks: connection.outbox.take(),
+                });
+            }
+            out.push(Output::Close { connection: id });
+        }
+        connection.outbox.clear(&mut self.pool);
+        for waiter in std::mem::take(&mut connection.waiters) {
+            self.release(waiter, out);
+        }
+        if let Some(session) = connection.session() {
+            self.leave_session(session, ending, out);
+        }
+    }
+
+    /// DISCONNECT of the server: v5 only, and only after CONNACK. [v5 3.14]
+    fn append_disconnect(&mut self, connection: &mut Connection, ending: Ending) {
+        use crate::wire::reason::ReasonCode;
+        if connection.version != Version::V5 || connection.session().is_none() {
+            return;
+        }
+        let (reason, text) = match ending {
+            Ending::Violation(violation) => (violation.reason_code(), Some(violation.to_string())),
+            Ending::TakenOver => (ReasonCode::SESSION_TAKEN_OVER, None),
+            Ending::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
+            Ending::Disconnect { .. } | Ending::Lost(_) | Ending::Refused => return,
+        };
+        let mut packet = wire::Disconnect {
+            reason,
+            ..Default::default()
+        };
+        packet.reason_string = text.as_deref();
+        let mut bytes = Vec::new();
+        wire::encode(&wire::Packet::Disconnect(packet), Version::V5, &mut bytes);
+        if bytes.len() > connection.packet_bytes_max {
+            // A Reason String is left out rather than pass the Client's limit. [v5 MQTT-3.14.2-3]
+            packet.reason_string = None;
+            bytes.clear();
+            wire::encode(&wire::Packet::Disconnect(packet), Version::V5, &mut bytes);
+        }
+        connection
+            .outbox
+            .block(&mut self.pool)
+            .extend_from_slice(&bytes);
+    }
+
+    fn on_tick(&mut self, out: &mut Outputs) {
+        while let Some(index) = self.connection_alarms.pop_due(self.now) {
+            let Some(id) = self.connections.id_at(index) else {
+                continue;
+            };
+            self.on_connection_alarm(id, out);
+        }
+        while let Some(index) = self.session_alarms.pop_due(self.now) {
+            let Some(id) = self.sessions.id_at(index) else {
+                continue;
+            };
+            self.on_session_alarm(id, out);
+        }
+        self.on_clock_alarm(out);
+    }
+
+    fn on_connection_alarm(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.deadline() > now {
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            return;
+        }
+        if !connection.waiters.is_empty() && connection.progress + limits::STALLED_AFTER_MS <= now {
+            connection.stalled = true;
+            for waiter in std::mem::take(&mut connection.waiters) {
+                self.release(waiter, out);
+            }
+        }
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.deadline() > now {
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            return;
+        }
+        let violation = match connection.phase {
+            Phase::Connected(_) => Violation::KeepAlive {
+                silence_ms_max: connection.silence_ms_max,
+            },
+            Phase::AwaitConnect | Phase::Authenticating => Violation::ConnectTooLate,
+        };
+        self.close(id, Ending::Violation(violation), out);
+    }
+
+    fn on_shutdown(&mut self, out: &mut Outputs) {
+        self.stopping = true;
+        for id in self.connections.ids() {
+            self.close(id, Ending::Shutdown, out);
+        }
+    }
+
+    fn log_ending(&mut self, connection: &Connection, ending: Ending, out: &mut Outputs) {
+        let address = connection.address;
+        let who = connection.session().and_then(|id| self.sessions.get(id));
+        let Some(session) = who else {
+            let why = match ending {
+                Ending::Refused | Ending::Shutdown => return,
+                Ending::Violation(Violation::ConnectTooLate) | Ending::Lost(_)
+                    if connection.received.is_empty() =>
+                {
+                    self.counters.probes += 1;
+                    return;
+                }
+                Ending::Violation(violation) => violation.to_string(),
+                Ending::Lost(cause) => format!("before CONNECT was complete, {cause}"),
+                Ending::Disconnect { .. } | Ending::TakenOver => return,
+            };
+            self.counters.refusals += 1;
+            out.push(Output::Log {
+                level: Level::Info,
+                text: format!("refused {address}: {why}"),
+            });
+            return;
+        };
+        let client_id = Shown(&session.client_id);
+        let text = match ending {
+            Ending::Disconnect { with_will: false } => {
+                format!("disconnected {client_id} ({address})")
+            }
+            Ending::Disconnect { with_will: true } => {
+                format!("disconnected {client_id} ({address}), asks for its will")
+            }
+            Ending::Lost(cause) => format!("lost {client_id} ({address}): {cause}"),
+            Ending::Violation(violation) => format!("closed {client_id} ({address}): {violation}"),
+            Ending::TakenOver => {
+                format!("closed {client_id} ({address}): taken over by a new connection")
+            }
+            Ending::Refused => return,
+            Ending::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
+        };
+        out.push(Output::Log {
+            level: Level::Info,
+            text,
+        });
+    }
+
+    /// The Session of a client id.
+    pub(super) fn find_session(&self, client_id: &str) -> Option<SessionId> {
+        let hash = self.hasher.hash_one(client_id);
+        self.by_client_id
+            .find(hash, |id| {
+                self.sessions
+                    .get(*id)
+                    .is_some_and(|s| &*s.client_id == client_id)
+            })
+            .copied()
+    }
+
+    /// Walks every structure and panics where one contradicts another; for tests.
+    pub fn check_invariants(&self) {
+        self.trie.check_invariants();
+        let mut queued_bytes = 0;
+        let mut filters = 0;
+        for id in self.sessions.ids() {
+            let session = self.sessions.get(id).expect("it was listed");
+            assert_eq!(self.find_session(&session.client_id), Some(id));
+            session.inflight.check_invariants();
+            session.queue.check_invariants();
+            queued_bytes += session.queue.bytes() as u64;
+            filters += session.filters.len();
+            if let Some(connection) = session.connection {
+                let connection = self
+                    .connections
+                    .get(connection)
+                    .expect("it has a connection");
+                assert_eq!(connection.session(), Some(id));
+            }
+        }
+        assert_eq!(queued_bytes, self.queued_bytes);
+        assert_eq!(filters, self.trie.subscriptions());
+        assert_eq!(self.by_client_id.len(), self.sessions.count());
+        for id in self.connections.ids() {
+            let connection = self.connections.get(id).expect("it was listed");
+            assert!(connection.outbox.bytes() <= connection.unsent_bytes);
+            if let Some(session) = connection.session() {
+                let session = self.sessions.get(session).expect("it has a session");
+                assert_eq!(session.connection, Some(id));
+            }
+        }
+    }
+}
+
+/// Bytes still missing of the packet at the start of `bytes`, as far as its header tells.
+fn missing_bytes(bytes: &[u8]) -> usize {
+    wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
+}
+
+/// A client id or Topic Name as the log shows it: without control characters, and never endless.
+pub(super) struct Shown<'a>(pub &'a str);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const CHARACTERS_MAX: usize = 120;
+        for (count, c) in self.0.chars().enumerate() {
+            if count == CHARACTERS_MAX {
+                return write!(f, "… ({} bytes)", self.0.len());
+            }
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        if self.0.is_empty() {
+            write!(f, "\"\"")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl std::fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CloseCause::PeerClosed => write!(f, "it closed the connection without DISCONNECT"),
+            CloseCause::Reset => write!(f, "it reset the connection"),
+            CloseCause::TimedOut => write!(f, "it no longer answers"),
+            CloseCause::Error(errno) => write!(f, "the connection failed with error {errno}"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
+
+use super::event::{Level, Output, Outputs};
+use super::shard::{Shard, Shown};
+use super::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::Replay;
+use crate::session::connection::PendingSubscribe;
+use crate::topic::{NodeId, RetainCursor};
+use crate::wire::reason::ReasonCode;
+use crate::wire::{
+    self, Packet, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
+    Unsubscribe, Version,
+};
+
+/// SUBACK code of a filter that is refused, before v5. [v3.1.1 3.9.3]
+const FAILURE: u8 = 0x80;
+
+/// What the trie keeps for a subscriber of a filter: 8 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Subscription {
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier, 0 for none. [v5 3.8.2.1.2]
+    identifier: u32,
+}
+
+impl Subscription {
+    pub fn identifier(&self) -> Option<u32> {
+        (self.identifier != 0).then_some(self.identifier)
+    }
+}
+
+impl Shard {
+    pub(super) fn on_subscribe(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        subscribe: &Subscribe<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        if version != Version::V5 {
+            // No code tells these Clients what is wrong with a filter, so the connection closes before
+            // any filter of the packet is in force. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3]
+            for (filter, _) in subscribe.filters() {
+                TopicFilter::new(filter).map_err(Violation::TopicFilter)?;
+            }
+        }
+        let mut codes = Vec::new();
+        let mut replays = Vec::new();
+        for (filter, options) in subscribe.filters() {
+            let subscription = Subscription {
+                options,
+                identifier: subscribe.subscription_identifier.unwrap_or(0),
+            };
+            codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
+        }
+        let suback = SubAck {
+            packet_id: subscribe.packet_id,
+            codes: &codes,
+            reason_string: None,
+            user_properties: Default::default(),
+        };
+        let mut bytes = Vec::new();
+        wire::encode(&Packet::SubAck(suback), version, &mut bytes);
+        let pending = PendingSubscribe {
+            sequence: self.peers.sequence(),
+            suback: bytes,
+            replays,
+        };
+        if self.peers.in_force() >= pending.sequence {
+            self.complete_subscribe(id, session, pending, out);
+        } else if let Some(connection) = self.connections.get_mut(id) {
+            connection.pending_subscribes.push(pending);
+            self.peers.await_in_force(id);
+        }
+        Ok(())
+    }
+
+    /// One filter of a SUBSCRIBE; the code for SUBACK.
+    fn subscribe(
+        &mut self,
+        session_id: SessionId,
+        version: Version,
+        text: &str,
+        subscription: Subscription,
+        replays: &mut Vec<Replay>,
+        out: &mut Outputs,
+    ) -> u8 {
+        let refused = |reason: ReasonCode| {
+            if version == Version::V5 {
+                reason.0
+            } else {
+                FAILURE
+            }
+        };
+        let Ok(filter) = TopicFilter::new(text) else {
+            return refused(ReasonCode::TOPIC_FILTER_INVALID);
+        };
+        if text == "$share" || text.starts_with("$share/") {
+            return refused(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return refused(ReasonCode::UNSPECIFIED_ERROR);
+        };
+        if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX {
+            let text = format!(
+                "refused a subscription of {}: it has {} already",
+                Shown(&session.client_id),
+                session.filters.len()
+            );
+            out.push(Output::Log {
+                level: Level::Warning,
+                text,
+            });
+            return refused(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let done = self.trie.subscribe(filter, session_id, subscription);
+        if done.replaced.is_none() {
+            session.filters.push(done.node);
+        }
+        // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
+        session.replays.retain(|replay| replay.node != done.node);
+        if done.first {
+            self.tell_filter_added(text, out);
+        }
+        let wanted = match subscription.options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => done.replaced.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted {
+            replays.push(Replay {
+                cursor: RetainCursor::new(filter),
+                node: done.node,
+                qos: subscription.options.qos,
+                identifiers: subscription
+                    .identifier()
+                    .map(|identifier| Box::new(smallvec::smallvec![identifier])),
+            });
+        }
+        subscription.options.qos as u8
+    }
+
+    /// Every shard knows the filters: SUBACK, and the retained messages.
+    pub(super) fn complete_subscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        pending: PendingSubscribe,
+        out: &mut Outputs,
+    ) {
+        self.append(id, |block| block.extend_from_slice(&pending.suback));
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        for replay in pending.replays {
+            // It may have been unsubscribed while the answer waited.
+            if self
+                .trie
+                .options(replay.cursor.filter(), session_id)
+                .is_some()
+            {
+                session.replays.push_back(replay);
+            }
+        }
+        self.pump(session_id, out);
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Outputs,
+    ) {
+        let mut codes = Vec::new();
+        for filter in unsubscribe.filters() {
+            let reason = match self.trie.unsubscribe(filter, session_id) {
+                None if TopicFilter::new(filter).is_err() => ReasonCode::TOPIC_FILTER_INVALID,
+                None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                Some(done) => {
+                    if let Some(session) = self.sessions.get_mut(session_id) {
+                        session.filters.retain(|node| *node != done.node);
+                        session.replays.retain(|replay| replay.node != done.node);
+                    }
+                    if done.last {
+                        self.tell_filter_removed(filter, out);
+                    }
+                    ReasonCode::SUCCESS
+                }
+            };
+            codes.push(reason.0);
+        }
+        if version != Version::V5 {
+            codes.clear(); // [v3.1.1 3.11.3]
+        }
+        let unsuback = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            codes: &codes,
+            reason_string: None,
+            user_properties: Default::default(),
+        };
+        self.append(id, |block| {
+            wire::encode(&Packet::UnsubAck(unsuback), version, block)
+        });
+    }
+
+    /// Takes one subscription of a Session that ends out of the trie.
+    pub(super) fn forget_filter(&mut self, node: NodeId, session: SessionId, out: &mut Outputs) {
+        let mut text = String::new();
+        if self.shards > 1 {
+            self.trie.filter_text(node, &mut text);
+        }
+        let done = self.trie.unsubscribe_node(node, session);
+        if done.is_some_and(|done| done.last) {
+            self.tell_filter_removed(&text, out);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! When to look at what: one alarm a slot. An alarm may be early, never late: whoever it wakes looks at its real deadline and sets
+//! it again, so that a busy connection costs nothing here.
+//!
+//! A heap of (time, slot). A slot's alarm is entered anew only when it becomes earlier, so a slot has few entries
+//! however often it is used. Setting and taking cost `O(log slots)`.
+
+use crate::limits::TIMER_GRAIN_MS;
+use crate::time::Time;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+#[derive(Default)]
+pub struct Alarms {
+    heap: BinaryHeap<Reverse<(Time, u32)>>,
+    /// Earliest entry in the heap by slot.
+    set: Vec<Time>,
+}
+
+impl Alarms {
+    /// Wakes `slot` at `at`, rounded up to the grain, or earlier.
+    pub fn set(&mut self, slot: u32, at: Time) {
+        if at == Time::NEVER {
+            return;
+        }
+        let at = Time(at.0.div_ceil(TIMER_GRAIN_MS).saturating_mul(TIMER_GRAIN_MS));
+        let index = slot as usize;
+        if self.set.len() <= index {
+            self.set.resize(index + 1, Time::NEVER);
+        }
+        if self.set[index] > at {
+            self.set[index] = at;
+            self.heap.push(Reverse((at, slot)));
+        }
+    }
+
+    /// The next alarm.
+    pub fn next(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// A slot whose alarm has come; it has none until it is set again.
+    pub fn pop_due(&mut self, now: Time) -> Option<u32> {
+        while let Some(&Reverse((at, slot))) = self.heap.peek() {
+            if at > now {
+                return None;
+            }
+            self.heap.pop();
+            if self.set[slot as usize] == at {
+                self.set[slot as usize] = Time::NEVER;
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_come_in_time_and_once() {
+        let mut alarms = Alarms::default();
+        alarms.set(3, Time(5_000));
+        alarms.set(1, Time(2_500));
+        alarms.set(3, Time(9_000)); // Later than what is set: the early alarm will do.
+        alarms.set(3, Time(1));
+        assert_eq!(alarms.next(), Some(Time(1_000)));
+        assert_eq!(alarms.pop_due(Time(999)), None);
+        assert_eq!(alarms.pop_due(Time(1_000)), Some(3));
+        assert_eq!(alarms.pop_due(Time(60_000)), Some(1));
+        assert_eq!(
+            alarms.pop_due(Time(60_000)),
+            None,
+            "the entry of 5,000 is out of date"
+        );
+        alarms.set(3, Time::NEVER);
+        assert_eq!(alarms.next(), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! A rule that a Client broke; its Network Connection closes.
+
+use crate::wire::Malformed;
+use crate::wire::reason::ReasonCode;
+use std::fmt;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Violation {
+    /// The bytes are no packet of the standard.
+    Malformed(Malformed),
+    /// The first packet is not CONNECT. [v5 MQTT-3.1.0-1]
+    FirstPacketNotConnect,
+    /// A second CONNECT on one Network Connection. [v5 MQTT-3.1.0-2]
+    SecondConnect,
+    /// A packet that only servers send. [v5 table 2-1]
+    ServerPacket,
+    /// No complete CONNECT within `limits::CONNECT_DEADLINE_MS`. [v5 3.1.4]
+    ConnectTooLate,
+    /// Nothing heard for 1.5 times the Keep Alive. [v5 MQTT-3.1.2-22]
+    KeepAlive { silence_ms_max: u64 },
+    /// A Topic Filter that the standard does not allow, from a Client whose version knows no failure code for it. [v3.1.1 4.7.1]
+    TopicFilter(Malformed),
+    /// An AUTH packet without an Authentication Method in CONNECT. [v5 4.12]
+    UnexpectedAuth,
+    /// Topic Alias 0 or above our maximum. [v5 MQTT-3.3.2-8, MQTT-3.3.2-9]
+    TopicAliasInvalid,
+    /// A Topic Alias that was never set. [v5 3.3.2.3.4]
+    TopicAliasUnknown,
+    /// More QoS 2 messages under way than we allowed. [v5 3.3.4]
+    ReceiveMaximumExceeded,
+    /// A Session Expiry Interval in DISCONNECT after 0 in CONNECT. [v5 3.14.2.2.2]
+    SessionExpiryRaised,
+}
+
+impl Violation {
+    /// For the v5 DISCONNECT.
+    pub fn reason_code(self) -> ReasonCode {
+        match self {
+            Violation::Malformed(malformed) => malformed.reason_code(),
+            Violation::TopicFilter(_) => ReasonCode::TOPIC_FILTER_INVALID,
+            Violation::KeepAlive { .. } => ReasonCode::KEEP_ALIVE_TIMEOUT,
+            Violation::TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
+            Violation::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+            Violation::FirstPacketNotConnect
+            | Violation::SecondConnect
+            | Violation::ServerPacket
+            | Violation::ConnectTooLate
+            | Violation::UnexpectedAuth
+            | Violation::TopicAliasUnknown
+            | Violation::SessionExpiryRaised => ReasonCode::PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::Malformed(malformed) => write!(f, "{malformed}"),
+            Violation::FirstPacketNotConnect => {
+                write!(f, "the first packet is not CONNECT [MQTT-3.1.0-1]")
+            }
+            Violation::SecondConnect => {
+                write!(f, "a second CONNECT on one connection [MQTT-3.1.0-2]")
+            }
+            Violation::ServerPacket => write!(f, "a packet that only a server may send"),
+            Violation::ConnectTooLate => write!(f, "no complete CONNECT within 10 s"),
+            Violation::KeepAlive { silence_ms_max } => write!(
+                f,
+                "silent for {}.{} s, longer than 1.5 times its keep alive of {} s",
+                silence_ms_max / 1000,
+                silence_ms_max % 1000 / 100,
+                silence_ms_max * 2 / 3000
+            ),
+            Violation::TopicFilter(malformed) => write!(f, "SUBSCRIBE refused: {malformed}"),
+            Violation::UnexpectedAuth => {
+                write!(
+                    f,
+                    "AUTH without an Authentication Method in CONNECT [v5 4.12]"
+                )
+            }
+            Violation::TopicAliasInvalid => {
+                write!(
+                    f,
+                    "Topic Alias 0 or above the maximum told in CONNACK [v5 MQTT-3.3.2-9]"
+                )
+            }
+            Violation::TopicAliasUnknown => {
+                write!(f, "a Topic Alias that was never set [v5 3.3.2.3.4]")
+            }
+            Violation::ReceiveMaximumExceeded => {
+                write!(
+                    f,
+                    "more QoS 2 messages under way than our Receive Maximum [v5 3.3.4]"
+                )
+            }
+            Violation::SessionExpiryRaised => write!(
+                f,
+                "Session Expiry Interval in DISCONNECT though CONNECT had 0 [v5 3.14.2.2.2]"
+            ),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
+
+use super::deliver::{Origin, Routing};
+use super::event::Outputs;
+use super::shard::Shard;
+use crate::ids::SessionId;
+use crate::session::{Message, StoredWill};
+use crate::time::Time;
+use crate::wire::{self, TopicName};
+use std::rc::Rc;
+
+/// A will in a form that outlives its CONNECT.
+pub(super) fn stored(will: &wire::Will<'_>) -> Box<StoredWill> {
+    let mut passed_on = Vec::new();
+    will.properties.append_passed_on(&mut passed_on);
+    let message = Message::new(
+        will.topic.as_str(),
+        &passed_on,
+        will.payload,
+        will.qos,
+        will.retain,
+        Time::NEVER,
+    );
+    Box::new(StoredWill {
+        message: Rc::new(message),
+        delay_interval_s: will.delay_interval_s,
+        message_expiry_interval_s: will.properties.message_expiry_interval_s,
+    })
+}
+
+impl Shard {
+    /// Publishes a will as its Client would have.
+    pub(super) fn publish_will(&mut self, session: SessionId, will: StoredWill, out: &mut Outputs) {
+        let message = match will.message_expiry_interval_s {
+            None => will.message,
+            Some(seconds) => Rc::new(will.message.expiring(self.now.plus_s(seconds))),
+        };
+        let topic = TopicName::new(message.topic()).expect("CONNECT was decoded with this name");
+        let mut routing = Routing {
+            topic,
+            passed_on: message.passed_on(),
+            payload: message.payload(),
+            qos: message.qos,
+            retain: message.retain,
+            expires: message.expires,
+            frame_v3: None,
+            message: Some(Rc::clone(&message)),
+        };
+        let origin = Origin {
+            session: Some(session),
+            connection: None,
+        };
+        self.publish(&mut routing, origin, out);
+    }
+}

@@ -1,0 +1,143 @@
+//! What the broker keeps of a Network Connection; gone when it closes.
+
+use crate::buffer::Outbox;
+use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits;
+use crate::time::Time;
+use crate::wire::Version;
+use std::net::SocketAddr;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Its CONNECT has not come completely.
+    AwaitConnect,
+    /// Its CONNECT lies in `received` while the password is checked.
+    Authenticating,
+    /// CONNACK 0 was sent.
+    Connected(SessionId),
+}
+
+/// Someone whose reading waits until this connection has taken what lies before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiter {
+    /// Home of the publisher.
+    pub shard: ShardId,
+    pub connection: ConnectionId,
+}
+
+/// What only v5 Clients need.
+#[derive(Debug, Default)]
+pub struct Version5 {
+    /// Topic Names by alias - 1, as the Client set them. [v5 3.3.2.3.4]
+    pub aliases: Vec<Box<str>>,
+    /// Request Problem Information was 0. [v5 3.1.2.11.7]
+    pub silent_about_problems: bool,
+}
+
+/// A SUBSCRIBE whose answer waits for the peer shards.
+#[derive(Debug)]
+pub struct PendingSubscribe {
+    /// `FilterAdded` sequence that must be in force everywhere.
+    pub sequence: u64,
+    /// The encoded SUBACK.
+    pub suback: Vec<u8>,
+    /// Replays to begin after it.
+    pub replays: Vec<crate::session::Replay>,
+}
+
+/// A Network Connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub address: SocketAddr,
+    pub phase: Phase,
+    pub version: Version,
+    /// 1.5 times the Keep Alive in milliseconds; 0: none.
+    pub silence_ms_max: u64,
+    /// When the connection opened or last sent something.
+    pub heard: Time,
+    /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
+    pub received: Vec<u8>,
+    /// The driver's reading is on.
+    pub reading: bool,
+    /// Reasons to withhold what it sends: slow subscribers and full lanes it published to.
+    pub paced: u32,
+    pub outbox: Outbox,
+    /// Bytes in `outbox` and in the send under way.
+    pub unsent_bytes: usize,
+    /// A send is under way.
+    pub sending: bool,
+    /// It stands in the shard's list of those to flush.
+    pub dirty: bool,
+    /// It made no progress while others waited for it; they wait no more, and QoS 0 for it is dropped.
+    pub stalled: bool,
+    /// Last time bytes left or an acknowledgement came.
+    pub progress: Time,
+    /// Publishers that wait for it.
+    pub waiters: Vec<Waiter>,
+    /// Largest number of QoS 1 and 2 deliveries under way.
+    pub window: usize,
+    /// Largest packet the Client takes. [v5 3.1.2.11.4]
+    pub packet_bytes_max: usize,
+    pub pending_subscribes: Vec<PendingSubscribe>,
+    pub version5: Option<Box<Version5>>,
+}
+
+impl Connection {
+    /// A connection just accepted or adopted.
+    pub fn new(id: ConnectionId, address: SocketAddr, now: Time) -> Connection {
+        Connection {
+            id,
+            address,
+            phase: Phase::AwaitConnect,
+            version: Version::V311,
+            silence_ms_max: 0,
+            heard: now,
+            received: Vec::new(),
+            reading: true,
+            paced: 0,
+            outbox: Outbox::default(),
+            unsent_bytes: 0,
+            sending: false,
+            dirty: false,
+            stalled: false,
+            progress: now,
+            waiters: Vec::new(),
+            window: 0,
+            packet_bytes_max: usize::MAX,
+            pending_subscribes: Vec::new(),
+            version5: None,
+        }
+    }
+
+    /// The Session it serves.
+    pub fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Connected(session) => Some(session),
+            Phase::AwaitConnect | Phase::Authenticating => None,
+        }
+    }
+
+    /// The next moment at which it wants attention: CONNECT deadline, Keep Alive, or others waiting for it.
+    pub fn deadline(&self) -> Time {
+        let silence = match self.phase {
+            Phase::AwaitConnect | Phase::Authenticating => self.heard + limits::CONNECT_DEADLINE_MS,
+            Phase::Connected(_) if self.silence_ms_max == 0 => Time::NEVER,
+            // Withheld bytes are packets that did come; only silence of the Client counts.
+            Phase::Connected(_) if !self.reading => Time::NEVER,
+            Phase::Connected(_) => self.heard + self.silence_ms_max,
+        };
+        if self.waiters.is_empty() {
+            silence
+        } else {
+            silence.min(self.progress + limits::STALLED_AFTER_MS)
+        }
+    }
+
+    /// QoS 0 messages for it are dropped rather than added to what it does not take.
+    pub fn overfull(&self) -> bool {
+        self.unsent_bytes >= limits::OUTBOX_BYTES_MAX
+            || (self.stalled && self.unsent_bytes >= limits::OUTBOX_HIGH_BYTES)
+    }
+}

@@ -1,0 +1,135 @@
+//! An Application Message that outlives the turn it came in: retained, queued, in flight or on its way to another shard.
+
+use crate::buffer::Payload;
+use crate::time::Time;
+use crate::wire::QoS;
+
+/// Topic Name, passed-on properties and payload in one counted block of exactly their size, so that no receive buffer is
+/// pinned. Cheap to clone and to send to another shard; within a shard it is held by `Rc`, so that no atomic is touched.
+#[derive(Clone, Debug)]
+pub struct Message {
+    block: Payload,
+    /// Bytes of the Topic Name at the start of `block`; at most 65,535.
+    topic_bytes: u16,
+    /// QoS and RETAIN as published.
+    pub qos: QoS,
+    pub retain: bool,
+    /// Bytes of the v5 properties a broker passes on, after the Topic Name.
+    passed_on_bytes: u32,
+    /// When the Message Expiry Interval is over; `Time::NEVER` without one. [v5 3.3.2.3.3]
+    pub expires: Time,
+}
+
+impl Message {
+    /// Copies the parts into a block of their own.
+    pub fn new(
+        topic: &str,
+        passed_on: &[u8],
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        expires: Time,
+    ) -> Message {
+        assert!(topic.len() <= usize::from(u16::MAX));
+        Message {
+            block: Payload::from_parts(&[topic.as_bytes(), passed_on, payload]),
+            topic_bytes: topic.len() as u16,
+            qos,
+            retain,
+            passed_on_bytes: passed_on.len() as u32,
+            expires,
+        }
+    }
+
+    /// The same message with another time of expiry.
+    pub fn expiring(&self, expires: Time) -> Message {
+        Message {
+            expires,
+            ..self.clone()
+        }
+    }
+
+    /// The Topic Name.
+    pub fn topic(&self) -> &str {
+        let bytes = &self.block[..usize::from(self.topic_bytes)];
+        std::str::from_utf8(bytes).expect("the block begins with the &str it was made from")
+    }
+
+    /// The v5 property bytes that are passed on to subscribers, without alias, expiry and subscription identifiers.
+    pub fn passed_on(&self) -> &[u8] {
+        &self.block[usize::from(self.topic_bytes)..self.payload_start()]
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.block[self.payload_start()..]
+    }
+
+    /// The block and the range of the payload in it, to reference it from an outbox.
+    pub fn shared_payload(&self) -> (Payload, u32, u32) {
+        let start = self.payload_start() as u32;
+        (self.block.clone(), start, self.block.len() as u32)
+    }
+
+    /// What it costs a byte budget.
+    pub fn bytes(&self) -> usize {
+        self.block.len()
+    }
+
+    /// Whole seconds left of the Message Expiry Interval at `now`, rounded up so that the receiver never sees less than the
+    /// true rest; `None` without one. [v5 MQTT-3.3.2-6]
+    pub fn expiry_left_s(&self, now: Time) -> Option<u32> {
+        expiry_left_s(self.expires, now)
+    }
+
+    /// Its time is up. [v5 MQTT-3.3.2-5]
+    pub fn expired(&self, now: Time) -> bool {
+        self.expires <= now
+    }
+
+    fn payload_start(&self) -> usize {
+        usize::from(self.topic_bytes) + self.passed_on_bytes as usize
+    }
+}
+
+/// Whole seconds from `now` to `expires`, rounded up; `None` for `Time::NEVER`.
+pub fn expiry_left_s(expires: Time, now: Time) -> Option<u32> {
+    (expires != Time::NEVER)
+        .then(|| u32::try_from(expires.since_ms(now).div_ceil(1000)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_as_they_went_in() {
+        let m = Message::new(
+            "a/ü",
+            b"props",
+            b"payload",
+            QoS::AtLeastOnce,
+            true,
+            Time(5000),
+        );
+        assert_eq!(m.topic(), "a/ü");
+        assert_eq!(m.passed_on(), b"props");
+        assert_eq!(m.payload(), b"payload");
+        let (block, start, end) = m.shared_payload();
+        assert_eq!(&block[start as usize..end as usize], b"payload");
+        assert_eq!(m.bytes(), 4 + 5 + 7);
+    }
+
+    #[test]
+    fn the_remaining_expiry_is_never_below_the_truth() {
+        let m = Message::new("t", b"", b"", QoS::AtMostOnce, false, Time(5000));
+        assert_eq!(m.expiry_left_s(Time(0)), Some(5));
+        assert_eq!(m.expiry_left_s(Time(1)), Some(5));
+        assert_eq!(m.expiry_left_s(Time(1000)), Some(4));
+        assert!(!m.expired(Time(4999)));
+        assert!(m.expired(Time(5000)));
+        let forever = Message::new("t", b"", b"", QoS::AtMostOnce, false, Time::NEVER);
+        assert_eq!(forever.expiry_left_s(Time(9)), None);
+        assert!(!forever.expired(Time(u64::MAX - 1)));
+    }
+}

@@ -1,0 +1,145 @@
+//! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
+
+use crate::ids::ConnectionId;
+use crate::session::queue::Identifiers;
+use crate::session::{Inflight, Message, Queue};
+use crate::time::Time;
+use crate::topic::{NodeId, RetainCursor};
+use crate::wire::{PacketId, QoS};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A Session.
+#[derive(Debug)]
+pub struct Session {
+    pub client_id: Box<str>,
+    /// The user who made it; a checked user name or none.
+    pub user_name: Option<Box<str>>,
+    /// The Network Connection that has it now.
+    pub connection: Option<ConnectionId>,
+    /// Session Expiry Interval in seconds: 0 ends it with the connection, `u32::MAX` never. [v5 3.1.2.11.2]
+    pub expiry_interval_s: u32,
+    /// When it ends, while no connection has it.
+    pub ends: Time,
+    /// When its will is to be published, while no connection has it and the will is delayed.
+    pub will_due: Time,
+    /// Published when the connection ends, unless DISCONNECT takes it back.
+    pub will: Option<Box<StoredWill>>,
+    /// Where its subscriptions lie in the trie.
+    pub filters: SmallVec<[NodeId; 2]>,
+    /// QoS 1 and 2 towards the Client.
+    pub inflight: Inflight,
+    pub queue: Queue,
+    /// QoS 2 from the Client.
+    pub received: Received,
+    /// Retained messages still to be sent because of SUBSCRIBE, in order.
+    pub replays: VecDeque<Replay>,
+    /// The last routing that found this Session and its place among that routing's targets: finds overlaps in one step.
+    pub route_mark: (u64, u32),
+}
+
+impl Session {
+    /// A fresh Session, on a connection.
+    pub fn new(client_id: &str, user_name: Option<&str>, connection: ConnectionId) -> Session {
+        Session {
+            client_id: client_id.into(),
+            user_name: user_name.map(Into::into),
+            connection: Some(connection),
+            expiry_interval_s: 0,
+            ends: Time::NEVER,
+            will_due: Time::NEVER,
+            will: None,
+            filters: SmallVec::new(),
+            inflight: Inflight::default(),
+            queue: Queue::default(),
+            received: Received::default(),
+            replays: VecDeque::new(),
+            route_mark: (0, 0),
+        }
+    }
+
+    /// The next moment at which it wants attention.
+    pub fn deadline(&self) -> Time {
+        self.ends.min(self.will_due)
+    }
+}
+
+/// A will as CONNECT brought it. [v3.1.1 3.1.2.5, v5 3.1.2.5]
+#[derive(Debug)]
+pub struct StoredWill {
+    pub message: Rc<Message>,
+    /// Will Delay Interval; 0 before v5.
+    pub delay_interval_s: u32,
+    /// Message Expiry Interval, counted from publication.
+    pub message_expiry_interval_s: Option<u32>,
+}
+
+/// A replay of retained messages under way.
+#[derive(Debug)]
+pub struct Replay {
+    pub cursor: RetainCursor,
+    /// The filter's node, to stop when it is unsubscribed.
+    pub node: NodeId,
+    /// Granted QoS.
+    pub qos: QoS,
+    pub identifiers: Option<Box<Identifiers>>,
+}
+
+/// Packet Identifiers of QoS 2 messages received and not yet released by PUBREL. [v3.1.1 MQTT-4.3.3-2]
+///
+/// Sorted; 2 bytes each, at most 65,535.
+#[derive(Default, Debug)]
+pub struct Received {
+    ids: SmallVec<[u16; 8]>,
+}
+
+impl Received {
+    pub fn count(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn contains(&self, packet_id: PacketId) -> bool {
+        self.ids.binary_search(&packet_id.get()).is_ok()
+    }
+
+    /// `false` if it was there: the message is a repeat.
+    pub fn insert(&mut self, packet_id: PacketId) -> bool {
+        match self.ids.binary_search(&packet_id.get()) {
+            Ok(_) => false,
+            Err(at) => {
+                self.ids.insert(at, packet_id.get());
+                true
+            }
+        }
+    }
+
+    /// `false` if it was not there.
+    pub fn remove(&mut self, packet_id: PacketId) -> bool {
+        match self.ids.binary_search(&packet_id.get()) {
+            Ok(at) => {
+                self.ids.remove(at);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_knows_repeats() {
+        let mut received = Received::default();
+        let id = |n| PacketId::new(n).expect("not 0");
+        assert!(received.insert(id(5)));
+        assert!(received.insert(id(1)));
+        assert!(!received.insert(id(5)));
+        assert!(received.contains(id(1)));
+        assert!(received.remove(id(5)));
+        assert!(!received.remove(id(5)));
+        assert_eq!(received.count(), 1);
+    }
+}

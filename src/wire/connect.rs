@@ -1,0 +1,343 @@
+//! CONNECT [v5 §3.1, v3.1.1 §3.1, v3.1 §3.1]: the one packet that names its version itself.
+
+use super::cursor::{Cursor, append_binary_data};
+use super::frame::Frame;
+use super::property::{self, IdSet, Property, UserProperties, id};
+use super::publish::PublishProperties;
+use super::varint;
+use super::{Malformed, QoS, TopicName, Version};
+
+const FIRST_BYTE: u8 = 0x10;
+
+// Connect Flags [v5 §3.1.2.3].
+const USER_NAME: u8 = 0x80;
+const PASSWORD: u8 = 0x40;
+const WILL_RETAIN: u8 = 0x20;
+const WILL_QOS_SHIFT: u8 = 3;
+const WILL_QOS: u8 = 0x03 << WILL_QOS_SHIFT;
+const WILL: u8 = 0x04;
+const CLEAN_START: u8 = 0x02;
+const RESERVED: u8 = 0x01;
+
+/// Bit 7 of the protocol level: by common use, not by a standard, a bridge says so to v3 Servers.
+const BRIDGE: u8 = 0x80;
+
+/// A Client's request for a Session.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Connect<'a> {
+    pub version: Version,
+    /// v3 only.
+    pub bridge: bool,
+    /// v3: Clean Session.
+    pub clean_start: bool,
+    /// Seconds; 0 is off.
+    pub keep_alive_s: u16,
+    /// v3: the values of a v5 Client that says nothing.
+    pub properties: ConnectProperties<'a>,
+    /// May be empty.
+    pub client_id: &'a str,
+    pub will: Option<Will<'a>>,
+    pub user_name: Option<&'a str>,
+    pub password: Option<&'a [u8]>,
+}
+
+/// The message to be published when the Client is lost.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Will<'a> {
+    pub qos: QoS,
+    pub retain: bool,
+    pub topic: TopicName<'a>,
+    pub payload: &'a [u8],
+    /// Seconds.
+    pub delay_interval_s: u32,
+    /// Without the delay.
+    pub properties: PublishProperties<'a>,
+}
+
+/// The Properties of a CONNECT [v5 §3.1.2.11].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ConnectProperties<'a> {
+    /// `u32::MAX`: never.
+    pub session_expiry_interval_s: u32,
+    /// 1..=65,535.
+    pub receive_maximum: u16,
+    /// Not 0; `None`: no limit but the protocol's.
+    pub maximum_packet_size: Option<u32>,
+    pub topic_alias_maximum: u16,
+    pub request_response_information: bool,
+    pub request_problem_information: bool,
+    pub authentication_method: Option<&'a str>,
+    pub authentication_data: Option<&'a [u8]>,
+    pub user_properties: UserProperties<'a>,
+}
+
+impl Default for ConnectProperties<'_> {
+    /// What absent Properties mean.
+    fn default() -> Self {
+        Self {
+            session_expiry_interval_s: 0,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            request_response_information: false,
+            request_problem_information: true,
+            authentication_method: None,
+            authentication_data: None,
+            user_properties: UserProperties::default(),
+        }
+    }
+}
+
+const ALLOWED: IdSet = IdSet::new(&[
+    id::SESSION_EXPIRY_INTERVAL,
+    id::AUTHENTICATION_METHOD,
+    id::AUTHENTICATION_DATA,
+    id::REQUEST_PROBLEM_INFORMATION,
+    id::REQUEST_RESPONSE_INFORMATION,
+    id::RECEIVE_MAXIMUM,
+    id::TOPIC_ALIAS_MAXIMUM,
+    id::USER_PROPERTY,
+    id::MAXIMUM_PACKET_SIZE,
+]);
+
+impl<'a> ConnectProperties<'a> {
+    /// Errors: those of Properties; `MissingAuthenticationMethod` if there is data without one
+    /// [v5 §3.1.2.11.10].
+    fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let (mut found, mut any_user_property) = (Self::default(), false);
+        let raw = property::decode_block(cursor, ALLOWED, |property, _| match property {
+            Property::SessionExpiryInterval(value) => found.session_expiry_interval_s = value,
+            Property::AuthenticationMethod(value) => found.authentication_method = Some(value),
+            Property::AuthenticationData(value) => found.authentication_data = Some(value),
+            Property::RequestProblemInformation(value) => found.request_problem_information = value,
+            Property::RequestResponseInformation(value) => {
+                found.request_response_information = value;
+            }
+            Property::ReceiveMaximum(value) => found.receive_maximum = value,
+            Property::TopicAliasMaximum(value) => found.topic_alias_maximum = value,
+            Property::MaximumPacketSize(value) => found.maximum_packet_size = Some(value),
+            _ => any_user_property = true,
+        })?;
+        if found.authentication_data.is_some() && found.authentication_method.is_none() {
+            return Err(Malformed::MissingAuthenticationMethod);
+        }
+        found.user_properties = UserProperties::of_block(raw, any_user_property);
+        Ok(found)
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        let absent = ConnectProperties::default();
+        let unless = |is_absent: bool, property| (!is_absent).then_some(property);
+        property::append_block(
+            &[
+                unless(
+                    self.session_expiry_interval_s == absent.session_expiry_interval_s,
+                    Property::SessionExpiryInterval(self.session_expiry_interval_s),
+                ),
+                unless(
+                    self.receive_maximum == absent.receive_maximum,
+                    Property::ReceiveMaximum(self.receive_maximum),
+                ),
+                self.maximum_packet_size.map(Property::MaximumPacketSize),
+                unless(
+                    self.topic_alias_maximum == absent.topic_alias_maximum,
+                    Property::TopicAliasMaximum(self.topic_alias_maximum),
+                ),
+                unless(
+                    self.request_response_information == absent.request_response_information,
+                    Property::RequestResponseInformation(self.request_response_information),
+                ),
+                unless(
+                    self.request_problem_information == absent.request_problem_information,
+                    Property::RequestProblemInformation(self.request_problem_information),
+                ),
+                self.authentication_method
+                    .map(Property::AuthenticationMethod),
+                self.authentication_data.map(Property::AuthenticationData),
+            ],
+            &self.user_properties,
+            out,
+        );
+    }
+}
+
+impl<'a> Connect<'a> {
+    /// Decodes a CONNECT of any version.
+    ///
+    /// Errors: `UnknownProtocolName`, `UnsupportedProtocolLevel`; `FixedHeaderFlags` and `ReservedConnectFlag`,
+    /// not in v3.1, which leaves these bits unused; `WillQos3`, `WillFlagsWithoutWill` (not v3.1),
+    /// `PasswordWithoutUserName` (v3); those of strings, Topic Names and Properties; `Truncated`;
+    /// `TrailingBytes`.
+    pub fn decode(frame: &Frame<'a>) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(frame.body());
+        let name = cursor.binary_data()?;
+        let (version, bridge) = version(name, cursor.byte()?)?;
+        if frame.flags() != 0 && version != Version::V31 {
+            return Err(Malformed::FixedHeaderFlags);
+        }
+        let flags = cursor.byte()?;
+        check_flags(version, flags)?;
+        let keep_alive_s = cursor.two_byte_integer()?;
+        let properties = match version {
+            Version::V5 => ConnectProperties::decode(&mut cursor)?,
+            _ => ConnectProperties::default(),
+        };
+        let client_id = cursor.utf8_string()?;
+        let will = match flags & WILL {
+            0 => None,
+            _ => Some(Will::decode(version, flags, &mut cursor)?),
+        };
+        // v3.1 §3.1 lets the payload end before a user name or password that the flags promise.
+        let may_be_missing = |cursor: &Cursor<'_>| version == Version::V31 && cursor.is_empty();
+        let user_name = if flags & USER_NAME != 0 && !may_be_missing(&cursor) {
+            Some(cursor.utf8_string()?)
+        } else {
+            None
+        };
+        let password = if flags & PASSWORD != 0 && !may_be_missing(&cursor) {
+            Some(cursor.binary_data()?)
+        } else {
+            None
+        };
+        cursor.end()?;
+        Ok(Self {
+            version,
+            bridge,
+            clean_start: flags & CLEAN_START != 0,
+            keep_alive_s,
+            properties,
+            client_id,
+            will,
+            user_name,
+            password,
+        })
+    }
+
+    /// Appends the packet in the version it names.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let v5 = self.version == Version::V5;
+        assert!(v5 || self.password.is_none() || self.user_name.is_some());
+        out.push(FIRST_BYTE);
+        varint::append_with_length(out, |out| {
+            let (name, level): (&[u8], u8) = match self.version {
+                Version::V31 => (b"MQIsdp", 3),
+                Version::V311 => (b"MQTT", 4),
+                Version::V5 => (b"MQTT", 5),
+            };
+            append_binary_data(name, out);
+            out.push(if self.bridge && !v5 {
+                level | BRIDGE
+            } else {
+                level
+            });
+            out.push(self.flags());
+            out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
+            if v5 {
+                self.properties.append(out);
+            }
+            append_binary_data(self.client_id.as_bytes(), out);
+            if let Some(will) = &self.will {
+                will.append(self.version, out);
+            }
+            if let Some(user_name) = self.user_name {
+                append_binary_data(user_name.as_bytes(), out);
+            }
+            if let Some(password) = self.password {
+                append_binary_data(password, out);
+            }
+        });
+    }
+
+    fn flags(&self) -> u8 {
+        let mut flags = 0;
+        if self.clean_start {
+            flags |= CLEAN_START;
+        }
+        if let Some(will) = &self.will {
+            flags |= WILL | (will.qos as u8) << WILL_QOS_SHIFT;
+            if will.retain {
+                flags |= WILL_RETAIN;
+            }
+        }
+        if self.user_name.is_some() {
+            flags |= USER_NAME;
+        }
+        if self.password.is_some() {
+            flags |= PASSWORD;
+        }
+        flags
+    }
+}
+
+impl<'a> Will<'a> {
+    fn decode(version: Version, flags: u8, cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let (properties, delay_interval_s) = match version {
+            Version::V5 => PublishProperties::decode_will(cursor)?,
+            _ => (PublishProperties::default(), 0),
+        };
+        Ok(Self {
+            qos: QoS::from_bits(flags >> WILL_QOS_SHIFT).ok_or(Malformed::WillQos3)?,
+            retain: flags & WILL_RETAIN != 0,
+            topic: TopicName::decode(cursor)?,
+            payload: cursor.binary_data()?,
+            delay_interval_s,
+            properties,
+        })
+    }
+
+    fn append(&self, version: Version, out: &mut Vec<u8>) {
+        if version == Version::V5 {
+            varint::append_with_length(out, |out| {
+                if self.delay_interval_s != 0 {
+                    Property::WillDelayInterval(self.delay_interval_s).append(out);
+                }
+                self.properties.append(out);
+            });
+        }
+        append_binary_data(self.topic.as_str().as_bytes(), out);
+        append_binary_data(self.payload, out);
+    }
+}
+
+/// The version that a protocol name and level name, and whether a bridge does.
+fn version(name: &[u8], level: u8) -> Result<(Version, bool), Malformed> {
+    match (name, level & !BRIDGE, level & BRIDGE != 0) {
+        (b"MQIsdp", 3, bridge) => Ok((Version::V31, bridge)),
+        (b"MQTT", 4, bridge) => Ok((Version::V311, bridge)),
+        (b"MQTT", 5, false) => Ok((Version::V5, false)),
+        (b"MQTT" | b"MQIsdp", ..) => Err(Malformed::UnsupportedProtocolLevel),
+        _ => Err(Malformed::UnknownProtocolName),
+    }
+}
+
+fn check_flags(version: Version, flags: u8) -> Result<(), Malformed> {
+    if flags & RESERVED != 0 && version != Version::V31 {
+        return Err(Malformed::ReservedConnectFlag);
+    }
+    if flags & WILL_QOS == WILL_QOS {
+        return Err(Malformed::WillQos3);
+    }
+    let will_flags = flags & (WILL_QOS | WILL_RETAIN);
+    if flags & WILL == 0 && will_flags != 0 && version != Version::V31 {
+        return Err(Malformed::WillFlagsWithoutWill);
+    }
+    if flags & PASSWORD != 0 && flags & USER_NAME == 0 && version != Version::V5 {
+        return Err(Malformed::PasswordWithoutUserName);
+    }
+    Ok(())
+}
+
+/// The protocol level of a CONNECT packet that did not decode, without the bridge bit, so that the answer can take
+/// its form; `None` if the packet does not say so in the name of MQTT.
+pub fn protocol_level(packet: &[u8]) -> Option<u8> {
+    let (&first, rest) = packet.split_first()?;
+    if first >> 4 != FIRST_BYTE >> 4 {
+        return None;
+    }
+    let (_, header_bytes) = varint::read(rest).ok()??;
+    let mut cursor = Cursor::new(&rest[header_bytes..]);
+    match cursor.binary_data().ok()? {
+        b"MQTT" | b"MQIsdp" => Some(cursor.byte().ok()? & !BRIDGE),
+        _ => None,
+    }
+}

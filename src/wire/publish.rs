@@ -1,0 +1,345 @@
+//! PUBLISH [v5 §3.3, v3.1.1 §3.3, v3.1 §3.3]. Decoding it and writing its head are the hot path: no allocation, each
+//! byte looked at once.
+
+use super::cursor::{Cursor, append_binary_data};
+use super::frame::Frame;
+use super::property::{self, IdSet, Properties, Property, id};
+use super::varint;
+use super::{Malformed, PacketId, QoS, TopicName, Version};
+use crate::limits::REMAINING_LENGTH_MAX;
+
+/// Packet type in the high half of the first byte.
+const FIRST_BYTE: u8 = 0x30;
+const DUP: u8 = 0x08;
+const RETAIN: u8 = 0x01;
+
+/// One Application Message on its way.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Publish<'a> {
+    pub dup: bool,
+    pub qos: QoS,
+    pub retain: bool,
+    /// `None`: v5, empty on the wire; the Topic Alias, then present, stands for it.
+    pub topic: Option<TopicName<'a>>,
+    /// Present at QoS 1 and 2, absent at QoS 0.
+    pub packet_id: Option<PacketId>,
+    pub properties: PublishProperties<'a>,
+    pub payload: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    /// Decodes a PUBLISH, sent by a Client or a Server.
+    ///
+    /// Errors: `BothQosBits` [v5 MQTT-3.3.1-4]; `DupAtQos0` [v5 MQTT-3.3.1-2], not in v3.1, which has no such
+    /// rule; those of `TopicName::new`; `NoTopicNorAlias` [v5 §3.3.2.1]; `PacketIdZero`
+    /// [v5 MQTT-2.2.1-3]; those of Properties; `Truncated`.
+    #[inline]
+    pub fn decode(version: Version, frame: &Frame<'a>) -> Result<Self, Malformed> {
+        let flags = frame.flags();
+        let qos = QoS::from_bits(flags >> 1).ok_or(Malformed::BothQosBits)?;
+        let dup = flags & DUP != 0;
+        if dup && qos == QoS::AtMostOnce && version != Version::V31 {
+            return Err(Malformed::DupAtQos0);
+        }
+        let mut cursor = Cursor::new(frame.body());
+        let topic = if version == Version::V5 && cursor.rest().starts_with(&[0, 0]) {
+            cursor.take(2)?;
+            None
+        } else {
+            Some(TopicName::decode(&mut cursor)?)
+        };
+        let packet_id = match qos {
+            QoS::AtMostOnce => None,
+            _ => Some(cursor.packet_id()?),
+        };
+        let mut properties = PublishProperties::default();
+        if version == Version::V5 {
+            if cursor.rest().first() == Some(&0) {
+                cursor.take(1)?;
+            } else {
+                properties = PublishProperties::decode(&mut cursor)?;
+            }
+            if topic.is_none() && properties.topic_alias.is_none() {
+                return Err(Malformed::NoTopicNorAlias);
+            }
+        }
+        Ok(Self {
+            dup,
+            qos,
+            retain: flags & RETAIN != 0,
+            topic,
+            packet_id,
+            properties,
+            payload: cursor.rest(),
+        })
+    }
+
+    /// Appends the packet. v3 leaves Properties out.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        assert!(self.packet_id.is_some() == (self.qos != QoS::AtMostOnce));
+        assert!(version == Version::V5 || self.topic.is_some());
+        out.push(first_byte(self.dup, self.qos, self.retain));
+        varint::append_with_length(out, |out| {
+            append_binary_data(self.topic.map_or("", TopicName::as_str).as_bytes(), out);
+            if let Some(packet_id) = self.packet_id {
+                out.extend_from_slice(&packet_id.get().to_be_bytes());
+            }
+            if version == Version::V5 {
+                varint::append_with_length(out, |out| self.properties.append(out));
+            }
+            out.extend_from_slice(self.payload);
+        });
+    }
+}
+
+#[inline]
+fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
+    FIRST_BYTE | if dup { DUP } else { 0 } | (qos as u8) << 1 | u8::from(retain)
+}
+
+/// The Properties of an Application Message, of a PUBLISH or of a Will. Equal if they say the same, whatever the order of
+/// those that are not passed on.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct PublishProperties<'a> {
+    /// The decoded block without its length, all Properties in it.
+    pub raw: &'a [u8],
+    /// Seconds.
+    pub message_expiry_interval_s: Option<u32>,
+    /// 1..=65,535.
+    pub topic_alias: Option<u16>,
+    /// The Payload Format Indicator is 1: the payload is UTF-8 text.
+    pub payload_format_utf8: bool,
+    pub response_topic: Option<&'a str>,
+    /// There is at least one Subscription Identifier; only a Server may send it [v5 MQTT-3.3.4-6].
+    pub subscription_identifiers: bool,
+    /// What `append_passed_on` appends.
+    pub passed_on_bytes: usize,
+}
+
+/// What a PUBLISH may carry.
+const IN_PUBLISH: IdSet = IdSet::new(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::MESSAGE_EXPIRY_INTERVAL,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::SUBSCRIPTION_IDENTIFIER,
+    id::TOPIC_ALIAS,
+    id::USER_PROPERTY,
+]);
+
+/// What the Will of a CONNECT may carry [v5 §3.1.3.2].
+const IN_WILL: IdSet = IdSet::new(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::MESSAGE_EXPIRY_INTERVAL,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::WILL_DELAY_INTERVAL,
+    id::USER_PROPERTY,
+]);
+
+impl<'a> PublishProperties<'a> {
+    /// Reads the block of a PUBLISH, its length before it.
+    pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let mut found = Self::default();
+        found.raw = property::decode_publish_block(cursor, IN_PUBLISH, |property, bytes| {
+            found.take(property, bytes);
+        })?;
+        Ok(found)
+    }
+
+    /// Reads the block of a Will, its length before it, and the Will Delay Interval (s, 0 if absent).
+    pub(super) fn decode_will(cursor: &mut Cursor<'a>) -> Result<(Self, u32), Malformed> {
+        let (mut found, mut delay_interval_s) = (Self::default(), 0);
+        found.raw = property::decode_block(cursor, IN_WILL, |property, bytes| match property {
+            Property::WillDelayInterval(delay) => delay_interval_s = delay,
+            _ => found.take(property, bytes),
+        })?;
+        Ok((found, delay_interval_s))
+    }
+
+    fn take(&mut self, property: Property<'a>, bytes: &'a [u8]) {
+        match property {
+            Property::MessageExpiryInterval(interval) => {
+                self.message_expiry_interval_s = Some(interval);
+            }
+            Property::TopicAlias(alias) => self.topic_alias = Some(alias),
+            Property::SubscriptionIdentifier(_) => self.subscription_identifiers = true,
+            Property::PayloadFormatIndicator(utf8) => self.payload_format_utf8 = utf8,
+            Property::ResponseTopic(topic) => self.response_topic = Some(topic),
+            _ => {}
+        }
+        if is_passed_on(&property) {
+            self.passed_on_bytes += bytes.len();
+        }
+    }
+
+    /// The Subscription Identifiers, in their order.
+    pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let raw = if self.subscription_identifiers {
+            self.raw
+        } else {
+            &[]
+        };
+        Properties::new(raw).filter_map(|(property, _)| match property {
+            Property::SubscriptionIdentifier(identifier) => Some(identifier),
+            _ => None,
+        })
+    }
+
+    /// Appends what a Server passes on unchanged and in order: all but the Topic Alias, the Message Expiry Interval, the
+    /// Subscription Identifiers and the Will Delay Interval [v5 MQTT-3.3.2-4, -15, -16, -17, -18, -20].
+    pub fn append_passed_on(&self, out: &mut Vec<u8>) {
+        if self.passed_on_bytes == self.raw.len() {
+            out.extend_from_slice(self.raw);
+            return;
+        }
+        if self.passed_on_bytes == 0 {
+            return;
+        }
+        for bytes in self.passed_on() {
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// The bytes of each Property that is passed on.
+    fn passed_on(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        Properties::new(self.raw)
+            .filter(|(property, _)| is_passed_on(property))
+            .map(|(_, bytes)| bytes)
+    }
+
+    /// Appends all but the Will Delay Interval, without a length.
+    pub(super) fn append(&self, out: &mut Vec<u8>) {
+        if let Some(interval) = self.message_expiry_interval_s {
+            Property::MessageExpiryInterval(interval).append(out);
+        }
+        if let Some(alias) = self.topic_alias {
+            Property::TopicAlias(alias).append(out);
+        }
+        for identifier in self.subscription_identifiers() {
+            Property::SubscriptionIdentifier(identifier).append(out);
+        }
+        self.append_passed_on(out);
+    }
+}
+
+/// Does a Server send this Property on as it came?
+fn is_passed_on(property: &Property<'_>) -> bool {
+    !matches!(
+        property,
+        Property::MessageExpiryInterval(_)
+            | Property::TopicAlias(_)
+            | Property::SubscriptionIdentifier(_)
+            | Property::WillDelayInterval(_)
+    )
+}
+
+impl PartialEq for PublishProperties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.message_expiry_interval_s == other.message_expiry_interval_s
+            && self.topic_alias == other.topic_alias
+            && self.payload_format_utf8 == other.payload_format_utf8
+            && self.response_topic == other.response_topic
+            && self.passed_on_bytes == other.passed_on_bytes
+            && self
+                .subscription_identifiers()
+                .eq(other.subscription_identifiers())
+            && self.passed_on().eq(other.passed_on())
+    }
+}
+
+/// One outgoing PUBLISH up to its payload, which may be sent from where it lies.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Delivery<'a> {
+    pub dup: bool,
+    pub qos: QoS,
+    pub retain: bool,
+    /// A Topic Name; empty if the Topic Alias stands for it (v5).
+    pub topic: &'a str,
+    /// Present at QoS 1 and 2, absent at QoS 0.
+    pub packet_id: Option<PacketId>,
+    /// This and the following three go to v5 Clients only; v3 leaves them out.
+    pub topic_alias: Option<u16>,
+    /// What is left of it, in seconds.
+    pub message_expiry_interval_s: Option<u32>,
+    pub subscription_identifiers: &'a [u32],
+    /// What `PublishProperties::append_passed_on` gave.
+    pub passed_on: &'a [u8],
+    pub payload_bytes: usize,
+}
+
+impl Delivery<'_> {
+    /// Size of the whole packet, payload and Fixed Header included.
+    #[inline]
+    pub fn packet_bytes(&self, version: Version) -> usize {
+        let length = self.remaining_length(version);
+        1 + varint::size(length) + length as usize
+    }
+
+    /// Appends everything before the payload.
+    #[inline]
+    pub fn append_head(&self, version: Version, out: &mut Vec<u8>) {
+        assert!(self.packet_id.is_some() == (self.qos != QoS::AtMostOnce));
+        assert!(!self.topic.is_empty() || (version == Version::V5 && self.topic_alias.is_some()));
+        let length = self.remaining_length(version);
+        out.reserve(1 + varint::SIZE_MAX + length as usize - self.payload_bytes);
+        out.push(first_byte(self.dup, self.qos, self.retain));
+        varint::append(length, out);
+        append_binary_data(self.topic.as_bytes(), out);
+        if let Some(packet_id) = self.packet_id {
+            out.extend_from_slice(&packet_id.get().to_be_bytes());
+        }
+        if version == Version::V5 {
+            self.append_properties(out);
+        }
+    }
+
+    #[inline]
+    fn append_properties(&self, out: &mut Vec<u8>) {
+        varint::append(self.properties_bytes() as u32, out);
+        if let Some(interval) = self.message_expiry_interval_s {
+            Property::MessageExpiryInterval(interval).append(out);
+        }
+        if let Some(alias) = self.topic_alias {
+            Property::TopicAlias(alias).append(out);
+        }
+        for &identifier in self.subscription_identifiers {
+            Property::SubscriptionIdentifier(identifier).append(out);
+        }
+        out.extend_from_slice(self.passed_on);
+    }
+
+    /// Size of the Properties without their length.
+    #[inline]
+    fn properties_bytes(&self) -> usize {
+        let mut bytes = self.passed_on.len();
+        if self.message_expiry_interval_s.is_some() {
+            bytes += 1 + size_of::<u32>();
+        }
+        if self.topic_alias.is_some() {
+            bytes += 1 + size_of::<u16>();
+        }
+        for &identifier in self.subscription_identifiers {
+            bytes += 1 + varint::size(identifier);
+        }
+        bytes
+    }
+
+    #[inline]
+    fn remaining_length(&self, version: Version) -> u32 {
+        let mut bytes = size_of::<u16>() + self.topic.len() + self.payload_bytes;
+        if self.packet_id.is_some() {
+            bytes += size_of::<u16>();
+        }
+        if version == Version::V5 {
+            let properties_bytes = self.properties_bytes();
+            bytes += varint::size(properties_bytes as u32) + properties_bytes;
+        }
+        // A message came in by one packet, but a topic in place of its alias, and Subscription Identifiers, may be added.
+        // `Config` holds packets far enough below the largest there can be.
+        assert!(bytes <= REMAINING_LENGTH_MAX as usize);
+        bytes as u32
+    }
+}

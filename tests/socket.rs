@@ -1,0 +1,514 @@
+//! The broker process over true sockets: how it starts and refuses to, signals, time-outs, many connections. The protocol itself is
+//! tested without sockets, in `tests/conformance`.
+
+mod support;
+
+use nix::sys::signal::Signal;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::packet::{Will, publish, subscribe};
+use support::{Answer, Broker, Client, Connect, DEADLINE, Folder, Level, Options, Tool, reference};
+
+on_1_and_2_shards!(
+    sigterm_ends_within_two_seconds,
+    sighup_reads_the_password_file_again,
+    takeover_at_once,
+    every_byte_in_a_segment_of_its_own,
+    silent_connection_ends_at_the_deadline,
+    three_hundred_connections_at_once,
+    keep_alive_ends_with_the_will,
+    log_names_who_and_why,
+);
+
+/// The two test vectors for `alice` and `secret`, `old` and `oldpw`.
+const ALICE: &str = "alice:$7$101$dJRVb0YElmDAtSWM$LGtgXLEgC1nJ/xzVh3QQNF4LzoAYc79t3AZ6WktAyZeu9eyDX10vVhkkMqwFwuYAdL+hQg/pZ6ah35YIfE5Xbg==\n";
+const OLD: &str = "old:$6$PeS/X1OZ/ASKpDs/$w3n3MEI696QaTsBk12qY58as69W/BiBDNQlXlBEiTmBib5zzBb6ChmVjS1SZd8IQxbrADluvoFIZ9mE60VSQew==\n";
+
+/// CONNECT of a user.
+fn login<'a>(client_id: &'a str, user: &'a str, password: &'a str) -> Connect<'a> {
+    Connect {
+        client_id: client_id.as_bytes(),
+        user: Some(user),
+        password: Some(password),
+        ..Connect::default()
+    }
+}
+
+/// The return code of the CONNACK that this CONNECT gets.
+#[track_caller]
+fn return_code(broker: &Broker, connect: &Connect<'_>) -> u8 {
+    let mut client = Client::open(broker);
+    client.send(&connect.bytes());
+    let answer = client.packet();
+    assert!(
+        matches!(answer[..], [0x20, 2, _, _]),
+        "CONNACK expected, not {answer:02x?}"
+    );
+    if answer[3] != 0 {
+        client.expect_close();
+    }
+    answer[3]
+}
+
+/// Runs mqttfast to an end it must reach by itself, with a failure, and returns what it said: no panic, no backtrace.
+#[track_caller]
+fn refuses_to_start(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("run mqttfast");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success(),
+        "it ended with success and said: {said}"
+    );
+    assert!(
+        output.status.code().is_some(),
+        "it was killed, by {}: {said}",
+        output.status
+    );
+    for word in ["panicked", "backtrace", "RUST_BACKTRACE"] {
+        assert!(!said.contains(word), "it said: {said}");
+    }
+    said
+}
+
+/// mqttfast with these arguments, under a watchdog: one that starts after all must not hang the test.
+fn mqttfast(arguments: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=KILL", "20", env!("CARGO_BIN_EXE_mqttfast")])
+        .args(arguments);
+    command
+}
+
+// Start
+
+#[test]
+fn port_in_use() {
+    if reference() {
+        return;
+    }
+    let broker = Broker::start(1);
+    let port = broker.port().to_string();
+    let said = refuses_to_start(&mut mqttfast(&["--port", &port, "--bind", "127.0.0.1"]));
+    assert!(said.contains(&port), "{said}");
+    assert!(said.contains("in use"), "{said}");
+    Client::connect(&broker, "still-served").expect_alive();
+}
+
+#[test]
+fn memlock_too_small() {
+    if reference() {
+        return;
+    }
+    let mut command = Command::new("sh");
+    let script = "ulimit -l 64 && exec \"$0\" \"$@\"";
+    let arguments = [
+        "--port",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--shards",
+        "1",
+        "--io",
+        "uring",
+    ];
+    command
+        .args([
+            "-c",
+            script,
+            "timeout",
+            "--signal=KILL",
+            "20",
+            env!("CARGO_BIN_EXE_mqttfast"),
+        ])
+        .args(arguments);
+    let said = refuses_to_start(&mut command);
+    assert!(said.contains("memlock"), "{said}");
+    assert!(said.contains("64"), "the limit it found: {said}");
+}
+
+#[test]
+fn bad_password_files_stop_the_start() {
+    if reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let missing = folder.path("passwordfile");
+    std::fs::write(folder.path("passwd"), ALICE).expect("write a password file");
+    let start = |file: &Path| {
+        let file = file.to_str().expect("a path in UTF-8");
+        refuses_to_start(&mut mqttfast(&[
+            "--port",
+            "0",
+            "--bind",
+            "127.0.0.1",
+            "--passwd",
+            file,
+        ]))
+    };
+    let said = start(&missing);
+    assert!(said.contains("passwordfile"), "{said}");
+    assert!(
+        said.contains("did you mean") && said.contains("/passwd"),
+        "the sibling it found: {said}"
+    );
+
+    for bad in ["bob:$7$101$short$", "bob:$9$x", "bob:plain text", "bob:"] {
+        let file = folder.path("bad");
+        std::fs::write(&file, format!("# users\n{ALICE}{bad}\n")).expect("write a password file");
+        let said = start(&file);
+        assert!(
+            said.contains("bad") && said.contains('3'),
+            "file and line of {bad:?}: {said}"
+        );
+        assert!(!said.contains("LGtgXL"), "a hash in: {said}");
+    }
+}
+
+#[test]
+fn bad_flags_are_named() {
+    if reference() {
+        return;
+    }
+    let wrong: [&[&str]; 5] = [
+        &["--port", "70000"],
+        &["--shards", "0"],
+        &["--shards", "65"],
+        &["--bind", "not-an-address"],
+        &["--io", "magic"],
+    ];
+    for arguments in wrong {
+        let said = refuses_to_start(&mut mqttfast(arguments));
+        assert!(
+            said.contains(arguments[1]) || said.contains(arguments[0]),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+/// Nothing given: loopback alone, and a line that says so and names the flags that open it.
+#[test]
+fn anonymous_on_loopback_by_default() {
+    if reference() {
+        return;
+    }
+    let broker = Broker::start_with(Options {
+        no_bind: true,
+        ..Options::default()
+    });
+    Client::connect(&broker, "anybody").expect_alive();
+    let log = broker.log().join("\n");
+    assert!(
+        log.contains("--passwd") && log.contains("--allow-anonymous"),
+        "{log}"
+    );
+    assert!(!log.contains("0.0.0.0"), "{log}");
+}
+
+// Signals
+
+fn sigterm_ends_within_two_seconds(shards: usize) {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut broker = Broker::start(shards);
+        let mut clients: Vec<Client> = (0..20)
+            .map(|n| Client::connect(&broker, &format!("c{n}")))
+            .collect();
+        let _silent = Client::open(&broker);
+        let (status, took) = broker.end_by(signal);
+        assert!(status.success(), "{signal}: {status}");
+        assert!(took <= Duration::from_secs(2), "{signal}: {took:?}");
+        for client in &mut clients {
+            client.expect_close();
+        }
+    }
+}
+
+fn sighup_reads_the_password_file_again(shards: usize) {
+    let folder = Folder::new();
+    let file = folder.path("passwd");
+    std::fs::write(&file, ALICE).expect("write a password file");
+    let broker = Broker::start_with(Options {
+        shards,
+        passwd: Some(file.clone()),
+        ..Options::default()
+    });
+    let (mut alice, _) = Client::connect_with(&broker, &login("a", "alice", "secret"));
+    assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 5);
+
+    std::fs::write(&file, format!("{ALICE}{OLD}")).expect("write a password file");
+    let mark = broker.log_len();
+    broker.signal(Signal::SIGHUP);
+    broker.logged_since(mark, &[if reference() { "Reloading" } else { "passwd" }]);
+    assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 0);
+    if reference() {
+        return;
+    }
+
+    // A bad file: the old one stays in force, and the log says why.
+    std::fs::write(&file, format!("{OLD}alice:$7$nonsense\n")).expect("write a password file");
+    let mark = broker.log_len();
+    broker.signal(Signal::SIGHUP);
+    let line = broker.logged_since(mark, &["passwd", "2"]);
+    assert!(
+        !line.contains("nonsense"),
+        "no part of a hash belongs into the log: {line}"
+    );
+    assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 0);
+    assert_eq!(return_code(&broker, &login("x", "alice", "secret")), 0);
+    assert_eq!(return_code(&broker, &login("y", "alice", "wrong")), 5);
+
+    // So does a file that is gone.
+    std::fs::remove_file(&file).expect("remove the password file");
+    let mark = broker.log_len();
+    broker.signal(Signal::SIGHUP);
+    broker.logged_since(mark, &["passwd"]);
+    assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 0);
+    alice.expect_alive();
+
+    // And a user is gone once a good file says so.
+    std::fs::write(&file, OLD).expect("write a password file");
+    let mark = broker.log_len();
+    broker.signal(Signal::SIGHUP);
+    broker.logged_since(mark, &["passwd"]);
+    assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 5);
+}
+
+// Connections
+
+fn takeover_at_once(shards: usize) {
+    let broker = Broker::start(shards);
+    let mut watcher = Client::connect(&broker, "watcher");
+    watcher.subscribe("gone", 0);
+    for level in [Level::V31, Level::V311] {
+        let connect = Connect {
+            level,
+            client_id: b"board",
+            keep_alive_s: 0,
+            will: Some(Will {
+                topic: "gone",
+                payload: b"board",
+                qos: 0,
+                retain: false,
+            }),
+            ..Connect::default()
+        };
+        let (mut last, _) = Client::connect_with(&broker, &connect);
+        for _ in 0..20 {
+            let start = Instant::now();
+            let (next, _) = Client::connect_with(&broker, &connect);
+            last.expect_close_within(Duration::from_secs(1));
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(1), "a takeover took {took:?}");
+            watcher.expect_message("gone", b"board", 0);
+            last = next;
+        }
+        last.expect_alive();
+        last.disconnect();
+    }
+    watcher.expect_silence(Duration::from_millis(100));
+}
+
+fn every_byte_in_a_segment_of_its_own(shards: usize) {
+    let broker = Broker::start(shards);
+    let pause = Duration::from_micros(500);
+    for level in [Level::V31, Level::V311] {
+        let mut client = Client::open(&broker);
+        client.dribble(
+            &Connect {
+                level,
+                client_id: b"dribbler",
+                ..Connect::default()
+            }
+            .bytes(),
+            pause,
+        );
+        client.expect_packet(&[0x20, 2, 0, 0]);
+        client.dribble(&subscribe(7, &[(b"a/+", 1)]), pause);
+        client.expect_packet(&[0x90, 3, 0, 7, 1]);
+        client.dribble(&publish(b"a/b", &[b'x'; 200], 1, 8, false), pause);
+        let mut seen = [client.packet(), client.packet()];
+        seen.sort();
+        assert_eq!(seen[1], [0x40, 2, 0, 8]);
+        assert_eq!(
+            support::Published::read(&seen[0])
+                .expect("a PUBLISH")
+                .payload,
+            [b'x'; 200]
+        );
+
+        // And the opposite: all in one segment, without waiting for CONNACK.
+        let mut eager = Client::open(&broker);
+        let mut bytes = Connect {
+            level,
+            client_id: b"eager",
+            ..Connect::default()
+        }
+        .bytes();
+        bytes.extend(subscribe(1, &[(b"e", 0)]));
+        bytes.extend(publish(b"e", b"own", 0, 0, false));
+        bytes.extend(support::packet::PINGREQ);
+        eager.send(&bytes);
+        eager.expect_packet(&[0x20, 2, 0, 0]);
+        eager.expect_packet(&[0x90, 3, 0, 1, 0]);
+        eager.expect_message("e", b"own", 0);
+        eager.expect_packet(&support::packet::PINGRESP);
+    }
+}
+
+/// A connection that sends nothing is closed at the CONNECT deadline of 10 s, and is no line in the log.
+fn silent_connection_ends_at_the_deadline(shards: usize) {
+    if reference() {
+        return;
+    }
+    let broker = Broker::start(shards);
+    let lines = broker.log_len();
+    let start = Instant::now();
+    let mut silent = Client::open(&broker);
+    // A health check opens and closes.
+    drop(Client::open(&broker));
+    silent.expect_close_within(Duration::from_secs(13));
+    let took = start.elapsed();
+    assert!(took >= Duration::from_secs(9), "closed after {took:?}");
+    assert_eq!(broker.log()[lines..], [""; 0], "probes are not logged");
+}
+
+fn three_hundred_connections_at_once(shards: usize) {
+    let broker = Broker::start(shards);
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::open(&broker)).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        let id = format!("c{n}");
+        client.send(
+            &Connect {
+                client_id: id.as_bytes(),
+                ..Connect::default()
+            }
+            .bytes(),
+        );
+    }
+    for client in &mut clients {
+        client.expect_packet(&[0x20, 2, 0, 0]);
+        client.send(&subscribe(1, &[(b"all", 1)]));
+    }
+    for client in &mut clients {
+        client.expect_packet(&[0x90, 3, 0, 1, 1]);
+    }
+    let mut speaker = Client::connect(&broker, "speaker");
+    for n in 0..5 {
+        speaker.publish("all", n.to_string().as_bytes(), 1, false);
+    }
+    for client in &mut clients {
+        for n in 0..5 {
+            client.expect_message("all", n.to_string().as_bytes(), 1);
+        }
+    }
+    for client in clients {
+        client.disconnect();
+    }
+    speaker.expect_alive();
+}
+
+/// Keep Alive 1 s: the broker ends the silence at 1.5 s and publishes the will; its timers have a grain of 1 s.
+fn keep_alive_ends_with_the_will(shards: usize) {
+    let broker = Broker::start(shards);
+    let mut watcher = Client::connect(&broker, "watcher");
+    watcher.subscribe("will", 1);
+    let connect = Connect {
+        client_id: b"sleeper",
+        keep_alive_s: 1,
+        will: Some(Will {
+            topic: "will",
+            payload: b"asleep",
+            qos: 1,
+            retain: false,
+        }),
+        ..Connect::default()
+    };
+    let (mut sleeper, _) = Client::connect_with(&broker, &connect);
+    // PINGREQ counts as a sign of life.
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(700));
+        sleeper.expect_alive();
+    }
+    let start = Instant::now();
+    // The reference looks every few seconds only.
+    let latest = if reference() {
+        Duration::from_secs(8)
+    } else {
+        Duration::from_millis(2800)
+    };
+    sleeper.expect_close_within(DEADLINE);
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_millis(1450) && took <= latest,
+        "closed after {took:?}"
+    );
+    watcher.expect_message("will", b"asleep", 1);
+    let took = start.elapsed();
+    assert!(
+        took <= latest + Duration::from_millis(500),
+        "the will came after {took:?}"
+    );
+    // Keep Alive 0 promises nothing and is not ended.
+    let connect = Connect {
+        client_id: b"calm",
+        keep_alive_s: 0,
+        ..Connect::default()
+    };
+    let (mut calm, _) = Client::connect_with(&broker, &connect);
+    assert_eq!(calm.answer(Duration::from_secs(3)), Answer::Silence);
+    calm.expect_alive();
+}
+
+// The log
+
+fn log_names_who_and_why(shards: usize) {
+    if reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.path("passwd");
+    std::fs::write(&file, ALICE).expect("write a password file");
+    let broker = Broker::start_with(Options {
+        shards,
+        passwd: Some(file),
+        ..Options::default()
+    });
+    let (client, _) = Client::connect_with(&broker, &login("kitchen", "alice", "secret"));
+    let address = client.local_address().to_string();
+    broker.logged(&["kitchen", "alice", &address]);
+    let mark = broker.log_len();
+    client.disconnect();
+    broker.logged_since(mark, &["kitchen"]);
+
+    for (id, user, password) in [
+        ("wrong", "alice", "guess-1"),
+        ("unknown", "mallory", "guess-2"),
+    ] {
+        let mark = broker.log_len();
+        assert_eq!(return_code(&broker, &login(id, user, password)), 5);
+        let line = broker.logged_since(mark, &[id, user, "127.0.0.1:"]);
+        assert!(!line.contains(password), "a password in the log: {line}");
+    }
+    let mark = broker.log_len();
+    assert_eq!(
+        return_code(
+            &broker,
+            &Connect {
+                client_id: b"nameless",
+                ..Connect::default()
+            }
+        ),
+        5
+    );
+    broker.logged_since(mark, &["nameless", "127.0.0.1:"]);
+}
+
+/// The tests' own tools: a program's lines arrive as it prints them.
+#[test]
+fn tools_report_line_by_line() {
+    let mut tool = Tool::start("sh", &["-c", "echo one; read line; echo $line; exit 3"]);
+    assert_eq!(tool.line(), "one");
+    tool.input("two\n");
+    assert_eq!(tool.line(), "two");
+    assert_eq!(tool.end().status.code(), Some(3));
+}

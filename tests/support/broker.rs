@@ -1,0 +1,326 @@
+//! A broker process of a test's own: started on a free port of loopback, watched through its log and `/proc`, killed with the test.
+
+use super::{DEADLINE, Folder};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// The tests run against Debian's Mosquitto instead.
+pub fn reference() -> bool {
+    std::env::var("MQTTFAST_TEST_BROKER").is_ok_and(|broker| broker == "mosquitto")
+}
+
+/// How to start a broker. The default is one shard, anonymous, on loopback.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// 0 means 1.
+    pub shards: usize,
+    pub passwd: Option<PathBuf>,
+    pub allow_anonymous: bool,
+    /// Leave `--bind` to its default.
+    pub no_bind: bool,
+    /// More arguments for mqttfast; the reference does not get them.
+    pub arguments: Vec<String>,
+}
+
+/// A running broker; SIGKILL at drop.
+pub struct Broker {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Log>,
+    _folder: Folder,
+}
+
+/// The lines a broker has written so far.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl Log {
+    fn follow(self: Arc<Self>, stream: impl std::io::Read + Send + 'static) {
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut line = Vec::new();
+            // Bytes, since a log that is not UTF-8 must fail a test and not its reader.
+            while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
+                let text = String::from_utf8_lossy(&line).trim_end().to_string();
+                self.lines.lock().unwrap().0.push(text);
+                self.changed.notify_all();
+                line.clear();
+            }
+            self.lines.lock().unwrap().1 = true;
+            self.changed.notify_all();
+        });
+    }
+
+    /// The first line from number `from` on that `wanted` likes, or `None` at the deadline or the end of the log.
+    fn wait(&self, from: usize, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let end = Instant::now() + within;
+        let mut lines = self.lines.lock().unwrap();
+        let mut seen = from;
+        loop {
+            if let Some(found) = lines.0.iter().skip(seen).find(|line| wanted(line)) {
+                return Some(found.clone());
+            }
+            seen = lines.0.len().max(from);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || lines.1 {
+                return None;
+            }
+            lines = self.changed.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+impl Broker {
+    /// An anonymous broker on loopback.
+    pub fn start(shards: usize) -> Broker {
+        Broker::start_with(Options {
+            shards,
+            ..Options::default()
+        })
+    }
+
+    pub fn start_with(options: Options) -> Broker {
+        let started = if reference() {
+            start_reference(&options)
+        } else {
+            start_mqttfast(&options)
+        };
+        started.unwrap_or_else(|log| panic!("the broker did not start:\n{}", log.join("\n")))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.clone()
+    }
+
+    /// How many lines the log has: a place to go on from in [`Broker::logged_since`].
+    pub fn log_len(&self) -> usize {
+        self.log.lines.lock().unwrap().0.len()
+    }
+
+    /// Waits for a log line that contains all of `parts`, in any order. Panics at the deadline.
+    pub fn logged(&self, parts: &[&str]) -> String {
+        self.logged_since(0, parts)
+    }
+
+    /// The same, from line number `from` on.
+    pub fn logged_since(&self, from: usize, parts: &[&str]) -> String {
+        let found = self.log.wait(from, DEADLINE, |line| {
+            parts.iter().all(|part| line.contains(part))
+        });
+        found.unwrap_or_else(|| {
+            panic!(
+                "no log line with {parts:?} in:\n{}",
+                self.log()[from..].join("\n")
+            )
+        })
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("wait for the broker")
+            .is_none()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("signal the broker");
+    }
+
+    /// Sends `signal`, SIGTERM or alike, and waits for the end. Returns how the broker ended and how long that took.
+    pub fn end_by(&mut self, signal: nix::sys::signal::Signal) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.signal(signal);
+        while start.elapsed() < DEADLINE {
+            if let Some(status) = self.child.try_wait().expect("wait for the broker") {
+                return (status, start.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!(
+            "the broker still runs {DEADLINE:?} after {signal}; log:\n{}",
+            self.log().join("\n")
+        );
+    }
+
+    /// Resident memory, from `/proc`.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("status of the broker");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        let kib: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        kib * 1024
+    }
+
+    /// Processor time used so far, user and system, from `/proc`; its grain is 10 ms.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .expect("stat of the broker");
+        // The second field is the program's name in brackets and may hold blanks; utime and stime are fields 14 and 15.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
+        let ticks: u64 =
+            fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("descriptors of the broker")
+            .count()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!(
+                "the last of the broker's log:\n{}",
+                log[log.len().saturating_sub(40)..].join("\n")
+            );
+        } else if let Some(line) = self.log().iter().find(|line| line.contains("panicked at")) {
+            panic!("the broker panicked: {line}");
+        }
+    }
+}
+
+/// The command for mqttfast on loopback, port chosen by the system.
+pub fn mqttfast(options: &Options) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqttfast"));
+    command.args(["--port", "0"]);
+    if !options.no_bind {
+        command.args(["--bind", "127.0.0.1"]);
+    }
+    command.args(["--shards", &options.shards.max(1).to_string()]);
+    if let Some(passwd) = &options.passwd {
+        command.arg("--passwd").arg(passwd);
+    }
+    if options.allow_anonymous {
+        command.arg("--allow-anonymous");
+    }
+    command.args(&options.arguments);
+    command
+}
+
+fn start_mqttfast(options: &Options) -> Result<Broker, Vec<String>> {
+    let mut child = mqttfast(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start mqttfast");
+    let log = Arc::new(Log::default());
+    log.clone().follow(child.stderr.take().expect("piped"));
+    let Some(line) = log.wait(0, DEADLINE, |line| line.contains("listening on 127.0.0.1:")) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(log.lines.lock().unwrap().0.clone());
+    };
+    let after = line
+        .split("listening on 127.0.0.1:")
+        .nth(1)
+        .expect("found above");
+    let port: String = after.chars().take_while(char::is_ascii_digit).collect();
+    let address = SocketAddr::from((
+        Ipv4Addr::LOCALHOST,
+        port.parse().expect("the port in the log"),
+    ));
+    Ok(Broker {
+        child,
+        address,
+        log,
+        _folder: Folder::new(),
+    })
+}
+
+/// Mosquitto cannot choose its own port, and the one we found free may be taken meanwhile: it gets several tries.
+fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
+    let mut last = Vec::new();
+    for _ in 0..5 {
+        let folder = Folder::new();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = free.local_addr().expect("its address");
+        drop(free);
+        let mut text = format!(
+            "listener {} 127.0.0.1\nlog_type all\nlog_dest stderr\nmax_queued_messages 0\n",
+            address.port()
+        );
+        if nix::unistd::geteuid().is_root() {
+            text += "user root\n";
+        }
+        match &options.passwd {
+            Some(passwd) => {
+                text += &format!(
+                    "password_file {}\nallow_anonymous {}\n",
+                    passwd.display(),
+                    options.allow_anonymous
+                );
+            }
+            None => text += "allow_anonymous true\n",
+        }
+        let file = folder.path("mosquitto.conf");
+        std::fs::write(&file, text).expect("write mosquitto.conf");
+        let mut child = Command::new("mosquitto")
+            .env("PATH", super::tool::path())
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start mosquitto; tests/setup installs it");
+        let log = Arc::new(Log::default());
+        log.clone().follow(child.stderr.take().expect("piped"));
+        let running = log
+            .wait(0, DEADLINE, |line| line.contains(" running"))
+            .is_some();
+        if running && TcpStream::connect(address).is_ok() {
+            return Ok(Broker {
+                child,
+                address,
+                log,
+                _folder: folder,
+            });
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        last = log.lines.lock().unwrap().0.clone();
+    }
+    Err(last)
+}

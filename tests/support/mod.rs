@@ -1,0 +1,75 @@
+//! What the tests over real sockets share: a broker process ([`broker`]), a raw MQTT client ([`client`]) that writes bytes of its own
+//! making ([`packet`]), other programs under a deadline ([`tool`]), and a pair of well-behaved clients ([`pair`]).
+//!
+//! Nothing here uses the library of mqttfast: a mistake in `wire` must not cancel itself out.
+//!
+//! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same tests run against Debian's Mosquitto, the reference. What
+//! only mqttfast promises (exact closes, log lines, deadlines) is left out then.
+
+// Each test crate compiles this module for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod broker;
+pub mod client;
+pub mod packet;
+pub mod pair;
+pub mod tool;
+
+pub use broker::{Broker, Options, reference};
+pub use client::{Answer, Client};
+pub use packet::{Connect, Level, Published};
+pub use tool::Tool;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long a test waits for what must come. Long, since a loaded machine is slow; reached only by a failing test.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Makes of `fn name(shards: usize)` the two tests `name::on_1_shard` and `name::on_2_shards`.
+#[macro_export]
+macro_rules! on_1_and_2_shards {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn on_1_shard() {
+                super::$name(1)
+            }
+            #[test]
+            fn on_2_shards() {
+                // The reference knows no shards: one run of it is enough.
+                if !super::support::reference() {
+                    super::$name(2)
+                }
+            }
+        })+
+    };
+}
+
+/// A fresh folder below `target/tmp`, removed when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).expect("a folder below target/tmp");
+        Folder(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
