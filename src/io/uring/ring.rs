@@ -560,12 +560,10 @@ impl Buffers {
         .expect("a constant size")
     }
 
+    /// Not page aligned: then it would be zeroed by hand, and every page of it touched.
     fn memory_layout() -> Layout {
-        Layout::from_size_align(
-            limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES,
-            PAGE_BYTES,
-        )
-        .expect("a constant size")
+        Layout::array::<u8>(limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES)
+            .expect("a constant size")
     }
 
     fn new() -> Buffers {
