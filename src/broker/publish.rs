@@ -53,7 +53,7 @@ impl Shard {
                 return self.on_subscribe(id, session, version, &subscribe, out);
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(id, session, version, &unsubscribe, out);
+                return self.on_unsubscribe(id, session, version, &unsubscribe, out);
             }
             Packet::PingReq => self.append(id, |block| {
                 wire::encode(&Packet::PingResp, version, block);

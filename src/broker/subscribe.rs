@@ -41,6 +41,15 @@ pub(super) struct PendingSubscribe {
     replays: Vec<Replay>,
 }
 
+/// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
+/// its connection closes. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+fn check_filters<'a>(mut filters: impl Iterator<Item = &'a str>) -> Result<(), Violation> {
+    filters.try_for_each(|filter| match TopicFilter::new(filter) {
+        Ok(_) => Ok(()),
+        Err(malformed) => Err(Violation::TopicFilter(malformed)),
+    })
+}
+
 impl Shard {
     pub(super) fn on_subscribe(
         &mut self,
@@ -51,11 +60,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         if version != Version::V5 {
-            // No code tells these Clients what is wrong with a filter, so the connection closes before
-            // any filter of the packet is in force. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3]
-            for (filter, _) in subscribe.filters() {
-                TopicFilter::new(filter).map_err(Violation::TopicFilter)?;
-            }
+            check_filters(subscribe.filters().map(|(filter, _)| filter))?;
         }
         let mut codes = Vec::new();
         let mut replays = Vec::new();
@@ -180,7 +185,10 @@ impl Shard {
         version: Version,
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Outputs,
-    ) {
+    ) -> Result<(), Violation> {
+        if version != Version::V5 {
+            check_filters(unsubscribe.filters())?;
+        }
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
             let reason = match self.trie.unsubscribe(filter, session_id) {
@@ -211,6 +219,7 @@ impl Shard {
         self.append(id, |block| {
             wire::encode(&Packet::UnsubAck(unsuback), version, block)
         });
+        Ok(())
     }
 
     /// Takes one subscription of a Session that ends out of the trie.
