@@ -355,7 +355,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.progress = self.now;
         }
-        self.pump(session, out);
+        self.pump(session);
         self.release_waiters_if_served(id, out);
     }
 

@@ -1,13 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
 use super::event::{Level, Output, Outputs};
+use super::replay::Replay;
 use super::shard::{Shard, Shown};
 use super::violation::Violation;
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
-use crate::session::Replay;
-use crate::session::connection::PendingSubscribe;
-use crate::topic::{NodeId, RetainCursor};
+use crate::topic::RetainCursor;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
     self, Packet, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
@@ -29,6 +28,17 @@ impl Subscription {
     pub fn identifier(&self) -> Option<u32> {
         (self.identifier != 0).then_some(self.identifier)
     }
+}
+
+/// A SUBSCRIBE whose answer waits until its filters are in force everywhere.
+#[derive(Debug)]
+pub(super) struct PendingSubscribe {
+    /// `FilterAdded` sequence that every peer must have answered.
+    pub sequence: u64,
+    /// The encoded SUBACK.
+    suback: Vec<u8>,
+    /// Replays to begin after it.
+    replays: Vec<Replay>,
 }
 
 impl Shard {
@@ -70,10 +80,9 @@ impl Shard {
             replays,
         };
         if self.peers.in_force() >= pending.sequence {
-            self.complete_subscribe(id, session, pending, out);
-        } else if let Some(connection) = self.connections.get_mut(id) {
-            connection.pending_subscribes.push(pending);
-            self.peers.await_in_force(id);
+            self.complete_subscribe(id, session, pending);
+        } else {
+            self.peers.await_in_force(id, pending);
         }
         Ok(())
     }
@@ -121,7 +130,7 @@ impl Shard {
             session.filters.push(done.node);
         }
         // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
-        session.replays.retain(|replay| replay.node != done.node);
+        self.replays.stop(session_id, done.node);
         if done.first {
             self.tell_filter_added(text, out);
         }
@@ -149,12 +158,8 @@ impl Shard {
         id: ConnectionId,
         session_id: SessionId,
         pending: PendingSubscribe,
-        out: &mut Outputs,
     ) {
         self.append(id, |block| block.extend_from_slice(&pending.suback));
-        let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
-        };
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self
@@ -162,10 +167,10 @@ impl Shard {
                 .options(replay.cursor.filter(), session_id)
                 .is_some()
             {
-                session.replays.push_back(replay);
+                self.replays.add(session_id, replay);
             }
         }
-        self.pump(session_id, out);
+        self.pump(session_id);
     }
 
     pub(super) fn on_unsubscribe(
@@ -184,7 +189,7 @@ impl Shard {
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {
                         session.filters.retain(|node| *node != done.node);
-                        session.replays.retain(|replay| replay.node != done.node);
+                        self.replays.stop(session_id, done.node);
                     }
                     if done.last {
                         self.tell_filter_removed(filter, out);

@@ -1,0 +1,25 @@
+//! MQTT 3.1.1, statement by statement, against shards without sockets: a module for each chapter of the specification, a test for
+//! each statement, its number in the name. Every test runs in each version where its rule holds and on 1, 2 and 4 shards. 5.0 is
+//! among the versions where it says the same; what is new in 5.0 is not tested here.
+//!
+//! `docs/conformance.md` maps each statement to its tests; `page.rs` checks that page.
+
+#[path = "../support_shard/mod.rs"]
+mod support;
+
+mod ch1_data;
+mod ch2_header;
+mod ch3_connack;
+mod ch3_connect;
+mod ch3_connect_fields;
+mod ch3_disconnect;
+mod ch3_publish;
+mod ch3_subscribe;
+mod ch3_unsubscribe;
+mod ch4_delivery;
+mod ch4_order;
+mod ch4_session;
+mod ch4_topic;
+mod claims;
+mod page;
+mod v31;

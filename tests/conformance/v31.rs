@@ -1,0 +1,135 @@
+//! Where MQTT 3.1 differs from 3.1.1. It has no numbered statements; the names tell the rule.
+
+use crate::claims::*;
+use crate::support::*;
+
+const V31: Version = Version::V31;
+const ONLY_V31: &[Version] = &[V31];
+
+#[test]
+fn v31_mqisdp_connects() {
+    each(ONLY_V31, |world, version| {
+        let client = world.connect(&connect(version, "old"));
+        alive(world, client);
+        // The other name's levels are not served under this one.
+        refuses(
+            world,
+            version,
+            connect(version, "old").protocol(b"MQIsdp", 4).bytes(),
+            1,
+        );
+        refuses(
+            world,
+            version,
+            connect(version, "old").protocol(b"MQTT", 3).bytes(),
+            1,
+        );
+    });
+}
+
+#[test]
+fn v31_has_no_session_present() {
+    // The oracle refuses it in 3.1.
+    each(ONLY_V31, |world, version| {
+        let id = connect(version, "old").persistent();
+        for _ in 0..3 {
+            assert!(!world.connect_present(&id).1);
+        }
+    });
+}
+
+#[test]
+fn v31_empty_client_id_is_refused() {
+    each(ONLY_V31, |world, version| {
+        refuses(world, version, connect(version, "").bytes(), 2);
+        refuses(world, version, connect(version, "").persistent().bytes(), 2);
+    });
+}
+
+#[test]
+fn v31_client_id_longer_than_23_is_accepted() {
+    each(ONLY_V31, |world, version| {
+        let client = world.connect(&connect(version, &"i".repeat(24)));
+        alive(world, client);
+    });
+}
+
+#[test]
+fn v31_user_name_flag_without_user_name_is_accepted() {
+    each(ONLY_V31, |world, version| {
+        let client = world.connect(&connect(version, "old").xor_flags(0x80));
+        alive(world, client);
+        let client = world.connect(&connect(version, "old").xor_flags(0xc0));
+        alive(world, client);
+        let client = world.connect(&connect(version, "old").user(b"user").xor_flags(0x40));
+        alive(world, client);
+    });
+}
+
+#[test]
+fn v31_reserved_connect_flag_and_stray_will_flags_are_ignored() {
+    each(ONLY_V31, |world, version| {
+        for bits in [0x01, 0x08, 0x10, 0x20] {
+            let client = world.connect(&connect(version, "old").xor_flags(bits));
+            alive(world, client);
+        }
+    });
+}
+
+#[test]
+fn v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted() {
+    each(ONLY_V31, |world, version| {
+        let client = world.connect(&connect(version, "old"));
+        world.send(client, with_flags(subscribe(version, 1, &[("t", 2)]), 0x0a));
+        world.expect(
+            client,
+            &[Packet::SubAck {
+                packet_id: 1,
+                codes: vec![2],
+            }],
+        );
+        world.send(client, publish("u", "x").qos(2, 2).bytes(version));
+        world.expect(client, &[Packet::pubrec(2)]);
+        world.send(client, with_flags(pubrel(2), 0x0a));
+        world.expect(client, &[Packet::pubcomp(2)]);
+        world.send(client, with_flags(unsubscribe(version, 3, &["t"]), 0x0a));
+        assert!(matches!(
+            world.received(client)[..],
+            [Packet::UnsubAck { packet_id: 3, .. }]
+        ));
+    });
+}
+
+#[test]
+fn v31_repeats_on_a_live_connection_are_answered() {
+    each(ONLY_V31, |world, version| {
+        let watcher = watcher(world, version);
+        let client = world.connect(&connect(version, "old"));
+        let message = publish("t", "x").qos(2, 9);
+        world.send(client, message.bytes(version));
+        world.send(client, message.dup().bytes(version));
+        world.expect(client, &[Packet::pubrec(9), Packet::pubrec(9)]);
+        for _ in 0..3 {
+            world.send(client, with_flags(pubrel(9), 0x0a));
+            world.expect(client, &[Packet::pubcomp(9)]);
+        }
+        assert_eq!(world.texts(watcher), ["x"]);
+    });
+}
+
+#[test]
+fn v31_and_later_clients_share_a_session() {
+    for version in [Version::V311, Version::V5] {
+        each(ONLY_V31, |world, old| {
+            let publisher = publisher(world, old);
+            let client = world.connect(&connect(old, "id").persistent());
+            world.subscribe(client, "t", 1);
+            world.disconnect(client);
+            world.publish(publisher, &publish("t", "x").qos(1, 0));
+            let (client, session_present) =
+                world.connect_present(&connect(version, "id").persistent());
+            assert!(session_present);
+            assert_eq!(world.texts(client), ["x"]);
+        });
+    }
+}

@@ -1,0 +1,20 @@
+//! A broker of N shards in one thread, for tests: a clock that only moves when told, lanes that deliver in the order a
+//! test asks for, and Clients that are raw byte streams. It carries out `Outputs` exactly as a driver with sockets
+//! would, and reads what the broker sends with a parser of its own, so that `mqttfast::wire` is never its own judge.
+//!
+//! Shared by several test targets through `#[path]`; each uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod explore;
+pub mod oracle;
+pub mod packets;
+pub mod random;
+pub mod settings;
+pub mod stream;
+pub mod world;
+
+pub use oracle::{Message, Packet};
+pub use packets::*;
+pub use random::Random;
+pub use settings::{each, each_with};
+pub use world::{Client, Order, World, answer};

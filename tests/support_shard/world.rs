@@ -1,0 +1,811 @@
+//! The broker, its lanes, its clock and its Clients.
+
+mod acts;
+
+use super::oracle::{self, Packet};
+use super::packets::{self, Version};
+use super::random::Random;
+use super::stream::Stream;
+use mqttfast::broker::{
+    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
+};
+use mqttfast::buffer::Chunks;
+use mqttfast::config::Settings;
+use mqttfast::ids::{ConnectionId, ShardId, SocketHandle};
+use mqttfast::time::Time;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// A Client of the world, by its number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Client(pub usize);
+
+/// The order in which lanes deliver when a test does not choose it itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Round robin, one message at a time, a flush after each event.
+    Fair,
+    /// By the seed: any lane next, several events in one turn now and then, sends that leave in parts.
+    Seeded(u64),
+}
+
+/// Where a Client's socket is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    At(ShardId, ConnectionId),
+    /// In the lane to this shard, inside an `Adopt`.
+    InLane(ShardId),
+    Gone,
+}
+
+struct ClientState {
+    version: Version,
+    address: SocketAddr,
+    place: Place,
+    /// Bytes the Client sent that no shard has read yet.
+    unread: Stream,
+    /// Told by `StopReading` and `ResumeReading`.
+    reading: bool,
+    /// The one send under way, with the bytes of it that have not left yet.
+    under_way: Option<(Chunks, Stream)>,
+    /// Bytes that left and were not parsed yet.
+    arrived: Vec<u8>,
+    inbox: Vec<Packet>,
+    /// Everything ever parsed.
+    history: Vec<Packet>,
+    /// Takes nothing until told to.
+    slow: bool,
+    /// Answers PUBLISH and PUBREL by itself, at once.
+    acknowledges: bool,
+    /// The broker closed the connection.
+    closed: bool,
+    /// The peer went away while its socket was in a lane.
+    dropped: bool,
+    /// A check of credentials is under way.
+    authenticating: bool,
+    /// `Output::ProbePeer` came.
+    probed: bool,
+    stops: usize,
+    next_packet_id: u16,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    client: Option<Client>,
+}
+
+/// Something that happens outside the shards but inside one node.
+enum Local {
+    /// The kernel takes bytes of this Client's send.
+    Drain(Client),
+    Verdict(Client, Verdict),
+}
+
+pub struct World {
+    shards: Vec<Shard>,
+    slots: Vec<Vec<Slot>>,
+    /// `lanes[from * N + to]`.
+    lanes: Vec<VecDeque<PeerMessage>>,
+    lane_pressed: Vec<bool>,
+    /// Messages of a lane above and below which the receiver of `Pressure` is told.
+    pub lane_high: usize,
+    pub lane_low: usize,
+    clients: Vec<ClientState>,
+    local: VecDeque<Local>,
+    /// Shards with an event since their last flush.
+    unflushed: Vec<bool>,
+    now: Time,
+    order: Order,
+    random: Random,
+    next_lane: usize,
+    next_accept: usize,
+    /// Lanes deliver only by `deliver`.
+    pub lanes_held: bool,
+    /// Credentials are not answered until `answer_credentials`.
+    pub verdicts_held: bool,
+    held_verdicts: Vec<(Client, Verdict)>,
+    /// Each read gives the shard this many bytes at most.
+    pub read_bytes_max: usize,
+    credentials: Vec<(String, Vec<u8>)>,
+    pub log: Vec<(Level, String)>,
+    /// `PeerMessage::Publish` put into lanes so far.
+    pub publishes_in_lanes: usize,
+    /// Events handled so far; a bound against a broker that never comes to rest.
+    events: u64,
+}
+
+/// Events after which a test is taken for one that never ends.
+const EVENTS_MAX: u64 = 3_000_000;
+
+impl World {
+    pub fn new(shards: usize) -> Self {
+        Self::with(shards, Order::Fair, Settings::default())
+    }
+
+    pub fn with(shards: usize, order: Order, settings: Settings) -> Self {
+        let seed = match order {
+            Order::Fair => 0,
+            Order::Seeded(seed) => seed,
+        };
+        World {
+            shards: (0..shards)
+                .map(|shard| Shard::new(ShardId(shard as u8), shards, settings.clone()))
+                .collect(),
+            slots: (0..shards).map(|_| Vec::new()).collect(),
+            lanes: (0..shards * shards).map(|_| VecDeque::new()).collect(),
+            lane_pressed: vec![false; shards * shards],
+            lane_high: 4096,
+            lane_low: 256,
+            clients: Vec::new(),
+            local: VecDeque::new(),
+            unflushed: vec![false; shards],
+            now: Time(1_000_000),
+            order,
+            random: Random::new(seed),
+            next_lane: 0,
+            next_accept: seed as usize % shards,
+            lanes_held: false,
+            verdicts_held: false,
+            held_verdicts: Vec::new(),
+            read_bytes_max: 16 * 1024,
+            credentials: Vec::new(),
+            log: Vec::new(),
+            publishes_in_lanes: 0,
+            events: 0,
+        }
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub fn shard(&self, shard: usize) -> &Shard {
+        &self.shards[shard]
+    }
+
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Lets this user in with this password; any name not told so is unknown.
+    pub fn allow_user(&mut self, user_name: &str, password: &[u8]) {
+        self.credentials
+            .push((user_name.to_owned(), password.to_vec()));
+    }
+
+    // Clients
+
+    /// A Network Connection at the next shard in turn.
+    pub fn open(&mut self, version: Version) -> Client {
+        let shard = self.next_accept;
+        self.next_accept = (shard + 1) % self.shards();
+        self.open_at(shard, version)
+    }
+
+    /// A Network Connection that this shard accepts.
+    pub fn open_at(&mut self, shard: usize, version: Version) -> Client {
+        let client = Client(self.clients.len());
+        let number = self.clients.len() as u16;
+        let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (number % 250) as u8 + 1));
+        let address = SocketAddr::new(ip, 10_000 + number % 50_000);
+        let connection = self.take_slot(shard, client);
+        self.clients.push(ClientState {
+            version,
+            address,
+            place: Place::At(ShardId(shard as u8), connection),
+            unread: Stream::default(),
+            reading: true,
+            under_way: None,
+            arrived: Vec::new(),
+            inbox: Vec::new(),
+            history: Vec::new(),
+            slow: false,
+            acknowledges: false,
+            closed: false,
+            dropped: false,
+            authenticating: false,
+            probed: false,
+            stops: 0,
+            next_packet_id: 1000,
+        });
+        self.handle(
+            shard,
+            Input::Opened {
+                connection,
+                address,
+            },
+        );
+        self.settle();
+        client
+    }
+
+    /// The Client sends these bytes; everything that follows from them happens.
+    pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.clients[client.0].unread.extend(bytes.as_ref());
+        self.settle();
+    }
+
+    /// The same, one byte in each read, each in a turn of its own.
+    pub fn send_split(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        for byte in bytes.as_ref() {
+            self.send(client, [*byte]);
+        }
+    }
+
+    /// Bytes that the shard gets although it has stopped reading: they were already on their way.
+    pub fn send_past_stop(&mut self, client: Client, bytes: &[u8]) {
+        if let Place::At(shard, connection) = self.clients[client.0].place {
+            self.handle(shard.index(), Input::Bytes { connection, bytes });
+            self.settle();
+        }
+    }
+
+    /// The Client is gone without a DISCONNECT.
+    pub fn drop_connection(&mut self, client: Client) {
+        self.settle();
+        self.cut(client, CloseCause::PeerClosed);
+        self.settle();
+    }
+
+    /// Sends DISCONNECT; the broker must close.
+    #[track_caller]
+    pub fn disconnect(&mut self, client: Client) {
+        self.send(client, packets::disconnect());
+        assert!(self.is_closed(client), "still open after DISCONNECT");
+    }
+
+    /// Ends the connection now, whatever lies unread.
+    pub fn cut(&mut self, client: Client, cause: CloseCause) {
+        match self.clients[client.0].place {
+            Place::At(shard, connection) => {
+                self.release(shard, connection, client);
+                self.handle(shard.index(), Input::Closed { connection, cause });
+            }
+            Place::InLane(_) => self.clients[client.0].dropped = true,
+            Place::Gone => (),
+        }
+    }
+
+    /// The broker has closed the connection.
+    pub fn is_closed(&self, client: Client) -> bool {
+        self.clients[client.0].closed
+    }
+
+    /// Neither side has closed.
+    pub fn is_open(&self, client: Client) -> bool {
+        self.clients[client.0].place != Place::Gone
+    }
+
+    /// The shard that holds the connection now; `None` in a lane or after its end.
+    pub fn place(&self, client: Client) -> Option<usize> {
+        match self.clients[client.0].place {
+            Place::At(shard, _) => Some(shard.index()),
+            _ => None,
+        }
+    }
+
+    /// From now on the Client takes bytes only by `take_bytes`.
+    pub fn read_slowly(&mut self, client: Client) {
+        self.clients[client.0].slow = true;
+    }
+
+    /// The same, or the shard whose lane the connection is in; `None` after its end.
+    pub fn next_place(&self, client: Client) -> Option<usize> {
+        match self.clients[client.0].place {
+            Place::At(shard, _) | Place::InLane(shard) => Some(shard.index()),
+            Place::Gone => None,
+        }
+    }
+
+    /// The Client takes everything again.
+    pub fn read_at_once(&mut self, client: Client) {
+        self.clients[client.0].slow = false;
+        self.local.push_back(Local::Drain(client));
+        self.settle();
+    }
+
+    /// A slow Client takes up to this many bytes; returns how many there were.
+    pub fn take_bytes(&mut self, client: Client, count: usize) -> usize {
+        let taken = self.drain(client, count);
+        self.settle();
+        taken
+    }
+
+    /// Bytes given by `Send` that the Client has not taken yet.
+    pub fn waiting_to_leave(&self, client: Client) -> usize {
+        let state = &self.clients[client.0];
+        state.under_way.as_ref().map_or(0, |(_, left)| left.len())
+    }
+
+    /// Bytes the Client sent that the broker has not read yet.
+    pub fn unread(&self, client: Client) -> usize {
+        self.clients[client.0].unread.len()
+    }
+
+    /// The Client answers every PUBLISH and PUBREL by itself; the packets still are in its inbox.
+    pub fn acknowledge_at_once(&mut self, client: Client) {
+        self.clients[client.0].acknowledges = true;
+    }
+
+    /// Times that reading from this Client was stopped after it had connected.
+    pub fn stops(&self, client: Client) -> usize {
+        self.clients[client.0].stops
+    }
+
+    pub fn probed(&self, client: Client) -> bool {
+        self.clients[client.0].probed
+    }
+
+    /// Gives the answers held back by `verdicts_held`.
+    pub fn answer_credentials(&mut self) {
+        for (client, verdict) in std::mem::take(&mut self.held_verdicts) {
+            self.local.push_back(Local::Verdict(client, verdict));
+        }
+        self.settle();
+    }
+
+    /// The same, all with one verdict.
+    pub fn answer_credentials_by(&mut self, verdict: Verdict) {
+        for (_, held) in &mut self.held_verdicts {
+            *held = verdict;
+        }
+        self.answer_credentials();
+    }
+
+    /// Lets this much time pass; every deadline on the way gets its Tick.
+    pub fn advance(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            self.settle();
+            match self.next_deadline() {
+                Some(deadline) if deadline <= end => self.now = self.now.max(deadline),
+                _ => break,
+            }
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.shards.iter().filter_map(Shard::next_deadline).min()
+    }
+
+    /// The broker is told to stop.
+    pub fn shut_down(&mut self) {
+        for shard in 0..self.shards() {
+            self.handle(shard, Input::Shutdown);
+        }
+        self.settle();
+    }
+
+    // Lanes
+
+    /// Lanes that hold something, as (from, to).
+    pub fn lanes_ready(&self) -> Vec<(usize, usize)> {
+        let shards = self.shards();
+        (0..shards * shards)
+            .filter(|lane| !self.lanes[*lane].is_empty())
+            .map(|lane| (lane / shards, lane % shards))
+            .collect()
+    }
+
+    pub fn lane_messages(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    /// Delivers the oldest message of a lane and what follows from it inside that shard.
+    pub fn deliver(&mut self, from: usize, to: usize) {
+        self.take_from_lane(from, to);
+        self.settle_inside();
+    }
+
+    fn take_from_lane(&mut self, from: usize, to: usize) {
+        let lane = from * self.shards() + to;
+        let message = self.lanes[lane].pop_front().expect("the lane is empty");
+        if self.lane_pressed[lane] && self.lanes[lane].len() < self.lane_low {
+            self.lane_pressed[lane] = false;
+            let to = ShardId(to as u8);
+            self.handle(from, Input::Pressure { to, on: false });
+        }
+        match message {
+            PeerMessage::Adopt {
+                socket,
+                address,
+                hand_over,
+            } => {
+                let client = Client(socket.0 as usize);
+                assert_eq!(self.clients[client.0].address, address);
+                let connection = self.take_slot(to, client);
+                let state = &mut self.clients[client.0];
+                assert_eq!(state.place, Place::InLane(ShardId(to as u8)));
+                state.place = Place::At(ShardId(to as u8), connection);
+                state.reading = false;
+                let dropped = state.dropped;
+                self.handle(
+                    to,
+                    Input::Adopted {
+                        connection,
+                        address,
+                        hand_over,
+                    },
+                );
+                if dropped {
+                    self.cut(client, CloseCause::PeerClosed);
+                }
+            }
+            message => self.handle(
+                to,
+                Input::Peer {
+                    from: ShardId(from as u8),
+                    message,
+                },
+            ),
+        }
+    }
+
+    /// Runs until nothing is left to do at this time; with `lanes_held` the lanes stay as they are.
+    pub fn settle(&mut self) {
+        loop {
+            let inside = self.step_inside();
+            let between = !self.lanes_held && self.step_between();
+            if !inside && !between {
+                break;
+            }
+        }
+    }
+
+    /// Runs everything but the lanes.
+    fn settle_inside(&mut self) {
+        while self.step_inside() {}
+    }
+
+    /// One event at one shard: a send that leaves, a verdict, a read, a flush, a Tick. `false`: there is none.
+    fn step_inside(&mut self) -> bool {
+        if let Some(event) = self.local.pop_front() {
+            self.on_local(event);
+        } else if let Some(client) = self.readable() {
+            self.read(client);
+        } else if let Some(shard) = self.unflushed.iter().position(|unflushed| *unflushed) {
+            self.flush(shard);
+        } else if let Some(shard) = self.due() {
+            self.handle(shard, Input::Tick);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A shard whose deadline has come.
+    fn due(&self) -> Option<usize> {
+        let now = self.now;
+        let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|due| due <= now);
+        self.shards.iter().position(is_due)
+    }
+
+    /// One message of one lane. `false`: all are empty.
+    fn step_between(&mut self) -> bool {
+        let ready = self.lanes_ready();
+        if ready.is_empty() {
+            return false;
+        }
+        let (from, to) = match self.order {
+            Order::Fair => {
+                // The first lane at or after the one whose turn it is.
+                let shards = self.shards();
+                let lane = ready
+                    .iter()
+                    .map(|(from, to)| from * shards + to)
+                    .find(|lane| *lane >= self.next_lane)
+                    .unwrap_or(ready[0].0 * shards + ready[0].1);
+                self.next_lane = lane + 1;
+                (lane / shards, lane % shards)
+            }
+            Order::Seeded(_) => ready[self.random.below(ready.len())],
+        };
+        self.take_from_lane(from, to);
+        true
+    }
+
+    fn on_local(&mut self, event: Local) {
+        match event {
+            Local::Drain(client) => {
+                if self.clients[client.0].slow {
+                    return;
+                }
+                let waiting = self.waiting_to_leave(client);
+                if self.seeded_chance(4) && waiting > 1 {
+                    self.drain(client, waiting / 2);
+                    self.local.push_back(Local::Drain(client));
+                } else {
+                    self.drain(client, usize::MAX);
+                }
+            }
+            Local::Verdict(client, verdict) => {
+                self.clients[client.0].authenticating = false;
+                if let Place::At(shard, connection) = self.clients[client.0].place {
+                    let input = Input::Verdict {
+                        connection,
+                        verdict,
+                    };
+                    self.handle(shard.index(), input);
+                }
+            }
+        }
+    }
+
+    fn seeded_chance(&mut self, one_in: usize) -> bool {
+        self.order != Order::Fair && self.random.below(one_in) == 0
+    }
+
+    fn readable(&self) -> Option<Client> {
+        self.clients
+            .iter()
+            .position(|client| {
+                client.reading
+                    && !client.authenticating
+                    && !client.unread.is_empty()
+                    && matches!(client.place, Place::At(..))
+            })
+            .map(Client)
+    }
+
+    fn read(&mut self, client: Client) {
+        let Place::At(shard, connection) = self.clients[client.0].place else {
+            panic!("read without a place");
+        };
+        let unread = &mut self.clients[client.0].unread;
+        let count = unread.len().min(self.read_bytes_max);
+        let bytes = unread.take(count);
+        let input = Input::Bytes {
+            connection,
+            bytes: &bytes,
+        };
+        self.handle(shard.index(), input);
+    }
+
+    /// Moves up to `count` bytes of the send under way to the Client; returns how many.
+    fn drain(&mut self, client: Client, count: usize) -> usize {
+        let state = &mut self.clients[client.0];
+        let Some((_, left)) = &mut state.under_way else {
+            return 0;
+        };
+        let bytes = left.len().min(count);
+        state.arrived.extend(left.take(bytes));
+        let returned = if left.is_empty() {
+            state.under_way.take().map(|(chunks, _)| chunks)
+        } else {
+            None
+        };
+        self.parse_arrived(client);
+        if let Place::At(shard, connection) = self.clients[client.0].place {
+            self.handle(
+                shard.index(),
+                Input::Sent {
+                    connection,
+                    bytes,
+                    returned,
+                },
+            );
+        }
+        bytes
+    }
+
+    fn parse_arrived(&mut self, client: Client) {
+        let state = &mut self.clients[client.0];
+        while let Some(packet) = oracle::take_packet(state.version, &mut state.arrived) {
+            if state.history.is_empty() {
+                let first = matches!(packet, Packet::ConnAck { .. });
+                assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
+            }
+            if state.acknowledges {
+                state.unread.extend(answer(&packet));
+            }
+            state.history.push(packet.clone());
+            state.inbox.push(packet);
+        }
+    }
+
+    // Shards
+
+    fn take_slot(&mut self, shard: usize, client: Client) -> ConnectionId {
+        let slots = &mut self.slots[shard];
+        let index = slots
+            .iter()
+            .position(|slot| slot.client.is_none())
+            .unwrap_or(slots.len());
+        if index == slots.len() {
+            slots.push(Slot::default());
+        }
+        slots[index].client = Some(client);
+        ConnectionId {
+            index: index as u32,
+            generation: slots[index].generation,
+        }
+    }
+
+    fn free_slot(&mut self, shard: ShardId, connection: ConnectionId) {
+        let slot = &mut self.slots[shard.index()][connection.index as usize];
+        assert_eq!(slot.generation, connection.generation);
+        slot.client = None;
+        slot.generation = (slot.generation + 1) & 0x00ff_ffff;
+    }
+
+    /// The connection is over: its slot is free and what was given to send has left.
+    fn release(&mut self, shard: ShardId, connection: ConnectionId, client: Client) {
+        self.free_slot(shard, connection);
+        let state = &mut self.clients[client.0];
+        state.place = Place::Gone;
+        state.unread = Stream::default();
+    }
+
+    #[track_caller]
+    fn client_at(&self, shard: usize, connection: ConnectionId) -> Client {
+        let slot = self.slots[shard].get(connection.index as usize);
+        let slot = slot.unwrap_or_else(|| panic!("{connection:?} was never opened"));
+        assert_eq!(
+            slot.generation, connection.generation,
+            "an output for an earlier use of the slot"
+        );
+        slot.client
+            .expect("an output for a connection that is gone")
+    }
+
+    fn handle(&mut self, shard: usize, input: Input<'_>) {
+        self.events += 1;
+        assert!(self.events < EVENTS_MAX, "the broker does not come to rest");
+        let mut outputs = Outputs::default();
+        self.shards[shard].handle(self.now, input, &mut outputs);
+        // The walk costs what the shard holds; in long cases now and then is enough.
+        if self.events < 5_000 || self.events.is_multiple_of(64) {
+            self.shards[shard].check_invariants();
+        }
+        self.carry_out(shard, outputs);
+        self.unflushed[shard] = true;
+        // With a seed some turns hold more than one event.
+        if !self.seeded_chance(3) {
+            self.flush(shard);
+        }
+    }
+
+    fn flush(&mut self, shard: usize) {
+        self.unflushed[shard] = false;
+        let mut outputs = Outputs::default();
+        self.shards[shard].flush(self.now, &mut outputs);
+        self.carry_out(shard, outputs);
+    }
+
+    fn carry_out(&mut self, shard: usize, outputs: Outputs) {
+        let mut outputs = outputs.list.into_iter().peekable();
+        while let Some(output) = outputs.next() {
+            match output {
+                Output::Send { connection, chunks } => {
+                    let client = self.client_at(shard, connection);
+                    let mut bytes = Stream::default();
+                    for chunk in &chunks {
+                        bytes.extend(chunk.bytes());
+                    }
+                    assert!(!bytes.is_empty(), "a Send of nothing");
+                    let state = &mut self.clients[client.0];
+                    if let Some((_, left)) = &mut state.under_way {
+                        // The last words of a connection may follow the send under way.
+                        let closes = matches!(
+                            outputs.peek(),
+                            Some(Output::Close { connection: next }) if *next == connection
+                        );
+                        assert!(closes, "two Sends under way");
+                        left.extend(bytes.rest());
+                        continue;
+                    }
+                    state.under_way = Some((chunks, bytes));
+                    self.local.push_back(Local::Drain(client));
+                }
+                Output::StopReading { connection } => {
+                    let client = self.client_at(shard, connection);
+                    let state = &mut self.clients[client.0];
+                    state.reading = false;
+                    if !state.history.is_empty() {
+                        state.stops += 1;
+                    }
+                }
+                Output::ResumeReading { connection } => {
+                    let client = self.client_at(shard, connection);
+                    self.clients[client.0].reading = true;
+                }
+                Output::Close { connection } => {
+                    let client = self.client_at(shard, connection);
+                    // What was given still leaves, slow reader or not.
+                    if let Some((_, left)) = self.clients[client.0].under_way.take() {
+                        self.clients[client.0].arrived.extend(left.rest());
+                        self.parse_arrived(client);
+                    }
+                    self.release(ShardId(shard as u8), connection, client);
+                    self.clients[client.0].closed = true;
+                    let arrived = &self.clients[client.0].arrived;
+                    assert!(arrived.is_empty(), "the last packet is cut: {arrived:?}");
+                }
+                Output::ProbePeer { connection } => {
+                    let client = self.client_at(shard, connection);
+                    self.clients[client.0].probed = true;
+                }
+                Output::Authenticate {
+                    connection,
+                    user_name,
+                    password,
+                } => {
+                    let client = self.client_at(shard, connection);
+                    self.clients[client.0].authenticating = true;
+                    let known = self.credentials.iter().find(|(name, _)| *name == user_name);
+                    let verdict = match known {
+                        None => Verdict::UnknownUser,
+                        Some((_, right)) if *right == password => Verdict::Accepted,
+                        Some(_) => Verdict::WrongPassword,
+                    };
+                    if self.verdicts_held {
+                        self.held_verdicts.push((client, verdict));
+                    } else {
+                        self.local.push_back(Local::Verdict(client, verdict));
+                    }
+                }
+                Output::HandOver {
+                    connection,
+                    to,
+                    hand_over,
+                } => self.hand_over(shard, connection, to, hand_over),
+                Output::Peer { to, message } => {
+                    if matches!(message, PeerMessage::Publish { .. }) {
+                        self.publishes_in_lanes += 1;
+                    }
+                    self.put_into_lane(shard, to, message);
+                }
+                Output::Log { level, text } => self.log.push((level, text)),
+            }
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        shard: usize,
+        connection: ConnectionId,
+        to: ShardId,
+        hand_over: Box<HandOver>,
+    ) {
+        let client = self.client_at(shard, connection);
+        assert_ne!(usize::from(to.0), shard, "handed over to itself");
+        assert_eq!(hand_over.verdict, Verdict::Accepted);
+        self.free_slot(ShardId(shard as u8), connection);
+        let state = &mut self.clients[client.0];
+        assert!(
+            state.under_way.is_none() && state.history.is_empty(),
+            "something was sent before the hand-over"
+        );
+        state.place = Place::InLane(to);
+        state.reading = false;
+        let message = PeerMessage::Adopt {
+            socket: SocketHandle(client.0 as i32),
+            address: state.address,
+            hand_over,
+        };
+        self.put_into_lane(shard, to, message);
+    }
+
+    fn put_into_lane(&mut self, from: usize, to: ShardId, message: PeerMessage) {
+        assert_ne!(to.index(), from, "a message to itself");
+        let lane = from * self.shards() + to.index();
+        self.lanes[lane].push_back(message);
+        if !self.lane_pressed[lane] && self.lanes[lane].len() > self.lane_high {
+            self.lane_pressed[lane] = true;
+            self.handle(from, Input::Pressure { to, on: true });
+        }
+    }
+}
+
+/// What a well-behaved Client answers to this packet.
+pub fn answer(packet: &Packet) -> Vec<u8> {
+    match packet {
+        Packet::Publish(message) if message.qos == 1 => packets::puback(message.packet_id),
+        Packet::Publish(message) if message.qos == 2 => packets::pubrec(message.packet_id),
+        Packet::PubRel { packet_id, .. } => packets::pubcomp(*packet_id),
+        _ => Vec::new(),
+    }
+}
