@@ -15,19 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
     ("topic", &["wire::topic", "buffer", "ids", "time", "limits"]),
-    (
-        "session",
-        // Of topic only the handles a Session keeps for its broker, which alone knows what they mean.
-        &[
-            "topic::NodeId",
-            "topic::RetainCursor",
-            "wire",
-            "buffer",
-            "ids",
-            "time",
-            "limits",
-        ],
-    ),
+    ("session", &["wire", "buffer", "ids", "time", "limits"]),
     (
         "broker",
         &[

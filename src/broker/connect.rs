@@ -131,7 +131,7 @@ impl Shard {
             None if !self.settings.anonymous => {
                 let why = "no user name, and anonymous clients are not allowed \
                            (--allow-anonymous would)";
-                return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
+                self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if self.settings.passwords => {
                 let connection = self.connections.get_mut(id).expect("it is there");

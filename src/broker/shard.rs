@@ -56,6 +56,8 @@ pub struct Shard {
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
+    /// The filter of the violation that is about to close its connection, for the log.
+    pub(super) offending_filter: Option<String>,
 }
 
 /// How a Network Connection ends.
@@ -107,6 +109,7 @@ impl Shard {
             peers: Peers::new(shards),
             random,
             stopping: false,
+            offending_filter: None,
         }
     }
 
@@ -514,7 +517,15 @@ impl Shard {
                 format!("disconnected {client_id} ({address}), asks for its will")
             }
             Ending::Lost(cause) => format!("lost {client_id} ({address}): {cause}"),
-            Ending::Violation(violation) => format!("closed {client_id} ({address}): {violation}"),
+            Ending::Violation(violation) => match self.offending_filter.take() {
+                Some(filter) => {
+                    format!(
+                        "closed {client_id} ({address}): {} — {violation}",
+                        Shown(&filter)
+                    )
+                }
+                None => format!("closed {client_id} ({address}): {violation}"),
+            },
             Ending::TakenOver => {
                 format!("closed {client_id} ({address}): taken over by a new connection")
             }

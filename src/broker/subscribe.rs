@@ -41,15 +41,6 @@ pub(super) struct PendingSubscribe {
     replays: Vec<Replay>,
 }
 
-/// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
-/// its connection closes. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
-fn check_filters<'a>(mut filters: impl Iterator<Item = &'a str>) -> Result<(), Violation> {
-    filters.try_for_each(|filter| match TopicFilter::new(filter) {
-        Ok(_) => Ok(()),
-        Err(malformed) => Err(Violation::TopicFilter(malformed)),
-    })
-}
-
 impl Shard {
     pub(super) fn on_subscribe(
         &mut self,
@@ -60,7 +51,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         if version != Version::V5 {
-            check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
         }
         let mut codes = Vec::new();
         let mut replays = Vec::new();
@@ -90,6 +81,20 @@ impl Shard {
             self.peers.await_in_force(id, pending);
         }
         Ok(())
+    }
+
+    /// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
+    /// its connection closes. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    fn check_filters<'a>(
+        &mut self,
+        mut filters: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Violation> {
+        filters.try_for_each(|filter| {
+            TopicFilter::new(filter).map(drop).map_err(|malformed| {
+                self.offending_filter = Some(filter.to_owned());
+                Violation::TopicFilter(malformed)
+            })
+        })
     }
 
     /// One filter of a SUBSCRIBE; the code for SUBACK.
@@ -187,7 +192,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         if version != Version::V5 {
-            check_filters(unsubscribe.filters())?;
+            self.check_filters(unsubscribe.filters())?;
         }
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
