@@ -75,7 +75,7 @@ const _: () = assert!(
         && QUEUE_HIGH_BYTES < SESSION_QUEUE_BYTES_MAX_DEFAULT as usize
 );
 /// Payloads from this size are referenced by the outbox, smaller ones copied into it.
-pub const PAYLOAD_SHARED_FROM_BYTES: usize = 4096;
+pub const PAYLOAD_SHARED_FROM_BYTES: usize = 16 * 1024;
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES < OUTBOX_BYTES_MAX);
 
 // Blocks of a shard's pool
@@ -153,6 +153,8 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 /// CONNECTs that may wait for the password thread; more are answered "server unavailable".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+/// How long the log gathers lines before it writes them.
+pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Nodes of the retained tree a replay looks at for one connection in one turn.

@@ -78,9 +78,12 @@ impl Log {
             queue.dropped += 1;
             return;
         }
+        let first = queue.lines.is_empty();
         queue.lines.push(line);
         drop(queue);
-        self.shared.written_or_new.notify_all();
+        if first {
+            self.shared.written_or_new.notify_all();
+        }
     }
 
     /// Waits until everything is written, at most `patience`.
@@ -105,6 +108,9 @@ impl Log {
     fn write_forever(&self, zone: Option<&Zone>) {
         let mut text = String::new();
         loop {
+            self.wait_for_lines();
+            // Lines that come close together are written together: one wake-up for all of them.
+            thread::sleep(Duration::from_millis(limits::LOG_GATHER_MS));
             let (lines, dropped) = self.next_lines();
             text.clear();
             for line in &lines {
@@ -122,12 +128,16 @@ impl Log {
         }
     }
 
-    fn next_lines(&self) -> (Vec<Line>, u64) {
+    fn wait_for_lines(&self) {
         let mut queue = self.lock();
         while queue.lines.is_empty() {
             let waited = self.shared.written_or_new.wait(queue);
             queue = waited.unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn next_lines(&self) -> (Vec<Line>, u64) {
+        let mut queue = self.lock();
         queue.writing = true;
         let dropped = std::mem::take(&mut queue.dropped);
         (std::mem::take(&mut queue.lines), dropped)

@@ -5,15 +5,15 @@
 //!   └───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes before it. Until a
-//! connection has its home (the first `Send` or `ResumeReading`, or `Adopted`) each receive is for one buffer, so that nothing is read
-//! that a hand-over would have to carry; should one be under way all the same, it is cancelled and its bytes go along.
+//! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes before it. Each is
+//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who met an empty buffer ring are
+//! armed first in the next turn. (Multishot receives let twenty flooding publishers keep all buffers to themselves: a pair
+//! beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a lone message.)
 //!
-//! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn. The kernel serves its sockets
-//! in turns of at most 32 buffers, and all buffers together bound how far one connection can be ahead of another.
+//! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
 use super::accept::Accepting;
-use super::ring::{Completion, Received, Ring, Shots, Tag, adopted_socket};
+use super::ring::{Completion, Received, Ring, Tag, adopted_socket};
 use super::slots::{Phase, Receive, Slots, Socket, connection, tag};
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
@@ -79,7 +79,7 @@ pub struct Driver<C> {
     mail: Vec<ToShard>,
     mail_came: bool,
     /// The kernel ran out of receive buffers.
-    starved: bool,
+    starved: Vec<Tag>,
     /// Peers whose lane has spilled over, as told to the shard.
     pressed: u64,
     /// The lanes held more than a turn takes.
@@ -112,7 +112,7 @@ impl<C: Core> Driver<C> {
             mail: Vec::new(),
             // What was posted before the wake-up was armed is found without one.
             mail_came: true,
-            starved: false,
+            starved: Vec::new(),
             pressed: 0,
             lanes_left: false,
             stop_at: None,
@@ -219,8 +219,8 @@ impl<C: Core> Driver<C> {
         let mut bytes = 0;
         while let Some(completion) = self.arrived.pop_front() {
             match completion {
-                Completion::Received { tag, result, more } => {
-                    bytes += self.on_received(tag, result, more)?;
+                Completion::Received { tag, result } => {
+                    bytes += self.on_received(tag, result)?;
                     if bytes >= limits::RECEIVED_BYTES_PER_TURN {
                         break;
                     }
@@ -267,7 +267,7 @@ impl<C: Core> Driver<C> {
             return Ok(());
         }
         let address = canonical(address);
-        let tag = self.slots.insert(Socket::new(stream, address, true, false));
+        let tag = self.slots.insert(Socket::new(stream, address, true));
         self.touch(tag);
         let connection = connection(tag);
         self.input(Input::Opened {
@@ -281,19 +281,15 @@ impl<C: Core> Driver<C> {
         &mut self,
         tag: Tag,
         result: Result<Option<Received>, i32>,
-        more: bool,
     ) -> io::Result<usize> {
         self.touch(tag);
         let Some(socket) = self.slots.get(tag) else {
-            assert!(!more, "a slot is kept while a receive is armed");
             if let Ok(Some(received)) = result {
                 self.ring.give_back(received);
             }
             return Ok(0);
         };
-        if !more {
-            socket.receive = Receive::Off;
-        }
+        socket.receive = Receive::Off;
         let received = match result {
             Ok(Some(received)) => received,
             Ok(None) => {
@@ -306,7 +302,7 @@ impl<C: Core> Driver<C> {
                 return Ok(0);
             }
             Err(libc::ENOBUFS) => {
-                self.starved = true;
+                self.starved.push(tag);
                 return Ok(0);
             }
             Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Ok(0),
@@ -426,7 +422,7 @@ impl<C: Core> Driver<C> {
         if self.stop_at.is_some() {
             return Ok(());
         }
-        let tag = self.slots.insert(Socket::new(stream, address, false, true));
+        let tag = self.slots.insert(Socket::new(stream, address, false));
         let connection = connection(tag);
         self.input(Input::Adopted {
             connection,
@@ -543,7 +539,6 @@ impl<C: Core> Driver<C> {
                         socket.last_words = Some(Box::new(chunks));
                         return Ok(());
                     }
-                    socket.homed = true;
                     socket.sending = true;
                     let descriptor = socket.stream.as_raw_fd();
                     self.ring.send(tag, descriptor, chunks)?;
@@ -560,7 +555,6 @@ impl<C: Core> Driver<C> {
                 let tag = tag(connection);
                 if let Some(socket) = open(&mut self.slots, tag) {
                     socket.reading = true;
-                    socket.homed = true;
                     self.touch(tag);
                 }
             }
@@ -645,8 +639,12 @@ impl<C: Core> Driver<C> {
 
     /// Arms and cancels receives as the turn has left things, and lets go of what is over.
     fn look_at_touched(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.starved) {
+        if !self.starved.is_empty() {
             self.ring.add_buffers();
+            // First of all, or those who got a buffer in this turn would take them all again in the next.
+            for tag in std::mem::take(&mut self.starved) {
+                self.look_at(tag)?;
+            }
         }
         let mut looking_at =
             std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
@@ -676,11 +674,9 @@ impl<C: Core> Driver<C> {
                     self.touch(tag);
                     return Ok(());
                 }
-                let many = socket.homed || !matches!(socket.phase, Phase::Open);
-                let shots = if many { Shots::Many } else { Shots::One };
                 socket.receive = Receive::Armed;
                 let descriptor = socket.stream.as_raw_fd();
-                return self.ring.receive(tag, descriptor, shots);
+                return self.ring.receive(tag, descriptor);
             }
             (Receive::Armed, false) => {
                 socket.receive = Receive::Cancelling;

@@ -54,7 +54,6 @@ pub enum Completion {
     Received {
         tag: Tag,
         result: Result<Option<Received>, i32>,
-        more: bool,
     },
     Sent {
         tag: Tag,
@@ -64,13 +63,6 @@ pub enum Completion {
     Woken { result: Result<(), i32> },
     /// The answer to a cancellation; the cancelled operation answers for itself.
     Cancelled,
-}
-
-/// Whether a connection's receive ends with its first bytes or stays armed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shots {
-    One,
-    Many,
 }
 
 const OP_ACCEPT: u8 = 1;
@@ -223,15 +215,12 @@ impl Ring {
     }
 
     /// Arms a receive into the ring's own buffers.
-    pub fn receive(&mut self, tag: Tag, socket: RawFd, shots: Shots) -> io::Result<()> {
-        let entry = match shots {
-            Shots::Many => opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build(),
-            // Length 0: as much as the buffer holds.
-            Shots::One => opcode::Recv::new(Fd(socket), std::ptr::null_mut(), 0)
-                .buf_group(BUFFER_GROUP)
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT),
-        };
+    pub fn receive(&mut self, tag: Tag, socket: RawFd) -> io::Result<()> {
+        // Length 0: as much as the buffer holds.
+        let entry = opcode::Recv::new(Fd(socket), std::ptr::null_mut(), 0)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
         // SAFETY: the kernel writes only to provided buffers, which live as long as the ring.
         unsafe { self.push(&entry.user_data(user_data(OP_RECEIVE, tag))) }
     }
@@ -516,7 +505,7 @@ fn completion(
                     result.map(|_| None)
                 }
             };
-            Completion::Received { tag, result, more }
+            Completion::Received { tag, result }
         }
         OP_SEND => {
             let sending = sends[tag.index as usize].as_mut();

@@ -43,8 +43,6 @@ pub struct Socket {
     pub receive: Receive,
     /// The shard takes bytes.
     pub reading: bool,
-    /// The connection has its home: its receive stays armed.
-    pub homed: bool,
     /// The peer has closed its side.
     pub ended: bool,
     /// A send is under way in the ring.
@@ -58,14 +56,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, address: SocketAddr, reading: bool, homed: bool) -> Socket {
+    pub fn new(stream: TcpStream, address: SocketAddr, reading: bool) -> Socket {
         Socket {
             stream,
             address,
             phase: Phase::Open,
             receive: Receive::Off,
             reading,
-            homed,
             ended: false,
             sending: false,
             last_words: None,
