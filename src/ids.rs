@@ -42,6 +42,10 @@ pub struct SessionId {
     pub generation: u32,
 }
 
+/// A Topic Filter's place in the trie of one shard; holds while someone subscribes to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NodeId(pub u32);
+
 /// A socket as its driver names it; the broker only passes it on to a peer shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketHandle(pub i32);

@@ -120,6 +120,8 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 
 /// Entries of a submission queue; when it is full it is handed over early.
 pub const RING_SUBMISSIONS: u32 = 256;
+/// How often a full submission queue is handed over before the ring counts as broken.
+pub const SUBMIT_ATTEMPTS_MAX: usize = 100;
 /// Entries of a completion queue; the kernel keeps what does not fit.
 pub const RING_COMPLETIONS: u32 = 2048;
 /// Completions a shard takes in one turn.

@@ -121,28 +121,36 @@ fn without_comment_and_strings(line: &str) -> String {
     out
 }
 
-/// The paths after each `crate::` of a line; `crate::{a, b::c}` is spread.
+/// The paths after each `crate::` of a line; a group in braces is spread.
 fn imports(line: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in line.match_indices("crate::") {
-        // `$crate::` and `pub(crate)` are something else.
         let rest = &line[at + "crate::".len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            // Spread over several lines it would escape this test.
-            assert!(
-                group.contains('}'),
-                "one `use` for each module, please: {line}"
-            );
-            let group = group.split('}').next().unwrap();
-            found.extend(group.split(',').map(|part| part.trim().to_owned()));
-        } else {
-            let end = rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
-                .unwrap_or(rest.len());
-            found.push(rest[..end].trim_end_matches(':').to_owned());
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+            .unwrap_or(rest.len());
+        let (path, rest) = rest.split_at(end);
+        match rest.strip_prefix('{') {
+            // `use crate::broker::{` goes on below with names of `broker`.
+            Some(group) if !group.contains('}') => found.push(path.to_owned()),
+            Some(group) => {
+                let group = group.split('}').next().unwrap();
+                found.extend(
+                    group
+                        .split(',')
+                        .map(|name| format!("{path}{}", name.trim())),
+                );
+            }
+            None => found.push(path.to_owned()),
         }
     }
-    found.retain(|path| !path.is_empty());
+    for path in &mut found {
+        *path = path.trim_end_matches(':').to_owned();
+        assert!(
+            !path.is_empty(),
+            "one `use` for each module, please: {line}"
+        );
+    }
     found
 }
 
@@ -243,6 +251,11 @@ fn the_reader_of_this_test_reads() {
         imports("use crate::{ids, wire::QoS};"),
         ["ids", "wire::QoS"]
     );
+    assert_eq!(
+        imports("use crate::topic::{A, B};"),
+        ["topic::A", "topic::B"]
+    );
+    assert_eq!(imports("use crate::broker::{"), ["broker"]);
     assert_eq!(
         without_comment_and_strings("a(\"x // y\"); // unsafe"),
         "a(); "

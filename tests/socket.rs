@@ -349,9 +349,16 @@ fn every_byte_in_a_segment_of_its_own(shards: usize) {
         bytes.extend(support::packet::PINGREQ);
         eager.send(&bytes);
         eager.expect_packet(&[0x20, 2, 0, 0]);
-        eager.expect_packet(&[0x90, 3, 0, 1, 0]);
-        eager.expect_message("e", b"own", 0);
-        eager.expect_packet(&support::packet::PINGRESP);
+        // A message may come before the SUBACK that waits for the other shards. [v3.1.1 3.8.4]
+        let mut answers = [eager.packet(), eager.packet(), eager.packet()];
+        answers.sort();
+        let message = publish(b"e", b"own", 0, 0, false);
+        let wanted = [
+            message,
+            vec![0x90, 3, 0, 1, 0],
+            support::packet::PINGRESP.to_vec(),
+        ];
+        assert_eq!(answers, wanted);
     }
 }
 

@@ -131,7 +131,7 @@ impl Shard {
             None if !self.settings.anonymous => {
                 let why = "no user name, and anonymous clients are not allowed \
                            (--allow-anonymous would)";
-                return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
+                self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if self.settings.passwords => {
                 let connection = self.connections.get_mut(id).expect("it is there");
@@ -263,7 +263,7 @@ impl Shard {
             out.push(Output::ProbePeer { connection: id });
         }
         self.resend(session);
-        self.pump(session, out);
+        self.pump(session);
         // What came behind CONNECT is read when the turn ends, and reading goes on.
         let frame_bytes = wire::frame_bytes(bytes).expect("it begins with a whole CONNECT");
         let connection = self.connections.get_mut(id).expect("it was bound");
@@ -533,6 +533,7 @@ impl Shard {
         for node in std::mem::take(&mut session.filters) {
             self.forget_filter(node, id, out);
         }
+        self.replays.forget(id);
         let lost = session.queue.count() + session.inflight.count();
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);

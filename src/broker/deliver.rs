@@ -382,7 +382,7 @@ impl Shard {
     }
 
     /// Sends a Session what waits for it, as far as window and outbox allow: the queue first, then replays of retained messages.
-    pub(super) fn pump(&mut self, session_id: SessionId, out: &mut Outputs) {
+    pub(super) fn pump(&mut self, session_id: SessionId) {
         loop {
             let Some(session) = self.sessions.get_mut(session_id) else {
                 return;
@@ -414,7 +414,7 @@ impl Shard {
                 shard.start_delivery(id, session_id, routing, &sending);
             });
         }
-        self.replay(session_id, out);
+        self.replay(session_id);
     }
 
     /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. [v3.1.1 MQTT-3.3.1-8]

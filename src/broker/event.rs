@@ -55,7 +55,8 @@ pub enum Input<'a> {
 /// One consequence, to be carried out in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`.
+    /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`. Only the
+    /// last words before `Close` may come earlier; they wait for it.
     Send {
         connection: ConnectionId,
         chunks: Chunks,

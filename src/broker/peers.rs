@@ -6,6 +6,7 @@
 use super::deliver::{Origin, routing_of};
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
 use super::shard::Shard;
+use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::time::Time;
@@ -23,8 +24,8 @@ pub(super) struct Peers {
     sequence: u64,
     /// Number up to which each peer has our filters in force.
     acknowledged: Vec<u64>,
-    /// Connections with a SUBSCRIBE that waits for peers.
-    awaiting: VecDeque<ConnectionId>,
+    /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
+    awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
     /// Lanes that have spilled over, and the publishers that wait for each.
     full_lanes: u64,
     lane_waiters: Vec<Vec<ConnectionId>>,
@@ -60,8 +61,8 @@ impl Peers {
         self.acknowledged.iter().copied().min().unwrap_or(u64::MAX)
     }
 
-    pub fn await_in_force(&mut self, connection: ConnectionId) {
-        self.awaiting.push_back(connection);
+    pub fn await_in_force(&mut self, connection: ConnectionId, pending: PendingSubscribe) {
+        self.awaiting.push_back((connection, pending));
     }
 
     pub fn clock_due(&self) -> Option<Time> {
@@ -180,7 +181,7 @@ impl Shard {
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
-                self.complete_subscribes(out);
+                self.complete_subscribes();
             }
             PeerMessage::Pace {
                 connection,
@@ -206,31 +207,24 @@ impl Shard {
     }
 
     /// Completes the SUBSCRIBEs, in their order, whose filters every peer has in force.
-    fn complete_subscribes(&mut self, out: &mut Outputs) {
+    fn complete_subscribes(&mut self) {
         let in_force = self.peers.in_force();
-        while let Some(&id) = self.peers.awaiting.front() {
-            let ready = match self.connections.get_mut(id) {
-                None => None,
-                Some(connection) => {
-                    let Some(first) = connection.pending_subscribes.first() else {
-                        self.peers.awaiting.pop_front();
-                        continue;
-                    };
-                    if first.sequence > in_force {
-                        return;
-                    }
-                    let pending = connection.pending_subscribes.remove(0);
-                    connection.session().map(|session| (session, pending))
-                }
-            };
-            self.peers.awaiting.pop_front();
-            if let Some((session, pending)) = ready {
-                self.complete_subscribe(id, session, pending, out);
+        while let Some((_, pending)) = self.peers.awaiting.front() {
+            if pending.sequence > in_force {
+                return;
+            }
+            let (id, pending) = self.peers.awaiting.pop_front().expect("it is there");
+            let session = self
+                .connections
+                .get(id)
+                .and_then(|connection| connection.session());
+            if let Some(session) = session {
+                self.complete_subscribe(id, session, pending);
             }
         }
     }
 
-    pub(super) fn on_pressure(&mut self, to: ShardId, on: bool, out: &mut Outputs) {
+    pub(super) fn on_pressure(&mut self, to: ShardId, on: bool) {
         if on {
             self.peers.full_lanes |= to.bit();
             return;
@@ -239,7 +233,6 @@ impl Shard {
         for id in std::mem::take(&mut self.peers.lane_waiters[to.index()]) {
             self.unpace(id);
         }
-        let _ = out;
     }
 
     /// The version of a write made here, above everything seen.

@@ -53,7 +53,7 @@ impl Shard {
                 return self.on_subscribe(id, session, version, &subscribe, out);
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(id, session, version, &unsubscribe, out);
+                return self.on_unsubscribe(id, session, version, &unsubscribe, out);
             }
             Packet::PingReq => self.append(id, |block| {
                 wire::encode(&Packet::PingResp, version, block);
@@ -355,7 +355,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.progress = self.now;
         }
-        self.pump(session, out);
+        self.pump(session);
         self.release_waiters_if_served(id, out);
     }
 

@@ -41,8 +41,7 @@ pub struct Shard {
     pub(super) dirty: Vec<ConnectionId>,
     /// Connections no longer paced, whose withheld packets come next.
     pub(super) resumable: VecDeque<ConnectionId>,
-    /// Sessions whose replay of retained messages goes on in the next turn.
-    pub(super) replaying: Vec<SessionId>,
+    pub(super) replays: super::replay::Replays,
     /// Scratch of the routing, kept so that a warm turn allocates nothing.
     pub(super) matches: Matches<SessionId, Subscription>,
     pub(super) targets: Vec<super::deliver::Target>,
@@ -57,6 +56,8 @@ pub struct Shard {
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
+    /// The filter of the violation that is about to close its connection, for the log.
+    pub(super) offending_filter: Option<String>,
 }
 
 /// How a Network Connection ends.
@@ -98,7 +99,7 @@ impl Shard {
             session_alarms: Alarms::default(),
             dirty: Vec::new(),
             resumable: VecDeque::new(),
-            replaying: Vec::new(),
+            replays: Default::default(),
             matches: Matches::new(),
             targets: Vec::new(),
             shapes: Shapes::default(),
@@ -108,6 +109,7 @@ impl Shard {
             peers: Peers::new(shards),
             random,
             stopping: false,
+            offending_filter: None,
         }
     }
 
@@ -144,7 +146,7 @@ impl Shard {
                 verdict,
             } => self.on_verdict(connection, verdict, out),
             Input::Peer { from, message } => self.on_peer(from, message, out),
-            Input::Pressure { to, on } => self.on_pressure(to, on, out),
+            Input::Pressure { to, on } => self.on_pressure(to, on),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
@@ -158,8 +160,8 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in std::mem::take(&mut self.replaying) {
-            self.pump(session, out);
+        for session in std::mem::take(&mut self.replays.unfinished) {
+            self.pump(session);
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
@@ -181,7 +183,7 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if !self.replaying.is_empty() || !self.resumable.is_empty() {
+        if !self.replays.unfinished.is_empty() || !self.resumable.is_empty() {
             return Some(self.now);
         }
         [
@@ -364,7 +366,7 @@ impl Shard {
         if connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES {
             connection.stalled = false;
             if let Some(session) = connection.session() {
-                self.pump(session, out);
+                self.pump(session);
             }
             self.release_waiters_if_served(id, out);
         }
@@ -515,7 +517,15 @@ impl Shard {
                 format!("disconnected {client_id} ({address}), asks for its will")
             }
             Ending::Lost(cause) => format!("lost {client_id} ({address}): {cause}"),
-            Ending::Violation(violation) => format!("closed {client_id} ({address}): {violation}"),
+            Ending::Violation(violation) => match self.offending_filter.take() {
+                Some(filter) => {
+                    format!(
+                        "closed {client_id} ({address}): {} — {violation}",
+                        Shown(&filter)
+                    )
+                }
+                None => format!("closed {client_id} ({address}): {violation}"),
+            },
             Ending::TakenOver => {
                 format!("closed {client_id} ({address}): taken over by a new connection")
             }

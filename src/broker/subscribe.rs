@@ -1,13 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
 use super::event::{Level, Output, Outputs};
+use super::replay::Replay;
 use super::shard::{Shard, Shown};
 use super::violation::Violation;
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
-use crate::session::Replay;
-use crate::session::connection::PendingSubscribe;
-use crate::topic::{NodeId, RetainCursor};
+use crate::topic::RetainCursor;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
     self, Packet, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
@@ -31,6 +30,17 @@ impl Subscription {
     }
 }
 
+/// A SUBSCRIBE whose answer waits until its filters are in force everywhere.
+#[derive(Debug)]
+pub(super) struct PendingSubscribe {
+    /// `FilterAdded` sequence that every peer must have answered.
+    pub sequence: u64,
+    /// The encoded SUBACK.
+    suback: Vec<u8>,
+    /// Replays to begin after it.
+    replays: Vec<Replay>,
+}
+
 impl Shard {
     pub(super) fn on_subscribe(
         &mut self,
@@ -41,11 +51,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         if version != Version::V5 {
-            // No code tells these Clients what is wrong with a filter, so the connection closes before
-            // any filter of the packet is in force. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3]
-            for (filter, _) in subscribe.filters() {
-                TopicFilter::new(filter).map_err(Violation::TopicFilter)?;
-            }
+            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
         }
         let mut codes = Vec::new();
         let mut replays = Vec::new();
@@ -70,12 +76,25 @@ impl Shard {
             replays,
         };
         if self.peers.in_force() >= pending.sequence {
-            self.complete_subscribe(id, session, pending, out);
-        } else if let Some(connection) = self.connections.get_mut(id) {
-            connection.pending_subscribes.push(pending);
-            self.peers.await_in_force(id);
+            self.complete_subscribe(id, session, pending);
+        } else {
+            self.peers.await_in_force(id, pending);
         }
         Ok(())
+    }
+
+    /// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
+    /// its connection closes. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    fn check_filters<'a>(
+        &mut self,
+        mut filters: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Violation> {
+        filters.try_for_each(|filter| {
+            TopicFilter::new(filter).map(drop).map_err(|malformed| {
+                self.offending_filter = Some(filter.to_owned());
+                Violation::TopicFilter(malformed)
+            })
+        })
     }
 
     /// One filter of a SUBSCRIBE; the code for SUBACK.
@@ -121,7 +140,7 @@ impl Shard {
             session.filters.push(done.node);
         }
         // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
-        session.replays.retain(|replay| replay.node != done.node);
+        self.replays.stop(session_id, done.node);
         if done.first {
             self.tell_filter_added(text, out);
         }
@@ -149,12 +168,8 @@ impl Shard {
         id: ConnectionId,
         session_id: SessionId,
         pending: PendingSubscribe,
-        out: &mut Outputs,
     ) {
         self.append(id, |block| block.extend_from_slice(&pending.suback));
-        let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
-        };
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self
@@ -162,10 +177,10 @@ impl Shard {
                 .options(replay.cursor.filter(), session_id)
                 .is_some()
             {
-                session.replays.push_back(replay);
+                self.replays.add(session_id, replay);
             }
         }
-        self.pump(session_id, out);
+        self.pump(session_id);
     }
 
     pub(super) fn on_unsubscribe(
@@ -175,7 +190,10 @@ impl Shard {
         version: Version,
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Outputs,
-    ) {
+    ) -> Result<(), Violation> {
+        if version != Version::V5 {
+            self.check_filters(unsubscribe.filters())?;
+        }
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
             let reason = match self.trie.unsubscribe(filter, session_id) {
@@ -184,7 +202,7 @@ impl Shard {
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {
                         session.filters.retain(|node| *node != done.node);
-                        session.replays.retain(|replay| replay.node != done.node);
+                        self.replays.stop(session_id, done.node);
                     }
                     if done.last {
                         self.tell_filter_removed(filter, out);
@@ -206,6 +224,7 @@ impl Shard {
         self.append(id, |block| {
             wire::encode(&Packet::UnsubAck(unsuback), version, block)
         });
+        Ok(())
     }
 
     /// Takes one subscription of a Session that ends out of the trie.

@@ -71,7 +71,7 @@ impl fmt::Display for Violation {
                 silence_ms_max % 1000 / 100,
                 silence_ms_max * 2 / 3000
             ),
-            Violation::TopicFilter(malformed) => write!(f, "SUBSCRIBE refused: {malformed}"),
+            Violation::TopicFilter(malformed) => write!(f, "{malformed}"),
             Violation::UnexpectedAuth => {
                 write!(
                     f,

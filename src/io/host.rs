@@ -10,11 +10,13 @@ use crate::io::StartError;
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
 use crate::io::log::Log;
+use crate::io::probe;
 use crate::io::uring::driver::Driver;
 use crate::limits;
 use crate::mesh::{Endpoint, Mailbox, WakeFlag};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -167,7 +169,7 @@ pub fn start(
     let count = seats.len();
     let (ready, started) = channel();
     let mut handles = Vec::with_capacity(count);
-    let mut failure = None;
+    let mut failure: Option<io::Error> = None;
     for (seat, &core) in seats.into_iter().zip(cores) {
         let (ready, settings) = (ready.clone(), settings.clone());
         let count_end = CountEnd(Arc::clone(ended));
@@ -180,39 +182,39 @@ pub fn start(
             });
         match spawned {
             Ok(handle) => handles.push(handle),
-            Err(error) => failure = Some(error.to_string()),
+            Err(error) => failure = Some(error.into()),
         }
     }
     drop(ready);
-    if failure.is_none() {
-        for _ in 0..count {
-            // A closed channel: an executor ended before its task began; `join` knows why.
-            failure = match started.recv() {
-                Ok(result) => result.err(),
-                Err(_) => Some(String::new()),
-            };
-            if failure.is_some() {
-                break;
-            }
+    let mut serving = 0;
+    while failure.is_none() && serving < count {
+        match started.recv() {
+            Ok(Ok(())) => serving += 1,
+            Ok(Err(error)) => failure = Some(error),
+            // All have spoken or ended, and one ended before its task began: `join` knows why.
+            Err(_) => break,
         }
     }
-    let Some(cause) = failure else {
-        return Ok(Threads { handles });
-    };
+    let threads = Threads { handles };
+    if failure.is_none() && serving == count {
+        return Ok(threads);
+    }
     shards.tell_all(|| ToShard::Shutdown);
-    let joined = Threads { handles }.join().err().unwrap_or_default();
-    let cause = if cause.is_empty() { joined } else { cause };
-    Err(StartError::new(format!("a shard could not start: {cause}")))
+    let joined = threads.join().err();
+    let error = failure
+        .or(joined)
+        .unwrap_or_else(|| io::Error::other("its executor ended before it began"));
+    Err(StartError::new(probe::explain_shard(&error, count)))
 }
 
 /// The resident task of one executor. `ready` is given up before the turns begin, so that `start` notices an executor that never
 /// came this far.
-fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<Result<(), String>>) {
+fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
     let mut driver = match Driver::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {
-            let _ = ready.send(Err(format!("its ring could not be set up: {error}")));
+            let _ = ready.send(Err(error));
             return;
         }
     };
@@ -227,18 +229,14 @@ fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<Result<(),
 impl Threads {
     /// Waits for all threads.
     ///
-    /// Errors: what the executors that failed have said.
-    pub fn join(self) -> Result<(), String> {
-        let failures: Vec<String> = self
-            .handles
-            .into_iter()
-            .filter_map(|handle| handle.join().err())
-            .map(|error| error.to_string())
-            .collect();
-        if failures.is_empty() {
-            Ok(())
-        } else {
-            Err(failures.join("; "))
+    /// Errors: what the first of the executors that failed has said.
+    pub fn join(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for handle in self.handles {
+            // All are waited for, whatever one of them says.
+            let ended = handle.join().map_err(io::Error::from);
+            result = result.and(ended);
         }
+        result
     }
 }

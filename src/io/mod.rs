@@ -89,6 +89,7 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
         None => cpu::shards_default(allowed.len()),
     };
     let cores = cpu::placement(count, &allowed);
+    probe::raise_memlock(count);
     let listeners: Arc<[TcpListener]> = listener::listen_all(&config)?.into();
 
     let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
@@ -110,7 +111,7 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
             // All have said that they end, so this does not wait.
             let joined = threads.join();
             log.line(Level::Info, "stopped");
-            joined.map_err(StartError::new)
+            joined.map_err(refused("a shard ended badly"))
         }
         End::Hurried => {
             log.line(Level::Warning, "stopped before all shards were done");

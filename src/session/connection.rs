@@ -35,17 +35,6 @@ pub struct Version5 {
     pub silent_about_problems: bool,
 }
 
-/// A SUBSCRIBE whose answer waits for the peer shards.
-#[derive(Debug)]
-pub struct PendingSubscribe {
-    /// `FilterAdded` sequence that must be in force everywhere.
-    pub sequence: u64,
-    /// The encoded SUBACK.
-    pub suback: Vec<u8>,
-    /// Replays to begin after it.
-    pub replays: Vec<crate::session::Replay>,
-}
-
 /// A Network Connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -80,7 +69,6 @@ pub struct Connection {
     pub window: usize,
     /// Largest packet the Client takes. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
-    pub pending_subscribes: Vec<PendingSubscribe>,
     pub version5: Option<Box<Version5>>,
 }
 
@@ -106,7 +94,6 @@ impl Connection {
             waiters: Vec::new(),
             window: 0,
             packet_bytes_max: usize::MAX,
-            pending_subscribes: Vec::new(),
             version5: None,
         }
     }

@@ -12,4 +12,4 @@ pub use connection::{Connection, Phase};
 pub use inflight::{Delivering, Inflight, Stage};
 pub use message::Message;
 pub use queue::{Queue, Queued};
-pub use session::{Received, Replay, Session, StoredWill};
+pub use session::{Received, Session, StoredWill};

@@ -1,13 +1,10 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
-use crate::ids::ConnectionId;
-use crate::session::queue::Identifiers;
+use crate::ids::{ConnectionId, NodeId};
 use crate::session::{Inflight, Message, Queue};
 use crate::time::Time;
-use crate::topic::{NodeId, RetainCursor};
-use crate::wire::{PacketId, QoS};
+use crate::wire::PacketId;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// A Session.
@@ -33,8 +30,6 @@ pub struct Session {
     pub queue: Queue,
     /// QoS 2 from the Client.
     pub received: Received,
-    /// Retained messages still to be sent because of SUBSCRIBE, in order.
-    pub replays: VecDeque<Replay>,
     /// The last routing that found this Session and its place among that routing's targets: finds overlaps in one step.
     pub route_mark: (u64, u32),
 }
@@ -54,7 +49,6 @@ impl Session {
             inflight: Inflight::default(),
             queue: Queue::default(),
             received: Received::default(),
-            replays: VecDeque::new(),
             route_mark: (0, 0),
         }
     }
@@ -73,17 +67,6 @@ pub struct StoredWill {
     pub delay_interval_s: u32,
     /// Message Expiry Interval, counted from publication.
     pub message_expiry_interval_s: Option<u32>,
-}
-
-/// A replay of retained messages under way.
-#[derive(Debug)]
-pub struct Replay {
-    pub cursor: RetainCursor,
-    /// The filter's node, to stop when it is unsubscribed.
-    pub node: NodeId,
-    /// Granted QoS.
-    pub qos: QoS,
-    pub identifiers: Option<Box<Identifiers>>,
 }
 
 /// Packet Identifiers of QoS 2 messages received and not yet released by PUBREL. [v3.1.1 MQTT-4.3.3-2]

@@ -19,5 +19,6 @@ mod subscribers;
 mod tests;
 mod trie;
 
+pub use crate::ids::NodeId;
 pub use retain::{RetainCursor, RetainStep, RetainTree};
-pub use trie::{FilterTrie, Matches, NodeId, Subscribed, Unsubscribed};
+pub use trie::{FilterTrie, Matches, Subscribed, Unsubscribed};

@@ -23,15 +23,11 @@ use super::edges::{Children, Edges, NONE, Packed, ROOT};
 use super::intern::{Interner, LevelId};
 use super::slab::Slab;
 use super::subscribers::Subscribers;
-use crate::ids::ShardId;
+use crate::ids::{NodeId, ShardId};
 use crate::limits::TOPIC_LEVELS_MAX;
 use crate::wire::topic::{TopicFilter, TopicName, levels};
 use memchr::memchr;
 use smallvec::SmallVec;
-
-/// A Topic Filter that is in the trie. Names another filter, or none, once it is not.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct NodeId(pub u32);
 
 /// What [`FilterTrie::subscribe`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

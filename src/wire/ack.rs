@@ -138,3 +138,55 @@ pub fn append_ack(
         out.extend_from_slice(&[kind.first_byte(), 2, high, low]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_form_is_as_short_as_it_can_be() {
+        let id = PacketId::new(0x0102).unwrap();
+        for (kind, version, reason, expected) in [
+            (
+                AckKind::PubAck,
+                Version::V311,
+                ReasonCode::SUCCESS,
+                &[0x40, 2, 1, 2][..],
+            ),
+            (
+                AckKind::PubAck,
+                Version::V31,
+                ReasonCode::QUOTA_EXCEEDED,
+                &[0x40, 2, 1, 2],
+            ),
+            (
+                AckKind::PubAck,
+                Version::V5,
+                ReasonCode::SUCCESS,
+                &[0x40, 2, 1, 2],
+            ),
+            (
+                AckKind::PubRec,
+                Version::V5,
+                ReasonCode::QUOTA_EXCEEDED,
+                &[0x50, 3, 1, 2, 0x97],
+            ),
+            (
+                AckKind::PubRel,
+                Version::V311,
+                ReasonCode::SUCCESS,
+                &[0x62, 2, 1, 2],
+            ),
+            (
+                AckKind::PubComp,
+                Version::V5,
+                ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+                &[0x70, 3, 1, 2, 0x92],
+            ),
+        ] {
+            let mut out = Vec::new();
+            append_ack(kind, version, id, reason, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+}

@@ -341,3 +341,71 @@ pub fn protocol_level(packet: &[u8]) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::next_frame;
+
+    fn decode(bytes: &[u8]) -> Connect<'_> {
+        Connect::decode(&next_frame(bytes, 1000).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_field_arrives() {
+        let bytes = b"\x10\x26\0\x04MQTT\x05\xEE\0\x0A\x05\x11\0\0\0\x3C\0\x01i\x05\x18\0\0\0\x07\0\x01w\0\x02go\0\x01u\0\x01p";
+        let connect = decode(bytes);
+        assert_eq!(connect.version, Version::V5);
+        assert!(connect.clean_start && !connect.bridge);
+        assert_eq!(connect.keep_alive_s, 10);
+        assert_eq!(connect.properties.session_expiry_interval_s, 60);
+        assert_eq!(connect.properties.receive_maximum, u16::MAX);
+        assert!(connect.properties.request_problem_information);
+        assert_eq!(connect.client_id, "i");
+        assert_eq!(connect.user_name, Some("u"));
+        assert_eq!(connect.password, Some(&b"p"[..]));
+        let will = connect.will.unwrap();
+        assert_eq!((will.qos, will.retain), (QoS::AtLeastOnce, true));
+        assert_eq!((will.topic.as_str(), will.payload), ("w", &b"go"[..]));
+        assert_eq!(will.delay_interval_s, 7);
+        assert_eq!(will.properties.passed_on_bytes, 0);
+        let mut passed_on = Vec::new();
+        will.properties.append_passed_on(&mut passed_on);
+        assert!(passed_on.is_empty());
+    }
+
+    #[test]
+    fn a_v3_connect_has_the_properties_of_a_silent_v5_client() {
+        let connect = decode(b"\x10\x0D\0\x04MQTT\x84\x02\0\x0A\0\x01i");
+        assert_eq!(connect.properties, ConnectProperties::default());
+        assert!(connect.bridge);
+        assert_eq!(connect.will, None);
+    }
+
+    #[test]
+    fn v31_may_leave_out_what_its_flags_promise() {
+        let connect = decode(b"\x10\x10\0\x06MQIsdp\x03\xC2\0\x0A\0\x02id");
+        assert_eq!((connect.user_name, connect.password), (None, None));
+    }
+
+    #[test]
+    fn the_level_is_found_in_a_packet_that_did_not_decode() {
+        for (packet, level) in [
+            (&b"\x10\x0C\0\x04MQTT\x05"[..], Some(5)),
+            (b"\x10\x0C\0\x04MQTT\x06", Some(6)),
+            (b"\x10\x0C\0\x04MQTT\x84", Some(4)),
+            (b"\x10\x0C\0\x06MQIsdp\x03\xFF", Some(3)),
+            (b"\x10\x8C\x01\0\x04MQTT\x05", Some(5)),
+            (b"\x11\x0C\0\x04MQTT\x05", Some(5)),
+            (b"\x10\x0C\0\x04MQTT", None),
+            (b"\x10\x0C\0\x04MQTX\x05", None),
+            (b"\x10\x0C\0\x09MQTT\x05", None),
+            (b"\x20\x0C\0\x04MQTT\x05", None),
+            (b"\x10\xFF\xFF\xFF\xFF\0\x04MQTT\x05", None),
+            (b"\x10", None),
+            (b"", None),
+        ] {
+            assert_eq!(protocol_level(packet), level, "{packet:?}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ pub mod disconnect;
 pub mod frame;
 mod malformed;
 pub mod property;
+pub mod props;
 pub mod publish;
 pub mod reason;
 pub mod suback;

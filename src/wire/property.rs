@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn many_user_properties_take_linear_time() {
-        let pairs = vec![0x26, 0, 0, 0, 0].repeat(100_000);
+        let pairs = [0x26, 0, 0, 0, 0].repeat(100_000);
         let mut bytes = Vec::new();
         varint::append_with_length(&mut bytes, |out| out.extend_from_slice(&pairs));
         assert_eq!(block(&bytes, KNOWN).unwrap().len(), 100_000);

@@ -250,6 +250,9 @@ impl PartialEq for PublishProperties<'_> {
     }
 }
 
+/// Bytes of the largest packet there can be.
+pub const PACKET_BYTES_MAX: usize = 1 + varint::SIZE_MAX + REMAINING_LENGTH_MAX as usize;
+
 /// One outgoing PUBLISH up to its payload, which may be sent from where it lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Delivery<'a> {
@@ -271,22 +274,25 @@ pub struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Size of the whole packet, payload and Fixed Header included.
+    /// Size of the whole packet, payload and Fixed Header included. A message that came in as one packet may be larger
+    /// going out, by a Topic Name in place of its alias and by Subscription Identifiers: the caller drops
+    /// what passes the receiver's Maximum Packet Size or [`PACKET_BYTES_MAX`].
     #[inline]
     pub fn packet_bytes(&self, version: Version) -> usize {
         let length = self.remaining_length(version);
-        1 + varint::size(length) + length as usize
+        1 + varint::size(u32::try_from(length).unwrap_or(u32::MAX)) + length
     }
 
-    /// Appends everything before the payload.
+    /// Appends everything before the payload. The whole packet has at most [`PACKET_BYTES_MAX`] bytes.
     #[inline]
     pub fn append_head(&self, version: Version, out: &mut Vec<u8>) {
         assert!(self.packet_id.is_some() == (self.qos != QoS::AtMostOnce));
         assert!(!self.topic.is_empty() || (version == Version::V5 && self.topic_alias.is_some()));
         let length = self.remaining_length(version);
-        out.reserve(1 + varint::SIZE_MAX + length as usize - self.payload_bytes);
+        assert!(length <= REMAINING_LENGTH_MAX as usize);
+        out.reserve(1 + varint::SIZE_MAX + length - self.payload_bytes);
         out.push(first_byte(self.dup, self.qos, self.retain));
-        varint::append(length, out);
+        varint::append(length as u32, out);
         append_binary_data(self.topic.as_bytes(), out);
         if let Some(packet_id) = self.packet_id {
             out.extend_from_slice(&packet_id.get().to_be_bytes());
@@ -328,7 +334,7 @@ impl Delivery<'_> {
     }
 
     #[inline]
-    fn remaining_length(&self, version: Version) -> u32 {
+    fn remaining_length(&self, version: Version) -> usize {
         let mut bytes = size_of::<u16>() + self.topic.len() + self.payload_bytes;
         if self.packet_id.is_some() {
             bytes += size_of::<u16>();
@@ -337,9 +343,90 @@ impl Delivery<'_> {
             let properties_bytes = self.properties_bytes();
             bytes += varint::size(properties_bytes as u32) + properties_bytes;
         }
-        // A message came in by one packet, but a topic in place of its alias, and Subscription Identifiers, may be added.
-        // `Config` holds packets far enough below the largest there can be.
-        assert!(bytes <= REMAINING_LENGTH_MAX as usize);
-        bytes as u32
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::next_frame;
+
+    const TOPIC: &str = "a/b";
+
+    fn delivery<'a>(
+        identifiers: &'a [u32],
+        passed_on: &'a [u8],
+        payload_bytes: usize,
+    ) -> Delivery<'a> {
+        Delivery {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            topic: TOPIC,
+            packet_id: PacketId::new(9),
+            topic_alias: Some(3),
+            message_expiry_interval_s: Some(60),
+            subscription_identifiers: identifiers,
+            passed_on,
+            payload_bytes,
+        }
+    }
+
+    #[test]
+    fn a_delivery_arrives_as_it_was_meant() {
+        let passed_on = [0x01, 1, 0x26, 0, 1, b'k', 0, 1, b'v'];
+        for payload_bytes in [0, 1, 100, 127, 128, 16_383, 16_384, 70_000] {
+            for version in Version::ALL {
+                let delivery = delivery(&[1, 268_435_455], &passed_on, payload_bytes);
+                let mut bytes = Vec::new();
+                delivery.append_head(version, &mut bytes);
+                bytes.resize(bytes.len() + payload_bytes, b'x');
+                assert_eq!(bytes.len(), delivery.packet_bytes(version));
+                let frame = next_frame(&bytes, 100_000).unwrap().unwrap();
+                assert_eq!(frame.bytes.len(), bytes.len());
+                let publish = Publish::decode(version, &frame).unwrap();
+                assert_eq!(publish.topic.map(TopicName::as_str), Some(TOPIC));
+                assert_eq!(
+                    (publish.qos, publish.retain, publish.dup),
+                    (QoS::AtLeastOnce, true, false)
+                );
+                assert_eq!(publish.packet_id, PacketId::new(9));
+                assert_eq!(publish.payload.len(), payload_bytes);
+                if version == Version::V5 {
+                    assert_eq!(publish.properties.topic_alias, Some(3));
+                    assert_eq!(publish.properties.message_expiry_interval_s, Some(60));
+                    assert!(publish.properties.payload_format_utf8);
+                    let identifiers: Vec<_> =
+                        publish.properties.subscription_identifiers().collect();
+                    assert_eq!(identifiers, [1, 268_435_455]);
+                    let mut again = Vec::new();
+                    publish.properties.append_passed_on(&mut again);
+                    assert_eq!(again, passed_on);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_passed_on_keeps_its_order() {
+        let block = b"\x26\0\x01k\0\x01v\x02\0\0\0\x05\x03\0\x01t\x23\0\x01\x26\0\x01a\0\x01b";
+        let mut bytes = vec![block.len() as u8];
+        bytes.extend_from_slice(block);
+        let properties = PublishProperties::decode(&mut Cursor::new(&bytes)).unwrap();
+        let mut passed_on = Vec::new();
+        properties.append_passed_on(&mut passed_on);
+        assert_eq!(
+            passed_on,
+            b"\x26\0\x01k\0\x01v\x03\0\x01t\x26\0\x01a\0\x01b"
+        );
+        assert_eq!(properties.passed_on_bytes, passed_on.len());
+    }
+
+    #[test]
+    fn a_packet_too_large_for_the_protocol_has_its_size_all_the_same() {
+        let most = delivery(&[], &[], REMAINING_LENGTH_MAX as usize - 7);
+        assert_eq!(most.packet_bytes(Version::V311), PACKET_BYTES_MAX);
+        assert!(most.packet_bytes(Version::V5) > PACKET_BYTES_MAX);
     }
 }

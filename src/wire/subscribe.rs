@@ -55,10 +55,7 @@ impl SubscriptionOptions {
     pub fn from_byte(version: Version, byte: u8) -> Result<Self, Malformed> {
         let byte = match version {
             Version::V31 => byte & QOS,
-            Version::V311 if byte & !QOS != 0 => {
-                // A QoS above 2 and a reserved bit are one rule there.
-                return Err(Malformed::ReservedOptionBits);
-            }
+            Version::V311 if byte & !QOS != 0 => return Err(Malformed::ReservedOptionBits),
             Version::V5 if byte & RESERVED != 0 => return Err(Malformed::ReservedOptionBits),
             _ => byte,
         };
@@ -214,5 +211,61 @@ impl std::fmt::Debug for Subscribe<'_> {
             .field("user_properties", &self.user_properties)
             .field("filters", &self.filters().collect::<Vec<_>>())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::next_frame;
+
+    #[test]
+    fn every_byte_of_options_is_itself_again_or_refused() {
+        for byte in 0..=u8::MAX {
+            match SubscriptionOptions::from_byte(Version::V5, byte) {
+                Ok(options) => assert_eq!(options.to_byte(), byte),
+                Err(rule) if byte >= 0x40 => assert_eq!(rule, Malformed::ReservedOptionBits),
+                Err(rule) if byte & 3 == 3 => assert_eq!(rule, Malformed::SubscriptionQos3),
+                Err(rule) => {
+                    assert_eq!((rule, byte & 0x30), (Malformed::RetainHandling3, 0x30));
+                }
+            }
+            let v311 = SubscriptionOptions::from_byte(Version::V311, byte);
+            assert_eq!(v311.is_ok(), byte <= 2);
+            let v31 = SubscriptionOptions::from_byte(Version::V31, byte);
+            assert_eq!(
+                v31,
+                QoS::from_bits(byte)
+                    .map(SubscriptionOptions::new)
+                    .ok_or(Malformed::SubscriptionQos3)
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_client_appends_arrives() {
+        let options = SubscriptionOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::DoNotSend,
+        };
+        let filters = [
+            ("a/+", options),
+            ("#", SubscriptionOptions::new(QoS::AtLeastOnce)),
+        ];
+        for version in Version::ALL {
+            let mut bytes = Vec::new();
+            append_subscribe(version, PacketId::MAX, Some(7), &filters, &mut bytes);
+            let frame = next_frame(&bytes, 1000).unwrap().unwrap();
+            let subscribe = Subscribe::decode(version, &frame).unwrap();
+            let v5 = version == Version::V5;
+            assert_eq!(subscribe.subscription_identifier, v5.then_some(7));
+            let expected = filters.map(|(filter, options)| match v5 {
+                true => (filter, options),
+                false => (filter, SubscriptionOptions::new(options.qos)),
+            });
+            assert_eq!(subscribe.filters().collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -58,14 +58,14 @@ impl Log {
         });
     }
 
-    /// The first line from number `from` on that `wanted` likes, or `None` at the deadline or the end of the log.
-    fn wait(&self, from: usize, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    /// The number of the first line from number `from` on that `wanted` likes, or `None` at the deadline or the end of the log.
+    fn wait(&self, from: usize, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<usize> {
         let end = Instant::now() + within;
         let mut lines = self.lines.lock().unwrap();
         let mut seen = from;
         loop {
-            if let Some(found) = lines.0.iter().skip(seen).find(|line| wanted(line)) {
-                return Some(found.clone());
+            if let Some(found) = lines.0.iter().skip(seen).position(|line| wanted(line)) {
+                return Some(seen + found);
             }
             seen = lines.0.len().max(from);
             let left = end.saturating_duration_since(Instant::now());
@@ -118,21 +118,31 @@ impl Broker {
     }
 
     /// Waits for a log line that contains all of `parts`, in any order. Panics at the deadline.
+    #[track_caller]
     pub fn logged(&self, parts: &[&str]) -> String {
         self.logged_since(0, parts)
     }
 
     /// The same, from line number `from` on.
+    #[track_caller]
     pub fn logged_since(&self, from: usize, parts: &[&str]) -> String {
+        let at = self.logged_at(from, parts);
+        self.log.lines.lock().unwrap().0[at].clone()
+    }
+
+    /// The same; returns the number of the line.
+    #[track_caller]
+    pub fn logged_at(&self, from: usize, parts: &[&str]) -> usize {
         let found = self.log.wait(from, DEADLINE, |line| {
             parts.iter().all(|part| line.contains(part))
         });
-        found.unwrap_or_else(|| {
-            panic!(
+        match found {
+            Some(at) => at,
+            None => panic!(
                 "no log line with {parts:?} in:\n{}",
                 self.log()[from..].join("\n")
-            )
-        })
+            ),
+        }
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -247,11 +257,12 @@ fn start_mqttfast(options: &Options) -> Result<Broker, Vec<String>> {
         .expect("start mqttfast");
     let log = Arc::new(Log::default());
     log.clone().follow(child.stderr.take().expect("piped"));
-    let Some(line) = log.wait(0, DEADLINE, |line| line.contains("listening on 127.0.0.1:")) else {
+    let Some(at) = log.wait(0, DEADLINE, |line| line.contains("listening on 127.0.0.1:")) else {
         let _ = child.kill();
         let _ = child.wait();
         return Err(log.lines.lock().unwrap().0.clone());
     };
+    let line = log.lines.lock().unwrap().0[at].clone();
     let after = line
         .split("listening on 127.0.0.1:")
         .nth(1)

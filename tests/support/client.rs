@@ -175,13 +175,23 @@ impl Client {
         self.next_packet_id
     }
 
-    /// Subscribes and waits for SUBACK with the same QoS.
+    /// Subscribes and waits for SUBACK with the same QoS. A message may come before it [MQTT 3.8.4]; it stays to be received.
     #[track_caller]
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
         let id = self.packet_id();
         self.send(&packet::subscribe(id, &[(filter.as_bytes(), qos)]));
         let [high, low] = id.to_be_bytes();
-        self.expect_packet(&[0x90, 3, high, low, qos]);
+        let mut early = Vec::new();
+        let answer = loop {
+            let packet = self.packet();
+            if packet[0] >> 4 != 3 {
+                break packet;
+            }
+            early.extend(packet);
+        };
+        assert_eq!(answer, [0x90, 3, high, low, qos], "SUBACK");
+        early.append(&mut self.received);
+        self.received = early;
     }
 
     /// Publishes and completes the handshake of its QoS; nothing else may arrive meanwhile.
@@ -242,12 +252,7 @@ impl Client {
     }
 
     /// A second handle to the same connection, for reading in another thread.
-    pub fn split(&self) -> Client {
-        let stream = self.stream.try_clone().expect("a second handle");
-        Client {
-            stream,
-            received: Vec::new(),
-            next_packet_id: 0,
-        }
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
     }
 }

@@ -39,7 +39,7 @@ macro_rules! on_1_and_2_shards {
             #[test]
             fn on_2_shards() {
                 // The reference knows no shards: one run of it is enough.
-                if !super::support::reference() {
+                if !$crate::support::reference() {
                     super::$name(2)
                 }
             }

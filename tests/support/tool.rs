@@ -148,6 +148,15 @@ impl Tool {
         }
     }
 
+    /// Ctrl+C on an idle program, and its end. Idle, since Mosquitto's clients lock themselves up when the signal finds them
+    /// handling a packet.
+    #[track_caller]
+    pub fn interrupt(self) {
+        std::thread::sleep(Duration::from_millis(300));
+        self.signal(nix::sys::signal::Signal::SIGINT);
+        self.end();
+    }
+
     /// Waits for the end and expects exit code 0.
     #[track_caller]
     pub fn succeed(self) -> Vec<String> {

@@ -103,6 +103,10 @@ impl Report {
                 .push(("p99_us", us(outcome.latency.quantile(0.99))));
             report.0.push(("max_us", us(outcome.latency.max())));
         }
+        if outcome.lateness.total() > 0 {
+            let late_us = outcome.lateness.quantile(0.99) as f64 / 1e3;
+            report.0.push(("load_late_p99_us", decimal(late_us)));
+        }
         let pacing = match plan.pacing {
             Pacing::Window(window) => format!("window {window}"),
             Pacing::Flood => "flood".into(),

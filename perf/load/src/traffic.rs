@@ -27,8 +27,8 @@ use std::time::Duration;
 pub const PAYLOAD_BYTES_MIN: usize = 13;
 const PROBE_PAYLOAD_BYTES: usize = 64;
 /// What a flooding publisher offers its socket in one turn.
-const FLOOD_WRITE_BYTES: usize = 64 * 1024;
-/// One read takes at most this much; a subscriber of `flood` only a sixteenth of what its publisher offers.
+const FLOOD_WRITE_BYTES: usize = 16 * 1024;
+/// One read takes at most this much; a subscriber of `flood` only a quarter of what its publisher offers.
 const READ_BYTES: usize = 256 * 1024;
 const FLOOD_READ_BYTES: usize = 4 * 1024;
 /// Without any progress for so long the run is over.
@@ -110,6 +110,8 @@ pub struct Outcome {
     /// Payload not as sent.
     pub corrupt: u64,
     pub latency: Histogram,
+    /// How late the generator itself was in open loop: part of the latency that is not the broker's.
+    pub lateness: Histogram,
     pub stalled: bool,
 }
 
@@ -176,6 +178,7 @@ struct Engine {
     acks_disordered: u64,
     corrupt: u64,
     latency: Histogram,
+    lateness: Histogram,
 }
 
 fn system(error: impl std::fmt::Display) -> String {
@@ -191,6 +194,7 @@ pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outco
     let warm = |engine: &mut Engine| {
         let progressed = engine.run_until(usage::now_ns() + (plan.warm_up_s * 1e9) as u64);
         engine.latency = Histogram::new();
+        engine.lateness = Histogram::new();
         progressed
     };
     // A flood is counted from its first message to its last, since the backlog is the point; only its probe warms up.
@@ -228,6 +232,7 @@ pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outco
         disordered: engine.disordered + engine.acks_disordered,
         corrupt: engine.corrupt,
         latency: engine.latency,
+        lateness: engine.lateness,
         stalled,
     })
 }
@@ -270,6 +275,7 @@ impl Engine {
             acks_disordered: 0,
             corrupt: 0,
             latency: Histogram::new(),
+            lateness: Histogram::new(),
         };
         engine
             .epoll
@@ -731,6 +737,7 @@ impl Engine {
             }
             let publisher = self.open.start + (self.open_count % self.open.len() as u64) as usize;
             self.open_count += 1;
+            self.lateness.record(usage::now_ns().saturating_sub(due));
             self.send(publisher, 1, due)?;
         }
     }

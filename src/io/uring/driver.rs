@@ -346,6 +346,12 @@ impl<C: Core> Driver<C> {
                 let returned = self.ring.sent(tag.index, bytes);
                 if returned.is_some() {
                     socket.sending = false;
+                    if let Some(chunks) = socket.last_words.take() {
+                        assert!(!open, "the last words are followed by `Close`");
+                        socket.sending = true;
+                        let descriptor = socket.stream.as_raw_fd();
+                        return self.ring.send(tag, descriptor, *chunks);
+                    }
                 } else if matches!(socket.phase, Phase::Ending) {
                     self.ring.end_send(tag.index);
                     socket.sending = false;
@@ -533,6 +539,10 @@ impl<C: Core> Driver<C> {
             Output::Send { connection, chunks } => {
                 let tag = tag(connection);
                 if let Some(socket) = open(&mut self.slots, tag) {
+                    if socket.sending {
+                        socket.last_words = Some(Box::new(chunks));
+                        return Ok(());
+                    }
                     socket.homed = true;
                     socket.sending = true;
                     let descriptor = socket.stream.as_raw_fd();

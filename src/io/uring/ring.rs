@@ -414,9 +414,14 @@ impl Ring {
     ///
     /// What the entry refers to must stay valid until its last completion.
     unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        if self.uring.submission().is_full() {
-            self.buffers.publish();
-            self.uring.submit()?;
+        let mut attempts = 0;
+        while self.uring.submission().is_full() {
+            // Handed over early; refused for a moment only (memory, completions that wait), unless the ring is broken.
+            self.enter(0, None)?;
+            attempts += 1;
+            if attempts > limits::SUBMIT_ATTEMPTS_MAX {
+                break;
+            }
         }
         // SAFETY: promised by the caller.
         let pushed = unsafe { self.uring.submission().push(entry) };
@@ -560,12 +565,10 @@ impl Buffers {
         .expect("a constant size")
     }
 
+    /// Not page aligned: then it would be zeroed by hand, and every page of it touched.
     fn memory_layout() -> Layout {
-        Layout::from_size_align(
-            limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES,
-            PAGE_BYTES,
-        )
-        .expect("a constant size")
+        Layout::array::<u8>(limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES)
+            .expect("a constant size")
     }
 
     fn new() -> Buffers {

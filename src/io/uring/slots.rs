@@ -3,6 +3,7 @@
 
 use super::ring::Tag;
 use crate::broker::{CloseCause, HandOver};
+use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
 use std::net::{SocketAddr, TcpStream};
 
@@ -48,6 +49,8 @@ pub struct Socket {
     pub ended: bool,
     /// A send is under way in the ring.
     pub sending: bool,
+    /// The last bytes before `Close`, given while a send was under way.
+    pub last_words: Option<Box<Chunks>>,
     /// A send failed; what the peer sent before is still read, then the connection is over for this cause.
     pub send_failed: Option<CloseCause>,
     /// Already in the list of slots to look at when the turn ends.
@@ -65,6 +68,7 @@ impl Socket {
             homed,
             ended: false,
             sending: false,
+            last_words: None,
             send_failed: None,
             touched: false,
         }

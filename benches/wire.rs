@@ -1,0 +1,173 @@
+//! What one packet costs to decode and to encode. The throughput is that of the packet's bytes.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mqttfast::wire::{
+    self, Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, QoS,
+    TopicName, Version, Will,
+};
+use std::hint::black_box;
+
+const PAYLOAD_BYTES: [usize; 3] = [16, 100, 4096];
+/// 22 bytes in four levels, as a sensor would have.
+const TOPIC: &str = "site/hall-07/temp/1234";
+const PACKET_BYTES_MAX: u32 = 64 * 1024;
+
+fn publish(payload: &[u8]) -> Publish<'_> {
+    Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: Some(TopicName::new(TOPIC).expect("a Topic Name")),
+        packet_id: Some(PacketId::MIN),
+        properties: PublishProperties::default(),
+        payload,
+    }
+}
+
+/// A CONNECT whose Will has the given payload.
+fn connect(version: Version, payload: &[u8]) -> Connect<'_> {
+    Connect {
+        version,
+        bridge: false,
+        clean_start: true,
+        keep_alive_s: 60,
+        properties: ConnectProperties::default(),
+        client_id: "hall-07-sensor-1234",
+        will: Some(Will {
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            topic: TopicName::new(TOPIC).expect("a Topic Name"),
+            payload,
+            delay_interval_s: 0,
+            properties: PublishProperties::default(),
+        }),
+        user_name: Some("hall-07"),
+        password: Some(b"correct horse battery staple"),
+    }
+}
+
+fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::encode(packet, version, &mut bytes);
+    bytes
+}
+
+fn decode_publish(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wire/decode");
+    for version in [Version::V311, Version::V5] {
+        for size in PAYLOAD_BYTES {
+            let payload = vec![b'x'; size];
+            let bytes = encoded(&Packet::Publish(publish(&payload)), version);
+            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            let id = id("publish", version, size);
+            group.bench_function(id, |b| {
+                b.iter(|| {
+                    let frame = wire::next_frame(black_box(&bytes), PACKET_BYTES_MAX);
+                    let frame = frame.expect("well-formed").expect("complete");
+                    let publish = Publish::decode(version, &frame).expect("well-formed");
+                    assert_eq!(publish.payload.len(), size);
+                    black_box(publish.topic)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn decode_connect(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wire/decode");
+    for version in [Version::V311, Version::V5] {
+        for size in PAYLOAD_BYTES {
+            let payload = vec![b'x'; size];
+            let packet = Packet::Connect(connect(version, &payload));
+            let bytes = encoded(&packet, version);
+            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            group.bench_function(id("connect", version, size), |b| {
+                b.iter(|| {
+                    let frame = wire::next_frame(black_box(&bytes), PACKET_BYTES_MAX);
+                    let frame = frame.expect("well-formed").expect("complete");
+                    let decoded = wire::decode(None, &frame).expect("well-formed");
+                    assert!(matches!(decoded, Packet::Connect(found) if found.version == version));
+                    decoded
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The head as the broker writes it, and the payload copied behind it.
+fn encode_publish(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wire/encode");
+    for version in [Version::V311, Version::V5] {
+        for size in PAYLOAD_BYTES {
+            let payload = vec![b'x'; size];
+            let delivery = Delivery {
+                dup: false,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                topic: TOPIC,
+                packet_id: Some(PacketId::MIN),
+                topic_alias: None,
+                message_expiry_interval_s: None,
+                subscription_identifiers: &[],
+                passed_on: &[],
+                payload_bytes: size,
+            };
+            let expected = encoded(&Packet::Publish(publish(&payload)), version);
+            let mut out = Vec::with_capacity(2 * expected.len());
+            group.throughput(Throughput::Bytes(expected.len() as u64));
+            group.bench_function(id("publish", version, size), |b| {
+                b.iter(|| {
+                    out.clear();
+                    black_box(&delivery).append_head(version, &mut out);
+                    out.extend_from_slice(black_box(&payload));
+                    assert_eq!(out.len(), expected.len());
+                });
+            });
+            assert_eq!(out, expected);
+        }
+    }
+    group.finish();
+}
+
+fn encode_connect(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wire/encode");
+    for version in [Version::V311, Version::V5] {
+        for size in PAYLOAD_BYTES {
+            let payload = vec![b'x'; size];
+            let packet = Packet::Connect(connect(version, &payload));
+            let expected = encoded(&packet, version);
+            let mut out = Vec::with_capacity(2 * expected.len());
+            group.throughput(Throughput::Bytes(expected.len() as u64));
+            group.bench_function(id("connect", version, size), |b| {
+                b.iter(|| {
+                    out.clear();
+                    wire::encode(black_box(&packet), version, &mut out);
+                    assert_eq!(out.len(), expected.len());
+                });
+            });
+            let frame = wire::next_frame(&out, PACKET_BYTES_MAX).expect("well-formed");
+            let frame = frame.expect("complete");
+            assert_eq!(wire::decode(None, &frame), Ok(packet));
+        }
+    }
+    group.finish();
+}
+
+/// `publish-100` is of version 3.1.1, `publish-5-100` of version 5.
+fn id(packet: &str, version: Version, size: usize) -> BenchmarkId {
+    match version {
+        Version::V5 => BenchmarkId::from_parameter(format!("{packet}-5-{size}")),
+        _ => BenchmarkId::from_parameter(format!("{packet}-{size}")),
+    }
+}
+
+criterion_group!(
+    benches,
+    decode_publish,
+    decode_connect,
+    encode_publish,
+    encode_connect
+);
+criterion_main!(benches);

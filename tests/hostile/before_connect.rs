@@ -1,0 +1,213 @@
+//! Before CONNECT: cases 1 to 5 and 10.
+
+use crate::support::packet::{publish, subscribe};
+use crate::support::pair::Pair;
+use crate::support::{Broker, Client, Connect, reference};
+use crate::{attack, attack_ours, closed, violation};
+use std::time::{Duration, Instant};
+
+crate::on_1_and_2_shards!(
+    case_1_first_packet_is_no_connect,
+    case_2_announced_length_takes_no_memory,
+    case_3_remaining_length_malformed,
+    cases_4_and_5_slow_and_silent_connections,
+    case_10_other_protocols,
+);
+
+fn case_1_first_packet_is_no_connect(shards: usize) {
+    attack(shards, |broker| {
+        for first in 0..=255 {
+            if first != 0x10 {
+                closed(
+                    broker,
+                    &format!("first byte {first:#04x}"),
+                    &[first, 2, 0, 0],
+                );
+            }
+        }
+        let subscribe = subscribe(1, &[(b"#", 0)]);
+        closed(broker, "SUBSCRIBE", &subscribe);
+        closed(
+            broker,
+            "PUBLISH",
+            &publish(b"well/behaved/next", b"forged", 1, 1, true),
+        );
+        if !reference() {
+            // The type is looked at before the length is believed.
+            closed(
+                broker,
+                "PUBLISH of 256 MiB",
+                &[0x30, 0xFF, 0xFF, 0xFF, 0x7F],
+            );
+        }
+    });
+}
+
+fn case_2_announced_length_takes_no_memory(shards: usize) {
+    attack_ours(shards, |broker| {
+        // More than a CONNECT may have: the end at once.
+        for _ in 0..100 {
+            closed(
+                broker,
+                "CONNECT of 268,435,455 bytes",
+                &[0x10, 0xFF, 0xFF, 0xFF, 0x7F],
+            );
+        }
+        // As much as one may have, and then silence: 300 times 16,000 bytes announced, 14 sent.
+        let before = broker.rss_bytes();
+        let mut clients: Vec<Client> = (0..300).map(|_| Client::open(broker)).collect();
+        for client in &mut clients {
+            client.send(b"\x10\x80\x7D\0\x04MQTT\x04\x02\0\x3C\0");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let grown = broker.rss_bytes().saturating_sub(before);
+        assert!(
+            grown <= 300 * 4096,
+            "300 unfinished CONNECTs took {} KiB",
+            grown / 1024
+        );
+    });
+}
+
+fn case_3_remaining_length_malformed(shards: usize) {
+    attack_ours(shards, |broker| {
+        closed(
+            broker,
+            "five bytes of length",
+            &[0x10, 0x80, 0x80, 0x80, 0x80, 0x01],
+        );
+        closed(
+            broker,
+            "five bytes, all continued",
+            &[0x10, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+        );
+        closed(broker, "zero in three bytes", &[0x10, 0x80, 0x80, 0x00]);
+        violation(
+            broker,
+            "PINGREQ with five bytes of length",
+            &[0xC0, 0x80, 0x80, 0x80, 0x80, 0x00],
+        );
+        violation(
+            broker,
+            "PINGREQ with zero in two bytes",
+            &[0xC0, 0x80, 0x00],
+        );
+        violation(broker, "PINGREQ with a body", &[0xC0, 1, 0]);
+        violation(
+            broker,
+            "PUBLISH of 256 MiB",
+            &[0x30, 0xFF, 0xFF, 0xFF, 0x7F],
+        );
+    });
+}
+
+fn cases_4_and_5_slow_and_silent_connections(shards: usize) {
+    if reference() {
+        return;
+    }
+    raise_descriptor_limit();
+    let mut broker = Broker::start(shards);
+    let lines = broker.log_len();
+    let start = Instant::now();
+    let mut silent: Vec<Client> = (0..1000).map(|_| Client::open(&broker)).collect();
+    let mut slow: Vec<Client> = (0..3).map(|_| Client::open(&broker)).collect();
+    let connect = Connect {
+        client_id: b"a-slow-client-id",
+        ..Connect::default()
+    }
+    .bytes();
+
+    // They cost no processor time.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = broker.cpu();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = broker.cpu() - before;
+    assert!(
+        used <= Duration::from_millis(60),
+        "1,000 silent connections use {used:?} of 2 s"
+    );
+
+    // Others are served.
+    let pair = Pair::start(&broker);
+    for byte in &connect {
+        if start.elapsed() >= Duration::from_secs(9) {
+            break;
+        }
+        for client in &mut slow {
+            client.send(&[*byte]);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    // All are ended at the deadline of 10 s.
+    for client in silent.iter_mut().chain(&mut slow) {
+        client.expect_close_within(Duration::from_secs(13).saturating_sub(start.elapsed()));
+        assert!(
+            start.elapsed() >= Duration::from_secs(9),
+            "closed after {:?}",
+            start.elapsed()
+        );
+    }
+    pair.finish();
+    assert!(broker.is_running());
+    // Those that sent nothing are counted, not logged.
+    let log = broker.log();
+    let ports: Vec<String> = silent
+        .iter()
+        .map(|client| format!(":{}", client.local_address().port()))
+        .collect();
+    let logged = log[lines..]
+        .iter()
+        .filter(|line| ports.iter().any(|port| line.contains(port)))
+        .count();
+    assert!(
+        logged <= 5,
+        "{logged} lines for connections that sent nothing"
+    );
+}
+
+/// A thousand sockets here, a thousand in the broker that inherits the limit.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the descriptor limit");
+    if soft < 4096 {
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(4096), hard)
+            .expect("raise the descriptor limit");
+    }
+}
+
+fn case_10_other_protocols(shards: usize) {
+    attack(shards, |broker| {
+        closed(
+            broker,
+            "HTTP",
+            b"GET / HTTP/1.1\r\nHost: broker\r\nConnection: Upgrade\r\n\r\n",
+        );
+        closed(
+            broker,
+            "HTTP POST",
+            b"POST /mqtt HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n",
+        );
+        closed(broker, "SSH", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n");
+        closed(
+            broker,
+            "TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaa",
+        );
+        closed(
+            broker,
+            "PROXY protocol",
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 5 1883\r\n",
+        );
+        closed(
+            broker,
+            "PROXY protocol 2",
+            b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c",
+        );
+        closed(broker, "SMB", b"\0\0\0\x85\xffSMBr\0\0\0\0");
+        closed(
+            broker,
+            "noise",
+            &(0u8..=255).rev().cycle().take(10_000).collect::<Vec<u8>>(),
+        );
+    });
+}

@@ -1,0 +1,143 @@
+//! What a hostile or broken peer sends and does, over true sockets, while well-behaved clients go on ([`support::pair`]) and
+//! must not lose a message. The numbers are those of `docs/security.md`.
+//!
+//! After every attack: the attacker's connection has ended where the standard wants it, with its reason in the log; nobody else noticed;
+//! the broker runs, and has not grown.
+
+mod acknowledge;
+mod before_connect;
+mod connect;
+mod publish;
+mod subscribe;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Read;
+use support::pair::Pair;
+use support::{Answer, Broker, Client, DEADLINE, reference};
+
+/// Resident memory an attack may leave behind: what an allocator keeps, not what a peer can make grow.
+const GROWTH_BYTES_MAX: u64 = 12 * 1024 * 1024;
+
+/// Runs an attack while well-behaved clients exchange messages. They must lose none, and the broker must neither end nor grow.
+fn attack(shards: usize, attack: impl FnOnce(&Broker)) {
+    let mut broker = Broker::start(shards);
+    let pair = Pair::start(&broker);
+    pair.exchange(20);
+    let before = broker.rss_bytes();
+    attack(&broker);
+    pair.exchange(20);
+    let grown = broker.rss_bytes().saturating_sub(before);
+    pair.finish();
+    assert!(broker.is_running(), "the broker has ended");
+    assert!(
+        grown <= GROWTH_BYTES_MAX,
+        "the broker has grown by {} KiB",
+        grown / 1024
+    );
+}
+
+/// The attacks that only mqttfast answers in the way checked: the reference is not asked.
+fn attack_ours(shards: usize, run: impl FnOnce(&Broker)) {
+    if !reference() {
+        attack(shards, run);
+    }
+}
+
+/// Sends `bytes` on a fresh connection and expects the close without a packet, and a log line with the peer's address.
+#[track_caller]
+fn closed(broker: &Broker, what: &str, bytes: &[u8]) {
+    let mark = broker.log_len();
+    let mut client = Client::open(broker);
+    let address = client.local_address().to_string();
+    client.try_send(bytes);
+    let answer = client.answer(DEADLINE);
+    assert_eq!(answer, Answer::Closed, "{what}");
+    if !reference() {
+        broker.logged_since(mark, &[&address]);
+    }
+}
+
+/// Sends `bytes` on a fresh connection and expects CONNACK with this return code, and the close.
+#[track_caller]
+fn refused(broker: &Broker, what: &str, bytes: &[u8], code: u8) {
+    let mark = broker.log_len();
+    let mut client = Client::open(broker);
+    let address = client.local_address().to_string();
+    client.try_send(bytes);
+    assert_eq!(
+        client.answer(DEADLINE),
+        Answer::Packet(vec![0x20, 2, 0, code]),
+        "{what}"
+    );
+    assert_eq!(client.answer(DEADLINE), Answer::Closed, "{what}");
+    if !reference() {
+        broker.logged_since(mark, &[&address]);
+    }
+}
+
+/// Connects, sends `bytes`, and expects the close without another packet, with a log line of the client's own for it.
+#[track_caller]
+fn violation(broker: &Broker, what: &str, bytes: &[u8]) {
+    let mark = broker.log_len();
+    let mut client = Client::connect(broker, "violator");
+    // The line that it has come is not the one that says why it went.
+    let came = if reference() {
+        0
+    } else {
+        broker.logged_at(mark, &["violator"])
+    };
+    client.try_send(bytes);
+    let answer = client.answer(DEADLINE);
+    assert_eq!(answer, Answer::Closed, "{what}");
+    if !reference() {
+        broker.logged_since(came + 1, &["violator"]);
+    }
+}
+
+/// Sends an UNSUBSCRIBE with packet id 1 of a filter that nobody can have subscribed to. UNSUBACK is as right as the end: the
+/// standard asks for one of them even if no subscription goes.
+#[track_caller]
+fn ended_or_answered(broker: &Broker, what: &str, unsubscribe: &[u8]) {
+    let mut client = Client::connect(broker, "unsubscriber");
+    client.try_send(unsubscribe);
+    match client.answer(DEADLINE) {
+        Answer::Closed => {}
+        Answer::Packet(answer) => {
+            assert_eq!(answer, [0xB0, 2, 0, 1], "UNSUBSCRIBE, {what}");
+            client.expect_alive();
+        }
+        Answer::Silence => panic!("no answer to UNSUBSCRIBE, {what}"),
+    }
+}
+
+/// Sends one packet many times while another thread counts what comes back, until `wanted` bytes are there, the
+/// connection ends, or nothing comes any more. Returns the bytes that came.
+fn flood(client: &mut Client, bytes: &[u8], times: usize, wanted: usize) -> usize {
+    let mut reader = client.stream();
+    let counter = std::thread::spawn(move || {
+        reader
+            .set_read_timeout(Some(DEADLINE))
+            .expect("set a deadline");
+        let mut block = vec![0; 64 * 1024];
+        let mut count = 0;
+        while count < wanted {
+            match reader.read(&mut block) {
+                Ok(0) | Err(_) => break,
+                Ok(len) => count += len,
+            }
+        }
+        count
+    });
+    let at_once = (32 * 1024 / bytes.len()).max(1);
+    let block = bytes.repeat(at_once);
+    let mut left = times;
+    while left > 0 {
+        let now = left.min(at_once);
+        if !client.try_send(&block[..now * bytes.len()]) {
+            break;
+        }
+        left -= now;
+    }
+    counter.join().expect("the counting thread")
+}
