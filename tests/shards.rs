@@ -331,6 +331,32 @@ fn retained_writes_of_two_shards_converge() {
 }
 
 #[test]
+fn the_last_write_wins_whoever_wrote_more_often() {
+    for shards in [2, 4] {
+        let ids_p = ids(shards, "p");
+        for (often, last) in [(0, 1), (1, 0)] {
+            let mut world = World::new(shards);
+            let busy = world.connect(&connect(V, &ids_p[often]));
+            for number in 0..10 {
+                world.publish(busy, &publish("t", number.to_string()).retain());
+            }
+            let quiet = world.connect(&connect(V, &ids_p[last]));
+            world.publish(quiet, &publish("t", "last").retain());
+            for found in retained_everywhere(&mut world, "t") {
+                assert_eq!(found.as_deref(), Some("last"));
+            }
+            world.publish(busy, &publish("u", "x").retain());
+            world.publish(quiet, &publish("t", "").retain());
+            assert!(
+                retained_everywhere(&mut world, "t")
+                    .iter()
+                    .all(Option::is_none)
+            );
+        }
+    }
+}
+
+#[test]
 fn deletion_marks_vanish_under_writes() {
     let ids_p = ids(4, "p");
     for seed in 0..20 {
@@ -452,7 +478,10 @@ fn no_older_retained_message_after_a_newer_one_in_a_full_window() {
                 .retain();
             world.publish(publisher, &message);
             if random.below(12) == 0 {
-                world.send(subscriber, subscribe(V, 1000 + number, &[("t/+", 1)]));
+                world.send(
+                    subscriber,
+                    subscribe(V, 1000 + number, &[("t/+", (seed % 2) as u8)]),
+                );
             }
             if random.below(30) == 0 {
                 for message in world.messages(subscriber) {
