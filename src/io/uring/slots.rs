@@ -157,7 +157,7 @@ mod tests {
     fn a_slot_is_used_again_under_its_next_generation() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = || Socket::new(TcpStream::connect(address).unwrap(), address, true, false);
+        let socket = || Socket::new(TcpStream::connect(address).unwrap(), address, true);
         let mut slots = Slots::default();
         let first = slots.insert(socket());
         let second = slots.insert(socket());
