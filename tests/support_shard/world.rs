@@ -51,6 +51,8 @@ struct ClientState {
     /// Bytes that left and were not parsed yet.
     arrived: Vec<u8>,
     inbox: Vec<Packet>,
+    /// The bytes of every packet parsed.
+    raw: Vec<u8>,
     /// Everything ever parsed.
     history: Vec<Packet>,
     /// Takes nothing until told to.
@@ -199,6 +201,7 @@ impl World {
             under_way: None,
             arrived: Vec::new(),
             inbox: Vec::new(),
+            raw: Vec::new(),
             history: Vec::new(),
             slow: false,
             acknowledges: false,
@@ -593,7 +596,10 @@ impl World {
 
     fn parse_arrived(&mut self, client: Client) {
         let state = &mut self.clients[client.0];
+        let before = state.arrived.clone();
+        let mut parsed = Vec::new();
         while let Some(packet) = oracle::take_packet(state.version, &mut state.arrived) {
+            parsed = before[..before.len() - state.arrived.len()].to_vec();
             if state.history.is_empty() {
                 let first = matches!(packet, Packet::ConnAck { .. });
                 assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
@@ -604,6 +610,12 @@ impl World {
             state.history.push(packet.clone());
             state.inbox.push(packet);
         }
+        state.raw.extend(parsed);
+    }
+
+    /// The bytes of everything received since the last look.
+    pub fn raw(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.clients[client.0].raw)
     }
 
     // Shards
