@@ -6,6 +6,7 @@ use super::oracle::{self, Packet};
 use super::packets::{self, Version};
 use super::random::Random;
 use super::stream::Stream;
+use super::v5::{Full, Terms};
 use mqttfast::broker::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
 };
@@ -53,6 +54,11 @@ struct ClientState {
     inbox: Vec<Packet>,
     /// Everything ever parsed.
     history: Vec<Packet>,
+    /// The same with all that v5 adds, and how many of them `received_full` has given.
+    fulls: Vec<Full>,
+    fulls_given: usize,
+    /// What the Client's CONNECT demands of a v5 broker.
+    terms: Terms,
     /// Takes nothing until told to.
     slow: bool,
     /// Answers PUBLISH and PUBREL by itself, at once.
@@ -200,6 +206,9 @@ impl World {
             arrived: Vec::new(),
             inbox: Vec::new(),
             history: Vec::new(),
+            fulls: Vec::new(),
+            fulls_given: 0,
+            terms: Terms::default(),
             slow: false,
             acknowledges: false,
             closed: false,
@@ -593,7 +602,10 @@ impl World {
 
     fn parse_arrived(&mut self, client: Client) {
         let state = &mut self.clients[client.0];
-        while let Some(packet) = oracle::take_packet(state.version, &mut state.arrived) {
+        while let Some((packet, full)) =
+            oracle::take_packet(state.version, &mut state.arrived, &mut state.terms)
+        {
+            state.fulls.extend(full);
             if state.history.is_empty() {
                 let first = matches!(packet, Packet::ConnAck { .. });
                 assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
