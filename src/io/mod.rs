@@ -1,17 +1,17 @@
 //! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
 //!
 //! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
-//! signals ([`control`]) until the end. Shards are driven by [`uring`]; helper threads write the log ([`log`]) and check passwords
+//! signals ([`control`]) until the end. Shards are driven by [`driver`] through [`uring`]; helper threads write the log ([`log`]) and check passwords
 //! ([`checker`]).
 
 pub mod checker;
 pub mod clock;
 pub mod control;
 pub mod cpu;
+pub mod driver;
 pub mod host;
 pub mod listener;
 pub mod log;
-pub mod probe;
 pub mod uring;
 pub mod zone;
 
@@ -31,6 +31,7 @@ use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use uring::probe;
 
 /// Why the broker does not start: one sentence with cause and remedy.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Whether io_uring can be used here: tried, not guessed from version numbers, before glommio needs it (which would panic).
 
-use crate::io::uring::ring::{Completion, Ring, Tag};
+use super::ring::{Completion, Ring, Tag};
 use crate::limits;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

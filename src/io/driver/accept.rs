@@ -1,9 +1,9 @@
 //! Accepting: one accept a listener stays armed. When descriptors run out, the broker keeps serving those it has and tells newcomers
 //! by closing their connection, for which one descriptor is held in reserve.
 
-use super::ring::Ring;
 use crate::broker::Level;
 use crate::io::host::Seat;
+use crate::io::uring::ring::Ring;
 use crate::limits;
 use crate::time::Time;
 use nix::libc;

@@ -12,17 +12,23 @@
 //!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
-use super::accept::Accepting;
-use super::ring::{Completion, Received, Ring, Tag, adopted_socket};
-use super::slots::{Phase, Receive, Slots, Socket, connection, tag};
+pub mod accept;
+pub mod slots;
+
+#[cfg(test)]
+mod tests;
+
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
 use crate::io::checker::Request;
 use crate::io::host::{Seat, ToShard};
+use crate::io::uring::ring::{Completion, Received, Ring, Tag, adopted_socket};
 use crate::limits;
 use crate::time::Time;
+use accept::Accepting;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use slots::{Phase, Receive, Slots, Socket, connection, tag};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};

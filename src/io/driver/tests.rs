@@ -1,6 +1,6 @@
 //! The turn loop with true sockets, and a double in the shard's place that does what a Client's first byte says.
 
-use super::driver::{Core, Driver};
+use super::{Core, Driver};
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::ids::{ConnectionId, ShardId};
