@@ -12,13 +12,14 @@ use crate::io::clock::Clock;
 use crate::io::driver::Driver;
 use crate::io::log::Log;
 use crate::io::uring::probe;
+use crate::io::uring::ring::Ring;
 use crate::limits;
 use crate::mesh::{Endpoint, Mailbox, WakeFlag};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -54,9 +55,9 @@ impl Waker {
     }
 }
 
-impl AsRawFd for Waker {
-    fn as_raw_fd(&self) -> RawFd {
-        self.event.as_raw_fd()
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }
 
@@ -211,7 +212,7 @@ pub fn start(
 /// came this far.
 fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
-    let mut driver = match Driver::new(Shard::new(id, shards, settings), seat) {
+    let mut driver = match Driver::<_, Ring>::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {
             let _ = ready.send(Err(error));

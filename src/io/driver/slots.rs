@@ -1,10 +1,10 @@
 //! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use; each use has its
 //! own generation, so that an answer or an output of an earlier use is recognised.
 
+use super::kernel::Tag;
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::uring::ring::Tag;
 use std::net::{SocketAddr, TcpStream};
 
 /// Where a Network Connection is in its life.

@@ -293,7 +293,12 @@ impl Broker {
                 resume_at: None,
                 tick_at: None,
             };
-            thread::spawn(move || Driver::new(double, seat).unwrap().run().unwrap())
+            thread::spawn(move || {
+                Driver::<_, crate::io::uring::ring::Ring>::new(double, seat)
+                    .unwrap()
+                    .run()
+                    .unwrap()
+            })
         };
         Broker {
             address,
