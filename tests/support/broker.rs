@@ -13,6 +13,11 @@ pub fn reference() -> bool {
     std::env::var("MQTTFAST_TEST_BROKER").is_ok_and(|broker| broker == "mosquitto")
 }
 
+/// The `--io` the tests start mqttfast with, by `MQTTFAST_TEST_IO=epoll|uring` in the environment; else its own choice.
+pub fn io() -> Option<String> {
+    std::env::var("MQTTFAST_TEST_IO").ok()
+}
+
 /// How to start a broker. The default is one shard, anonymous, on loopback.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -245,6 +250,11 @@ pub fn mqttfast(options: &Options) -> Command {
         command.arg("--allow-anonymous");
     }
     command.args(&options.arguments);
+    if let Some(io) = io()
+        && !options.arguments.iter().any(|argument| argument == "--io")
+    {
+        command.args(["--io", &io]);
+    }
     command
 }
 
