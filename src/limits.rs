@@ -64,6 +64,9 @@ pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
 /// Unsent bytes below which they go on, and the connection's own queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
+/// Unsent bytes above which even what was already read from them waits. Below, a publisher's last read is handled to its end,
+/// because stopping within it copies its rest.
+pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
 /// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is already
 /// on its way from publishers of other shards when they are paced must find room.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -76,7 +79,11 @@ const _: () = assert!(
 );
 /// Payloads from this size are referenced by the outbox, smaller ones copied into it.
 pub const PAYLOAD_SHARED_FROM_BYTES: usize = 16 * 1024;
-const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES && OUTBOX_HIGH_BYTES < OUTBOX_BYTES_MAX);
+const _: () = assert!(
+    OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES
+        && OUTBOX_HIGH_BYTES < OUTBOX_WITHHOLD_BYTES
+        && OUTBOX_WITHHOLD_BYTES < OUTBOX_BYTES_MAX
+);
 
 // Blocks of a shard's pool
 
@@ -89,7 +96,7 @@ pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
 pub const BLOCK_FULL_BYTES: usize = BLOCK_KEPT_BYTES_MAX - 2 * PAYLOAD_SHARED_FROM_BYTES;
 const _: () = assert!(BLOCK_BYTES <= BLOCK_FULL_BYTES);
 /// Bytes of free blocks one shard keeps.
-pub const POOL_KEPT_BYTES_MAX: usize = 512 * 1024;
+pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 // Between shards
 

@@ -527,7 +527,14 @@ impl Shard {
             shard,
             connection: publisher,
         };
-        if (shard, publisher) == (self.id, id) || connection.waiters.contains(&waiter) {
+        if (shard, publisher) == (self.id, id) {
+            return;
+        }
+        let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
+        if connection.waiters.contains(&waiter) {
+            if far_behind && shard == self.id {
+                self.withhold(publisher);
+            }
             return;
         }
         if connection.waiters.is_empty() {
@@ -544,6 +551,9 @@ impl Shard {
         self.connection_alarms.set(id.index, deadline);
         if shard == self.id {
             self.pace(publisher, out);
+            if far_behind {
+                self.withhold(publisher);
+            }
         } else {
             let message = PeerMessage::Pace {
                 connection: publisher,
@@ -573,6 +583,13 @@ impl Shard {
         }
     }
 
+    /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
+    fn withhold(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.withheld = connection.paced > 0;
+        }
+    }
+
     /// One reason less; after the last the withheld packets come, at the end of this turn.
     pub(super) fn unpace(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
@@ -580,6 +597,7 @@ impl Shard {
         };
         assert!(connection.paced > 0);
         connection.paced -= 1;
+        connection.withheld &= connection.paced > 0;
         if connection.paced == 0 {
             self.resumable.push_back(id);
         }

@@ -229,7 +229,7 @@ impl Shard {
             Phase::Authenticating => connection.received.extend_from_slice(bytes),
             Phase::Connected(_) => {
                 connection.heard = now;
-                if connection.paced > 0 {
+                if connection.withheld {
                     connection.received.extend_from_slice(bytes);
                 } else {
                     self.on_stream(id, bytes, out);
@@ -285,7 +285,7 @@ impl Shard {
             let Some(connection) = self.connections.get(id) else {
                 return bytes.len();
             };
-            if connection.paced > 0 {
+            if connection.withheld {
                 break;
             }
             let (Some(session), version) = (connection.session(), connection.version) else {

@@ -50,8 +50,10 @@ pub struct Connection {
     pub received: Vec<u8>,
     /// The driver's reading is on.
     pub reading: bool,
-    /// Reasons to withhold what it sends: slow subscribers and full lanes it published to.
+    /// Reasons not to read from it: slow subscribers and full lanes it published to.
     pub paced: u32,
+    /// While it is paced, what was read already waits too: a subscriber has far more before it than it takes.
+    pub withheld: bool,
     pub outbox: Outbox,
     /// Bytes in `outbox` and in the send under way.
     pub unsent_bytes: usize,
@@ -85,6 +87,7 @@ impl Connection {
             received: Vec::new(),
             reading: true,
             paced: 0,
+            withheld: false,
             outbox: Outbox::default(),
             unsent_bytes: 0,
             sending: false,
