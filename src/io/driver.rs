@@ -1,4 +1,4 @@
-//! The turn loop of one shard: one `io_uring_enter` a turn.
+//! The turn loop of one shard, over whichever [`Kernel`] drives its sockets.
 //!
 //! ```text
 //! enter (submit, wait) → completions, lanes, mailbox, timers → shard.handle each → shard.flush → receives, lanes, wake-ups ─┐
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes before it. Each is
-//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who met an empty buffer ring are
-//! armed first in the next turn. (Multishot receives let twenty flooding publishers keep all buffers to themselves: a pair
+//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who found no buffer are
+//! armed first in the next turn. (Multishot receives of io_uring let twenty flooding publishers keep all buffers to themselves: a pair
 //! beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a lone message.)
 //!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.

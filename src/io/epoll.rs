@@ -5,7 +5,8 @@
 //! message. An edge is remembered in the socket's [`Watched`] until a call has used it up:
 //!
 //! - *readable* until a receive filled less than its buffer or met EAGAIN. What arrives after that is a new edge. The end of a stream
-//!   makes no second edge after its own, so once it has been told every receive goes on to EAGAIN or the end.
+//!   makes no second edge after its own, and urgent data cuts a receive short; once one of them has been told, receives of this socket go on to
+//!   EAGAIN or the end.
 //! - *writable* is not remembered: a send is tried at once. The kernel tells of room only after a send met none (or less than it
 //!   wanted), so a socket that is not full causes no event by being writable.
 //!
@@ -38,8 +39,8 @@ struct Watched {
     queued: bool,
     /// There may be something to receive.
     readable: bool,
-    /// The end or an error was told of: receives go on to it.
-    ending: bool,
+    /// A receive that does not fill its buffer does not mean that nothing is left.
+    to_the_end: bool,
     /// A send met a full socket and waits for room.
     full: bool,
     sending: Option<Box<Sending>>,
@@ -163,9 +164,9 @@ impl Epoll {
             return;
         };
         let ending = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        watched.ending |= events.intersects(ending);
+        watched.to_the_end |= events.intersects(ending | EpollFlags::EPOLLPRI);
         let room = watched.full && events.intersects(EpollFlags::EPOLLOUT | ending);
-        if events.intersects(EpollFlags::EPOLLIN | ending) {
+        if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | ending) {
             watched.readable = true;
             self.queue_receive(tag);
         }
@@ -212,7 +213,7 @@ impl Epoll {
         let result = match result {
             Ok(0) => Ok(None),
             Ok(bytes) => {
-                watched.readable = watched.ending || bytes == self.buffer.len();
+                watched.readable = watched.to_the_end || bytes == self.buffer.len();
                 Ok(Some(bytes))
             }
             Err(Errno::EAGAIN) => {
@@ -324,6 +325,7 @@ impl Kernel for Epoll {
 
     fn add(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLPRI
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
@@ -338,7 +340,7 @@ impl Kernel for Epoll {
             receiving: false,
             queued: false,
             readable: false,
-            ending: false,
+            to_the_end: false,
             full: false,
             sending: None,
         });

@@ -45,7 +45,7 @@ pub struct Socket {
     pub reading: bool,
     /// The peer has closed its side.
     pub ended: bool,
-    /// A send is under way in the ring.
+    /// A send is under way.
     pub sending: bool,
     /// The last bytes before `Close`, given while a send was under way.
     pub last_words: Option<Box<Chunks>>,

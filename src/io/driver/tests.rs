@@ -13,10 +13,11 @@ use crate::limits;
 use crate::mesh::lanes;
 use crate::passwd::PasswordFile;
 use crate::time::Time;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -578,6 +579,28 @@ fn a_broker_that_stops_closes_its_connections<K: Kernel>() {
     });
 }
 
+/// Urgent data ends a receive early, although more has come; the urgent byte itself is no part of the stream.
+fn urgent_data_holds_up_nothing<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let client = broker.connect();
+    let send = |bytes: &[u8], flags| {
+        let sent = nix::sys::socket::send(client.as_raw_fd(), bytes, flags).unwrap();
+        assert_eq!(sent, bytes.len());
+    };
+    send(b"P", MsgFlags::empty());
+    (&client).read_exact(&mut [0]).unwrap();
+    // Read, and then no more for a while, so that all that follows is there at once.
+    send(b"0", MsgFlags::empty());
+    (&client).read_exact(&mut [0]).unwrap();
+    send(b"1234", MsgFlags::empty());
+    send(b"5!", MsgFlags::MSG_OOB);
+    send(b"6789", MsgFlags::empty());
+    let mut back = [0; 9];
+    (&client).read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"123456789");
+    broker.stop();
+}
+
 /// Each of these as one test for each driver.
 macro_rules! under_each_driver {
     ($($name:ident),+ $(,)?) => {
@@ -599,6 +622,7 @@ macro_rules! under_each_driver {
 }
 
 under_each_driver!(
+    urgent_data_holds_up_nothing,
     a_long_stream_is_echoed_whole,
     a_hand_over_loses_no_byte,
     a_hand_over_with_an_armed_receive_loses_no_byte,
