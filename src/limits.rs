@@ -151,6 +151,11 @@ pub const RING_QUIESCE_MS: u64 = 200;
 /// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
 pub const SPILL_RETRY_MS: u64 = 1;
 
+// The epoll set of one shard
+
+/// Events taken at once; the others come next time, since the kernel gives all sockets their turn.
+pub const EPOLL_EVENTS: usize = 256;
+
 // Listening
 
 /// Connections the kernel completes before we accept them.
