@@ -234,7 +234,14 @@ impl World {
 
     /// The Client sends these bytes; everything that follows from them happens.
     pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.clients[client.0].unread.extend(bytes.as_ref());
+        let state = &mut self.clients[client.0];
+        state.unread.extend(bytes.as_ref());
+        if state.version == Version::V5
+            && state.history.is_empty()
+            && let Some(terms) = Terms::of_connect(bytes.as_ref())
+        {
+            state.terms = terms;
+        }
         self.settle();
     }
 
