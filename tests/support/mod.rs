@@ -12,6 +12,7 @@
 pub mod broker;
 pub mod client;
 pub mod packet;
+pub mod packet5;
 pub mod pair;
 pub mod tool;
 
