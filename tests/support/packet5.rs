@@ -13,6 +13,9 @@ pub const TOPIC_ALIAS: u8 = 0x23;
 pub const USER_PROPERTY: u8 = 0x26;
 pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 
+/// Identifier and value.
+pub type Property = (u8, Vec<u8>);
+
 /// Connect Flags of a Clean Start and nothing else.
 pub const CLEAN_START: u8 = 0x02;
 
@@ -62,7 +65,7 @@ pub fn subscribe(packet_id: u16, block: &[u8], filter: &[u8], options: u8) -> Ve
 }
 
 /// A client of MQTT 5.0 that was accepted, and the Properties of its CONNACK.
-pub fn connected(broker: &Broker, client_id: &[u8], block: &[u8]) -> (Client, Vec<(u8, Vec<u8>)>) {
+pub fn connected(broker: &Broker, client_id: &[u8], block: &[u8]) -> (Client, Vec<Property>) {
     let mut client = Client::open(broker);
     client.send(&connect(CLEAN_START, 60, block, client_id, b""));
     let answer = client.packet();
@@ -72,8 +75,15 @@ pub fn connected(broker: &Broker, client_id: &[u8], block: &[u8]) -> (Client, Ve
     (client, properties(block))
 }
 
+/// A DISCONNECT with this code and block.
+pub fn disconnect(code: u8, block: &[u8]) -> Vec<u8> {
+    let mut body = vec![code];
+    append_block(&mut body, block);
+    packet(0xE0, &body)
+}
+
 /// What stands in a block at the start of `bytes`, whose length is below 128: identifiers and values. Panics where it is wrong.
-pub fn properties(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub fn properties(bytes: &[u8]) -> Vec<Property> {
     let (&len, rest) = bytes.split_first().expect("a Property Length");
     assert!(len < 128, "a Property Length of one byte");
     let mut rest = &rest[..usize::from(len)];
@@ -96,7 +106,7 @@ pub fn properties(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// The value of one Property of two or four bytes.
-pub fn number(list: &[(u8, Vec<u8>)], id: u8) -> Option<u32> {
+pub fn number(list: &[Property], id: u8) -> Option<u32> {
     let (_, value) = list.iter().find(|(of, _)| *of == id)?;
     Some(
         value
