@@ -14,6 +14,7 @@
 pub mod broker;
 pub mod client;
 pub mod packet;
+pub mod packet5;
 pub mod pair;
 pub mod tool;
 
