@@ -76,6 +76,24 @@ fn the_counter_counts() {
 }
 
 #[test]
+fn decoding_allocates_nothing_whatever_is_announced() {
+    let corpus = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode"));
+    let mut streams: Vec<Vec<u8>> = corpus
+        .expect("the corpus is committed")
+        .map(|entry| std::fs::read(entry.expect("readable").path()).expect("readable"))
+        .collect();
+    assert!(streams.len() > 50);
+    // CONNECT of 268,435,455 bytes of which six have come, and strings longer than their packet.
+    streams.push(vec![0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0]);
+    streams.push(vec![0x10, 4, 0xFF, 0xFF, b'M', b'Q']);
+    streams.push(vec![0x32, 4, 0xFF, 0xFF, b'a', b'b']);
+    for stream in streams {
+        let count = allocations(|| mqttfast::wire::props::decode_all(&stream));
+        assert_eq!(count, 0, "{stream:02x?}");
+    }
+}
+
+#[test]
 fn one_to_one() {
     turns_allocate_nothing(&["house/kitchen/temperature"], 1, 1);
 }
