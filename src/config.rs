@@ -206,12 +206,12 @@ mod tests {
         config.settings.packet_bytes_max = 1 << 20;
         config.settings.shard_queue_bytes_max = 1 << 28;
         let one = memory_bound(&config, 1);
-        assert_eq!(one.fixed_bytes, (1 << 20) + (1 << 19));
+        assert_eq!(one.fixed_bytes, (1 << 20) + (1 << 20));
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 1.5 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 2 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;

@@ -6,6 +6,7 @@ use super::oracle::{self, Packet};
 use super::packets::{self, Version};
 use super::random::Random;
 use super::stream::Stream;
+use super::v5::{Full, Terms};
 use mqttfast::broker::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
 };
@@ -55,6 +56,11 @@ struct ClientState {
     raw: Vec<u8>,
     /// Everything ever parsed.
     history: Vec<Packet>,
+    /// The same with all that v5 adds, and how many of them `received_full` has given.
+    fulls: Vec<Full>,
+    fulls_given: usize,
+    /// What the Client's CONNECT demands of a v5 broker.
+    terms: Terms,
     /// Takes nothing until told to.
     slow: bool,
     /// Answers PUBLISH and PUBREL by itself, at once.
@@ -203,6 +209,9 @@ impl World {
             inbox: Vec::new(),
             raw: Vec::new(),
             history: Vec::new(),
+            fulls: Vec::new(),
+            fulls_given: 0,
+            terms: Terms::default(),
             slow: false,
             acknowledges: false,
             closed: false,
@@ -598,8 +607,11 @@ impl World {
         let state = &mut self.clients[client.0];
         let before = state.arrived.clone();
         let mut parsed = Vec::new();
-        while let Some(packet) = oracle::take_packet(state.version, &mut state.arrived) {
+        while let Some((packet, full)) =
+            oracle::take_packet(state.version, &mut state.arrived, &mut state.terms)
+        {
             parsed = before[..before.len() - state.arrived.len()].to_vec();
+            state.fulls.extend(full);
             if state.history.is_empty() {
                 let first = matches!(packet, Packet::ConnAck { .. });
                 assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
