@@ -30,8 +30,10 @@ pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 pub const TIMER_GRAIN_MS: u64 = 1_000;
 /// Retained messages are searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
-/// A receiver that takes no byte for this long no longer holds back those who publish to it.
+/// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile is stalled
+/// and no longer holds back those who publish to it. So a pause lasts some seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
+pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
@@ -158,6 +160,11 @@ pub const RING_QUIESCE_MS: u64 = 200;
 /// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
 pub const SPILL_RETRY_MS: u64 = 1;
 
+// The epoll set of one shard
+
+/// Events taken at once; the others come next time, since the kernel gives all sockets their turn.
+pub const EPOLL_EVENTS: usize = 256;
+
 // Listening
 
 /// Connections the kernel completes before we accept them.
@@ -173,6 +180,8 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 /// CONNECTs that may wait for the password thread; more are answered "server unavailable".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+/// Dropped messages are logged this often at most.
+pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 /// How long the log gathers lines before it writes them.
 pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.

@@ -175,6 +175,26 @@ fn every_rule_has_a_bad_case_and_bad_cases_outnumber_good() {
 }
 
 #[test]
+fn the_tables_are_long_and_no_row_stands_twice() {
+    let rows = rows();
+    assert!(rows.len() >= 600, "only {} rows", rows.len());
+    let mut seen = BTreeSet::new();
+    for row in &rows {
+        for version in &row.versions {
+            let case = (*version, row.bytes.clone());
+            assert!(seen.insert(case), "{} stands twice", row.name);
+        }
+    }
+    for version in Version::ALL {
+        let of_version = rows
+            .iter()
+            .filter(|row| row.versions.contains(&Some(version)));
+        let (good, bad): (Vec<_>, Vec<_>) = of_version.partition(|row| row.answer == "ok");
+        assert!(bad.len() > good.len(), "{version:?}: {} bad", bad.len());
+    }
+}
+
+#[test]
 fn decode_of_encode_is_identity_on_every_good_row() {
     for (_, _, bytes) in good_packets() {
         props::decode_of_encode_is_identity(&bytes);

@@ -331,7 +331,7 @@ impl Shard {
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.heard = now;
-        connection.progress = now;
+        connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
         connection.window = usize::from(
             self.settings

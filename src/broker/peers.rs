@@ -131,7 +131,10 @@ impl Shard {
             };
             out.push(Output::Peer { to, message });
             self.counters.messages_crossed += 1;
-            self.wait_for_lane(to, origin, out);
+        }
+        if let Some(id) = own_connection {
+            let used = if retain.is_some() { u64::MAX } else { shards };
+            self.pace_for_full_lanes(id, used, out);
         }
     }
 
@@ -143,12 +146,23 @@ impl Shard {
 
     /// Stops reading from a publisher of this shard while the lane its message went into is full.
     pub(super) fn wait_for_lane(&mut self, to: ShardId, origin: Origin, out: &mut Outputs) {
-        if self.peers.full_lanes & to.bit() != 0
-            && let Some(id) = self.own_connection(origin)
-            && !self.peers.lane_waiters[to.index()].contains(&id)
-        {
-            self.peers.lane_waiters[to.index()].push(id);
-            self.pace(id, out);
+        if let Some(id) = self.own_connection(origin) {
+            self.pace_for_full_lanes(id, to.bit(), out);
+        }
+    }
+
+    /// A connection that made this shard talk to `shards` waits while one of their lanes is full.
+    pub(super) fn pace_for_full_lanes(&mut self, id: ConnectionId, shards: u64, out: &mut Outputs) {
+        let full_lanes = self.peers.full_lanes & shards;
+        if full_lanes == 0 {
+            return;
+        }
+        for to in self.other_shards() {
+            let full = full_lanes & to.bit() != 0;
+            if full && !self.peers.lane_waiters[to.index()].contains(&id) {
+                self.peers.lane_waiters[to.index()].push(id);
+                self.pace(id, out);
+            }
         }
     }
 

@@ -110,6 +110,7 @@ impl Shard {
         } else {
             self.peers.await_in_force(id, pending);
         }
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 
@@ -295,6 +296,7 @@ impl Shard {
             };
             wire::encode(&Packet::UnsubAck(unsuback), version, block);
         });
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 
