@@ -15,6 +15,8 @@ pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// The CONNACK of an acceptance has at most this: its numbers and an assigned client id.
+pub const CONNACK_BYTES_MAX: usize = 64;
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
 pub const USER_PROPERTIES_MAX: usize = 1024;
 /// Levels in a Topic Name or Topic Filter.
@@ -53,6 +55,10 @@ pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic Aliases a v5 Client may use towards us.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
+/// Topic Aliases we use towards a v5 Client, if it allows as many.
+pub const OUTWARD_ALIASES_MAX: usize = 16;
+/// Shorter Topic Names get no alias: it takes three bytes itself.
+pub const ALIASED_TOPIC_BYTES_MIN: usize = 8;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 /// The least an operator may set it to.
@@ -63,6 +69,9 @@ pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
 /// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
 pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
+
+/// Shared Subscriptions of one Session.
+pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
 
 // Output of one connection
 

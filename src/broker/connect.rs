@@ -6,6 +6,7 @@ use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
+use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
@@ -237,6 +238,11 @@ impl Shard {
             .is_empty()
             .then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        if !self.connack_fits(assigned.as_deref(), connect) {
+            // Not even a DISCONNECT may come before CONNACK. [v5 MQTT-3.1.2-24, MQTT-3.14.0-1]
+            let violation = Violation::AnswerTooLarge;
+            return self.close(id, Ending::Violation(violation), out);
+        }
         let earlier = self.find_session(client_id);
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
@@ -268,6 +274,7 @@ impl Shard {
             .expect("it was bound")
             .inflight;
         inflight.begin_resend();
+        self.tell_groups(session, true, out);
         self.pump(session);
         // What came behind CONNECT is read when the turn ends, and reading goes on.
         let frame_bytes = wire::frame_bytes(bytes).expect("it begins with a whole CONNECT");
@@ -334,9 +341,27 @@ impl Shard {
         if connect.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
+                outward: OutwardAliases::new(connect.properties.topic_alias_maximum).map(Box::new),
                 silent_about_problems: !connect.properties.request_problem_information,
             }));
         }
+    }
+
+    /// The CONNACK of an acceptance is within the Client's Maximum Packet Size.
+    fn connack_fits(&self, assigned: Option<&str>, connect: &Connect<'_>) -> bool {
+        let most = packet_bytes_max(connect);
+        if most >= limits::CONNACK_BYTES_MAX {
+            return true;
+        }
+        let connack = ConnAck {
+            session_present: false,
+            code: ReasonCode::SUCCESS.0,
+            properties: self.connack_properties(assigned, connect),
+        };
+        let mut bytes = Vec::new();
+        wire::encode(&Packet::ConnAck(connack), connect.version, &mut bytes);
+        assert!(bytes.len() <= limits::CONNACK_BYTES_MAX);
+        bytes.len() <= most
     }
 
     fn connack_properties<'a>(
@@ -352,7 +377,6 @@ impl Shard {
             receive_maximum: Some(limits::RECEIVE_MAXIMUM),
             maximum_packet_size: Some(self.settings.packet_bytes_max),
             topic_alias_maximum: Some(limits::TOPIC_ALIAS_MAXIMUM),
-            shared_subscription_available: Some(false),
             ..Default::default()
         }
     }
@@ -484,6 +508,9 @@ impl Shard {
             u32::MAX => Time::NEVER,
             seconds => now.plus_s(seconds),
         };
+        if session.ends > now {
+            self.tell_groups(id, false, out);
+        }
         self.on_session_alarm(id, out);
     }
 
@@ -531,10 +558,11 @@ impl Shard {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
-        let lost = session.queue.count() + session.inflight.count();
+        self.queued_bytes -= session.queue.bytes() as u64;
+        let handed_back = self.leave_groups(id, &mut session, out);
+        let lost = session.queue.count() + session.inflight.count() - handed_back;
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);
-        self.queued_bytes -= session.queue.clear() as u64;
         self.sessions.release(id);
     }
 

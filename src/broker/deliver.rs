@@ -4,14 +4,14 @@
 //! encoding for each shape, into the outbox of each subscriber.
 
 use super::counters::Dropped;
-use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::event::{Outputs, RetainVersion};
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
-use crate::session::connection::Waiter;
+use crate::session::alias::Alias;
 use crate::session::inflight::Stage;
 use crate::session::message::expiry_left_s;
-use crate::session::queue::Identifiers;
+use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Message, Queued};
 use crate::time::Time;
 use crate::wire::publish::Delivery;
@@ -80,11 +80,24 @@ pub struct Target {
 }
 
 /// A delivery's content, apart from its Packet Identifier.
-struct Sending<'a> {
-    qos: QoS,
-    dup: bool,
-    retain: bool,
-    identifiers: &'a [u32],
+pub(super) struct Sending<'a> {
+    pub qos: QoS,
+    pub dup: bool,
+    pub retain: bool,
+    pub identifiers: &'a [u32],
+    /// The group it is delivered for, at QoS 1 and 2.
+    pub share: Option<Share>,
+}
+
+impl Sending<'_> {
+    fn extras(&self) -> Option<Box<Extras>> {
+        (!self.identifiers.is_empty() || self.share.is_some()).then(|| {
+            Box::new(Extras {
+                identifiers: self.identifiers.into(),
+                share: self.share,
+            })
+        })
+    }
 }
 
 /// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
@@ -151,6 +164,22 @@ fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
         + routing.passed_on.len()
         + sending.identifiers.len() * IDENTIFIER
         + routing.payload.len()
+}
+
+/// The packet with a Topic Alias, and without its name where the Client knows it.
+fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
+    match alias {
+        None => packet,
+        Some(Alias::New(alias)) => Delivery {
+            topic_alias: Some(alias),
+            ..packet
+        },
+        Some(Alias::Known(alias)) => Delivery {
+            topic_alias: Some(alias),
+            topic: "",
+            ..packet
+        },
+    }
 }
 
 fn delivery<'a>(
@@ -227,6 +256,7 @@ impl Shard {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
+                self.shares.found(*session_id);
                 continue;
             };
             let qos = options.qos.min(routing.qos);
@@ -247,22 +277,26 @@ impl Shard {
             }
         }
         // Whoever wants nothing of it, No Local or at an end, has refused nothing.
-        let mut taken = targets.is_empty() && !matches.is_empty();
+        let mut taken = targets.is_empty() && !matches.is_empty() && self.shares.found_none();
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
                 retain: routing.retain && target.retain_as_published,
                 identifiers: &target.identifiers,
+                share: None,
             };
             taken |= self.deliver(target.session, routing, &sending, origin, out);
         }
         self.targets = targets;
+        if !self.shares.found_none() {
+            taken |= self.deliver_to_groups(routing, origin, out);
+        }
         taken
     }
 
     /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         session_id: SessionId,
         routing: &mut Routing<'_>,
@@ -316,7 +350,7 @@ impl Shard {
             message,
             qos: sending.qos,
             retain: sending.retain,
-            identifiers: boxed(sending.identifiers),
+            extras: sending.extras(),
         });
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
@@ -336,16 +370,30 @@ impl Shard {
         };
         let version = connection.version;
         let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let topic = routing.topic.as_str();
+        let outward = match &mut connection.version5 {
+            Some(version5) => version5.outward.as_deref_mut(),
+            None => None,
+        };
+        // What is sent again carries its name. Shorter names gain nothing.
+        let mut outward =
+            outward.filter(|_| !sending.dup && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN);
+        let alias = outward.as_mut().map(|outward| outward.choose(topic));
         if bytes_at_most(routing, sending) > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
+            let packet = aliased(packet, alias);
             if packet.packet_bytes(version) > connection.packet_bytes_max {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }
         }
+        if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
+            outward.define(alias, topic);
+        }
         let block = connection.outbox.block(&mut self.pool);
         let before = block.len();
-        let plain = !sending.dup && (sending.identifiers.is_empty() || version != Version::V5);
+        let plain = !sending.dup
+            && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
         match routing.frame_v3 {
             Some(frame) if version != Version::V5 && sending.qos == QoS::AtMostOnce && !shared => {
                 block.extend_from_slice(frame);
@@ -359,8 +407,8 @@ impl Shard {
                 }
             }
             _ => {
-                delivery(version, sending, routing, packet_id, self.now)
-                    .append_head(version, block);
+                let packet = delivery(version, sending, routing, packet_id, self.now);
+                aliased(packet, alias).append_head(version, block);
                 if !shared {
                     block.extend_from_slice(routing.payload);
                 }
@@ -393,7 +441,7 @@ impl Shard {
             message: Rc::clone(routing.message()),
             qos: sending.qos,
             retain: sending.retain,
-            identifiers: boxed(sending.identifiers),
+            extras: sending.extras(),
         };
         let bytes = item.bytes();
         let Some(session) = self.sessions.get_mut(session_id) else {
@@ -404,17 +452,21 @@ impl Shard {
         if session.queue.bytes() + bytes > session_max
             || self.queued_bytes + bytes as u64 > shard_max
         {
-            let (count, freed_bytes) = session.queue.drop_expired(self.now);
-            self.queued_bytes -= freed_bytes as u64;
-            self.counters.drop_messages(Dropped::Expired, count as u64);
+            for expired in session.queue.take_expired(self.now) {
+                self.queued_bytes -= expired.bytes() as u64;
+                self.counters.drop_messages(Dropped::Expired, 1);
+                self.shares.done(session_id, expired.share());
+            }
         }
         // One message always fits an empty queue, however small the limit is set.
         if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
             self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            self.shares.done(session_id, sending.share);
             return false;
         }
         if self.queued_bytes + bytes as u64 > shard_max {
             self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            self.shares.done(session_id, sending.share);
             return false;
         }
         self.queued_bytes += bytes as u64;
@@ -447,14 +499,15 @@ impl Shard {
             self.queued_bytes -= item.bytes() as u64;
             if item.message.expired(self.now) {
                 self.counters.drop_messages(Dropped::Expired, 1);
+                self.shares.done(session_id, item.share());
                 continue;
             }
-            let identifiers = item.identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
             let sending = Sending {
                 qos: item.qos,
                 dup: false,
                 retain: item.retain,
-                identifiers,
+                identifiers: identifiers_of(&item.extras),
+                share: item.share(),
             };
             self.with_message(&item.message, |shard, routing| {
                 shard.start_delivery(id, session_id, routing, &sending);
@@ -477,6 +530,7 @@ impl Shard {
             dup: false,
             retain: true,
             identifiers,
+            share: None,
         };
         self.with_message(message, |shard, routing| {
             if sending.qos == QoS::AtMostOnce {
@@ -488,14 +542,19 @@ impl Shard {
     }
 
     /// A routing around a stored message, with no shapes left of another one.
-    fn with_message(
+    pub(super) fn with_message(
         &mut self,
         message: &Rc<Message>,
         act: impl FnOnce(&mut Shard, &mut Routing<'_>),
     ) {
-        self.shapes.clear();
+        self.clear_shapes();
         let mut routing = routing_of(message);
         act(self, &mut routing);
+        self.clear_shapes();
+    }
+
+    /// Another message comes: what was encoded of the last one is of no use.
+    pub(super) fn clear_shapes(&mut self) {
         self.shapes.clear();
     }
 
@@ -521,19 +580,20 @@ impl Shard {
                 message,
                 qos,
                 retain,
-                identifiers,
+                extras,
             } = &delivering.stage
             else {
                 let success = ReasonCode::SUCCESS;
                 self.append_ack(id, AckKind::PubRel, version, packet_id, success);
                 continue;
             };
-            let (message, qos, identifiers) = (Rc::clone(message), *qos, identifiers.clone());
+            let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
             let sending = Sending {
                 qos,
                 dup: true,
                 retain: *retain,
-                identifiers: identifiers.as_deref().map_or(&[][..], |ids| &ids[..]),
+                identifiers: identifiers_of(&extras),
+                share: None, // It stands in `inflight` already.
             };
             self.with_message(&message, |shard, routing| {
                 if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
@@ -548,139 +608,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
-        match qos {
+        let ended = match qos {
             QoS::ExactlyOnce => session.inflight.refuse(packet_id),
             QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
         };
-    }
-
-    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
-    fn pace_if_slow(
-        &mut self,
-        session_id: SessionId,
-        id: ConnectionId,
-        origin: Origin,
-        out: &mut Outputs,
-    ) {
-        let (Some(session), Some(connection)) =
-            (self.sessions.get(session_id), self.connections.get_mut(id))
-        else {
-            return;
-        };
-        let slow = connection.unsent_bytes > limits::OUTBOX_HIGH_BYTES;
-        let behind = session.queue.bytes() > limits::QUEUE_HIGH_BYTES;
-        if !(slow || behind) || connection.stalled {
-            return;
-        }
-        let Some((shard, publisher)) = origin.connection else {
-            return;
-        };
-        let waiter = Waiter {
-            shard,
-            connection: publisher,
-        };
-        if (shard, publisher) == (self.id, id) {
-            return;
-        }
-        let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
-        if connection.waiters.contains(&waiter) {
-            if far_behind && shard == self.id {
-                self.withhold(publisher);
-            }
-            return;
-        }
-        if !slow && connection.paced > 0 {
-            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand still.
-            return;
-        }
-        if connection.waiters.is_empty() {
-            // Its time to make progress starts with the first who waits.
-            connection.watched = self.now;
-            connection.drained_bytes = 0;
-        }
-        connection.waiters.push(waiter);
-        let deadline = connection.deadline();
-        self.connection_alarms.set(id.index, deadline);
-        if shard == self.id {
-            self.pace(publisher, out);
-            if far_behind {
-                self.withhold(publisher);
-            }
-        } else {
-            let message = PeerMessage::Pace {
-                connection: publisher,
-                pause: true,
-            };
-            out.push(Output::Peer { to: shard, message });
-        }
-    }
-
-    /// One more reason not to read from a connection.
-    pub(super) fn pace(&mut self, id: ConnectionId, out: &mut Outputs) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        connection.paced += 1;
-        if connection.reading {
-            connection.reading = false;
-            out.push(Output::StopReading { connection: id });
-        }
-    }
-
-    /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
-    fn withhold(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.withheld = connection.paced > 0;
-        }
-    }
-
-    /// One reason less; after the last the withheld packets come, at the end of this turn.
-    pub(super) fn unpace(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        assert!(connection.paced > 0);
-        connection.paced -= 1;
-        connection.withheld &= connection.paced > 0;
-        if connection.paced == 0 {
-            self.resumable.push_back(id);
-        }
-    }
-
-    /// Lets one waiting publisher go on.
-    pub(super) fn release(&mut self, waiter: Waiter, out: &mut Outputs) {
-        if waiter.shard == self.id {
-            self.unpace(waiter.connection);
-        } else {
-            let message = PeerMessage::Pace {
-                connection: waiter.connection,
-                pause: false,
-            };
-            out.push(Output::Peer {
-                to: waiter.shard,
-                message,
-            });
-        }
-    }
-
-    /// A connection has taken something: if that is enough, it is no longer stalled and those who wait for it go on.
-    pub(super) fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        if (!connection.stalled && connection.waiters.is_empty())
-            || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
-            || connection
-                .session()
-                .and_then(|session| self.sessions.get(session))
-                .is_some_and(|session| session.queue.bytes() > limits::QUEUE_LOW_BYTES)
-        {
-            return;
-        }
-        connection.stalled = false;
-        for waiter in std::mem::take(&mut connection.waiters) {
-            self.release(waiter, out);
-        }
+        self.shares.done(session_id, ended.and_then(|e| e.share));
     }
 }
 
@@ -698,8 +630,8 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
     }
 }
 
-fn boxed(identifiers: &[u32]) -> Option<Box<Identifiers>> {
-    (!identifiers.is_empty()).then(|| Box::new(identifiers.into()))
+fn identifiers_of(extras: &Option<Box<Extras>>) -> &[u32] {
+    extras.as_ref().map_or(&[], |extras| &extras.identifiers)
 }
 
 #[cfg(test)]
@@ -726,6 +658,7 @@ mod tests {
                     dup: true,
                     retain: true,
                     identifiers,
+                    share: None,
                 };
                 let packet_id = PacketId::new(1);
                 let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));
