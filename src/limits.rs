@@ -15,6 +15,8 @@ pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
+pub const USER_PROPERTIES_MAX: usize = 1024;
 /// Levels in a Topic Name or Topic Filter.
 pub const TOPIC_LEVELS_MAX: usize = 200;
 
@@ -24,6 +26,8 @@ pub const TOPIC_LEVELS_MAX: usize = 200;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
+/// Retained messages are searched for expired ones at most this often.
+pub const RETAINED_SWEEP_MS: u64 = 60_000;
 /// A receiver that takes no byte for this long no longer holds back those who publish to it.
 pub const STALLED_AFTER_MS: u64 = 1_000;
 /// What a closed connection's last bytes have to leave in.

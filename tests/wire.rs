@@ -2,7 +2,7 @@
 //!
 //! A table row is `name [statement] | versions | bytes | answer`. Versions: `3.1`, `3.1.1`, `5`; `none` is
 //! before CONNECT; for a CONNECT they are what it names, `-` if that is nothing we serve. Bytes are hexadecimal;
-//! `'text'` stands for its bytes and `2F*200` for 200 of one. The answer is `ok`, `incomplete`, or the rule of
+//! `'text'` stands for its bytes, `2F*200` for 200 of one and `2600*9` for 9 times these two. The answer is `ok`, `incomplete`, or the rule of
 //! `Malformed` that is broken.
 
 use mqttfast::limits::PACKET_BYTES_MAX_DEFAULT;
@@ -57,9 +57,12 @@ fn parse_bytes(text: &str) -> Vec<u8> {
         }
         for token in part.split_whitespace() {
             let (byte, count) = token.split_once('*').unwrap_or((token, "1"));
-            let byte = u8::from_str_radix(byte, 16).expect("a byte in hexadecimal");
-            let count: usize = count.parse().expect("a number of bytes");
-            bytes.resize(bytes.len() + count, byte);
+            let group: Vec<u8> = (0..byte.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&byte[at..at + 2], 16).expect("bytes in hexadecimal"))
+                .collect();
+            let count: usize = count.parse().expect("a number of repeats");
+            bytes.extend(group.repeat(count));
         }
     }
     bytes

@@ -16,7 +16,7 @@ use crate::session::{Message, Queued};
 use crate::time::Time;
 use crate::wire::publish::Delivery;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{AckKind, PacketId, QoS, TopicName, Version, append_ack};
+use crate::wire::{AckKind, PacketId, QoS, TopicName, Version};
 use std::rc::Rc;
 
 /// A message on its way through the shard.
@@ -48,6 +48,17 @@ impl Routing<'_> {
             ))
         })
     }
+}
+
+/// What became of a message on its way to its subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Routed {
+    /// At least one got it, or will, or would not have it.
+    Taken,
+    /// There is no subscriber anywhere.
+    Nobody,
+    /// There are subscribers, but none has room for it.
+    Refused,
 }
 
 /// Who published.
@@ -129,6 +140,19 @@ impl Shapes {
     }
 }
 
+/// The size of a delivery, or a little more: nearly always enough to know that it is not too large.
+fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
+    /// Fixed Header, length of the Topic Name, Packet Identifier, Property Length, expiry and alias come to 26 bytes.
+    const FIXED: usize = 32;
+    /// A Subscription Identifier, with that of its Property.
+    const IDENTIFIER: usize = 5;
+    FIXED
+        + routing.topic.as_str().len()
+        + routing.passed_on.len()
+        + sending.identifiers.len() * IDENTIFIER
+        + routing.payload.len()
+}
+
 fn delivery<'a>(
     version: Version,
     sending: &Sending<'a>,
@@ -161,32 +185,38 @@ fn delivery<'a>(
 
 impl Shard {
     /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
-    /// gets it. `false`: no subscriber anywhere.
+    /// gets it.
     pub(super) fn route(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         retain: Option<RetainVersion>,
         out: &mut Outputs,
-    ) -> bool {
+    ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
         self.trie.matches(routing.topic, &mut matches);
-        let found = !matches.local.is_empty() || matches.shards != 0;
+        let nobody = matches.is_empty();
         let shards = matches.shards;
-        self.deliver_here(routing, &matches.local, origin, out);
+        let taken = self.deliver_here(routing, &matches.local, origin, out);
         self.matches = matches;
         self.send_to_peers(routing, shards, origin, retain, out);
-        found
+        if taken || shards != 0 {
+            Routed::Taken
+        } else if nobody {
+            Routed::Nobody
+        } else {
+            Routed::Refused
+        }
     }
 
-    /// Delivers to the sessions of this shard.
+    /// Delivers to the sessions of this shard. `false`: nobody could take it.
     pub(super) fn deliver_here(
         &mut self,
         routing: &mut Routing<'_>,
         matches: &[(SessionId, super::subscribe::Subscription)],
         origin: Origin,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         self.routings += 1;
         self.shapes.clear();
         let mut targets = std::mem::take(&mut self.targets);
@@ -216,6 +246,8 @@ impl Shard {
                 });
             }
         }
+        // Whoever wants nothing of it, No Local or at an end, has refused nothing.
+        let mut taken = targets.is_empty() && !matches.is_empty();
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
@@ -223,11 +255,13 @@ impl Shard {
                 retain: routing.retain && target.retain_as_published,
                 identifiers: &target.identifiers,
             };
-            self.deliver(target.session, routing, &sending, origin, out);
+            taken |= self.deliver(target.session, routing, &sending, origin, out);
         }
         self.targets = targets;
+        taken
     }
 
+    /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
     fn deliver(
         &mut self,
         session_id: SessionId,
@@ -235,24 +269,22 @@ impl Shard {
         sending: &Sending<'_>,
         origin: Origin,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
+            return true;
         };
         let connection = session
             .connection
             .and_then(|id| self.connections.get_mut(id));
         let Some(connection) = connection else {
-            if sending.qos > QoS::AtMostOnce {
-                self.enqueue(session_id, routing, sending);
-            }
-            return;
+            return sending.qos == QoS::AtMostOnce || self.enqueue(session_id, routing, sending);
         };
         let id = connection.id;
+        let mut taken = true;
         if sending.qos == QoS::AtMostOnce {
             if connection.overfull() {
                 self.counters.drop_messages(Dropped::SlowReader, 1);
-                return;
+                return true;
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
@@ -261,9 +293,10 @@ impl Shard {
         {
             self.start_delivery(id, session_id, routing, sending);
         } else {
-            self.enqueue(session_id, routing, sending);
+            taken = self.enqueue(session_id, routing, sending);
         }
         self.pace_if_slow(session_id, id, origin, out);
+        taken
     }
 
     /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
@@ -286,15 +319,7 @@ impl Shard {
             identifiers: boxed(sending.identifiers),
         });
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
-            // Too large for this Client: as if it had been delivered. [v5 MQTT-3.1.2-25]
-            let session = self
-                .sessions
-                .get_mut(session_id)
-                .expect("it is being delivered to");
-            match sending.qos {
-                QoS::ExactlyOnce => session.inflight.refuse(packet_id),
-                QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
-            };
+            self.give_up(session_id, packet_id, sending.qos);
         }
     }
 
@@ -311,7 +336,7 @@ impl Shard {
         };
         let version = connection.version;
         let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
-        if connection.packet_bytes_max != usize::MAX {
+        if bytes_at_most(routing, sending) > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             if packet.packet_bytes(version) > connection.packet_bytes_max {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
@@ -356,8 +381,14 @@ impl Shard {
         true
     }
 
-    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together.
-    fn enqueue(&mut self, session_id: SessionId, routing: &mut Routing<'_>, sending: &Sending<'_>) {
+    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has expired makes room first.
+    /// `false`: there is none.
+    fn enqueue(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) -> bool {
         let item = Queued {
             message: Rc::clone(routing.message()),
             qos: sending.qos,
@@ -366,23 +397,38 @@ impl Shard {
         };
         let bytes = item.bytes();
         let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
+            return false;
         };
-        // One message always fits an empty queue, however small the limit is set.
-        let full = session.queue.bytes() + bytes > self.settings.session_queue_bytes_max as usize
-            && !session.queue.is_empty();
-        if full {
-            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
-        } else if self.queued_bytes + bytes as u64 > self.settings.shard_queue_bytes_max {
-            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
-        } else {
-            self.queued_bytes += bytes as u64;
-            session.queue.push(item);
+        let session_max = self.settings.session_queue_bytes_max as usize;
+        let shard_max = self.settings.shard_queue_bytes_max;
+        if session.queue.bytes() + bytes > session_max
+            || self.queued_bytes + bytes as u64 > shard_max
+        {
+            let (count, freed_bytes) = session.queue.drop_expired(self.now);
+            self.queued_bytes -= freed_bytes as u64;
+            self.counters.drop_messages(Dropped::Expired, count as u64);
         }
+        // One message always fits an empty queue, however small the limit is set.
+        if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
+            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            return false;
+        }
+        if self.queued_bytes + bytes as u64 > shard_max {
+            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            return false;
+        }
+        self.queued_bytes += bytes as u64;
+        session.queue.push(item);
+        true
     }
 
-    /// Sends a Session what waits for it, as far as window and outbox allow: the queue first, then replays of retained messages.
+    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is unacknowledged, then the queue,
+    /// then replays of retained messages.
     pub(super) fn pump(&mut self, session_id: SessionId) {
+        let connection = self.sessions.get(session_id).and_then(|s| s.connection);
+        if !connection.is_some_and(|id| self.resend(id, session_id)) {
+            return;
+        }
         loop {
             let Some(session) = self.sessions.get_mut(session_id) else {
                 return;
@@ -453,53 +499,59 @@ impl Shard {
         self.shapes.clear();
     }
 
-    /// Everything unacknowledged again, in the first order: PUBLISH with DUP, or PUBREL. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
-    pub(super) fn resend(&mut self, session_id: SessionId) {
+    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox allow: PUBLISH
+    /// with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
+        loop {
+            let (Some(session), Some(connection)) = (
+                self.sessions.get_mut(session_id),
+                self.connections.get_mut(id),
+            ) else {
+                return false;
+            };
+            if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
+                return false;
+            }
+            let version = connection.version;
+            let Some(delivering) = session.inflight.next_resend(connection.window) else {
+                return session.inflight.count() < connection.window;
+            };
+            let packet_id = delivering.packet_id;
+            let Stage::Published {
+                message,
+                qos,
+                retain,
+                identifiers,
+            } = &delivering.stage
+            else {
+                let success = ReasonCode::SUCCESS;
+                self.append_ack(id, AckKind::PubRel, version, packet_id, success);
+                continue;
+            };
+            let (message, qos, identifiers) = (Rc::clone(message), *qos, identifiers.clone());
+            let sending = Sending {
+                qos,
+                dup: true,
+                retain: *retain,
+                identifiers: identifiers.as_deref().map_or(&[][..], |ids| &ids[..]),
+            };
+            self.with_message(&message, |shard, routing| {
+                if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
+                    shard.give_up(session_id, packet_id, qos);
+                }
+            });
+        }
+    }
+
+    /// A delivery too large for its Client ends as if it had been made. [v5 MQTT-3.1.2-25]
+    fn give_up(&mut self, session_id: SessionId, packet_id: PacketId, qos: QoS) {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
-        let Some(id) = session.connection else { return };
-        let inflight = std::mem::take(&mut session.inflight);
-        for delivering in inflight.iter() {
-            match &delivering.stage {
-                Stage::Published {
-                    message,
-                    qos,
-                    retain,
-                    identifiers,
-                } => {
-                    let identifiers = identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
-                    let sending = Sending {
-                        qos: *qos,
-                        dup: true,
-                        retain: *retain,
-                        identifiers,
-                    };
-                    let packet_id = Some(delivering.packet_id);
-                    self.with_message(message, |shard, routing| {
-                        shard.send_publish(id, routing, &sending, packet_id);
-                    });
-                }
-                Stage::Released => {
-                    let Some(connection) = self.connections.get(id) else {
-                        continue;
-                    };
-                    let version = connection.version;
-                    self.append(id, |block| {
-                        append_ack(
-                            AckKind::PubRel,
-                            version,
-                            delivering.packet_id,
-                            ReasonCode::SUCCESS,
-                            block,
-                        );
-                    });
-                }
-            }
-        }
-        if let Some(session) = self.sessions.get_mut(session_id) {
-            session.inflight = inflight;
-        }
+        match qos {
+            QoS::ExactlyOnce => session.inflight.refuse(packet_id),
+            QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
+        };
     }
 
     /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
@@ -655,4 +707,39 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
 
 fn boxed(identifiers: &[u32]) -> Option<Box<Identifiers>> {
     (!identifiers.is_empty()).then(|| Box::new(identifiers.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_delivery_is_larger_than_its_bound() {
+        let payload = vec![b'x'; 70_000];
+        for payload in [&payload[..0], &payload[..100], &payload] {
+            for identifiers in [&[][..], &[268_435_455; 3], &[1]] {
+                let routing = Routing {
+                    topic: TopicName::new("a/b").expect("it is one"),
+                    passed_on: b"0123456789",
+                    payload,
+                    qos: QoS::ExactlyOnce,
+                    retain: false,
+                    expires: Time(10_000),
+                    frame_v3: None,
+                    message: None,
+                };
+                let sending = Sending {
+                    qos: QoS::ExactlyOnce,
+                    dup: true,
+                    retain: true,
+                    identifiers,
+                };
+                let packet_id = PacketId::new(1);
+                let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));
+                packet.topic_alias = Some(7);
+                let bytes = packet.packet_bytes(Version::V5);
+                assert!(bytes <= bytes_at_most(&routing, &sending));
+            }
+        }
+    }
 }

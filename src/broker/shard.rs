@@ -42,6 +42,7 @@ pub struct Shard {
     /// Connections no longer paced, whose withheld packets come next.
     pub(super) resumable: VecDeque<ConnectionId>,
     pub(super) replays: super::replay::Replays,
+    pub(super) sweep: super::sweep::Sweep,
     /// Scratch of the routing, kept so that a warm turn allocates nothing.
     pub(super) matches: Matches<SessionId, Subscription>,
     pub(super) targets: Vec<super::deliver::Target>,
@@ -100,6 +101,7 @@ impl Shard {
             dirty: Vec::new(),
             resumable: VecDeque::new(),
             replays: Default::default(),
+            sweep: Default::default(),
             matches: Matches::new(),
             targets: Vec::new(),
             shapes: Shapes::default(),
@@ -190,6 +192,7 @@ impl Shard {
             self.connection_alarms.next(),
             self.session_alarms.next(),
             self.peers.clock_due(),
+            self.sweep.due(self.now),
         ]
         .into_iter()
         .flatten()
@@ -406,8 +409,14 @@ impl Shard {
         }
         let (reason, text) = match ending {
             Ending::Violation(violation) => (violation.reason_code(), Some(violation.to_string())),
-            Ending::TakenOver => (ReasonCode::SESSION_TAKEN_OVER, None),
-            Ending::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
+            Ending::TakenOver => {
+                let why = "another connection came with this client id".to_owned();
+                (ReasonCode::SESSION_TAKEN_OVER, Some(why))
+            }
+            Ending::Shutdown => {
+                let why = "the broker stops".to_owned();
+                (ReasonCode::SERVER_SHUTTING_DOWN, Some(why))
+            }
             Ending::Disconnect { .. } | Ending::Lost(_) | Ending::Refused => return,
         };
         let mut packet = wire::Disconnect {
@@ -422,6 +431,9 @@ impl Shard {
             packet.reason_string = None;
             bytes.clear();
             wire::encode(&wire::Packet::Disconnect(packet), Version::V5, &mut bytes);
+        }
+        if bytes.len() > connection.packet_bytes_max {
+            return; // [v5 MQTT-3.1.2-24]
         }
         connection
             .outbox
@@ -443,6 +455,7 @@ impl Shard {
             self.on_session_alarm(id, out);
         }
         self.on_clock_alarm(out);
+        self.on_sweep_alarm();
     }
 
     fn on_connection_alarm(&mut self, id: ConnectionId, out: &mut Outputs) {

@@ -6,11 +6,12 @@ use super::shard::{Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
+use crate::session::Connection;
 use crate::topic::RetainCursor;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Packet, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
-    Unsubscribe, Version,
+    self, Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter,
+    UnsubAck, Unsubscribe, Version,
 };
 
 /// SUBACK code of a filter that is refused, before v5. [v3.1.1 3.9.3]
@@ -35,10 +36,29 @@ impl Subscription {
 pub(super) struct PendingSubscribe {
     /// `FilterAdded` sequence that every peer must have answered.
     pub sequence: u64,
-    /// The encoded SUBACK.
-    suback: Vec<u8>,
+    version: Version,
+    packet_id: PacketId,
+    /// For SUBACK.
+    codes: Vec<u8>,
     /// Replays to begin after it.
     replays: Vec<Replay>,
+}
+
+/// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
+fn why_refused(codes: &[u8]) -> &'static str {
+    let refusal = codes
+        .iter()
+        .copied()
+        .map(ReasonCode)
+        .find(|code| code.is_failure());
+    match refusal {
+        None => "",
+        Some(ReasonCode::TOPIC_FILTER_INVALID) => {
+            "a Topic Filter is not valid: '+' and '#' fill a whole level, '#' is the last one, $share/NAME/ has a filter behind it"
+        }
+        Some(ReasonCode::QUOTA_EXCEEDED) => "the session has as many subscriptions as it may",
+        Some(code) => code.name(),
+    }
 }
 
 impl Shard {
@@ -53,6 +73,7 @@ impl Shard {
         if version != Version::V5 {
             self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
         }
+        self.check_answer(id, version, subscribe.filters().count())?;
         let mut codes = Vec::new();
         let mut replays = Vec::new();
         for (filter, options) in subscribe.filters() {
@@ -62,17 +83,11 @@ impl Shard {
             };
             codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
         }
-        let suback = SubAck {
-            packet_id: subscribe.packet_id,
-            codes: &codes,
-            reason_string: None,
-            user_properties: Default::default(),
-        };
-        let mut bytes = Vec::new();
-        wire::encode(&Packet::SubAck(suback), version, &mut bytes);
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
-            suback: bytes,
+            version,
+            packet_id: subscribe.packet_id,
+            codes,
             replays,
         };
         if self.peers.in_force() >= pending.sequence {
@@ -95,6 +110,25 @@ impl Shard {
                 Violation::TopicFilter(malformed)
             })
         })
+    }
+
+    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer is not served.
+    /// [v5 MQTT-3.1.2-24]
+    fn check_answer(
+        &self,
+        id: ConnectionId,
+        version: Version,
+        filters: usize,
+    ) -> Result<(), Violation> {
+        /// Fixed Header, Packet Identifier and an empty Property Length, at most.
+        const HEAD_BYTES: usize = 8;
+        let fits = |connection: &Connection| connection.packet_bytes_max >= HEAD_BYTES + filters;
+        match self.connections.get(id) {
+            Some(connection) if version == Version::V5 && !fits(connection) => {
+                Err(Violation::AnswerTooLarge)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One filter of a SUBSCRIBE; the code for SUBACK.
@@ -169,7 +203,21 @@ impl Shard {
         session_id: SessionId,
         pending: PendingSubscribe,
     ) {
-        self.append(id, |block| block.extend_from_slice(&pending.suback));
+        let PendingSubscribe {
+            version,
+            packet_id,
+            codes,
+            ..
+        } = &pending;
+        self.append_explained(id, why_refused(codes), |reason_string, block| {
+            let suback = SubAck {
+                packet_id: *packet_id,
+                codes,
+                reason_string,
+                user_properties: Default::default(),
+            };
+            wire::encode(&Packet::SubAck(suback), *version, block);
+        });
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self
@@ -194,6 +242,7 @@ impl Shard {
         if version != Version::V5 {
             self.check_filters(unsubscribe.filters())?;
         }
+        self.check_answer(id, version, unsubscribe.filters().count())?;
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
             let reason = match self.trie.unsubscribe(filter, session_id) {
@@ -215,14 +264,14 @@ impl Shard {
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }
-        let unsuback = UnsubAck {
-            packet_id: unsubscribe.packet_id,
-            codes: &codes,
-            reason_string: None,
-            user_properties: Default::default(),
-        };
-        self.append(id, |block| {
-            wire::encode(&Packet::UnsubAck(unsuback), version, block)
+        self.append_explained(id, why_refused(&codes), |reason_string, block| {
+            let unsuback = UnsubAck {
+                packet_id: unsubscribe.packet_id,
+                codes: &codes,
+                reason_string,
+                user_properties: Default::default(),
+            };
+            wire::encode(&Packet::UnsubAck(unsuback), version, block);
         });
         Ok(())
     }

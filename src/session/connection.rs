@@ -5,6 +5,7 @@ use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::time::Time;
 use crate::wire::Version;
+use crate::wire::publish::PACKET_BYTES_MAX;
 use std::net::SocketAddr;
 
 /// How far a connection has come.
@@ -69,7 +70,7 @@ pub struct Connection {
     pub waiters: Vec<Waiter>,
     /// Largest number of QoS 1 and 2 deliveries under way.
     pub window: usize,
-    /// Largest packet the Client takes. [v5 3.1.2.11.4]
+    /// Largest packet the Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
     pub version5: Option<Box<Version5>>,
 }
@@ -96,7 +97,7 @@ impl Connection {
             progress: now,
             waiters: Vec::new(),
             window: 0,
-            packet_bytes_max: usize::MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,
         }
     }

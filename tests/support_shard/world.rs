@@ -52,6 +52,8 @@ struct ClientState {
     /// Bytes that left and were not parsed yet.
     arrived: Vec<u8>,
     inbox: Vec<Packet>,
+    /// The bytes of every packet parsed.
+    raw: Vec<u8>,
     /// Everything ever parsed.
     history: Vec<Packet>,
     /// The same with all that v5 adds, and how many of them `received_full` has given.
@@ -205,6 +207,7 @@ impl World {
             under_way: None,
             arrived: Vec::new(),
             inbox: Vec::new(),
+            raw: Vec::new(),
             history: Vec::new(),
             fulls: Vec::new(),
             fulls_given: 0,
@@ -609,9 +612,12 @@ impl World {
 
     fn parse_arrived(&mut self, client: Client) {
         let state = &mut self.clients[client.0];
+        let before = state.arrived.clone();
+        let mut parsed = Vec::new();
         while let Some((packet, full)) =
             oracle::take_packet(state.version, &mut state.arrived, &mut state.terms)
         {
+            parsed = before[..before.len() - state.arrived.len()].to_vec();
             state.fulls.extend(full);
             if state.history.is_empty() {
                 let first = matches!(packet, Packet::ConnAck { .. });
@@ -623,6 +629,12 @@ impl World {
             state.history.push(packet.clone());
             state.inbox.push(packet);
         }
+        state.raw.extend(parsed);
+    }
+
+    /// The bytes of everything received since the last look.
+    pub fn raw(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.clients[client.0].raw)
     }
 
     // Shards
