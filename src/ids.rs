@@ -42,6 +42,13 @@ pub struct SessionId {
     pub generation: u32,
 }
 
+/// A group of a Shared Subscription at its owner shard: a slot and the generation of its use, as with [`ConnectionId`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GroupId {
+    pub index: u32,
+    pub generation: u32,
+}
+
 /// A Topic Filter's place in the trie of one shard; holds while someone subscribes to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NodeId(pub u32);

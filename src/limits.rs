@@ -62,6 +62,9 @@ pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
 /// Topic Filters of one Session.
 pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
 
+/// Shared Subscriptions of one Session.
+pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
+
 // Output of one connection
 
 /// Unsent bytes above which those who publish to the connection are paced.

@@ -268,6 +268,7 @@ impl Shard {
             .expect("it was bound")
             .inflight;
         inflight.begin_resend();
+        self.tell_groups(session, true, out);
         self.pump(session);
         // What came behind CONNECT is read when the turn ends, and reading goes on.
         let frame_bytes = wire::frame_bytes(bytes).expect("it begins with a whole CONNECT");
@@ -352,7 +353,6 @@ impl Shard {
             receive_maximum: Some(limits::RECEIVE_MAXIMUM),
             maximum_packet_size: Some(self.settings.packet_bytes_max),
             topic_alias_maximum: Some(limits::TOPIC_ALIAS_MAXIMUM),
-            shared_subscription_available: Some(false),
             ..Default::default()
         }
     }
@@ -484,6 +484,9 @@ impl Shard {
             u32::MAX => Time::NEVER,
             seconds => now.plus_s(seconds),
         };
+        if session.ends > now {
+            self.tell_groups(id, false, out);
+        }
         self.on_session_alarm(id, out);
     }
 
@@ -531,10 +534,11 @@ impl Shard {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
-        let lost = session.queue.count() + session.inflight.count();
+        self.queued_bytes -= session.queue.bytes() as u64;
+        let handed_back = self.leave_groups(id, &mut session, out);
+        let lost = session.queue.count() + session.inflight.count() - handed_back;
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);
-        self.queued_bytes -= session.queue.clear() as u64;
         self.sessions.release(id);
     }
 

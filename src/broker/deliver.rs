@@ -11,7 +11,7 @@ use crate::limits;
 use crate::session::connection::Waiter;
 use crate::session::inflight::Stage;
 use crate::session::message::expiry_left_s;
-use crate::session::queue::Identifiers;
+use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Message, Queued};
 use crate::time::Time;
 use crate::wire::publish::Delivery;
@@ -80,11 +80,24 @@ pub struct Target {
 }
 
 /// A delivery's content, apart from its Packet Identifier.
-struct Sending<'a> {
-    qos: QoS,
-    dup: bool,
-    retain: bool,
-    identifiers: &'a [u32],
+pub(super) struct Sending<'a> {
+    pub qos: QoS,
+    pub dup: bool,
+    pub retain: bool,
+    pub identifiers: &'a [u32],
+    /// The group it is delivered for, at QoS 1 and 2.
+    pub share: Option<Share>,
+}
+
+impl Sending<'_> {
+    fn extras(&self) -> Option<Box<Extras>> {
+        (!self.identifiers.is_empty() || self.share.is_some()).then(|| {
+            Box::new(Extras {
+                identifiers: self.identifiers.into(),
+                share: self.share,
+            })
+        })
+    }
 }
 
 /// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
@@ -227,6 +240,7 @@ impl Shard {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
+                self.shares.found(*session_id);
                 continue;
             };
             let qos = options.qos.min(routing.qos);
@@ -247,22 +261,26 @@ impl Shard {
             }
         }
         // Whoever wants nothing of it, No Local or at an end, has refused nothing.
-        let mut taken = targets.is_empty() && !matches.is_empty();
+        let mut taken = targets.is_empty() && !matches.is_empty() && self.shares.found_none();
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
                 retain: routing.retain && target.retain_as_published,
                 identifiers: &target.identifiers,
+                share: None,
             };
             taken |= self.deliver(target.session, routing, &sending, origin, out);
         }
         self.targets = targets;
+        if !self.shares.found_none() {
+            taken |= self.deliver_to_groups(routing, origin, out);
+        }
         taken
     }
 
     /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         session_id: SessionId,
         routing: &mut Routing<'_>,
@@ -316,7 +334,7 @@ impl Shard {
             message,
             qos: sending.qos,
             retain: sending.retain,
-            identifiers: boxed(sending.identifiers),
+            extras: sending.extras(),
         });
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
@@ -393,7 +411,7 @@ impl Shard {
             message: Rc::clone(routing.message()),
             qos: sending.qos,
             retain: sending.retain,
-            identifiers: boxed(sending.identifiers),
+            extras: sending.extras(),
         };
         let bytes = item.bytes();
         let Some(session) = self.sessions.get_mut(session_id) else {
@@ -404,17 +422,21 @@ impl Shard {
         if session.queue.bytes() + bytes > session_max
             || self.queued_bytes + bytes as u64 > shard_max
         {
-            let (count, freed_bytes) = session.queue.drop_expired(self.now);
-            self.queued_bytes -= freed_bytes as u64;
-            self.counters.drop_messages(Dropped::Expired, count as u64);
+            for expired in session.queue.take_expired(self.now) {
+                self.queued_bytes -= expired.bytes() as u64;
+                self.counters.drop_messages(Dropped::Expired, 1);
+                self.shares.done(session_id, expired.share());
+            }
         }
         // One message always fits an empty queue, however small the limit is set.
         if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
             self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            self.shares.done(session_id, sending.share);
             return false;
         }
         if self.queued_bytes + bytes as u64 > shard_max {
             self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            self.shares.done(session_id, sending.share);
             return false;
         }
         self.queued_bytes += bytes as u64;
@@ -447,14 +469,15 @@ impl Shard {
             self.queued_bytes -= item.bytes() as u64;
             if item.message.expired(self.now) {
                 self.counters.drop_messages(Dropped::Expired, 1);
+                self.shares.done(session_id, item.share());
                 continue;
             }
-            let identifiers = item.identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
             let sending = Sending {
                 qos: item.qos,
                 dup: false,
                 retain: item.retain,
-                identifiers,
+                identifiers: identifiers_of(&item.extras),
+                share: item.share(),
             };
             self.with_message(&item.message, |shard, routing| {
                 shard.start_delivery(id, session_id, routing, &sending);
@@ -477,6 +500,7 @@ impl Shard {
             dup: false,
             retain: true,
             identifiers,
+            share: None,
         };
         self.with_message(message, |shard, routing| {
             if sending.qos == QoS::AtMostOnce {
@@ -488,14 +512,19 @@ impl Shard {
     }
 
     /// A routing around a stored message, with no shapes left of another one.
-    fn with_message(
+    pub(super) fn with_message(
         &mut self,
         message: &Rc<Message>,
         act: impl FnOnce(&mut Shard, &mut Routing<'_>),
     ) {
-        self.shapes.clear();
+        self.clear_shapes();
         let mut routing = routing_of(message);
         act(self, &mut routing);
+        self.clear_shapes();
+    }
+
+    /// Another message comes: what was encoded of the last one is of no use.
+    pub(super) fn clear_shapes(&mut self) {
         self.shapes.clear();
     }
 
@@ -521,19 +550,20 @@ impl Shard {
                 message,
                 qos,
                 retain,
-                identifiers,
+                extras,
             } = &delivering.stage
             else {
                 let success = ReasonCode::SUCCESS;
                 self.append_ack(id, AckKind::PubRel, version, packet_id, success);
                 continue;
             };
-            let (message, qos, identifiers) = (Rc::clone(message), *qos, identifiers.clone());
+            let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
             let sending = Sending {
                 qos,
                 dup: true,
                 retain: *retain,
-                identifiers: identifiers.as_deref().map_or(&[][..], |ids| &ids[..]),
+                identifiers: identifiers_of(&extras),
+                share: None, // It stands in `inflight` already.
             };
             self.with_message(&message, |shard, routing| {
                 if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
@@ -548,10 +578,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
-        match qos {
+        let ended = match qos {
             QoS::ExactlyOnce => session.inflight.refuse(packet_id),
             QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
         };
+        self.shares.done(session_id, ended.and_then(|e| e.share));
     }
 
     /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
@@ -705,8 +736,8 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
     }
 }
 
-fn boxed(identifiers: &[u32]) -> Option<Box<Identifiers>> {
-    (!identifiers.is_empty()).then(|| Box::new(identifiers.into()))
+fn identifiers_of(extras: &Option<Box<Extras>>) -> &[u32] {
+    extras.as_ref().map_or(&[], |extras| &extras.identifiers)
 }
 
 #[cfg(test)]
@@ -733,6 +764,7 @@ mod tests {
                     dup: true,
                     retain: true,
                     identifiers,
+                    share: None,
                 };
                 let packet_id = PacketId::new(1);
                 let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));

@@ -2,6 +2,7 @@
 //! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
 //! the outputs out in their order.
 
+use super::share::ShareMessage;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
 use crate::session::Message;
@@ -199,6 +200,8 @@ pub enum PeerMessage {
         connection: ConnectionId,
         pause: bool,
     },
+    /// About a Shared Subscription, between the owner of its group and the home of a member.
+    Share(ShareMessage),
     /// Asks for `Clock`; sent while the sender holds marks of deleted retained messages.
     ClockRequest {
         clock: u64,

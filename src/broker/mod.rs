@@ -7,10 +7,12 @@ mod connect;
 mod counters;
 mod deliver;
 mod event;
+mod member;
 mod peers;
 mod publish;
 mod replay;
 mod shard;
+mod share;
 mod slots;
 mod subscribe;
 mod sweep;
@@ -23,4 +25,5 @@ pub use event::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
 };
 pub use shard::Shard;
+pub use share::ShareMessage;
 pub use violation::Violation;

@@ -117,10 +117,7 @@ impl Shard {
         if self.shards == 1 || (shards == 0 && retain.is_none()) {
             return;
         }
-        let own_connection = origin
-            .connection
-            .filter(|(shard, _)| *shard == self.id)
-            .map(|(_, id)| id);
+        let own_connection = self.own_connection(origin);
         for to in self.other_shards() {
             let live = shards & to.bit() != 0;
             if !live && retain.is_none() {
@@ -134,13 +131,24 @@ impl Shard {
             };
             out.push(Output::Peer { to, message });
             self.counters.messages_crossed += 1;
-            if self.peers.full_lanes & to.bit() != 0
-                && let Some(id) = own_connection
-                && !self.peers.lane_waiters[to.index()].contains(&id)
-            {
-                self.peers.lane_waiters[to.index()].push(id);
-                self.pace(id, out);
-            }
+            self.wait_for_lane(to, origin, out);
+        }
+    }
+
+    /// The publisher's connection, if it is one of this shard.
+    fn own_connection(&self, origin: Origin) -> Option<ConnectionId> {
+        let own = origin.connection.filter(|(shard, _)| *shard == self.id);
+        own.map(|(_, id)| id)
+    }
+
+    /// Stops reading from a publisher of this shard while the lane its message went into is full.
+    pub(super) fn wait_for_lane(&mut self, to: ShardId, origin: Origin, out: &mut Outputs) {
+        if self.peers.full_lanes & to.bit() != 0
+            && let Some(id) = self.own_connection(origin)
+            && !self.peers.lane_waiters[to.index()].contains(&id)
+        {
+            self.peers.lane_waiters[to.index()].push(id);
+            self.pace(id, out);
         }
     }
 
@@ -181,8 +189,10 @@ impl Shard {
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
+                self.answer_joins(out);
                 self.complete_subscribes();
             }
+            PeerMessage::Share(message) => self.on_share(from, message, out),
             PeerMessage::Pace {
                 connection,
                 pause: true,
@@ -206,11 +216,15 @@ impl Shard {
         }
     }
 
+    /// Every peer has the filters of a SUBSCRIBE in force, and every owner its members.
+    pub(super) fn is_in_force(&self, pending: &PendingSubscribe) -> bool {
+        self.peers.in_force() >= pending.sequence && self.shares.has_joined(pending.ticket)
+    }
+
     /// Completes the SUBSCRIBEs, in their order, whose filters every peer has in force.
-    fn complete_subscribes(&mut self) {
-        let in_force = self.peers.in_force();
+    pub(super) fn complete_subscribes(&mut self) {
         while let Some((_, pending)) = self.peers.awaiting.front() {
-            if pending.sequence > in_force {
+            if !self.is_in_force(pending) {
                 return;
             }
             let (id, pending) = self.peers.awaiting.pop_front().expect("it is there");

@@ -332,11 +332,12 @@ impl Shard {
         ack: &Ack<'_>,
         out: &mut Outputs,
     ) {
-        let known = self
+        let ended = self
             .sessions
             .get_mut(session)
-            .is_some_and(|s| s.inflight.acknowledge(ack.packet_id));
-        if known {
+            .and_then(|s| s.inflight.acknowledge(ack.packet_id));
+        if let Some(ended) = ended {
+            self.shares.done(session, ended.share);
             self.on_progress(id, session, out);
         }
     }
@@ -354,12 +355,14 @@ impl Shard {
         };
         if ack.reason.is_failure() {
             // It ends the flow: no PUBREL. [v5 4.3.3]
-            if session.inflight.refuse(ack.packet_id) {
+            if let Some(ended) = session.inflight.refuse(ack.packet_id) {
+                self.shares.done(session_id, ended.share);
                 self.on_progress(id, session_id, out);
             }
             return;
         }
-        if session.inflight.receive(ack.packet_id) {
+        if let Some(ended) = session.inflight.receive(ack.packet_id) {
+            self.shares.done(session_id, ended.share);
             self.append_ack(
                 id,
                 AckKind::PubRel,
@@ -400,7 +403,7 @@ impl Shard {
         let known = self
             .sessions
             .get_mut(session)
-            .is_some_and(|s| s.inflight.complete(ack.packet_id));
+            .is_some_and(|s| s.inflight.complete(ack.packet_id).is_some());
         if known {
             self.on_progress(id, session, out);
         }

@@ -43,6 +43,7 @@ pub struct Shard {
     pub(super) resumable: VecDeque<ConnectionId>,
     pub(super) replays: super::replay::Replays,
     pub(super) sweep: super::sweep::Sweep,
+    pub(super) shares: super::share::Shares,
     /// Scratch of the routing, kept so that a warm turn allocates nothing.
     pub(super) matches: Matches<SessionId, Subscription>,
     pub(super) targets: Vec<super::deliver::Target>,
@@ -102,6 +103,7 @@ impl Shard {
             resumable: VecDeque::new(),
             replays: Default::default(),
             sweep: Default::default(),
+            shares: Default::default(),
             matches: Matches::new(),
             targets: Vec::new(),
             shapes: Shapes::default(),
@@ -165,6 +167,7 @@ impl Shard {
         for session in std::mem::take(&mut self.replays.unfinished) {
             self.pump(session);
         }
+        self.tell_done(out);
         let mut dirty = std::mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -208,7 +211,7 @@ impl Shard {
         (
             self.connections.count(),
             self.sessions.count(),
-            self.trie.subscriptions(),
+            self.trie.subscriptions() - self.shares.groups() + self.shares.memberships(),
             self.retained.len() - self.peers.deletion_marks,
         )
     }
@@ -584,7 +587,8 @@ impl Shard {
             }
         }
         assert_eq!(queued_bytes, self.queued_bytes);
-        assert_eq!(filters, self.trie.subscriptions());
+        self.check_shares();
+        assert_eq!(filters + self.shares.groups(), self.trie.subscriptions());
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");

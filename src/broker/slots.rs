@@ -1,6 +1,6 @@
 //! Boxes in numbered slots whose generation tells one use of a slot from the next.
 
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, GroupId, SessionId};
 
 /// An id made of a slot's index and the generation of its use.
 pub trait SlotId: Copy {
@@ -26,6 +26,10 @@ macro_rules! slot_id {
 }
 slot_id!(ConnectionId);
 slot_id!(SessionId);
+slot_id!(GroupId);
+
+/// No id that [`Slots::add`] chose has this generation.
+pub const GENERATION_NEVER: u32 = u32::MAX;
 
 struct Slot<T> {
     generation: u32,
@@ -98,7 +102,7 @@ impl<I: SlotId, T> Slots<I, T> {
         let generation = self
             .slots
             .get(index as usize)
-            .map_or(0, |slot| slot.generation.wrapping_add(1));
+            .map_or(0, |slot| (slot.generation + 1) % GENERATION_NEVER);
         let id = I::new(index, generation);
         self.put(id, value);
         id

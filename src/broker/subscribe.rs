@@ -3,6 +3,7 @@
 use super::event::{Level, Output, Outputs};
 use super::replay::Replay;
 use super::shard::{Shard, Shown};
+use super::share::shared_filter;
 use super::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
@@ -10,8 +11,8 @@ use crate::session::Connection;
 use crate::topic::RetainCursor;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter,
-    UnsubAck, Unsubscribe, Version,
+    self, Malformed, Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscriptionOptions,
+    TopicFilter, UnsubAck, Unsubscribe, Version,
 };
 
 /// SUBACK code of a filter that is refused, before v5. [v3.1.1 3.9.3]
@@ -26,6 +27,13 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    pub fn new(options: SubscriptionOptions, identifier: Option<u32>) -> Subscription {
+        Subscription {
+            options,
+            identifier: identifier.unwrap_or(0),
+        }
+    }
+
     pub fn identifier(&self) -> Option<u32> {
         (self.identifier != 0).then_some(self.identifier)
     }
@@ -36,12 +44,21 @@ impl Subscription {
 pub(super) struct PendingSubscribe {
     /// `FilterAdded` sequence that every peer must have answered.
     pub sequence: u64,
+    /// `Join` ticket up to which every owner of a group must have answered.
+    pub ticket: u64,
     version: Version,
     packet_id: PacketId,
     /// For SUBACK.
     codes: Vec<u8>,
     /// Replays to begin after it.
     replays: Vec<Replay>,
+}
+
+/// A Topic Filter, and of a Shared Subscription what follows its ShareName too.
+fn checked(text: &str) -> Result<TopicFilter<'_>, Malformed> {
+    let filter = TopicFilter::new(text)?;
+    shared_filter(filter).transpose()?;
+    Ok(filter)
 }
 
 /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
@@ -77,20 +94,18 @@ impl Shard {
         let mut codes = Vec::new();
         let mut replays = Vec::new();
         for (filter, options) in subscribe.filters() {
-            let subscription = Subscription {
-                options,
-                identifier: subscribe.subscription_identifier.unwrap_or(0),
-            };
+            let subscription = Subscription::new(options, subscribe.subscription_identifier);
             codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
         }
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
+            ticket: self.shares.last_ticket(),
             version,
             packet_id: subscribe.packet_id,
             codes,
             replays,
         };
-        if self.peers.in_force() >= pending.sequence {
+        if self.is_in_force(&pending) {
             self.complete_subscribe(id, session, pending);
         } else {
             self.peers.await_in_force(id, pending);
@@ -105,7 +120,7 @@ impl Shard {
         mut filters: impl Iterator<Item = &'a str>,
     ) -> Result<(), Violation> {
         filters.try_for_each(|filter| {
-            TopicFilter::new(filter).map(drop).map_err(|malformed| {
+            checked(filter).map(drop).map_err(|malformed| {
                 self.offending_filter = Some(filter.to_owned());
                 Violation::TopicFilter(malformed)
             })
@@ -148,26 +163,29 @@ impl Shard {
                 FAILURE
             }
         };
-        let Ok(filter) = TopicFilter::new(text) else {
+        let Ok(filter) = checked(text) else {
             return refused(ReasonCode::TOPIC_FILTER_INVALID);
         };
-        if text == "$share" || text.starts_with("$share/") {
-            return refused(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-        }
         let Some(session) = self.sessions.get_mut(session_id) else {
             return refused(ReasonCode::UNSPECIFIED_ERROR);
         };
-        if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX {
+        let shared = filter.share().is_some();
+        if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX
+            || (shared && self.shares.is_full(session_id))
+        {
             let text = format!(
-                "refused a subscription of {}: it has {} already",
-                Shown(&session.client_id),
-                session.filters.len()
+                "refused a subscription of {}: it has as many as it may",
+                Shown(&session.client_id)
             );
             out.push(Output::Log {
                 level: Level::Warning,
                 text,
             });
             return refused(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if shared {
+            self.subscribe_shared(session_id, filter, subscription, out);
+            return subscription.options.qos as u8;
         }
         let done = self.trie.subscribe(filter, session_id, subscription);
         if done.replaced.is_none() {
@@ -245,8 +263,12 @@ impl Shard {
         self.check_answer(id, version, unsubscribe.filters().count())?;
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
+            if self.unsubscribe_shared(filter, session_id, out) {
+                codes.push(ReasonCode::SUCCESS.0);
+                continue;
+            }
             let reason = match self.trie.unsubscribe(filter, session_id) {
-                None if TopicFilter::new(filter).is_err() => ReasonCode::TOPIC_FILTER_INVALID,
+                None if checked(filter).is_err() => ReasonCode::TOPIC_FILTER_INVALID,
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {

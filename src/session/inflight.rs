@@ -1,7 +1,7 @@
 //! QoS 1 and 2 messages sent to a Client and not yet acknowledged to the end, in the order of their first sending. [v3.1.1 4.4, 4.6]
 
 use crate::session::Message;
-use crate::session::queue::Identifiers;
+use crate::session::queue::{Extras, Share};
 use crate::wire::{PacketId, QoS};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,10 +14,27 @@ pub enum Stage {
         message: Rc<Message>,
         qos: QoS,
         retain: bool,
-        identifiers: Option<Box<Identifiers>>,
+        extras: Option<Box<Extras>>,
     },
     /// PUBREC received and PUBREL sent; PUBCOMP awaited. The message itself is gone. [v3.1.1 MQTT-4.3.3-1]
     Released,
+}
+
+/// The message of a delivery has done its part: nobody need send it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// The group it came from.
+    pub share: Option<Share>,
+}
+
+impl Stage {
+    fn ended(&self) -> Ended {
+        let share = match self {
+            Stage::Published { extras, .. } => extras.as_ref().and_then(|extras| extras.share),
+            Stage::Released => None,
+        };
+        Ended { share }
+    }
 }
 
 /// One delivery under way.
@@ -87,50 +104,50 @@ impl Inflight {
         packet_id
     }
 
-    /// PUBACK: ends a QoS 1 delivery. `false` if none of that identifier awaits it.
-    pub fn acknowledge(&mut self, packet_id: PacketId) -> bool {
+    /// PUBACK: ends a QoS 1 delivery. `None` if none of that identifier awaits it.
+    pub fn acknowledge(&mut self, packet_id: PacketId) -> Option<Ended> {
         self.end(
             packet_id,
             |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::AtLeastOnce),
         )
     }
 
-    /// PUBREC: a QoS 2 delivery goes on to `Released`; also true for a repeated PUBREC. `false` if none of that
+    /// PUBREC: a QoS 2 delivery goes on to `Released`; a repeated PUBREC is taken too. `None` if none of that
     /// identifier awaits it.
-    pub fn receive(&mut self, packet_id: PacketId) -> bool {
+    pub fn receive(&mut self, packet_id: PacketId) -> Option<Ended> {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(Delivering {
                 stage: Stage::Published { qos, .. },
                 ..
-            }) if *qos != QoS::ExactlyOnce => false,
+            }) if *qos != QoS::ExactlyOnce => None,
             Some(delivering) => {
+                let ended = delivering.stage.ended();
                 delivering.stage = Stage::Released;
-                true
+                Some(ended)
             }
-            None => false,
+            None => None,
         }
     }
 
     /// PUBREC with a failure code: ends a QoS 2 delivery. [v5 4.3.3]
-    pub fn refuse(&mut self, packet_id: PacketId) -> bool {
+    pub fn refuse(&mut self, packet_id: PacketId) -> Option<Ended> {
         self.end(
             packet_id,
             |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::ExactlyOnce),
         )
     }
 
-    /// PUBCOMP: ends a released delivery. `false` if none of that identifier awaits it.
-    pub fn complete(&mut self, packet_id: PacketId) -> bool {
+    /// PUBCOMP: ends a released delivery. `None` if none of that identifier awaits it.
+    pub fn complete(&mut self, packet_id: PacketId) -> Option<Ended> {
         self.end(packet_id, |stage| matches!(stage, Stage::Released))
     }
 
-    fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> bool {
-        let Some(at) = self.items.iter().position(|d| d.packet_id == packet_id) else {
-            return false;
-        };
+    fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Option<Ended> {
+        let at = self.items.iter().position(|d| d.packet_id == packet_id)?;
         if !expected(&self.items[at].stage) {
-            return false;
+            return None;
         }
+        let ended = self.items[at].stage.ended();
         if at >= self.items.len() - self.unsent {
             self.unsent -= 1;
         }
@@ -139,7 +156,7 @@ impl Inflight {
         } else {
             self.items.remove(at);
         }
-        true
+        Some(ended)
     }
 
     /// Panics if an identifier is there twice.
@@ -163,7 +180,7 @@ mod tests {
             message,
             qos,
             retain: false,
-            identifiers: None,
+            extras: None,
         }
     }
 
@@ -188,11 +205,11 @@ mod tests {
         assert_eq!(next(&mut inflight), Some(ids[0]));
         assert_eq!(next(&mut inflight), Some(ids[1]));
         assert_eq!(next(&mut inflight), None);
-        assert!(inflight.acknowledge(ids[0]));
+        assert!(inflight.acknowledge(ids[0]).is_some());
         assert_eq!(next(&mut inflight), Some(ids[2]));
         // An acknowledgement, from the connection before, of one that was not sent again.
-        assert!(inflight.acknowledge(ids[3]));
-        assert!(inflight.acknowledge(ids[1]));
+        assert!(inflight.acknowledge(ids[3]).is_some());
+        assert!(inflight.acknowledge(ids[1]).is_some());
         assert_eq!(next(&mut inflight), None, "none is left");
         inflight.check_invariants();
         assert_eq!(inflight.count(), 1);
@@ -203,14 +220,17 @@ mod tests {
         let mut inflight = Inflight::default();
         let one = inflight.start(published(QoS::AtLeastOnce));
         let two = inflight.start(published(QoS::ExactlyOnce));
-        assert!(!inflight.receive(one));
-        assert!(!inflight.complete(one));
-        assert!(!inflight.acknowledge(two));
-        assert!(!inflight.complete(two));
-        assert!(inflight.receive(two));
-        assert!(inflight.receive(two), "a repeated PUBREC is answered again");
-        assert!(inflight.complete(two));
-        assert!(inflight.acknowledge(one));
+        assert!(inflight.receive(one).is_none());
+        assert!(inflight.complete(one).is_none());
+        assert!(inflight.acknowledge(two).is_none());
+        assert!(inflight.complete(two).is_none());
+        assert!(inflight.receive(two).is_some());
+        assert!(
+            inflight.receive(two).is_some(),
+            "a repeated PUBREC is answered again"
+        );
+        assert!(inflight.complete(two).is_some());
+        assert!(inflight.acknowledge(one).is_some());
         assert!(inflight.is_empty());
     }
 

@@ -1,6 +1,7 @@
 //! QoS 1 and 2 messages that wait for their Client: absent, slow, or with its in-flight window full. Bounded in bytes by
 //! whoever adds.
 
+use crate::ids::{GroupId, ShardId};
 use crate::limits::QUEUED_OVERHEAD_BYTES;
 use crate::session::Message;
 use crate::time::Time;
@@ -12,6 +13,22 @@ use std::rc::Rc;
 /// Subscription Identifiers of the matching subscriptions; none for nearly all messages. [v5 3.3.2.3.8]
 pub type Identifiers = SmallVec<[u32; 2]>;
 
+/// The group of a Shared Subscription that a delivery comes from: whom to tell when it is done, or to hand it back to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    pub owner: ShardId,
+    pub group: GroupId,
+    /// Tells one time that the Session belonged to the group from another.
+    pub membership: u32,
+}
+
+/// What few deliveries have besides their message.
+#[derive(Clone, Default, Debug)]
+pub struct Extras {
+    pub identifiers: Identifiers,
+    pub share: Option<Share>,
+}
+
 /// One delivery that has not been sent yet.
 #[derive(Clone, Debug)]
 pub struct Queued {
@@ -20,13 +37,17 @@ pub struct Queued {
     pub qos: QoS,
     /// RETAIN flag of the delivery, fixed when it was queued.
     pub retain: bool,
-    pub identifiers: Option<Box<Identifiers>>,
+    pub extras: Option<Box<Extras>>,
 }
 
 impl Queued {
     /// What it costs the budgets.
     pub fn bytes(&self) -> usize {
         self.message.bytes() + QUEUED_OVERHEAD_BYTES as usize
+    }
+
+    pub fn share(&self) -> Option<Share> {
+        self.extras.as_ref().and_then(|extras| extras.share)
     }
 }
 
@@ -72,18 +93,23 @@ impl Queue {
         self.items.push_back(item);
     }
 
-    /// Forgets the messages whose time is up; their number and [`Queued::bytes`]. O(messages), and O(1) while none can
-    /// be among them.
-    pub fn drop_expired(&mut self, now: Time) -> (usize, usize) {
+    /// Takes out the messages whose time is up. O(messages), and O(1) while none can be among them.
+    pub fn take_expired(&mut self, now: Time) -> Vec<Queued> {
         if self.expires > now {
-            return (0, 0);
+            return Vec::new();
         }
-        let before = (self.items.len(), self.bytes);
-        self.items.retain(|item| !item.message.expired(now));
+        self.take_out(|item| item.message.expired(now))
+    }
+
+    /// Takes out the messages that `pick` likes, in their order. O(messages).
+    pub fn take_out(&mut self, pick: impl Fn(&Queued) -> bool) -> Vec<Queued> {
+        let items = std::mem::take(&mut self.items).into_iter();
+        let (out, kept): (Vec<Queued>, Vec<Queued>) = items.partition(pick);
+        self.items = kept.into();
         self.bytes = self.items.iter().map(Queued::bytes).sum();
         let expires = self.items.iter().map(|item| item.message.expires).min();
         self.expires = expires.unwrap_or(Time::NEVER);
-        (before.0 - self.items.len(), before.1 - self.bytes)
+        out
     }
 
     /// Takes from the front. An emptied queue gives its memory back.
@@ -94,12 +120,6 @@ impl Queue {
             self.items = VecDeque::new();
         }
         Some(item)
-    }
-
-    /// Forgets all and tells how many bytes that were.
-    pub fn clear(&mut self) -> usize {
-        self.items = VecDeque::new();
-        std::mem::take(&mut self.bytes)
     }
 
     /// Panics if the sum of bytes is wrong.

@@ -51,10 +51,13 @@ pub struct Ended {
 }
 
 impl Tool {
-    /// Starts a program. Its standard output is line-buffered, as on a terminal, if it leaves that to the C library.
+    /// Starts a program. Its standard output is line-buffered, as on a terminal, if it leaves that to the C library; and a
+    /// hang-up ends it, even if the tests themselves run under `nohup`.
     pub fn start(program: &str, arguments: &[&str]) -> Tool {
-        let mut command = Command::new("stdbuf");
-        command.arg("-oL").arg(program).args(arguments);
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=HUP", "stdbuf", "-oL", program])
+            .args(arguments);
         Tool::start_command(command, program)
     }
 

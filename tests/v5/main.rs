@@ -6,3 +6,4 @@ mod support_shard;
 
 mod peer;
 mod rules;
+mod share;
