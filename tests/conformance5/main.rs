@@ -18,6 +18,7 @@ mod ch3_subscribe;
 mod ch3_unsubscribe;
 mod ch3_will;
 mod ch4_delivery;
+mod ch4_shared;
 mod ch4_topic;
 mod claims;
 mod page;
