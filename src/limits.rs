@@ -59,8 +59,8 @@ pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What a queued message costs besides its bytes, for the budgets above.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
-/// Topic Filters of one Session.
-pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
+/// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
+pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 
 /// Shared Subscriptions of one Session.
 pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
@@ -171,7 +171,7 @@ pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
-/// Nodes of the retained tree a replay looks at for one connection in one turn.
+/// Nodes of the retained tree that replays look at in one turn, for all connections together.
 pub const RETAINED_PER_TURN: usize = 2048;
 
 // Password file

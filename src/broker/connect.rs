@@ -530,7 +530,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in std::mem::take(&mut session.filters) {
+        for node in session.filters.take() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);

@@ -164,7 +164,7 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in std::mem::take(&mut self.replays.unfinished) {
+        for session in self.replays.begin_turn() {
             self.pump(session);
         }
         self.tell_done(out);
@@ -188,7 +188,7 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if !self.replays.unfinished.is_empty() || !self.resumable.is_empty() {
+        if self.replays.are_unfinished() || !self.resumable.is_empty() {
             return Some(self.now);
         }
         [
