@@ -51,6 +51,10 @@ pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic Aliases a v5 Client may use towards us.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
+/// Topic Aliases we use towards a v5 Client, if it allows as many.
+pub const OUTWARD_ALIASES_MAX: usize = 16;
+/// Shorter Topic Names get no alias: it takes three bytes itself.
+pub const ALIASED_TOPIC_BYTES_MIN: usize = 8;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 /// The least an operator may set it to.

@@ -6,6 +6,7 @@ use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
+use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
@@ -335,6 +336,7 @@ impl Shard {
         if connect.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
+                outward: OutwardAliases::new(connect.properties.topic_alias_maximum),
                 silent_about_problems: !connect.properties.request_problem_information,
             }));
         }

@@ -8,6 +8,7 @@ use super::event::{Output, Outputs, PeerMessage, RetainVersion};
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
+use crate::session::alias::Alias;
 use crate::session::connection::Waiter;
 use crate::session::inflight::Stage;
 use crate::session::message::expiry_left_s;
@@ -164,6 +165,22 @@ fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
         + routing.passed_on.len()
         + sending.identifiers.len() * IDENTIFIER
         + routing.payload.len()
+}
+
+/// The packet with a Topic Alias, and without its name where the Client knows it.
+fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
+    match alias {
+        None => packet,
+        Some(Alias::New(alias)) => Delivery {
+            topic_alias: Some(alias),
+            ..packet
+        },
+        Some(Alias::Known(alias)) => Delivery {
+            topic_alias: Some(alias),
+            topic: "",
+            ..packet
+        },
+    }
 }
 
 fn delivery<'a>(
@@ -354,16 +371,30 @@ impl Shard {
         };
         let version = connection.version;
         let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let topic = routing.topic.as_str();
+        let outward = match &mut connection.version5 {
+            Some(version5) => version5.outward.as_mut(),
+            None => None,
+        };
+        // What is sent again carries its name. Shorter names gain nothing.
+        let mut outward =
+            outward.filter(|_| !sending.dup && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN);
+        let alias = outward.as_mut().map(|outward| outward.choose(topic));
         if bytes_at_most(routing, sending) > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
+            let packet = aliased(packet, alias);
             if packet.packet_bytes(version) > connection.packet_bytes_max {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }
         }
+        if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
+            outward.define(alias, topic);
+        }
         let block = connection.outbox.block(&mut self.pool);
         let before = block.len();
-        let plain = !sending.dup && (sending.identifiers.is_empty() || version != Version::V5);
+        let plain = !sending.dup
+            && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
         match routing.frame_v3 {
             Some(frame) if version != Version::V5 && sending.qos == QoS::AtMostOnce && !shared => {
                 block.extend_from_slice(frame);
@@ -377,8 +408,8 @@ impl Shard {
                 }
             }
             _ => {
-                delivery(version, sending, routing, packet_id, self.now)
-                    .append_head(version, block);
+                let packet = delivery(version, sending, routing, packet_id, self.now);
+                aliased(packet, alias).append_head(version, block);
                 if !shared {
                     block.extend_from_slice(routing.payload);
                 }

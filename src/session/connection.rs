@@ -3,6 +3,7 @@
 use crate::buffer::Outbox;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
+use crate::session::alias::OutwardAliases;
 use crate::time::Time;
 use crate::wire::Version;
 use crate::wire::publish::PACKET_BYTES_MAX;
@@ -32,6 +33,8 @@ pub struct Waiter {
 pub struct Version5 {
     /// Topic Names by alias - 1, as the Client set them. [v5 3.3.2.3.4]
     pub aliases: Vec<Box<str>>,
+    /// Aliases towards the Client, if it takes any.
+    pub outward: Option<OutwardAliases>,
     /// Request Problem Information was 0. [v5 3.1.2.11.7]
     pub silent_about_problems: bool,
 }

@@ -1,6 +1,7 @@
 //! One Client. A [`Session`] outlives the Network Connection, a [`Connection`] dies with it; both are plain data of one
 //! shard. What is done with them is the broker's business.
 
+pub mod alias;
 pub mod connection;
 pub mod inflight;
 pub mod message;

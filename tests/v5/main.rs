@@ -4,6 +4,7 @@
 #[path = "../support_shard/mod.rs"]
 mod support_shard;
 
+mod alias;
 mod peer;
 mod rules;
 mod share;

@@ -1,16 +1,18 @@
 //! What a v5 Client says and sees, Properties included.
 
-use super::support_shard::{Client, Version, World, field, packet};
+use super::support_shard::{Client, Connect, Version, World, connect, field, packet};
 use mqttfast::wire;
 
-/// A CONNECT with these bytes of Properties.
-pub fn connect_with(client_id: &str, clean_start: bool, properties: &[u8]) -> Vec<u8> {
-    let mut body = field(b"MQTT");
-    body.extend([5, u8::from(clean_start) << 1, 0, 0]);
-    body.push(u8::try_from(properties.len()).expect("a length of one byte"));
-    body.extend(properties);
-    body.extend(field(client_id.as_bytes()));
-    packet(0x10, &body)
+/// A CONNECT with these bytes of Properties; a Session Expiry Interval stands first.
+pub fn connect_with(client_id: &str, clean_start: bool, properties: &[u8]) -> Connect {
+    let mut connect = connect(Version::V5, client_id);
+    connect.clean = clean_start;
+    let mut rest = properties;
+    if let [0x11, a, b, c, d, others @ ..] = properties {
+        connect.expiry_s = Some(u32::from_be_bytes([*a, *b, *c, *d]));
+        rest = others;
+    }
+    connect.with(rest.to_vec())
 }
 
 /// Session Expiry Interval.
@@ -55,9 +57,7 @@ fn length(bytes: usize) -> Vec<u8> {
 /// A v5 Client whose CONNECT was accepted.
 #[track_caller]
 pub fn join(world: &mut World, client_id: &str, clean_start: bool, properties: &[u8]) -> Client {
-    let client = world.open(Version::V5);
-    world.send(client, connect_with(client_id, clean_start, properties));
-    world.accepted(client);
+    let client = world.connect(&connect_with(client_id, clean_start, properties));
     world.raw(client);
     client
 }

@@ -462,8 +462,7 @@ fn connack_tells_the_limits() {
         ..Settings::default()
     };
     each_with(V5, &settings, |world, _| {
-        let client = world.open(Version::V5);
-        world.send(client, connect_with("", true, &[]));
+        let client = world.try_connect(&connect_with("", true, &[]));
         let mut seen = false;
         see(world, client, |packet| {
             let wire::Packet::ConnAck(connack) = packet else {

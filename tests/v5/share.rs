@@ -410,8 +410,7 @@ fn nothing_is_lost_while_members_come_and_go() {
 #[test]
 fn shared_subscriptions_are_available() {
     each(V5, |world, _| {
-        let client = world.open(Version::V5);
-        world.send(client, connect_with("c", true, &[]));
+        let client = world.try_connect(&connect_with("c", true, &[]));
         let mut available = None;
         see(world, client, |packet| {
             if let wire::Packet::ConnAck(connack) = packet {
