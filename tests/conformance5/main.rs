@@ -6,6 +6,7 @@
 #[path = "../support_shard/mod.rs"]
 mod support;
 
+mod alias_out;
 mod ch1_data;
 mod ch2_header;
 mod ch3_acknowledge;

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 const UNTESTED: &[&str] = &[
     "MQTT-3.1.2-20",
     "MQTT-3.1.2-21",
-    "MQTT-3.1.2-26",
     "MQTT-3.1.2-30",
     "MQTT-3.1.3-1",
     "MQTT-3.2.2-4",
