@@ -172,6 +172,26 @@ fn mqtt_3_3_2_5_expiry_holds_for_earlier_versions() {
     });
 }
 
+/// MQTT-3.3.2-5. An interval of 0 is over unless the message goes out at once; a clock that stands still makes it none longer.
+#[test]
+fn mqtt_3_3_2_5_an_interval_of_0_does_not_wait() {
+    each5(|world| {
+        let publisher = client(world, "publisher");
+        let absent = connect(V5, "absent").persistent();
+        let subscriber = world.connect(&absent);
+        world.subscribe(subscriber, "t", 1);
+        world.drop_connection(subscriber);
+        let message = publish("t", "x").qos(1, 0).with(message_expiry(0));
+        world.publish(publisher, &message.clone().retain());
+        retained_is(world, "t", None);
+        let subscriber = world.connect(&absent);
+        assert_eq!(world.messages(subscriber), []);
+        // The same message once more, for one who is there.
+        world.publish(publisher, &message);
+        assert_eq!(world.texts(subscriber), ["x"]);
+    });
+}
+
 /// MQTT-3.3.2-6. Passed on at once it is what it was; across shards too.
 #[test]
 fn mqtt_3_3_2_6_expiry_is_whole_when_nothing_was_waited() {
