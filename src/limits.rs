@@ -15,6 +15,8 @@ pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// The CONNACK of an acceptance has at most this: its numbers and an assigned client id.
+pub const CONNACK_BYTES_MAX: usize = 64;
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
 pub const USER_PROPERTIES_MAX: usize = 1024;
 /// Levels in a Topic Name or Topic Filter.

@@ -238,6 +238,11 @@ impl Shard {
             .is_empty()
             .then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        if !self.connack_fits(assigned.as_deref(), connect) {
+            // Not even a DISCONNECT may come before CONNACK. [v5 MQTT-3.1.2-24, MQTT-3.14.0-1]
+            let violation = Violation::AnswerTooLarge;
+            return self.close(id, Ending::Violation(violation), out);
+        }
         let earlier = self.find_session(client_id);
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
@@ -336,10 +341,27 @@ impl Shard {
         if connect.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
-                outward: OutwardAliases::new(connect.properties.topic_alias_maximum),
+                outward: OutwardAliases::new(connect.properties.topic_alias_maximum).map(Box::new),
                 silent_about_problems: !connect.properties.request_problem_information,
             }));
         }
+    }
+
+    /// The CONNACK of an acceptance is within the Client's Maximum Packet Size.
+    fn connack_fits(&self, assigned: Option<&str>, connect: &Connect<'_>) -> bool {
+        let most = packet_bytes_max(connect);
+        if most >= limits::CONNACK_BYTES_MAX {
+            return true;
+        }
+        let connack = ConnAck {
+            session_present: false,
+            code: ReasonCode::SUCCESS.0,
+            properties: self.connack_properties(assigned, connect),
+        };
+        let mut bytes = Vec::new();
+        wire::encode(&Packet::ConnAck(connack), connect.version, &mut bytes);
+        assert!(bytes.len() <= limits::CONNACK_BYTES_MAX);
+        bytes.len() <= most
     }
 
     fn connack_properties<'a>(

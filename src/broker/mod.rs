@@ -8,6 +8,7 @@ mod counters;
 mod deliver;
 mod event;
 mod member;
+mod pace;
 mod peers;
 mod publish;
 mod replay;

@@ -34,7 +34,7 @@ pub struct Version5 {
     /// Topic Names by alias - 1, as the Client set them. [v5 3.3.2.3.4]
     pub aliases: Vec<Box<str>>,
     /// Aliases towards the Client, if it takes any.
-    pub outward: Option<OutwardAliases>,
+    pub outward: Option<Box<OutwardAliases>>,
     /// Request Problem Information was 0. [v5 3.1.2.11.7]
     pub silent_about_problems: bool,
 }

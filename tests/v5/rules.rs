@@ -147,6 +147,22 @@ fn an_answer_larger_than_the_client_takes_closes() {
     });
 }
 
+/// [v5 MQTT-3.1.2-24]
+#[test]
+fn a_client_that_cannot_take_connack_is_not_served() {
+    each(V5, |world, _| {
+        for bytes in [1, 8, 15] {
+            let connect = connect_with("c", true, &maximum_packet_size(bytes));
+            let client = world.try_connect(&connect);
+            assert!(world.is_closed(client));
+            assert!(world.received(client).is_empty());
+        }
+        let client = join(world, "c", true, &maximum_packet_size(20));
+        world.send(client, [0xc0, 0]);
+        world.expect(client, &[Packet::PingResp]);
+    });
+}
+
 /// A message that no subscriber has room for is refused, and accepted as soon as one has. [v5 3.4.2.1]
 #[test]
 fn a_message_nobody_has_room_for_is_refused_with_0x97() {

@@ -216,6 +216,48 @@ fn the_end_of_a_session_hands_back() {
     });
 }
 
+/// QoS 2 messages that were sent are completed with the same member when it returns, and go to nobody else. [v5 MQTT-4.8.2-4]
+#[test]
+fn a_member_that_returns_completes_what_it_began() {
+    each(FROM_V311, |world, version| {
+        let away = world.connect(&kept(version, "away"));
+        world.subscribe(away, "$share/g/t", 2);
+        let publisher = world.connect(&connect(version, "p"));
+        world.publish(publisher, &publish("t", "begun").qos(2, 1));
+        assert_eq!(world.received(away).len(), 1);
+        let other = world.connect(&connect(version, "other"));
+        world.subscribe(other, "$share/g/t", 2);
+        world.drop_connection(away);
+        assert!(world.messages(other).is_empty());
+        let back = world.connect(&kept(version, "away"));
+        assert_eq!(world.texts(back), ["begun"]);
+        assert!(world.messages(other).is_empty());
+    });
+}
+
+/// A member that answers with 0x80 or above has had the message: nobody else gets it. [v5 MQTT-4.8.2-6]
+#[test]
+fn a_refusal_of_a_member_ends_the_message() {
+    each(V5, |world, _| {
+        for (qos, packet_type) in [(1, 0x40), (2, 0x50)] {
+            let refusing = join(world, "refusing", true, &[]);
+            world.subscribe(refusing, "$share/g/t", qos);
+            let publisher = join(world, "p", true, &[]);
+            world.publish(publisher, &publish("t", "x").qos(qos, 1));
+            let other = join(world, "other", true, &[]);
+            world.subscribe(other, "$share/g/t", qos);
+            let received = world.received(refusing);
+            let packet_id = received[0].message().map(|m| m.packet_id);
+            let [high, low] = packet_id.expect("a message").to_be_bytes();
+            world.send(refusing, packet(packet_type, &[high, low, 0x83]));
+            world.drop_connection(refusing);
+            assert!(world.messages(other).is_empty());
+            assert!(world.received(refusing).is_empty(), "no PUBREL");
+            world.disconnect(other);
+        }
+    });
+}
+
 /// What waits in a queue goes to others when its Client goes offline or unsubscribes; what was sent, stays.
 #[test]
 fn a_queue_is_handed_back() {

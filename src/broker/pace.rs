@@ -1,0 +1,146 @@
+//! Who publishes to a slow reader is not read from until that one has caught up, on whichever shard either is.
+
+use super::deliver::Origin;
+use super::event::{Output, Outputs, PeerMessage};
+use super::shard::Shard;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::connection::Waiter;
+
+impl Shard {
+    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
+    pub(super) fn pace_if_slow(
+        &mut self,
+        session_id: SessionId,
+        id: ConnectionId,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        let (Some(session), Some(connection)) =
+            (self.sessions.get(session_id), self.connections.get_mut(id))
+        else {
+            return;
+        };
+        let slow = connection.unsent_bytes > limits::OUTBOX_HIGH_BYTES;
+        let behind = session.queue.bytes() > limits::QUEUE_HIGH_BYTES;
+        if !(slow || behind) || connection.stalled {
+            return;
+        }
+        let Some((shard, publisher)) = origin.connection else {
+            return;
+        };
+        let waiter = Waiter {
+            shard,
+            connection: publisher,
+        };
+        if (shard, publisher) == (self.id, id) {
+            return;
+        }
+        let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
+        if connection.waiters.contains(&waiter) {
+            if far_behind && shard == self.id {
+                self.withhold(publisher);
+            }
+            return;
+        }
+        if connection.waiters.is_empty() {
+            // The clock of its patience starts with the first who waits.
+            connection.progress = self.now;
+        }
+        if shard == self.id && !slow && self.owes_acknowledgements(publisher) {
+            // Its acknowledgements come on the stream that would be stopped: two who wait for each other would stand still.
+            return;
+        }
+        let connection = self.connections.get_mut(id).expect("it is there");
+        connection.waiters.push(waiter);
+        let deadline = connection.deadline();
+        self.connection_alarms.set(id.index, deadline);
+        if shard == self.id {
+            self.pace(publisher, out);
+            if far_behind {
+                self.withhold(publisher);
+            }
+        } else {
+            let message = PeerMessage::Pace {
+                connection: publisher,
+                pause: true,
+            };
+            out.push(Output::Peer { to: shard, message });
+        }
+    }
+
+    fn owes_acknowledgements(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .and_then(|connection| connection.session())
+            .and_then(|session| self.sessions.get(session))
+            .is_some_and(|session| !session.inflight.is_empty())
+    }
+
+    /// One more reason not to read from a connection.
+    pub(super) fn pace(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.paced += 1;
+        if connection.reading {
+            connection.reading = false;
+            out.push(Output::StopReading { connection: id });
+        }
+    }
+
+    /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
+    fn withhold(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.withheld = connection.paced > 0;
+        }
+    }
+
+    /// One reason less; after the last the withheld packets come, at the end of this turn.
+    pub(super) fn unpace(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        assert!(connection.paced > 0);
+        connection.paced -= 1;
+        connection.withheld &= connection.paced > 0;
+        if connection.paced == 0 {
+            self.resumable.push_back(id);
+        }
+    }
+
+    /// Lets one waiting publisher go on.
+    pub(super) fn release(&mut self, waiter: Waiter, out: &mut Outputs) {
+        if waiter.shard == self.id {
+            self.unpace(waiter.connection);
+        } else {
+            let message = PeerMessage::Pace {
+                connection: waiter.connection,
+                pause: false,
+            };
+            out.push(Output::Peer {
+                to: waiter.shard,
+                message,
+            });
+        }
+    }
+
+    /// Lets those go on who wait for a connection, once it has taken enough.
+    pub(super) fn release_waiters_if_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.waiters.is_empty()
+            || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
+            || connection
+                .session()
+                .and_then(|session| self.sessions.get(session))
+                .is_some_and(|session| session.queue.bytes() > limits::QUEUE_LOW_BYTES)
+        {
+            return;
+        }
+        for waiter in std::mem::take(&mut connection.waiters) {
+            self.release(waiter, out);
+        }
+    }
+}
