@@ -6,6 +6,7 @@
 #[path = "../support_shard/mod.rs"]
 mod support;
 
+mod alias_out;
 mod ch1_data;
 mod ch2_header;
 mod ch3_acknowledge;
@@ -18,6 +19,7 @@ mod ch3_subscribe;
 mod ch3_unsubscribe;
 mod ch3_will;
 mod ch4_delivery;
+mod ch4_shared;
 mod ch4_topic;
 mod claims;
 mod page;

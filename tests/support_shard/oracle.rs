@@ -244,10 +244,7 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
             assert!(qos < 3, "QoS 3 from the broker");
             assert!(qos > 0 || !dup, "DUP with QoS 0 [3.1.1 MQTT-3.3.1-2]");
             let topic = body.string();
-            assert!(
-                !topic.is_empty() || version == Version::V5,
-                "an empty Topic Name from the broker"
-            );
+            assert!(!topic.is_empty(), "an empty Topic Name from the broker");
             assert!(
                 !topic.contains(['+', '#']),
                 "wildcards in a Topic Name [3.1.1 MQTT-3.3.2-2]"
