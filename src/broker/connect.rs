@@ -324,7 +324,7 @@ impl Shard {
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.heard = now;
-        connection.progress = now;
+        connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
         connection.window = usize::from(
             self.settings
@@ -527,7 +527,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in std::mem::take(&mut session.filters) {
+        for node in session.filters.take() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);

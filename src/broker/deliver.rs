@@ -589,15 +589,15 @@ impl Shard {
             }
             return;
         }
-        if connection.waiters.is_empty() {
-            // The clock of its patience starts with the first who waits.
-            connection.progress = self.now;
-        }
-        if shard == self.id && !slow && self.owes_acknowledgements(publisher) {
-            // Its acknowledgements come on the stream that would be stopped: two who wait for each other would stand still.
+        if !slow && connection.paced > 0 {
+            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand still.
             return;
         }
-        let connection = self.connections.get_mut(id).expect("it is there");
+        if connection.waiters.is_empty() {
+            // Its time to make progress starts with the first who waits.
+            connection.watched = self.now;
+            connection.drained_bytes = 0;
+        }
         connection.waiters.push(waiter);
         let deadline = connection.deadline();
         self.connection_alarms.set(id.index, deadline);
@@ -613,14 +613,6 @@ impl Shard {
             };
             out.push(Output::Peer { to: shard, message });
         }
-    }
-
-    fn owes_acknowledgements(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id)
-            .and_then(|connection| connection.session())
-            .and_then(|session| self.sessions.get(session))
-            .is_some_and(|session| !session.inflight.is_empty())
     }
 
     /// One more reason not to read from a connection.
@@ -671,12 +663,12 @@ impl Shard {
         }
     }
 
-    /// Lets those go on who wait for a connection, once it has taken enough.
-    pub(super) fn release_waiters_if_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+    /// A connection has taken something: if that is enough, it is no longer stalled and those who wait for it go on.
+    pub(super) fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.waiters.is_empty()
+        if (!connection.stalled && connection.waiters.is_empty())
             || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
             || connection
                 .session()
@@ -685,6 +677,7 @@ impl Shard {
         {
             return;
         }
+        connection.stalled = false;
         for waiter in std::mem::take(&mut connection.waiters) {
             self.release(waiter, out);
         }

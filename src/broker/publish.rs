@@ -367,9 +367,6 @@ impl Shard {
                 ack.packet_id,
                 ReasonCode::SUCCESS,
             );
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.progress = self.now;
-            }
         } else {
             // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
             let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
@@ -408,11 +405,8 @@ impl Shard {
 
     /// A place in the window is free.
     fn on_progress(&mut self, id: ConnectionId, session: SessionId, out: &mut Outputs) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.progress = self.now;
-        }
         self.pump(session);
-        self.release_waiters_if_served(id, out);
+        self.on_served(id, out);
     }
 
     fn on_disconnect(

@@ -95,6 +95,7 @@ impl Shard {
         } else {
             self.peers.await_in_force(id, pending);
         }
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl Shard {
         }
         let done = self.trie.subscribe(filter, session_id, subscription);
         if done.replaced.is_none() {
-            session.filters.push(done.node);
+            session.filters.add(done.node);
         }
         // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
         self.replays.stop(session_id, done.node);
@@ -250,7 +251,7 @@ impl Shard {
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {
-                        session.filters.retain(|node| *node != done.node);
+                        session.filters.remove(done.node);
                         self.replays.stop(session_id, done.node);
                     }
                     if done.last {
@@ -273,6 +274,7 @@ impl Shard {
             };
             wire::encode(&Packet::UnsubAck(unsuback), version, block);
         });
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 

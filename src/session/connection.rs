@@ -64,8 +64,10 @@ pub struct Connection {
     pub dirty: bool,
     /// It made no progress while others waited for it; they wait no more, and QoS 0 for it is dropped.
     pub stalled: bool,
-    /// Last time bytes left or an acknowledgement came.
-    pub progress: Time,
+    /// Since when others wait for it, or when its progress was last looked at.
+    pub watched: Time,
+    /// Bytes that have left since.
+    pub drained_bytes: usize,
     /// Publishers that wait for it.
     pub waiters: Vec<Waiter>,
     /// Largest number of QoS 1 and 2 deliveries under way.
@@ -94,7 +96,8 @@ impl Connection {
             sending: false,
             dirty: false,
             stalled: false,
-            progress: now,
+            watched: now,
+            drained_bytes: 0,
             waiters: Vec::new(),
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
@@ -122,7 +125,7 @@ impl Connection {
         if self.waiters.is_empty() {
             silence
         } else {
-            silence.min(self.progress + limits::STALLED_AFTER_MS)
+            silence.min(self.watched + limits::STALLED_AFTER_MS)
         }
     }
 

@@ -139,6 +139,23 @@ fn mqtt_3_3_1_12_retain_as_published() {
     });
 }
 
+/// MQTT-3.3.1-13, MQTT-3.3.1-12. Of overlapping subscriptions one that asks for it is enough.
+#[test]
+fn mqtt_3_3_1_13_retain_as_published_with_overlaps() {
+    each5(|world| {
+        let publisher = client(world, "publisher");
+        let subscriber = client(world, "subscriber");
+        for (first, second) in [(0, RETAIN_AS_PUBLISHED), (RETAIN_AS_PUBLISHED, 0)] {
+            subscribes(world, subscriber, "a/b", first | RETAIN_NEVER);
+            subscribes(world, subscriber, "a/+", second | RETAIN_NEVER);
+            world.publish(publisher, &publish("a/b", "x").retain());
+            let messages = world.messages(subscriber);
+            assert_eq!(messages.len(), 1);
+            assert!(messages[0].retain);
+        }
+    });
+}
+
 /// MQTT-3.3.2-1, MQTT-2.2.2-1.
 #[test]
 fn mqtt_3_3_2_1_publish_that_ends_too_early_is_malformed() {

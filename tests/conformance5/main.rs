@@ -21,3 +21,5 @@ mod ch4_delivery;
 mod ch4_topic;
 mod claims;
 mod page;
+mod resume;
+mod small_rules;

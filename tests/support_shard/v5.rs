@@ -110,38 +110,77 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// As the properties of a CONNECT say.
-    pub fn of(mut properties: &[u8]) -> Terms {
+    /// As a CONNECT says; `None` if these bytes are not a whole one, or a wrong one.
+    pub fn of_connect(bytes: &[u8]) -> Option<Terms> {
+        let (first, rest) = bytes.split_first()?;
+        let mut rest = Rest(rest);
+        rest.variable()?;
+        let name_bytes = rest.number(2)?;
+        rest.take(name_bytes as usize)?;
+        // Level, flags and Keep Alive.
+        rest.take(4)?;
+        let length = rest.variable()?;
+        let properties = rest.take(length)?;
+        (*first == 0x10).then(|| Terms::of(properties))?
+    }
+
+    fn of(properties: &[u8]) -> Option<Terms> {
         let mut terms = Terms::default();
-        while let Some((id, rest)) = properties.split_first() {
-            let number = |count: usize| {
-                let bytes = rest.get(..count).unwrap_or(&[0]);
-                bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte))
-            };
-            let text = || 2 + number(2) as usize;
-            let size = match *id {
-                MAXIMUM_PACKET_SIZE => {
-                    terms.packet_bytes_max = number(4);
-                    4
+        let mut rest = Rest(properties);
+        while !rest.0.is_empty() {
+            match rest.number(1)? as u8 {
+                // 0 is no limit but a mistake.
+                MAXIMUM_PACKET_SIZE => match rest.number(4)? {
+                    0 => return None,
+                    bytes => terms.packet_bytes_max = bytes,
+                },
+                TOPIC_ALIAS_MAXIMUM => terms.topic_alias_maximum = rest.number(2)? as u16,
+                REQUEST_PROBLEM_INFORMATION => terms.problem_information = rest.number(1)? == 1,
+                REQUEST_RESPONSE_INFORMATION => drop(rest.number(1)?),
+                RECEIVE_MAXIMUM => drop(rest.number(2)?),
+                SESSION_EXPIRY_INTERVAL => drop(rest.number(4)?),
+                USER_PROPERTY => {
+                    for _ in 0..2 {
+                        let length = rest.number(2)?;
+                        rest.take(length as usize)?;
+                    }
                 }
-                TOPIC_ALIAS_MAXIMUM => {
-                    terms.topic_alias_maximum = number(2) as u16;
-                    2
+                // Strings and data.
+                _ => {
+                    let length = rest.number(2)?;
+                    rest.take(length as usize)?;
                 }
-                REQUEST_PROBLEM_INFORMATION => {
-                    terms.problem_information = number(1) == 1;
-                    1
-                }
-                REQUEST_RESPONSE_INFORMATION => 1,
-                RECEIVE_MAXIMUM => 2,
-                SESSION_EXPIRY_INTERVAL => 4,
-                AUTHENTICATION_METHOD | AUTHENTICATION_DATA => text(),
-                // A pair, or something wrong; whatever stands behind is of no interest here.
-                _ => break,
-            };
-            properties = rest.get(size..).unwrap_or(&[]);
+            }
         }
-        terms
+        Some(terms)
+    }
+}
+
+/// What is left of a Client's bytes, which may be wrong.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self, bytes: usize) -> Option<u32> {
+        let bytes = self.take(bytes)?;
+        Some(bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)))
+    }
+
+    fn variable(&mut self) -> Option<usize> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.number(1)?;
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value as usize);
+            }
+        }
+        None
     }
 }
 

@@ -234,7 +234,14 @@ impl World {
 
     /// The Client sends these bytes; everything that follows from them happens.
     pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.clients[client.0].unread.extend(bytes.as_ref());
+        let state = &mut self.clients[client.0];
+        state.unread.extend(bytes.as_ref());
+        if state.version == Version::V5
+            && state.history.is_empty()
+            && let Some(terms) = Terms::of_connect(bytes.as_ref())
+        {
+            state.terms = terms;
+        }
         self.settle();
     }
 
@@ -426,11 +433,15 @@ impl World {
                 address,
                 hand_over,
             } => {
-                let client = Client(socket.0 as usize);
-                assert_eq!(self.clients[client.0].address, address);
+                drop(socket);
+                let place = Place::InLane(ShardId(to as u8));
+                let client = self
+                    .clients
+                    .iter()
+                    .position(|state| state.place == place && state.address == address);
+                let client = Client(client.expect("handed over to this shard"));
                 let connection = self.take_slot(to, client);
                 let state = &mut self.clients[client.0];
-                assert_eq!(state.place, Place::InLane(ShardId(to as u8)));
                 state.place = Place::At(ShardId(to as u8), connection);
                 state.reading = false;
                 let dropped = state.dropped;
@@ -806,7 +817,8 @@ impl World {
         state.place = Place::InLane(to);
         state.reading = false;
         let message = PeerMessage::Adopt {
-            socket: SocketHandle(client.0 as i32),
+            // Any descriptor will do: the client is found by its place and address.
+            socket: SocketHandle(std::fs::File::open("/dev/null").expect("open").into()),
             address: state.address,
             hand_over,
         };

@@ -2,14 +2,13 @@
 
 use super::super::oracle::{Message, Packet};
 use super::super::packets::{self, Connect, Publish, Version};
-use super::super::v5::{Full, Terms};
+use super::super::v5::Full;
 use super::{Client, World, answer};
 
 impl World {
     /// Opens a connection and sends this CONNECT; the answer is the test's to read.
     pub fn try_connect(&mut self, connect: &Connect) -> Client {
         let client = self.open(connect.version);
-        self.clients[client.0].terms = Terms::of(&connect.properties);
         self.send(client, connect.bytes());
         client
     }
