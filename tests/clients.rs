@@ -2,6 +2,8 @@
 //! paho-mqtt, MQTT.js and MicroPython's `umqtt.simple`. `tests/setup` installs them.
 
 mod support;
+#[path = "clients/v5.rs"]
+mod v5;
 
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,7 @@ on_1_and_2_shards!(
 );
 
 /// The versions that Debian's clients speak and we serve today.
-const VERSIONS: [&str; 2] = ["mqttv31", "mqttv311"];
+const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
 
 /// A broker and the arguments every command line against it begins with.
 struct Commands {
@@ -56,6 +58,14 @@ impl Commands {
         let mut tool = self.subscribe_unasked(more);
         tool.skip_to("Subscribed (mid: 1)");
         tool
+    }
+
+    /// The exit code and the words of Debian's clients when they are told "not authorized".
+    fn not_authorized(&self) -> (i32, &'static str) {
+        match self.version {
+            "mqttv5" => (135, "Connection error: Not authorized"),
+            _ => (5, "Connection Refused: not authorised."),
+        }
     }
 
     /// `mosquitto_sub -d`, just started.
@@ -282,12 +292,12 @@ fn user_and_password(shards: usize) {
                     let ended = Tool::start(program, &arguments).end();
                     assert_eq!(
                         ended.status.code(),
-                        Some(5),
+                        Some(commands.not_authorized().0),
                         "{program} {credentials:?}: {}",
                         ended.errors
                     );
                     assert!(
-                        ended.errors.contains("Connection Refused: not authorised."),
+                        ended.errors.contains(commands.not_authorized().1),
                         "{program} {credentials:?} said: {}",
                         ended.errors
                     );
@@ -429,8 +439,8 @@ fn retained_messages(shards: usize) {
     });
 }
 
-/// Debian's clients send DISCONNECT on SIGINT and SIGTERM, so that Ctrl+C does not bring the will; a closed window (SIGHUP) and
-/// kill -9 do.
+/// Debian's clients send DISCONNECT on SIGINT and SIGTERM, so that Ctrl+C does not bring the will, but in v5, where they ask for it;
+/// a closed window (SIGHUP) and kill -9 do.
 fn will_of_a_killed_client(shards: usize) {
     each_version(shards, |commands| {
         let mut watcher = commands.subscribe(&["-q", "2", "-v", "-t", "capteur/+/etat"]);
@@ -458,6 +468,9 @@ fn will_of_a_killed_client(shards: usize) {
         }
         let interrupted = will("interrupted", &["--will-qos", "1"]);
         interrupted.interrupt();
+        if commands.version == "mqttv5" {
+            assert_eq!(message(&mut watcher), "capteur/interrupted/etat Offline");
+        }
         let window = will("window", &["--will-qos", "1", "--will-retain"]);
         window.signal(Signal::SIGHUP);
         assert_eq!(message(&mut watcher), "capteur/window/etat Offline");
@@ -583,7 +596,7 @@ fn passwd_tool_of_our_own(shards: usize) {
                 commands.arguments(&port, &["-u", user, "-P", password, "-t", "a", "-m", "1"]);
             assert_eq!(
                 Tool::start("mosquitto_pub", &arguments).end().status.code(),
-                Some(5)
+                Some(commands.not_authorized().0)
             );
         }
     });
