@@ -375,9 +375,13 @@ impl Shard {
             Some(version5) => version5.outward.as_deref_mut(),
             None => None,
         };
-        // What is sent again carries its name. Shorter names gain nothing.
-        let mut outward =
-            outward.filter(|_| !sending.dup && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN);
+        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by alias
+        // without a name, so these messages carry theirs.
+        let mut outward = outward.filter(|_| {
+            !sending.dup
+                && sending.qos < QoS::ExactlyOnce
+                && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
+        });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
         if bytes_at_most(routing, sending) > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);

@@ -110,6 +110,24 @@ async function run() {
   }
   await aliasing.end();
 
+  // Aliases chosen by the broker: a topic heard often has one, within what we allow, and is then no longer named.
+  const aliased = await open("aliased", { topicAliasMaximum: 2 });
+  const seen = [];
+  aliased.mqtt.on("packetreceive", (packet) => {
+    if (packet.cmd === "publish") seen.push([packet.topic.length > 0, packet.properties?.topicAlias]);
+  });
+  await aliased.subscribe("js5/outward/+", { qos: 1 });
+  for (let round = 0; round < 5; round += 1) {
+    for (const name of ["often", "often", "often", `rare${round}`]) {
+      await speaker.publish(`js5/outward/${name}`, `${round}`);
+      await aliased.expect(`js5/outward/${name}`, `${round}`);
+    }
+  }
+  assert.ok(seen.some(([named, alias]) => !named && alias > 0), "an alias stands for a topic");
+  assert.ok(seen.every(([, alias]) => alias === undefined || (alias >= 1 && alias <= 2)), "no alias beyond our maximum");
+  assert.ok(seen.every(([named, alias]) => named || alias), "a topic or an alias");
+  await aliased.end();
+
   // Identifiers.
   await listener.subscribe("js5/id", { qos: 1, properties: { subscriptionIdentifier: 300 } });
   await speaker.publish("js5/id", "told");

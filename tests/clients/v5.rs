@@ -14,6 +14,8 @@ crate::on_1_and_2_shards!(
     retain_as_published,
     limits_of_a_subscriber,
     request_and_response,
+    shared_subscriptions,
+    a_member_that_leaves,
     paho,
     mqtt_js,
 );
@@ -366,6 +368,68 @@ fn request_and_response(shards: usize) {
         ]);
         assert_eq!(asker.succeed(), ["noon"]);
     }
+}
+
+/// Members of a group: two of 5.0 and one of 3.1.1, that print "last" when it is over.
+fn members(commands: &Commands, group: &str) -> Vec<Tool> {
+    let filter = format!("$share/{group}/atelier/#");
+    ["mqttv5", "mqttv311", "mqttv5"]
+        .map(|version| commands.subscribe(&["-V", version, "-q", "1", "-t", &filter, "-t", "last"]))
+        .into()
+}
+
+/// What came up to "last".
+fn until_last(tool: &mut Tool) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        match message(tool) {
+            line if line == "last" => return lines,
+            line => lines.push(line),
+        }
+    }
+}
+
+fn shared_subscriptions(shards: usize) {
+    let commands = commands(shards);
+    let mut groups = ["one", "two"].map(|group| members(&commands, group));
+    let mut alone = commands.subscribe(&["-q", "1", "-t", "atelier/+", "-t", "last"]);
+    let mut expected: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+    for payload in &expected {
+        commands.publish(&["-q", "1", "-t", "atelier/x", "-m", payload]);
+    }
+    // A message may take longer by way of its group than one of an ordinary subscription.
+    std::thread::sleep(Duration::from_millis(500));
+    commands.publish(&["-q", "1", "-t", "last", "-m", "last"]);
+    assert_eq!(until_last(&mut alone), expected);
+    expected.sort();
+    for group in &mut groups {
+        let shares: Vec<Vec<String>> = group.iter_mut().map(until_last).collect();
+        assert!(shares.iter().all(|share| share.len() >= 5), "{shares:?}");
+        let mut all = shares.concat();
+        all.sort();
+        assert_eq!(all, expected);
+    }
+}
+
+fn a_member_that_leaves(shards: usize) {
+    let commands = commands(shards);
+    let mut group = members(&commands, "smaller");
+    while group.len() > 1 {
+        group.remove(0).interrupt();
+        for n in 0..6 {
+            let payload = n.to_string();
+            commands.publish(&["-q", "1", "-t", "atelier/x", "-m", &payload]);
+        }
+    }
+    // The last has all that came since it was alone, and its part of what came before.
+    std::thread::sleep(Duration::from_millis(500));
+    commands.publish(&["-q", "1", "-t", "last", "-m", "last"]);
+    let received = until_last(&mut group[0]);
+    assert!(received.len() > 6, "{received:?}");
+    assert_eq!(
+        received[received.len() - 6..],
+        ["0", "1", "2", "3", "4", "5"]
+    );
 }
 
 fn paho(shards: usize) {
