@@ -5,6 +5,7 @@
 
 use super::counters::Dropped;
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::faults::planted;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
@@ -199,7 +200,11 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(*session_id) else {
                 continue;
             };
-            let qos = options.qos.min(routing.qos);
+            let qos = if planted!(QosNotLowered) {
+                routing.qos
+            } else {
+                options.qos.min(routing.qos)
+            };
             let (mark, at) = session.route_mark;
             if mark == self.routings {
                 let target: &mut Target = &mut targets[at as usize];
@@ -220,7 +225,7 @@ impl Shard {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
-                retain: routing.retain && target.retain_as_published,
+                retain: routing.retain && (target.retain_as_published || planted!(RetainOnLive)),
                 identifiers: &target.identifiers,
             };
             self.deliver(target.session, routing, &sending, origin, out);
@@ -256,7 +261,7 @@ impl Shard {
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
-            && session.inflight.count() < connection.window
+            && (session.inflight.count() < connection.window || planted!(WindowIgnored))
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
             self.start_delivery(id, session_id, routing, sending);
@@ -368,6 +373,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
+        if planted!(QueueDropsFirst)
+            && let Some(first) = session.queue.pop()
+        {
+            self.queued_bytes -= first.bytes() as u64;
+        }
         // One message always fits an empty queue, however small the limit is set.
         let full = session.queue.bytes() + bytes > self.settings.session_queue_bytes_max as usize
             && !session.queue.is_empty();
@@ -459,6 +469,9 @@ impl Shard {
             return;
         };
         let Some(id) = session.connection else { return };
+        if planted!(ResendNothing) {
+            return;
+        }
         let inflight = std::mem::take(&mut session.inflight);
         for delivering in inflight.iter() {
             match &delivering.stage {
@@ -471,7 +484,7 @@ impl Shard {
                     let identifiers = identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
                     let sending = Sending {
                         qos: *qos,
-                        dup: true,
+                        dup: !planted!(ResendWithoutDup),
                         retain: *retain,
                         identifiers,
                     };
@@ -595,6 +608,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        if planted!(PaceNeverReleased) {
+            return;
+        }
         assert!(connection.paced > 0);
         connection.paced -= 1;
         connection.withheld &= connection.paced > 0;

@@ -7,6 +7,7 @@ mod connect;
 mod counters;
 mod deliver;
 mod event;
+mod faults;
 mod peers;
 mod publish;
 mod replay;
@@ -21,5 +22,7 @@ pub use counters::{Counters, Dropped};
 pub use event::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
 };
+#[cfg(feature = "faults")]
+pub use faults::{Fault, plant};
 pub use shard::Shard;
 pub use violation::Violation;

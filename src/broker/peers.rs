@@ -5,6 +5,7 @@
 
 use super::deliver::{Origin, routing_of};
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::faults::planted;
 use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
@@ -123,7 +124,10 @@ impl Shard {
             .map(|(_, id)| id);
         for to in self.other_shards() {
             let live = shards & to.bit() != 0;
-            if !live && retain.is_none() {
+            if !live && (retain.is_none() || planted!(RetainNotSpread)) {
+                continue;
+            }
+            if planted!(DropOnFullLane) && self.peers.full_lanes & to.bit() != 0 {
                 continue;
             }
             let message = PeerMessage::Publish {
@@ -181,6 +185,9 @@ impl Shard {
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
+                if planted!(SubackEarly) {
+                    self.peers.acknowledged.fill(sequence);
+                }
                 self.complete_subscribes();
             }
             PeerMessage::Pace {

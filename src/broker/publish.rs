@@ -3,6 +3,7 @@
 use super::counters::Dropped;
 use super::deliver::{Origin, Routing};
 use super::event::{Level, Output, Outputs, RetainVersion};
+use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
@@ -109,7 +110,7 @@ impl Shard {
                 .sessions
                 .get_mut(session_id)
                 .expect("a connection has one");
-            if session.received.contains(packet_id) {
+            if session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
                 // A repeat: answered again, not delivered again. [v3.1.1 MQTT-4.3.3-2]
                 self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
                 return Ok(());
@@ -191,7 +192,7 @@ impl Shard {
     pub(super) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic;
         let held = self.retained.get(topic.as_str());
-        if held.is_some_and(|held| held.version > version) {
+        if held.is_some_and(|held| held.version > version) && !planted!(IgnoreRetainVersions) {
             return;
         }
         let held_mark = held.is_some_and(|held| held.message.is_none());
@@ -205,7 +206,7 @@ impl Shard {
                     message: Some(message),
                 },
             );
-        } else if self.shards == 1 {
+        } else if self.shards == 1 || planted!(NoDeletionMark) {
             self.retained.remove(topic.as_str());
         } else {
             self.retained.set(
@@ -279,7 +280,7 @@ impl Shard {
         let known = self
             .sessions
             .get_mut(session)
-            .is_some_and(|s| s.inflight.acknowledge(ack.packet_id));
+            .is_some_and(|s| planted!(LeakPacketId) || s.inflight.acknowledge(ack.packet_id));
         if known {
             self.on_progress(id, session, out);
         }
@@ -304,6 +305,9 @@ impl Shard {
             return;
         }
         if session.inflight.receive(ack.packet_id) {
+            if planted!(ForgetPubRel) {
+                return;
+            }
             self.append_ack(
                 id,
                 AckKind::PubRel,

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
 use super::event::{Level, Output, Outputs};
+use super::faults::planted;
 use super::replay::Replay;
 use super::shard::{Shard, Shown};
 use super::violation::Violation;
@@ -75,7 +76,7 @@ impl Shard {
             suback: bytes,
             replays,
         };
-        if self.peers.in_force() >= pending.sequence {
+        if self.peers.in_force() >= pending.sequence || planted!(SkipFiltersInForceWait) {
             self.complete_subscribe(id, session, pending);
         } else {
             self.peers.await_in_force(id, pending);
@@ -171,6 +172,9 @@ impl Shard {
     ) {
         self.append(id, |block| block.extend_from_slice(&pending.suback));
         for replay in pending.replays {
+            if planted!(NoReplay) {
+                continue;
+            }
             // It may have been unsubscribed while the answer waited.
             if self
                 .trie
@@ -196,6 +200,10 @@ impl Shard {
         }
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
+            if planted!(DeliverAfterUnsubscribe) {
+                codes.push(ReasonCode::SUCCESS.0);
+                continue;
+            }
             let reason = match self.trie.unsubscribe(filter, session_id) {
                 None if TopicFilter::new(filter).is_err() => ReasonCode::TOPIC_FILTER_INVALID,
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -204,7 +212,7 @@ impl Shard {
                         session.filters.retain(|node| *node != done.node);
                         self.replays.stop(session_id, done.node);
                     }
-                    if done.last {
+                    if done.last || planted!(FilterRemovedTooSoon) {
                         self.tell_filter_removed(filter, out);
                     }
                     ReasonCode::SUCCESS
@@ -234,7 +242,7 @@ impl Shard {
             self.trie.filter_text(node, &mut text);
         }
         let done = self.trie.unsubscribe_node(node, session);
-        if done.is_some_and(|done| done.last) {
+        if done.is_some_and(|done| done.last || planted!(FilterRemovedTooSoon)) {
             self.tell_filter_removed(&text, out);
         }
     }

@@ -5,6 +5,8 @@
 //!     MQTTFAST_SIM_SEED=17 cargo test --test sim seeds                    one again
 
 mod actions;
+#[cfg(feature = "faults")]
+mod faults;
 mod model;
 mod play;
 mod props;
