@@ -25,6 +25,8 @@ pub struct Message {
     pub qos: u8,
     pub retain: bool,
     pub empty: bool,
+    /// A will has no place among the messages of its Client: what was lost with the connection is sent again after it.
+    pub will: bool,
     pub publisher: usize,
     pub connection: usize,
     /// Step of the first sending; of a will: when its connection ended without DISCONNECT. `None`: must not be seen.
@@ -206,7 +208,7 @@ impl Session {
         if *seen > message.copies {
             return Err(format!("came {seen} times, sent {} times", message.copies));
         }
-        if first {
+        if first && !message.will {
             let key = (message.publisher, message.topic, message.qos, delivery.qos);
             let last = self.last.entry(key).or_default();
             if message.order < *last {

@@ -221,6 +221,7 @@ impl Play {
         if let Some((topic, qos, retain)) = will {
             let number = self.new_message(who, connection, topic, qos, retain, false);
             packet = packet.will(TOPICS[topic], &number.to_string(), qos, retain);
+            self.messages[number].will = true;
             will_number = Some(number);
         }
         let client = self.world.open_at(shard % self.case.shards, version);
@@ -256,6 +257,7 @@ impl Play {
             qos,
             retain,
             empty,
+            will: false,
             publisher: who,
             connection,
             sent: None,
