@@ -208,7 +208,8 @@ impl Session {
         if *seen > message.copies {
             return Err(format!("came {seen} times, sent {} times", message.copies));
         }
-        if first && !message.will {
+        // Nor has a repeat of QoS 1: the first sending may have met no subscription.
+        if first && !message.will && message.copies == 1 {
             let key = (message.publisher, message.topic, message.qos, delivery.qos);
             let last = self.last.entry(key).or_default();
             if message.order < *last {
