@@ -35,6 +35,8 @@ pub struct Message {
     pub order: u64,
     /// Times it was sent as a message of its own: QoS 1 may be sent again.
     pub copies: u32,
+    /// It was sent again on a later connection, where it may have been taken for the first time.
+    pub repeated: bool,
     /// Step at which the broker took it for certain.
     pub accepted: Option<u64>,
     /// Shard of its publisher.
@@ -268,7 +270,8 @@ pub fn retained_may_be(
         let Some(sent) = later.sent.filter(|_| later.accepted.is_some()) else {
             return false;
         };
-        if later.connection == earlier.connection && later.order > earlier.order {
+        let in_order = !earlier.repeated && !later.will && later.order > earlier.order;
+        if in_order && later.connection == earlier.connection {
             return true;
         }
         // Two writers agree on an order only where one could know of the other.

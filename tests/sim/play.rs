@@ -263,6 +263,7 @@ impl Play {
             sent: None,
             order: 0,
             copies: 1,
+            repeated: false,
             accepted: None,
             home: 0,
         });
@@ -593,6 +594,7 @@ impl Play {
                 if outgoing.qos == 1 {
                     self.messages[outgoing.message].copies += 1;
                 }
+                self.messages[outgoing.message].repeated = true;
                 bytes.extend(outgoing.again(*packet_id, version));
             }
         }
