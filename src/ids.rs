@@ -1,6 +1,7 @@
 //! Newtypes of the numbers that travel through the broker, so that none is taken for another.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 /// A shard: one thread, one core, one `broker::Shard`. Counts from 0; at most
 /// [`crate::limits::SHARDS_MAX`] of them, so that a set of shards fits in 64 bits.
@@ -46,6 +47,6 @@ pub struct SessionId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NodeId(pub u32);
 
-/// A socket as its driver names it; the broker only passes it on to a peer shard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SocketHandle(pub i32);
+/// A socket on its way to a peer shard; the broker only passes it on.
+#[derive(Debug)]
+pub struct SocketHandle(pub OwnedFd);

@@ -15,6 +15,8 @@ pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
+pub const USER_PROPERTIES_MAX: usize = 1024;
 /// Levels in a Topic Name or Topic Filter.
 pub const TOPIC_LEVELS_MAX: usize = 200;
 
@@ -24,8 +26,12 @@ pub const TOPIC_LEVELS_MAX: usize = 200;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
-/// A receiver that takes no byte for this long no longer holds back those who publish to it.
+/// Retained messages are searched for expired ones at most this often.
+pub const RETAINED_SWEEP_MS: u64 = 60_000;
+/// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile is stalled
+/// and no longer holds back those who publish to it. So a pause lasts some seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
+pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
@@ -55,8 +61,8 @@ pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What a queued message costs besides its bytes, for the budgets above.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
-/// Topic Filters of one Session.
-pub const FILTERS_PER_SESSION_MAX: usize = 1_000_000;
+/// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
+pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 
 // Output of one connection
 
@@ -145,6 +151,11 @@ pub const RING_QUIESCE_MS: u64 = 200;
 /// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
 pub const SPILL_RETRY_MS: u64 = 1;
 
+// The epoll set of one shard
+
+/// Events taken at once; the others come next time, since the kernel gives all sockets their turn.
+pub const EPOLL_EVENTS: usize = 256;
+
 // Listening
 
 /// Connections the kernel completes before we accept them.
@@ -160,11 +171,13 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 /// CONNECTs that may wait for the password thread; more are answered "server unavailable".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+/// Dropped messages are logged this often at most.
+pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 /// How long the log gathers lines before it writes them.
 pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
-/// Nodes of the retained tree a replay looks at for one connection in one turn.
+/// Nodes of the retained tree that replays look at in one turn, for all connections together.
 pub const RETAINED_PER_TURN: usize = 2048;
 
 // Password file

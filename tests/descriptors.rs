@@ -29,6 +29,7 @@ impl Starved {
             .args(["-c", &script, env!("CARGO_BIN_EXE_mqttfast")])
             .args(["--port", "0", "--bind", "127.0.0.1"])
             .args(["--shards", &shards.to_string()])
+            .args(support::broker::io_arguments())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -37,7 +37,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     // The tail of the receive buffers' ring is shared with the kernel.
     ("atomic", &["mesh", "buffer", "io/uring/ring.rs"]),
     ("glommio", &["io/host.rs"]),
-    ("io_uring", &["io/uring", "io/probe.rs", "io/mod.rs"]),
+    ("io_uring", &["io/uring", "io/host.rs"]),
     ("nix::sys::socket", &["io"]),
     ("nix::sys::eventfd", &["io"]),
     ("nix::sys::signal", &["io", "passwd"]),

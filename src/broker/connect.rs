@@ -264,7 +264,12 @@ impl Shard {
         if connect.keep_alive_s == 0 {
             out.push(Output::ProbePeer { connection: id });
         }
-        self.resend(session);
+        let inflight = &mut self
+            .sessions
+            .get_mut(session)
+            .expect("it was bound")
+            .inflight;
+        inflight.begin_resend();
         self.pump(session);
         // What came behind CONNECT is read when the turn ends, and reading goes on.
         let frame_bytes = wire::frame_bytes(bytes).expect("it begins with a whole CONNECT");
@@ -321,7 +326,7 @@ impl Shard {
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.heard = now;
-        connection.progress = now;
+        connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
         connection.window = usize::from(
             self.settings
@@ -417,15 +422,7 @@ impl Shard {
             bytes.clear();
             wire::encode(&Packet::ConnAck(packet), version, &mut bytes);
         }
-        connection
-            .outbox
-            .block(&mut self.pool)
-            .extend_from_slice(&bytes);
-        connection.unsent_bytes += bytes.len();
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(id);
-        }
+        self.append(id, |block| block.extend_from_slice(&bytes));
     }
 
     /// A client id that no Session has and whose home is this shard. [v3.1.1 MQTT-3.1.3-6]
@@ -539,7 +536,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in std::mem::take(&mut session.filters) {
+        for node in session.filters.take() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
@@ -614,5 +611,5 @@ fn packet_bytes_max(connect: &Connect<'_>) -> usize {
     connect
         .properties
         .maximum_packet_size
-        .map_or(usize::MAX, |bytes| bytes as usize)
+        .map_or(wire::publish::PACKET_BYTES_MAX, |bytes| bytes as usize)
 }

@@ -31,6 +31,13 @@ impl Dropped {
         Dropped::SessionEnded,
     ];
 
+    /// The reasons an operator should hear of at once: a limit was reached. The others are as the standard has it.
+    pub const LOSSES: [Dropped; 3] = [
+        Dropped::SlowReader,
+        Dropped::SessionQueueFull,
+        Dropped::ShardQueueFull,
+    ];
+
     /// A few words for the log.
     pub fn words(self) -> &'static str {
         match self {

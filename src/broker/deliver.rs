@@ -17,7 +17,7 @@ use crate::session::{Message, Queued};
 use crate::time::Time;
 use crate::wire::publish::Delivery;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{AckKind, PacketId, QoS, TopicName, Version, append_ack};
+use crate::wire::{AckKind, PacketId, QoS, TopicName, Version};
 use std::rc::Rc;
 
 /// A message on its way through the shard.
@@ -49,6 +49,17 @@ impl Routing<'_> {
             ))
         })
     }
+}
+
+/// What became of a message on its way to its subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Routed {
+    /// At least one got it, or will, or would not have it.
+    Taken,
+    /// There is no subscriber anywhere.
+    Nobody,
+    /// There are subscribers, but none has room for it.
+    Refused,
 }
 
 /// Who published.
@@ -130,6 +141,19 @@ impl Shapes {
     }
 }
 
+/// The size of a delivery, or a little more: nearly always enough to know that it is not too large.
+fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
+    /// Fixed Header, length of the Topic Name, Packet Identifier, Property Length, expiry and alias come to 26 bytes.
+    const FIXED: usize = 32;
+    /// A Subscription Identifier, with that of its Property.
+    const IDENTIFIER: usize = 5;
+    FIXED
+        + routing.topic.as_str().len()
+        + routing.passed_on.len()
+        + sending.identifiers.len() * IDENTIFIER
+        + routing.payload.len()
+}
+
 fn delivery<'a>(
     version: Version,
     sending: &Sending<'a>,
@@ -162,32 +186,38 @@ fn delivery<'a>(
 
 impl Shard {
     /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
-    /// gets it. `false`: no subscriber anywhere.
+    /// gets it.
     pub(super) fn route(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         retain: Option<RetainVersion>,
         out: &mut Outputs,
-    ) -> bool {
+    ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
         self.trie.matches(routing.topic, &mut matches);
-        let found = !matches.local.is_empty() || matches.shards != 0;
+        let nobody = matches.is_empty();
         let shards = matches.shards;
-        self.deliver_here(routing, &matches.local, origin, out);
+        let taken = self.deliver_here(routing, &matches.local, origin, out);
         self.matches = matches;
         self.send_to_peers(routing, shards, origin, retain, out);
-        found
+        if taken || shards != 0 {
+            Routed::Taken
+        } else if nobody {
+            Routed::Nobody
+        } else {
+            Routed::Refused
+        }
     }
 
-    /// Delivers to the sessions of this shard.
+    /// Delivers to the sessions of this shard. `false`: nobody could take it.
     pub(super) fn deliver_here(
         &mut self,
         routing: &mut Routing<'_>,
         matches: &[(SessionId, super::subscribe::Subscription)],
         origin: Origin,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         self.routings += 1;
         self.shapes.clear();
         let mut targets = std::mem::take(&mut self.targets);
@@ -221,6 +251,8 @@ impl Shard {
                 });
             }
         }
+        // Whoever wants nothing of it, No Local or at an end, has refused nothing.
+        let mut taken = targets.is_empty() && !matches.is_empty();
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
@@ -228,11 +260,13 @@ impl Shard {
                 retain: routing.retain && (target.retain_as_published || planted!(RetainOnLive)),
                 identifiers: &target.identifiers,
             };
-            self.deliver(target.session, routing, &sending, origin, out);
+            taken |= self.deliver(target.session, routing, &sending, origin, out);
         }
         self.targets = targets;
+        taken
     }
 
+    /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
     fn deliver(
         &mut self,
         session_id: SessionId,
@@ -240,24 +274,22 @@ impl Shard {
         sending: &Sending<'_>,
         origin: Origin,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
+            return true;
         };
         let connection = session
             .connection
             .and_then(|id| self.connections.get_mut(id));
         let Some(connection) = connection else {
-            if sending.qos > QoS::AtMostOnce {
-                self.enqueue(session_id, routing, sending);
-            }
-            return;
+            return sending.qos == QoS::AtMostOnce || self.enqueue(session_id, routing, sending);
         };
         let id = connection.id;
+        let mut taken = true;
         if sending.qos == QoS::AtMostOnce {
             if connection.overfull() {
                 self.counters.drop_messages(Dropped::SlowReader, 1);
-                return;
+                return true;
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
@@ -266,9 +298,10 @@ impl Shard {
         {
             self.start_delivery(id, session_id, routing, sending);
         } else {
-            self.enqueue(session_id, routing, sending);
+            taken = self.enqueue(session_id, routing, sending);
         }
         self.pace_if_slow(session_id, id, origin, out);
+        taken
     }
 
     /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
@@ -291,15 +324,7 @@ impl Shard {
             identifiers: boxed(sending.identifiers),
         });
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
-            // Too large for this Client: as if it had been delivered. [v5 MQTT-3.1.2-25]
-            let session = self
-                .sessions
-                .get_mut(session_id)
-                .expect("it is being delivered to");
-            match sending.qos {
-                QoS::ExactlyOnce => session.inflight.refuse(packet_id),
-                QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
-            };
+            self.give_up(session_id, packet_id, sending.qos);
         }
     }
 
@@ -316,7 +341,7 @@ impl Shard {
         };
         let version = connection.version;
         let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
-        if connection.packet_bytes_max != usize::MAX {
+        if bytes_at_most(routing, sending) > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             if packet.packet_bytes(version) > connection.packet_bytes_max {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
@@ -361,8 +386,14 @@ impl Shard {
         true
     }
 
-    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together.
-    fn enqueue(&mut self, session_id: SessionId, routing: &mut Routing<'_>, sending: &Sending<'_>) {
+    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has expired makes room first.
+    /// `false`: there is none.
+    fn enqueue(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) -> bool {
         let item = Queued {
             message: Rc::clone(routing.message()),
             qos: sending.qos,
@@ -371,28 +402,43 @@ impl Shard {
         };
         let bytes = item.bytes();
         let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
+            return false;
         };
         if planted!(QueueDropsFirst)
             && let Some(first) = session.queue.pop()
         {
             self.queued_bytes -= first.bytes() as u64;
         }
-        // One message always fits an empty queue, however small the limit is set.
-        let full = session.queue.bytes() + bytes > self.settings.session_queue_bytes_max as usize
-            && !session.queue.is_empty();
-        if full {
-            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
-        } else if self.queued_bytes + bytes as u64 > self.settings.shard_queue_bytes_max {
-            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
-        } else {
-            self.queued_bytes += bytes as u64;
-            session.queue.push(item);
+        let session_max = self.settings.session_queue_bytes_max as usize;
+        let shard_max = self.settings.shard_queue_bytes_max;
+        if session.queue.bytes() + bytes > session_max
+            || self.queued_bytes + bytes as u64 > shard_max
+        {
+            let (count, freed_bytes) = session.queue.drop_expired(self.now);
+            self.queued_bytes -= freed_bytes as u64;
+            self.counters.drop_messages(Dropped::Expired, count as u64);
         }
+        // One message always fits an empty queue, however small the limit is set.
+        if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
+            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            return false;
+        }
+        if self.queued_bytes + bytes as u64 > shard_max {
+            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            return false;
+        }
+        self.queued_bytes += bytes as u64;
+        session.queue.push(item);
+        true
     }
 
-    /// Sends a Session what waits for it, as far as window and outbox allow: the queue first, then replays of retained messages.
+    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is unacknowledged, then the queue,
+    /// then replays of retained messages.
     pub(super) fn pump(&mut self, session_id: SessionId) {
+        let connection = self.sessions.get(session_id).and_then(|s| s.connection);
+        if !connection.is_some_and(|id| self.resend(id, session_id)) {
+            return;
+        }
         loop {
             let Some(session) = self.sessions.get_mut(session_id) else {
                 return;
@@ -463,56 +509,62 @@ impl Shard {
         self.shapes.clear();
     }
 
-    /// Everything unacknowledged again, in the first order: PUBLISH with DUP, or PUBREL. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
-    pub(super) fn resend(&mut self, session_id: SessionId) {
+    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox allow: PUBLISH
+    /// with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
+        loop {
+            let (Some(session), Some(connection)) = (
+                self.sessions.get_mut(session_id),
+                self.connections.get_mut(id),
+            ) else {
+                return false;
+            };
+            if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
+                return false;
+            }
+            let version = connection.version;
+            let Some(delivering) = session.inflight.next_resend(connection.window) else {
+                return session.inflight.count() < connection.window;
+            };
+            let packet_id = delivering.packet_id;
+            let Stage::Published {
+                message,
+                qos,
+                retain,
+                identifiers,
+            } = &delivering.stage
+            else {
+                let success = ReasonCode::SUCCESS;
+                self.append_ack(id, AckKind::PubRel, version, packet_id, success);
+                continue;
+            };
+            let (message, qos, identifiers) = (Rc::clone(message), *qos, identifiers.clone());
+            let sending = Sending {
+                qos,
+                dup: !planted!(ResendWithoutDup),
+                retain: *retain,
+                identifiers: identifiers.as_deref().map_or(&[][..], |ids| &ids[..]),
+            };
+            if planted!(ResendNothing) {
+                continue;
+            }
+            self.with_message(&message, |shard, routing| {
+                if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
+                    shard.give_up(session_id, packet_id, qos);
+                }
+            });
+        }
+    }
+
+    /// A delivery too large for its Client ends as if it had been made. [v5 MQTT-3.1.2-25]
+    fn give_up(&mut self, session_id: SessionId, packet_id: PacketId, qos: QoS) {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
-        let Some(id) = session.connection else { return };
-        if planted!(ResendNothing) {
-            return;
-        }
-        let inflight = std::mem::take(&mut session.inflight);
-        for delivering in inflight.iter() {
-            match &delivering.stage {
-                Stage::Published {
-                    message,
-                    qos,
-                    retain,
-                    identifiers,
-                } => {
-                    let identifiers = identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
-                    let sending = Sending {
-                        qos: *qos,
-                        dup: !planted!(ResendWithoutDup),
-                        retain: *retain,
-                        identifiers,
-                    };
-                    let packet_id = Some(delivering.packet_id);
-                    self.with_message(message, |shard, routing| {
-                        shard.send_publish(id, routing, &sending, packet_id);
-                    });
-                }
-                Stage::Released => {
-                    let Some(connection) = self.connections.get(id) else {
-                        continue;
-                    };
-                    let version = connection.version;
-                    self.append(id, |block| {
-                        append_ack(
-                            AckKind::PubRel,
-                            version,
-                            delivering.packet_id,
-                            ReasonCode::SUCCESS,
-                            block,
-                        );
-                    });
-                }
-            }
-        }
-        if let Some(session) = self.sessions.get_mut(session_id) {
-            session.inflight = inflight;
-        }
+        match qos {
+            QoS::ExactlyOnce => session.inflight.refuse(packet_id),
+            QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
+        };
     }
 
     /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
@@ -550,15 +602,15 @@ impl Shard {
             }
             return;
         }
-        if connection.waiters.is_empty() {
-            // The clock of its patience starts with the first who waits.
-            connection.progress = self.now;
-        }
-        if shard == self.id && !slow && self.owes_acknowledgements(publisher) {
-            // Its acknowledgements come on the stream that would be stopped: two who wait for each other would stand still.
+        if !slow && connection.paced > 0 {
+            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand still.
             return;
         }
-        let connection = self.connections.get_mut(id).expect("it is there");
+        if connection.waiters.is_empty() {
+            // Its time to make progress starts with the first who waits.
+            connection.watched = self.now;
+            connection.drained_bytes = 0;
+        }
         connection.waiters.push(waiter);
         let deadline = connection.deadline();
         self.connection_alarms.set(id.index, deadline);
@@ -574,14 +626,6 @@ impl Shard {
             };
             out.push(Output::Peer { to: shard, message });
         }
-    }
-
-    fn owes_acknowledgements(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id)
-            .and_then(|connection| connection.session())
-            .and_then(|session| self.sessions.get(session))
-            .is_some_and(|session| !session.inflight.is_empty())
     }
 
     /// One more reason not to read from a connection.
@@ -635,12 +679,12 @@ impl Shard {
         }
     }
 
-    /// Lets those go on who wait for a connection, once it has taken enough.
-    pub(super) fn release_waiters_if_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+    /// A connection has taken something: if that is enough, it is no longer stalled and those who wait for it go on.
+    pub(super) fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.waiters.is_empty()
+        if (!connection.stalled && connection.waiters.is_empty())
             || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
             || connection
                 .session()
@@ -649,6 +693,7 @@ impl Shard {
         {
             return;
         }
+        connection.stalled = false;
         for waiter in std::mem::take(&mut connection.waiters) {
             self.release(waiter, out);
         }
@@ -671,4 +716,39 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
 
 fn boxed(identifiers: &[u32]) -> Option<Box<Identifiers>> {
     (!identifiers.is_empty()).then(|| Box::new(identifiers.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_delivery_is_larger_than_its_bound() {
+        let payload = vec![b'x'; 70_000];
+        for payload in [&payload[..0], &payload[..100], &payload] {
+            for identifiers in [&[][..], &[268_435_455; 3], &[1]] {
+                let routing = Routing {
+                    topic: TopicName::new("a/b").expect("it is one"),
+                    passed_on: b"0123456789",
+                    payload,
+                    qos: QoS::ExactlyOnce,
+                    retain: false,
+                    expires: Time(10_000),
+                    frame_v3: None,
+                    message: None,
+                };
+                let sending = Sending {
+                    qos: QoS::ExactlyOnce,
+                    dup: true,
+                    retain: true,
+                    identifiers,
+                };
+                let packet_id = PacketId::new(1);
+                let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));
+                packet.topic_alias = Some(7);
+                let bytes = packet.packet_bytes(Version::V5);
+                assert!(bytes <= bytes_at_most(&routing, &sending));
+            }
+        }
+    }
 }

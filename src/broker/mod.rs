@@ -14,6 +14,7 @@ mod replay;
 mod shard;
 mod slots;
 mod subscribe;
+mod sweep;
 mod timers;
 mod violation;
 mod will;

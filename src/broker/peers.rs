@@ -138,10 +138,22 @@ impl Shard {
             };
             out.push(Output::Peer { to, message });
             self.counters.messages_crossed += 1;
-            if self.peers.full_lanes & to.bit() != 0
-                && let Some(id) = own_connection
-                && !self.peers.lane_waiters[to.index()].contains(&id)
-            {
+        }
+        if let Some(id) = own_connection {
+            let used = if retain.is_some() { u64::MAX } else { shards };
+            self.pace_for_full_lanes(id, used, out);
+        }
+    }
+
+    /// A connection that made this shard talk to `shards` waits while one of their lanes is full.
+    pub(super) fn pace_for_full_lanes(&mut self, id: ConnectionId, shards: u64, out: &mut Outputs) {
+        let full_lanes = self.peers.full_lanes & shards;
+        if full_lanes == 0 {
+            return;
+        }
+        for to in self.other_shards() {
+            let full = full_lanes & to.bit() != 0;
+            if full && !self.peers.lane_waiters[to.index()].contains(&id) {
                 self.peers.lane_waiters[to.index()].push(id);
                 self.pace(id, out);
             }

@@ -1,7 +1,7 @@
 //! What a connected Client sends, packet by packet, and the way in of an Application Message.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing};
+use super::deliver::{Origin, Routed, Routing};
 use super::event::{Level, Output, Outputs, RetainVersion};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
@@ -9,6 +9,7 @@ use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
+use crate::session::connection::Version5;
 use crate::time::Time;
 use crate::wire::frame::Frame;
 use crate::wire::reason::ReasonCode;
@@ -80,6 +81,10 @@ impl Shard {
         let block = connection.outbox.block(&mut self.pool);
         let before = block.len();
         write(block);
+        if block.len() - before > connection.packet_bytes_max {
+            block.truncate(before); // [v5 MQTT-3.1.2-24]
+            return;
+        }
         connection.unsent_bytes += block.len() - before;
         if !connection.dirty {
             connection.dirty = true;
@@ -97,6 +102,9 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         self.counters.messages_received += 1;
+        if publish.properties.subscription_identifiers {
+            return Err(Violation::SubscriptionIdentifierFromClient);
+        }
         let aliased;
         let topic = match (publish.topic, publish.properties.topic_alias) {
             (Some(topic), None) => topic,
@@ -105,12 +113,13 @@ impl Shard {
                 TopicName::new(&aliased).map_err(Violation::Malformed)?
             }
         };
-        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+        if let Some(packet_id) = publish.packet_id {
             let session = self
                 .sessions
                 .get_mut(session_id)
                 .expect("a connection has one");
-            if session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
+            let exactly_once = publish.qos == QoS::ExactlyOnce;
+            if exactly_once && session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
                 // A repeat: answered again, not delivered again. [v3.1.1 MQTT-4.3.3-2]
                 self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
                 return Ok(());
@@ -120,7 +129,9 @@ impl Shard {
             {
                 return Err(Violation::ReceiveMaximumExceeded);
             }
-            session.received.insert(packet_id);
+            if exactly_once {
+                session.received.insert(packet_id);
+            }
         }
         let mut passed_on = Vec::new();
         if version == Version::V5 && !publish.properties.raw.is_empty() {
@@ -149,9 +160,10 @@ impl Shard {
             session: Some(session_id),
             connection: Some((self.id, id)),
         };
-        let found = self.publish(&mut routing, origin, out);
-        let reason = match version {
-            Version::V5 if !found => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+        let routed = self.publish(&mut routing, origin, out);
+        let reason = match (version, routed) {
+            (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            (Version::V5, Routed::Refused) => ReasonCode::QUOTA_EXCEEDED,
             _ => ReasonCode::SUCCESS,
         };
         match (publish.qos, publish.packet_id) {
@@ -159,6 +171,11 @@ impl Shard {
                 self.append_ack(id, AckKind::PubAck, version, packet_id, reason);
             }
             (QoS::ExactlyOnce, Some(packet_id)) => {
+                if reason.is_failure()
+                    && let Some(session) = self.sessions.get_mut(session_id)
+                {
+                    session.received.remove(packet_id); // No PUBREL follows. [v5 4.3.3]
+                }
                 self.append_ack(id, AckKind::PubRec, version, packet_id, reason);
             }
             _ => {}
@@ -166,25 +183,28 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes a message of a Client or a will: keeps it if retained, and routes it. `false`: no subscriber anywhere.
+    /// Takes a message of a Client or a will: keeps it if retained, and routes it.
     pub(super) fn publish(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         out: &mut Outputs,
-    ) -> bool {
+    ) -> Routed {
         let topic = routing.topic.as_str();
         if topic.starts_with("$SYS/") || topic == "$SYS" {
             // Clients do not write to the broker's own tree; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
             self.counters.drop_messages(Dropped::SysTopic, 1);
-            return false;
+            return Routed::Nobody;
         }
         let version = routing.retain.then(|| {
             let version = self.next_retain_version();
             self.retain(routing, version);
             version
         });
-        self.route(routing, origin, version, out)
+        match self.route(routing, origin, version, out) {
+            Routed::Refused if version.is_some() => Routed::Taken, // It is kept as the retained message.
+            routed => routed,
+        }
     }
 
     /// Stores, replaces or removes a retained message, if the write is newer than what is there.
@@ -199,6 +219,7 @@ impl Shard {
         let marks_before = self.peers.deletion_marks;
         if !routing.payload.is_empty() {
             let message = Rc::clone(routing.message());
+            self.sweep.note(message.expires);
             self.retained.set(
                 topic,
                 Retained {
@@ -265,9 +286,44 @@ impl Shard {
         packet_id: PacketId,
         reason: ReasonCode,
     ) {
+        if version == Version::V5 && reason.is_failure() {
+            let why = match reason {
+                ReasonCode::QUOTA_EXCEEDED => "no subscriber has room for it",
+                _ => "no QoS 2 message of this Packet Identifier is under way",
+            };
+            return self.append_explained(id, why, |reason_string, block| {
+                let ack = Ack {
+                    reason_string,
+                    ..Ack::new(packet_id, reason)
+                };
+                ack.encode(kind, version, block);
+            });
+        }
         self.append(id, |block| {
             wire::append_ack(kind, version, packet_id, reason, block)
         });
+    }
+
+    /// Appends an answer with a Reason String, or without where the Client does not want it or cannot take it.
+    /// [v5 MQTT-3.1.2-29, MQTT-3.4.2-2, MQTT-3.9.2-1]
+    pub(super) fn append_explained(
+        &mut self,
+        id: ConnectionId,
+        why: &str,
+        write: impl Fn(Option<&str>, &mut Vec<u8>),
+    ) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let silent = |version5: &Version5| version5.silent_about_problems;
+        if !why.is_empty() && !connection.version5.as_deref().is_none_or(silent) {
+            let mut bytes = Vec::new();
+            write(Some(why), &mut bytes);
+            if bytes.len() <= connection.packet_bytes_max {
+                return self.append(id, |block| block.extend_from_slice(&bytes));
+            }
+        }
+        self.append(id, |block| write(None, block));
     }
 
     fn on_puback(
@@ -315,9 +371,6 @@ impl Shard {
                 ack.packet_id,
                 ReasonCode::SUCCESS,
             );
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.progress = self.now;
-            }
         } else {
             // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
             let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
@@ -356,11 +409,8 @@ impl Shard {
 
     /// A place in the window is free.
     fn on_progress(&mut self, id: ConnectionId, session: SessionId, out: &mut Outputs) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.progress = self.now;
-        }
         self.pump(session);
-        self.release_waiters_if_served(id, out);
+        self.on_served(id, out);
     }
 
     fn on_disconnect(
@@ -371,6 +421,9 @@ impl Shard {
         disconnect: &Disconnect<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
+        if disconnect.server_reference.is_some() || !sent_by_clients(disconnect.reason) {
+            return Err(Violation::ServerDisconnect);
+        }
         if let Some(seconds) = disconnect.session_expiry_interval_s {
             let session = self
                 .sessions
@@ -401,6 +454,14 @@ impl Shard {
             text,
         });
     }
+}
+
+/// The codes of a DISCONNECT that come from Clients. [v5 3.14.2.1]
+fn sent_by_clients(reason: ReasonCode) -> bool {
+    matches!(
+        reason.0,
+        0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99
+    )
 }
 
 /// The standard's name of a packet type. [v5 table 2-1]

@@ -22,26 +22,47 @@ pub(super) struct Replay {
     pub identifiers: Option<Box<Identifiers>>,
 }
 
+/// The replays of one Session, in the order of its subscriptions.
+#[derive(Default)]
+struct Queue {
+    /// Each with its number; stopped ones stay until they come to the front or are too many.
+    replays: VecDeque<(u64, Replay)>,
+    /// The number of the replay that counts for each filter.
+    current: HashMap<NodeId, u64>,
+    /// It stands in [`Replays::unfinished`].
+    unfinished: bool,
+}
+
 /// The replays of all Sessions; one goes on where it was when its Client comes back.
 #[derive(Default)]
 pub(super) struct Replays {
-    by_session: HashMap<SessionId, VecDeque<Replay>>,
-    /// Sessions whose replay goes on in the next turn.
-    pub unfinished: Vec<SessionId>,
+    by_session: HashMap<SessionId, Queue>,
+    last_number: u64,
+    /// Sessions whose replay goes on in the next turn, those served longest ago first.
+    unfinished: VecDeque<SessionId>,
+    /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
+    work_left: usize,
 }
 
 impl Replays {
     pub fn add(&mut self, session: SessionId, replay: Replay) {
-        self.by_session
-            .entry(session)
-            .or_default()
-            .push_back(replay);
+        self.last_number += 1;
+        let queue = self.by_session.entry(session).or_default();
+        queue.current.insert(replay.node, self.last_number);
+        queue.replays.push_back((self.last_number, replay));
+        // At most as many stopped replays as live ones are kept.
+        if queue.replays.len() > 2 * queue.current.len() + 8 {
+            let current = &queue.current;
+            queue
+                .replays
+                .retain(|(number, replay)| current.get(&replay.node) == Some(number));
+        }
     }
 
     /// Ends the replay for one filter.
     pub fn stop(&mut self, session: SessionId, node: NodeId) {
-        if let Some(replays) = self.by_session.get_mut(&session) {
-            replays.retain(|replay| replay.node != node);
+        if let Some(queue) = self.by_session.get_mut(&session) {
+            queue.current.remove(&node);
         }
     }
 
@@ -49,10 +70,26 @@ impl Replays {
     pub fn forget(&mut self, session: SessionId) {
         self.by_session.remove(&session);
     }
+
+    /// Something is left for the next turn.
+    pub fn are_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// A new turn: its share of work, and who goes on.
+    pub fn begin_turn(&mut self) -> VecDeque<SessionId> {
+        self.work_left = limits::RETAINED_PER_TURN;
+        for session in &self.unfinished {
+            if let Some(queue) = self.by_session.get_mut(session) {
+                queue.unfinished = false;
+            }
+        }
+        std::mem::take(&mut self.unfinished)
+    }
 }
 
 impl Shard {
-    /// Goes on with the replays of a Session, while its queue is empty and window and outbox have room, for at most one turn's share.
+    /// Goes on with the replays of a Session, while its queue is empty and window and outbox have room, within the share of work of one turn.
     ///
     /// The queue goes first: a live message that waits there is older than, or the same as, what the tree holds now, and must
     /// not come after it.
@@ -60,15 +97,18 @@ impl Shard {
         if self.replays.by_session.is_empty() {
             return;
         }
-        let mut work = limits::RETAINED_PER_TURN;
         loop {
-            let Some(replays) = self.replays.by_session.get_mut(&session_id) else {
+            let Some(queue) = self.replays.by_session.get_mut(&session_id) else {
                 return;
             };
-            let Some(replay) = replays.front_mut() else {
+            let Some((number, replay)) = queue.replays.front_mut() else {
                 self.replays.forget(session_id);
                 return;
             };
+            if queue.current.get(&replay.node) != Some(number) {
+                queue.replays.pop_front();
+                continue;
+            }
             let Some(session) = self.sessions.get(session_id) else {
                 return;
             };
@@ -86,18 +126,21 @@ impl Shard {
             let qos = replay.qos;
             let identifiers = replay.identifiers.clone();
             self.replay_topic.clear();
-            let step = self
-                .retained
-                .step(&mut replay.cursor, &mut self.replay_topic, &mut work);
+            let step = self.retained.step(
+                &mut replay.cursor,
+                &mut self.replay_topic,
+                &mut self.replays.work_left,
+            );
             let message = match step {
                 RetainStep::Message(retained) => retained.message.as_ref().map(Rc::clone),
                 RetainStep::End => {
-                    replays.pop_front();
+                    queue.current.remove(&replay.node);
+                    queue.replays.pop_front();
                     continue;
                 }
                 RetainStep::Pause => {
-                    if !self.replays.unfinished.contains(&session_id) {
-                        self.replays.unfinished.push(session_id);
+                    if !std::mem::replace(&mut queue.unfinished, true) {
+                        self.replays.unfinished.push_back(session_id);
                     }
                     return;
                 }

@@ -1,6 +1,6 @@
 //! The shard itself: its state, the arms of `handle`, and the life of a connection from its first byte to its close.
 
-use super::counters::Counters;
+use super::counters::{Counters, Dropped};
 use super::deliver::Shapes;
 use super::event::{CloseCause, Input, Level, Output, Outputs};
 use super::peers::Peers;
@@ -42,6 +42,7 @@ pub struct Shard {
     /// Connections no longer paced, whose withheld packets come next.
     pub(super) resumable: VecDeque<ConnectionId>,
     pub(super) replays: super::replay::Replays,
+    pub(super) sweep: super::sweep::Sweep,
     /// Scratch of the routing, kept so that a warm turn allocates nothing.
     pub(super) matches: Matches<SessionId, Subscription>,
     pub(super) targets: Vec<super::deliver::Target>,
@@ -56,6 +57,9 @@ pub struct Shard {
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
+    /// Losses the log knows of, and when it may be told again.
+    drops_logged: u64,
+    drops_due: Time,
     /// The filter of the violation that is about to close its connection, for the log.
     pub(super) offending_filter: Option<String>,
 }
@@ -100,6 +104,7 @@ impl Shard {
             dirty: Vec::new(),
             resumable: VecDeque::new(),
             replays: Default::default(),
+            sweep: Default::default(),
             matches: Matches::new(),
             targets: Vec::new(),
             shapes: Shapes::default(),
@@ -109,6 +114,8 @@ impl Shard {
             peers: Peers::new(shards),
             random,
             stopping: false,
+            drops_logged: 0,
+            drops_due: Time::default(),
             offending_filter: None,
         }
     }
@@ -162,9 +169,10 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in std::mem::take(&mut self.replays.unfinished) {
+        for session in self.replays.begin_turn() {
             self.pump(session);
         }
+        self.log_drops(out);
         let mut dirty = std::mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -185,13 +193,14 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if !self.replays.unfinished.is_empty() || !self.resumable.is_empty() {
+        if self.replays.are_unfinished() || !self.resumable.is_empty() {
             return Some(self.now);
         }
         [
             self.connection_alarms.next(),
             self.session_alarms.next(),
             self.peers.clock_due(),
+            self.sweep.due(self.now),
         ]
         .into_iter()
         .flatten()
@@ -357,7 +366,7 @@ impl Shard {
             "no more is sent than was handed out"
         );
         connection.unsent_bytes -= bytes;
-        connection.progress = self.now;
+        connection.drained_bytes = connection.drained_bytes.saturating_add(bytes);
         if done {
             connection.sending = false;
             if !connection.outbox.is_empty() && !connection.dirty {
@@ -366,11 +375,10 @@ impl Shard {
             }
         }
         if connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES {
-            connection.stalled = false;
             if let Some(session) = connection.session() {
                 self.pump(session);
             }
-            self.release_waiters_if_served(id, out);
+            self.on_served(id, out);
         }
     }
 
@@ -408,8 +416,14 @@ impl Shard {
         }
         let (reason, text) = match ending {
             Ending::Violation(violation) => (violation.reason_code(), Some(violation.to_string())),
-            Ending::TakenOver => (ReasonCode::SESSION_TAKEN_OVER, None),
-            Ending::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
+            Ending::TakenOver => {
+                let why = "another connection came with this client id".to_owned();
+                (ReasonCode::SESSION_TAKEN_OVER, Some(why))
+            }
+            Ending::Shutdown => {
+                let why = "the broker stops".to_owned();
+                (ReasonCode::SERVER_SHUTTING_DOWN, Some(why))
+            }
             Ending::Disconnect { .. } | Ending::Lost(_) | Ending::Refused => return,
         };
         let mut packet = wire::Disconnect {
@@ -424,6 +438,9 @@ impl Shard {
             packet.reason_string = None;
             bytes.clear();
             wire::encode(&wire::Packet::Disconnect(packet), Version::V5, &mut bytes);
+        }
+        if bytes.len() > connection.packet_bytes_max {
+            return; // [v5 MQTT-3.1.2-24]
         }
         connection
             .outbox
@@ -445,6 +462,7 @@ impl Shard {
             self.on_session_alarm(id, out);
         }
         self.on_clock_alarm(out);
+        self.on_sweep_alarm();
     }
 
     fn on_connection_alarm(&mut self, id: ConnectionId, out: &mut Outputs) {
@@ -457,10 +475,14 @@ impl Shard {
             self.connection_alarms.set(id.index, deadline);
             return;
         }
-        if !connection.waiters.is_empty() && connection.progress + limits::STALLED_AFTER_MS <= now {
-            connection.stalled = true;
-            for waiter in std::mem::take(&mut connection.waiters) {
-                self.release(waiter, out);
+        if !connection.waiters.is_empty() && connection.watched + limits::STALLED_AFTER_MS <= now {
+            connection.watched = now;
+            let drained_bytes = std::mem::take(&mut connection.drained_bytes);
+            if drained_bytes < limits::PROGRESS_BYTES_MIN {
+                connection.stalled = true;
+                for waiter in std::mem::take(&mut connection.waiters) {
+                    self.release(waiter, out);
+                }
             }
         }
         let Some(connection) = self.connections.get(id) else {
@@ -485,6 +507,29 @@ impl Shard {
         for id in self.connections.ids() {
             self.close(id, Ending::Shutdown, out);
         }
+        let text = format!("shard {}: {}", self.id, self.counters);
+        out.push(Output::Log {
+            level: Level::Info,
+            text,
+        });
+    }
+
+    /// Tells the log when messages have been dropped, with the reasons: at once, then at most once a while.
+    fn log_drops(&mut self, out: &mut Outputs) {
+        let dropped: u64 = Dropped::LOSSES
+            .iter()
+            .map(|why| self.counters.dropped(*why))
+            .sum();
+        if dropped == self.drops_logged || self.now < self.drops_due {
+            return;
+        }
+        self.drops_logged = dropped;
+        self.drops_due = self.now + limits::DROPS_LOGGED_EVERY_MS;
+        let text = format!("shard {} drops messages: {}", self.id, self.counters);
+        out.push(Output::Log {
+            level: Level::Warning,
+            text,
+        });
     }
 
     fn log_ending(&mut self, connection: &Connection, ending: Ending, out: &mut Outputs) {

@@ -7,11 +7,12 @@ use super::shard::{Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
+use crate::session::Connection;
 use crate::topic::RetainCursor;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Packet, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
-    Unsubscribe, Version,
+    self, Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter,
+    UnsubAck, Unsubscribe, Version,
 };
 
 /// SUBACK code of a filter that is refused, before v5. [v3.1.1 3.9.3]
@@ -36,10 +37,29 @@ impl Subscription {
 pub(super) struct PendingSubscribe {
     /// `FilterAdded` sequence that every peer must have answered.
     pub sequence: u64,
-    /// The encoded SUBACK.
-    suback: Vec<u8>,
+    version: Version,
+    packet_id: PacketId,
+    /// For SUBACK.
+    codes: Vec<u8>,
     /// Replays to begin after it.
     replays: Vec<Replay>,
+}
+
+/// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
+fn why_refused(codes: &[u8]) -> &'static str {
+    let refusal = codes
+        .iter()
+        .copied()
+        .map(ReasonCode)
+        .find(|code| code.is_failure());
+    match refusal {
+        None => "",
+        Some(ReasonCode::TOPIC_FILTER_INVALID) => {
+            "a Topic Filter is not valid: '+' and '#' fill a whole level, '#' is the last one, $share/NAME/ has a filter behind it"
+        }
+        Some(ReasonCode::QUOTA_EXCEEDED) => "the session has as many subscriptions as it may",
+        Some(code) => code.name(),
+    }
 }
 
 impl Shard {
@@ -54,6 +74,7 @@ impl Shard {
         if version != Version::V5 {
             self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
         }
+        self.check_answer(id, version, subscribe.filters().count())?;
         let mut codes = Vec::new();
         let mut replays = Vec::new();
         for (filter, options) in subscribe.filters() {
@@ -63,17 +84,11 @@ impl Shard {
             };
             codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
         }
-        let suback = SubAck {
-            packet_id: subscribe.packet_id,
-            codes: &codes,
-            reason_string: None,
-            user_properties: Default::default(),
-        };
-        let mut bytes = Vec::new();
-        wire::encode(&Packet::SubAck(suback), version, &mut bytes);
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
-            suback: bytes,
+            version,
+            packet_id: subscribe.packet_id,
+            codes,
             replays,
         };
         if self.peers.in_force() >= pending.sequence || planted!(SkipFiltersInForceWait) {
@@ -81,6 +96,7 @@ impl Shard {
         } else {
             self.peers.await_in_force(id, pending);
         }
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 
@@ -96,6 +112,25 @@ impl Shard {
                 Violation::TopicFilter(malformed)
             })
         })
+    }
+
+    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer is not served.
+    /// [v5 MQTT-3.1.2-24]
+    fn check_answer(
+        &self,
+        id: ConnectionId,
+        version: Version,
+        filters: usize,
+    ) -> Result<(), Violation> {
+        /// Fixed Header, Packet Identifier and an empty Property Length, at most.
+        const HEAD_BYTES: usize = 8;
+        let fits = |connection: &Connection| connection.packet_bytes_max >= HEAD_BYTES + filters;
+        match self.connections.get(id) {
+            Some(connection) if version == Version::V5 && !fits(connection) => {
+                Err(Violation::AnswerTooLarge)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One filter of a SUBSCRIBE; the code for SUBACK.
@@ -138,7 +173,7 @@ impl Shard {
         }
         let done = self.trie.subscribe(filter, session_id, subscription);
         if done.replaced.is_none() {
-            session.filters.push(done.node);
+            session.filters.add(done.node);
         }
         // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
         self.replays.stop(session_id, done.node);
@@ -170,7 +205,21 @@ impl Shard {
         session_id: SessionId,
         pending: PendingSubscribe,
     ) {
-        self.append(id, |block| block.extend_from_slice(&pending.suback));
+        let PendingSubscribe {
+            version,
+            packet_id,
+            codes,
+            ..
+        } = &pending;
+        self.append_explained(id, why_refused(codes), |reason_string, block| {
+            let suback = SubAck {
+                packet_id: *packet_id,
+                codes,
+                reason_string,
+                user_properties: Default::default(),
+            };
+            wire::encode(&Packet::SubAck(suback), *version, block);
+        });
         for replay in pending.replays {
             if planted!(NoReplay) {
                 continue;
@@ -198,6 +247,7 @@ impl Shard {
         if version != Version::V5 {
             self.check_filters(unsubscribe.filters())?;
         }
+        self.check_answer(id, version, unsubscribe.filters().count())?;
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
             if planted!(DeliverAfterUnsubscribe) {
@@ -209,7 +259,7 @@ impl Shard {
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {
-                        session.filters.retain(|node| *node != done.node);
+                        session.filters.remove(done.node);
                         self.replays.stop(session_id, done.node);
                     }
                     if done.last || planted!(FilterRemovedTooSoon) {
@@ -223,15 +273,16 @@ impl Shard {
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }
-        let unsuback = UnsubAck {
-            packet_id: unsubscribe.packet_id,
-            codes: &codes,
-            reason_string: None,
-            user_properties: Default::default(),
-        };
-        self.append(id, |block| {
-            wire::encode(&Packet::UnsubAck(unsuback), version, block)
+        self.append_explained(id, why_refused(&codes), |reason_string, block| {
+            let unsuback = UnsubAck {
+                packet_id: unsubscribe.packet_id,
+                codes: &codes,
+                reason_string,
+                user_properties: Default::default(),
+            };
+            wire::encode(&Packet::UnsubAck(unsuback), version, block);
         });
+        self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
     }
 

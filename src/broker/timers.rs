@@ -1,13 +1,16 @@
 //! When to look at what: one alarm a slot. An alarm may be early, never late: whoever it wakes looks at its real deadline and sets
 //! it again, so that a busy connection costs nothing here.
 //!
-//! A heap of (time, slot). A slot's alarm is entered anew only when it becomes earlier, so a slot has few entries
-//! however often it is used. Setting and taking cost `O(log slots)`.
+//! A heap of (time, slot). A slot's alarm is entered anew only when it becomes earlier; entries that no longer count are dropped when they
+//! come up, or all at once when they are more than half. Setting and taking cost `O(log slots)`.
 
 use crate::limits::TIMER_GRAIN_MS;
 use crate::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+/// Outdated entries that are always allowed.
+const SPARE_ENTRIES: usize = 64;
 
 #[derive(Default)]
 pub struct Alarms {
@@ -30,7 +33,19 @@ impl Alarms {
         if self.set[index] > at {
             self.set[index] = at;
             self.heap.push(Reverse((at, slot)));
+            if self.heap.len() > 2 * self.set.len() + SPARE_ENTRIES {
+                self.drop_outdated();
+            }
         }
+    }
+
+    /// Rebuilds the heap from the entries that count.
+    fn drop_outdated(&mut self) {
+        let set = self.set.iter().zip(0..);
+        self.heap = set
+            .filter(|(at, _)| **at != Time::NEVER)
+            .map(|(at, slot)| Reverse((*at, slot)))
+            .collect();
     }
 
     /// The next alarm.
@@ -57,6 +72,21 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outdated_entries_do_not_pile_up() {
+        let mut alarms = Alarms::default();
+        for round in 0..100_000u64 {
+            alarms.set(0, Time(1_000_000_000));
+            alarms.set(0, Time(round * 1000 + 1000));
+            assert_eq!(alarms.pop_due(Time(round * 1000 + 1000)), Some(0));
+        }
+        assert!(
+            alarms.heap.len() <= SPARE_ENTRIES + 3,
+            "{}",
+            alarms.heap.len()
+        );
+    }
 
     #[test]
     fn alarms_come_in_time_and_once() {

@@ -26,8 +26,14 @@ pub enum Violation {
     TopicAliasInvalid,
     /// A Topic Alias that was never set. [v5 3.3.2.3.4]
     TopicAliasUnknown,
-    /// More QoS 2 messages under way than we allowed. [v5 3.3.4]
+    /// More QoS 1 and 2 messages under way than we allowed. [v5 3.3.4]
     ReceiveMaximumExceeded,
+    /// A Subscription Identifier in a PUBLISH of a Client. [v5 MQTT-3.3.4-6]
+    SubscriptionIdentifierFromClient,
+    /// A DISCONNECT with a code, or a Server Reference, that only a Server may send. [v5 3.14.2.1, 3.14.2.2.5]
+    ServerDisconnect,
+    /// An answer it asked for cannot be sent within its Maximum Packet Size. [v5 MQTT-3.1.2-24]
+    AnswerTooLarge,
     /// A Session Expiry Interval in DISCONNECT after 0 in CONNECT. [v5 3.14.2.2.2]
     SessionExpiryRaised,
 }
@@ -41,12 +47,15 @@ impl Violation {
             Violation::KeepAlive { .. } => ReasonCode::KEEP_ALIVE_TIMEOUT,
             Violation::TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
             Violation::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+            Violation::AnswerTooLarge => ReasonCode::PACKET_TOO_LARGE,
             Violation::FirstPacketNotConnect
             | Violation::SecondConnect
             | Violation::ServerPacket
             | Violation::ConnectTooLate
             | Violation::UnexpectedAuth
             | Violation::TopicAliasUnknown
+            | Violation::SubscriptionIdentifierFromClient
+            | Violation::ServerDisconnect
             | Violation::SessionExpiryRaised => ReasonCode::PROTOCOL_ERROR,
         }
     }
@@ -90,9 +99,21 @@ impl fmt::Display for Violation {
             Violation::ReceiveMaximumExceeded => {
                 write!(
                     f,
-                    "more QoS 2 messages under way than our Receive Maximum [v5 3.3.4]"
+                    "more QoS 1 and 2 messages under way than our Receive Maximum [v5 3.3.4]"
                 )
             }
+            Violation::SubscriptionIdentifierFromClient => write!(
+                f,
+                "PUBLISH with a Subscription Identifier, which only a server may send [v5 MQTT-3.3.4-6]"
+            ),
+            Violation::ServerDisconnect => write!(
+                f,
+                "DISCONNECT with what only a server may say [v5 3.14.2.1]"
+            ),
+            Violation::AnswerTooLarge => write!(
+                f,
+                "the answer would be larger than its Maximum Packet Size [v5 MQTT-3.1.2-24]"
+            ),
             Violation::SessionExpiryRaised => write!(
                 f,
                 "Session Expiry Interval in DISCONNECT though CONNECT had 0 [v5 3.14.2.2.2]"

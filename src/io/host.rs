@@ -1,26 +1,32 @@
-//! A shard's thread: a glommio executor pinned to its core, whose one task is the turn loop and never leaves. Everything that reaches a
-//! shard comes through its wire ring, its lanes and its mailbox, so the executor has nothing else to run.
+//! A shard's thread, pinned to its core: under io_uring a glommio executor whose one task is the turn loop and never leaves, under epoll a
+//! plain thread. Everything that reaches a shard comes through its sockets, lanes and mailbox, so an executor has nothing else to run.
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
 use crate::broker::{Level, PeerMessage, Shard, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::StartError;
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
+use crate::io::driver::Driver;
+use crate::io::driver::kernel::Kernel;
+use crate::io::epoll::Epoll;
 use crate::io::log::Log;
-use crate::io::probe;
-use crate::io::uring::driver::Driver;
+#[cfg(target_pointer_width = "64")]
+use crate::io::uring::{probe, ring::Ring};
 use crate::limits;
 use crate::mesh::{Endpoint, Mailbox, WakeFlag};
+#[cfg(target_pointer_width = "64")]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::Pid;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
 
 /// What helper threads tell a shard.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub enum ToShard {
 pub struct Waker {
     /// Raised while the shard waits; asked by peers, who give it something in most turns.
     pub flag: WakeFlag,
-    /// Read through the shard's ring. Blocking, for io_uring waits only on what may block; a write never does in fact.
+    /// Read through the shard's ring, or watched by its epoll set. Blocking, for io_uring waits only on what may block; a write never does in fact.
     event: EventFd,
 }
 
@@ -54,9 +60,9 @@ impl Waker {
     }
 }
 
-impl AsRawFd for Waker {
-    fn as_raw_fd(&self) -> RawFd {
-        self.event.as_raw_fd()
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }
 
@@ -141,9 +147,63 @@ impl Shards {
     }
 }
 
+/// What drives the sockets of all shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Means {
+    #[cfg(target_pointer_width = "64")]
+    Uring,
+    Epoll,
+}
+
+#[cfg(target_pointer_width = "64")]
+impl Means {
+    /// io_uring, if it can be had.
+    ///
+    /// Errors: one sentence with cause and remedy.
+    pub fn uring() -> Result<Means, String> {
+        probe::io_uring().map(|()| Means::Uring)
+    }
+
+    /// Takes what `shards` need of what this process may have.
+    fn prepare(self, shards: usize) {
+        if self == Means::Uring {
+            probe::raise_memlock(shards);
+        }
+    }
+
+    /// Why one of the `shards` did not start, as a sentence.
+    pub fn explain(self, error: &io::Error, shards: usize) -> String {
+        match self {
+            Means::Uring => probe::explain_shard(error, shards),
+            Means::Epoll => format!("a shard could not start: {error}"),
+        }
+    }
+}
+
+#[cfg(not(target_pointer_width = "64"))]
+impl Means {
+    /// Not to be had: glommio does not build for 32 bits.
+    pub fn uring() -> Result<Means, String> {
+        Err("io_uring is used on 64-bit machines alone".to_owned())
+    }
+
+    fn prepare(self, _shards: usize) {}
+
+    /// Why a shard did not start, as a sentence.
+    pub fn explain(self, error: &io::Error, _shards: usize) -> String {
+        format!("a shard could not start: {error}")
+    }
+}
+
 /// The threads of all shards.
 pub struct Threads {
-    handles: Vec<ExecutorJoinHandle<()>>,
+    handles: Vec<Handle>,
+}
+
+enum Handle {
+    #[cfg(target_pointer_width = "64")]
+    Executor(ExecutorJoinHandle<()>),
+    Plain(JoinHandle<()>),
 }
 
 /// Counts one up when its shard's thread ends, by whatever way.
@@ -157,32 +217,50 @@ impl Drop for CountEnd {
 
 /// Starts a thread for each seat on its core, and returns when all shards serve.
 ///
-/// Errors: an executor or a ring could not be set up; the other shards are told to stop.
+/// Errors: a thread, an executor or a ring could not be set up ([`Means::explain`] tells more); the other shards have stopped.
 pub fn start(
+    means: Means,
     seats: Vec<Seat>,
     cores: &[usize],
     settings: &Settings,
     ended: &Arc<EventFd>,
     shards: &Shards,
-) -> Result<Threads, StartError> {
+) -> io::Result<Threads> {
     assert!(seats.len() == cores.len());
     let count = seats.len();
+    means.prepare(count);
     let (ready, started) = channel();
     let mut handles = Vec::with_capacity(count);
     let mut failure: Option<io::Error> = None;
     for (seat, &core) in seats.into_iter().zip(cores) {
         let (ready, settings) = (ready.clone(), settings.clone());
         let count_end = CountEnd(Arc::clone(ended));
-        let spawned = LocalExecutorBuilder::new(Placement::Fixed(core))
-            .name(&format!("shard-{}", seat.id))
-            .io_memory(0)
-            .spawn(move || async move {
-                let _count_end = count_end;
-                serve(seat, count, settings, ready);
-            });
+        let name = format!("shard-{}", seat.id);
+        let spawned = match means {
+            #[cfg(target_pointer_width = "64")]
+            Means::Uring => LocalExecutorBuilder::new(Placement::Fixed(core))
+                .name(&name)
+                .io_memory(0)
+                .spawn(move || async move {
+                    let _count_end = count_end;
+                    serve::<Ring>(seat, count, settings, ready);
+                })
+                .map(Handle::Executor)
+                .map_err(io::Error::from),
+            Means::Epoll => thread::Builder::new()
+                .name(name)
+                .spawn(move || {
+                    let _count_end = count_end;
+                    match pin(core) {
+                        Ok(()) => serve::<Epoll>(seat, count, settings, ready),
+                        Err(errno) => drop(ready.send(Err(errno.into()))),
+                    }
+                })
+                .map(Handle::Plain),
+        };
         match spawned {
             Ok(handle) => handles.push(handle),
-            Err(error) => failure = Some(error.into()),
+            Err(error) => failure = Some(error),
         }
     }
     drop(ready);
@@ -201,17 +279,23 @@ pub fn start(
     }
     shards.tell_all(|| ToShard::Shutdown);
     let joined = threads.join().err();
-    let error = failure
+    Err(failure
         .or(joined)
-        .unwrap_or_else(|| io::Error::other("its executor ended before it began"));
-    Err(StartError::new(probe::explain_shard(&error, count)))
+        .unwrap_or_else(|| io::Error::other("its thread ended before it began")))
 }
 
-/// The resident task of one executor. `ready` is given up before the turns begin, so that `start` notices an executor that never
-/// came this far.
-fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
+/// Keeps the calling thread on this core.
+fn pin(core: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+}
+
+/// A shard's thread, or the resident task of its executor. `ready` is given up before the turns begin, so that `start` notices a thread
+/// that never came this far.
+fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
-    let mut driver = match Driver::new(Shard::new(id, shards, settings), seat) {
+    let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -221,7 +305,7 @@ fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result
     let _ = ready.send(Ok(()));
     drop(ready);
     if let Err(error) = driver.run() {
-        let text = format!("shard {id} ends: its ring failed: {error}");
+        let text = format!("shard {id} ends: its sockets cannot be driven any more: {error}");
         log.line(Level::Error, text);
     }
 }
@@ -229,12 +313,18 @@ fn serve(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result
 impl Threads {
     /// Waits for all threads.
     ///
-    /// Errors: what the first of the executors that failed has said.
+    /// Errors: what the first of those that failed has said.
     pub fn join(self) -> io::Result<()> {
         let mut result = Ok(());
         for handle in self.handles {
             // All are waited for, whatever one of them says.
-            let ended = handle.join().map_err(io::Error::from);
+            let ended = match handle {
+                #[cfg(target_pointer_width = "64")]
+                Handle::Executor(executor) => executor.join().map_err(io::Error::from),
+                Handle::Plain(thread) => thread
+                    .join()
+                    .map_err(|_| io::Error::other("its thread panicked")),
+            };
             result = result.and(ended);
         }
         result

@@ -1,17 +1,21 @@
 //! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
 //!
 //! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
-//! signals ([`control`]) until the end. Shards are driven by [`uring`]; helper threads write the log ([`log`]) and check passwords
+//! signals ([`control`]) until the end. Shards are driven by
+//! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`]) and check passwords
 //! ([`checker`]).
 
 pub mod checker;
 pub mod clock;
 pub mod control;
 pub mod cpu;
+pub mod driver;
+pub mod epoll;
 pub mod host;
 pub mod listener;
 pub mod log;
-pub mod probe;
+// glommio does not build for 32 bits.
+#[cfg(target_pointer_width = "64")]
 pub mod uring;
 pub mod zone;
 
@@ -23,7 +27,7 @@ use crate::passwd::PasswordFile;
 use checker::Checker;
 use clock::Clock;
 use control::{End, Signals};
-use host::Shards;
+use host::{Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -76,7 +80,7 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
         }
         None => None,
     };
-    let why = choose_io(config.io)?;
+    let (means, why) = choose_means(config.io)?;
     raise_open_files(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
     let count = match config.shards {
@@ -89,20 +93,37 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
         None => cpu::shards_default(allowed.len()),
     };
     let cores = cpu::placement(count, &allowed);
-    probe::raise_memlock(count);
     let listeners: Arc<[TcpListener]> = listener::listen_all(&config)?.into();
 
-    let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
-    let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-    let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
-    let endpoints = lanes(count, limits::LANE_SLOTS);
-    let seats = shards.seats(endpoints, &listeners, checker.as_ref(), log, clock);
+    let start = |means| {
+        start_shards(
+            means,
+            &config,
+            &cores,
+            &listeners,
+            checker.as_ref(),
+            log,
+            clock,
+        )
+    };
+    let (running, why) = match start(means) {
+        Ok(running) => (running, why),
+        // One ring could be had, and one for each shard could not.
+        Err(cause) if config.io == Io::Auto && means != Means::Epoll => {
+            (start(Means::Epoll)?, format!("epoll, as {cause}"))
+        }
+        Err(cause) => return Err(cause),
+    };
+    let Running {
+        shards,
+        ended,
+        threads,
+    } = running;
     if let Some(checker) = &checker {
         checker
             .start(shards.clone(), clock)
             .map_err(refused("cannot start the password thread"))?;
     }
-    let threads = host::start(seats, &cores, &config.settings, &ended, &shards)?;
     announce(&config, &listeners, &cores, &why, log);
 
     let end = control::serve(signals, &ended, &shards, checker.as_ref(), log);
@@ -123,18 +144,51 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
     }
 }
 
-/// Whether io_uring drives the sockets, and the words that say why.
-fn choose_io(io: Io) -> Result<String, StartError> {
-    match (io, probe::io_uring()) {
-        (Io::Epoll, _) => Err(StartError::new(
-            "--io epoll is not built yet: use --io uring or --io auto",
-        )),
-        (Io::Auto, Ok(())) => Ok("io_uring, as this kernel has all it needs".to_owned()),
-        (Io::Uring, Ok(())) => Ok("io_uring, as asked".to_owned()),
-        (Io::Auto, Err(cause)) => Err(StartError::new(format!(
-            "{cause}; the other way, --io epoll, is not built yet"
-        ))),
+/// Shards that serve.
+struct Running {
+    shards: Shards,
+    /// Counts the shards that have ended.
+    ended: Arc<EventFd>,
+    threads: Threads,
+}
+
+fn start_shards(
+    means: Means,
+    config: &Config,
+    cores: &[usize],
+    listeners: &Arc<[TcpListener]>,
+    checker: Option<&Checker>,
+    log: &Log,
+    clock: Clock,
+) -> Result<Running, StartError> {
+    let count = cores.len();
+    let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
+    let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+    let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
+    let endpoints = lanes(count, limits::LANE_SLOTS);
+    let seats = shards.seats(endpoints, listeners, checker, log, clock);
+    let threads = host::start(means, seats, cores, &config.settings, &ended, &shards)
+        .map_err(|error| StartError::new(means.explain(&error, count)))?;
+    Ok(Running {
+        shards,
+        ended,
+        threads,
+    })
+}
+
+/// What is to drive the sockets, and the words that say why.
+fn choose_means(io: Io) -> Result<(Means, String), StartError> {
+    if io == Io::Epoll {
+        return Ok((Means::Epoll, "epoll, as asked".to_owned()));
+    }
+    match (io, Means::uring()) {
+        (Io::Uring, Ok(means)) => Ok((means, "io_uring, as asked".to_owned())),
         (Io::Uring, Err(cause)) => Err(StartError::new(cause)),
+        (_, Ok(means)) => Ok((
+            means,
+            "io_uring, as this kernel has all it needs".to_owned(),
+        )),
+        (_, Err(cause)) => Ok((Means::Epoll, format!("epoll, as {cause}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::time::Time;
 use crate::wire::Version;
+use crate::wire::publish::PACKET_BYTES_MAX;
 use std::net::SocketAddr;
 
 /// How far a connection has come.
@@ -63,13 +64,15 @@ pub struct Connection {
     pub dirty: bool,
     /// It made no progress while others waited for it; they wait no more, and QoS 0 for it is dropped.
     pub stalled: bool,
-    /// Last time bytes left or an acknowledgement came.
-    pub progress: Time,
+    /// Since when others wait for it, or when its progress was last looked at.
+    pub watched: Time,
+    /// Bytes that have left since.
+    pub drained_bytes: usize,
     /// Publishers that wait for it.
     pub waiters: Vec<Waiter>,
     /// Largest number of QoS 1 and 2 deliveries under way.
     pub window: usize,
-    /// Largest packet the Client takes. [v5 3.1.2.11.4]
+    /// Largest packet the Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
     pub version5: Option<Box<Version5>>,
 }
@@ -93,10 +96,11 @@ impl Connection {
             sending: false,
             dirty: false,
             stalled: false,
-            progress: now,
+            watched: now,
+            drained_bytes: 0,
             waiters: Vec::new(),
             window: 0,
-            packet_bytes_max: usize::MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,
         }
     }
@@ -121,7 +125,7 @@ impl Connection {
         if self.waiters.is_empty() {
             silence
         } else {
-            silence.min(self.progress + limits::STALLED_AFTER_MS)
+            silence.min(self.watched + limits::STALLED_AFTER_MS)
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Delivering {
 pub struct Inflight {
     items: VecDeque<Delivering>,
     last_packet_id: u16,
+    /// Of those at the end, how many have not been sent again on the present connection.
+    unsent: usize,
 }
 
 impl Inflight {
@@ -50,11 +52,29 @@ impl Inflight {
         self.items.iter()
     }
 
+    /// A new connection: all are to be sent again.
+    pub fn begin_resend(&mut self) {
+        self.unsent = self.items.len();
+    }
+
+    /// The next that is to be sent again and now counts as sent, while fewer than `window` are under way: a Client may come
+    /// back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
+    ///
+    /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
+    pub fn next_resend(&mut self, window: usize) -> Option<&Delivering> {
+        let sent = self.items.len() - self.unsent;
+        if self.unsent == 0 || sent >= window {
+            return None;
+        }
+        self.unsent -= 1;
+        self.items.get(sent)
+    }
+
     /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5 MQTT-2.2.1-4]
     ///
     /// There must be room: at most 65,534 under way.
     pub fn start(&mut self, stage: Stage) -> PacketId {
-        assert!(self.items.len() < usize::from(u16::MAX));
+        assert!(self.items.len() < usize::from(u16::MAX) && self.unsent == 0);
         let packet_id = loop {
             self.last_packet_id = self.last_packet_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.last_packet_id)
@@ -111,6 +131,9 @@ impl Inflight {
         if !expected(&self.items[at].stage) {
             return false;
         }
+        if at >= self.items.len() - self.unsent {
+            self.unsent -= 1;
+        }
         if at == 0 {
             self.items.pop_front();
         } else {
@@ -121,6 +144,7 @@ impl Inflight {
 
     /// Panics if an identifier is there twice.
     pub fn check_invariants(&self) {
+        assert!(self.unsent <= self.items.len());
         let mut ids: Vec<u16> = self.items.iter().map(|d| d.packet_id.get()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -151,6 +175,27 @@ mod tests {
         assert_eq!(first.get(), 1);
         assert_eq!(inflight.start(published(QoS::AtLeastOnce)).get(), 2);
         inflight.check_invariants();
+    }
+
+    #[test]
+    fn a_smaller_window_holds_resends_back() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..4)
+            .map(|_| inflight.start(published(QoS::AtLeastOnce)))
+            .collect();
+        inflight.begin_resend();
+        let next = |inflight: &mut Inflight| inflight.next_resend(2).map(|d| d.packet_id);
+        assert_eq!(next(&mut inflight), Some(ids[0]));
+        assert_eq!(next(&mut inflight), Some(ids[1]));
+        assert_eq!(next(&mut inflight), None);
+        assert!(inflight.acknowledge(ids[0]));
+        assert_eq!(next(&mut inflight), Some(ids[2]));
+        // An acknowledgement, from the connection before, of one that was not sent again.
+        assert!(inflight.acknowledge(ids[3]));
+        assert!(inflight.acknowledge(ids[1]));
+        assert_eq!(next(&mut inflight), None, "none is left");
+        inflight.check_invariants();
+        assert_eq!(inflight.count(), 1);
     }
 
     #[test]

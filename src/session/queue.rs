@@ -3,6 +3,7 @@
 
 use crate::limits::QUEUED_OVERHEAD_BYTES;
 use crate::session::Message;
+use crate::time::Time;
 use crate::wire::QoS;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -30,10 +31,22 @@ impl Queued {
 }
 
 /// First in, first out; knows its bytes.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Queue {
     items: VecDeque<Queued>,
     bytes: usize,
+    /// No message here expires before this.
+    expires: Time,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            items: VecDeque::new(),
+            bytes: 0,
+            expires: Time::NEVER,
+        }
+    }
 }
 
 impl Queue {
@@ -55,7 +68,22 @@ impl Queue {
     pub fn push(&mut self, item: Queued) {
         assert!(item.qos > QoS::AtMostOnce);
         self.bytes += item.bytes();
+        self.expires = self.expires.min(item.message.expires);
         self.items.push_back(item);
+    }
+
+    /// Forgets the messages whose time is up; their number and [`Queued::bytes`]. O(messages), and O(1) while none can
+    /// be among them.
+    pub fn drop_expired(&mut self, now: Time) -> (usize, usize) {
+        if self.expires > now {
+            return (0, 0);
+        }
+        let before = (self.items.len(), self.bytes);
+        self.items.retain(|item| !item.message.expired(now));
+        self.bytes = self.items.iter().map(Queued::bytes).sum();
+        let expires = self.items.iter().map(|item| item.message.expires).min();
+        self.expires = expires.unwrap_or(Time::NEVER);
+        (before.0 - self.items.len(), before.1 - self.bytes)
     }
 
     /// Takes from the front. An emptied queue gives its memory back.
@@ -78,5 +106,10 @@ impl Queue {
     pub fn check_invariants(&self) {
         let bytes: usize = self.items.iter().map(Queued::bytes).sum();
         assert_eq!(bytes, self.bytes);
+        assert!(
+            self.items
+                .iter()
+                .all(|item| item.message.expires >= self.expires)
+        );
     }
 }

@@ -114,6 +114,8 @@ pub struct RetainCursor {
     ends: SmallVec<[u32; 6]>,
     /// The filter ends with `#`.
     hash: bool,
+    /// Topics that begin with `$` come too.
+    everything: bool,
     /// From the root to the node where the walk is; empty at the end.
     path: SmallVec<[Frame; 6]>,
     /// [`RetainTree::deaths`] as the path was last looked over.
@@ -160,8 +162,18 @@ impl RetainCursor {
             filter: text.into(),
             ends,
             hash,
+            everything: false,
             path,
             deaths: 0,
+        }
+    }
+
+    /// A walk through all retained messages, those of topics that begin with `$` among them.
+    pub fn everything() -> Self {
+        let all = TopicFilter::new("#").expect("it is a Topic Filter");
+        RetainCursor {
+            everything: true,
+            ..Self::new(all)
         }
     }
 
@@ -303,13 +315,14 @@ impl<V> RetainTree<V> {
             };
             let child = if depth >= cursor.ends.len() {
                 if cursor.hash {
-                    self.child_from(index, place, depth, work)
+                    let dollar = depth > 0 || cursor.everything;
+                    self.child_from(index, place, dollar, work)
                 } else {
                     None
                 }
             } else {
                 match cursor.level(depth) {
-                    "+" => self.child_from(index, place, depth, work),
+                    "+" => self.child_from(index, place, depth > 0, work),
                     // One child at most: the walk comes back with a place above 0.
                     plain if place == 0 => self.step_down(index, plain).map(|child| (child, 0)),
                     _ => None,
@@ -333,12 +346,12 @@ impl<V> RetainTree<V> {
         RetainStep::End
     }
 
-    /// The first child of a node at `place` or above, and its place.
+    /// The first child of a node at `place` or above, and its place; one that begins with `$` only with `dollar`.
     fn child_from(
         &self,
         index: u32,
         mut place: u32,
-        depth: usize,
+        dollar: bool,
         work: &mut usize,
     ) -> Option<(u32, u32)> {
         loop {
@@ -347,9 +360,8 @@ impl<V> RetainTree<V> {
                 Children::One(child) => (place == 0).then_some(child)?,
                 Children::Many(list) => *self.lists[list].places.get(place as usize)?,
             };
-            let dollar =
-                || depth == 0 && self.interner.text(self.nodes[child].level).starts_with('$');
-            if child & FREE == 0 && !dollar() {
+            let hidden = || !dollar && self.interner.text(self.nodes[child].level).starts_with('$');
+            if child & FREE == 0 && !hidden() {
                 return Some((child, place));
             }
             place += 1;

@@ -55,6 +55,7 @@ malformed! {
     PropertyNotAllowed => MALFORMED_PACKET, "The packet may not carry this Property [v5 §2.2.2.2].";
     DuplicateProperty => PROTOCOL_ERROR, "A Property stands twice that may stand once [v5 §2.2.2.2].";
     PropertyOutOfRange => PROTOCOL_ERROR, "A Property has a value outside its range [v5 §2.2.2.2].";
+    TooManyUserProperties => QUOTA_EXCEEDED, "There are more User Properties than this Server serves in one packet.";
     WildcardInResponseTopic => PROTOCOL_ERROR, "The Response Topic holds a wildcard [v5 MQTT-3.3.2-14].";
     TopicAliasZero => TOPIC_ALIAS_INVALID, "The Topic Alias is 0 [v5 MQTT-3.3.2-8].";
     MissingAuthenticationMethod => PROTOCOL_ERROR, "There is no Authentication Method [v5 §3.1.2.11.10, §3.15.2.2.2].";

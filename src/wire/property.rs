@@ -6,6 +6,7 @@
 use super::Malformed;
 use super::cursor::{Cursor, append_binary_data};
 use super::varint;
+use crate::limits::USER_PROPERTIES_MAX;
 
 /// Writes each Property once: identifier, name, type on the wire, and a check of its value.
 macro_rules! properties {
@@ -215,7 +216,7 @@ const REPEATABLE_IN_PUBLISH: IdSet = IdSet::new(&[id::USER_PROPERTY, id::SUBSCRI
 /// block without its length.
 ///
 /// Errors: `Truncated` if a Property or the block runs past its end; `UnknownProperty`;
-/// `PropertyNotAllowed` if it is not in `allowed`; `DuplicateProperty`; what the value breaks.
+/// `PropertyNotAllowed` if it is not in `allowed`; `DuplicateProperty`; `TooManyUserProperties`; what the value breaks.
 pub(super) fn decode_block<'a>(
     cursor: &mut Cursor<'a>,
     allowed: IdSet,
@@ -243,6 +244,7 @@ fn decode_block_with<'a>(
     let raw = cursor.take(length as usize)?;
     let mut block = Cursor::new(raw);
     let mut seen = IdSet(0);
+    let mut user_properties = 0;
     while !block.is_empty() {
         let before = block.rest();
         let id = block.byte()?;
@@ -256,6 +258,12 @@ fn decode_block_with<'a>(
             return Err(Malformed::DuplicateProperty);
         }
         seen.0 |= 1 << id;
+        if id == id::USER_PROPERTY {
+            user_properties += 1;
+            if user_properties > USER_PROPERTIES_MAX {
+                return Err(Malformed::TooManyUserProperties);
+            }
+        }
         let property = Property::decode(id, &mut block)?;
         take(property, &before[..before.len() - block.rest().len()]);
     }
@@ -434,10 +442,16 @@ mod tests {
     }
 
     #[test]
-    fn many_user_properties_take_linear_time() {
-        let pairs = [0x26, 0, 0, 0, 0].repeat(100_000);
-        let mut bytes = Vec::new();
-        varint::append_with_length(&mut bytes, |out| out.extend_from_slice(&pairs));
-        assert_eq!(block(&bytes, KNOWN).unwrap().len(), 100_000);
+    fn user_properties_have_a_limit() {
+        let of = |count: usize| {
+            let pairs = [0x26, 0, 0, 0, 0].repeat(count);
+            let mut bytes = Vec::new();
+            varint::append_with_length(&mut bytes, |out| out.extend_from_slice(&pairs));
+            block(&bytes, KNOWN).map(|list| list.len())
+        };
+        assert_eq!(of(USER_PROPERTIES_MAX), Ok(USER_PROPERTIES_MAX));
+        let rule = Malformed::TooManyUserProperties;
+        assert_eq!(of(USER_PROPERTIES_MAX + 1), Err(rule));
+        assert_eq!(of(100_000), Err(rule));
     }
 }

@@ -1,6 +1,7 @@
 //! A broker process of a test's own: started on a free port of loopback, watched through its log and `/proc`, killed with the test.
 
 use super::{DEADLINE, Folder};
+use std::cell::Cell;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -11,6 +12,39 @@ use std::time::{Duration, Instant};
 /// The tests run against Debian's Mosquitto instead.
 pub fn reference() -> bool {
     std::env::var("MQTTFAST_TEST_BROKER").is_ok_and(|broker| broker == "mosquitto")
+}
+
+thread_local! {
+    /// The test of this thread wants epoll.
+    static BY_EPOLL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The driver that all tests are to use, by `MQTTFAST_TEST_IO=epoll|uring` in the environment.
+pub fn io_of_all_tests() -> Option<String> {
+    std::env::var("MQTTFAST_TEST_IO").ok()
+}
+
+/// Runs a test whose brokers, started by this thread, drive their sockets by epoll.
+pub fn by_epoll(test: impl FnOnce()) {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            BY_EPOLL.set(false);
+        }
+    }
+    // The next test may run on the same thread.
+    let _reset = Reset;
+    BY_EPOLL.set(true);
+    test();
+}
+
+/// The arguments that choose the driver; none leave the choice to mqttfast.
+pub fn io_arguments() -> Vec<String> {
+    let epoll = BY_EPOLL.get().then(|| "epoll".to_owned());
+    match io_of_all_tests().or(epoll) {
+        Some(io) => vec!["--io".to_owned(), io],
+        None => Vec::new(),
+    }
 }
 
 /// How to start a broker. The default is one shard, anonymous, on loopback.
@@ -24,6 +58,8 @@ pub struct Options {
     pub no_bind: bool,
     /// More arguments for mqttfast; the reference does not get them.
     pub arguments: Vec<String>,
+    /// What starts mqttfast, whose path and arguments come last; it must end as mqttfast, by `exec`. The reference has none.
+    pub launcher: Vec<String>,
 }
 
 /// A running broker; SIGKILL at drop.
@@ -232,7 +268,14 @@ impl Drop for Broker {
 
 /// The command for mqttfast on loopback, port chosen by the system.
 pub fn mqttfast(options: &Options) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mqttfast"));
+    let mut command = match options.launcher.split_first() {
+        Some((launcher, arguments)) => {
+            let mut command = Command::new(launcher);
+            command.args(arguments).arg(env!("CARGO_BIN_EXE_mqttfast"));
+            command
+        }
+        None => Command::new(env!("CARGO_BIN_EXE_mqttfast")),
+    };
     command.args(["--port", "0"]);
     if !options.no_bind {
         command.args(["--bind", "127.0.0.1"]);
@@ -245,6 +288,9 @@ pub fn mqttfast(options: &Options) -> Command {
         command.arg("--allow-anonymous");
     }
     command.args(&options.arguments);
+    if !options.arguments.iter().any(|argument| argument == "--io") {
+        command.args(io_arguments());
+    }
     command
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Nothing here uses the library of mqttfast: a mistake in `wire` must not cancel itself out.
 //!
+//! With `MQTTFAST_TEST_IO=epoll` or `uring` in the environment every broker drives its sockets that way.
+//!
 //! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same tests run against Debian's Mosquitto, the reference. What
 //! only mqttfast promises (exact closes, log lines, deadlines) is left out then.
 
@@ -12,6 +14,7 @@
 pub mod broker;
 pub mod client;
 pub mod packet;
+pub mod packet5;
 pub mod pair;
 pub mod tool;
 
@@ -27,7 +30,8 @@ use std::time::Duration;
 /// How long a test waits for what must come. Long, since a loaded machine is slow; reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Makes of `fn name(shards: usize)` the two tests `name::on_1_shard` and `name::on_2_shards`.
+/// Makes of `fn name(shards: usize)` the three tests `name::on_1_shard`, `name::on_2_shards` and, by the driver that mqttfast does not
+/// choose where it has the choice, `name::on_2_shards_by_epoll`.
 #[macro_export]
 macro_rules! on_1_and_2_shards {
     ($($name:ident),+ $(,)?) => {
@@ -41,6 +45,13 @@ macro_rules! on_1_and_2_shards {
                 // The reference knows no shards: one run of it is enough.
                 if !$crate::support::reference() {
                     super::$name(2)
+                }
+            }
+            #[test]
+            fn on_2_shards_by_epoll() {
+                use $crate::support::broker::{by_epoll, io_of_all_tests};
+                if !$crate::support::reference() && io_of_all_tests().is_none() {
+                    by_epoll(|| super::$name(2));
                 }
             }
         })+

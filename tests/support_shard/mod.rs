@@ -11,10 +11,12 @@ pub mod packets;
 pub mod random;
 pub mod settings;
 pub mod stream;
+pub mod v5;
 pub mod world;
 
 pub use oracle::{Message, Packet};
 pub use packets::*;
 pub use random::Random;
-pub use settings::{each, each_with};
+pub use settings::{each, each_with, each5, each5_with};
+pub use v5::Full;
 pub use world::{Client, Order, World, answer};

@@ -2,6 +2,7 @@
 //! server may not send is a panic here, so every test also checks the form of every packet it receives.
 
 use super::packets::Version;
+use super::v5::{self, Full, Terms};
 use std::fmt;
 
 /// An Application Message as a subscriber sees it.
@@ -106,10 +107,10 @@ impl Packet {
 }
 
 /// Bytes of one packet, read from the front.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> &'a [u8] {
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
         assert!(
             self.0.len() >= count,
             "the broker's packet ends inside a field"
@@ -119,49 +120,39 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn u8(&mut self) -> u8 {
+    pub fn u8(&mut self) -> u8 {
         self.take(1)[0]
     }
 
-    fn u16(&mut self) -> u16 {
+    pub fn u16(&mut self) -> u16 {
         let bytes = self.take(2);
         u16::from_be_bytes([bytes[0], bytes[1]])
     }
 
-    fn packet_id(&mut self) -> u16 {
+    pub fn packet_id(&mut self) -> u16 {
         let packet_id = self.u16();
         assert!(packet_id != 0, "Packet Identifier 0 from the broker");
         packet_id
     }
 
-    fn string(&mut self) -> String {
+    pub fn string(&mut self) -> String {
         let length = usize::from(self.u16());
         let text = std::str::from_utf8(self.take(length)).expect("a string of the broker is UTF-8");
         assert!(!text.contains('\0'), "U+0000 in a string of the broker");
         text.to_owned()
     }
 
-    fn skip_properties(&mut self, version: Version) {
-        if version != Version::V5 {
-            return;
-        }
-        let (length, header) = variable_byte_integer(self.0).expect("a property length");
-        self.take(header + length);
+    pub fn u32(&mut self) -> u32 {
+        u32::from(self.u16()) << 16 | u32::from(self.u16())
     }
 
-    /// The reason code that v5 may leave out, with its properties; 0 in other versions.
-    fn reason(&mut self, version: Version) -> u8 {
-        if version != Version::V5 || self.0.is_empty() {
-            return 0;
-        }
-        let code = self.u8();
-        if !self.0.is_empty() {
-            self.skip_properties(version);
-        }
-        code
+    pub fn variable_byte_integer(&mut self) -> usize {
+        let (value, bytes) = variable_byte_integer(self.0).expect("a variable byte integer");
+        self.take(bytes);
+        value
     }
 
-    fn rest(&mut self) -> Vec<u8> {
+    pub fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.0).to_vec()
     }
 }
@@ -183,8 +174,12 @@ fn variable_byte_integer(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Takes one whole packet off the front of `bytes`; `None` until it is complete.
-pub fn take_packet(version: Version, bytes: &mut Vec<u8>) -> Option<Packet> {
+/// Takes one whole packet off the front of `bytes`, in v5 with everything in it; `None` until it is complete.
+pub fn take_packet(
+    version: Version,
+    bytes: &mut Vec<u8>,
+    terms: &mut Terms,
+) -> Option<(Packet, Option<Full>)> {
     if bytes.is_empty() {
         return None;
     }
@@ -193,12 +188,19 @@ pub fn take_packet(version: Version, bytes: &mut Vec<u8>) -> Option<Packet> {
     if bytes.len() < end {
         return None;
     }
-    let packet = parse(version, bytes[0], &bytes[1 + length_bytes..end]);
+    let (first, body) = (bytes[0], &bytes[1 + length_bytes..end]);
+    check_flags(first);
+    let taken = if version == Version::V5 {
+        let full = v5::parse(first, body, end, terms);
+        (full.packet.clone(), Some(full))
+    } else {
+        (parse(version, first, body), None)
+    };
     bytes.drain(..end);
-    Some(packet)
+    Some(taken)
 }
 
-fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
+fn check_flags(first: u8) {
     let flags = first & 0x0f;
     let packet_type = first >> 4;
     let flags_wanted = match packet_type {
@@ -208,8 +210,14 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
     };
     assert_eq!(
         flags, flags_wanted,
-        "reserved flags of packet type {packet_type} [3.1.1 MQTT-2.2.2-1]"
+        "reserved flags of packet type {packet_type} [3.1.1 MQTT-2.2.2-1, 5.0 MQTT-2.1.3-1]"
     );
+}
+
+/// A packet to a Client of 3.1 or 3.1.1.
+fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
+    let flags = first & 0x0f;
+    let packet_type = first >> 4;
     let mut body = Reader(body);
     let packet = match packet_type {
         2 => {
@@ -220,15 +228,11 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
                 "3.1 has no Session Present"
             );
             let code = body.u8();
-            assert!(
-                version == Version::V5 || code <= 5,
-                "CONNACK return code {code}"
-            );
+            assert!(code <= 5, "CONNACK return code {code}");
             assert!(
                 code == 0 || acknowledge == 0,
                 "Session Present with a refusal [3.1.1 MQTT-3.2.2-4]"
             );
-            body.skip_properties(version);
             Packet::ConnAck {
                 session_present: acknowledge == 1,
                 code,
@@ -240,13 +244,15 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
             assert!(qos < 3, "QoS 3 from the broker");
             assert!(qos > 0 || !dup, "DUP with QoS 0 [3.1.1 MQTT-3.3.1-2]");
             let topic = body.string();
-            assert!(!topic.is_empty(), "an empty Topic Name from the broker");
+            assert!(
+                !topic.is_empty() || version == Version::V5,
+                "an empty Topic Name from the broker"
+            );
             assert!(
                 !topic.contains(['+', '#']),
                 "wildcards in a Topic Name [3.1.1 MQTT-3.3.2-2]"
             );
             let packet_id = if qos > 0 { body.packet_id() } else { 0 };
-            body.skip_properties(version);
             Packet::Publish(Message {
                 topic,
                 payload: body.rest(),
@@ -258,7 +264,7 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
         }
         4..=7 => {
             let packet_id = body.packet_id();
-            let code = body.reason(version);
+            let code = 0;
             match packet_type {
                 4 => Packet::PubAck { packet_id, code },
                 5 => Packet::PubRec { packet_id, code },
@@ -268,33 +274,19 @@ fn parse(version: Version, first: u8, body: &[u8]) -> Packet {
         }
         9 => {
             let packet_id = body.packet_id();
-            body.skip_properties(version);
             let codes = body.rest();
             assert!(!codes.is_empty(), "a SUBACK without codes");
             for code in &codes {
-                let allowed = match version {
-                    Version::V31 => *code <= 2,
-                    Version::V311 => *code <= 2 || *code == 0x80,
-                    Version::V5 => *code <= 2 || *code >= 0x80,
-                };
+                let allowed = *code <= 2 || (version == Version::V311 && *code == 0x80);
                 assert!(allowed, "SUBACK code {code:#x} [3.1.1 MQTT-3.9.3-2]");
             }
             Packet::SubAck { packet_id, codes }
         }
-        11 => {
-            let packet_id = body.packet_id();
-            let codes = if version == Version::V5 {
-                body.skip_properties(version);
-                body.rest()
-            } else {
-                Vec::new()
-            };
-            Packet::UnsubAck { packet_id, codes }
-        }
-        13 => Packet::PingResp,
-        14 if version == Version::V5 => Packet::Disconnect {
-            code: body.reason(version),
+        11 => Packet::UnsubAck {
+            packet_id: body.packet_id(),
+            codes: Vec::new(),
         },
+        13 => Packet::PingResp,
         _ => panic!("a server never sends packet type {packet_type} to a {version:?} Client"),
     };
     assert!(body.0.is_empty(), "bytes left over in {packet:?}");

@@ -1,5 +1,9 @@
 //! Builders of what a Client sends, right and wrong alike. Plain byte pushing, independent of `mqttfast::wire`.
 
+#[path = "packets5.rs"]
+mod packets5;
+pub use packets5::*;
+
 /// A protocol version a Client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
@@ -18,6 +22,8 @@ pub const FROM_V311: &[Version] = &[V311, V5];
 pub const ALL: &[Version] = &[V31, V311, V5];
 /// Statements of 3.1.1 alone.
 pub const ONLY_V311: &[Version] = &[V311];
+/// Statements of 5.0 alone.
+pub const ONLY_V5: &[Version] = &[V5];
 
 /// Remaining Length as a variable byte integer.
 pub fn remaining_length(mut length: usize) -> Vec<u8> {
@@ -75,6 +81,11 @@ pub struct Connect {
     pub flags_xor: u8,
     /// Bytes after the last field.
     pub surplus: Vec<u8>,
+    /// v5: Session Expiry Interval, where it is not the one that `clean` stands for.
+    pub expiry_s: Option<u32>,
+    /// v5: further properties, and those of the will.
+    pub properties: Vec<u8>,
+    pub will_properties: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -104,6 +115,9 @@ pub fn connect(version: Version, client_id: &str) -> Connect {
         password: None,
         flags_xor: 0,
         surplus: Vec::new(),
+        expiry_s: None,
+        properties: Vec::new(),
+        will_properties: Vec::new(),
     }
 }
 
@@ -170,6 +184,24 @@ impl Connect {
         self
     }
 
+    /// v5: this Session Expiry Interval.
+    pub fn expiry(mut self, seconds: u32) -> Self {
+        self.expiry_s = Some(seconds);
+        self
+    }
+
+    /// v5: one more property.
+    pub fn with(mut self, property: Vec<u8>) -> Self {
+        self.properties.extend(property);
+        self
+    }
+
+    /// v5: one more property of the will.
+    pub fn will_with(mut self, property: Vec<u8>) -> Self {
+        self.will_properties.extend(property);
+        self
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut flags = u8::from(self.clean) << 1;
         if let Some(will) = &self.will {
@@ -182,15 +214,19 @@ impl Connect {
         body.push(flags ^ self.flags_xor);
         body.extend(self.keep_alive_s.to_be_bytes());
         if self.version == V5 {
-            if self.clean {
-                body.push(0);
-            } else {
-                body.extend([5, 0x11, 0xff, 0xff, 0xff, 0xff]);
+            let mut properties = self.properties.clone();
+            match self.expiry_s {
+                Some(seconds) => properties.extend(session_expiry(seconds)),
+                None if !self.clean => properties.extend(session_expiry(u32::MAX)),
+                None => (),
             }
+            body.extend(with_length(&properties));
         }
         body.extend(field(&self.client_id));
         if let Some(will) = &self.will {
-            body.extend(no_properties(self.version));
+            if self.version == V5 {
+                body.extend(with_length(&self.will_properties));
+            }
             body.extend(field(&will.topic));
             body.extend(field(&will.payload));
         }
@@ -214,6 +250,8 @@ pub struct Publish {
     pub packet_id: u16,
     pub retain: bool,
     pub dup: bool,
+    /// v5.
+    pub properties: Vec<u8>,
 }
 
 /// Builds a PUBLISH of QoS 0.
@@ -225,6 +263,7 @@ pub fn publish(topic: &str, payload: impl AsRef<[u8]>) -> Publish {
         packet_id: 0,
         retain: false,
         dup: false,
+        properties: Vec::new(),
     }
 }
 
@@ -245,6 +284,12 @@ impl Publish {
         self
     }
 
+    /// v5: one more property.
+    pub fn with(mut self, property: Vec<u8>) -> Self {
+        self.properties.extend(property);
+        self
+    }
+
     pub fn topic_bytes(mut self, topic: &[u8]) -> Self {
         self.topic = topic.to_vec();
         self
@@ -255,7 +300,9 @@ impl Publish {
         if self.qos > 0 {
             body.extend(self.packet_id.to_be_bytes());
         }
-        body.extend(no_properties(version));
+        if version == V5 {
+            body.extend(with_length(&self.properties));
+        }
         body.extend(&self.payload);
         let flags = u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
         packet(0x30 | flags, &body)

@@ -1,6 +1,6 @@
 //! The settings a test has to hold in.
 
-use super::packets::Version;
+use super::packets::{ONLY_V5, Version};
 use super::world::{Order, World};
 use mqttfast::config::Settings;
 
@@ -32,4 +32,14 @@ pub fn each_with(versions: &[Version], settings: &Settings, test: impl Fn(&mut W
             world.settle();
         }
     }
+}
+
+/// Runs a test of 5.0 alone in every setting.
+pub fn each5(test: impl Fn(&mut World)) {
+    each5_with(&Settings::default(), test);
+}
+
+/// The same with other settings.
+pub fn each5_with(settings: &Settings, test: impl Fn(&mut World)) {
+    each_with(ONLY_V5, settings, |world, _| test(world));
 }

@@ -6,6 +6,7 @@ use super::oracle::{self, Packet};
 use super::packets::{self, Version};
 use super::random::Random;
 use super::stream::Stream;
+use super::v5::{Full, Terms};
 use mqttfast::broker::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
 };
@@ -51,8 +52,15 @@ struct ClientState {
     /// Bytes that left and were not parsed yet.
     arrived: Vec<u8>,
     inbox: Vec<Packet>,
+    /// The bytes of every packet parsed.
+    raw: Vec<u8>,
     /// Everything ever parsed.
     history: Vec<Packet>,
+    /// The same with all that v5 adds, and how many of them `received_full` has given.
+    fulls: Vec<Full>,
+    fulls_given: usize,
+    /// What the Client's CONNECT demands of a v5 broker.
+    terms: Terms,
     /// Takes nothing until told to.
     slow: bool,
     /// Answers PUBLISH and PUBREL by itself, at once.
@@ -199,7 +207,11 @@ impl World {
             under_way: None,
             arrived: Vec::new(),
             inbox: Vec::new(),
+            raw: Vec::new(),
             history: Vec::new(),
+            fulls: Vec::new(),
+            fulls_given: 0,
+            terms: Terms::default(),
             slow: false,
             acknowledges: false,
             closed: false,
@@ -222,7 +234,14 @@ impl World {
 
     /// The Client sends these bytes; everything that follows from them happens.
     pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.clients[client.0].unread.extend(bytes.as_ref());
+        let state = &mut self.clients[client.0];
+        state.unread.extend(bytes.as_ref());
+        if state.version == Version::V5
+            && state.history.is_empty()
+            && let Some(terms) = Terms::of_connect(bytes.as_ref())
+        {
+            state.terms = terms;
+        }
         self.settle();
     }
 
@@ -414,11 +433,15 @@ impl World {
                 address,
                 hand_over,
             } => {
-                let client = Client(socket.0 as usize);
-                assert_eq!(self.clients[client.0].address, address);
+                drop(socket);
+                let place = Place::InLane(ShardId(to as u8));
+                let client = self
+                    .clients
+                    .iter()
+                    .position(|state| state.place == place && state.address == address);
+                let client = Client(client.expect("handed over to this shard"));
                 let connection = self.take_slot(to, client);
                 let state = &mut self.clients[client.0];
-                assert_eq!(state.place, Place::InLane(ShardId(to as u8)));
                 state.place = Place::At(ShardId(to as u8), connection);
                 state.reading = false;
                 let dropped = state.dropped;
@@ -593,7 +616,13 @@ impl World {
 
     fn parse_arrived(&mut self, client: Client) {
         let state = &mut self.clients[client.0];
-        while let Some(packet) = oracle::take_packet(state.version, &mut state.arrived) {
+        let before = state.arrived.clone();
+        let mut parsed = Vec::new();
+        while let Some((packet, full)) =
+            oracle::take_packet(state.version, &mut state.arrived, &mut state.terms)
+        {
+            parsed = before[..before.len() - state.arrived.len()].to_vec();
+            state.fulls.extend(full);
             if state.history.is_empty() {
                 let first = matches!(packet, Packet::ConnAck { .. });
                 assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
@@ -604,6 +633,12 @@ impl World {
             state.history.push(packet.clone());
             state.inbox.push(packet);
         }
+        state.raw.extend(parsed);
+    }
+
+    /// The bytes of everything received since the last look.
+    pub fn raw(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.clients[client.0].raw)
     }
 
     // Shards
@@ -782,7 +817,8 @@ impl World {
         state.place = Place::InLane(to);
         state.reading = false;
         let message = PeerMessage::Adopt {
-            socket: SocketHandle(client.0 as i32),
+            // Any descriptor will do: the client is found by its place and address.
+            socket: SocketHandle(std::fs::File::open("/dev/null").expect("open").into()),
             address: state.address,
             hand_over,
         };

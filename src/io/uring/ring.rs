@@ -9,6 +9,8 @@
 //! happens behind the shard's back, everything happens inside [`Ring::enter`].
 
 use crate::buffer::Chunks;
+use crate::io::driver::kernel::{Completion, Kernel, Tag};
+use crate::io::driver::sending::Sending;
 use crate::limits;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -16,53 +18,18 @@ use nix::libc;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// A slot of the driver and the generation of its use, as carried in an operation's `user_data`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tag {
-    pub index: u32,
-    /// Modulo 2^24.
-    pub generation: u32,
-}
-
-/// Bytes the kernel has put into a receive buffer. Given back with [`Ring::give_back`].
+/// Bytes the kernel has put into a receive buffer. Given back with [`Kernel::give_back`].
 #[derive(Debug)]
 pub struct Received {
     buffer: u16,
     bytes: u32,
-}
-
-/// One answer of the kernel. Errors are `errno` values. `more`: the operation stays armed.
-#[derive(Debug)]
-pub enum Completion {
-    /// A listener has a new connection.
-    Accepted {
-        listener: u32,
-        result: Result<OwnedFd, i32>,
-        more: bool,
-    },
-    /// The one-shot accept used when descriptors have run out.
-    Shed {
-        listener: u32,
-        result: Result<OwnedFd, i32>,
-    },
-    /// `Ok(None)`: the peer has closed its side.
-    Received {
-        tag: Tag,
-        result: Result<Option<Received>, i32>,
-    },
-    Sent {
-        tag: Tag,
-        result: Result<usize, i32>,
-    },
-    /// Another thread has written to the shard's eventfd.
-    Woken { result: Result<(), i32> },
-    /// The answer to a cancellation; the cancelled operation answers for itself.
-    Cancelled,
 }
 
 const OP_ACCEPT: u8 = 1;
@@ -84,26 +51,21 @@ fn user_data(op: u8, tag: Tag) -> u64 {
     u64::from(op) << 56 | u64::from(tag.generation) << 32 | u64::from(tag.index)
 }
 
-/// A send under way: its chunks, how far it has come, and the vectors that tell the kernel.
-struct Sending {
-    chunks: Chunks,
-    /// First chunk not wholly sent, and bytes of it that are.
-    chunk: usize,
-    chunk_bytes_sent: usize,
-    /// The kernel may read `chunks`, `header` and `vectors`.
+/// A send under way, and what tells the kernel of it.
+struct SendRecord {
+    sending: Sending,
+    /// The kernel may read the chunks, `header` and `vectors`.
     in_kernel: bool,
     header: libc::msghdr,
     vectors: Vec<libc::iovec>,
 }
 
-impl Sending {
-    fn new() -> Box<Sending> {
+impl SendRecord {
+    fn new() -> Box<SendRecord> {
         // SAFETY: `msghdr` is plain C data of integers and pointers, for which all zeroes is a valid value.
         let header = unsafe { mem::zeroed() };
-        Box::new(Sending {
-            chunks: Chunks::new(),
-            chunk: 0,
-            chunk_bytes_sent: 0,
+        Box::new(SendRecord {
+            sending: Sending::default(),
             in_kernel: false,
             header,
             vectors: Vec::new(),
@@ -114,22 +76,22 @@ impl Sending {
 /// The shard's io_uring and what the kernel may touch through it.
 pub struct Ring {
     uring: IoUring,
+    listeners: Arc<[TcpListener]>,
     buffers: Buffers,
     /// Sends under way, by slot.
-    sends: Vec<Option<Box<Sending>>>,
+    sends: Vec<Option<Box<SendRecord>>>,
     // Boxed as those under way are: what the kernel reads must not move.
     #[allow(clippy::vec_box)]
-    spare_sends: Vec<Box<Sending>>,
+    spare_sends: Vec<Box<SendRecord>>,
     wake_word: Box<u64>,
     /// Operations the kernel has not answered for the last time.
     operations: usize,
 }
 
-impl Ring {
-    /// Sets up the ring; it belongs to the calling thread.
-    ///
-    /// Errors: what `io_uring_setup` or the registration of buffers answered; `probe` turns it into a sentence.
-    pub fn new() -> io::Result<Ring> {
+impl Kernel for Ring {
+    type Received = Received;
+
+    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Ring> {
         let uring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -157,6 +119,7 @@ impl Ring {
         buffers.grow();
         Ok(Ring {
             uring,
+            listeners: Arc::clone(listeners),
             buffers,
             sends: Vec::new(),
             spare_sends: Vec::new(),
@@ -165,13 +128,12 @@ impl Ring {
         })
     }
 
-    /// Arms an accept that stays armed. Sockets come close-on-exec; their peer is asked for afterwards.
-    pub fn accept(&mut self, listener: u32, socket: RawFd) -> io::Result<()> {
+    fn accept(&mut self, listener: u32) -> io::Result<()> {
         let tag = Tag {
             index: listener,
             generation: 0,
         };
-        let entry = opcode::AcceptMulti::new(Fd(socket))
+        let entry = opcode::AcceptMulti::new(self.listener(listener))
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(user_data(OP_ACCEPT, tag));
@@ -179,45 +141,55 @@ impl Ring {
         unsafe { self.push(&entry) }
     }
 
-    /// Arms one accept whose connection is to be closed at once.
-    pub fn accept_to_shed(&mut self, listener: u32, socket: RawFd) -> io::Result<()> {
+    fn accept_to_shed(&mut self, listener: u32) -> io::Result<()> {
         let tag = Tag {
             index: listener,
             generation: 0,
         };
-        let entry = opcode::Accept::new(Fd(socket), std::ptr::null_mut(), std::ptr::null_mut())
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(user_data(OP_SHED, tag));
+        let entry = opcode::Accept::new(
+            self.listener(listener),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+        .flags(libc::SOCK_CLOEXEC)
+        .build()
+        .user_data(user_data(OP_SHED, tag));
         // SAFETY: with null addresses the operation refers to no memory.
         unsafe { self.push(&entry) }
     }
 
-    pub fn cancel_accept(&mut self, listener: u32) -> io::Result<()> {
+    fn cancel_accept(&mut self, listener: u32) -> io::Result<()> {
         self.cancel(OP_ACCEPT, listener)?;
         self.cancel(OP_SHED, listener)
     }
 
-    fn cancel(&mut self, op: u8, listener: u32) -> io::Result<()> {
+    fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()> {
+        let word: *mut u64 = &mut *self.wake_word;
         let tag = Tag {
-            index: listener,
+            index: 0,
             generation: 0,
         };
-        self.cancel_tag(op, tag)
-    }
-
-    fn cancel_tag(&mut self, op: u8, tag: Tag) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(op, tag))
-            .build()
-            .user_data(user_data(OP_CANCEL, tag));
-        // SAFETY: the operation refers to no memory.
+        let entry = opcode::Read::new(
+            Fd(event.as_raw_fd()),
+            word.cast(),
+            mem::size_of::<u64>() as u32,
+        )
+        .build()
+        .user_data(user_data(OP_WAKE, tag));
+        // SAFETY: the word is boxed, 8 bytes, used for nothing else, and freed by `Ring::drop` only when the kernel
+        // has answered every operation.
         unsafe { self.push(&entry) }
     }
 
-    /// Arms a receive into the ring's own buffers.
-    pub fn receive(&mut self, tag: Tag, socket: RawFd) -> io::Result<()> {
+    fn add(&mut self, _tag: Tag, _socket: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _tag: Tag, _socket: BorrowedFd<'_>) {}
+
+    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
         // Length 0: as much as the buffer holds.
-        let entry = opcode::Recv::new(Fd(socket), std::ptr::null_mut(), 0)
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(BUFFER_GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
@@ -225,27 +197,28 @@ impl Ring {
         unsafe { self.push(&entry.user_data(user_data(OP_RECEIVE, tag))) }
     }
 
-    pub fn cancel_receive(&mut self, tag: Tag) -> io::Result<()> {
+    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()> {
         self.cancel_tag(OP_RECEIVE, tag)
     }
 
-    /// Arms the read of the shard's eventfd.
-    pub fn read_wake_up(&mut self, event: RawFd) -> io::Result<()> {
-        let word: *mut u64 = &mut *self.wake_word;
-        let tag = Tag {
-            index: 0,
-            generation: 0,
-        };
-        let entry = opcode::Read::new(Fd(event), word.cast(), mem::size_of::<u64>() as u32)
-            .build()
-            .user_data(user_data(OP_WAKE, tag));
-        // SAFETY: the word is boxed, 8 bytes, used for nothing else, and freed by `Ring::drop` only when the kernel
-        // has answered every operation.
-        unsafe { self.push(&entry) }
+    fn bytes<'a>(&'a self, received: &Received) -> &'a [u8] {
+        self.buffers.bytes(received)
     }
 
-    /// Starts the one send of this slot. `chunks` hold at least one byte.
-    pub fn send(&mut self, tag: Tag, socket: RawFd, chunks: Chunks) -> io::Result<()> {
+    /// The kernel sees it at the next [`Kernel::enter`].
+    fn give_back(&mut self, received: Received) {
+        self.buffers.put(received.buffer);
+    }
+
+    fn add_buffers(&mut self) {
+        self.buffers.grow();
+    }
+
+    fn has_buffers(&self) -> bool {
+        self.buffers.free > 0
+    }
+
+    fn send(&mut self, tag: Tag, socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()> {
         let index = tag.index as usize;
         if self.sends.len() <= index {
             self.sends.resize_with(index + 1, || None);
@@ -254,37 +227,34 @@ impl Ring {
             self.sends[index].is_none(),
             "one send a connection at a time"
         );
-        let mut sending = self.spare_sends.pop().unwrap_or_else(Sending::new);
-        sending.chunks = chunks;
-        sending.chunk = 0;
-        sending.chunk_bytes_sent = 0;
-        self.sends[index] = Some(sending);
+        let mut record = self.spare_sends.pop().unwrap_or_else(SendRecord::new);
+        record.sending = Sending::new(chunks);
+        self.sends[index] = Some(record);
         self.send_rest(tag, socket)
     }
 
-    /// Hands what is left of this slot's send to the kernel again, after [`Completion::Sent`] and [`Ring::sent`].
-    pub fn send_rest(&mut self, tag: Tag, socket: RawFd) -> io::Result<()> {
-        let sending = self.sends[tag.index as usize]
+    fn send_rest(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let socket = Fd(socket.as_raw_fd());
+        let record = self.sends[tag.index as usize]
             .as_mut()
             .expect("a send is under way");
-        assert!(!sending.in_kernel);
-        sending.in_kernel = true;
-        let rest = &sending.chunks[sending.chunk..];
-        let first = &rest[0].bytes()[sending.chunk_bytes_sent..];
-        let entry = if rest.len() == 1 {
+        assert!(!record.in_kernel);
+        record.in_kernel = true;
+        let (first, others) = record.sending.rest();
+        let entry = if others.is_empty() {
             let bytes = first.len().min(i32::MAX as usize) as u32;
-            opcode::Send::new(Fd(socket), first.as_ptr(), bytes)
+            opcode::Send::new(socket, first.as_ptr(), bytes)
                 .flags(libc::MSG_NOSIGNAL)
                 .build()
         } else {
-            sending.vectors.clear();
-            sending.vectors.push(vector(first));
-            for chunk in rest.iter().take(limits::SEND_VECTORS_MAX).skip(1) {
-                sending.vectors.push(vector(chunk.bytes()));
+            record.vectors.clear();
+            record.vectors.push(vector(first));
+            for chunk in others.iter().take(limits::SEND_VECTORS_MAX - 1) {
+                record.vectors.push(vector(chunk.bytes()));
             }
-            sending.header.msg_iov = sending.vectors.as_mut_ptr();
-            sending.header.msg_iovlen = sending.vectors.len() as _;
-            opcode::SendMsg::new(Fd(socket), &sending.header)
+            record.header.msg_iov = record.vectors.as_mut_ptr();
+            record.header.msg_iovlen = record.vectors.len() as _;
+            opcode::SendMsg::new(socket, &record.header)
                 .flags(libc::MSG_NOSIGNAL as u32)
                 .build()
         };
@@ -293,67 +263,31 @@ impl Ring {
         unsafe { self.push(&entry.user_data(user_data(OP_SEND, tag))) }
     }
 
-    /// Notes that `bytes` of this slot's send have left. `Some`: that was the rest; the chunks come back.
-    pub fn sent(&mut self, index: u32, mut bytes: usize) -> Option<Chunks> {
-        let sending = self.sends[index as usize]
+    fn sent(&mut self, index: u32, bytes: usize) -> Option<Chunks> {
+        let record = self.sends[index as usize]
             .as_mut()
             .expect("a send is under way");
-        assert!(!sending.in_kernel);
-        while let Some(chunk) = sending.chunks.get(sending.chunk) {
-            let left = chunk.bytes().len() - sending.chunk_bytes_sent;
-            if bytes < left {
-                sending.chunk_bytes_sent += bytes;
-                return None;
-            }
-            bytes -= left;
-            sending.chunk += 1;
-            sending.chunk_bytes_sent = 0;
-        }
-        assert!(bytes == 0, "the kernel sends no more than it was given");
-        Some(self.end_send(index))
+        assert!(!record.in_kernel);
+        record.sending.advance(bytes).then(|| self.end_send(index))
     }
 
-    /// Ends this slot's send, whatever has left of it, and returns its chunks.
-    pub fn end_send(&mut self, index: u32) -> Chunks {
-        let mut sending = self.sends[index as usize]
+    fn end_send(&mut self, index: u32) -> Chunks {
+        let mut record = self.sends[index as usize]
             .take()
             .expect("a send is under way");
-        assert!(!sending.in_kernel);
-        let chunks = mem::take(&mut sending.chunks);
+        assert!(!record.in_kernel);
+        let chunks = record.sending.take();
         if self.spare_sends.len() < limits::SPARE_SENDS_MAX {
-            self.spare_sends.push(sending);
+            self.spare_sends.push(record);
         }
         chunks
     }
 
-    pub fn cancel_send(&mut self, tag: Tag) -> io::Result<()> {
+    fn cancel_send(&mut self, tag: Tag) -> io::Result<()> {
         self.cancel_tag(OP_SEND, tag)
     }
 
-    /// The bytes of a receive.
-    pub fn bytes(&self, received: &Received) -> &[u8] {
-        self.buffers.bytes(received)
-    }
-
-    /// Returns a receive buffer; the kernel sees it at the next [`Ring::enter`].
-    pub fn give_back(&mut self, received: Received) {
-        self.buffers.put(received.buffer);
-    }
-
-    /// Puts more receive buffers into use, if there are any: the kernel has run out.
-    pub fn add_buffers(&mut self) {
-        self.buffers.grow();
-    }
-
-    /// Can a receive be armed without meeting "no buffer" at once?
-    pub fn has_buffers(&self) -> bool {
-        self.buffers.free > 0
-    }
-
-    /// Hands everything queued to the kernel and waits for at least `want` completions, no longer than `timeout`.
-    ///
-    /// Errors: only those after which the ring is of no use.
-    pub fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         self.buffers.publish();
         let submissions = self.uring.submission().len() as u32;
         let timespec = timeout.map(Timespec::from).unwrap_or_default();
@@ -380,23 +314,40 @@ impl Ring {
         }
     }
 
-    /// Takes at most `max` completions, in their order.
-    pub fn completions(&mut self, max: usize, out: &mut Vec<Completion>) {
-        let (buffers, sends) = (&mut self.buffers, &mut self.sends);
-        for entry in self.uring.completion().take(max) {
-            let flags = entry.flags();
-            let more = cqueue::more(flags);
-            if !more {
-                assert!(self.operations > 0);
-                self.operations -= 1;
-            }
-            out.push(completion(&entry, more, buffers, sends));
+    fn next_completion(&mut self) -> Option<Completion<Received>> {
+        let entry = self.uring.completion().next()?;
+        let more = cqueue::more(entry.flags());
+        if !more {
+            assert!(self.operations > 0);
+            self.operations -= 1;
         }
+        Some(completion(&entry, more, &mut self.buffers, &mut self.sends))
     }
 
-    /// Completions that wait to be taken.
-    pub fn completions_waiting(&mut self) -> bool {
+    fn has_completions(&mut self) -> bool {
         !self.uring.completion().is_empty()
+    }
+}
+
+impl Ring {
+    fn listener(&self, listener: u32) -> Fd {
+        Fd(self.listeners[listener as usize].as_raw_fd())
+    }
+
+    fn cancel(&mut self, op: u8, listener: u32) -> io::Result<()> {
+        let tag = Tag {
+            index: listener,
+            generation: 0,
+        };
+        self.cancel_tag(op, tag)
+    }
+
+    fn cancel_tag(&mut self, op: u8, tag: Tag) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(op, tag))
+            .build()
+            .user_data(user_data(OP_CANCEL, tag));
+        // SAFETY: the operation refers to no memory.
+        unsafe { self.push(&entry) }
     }
 
     /// # Safety
@@ -428,10 +379,8 @@ impl Ring {
             .uring
             .submitter()
             .register_sync_cancel(Some(Timespec::from(timeout)), builder);
-        let mut dropped = Vec::new();
         for _ in 0..limits::RING_QUIESCE_MS {
-            self.completions(usize::MAX, &mut dropped);
-            dropped.clear();
+            while self.next_completion().is_some() {}
             if self.operations == 0 {
                 return true;
             }
@@ -467,8 +416,8 @@ fn completion(
     entry: &cqueue::Entry,
     more: bool,
     buffers: &mut Buffers,
-    sends: &mut [Option<Box<Sending>>],
-) -> Completion {
+    sends: &mut [Option<Box<SendRecord>>],
+) -> Completion<Received> {
     let data = entry.user_data();
     let tag = Tag {
         index: data as u32,
@@ -519,13 +468,6 @@ fn completion(
         },
         _ => Completion::Cancelled,
     }
-}
-
-/// A socket that came through a lane as a bare number.
-pub fn adopted_socket(socket: RawFd) -> OwnedFd {
-    // SAFETY: `PeerMessage::Adopt` is made only by `Driver::hand_over`, of a descriptor it has given up with
-    // `into_raw_fd`, and lanes deliver each message once.
-    unsafe { OwnedFd::from_raw_fd(socket) }
 }
 
 /// Receive buffers the kernel chooses from, and the ring in which they are offered to it.

@@ -2,6 +2,7 @@
 
 use super::super::oracle::{Message, Packet};
 use super::super::packets::{self, Connect, Publish, Version};
+use super::super::v5::Full;
 use super::{Client, World, answer};
 
 impl World {
@@ -39,6 +40,30 @@ impl World {
     /// What came since the last look, in order; PUBLISH packets are not acknowledged.
     pub fn received(&mut self, client: Client) -> Vec<Packet> {
         std::mem::take(&mut self.clients[client.0].inbox)
+    }
+
+    /// v5: what came since the last look of this kind, with all properties; the other kinds of look have seen it too.
+    pub fn received_full(&mut self, client: Client) -> Vec<Full> {
+        let state = &mut self.clients[client.0];
+        state.inbox.clear();
+        let fulls = state.fulls[state.fulls_given..].to_vec();
+        state.fulls_given = state.fulls.len();
+        fulls
+    }
+
+    /// v5: the messages since the last look of this kind, acknowledged like those of `messages`.
+    pub fn messages_full(&mut self, client: Client) -> Vec<Full> {
+        self.messages(client);
+        let mut fulls = self.received_full(client);
+        fulls.retain(|full| full.packet.message().is_some());
+        fulls
+    }
+
+    /// v5: the CONNACK, whatever has been looked at.
+    #[track_caller]
+    pub fn connack(&self, client: Client) -> &Full {
+        let fulls = &self.clients[client.0].fulls;
+        fulls.first().expect("a CONNACK came")
     }
 
     /// Everything ever received.

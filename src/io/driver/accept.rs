@@ -1,7 +1,7 @@
 //! Accepting: one accept a listener stays armed. When descriptors run out, the broker keeps serving those it has and tells newcomers
 //! by closing their connection, for which one descriptor is held in reserve.
 
-use super::ring::Ring;
+use super::kernel::Kernel;
 use crate::broker::Level;
 use crate::io::host::Seat;
 use crate::limits;
@@ -9,7 +9,7 @@ use crate::time::Time;
 use nix::libc;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -52,23 +52,23 @@ impl Accepting {
     }
 
     /// Arms what is to be armed.
-    pub fn arm(&mut self, ring: &mut Ring, seat: &Seat, now: Time) -> io::Result<()> {
+    pub fn arm(&mut self, kernel: &mut impl Kernel, now: Time) -> io::Result<()> {
         for (index, state) in self.listeners.iter_mut().enumerate() {
-            let (listener, socket) = (index as u32, seat.listeners[index].as_raw_fd());
+            let listener = index as u32;
             match *state {
                 State::Off => {
                     self.reserve = self.reserve.take().or_else(reserve);
-                    ring.accept(listener, socket)?;
+                    kernel.accept(listener)?;
                     *state = State::Armed;
                 }
                 State::Paused(until) if now >= until => *state = State::Off,
                 State::Exhausted(until) => {
                     self.reserve = None;
-                    ring.accept_to_shed(listener, socket)?;
+                    kernel.accept_to_shed(listener)?;
                     *state = State::Shedding(until);
                 }
                 State::Shedding(until) if now >= until => {
-                    ring.cancel_accept(listener)?;
+                    kernel.cancel_accept(listener)?;
                     *state = State::Ending;
                 }
                 _ => {}
@@ -139,12 +139,17 @@ impl Accepting {
     }
 
     /// Accepts no more.
-    pub fn stop(&mut self, ring: &mut Ring) -> io::Result<()> {
+    pub fn stop(&mut self, kernel: &mut impl Kernel) -> io::Result<()> {
         for (index, state) in self.listeners.iter_mut().enumerate() {
             *state = State::Stopped;
-            ring.cancel_accept(index as u32)?;
+            kernel.cancel_accept(index as u32)?;
         }
         Ok(())
+    }
+
+    /// A connection had to be given up as the machine could not take it: `error` says why.
+    pub fn cannot_serve(&mut self, seat: &Seat, now: Time, error: &io::Error) {
+        self.complain(seat, now, &format!("gave up a new connection: {error}"));
     }
 
     fn complain(&mut self, seat: &Seat, now: Time, text: &str) {

@@ -1,4 +1,4 @@
-//! The turn loop of one shard: one `io_uring_enter` a turn.
+//! The turn loop of one shard, over whichever [`Kernel`] drives its sockets.
 //!
 //! ```text
 //! enter (submit, wait) → completions, lanes, mailbox, timers → shard.handle each → shard.flush → receives, lanes, wake-ups ─┐
@@ -6,27 +6,35 @@
 //! ```
 //!
 //! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes before it. Each is
-//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who met an empty buffer ring are
-//! armed first in the next turn. (Multishot receives let twenty flooding publishers keep all buffers to themselves: a pair
+//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who found no buffer are
+//! armed first in the next turn. (Multishot receives of io_uring let twenty flooding publishers keep all buffers to themselves: a pair
 //! beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a lone message.)
 //!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
-use super::accept::Accepting;
-use super::ring::{Completion, Received, Ring, Tag, adopted_socket};
-use super::slots::{Phase, Receive, Slots, Socket, connection, tag};
+pub mod accept;
+pub mod kernel;
+pub mod sending;
+pub mod slots;
+
+#[cfg(test)]
+mod tests;
+
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
 use crate::io::checker::Request;
 use crate::io::host::{Seat, ToShard};
 use crate::limits;
 use crate::time::Time;
+use accept::Accepting;
+use kernel::{Completion, Kernel, Tag};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use slots::{Phase, Receive, Slots, Socket, connection, tag};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// What the loop drives: the shard, or a double in the tests of the loop.
@@ -58,17 +66,14 @@ enum Later {
 }
 
 /// One shard and its sockets.
-pub struct Driver<C> {
+pub struct Driver<C, K> {
     core: C,
     seat: Seat,
-    // Before `ring`: sockets may close while the ring still holds operations on them, memory may not go; the ring sees to its own.
+    // Before `kernel`: sockets may close while it still holds operations on them, memory may not go; it sees to its own.
     slots: Slots,
-    ring: Ring,
+    kernel: K,
     accepting: Accepting,
     out: Outputs,
-    /// Completions taken and not yet handled.
-    arrived: VecDeque<Completion>,
-    taken: Vec<Completion>,
     later: VecDeque<Later>,
     /// Slots whose receive is to be looked at when the turn ends.
     touched: Vec<Tag>,
@@ -88,22 +93,20 @@ pub struct Driver<C> {
     now: Time,
 }
 
-impl<C: Core> Driver<C> {
-    /// Sets up the ring on the calling thread and arms accepts and wake-up.
-    pub fn new(core: C, seat: Seat) -> io::Result<Driver<C>> {
-        let mut ring = Ring::new()?;
-        ring.read_wake_up(seat.waker().as_raw_fd())?;
+impl<C: Core, K: Kernel> Driver<C, K> {
+    /// Sets up the kernel's part on the calling thread and arms accepts and wake-up.
+    pub fn new(core: C, seat: Seat) -> io::Result<Driver<C, K>> {
+        let mut kernel = K::new(&seat.listeners)?;
+        kernel.read_wake_up(seat.waker().as_fd())?;
         let accepting = Accepting::new(seat.listeners.len());
         let now = seat.clock.now();
         Ok(Driver {
             core,
             seat,
             slots: Slots::default(),
-            ring,
+            kernel,
             accepting,
             out: Outputs::default(),
-            arrived: VecDeque::new(),
-            taken: Vec::new(),
             later: VecDeque::new(),
             touched: Vec::new(),
             looking_at: Vec::new(),
@@ -122,7 +125,7 @@ impl<C: Core> Driver<C> {
 
     /// Turns until the broker stops.
     ///
-    /// Errors: the ring is of no use any more.
+    /// Errors: the kernel's part is of no use any more.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopped() {
             self.turn()?;
@@ -136,7 +139,7 @@ impl<C: Core> Driver<C> {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        self.accepting.arm(&mut self.ring, &self.seat, self.now)?;
+        self.accepting.arm(&mut self.kernel, self.now)?;
         self.enter()?;
         self.now = self.seat.clock.now();
         for _ in 0..self.later.len() {
@@ -154,13 +157,13 @@ impl<C: Core> Driver<C> {
     }
 
     /// Is there something to do without waiting for the kernel?
-    fn busy(&self) -> bool {
-        !self.arrived.is_empty() || !self.later.is_empty() || self.lanes_left || self.mail_came
+    fn busy(&mut self) -> bool {
+        !self.later.is_empty() || self.lanes_left || self.mail_came || self.kernel.has_completions()
     }
 
     fn enter(&mut self) -> io::Result<()> {
         if self.busy() {
-            return self.ring.enter(0, None);
+            return self.kernel.enter(0, None);
         }
         let alone = self.seat.endpoint.shards() == 1;
         if !alone {
@@ -168,13 +171,13 @@ impl<C: Core> Driver<C> {
             flag.about_to_sleep();
             if !self.seat.endpoint.is_empty() {
                 flag.awake();
-                return self.ring.enter(0, None);
+                return self.kernel.enter(0, None);
             }
         }
         let timeout = self
             .next_deadline()
             .map(|at| Duration::from_millis(at.since_ms(self.seat.clock.now())));
-        let result = self.ring.enter(1, timeout);
+        let result = self.kernel.enter(1, timeout);
         if !alone {
             self.seat.waker().flag.awake();
         }
@@ -201,7 +204,7 @@ impl<C: Core> Driver<C> {
     }
 
     /// All shards but this.
-    fn peers(&self) -> impl Iterator<Item = ShardId> + use<C> {
+    fn peers(&self) -> impl Iterator<Item = ShardId> + use<C, K> {
         let own = self.seat.id;
         (0..self.seat.endpoint.shards())
             .map(|peer| ShardId(peer as u8))
@@ -211,13 +214,11 @@ impl<C: Core> Driver<C> {
     // What arrives
 
     fn take_completions(&mut self) -> io::Result<()> {
-        if self.arrived.is_empty() {
-            self.ring
-                .completions(limits::COMPLETIONS_PER_TURN, &mut self.taken);
-            self.arrived.extend(self.taken.drain(..));
-        }
         let mut bytes = 0;
-        while let Some(completion) = self.arrived.pop_front() {
+        for _ in 0..limits::COMPLETIONS_PER_TURN {
+            let Some(completion) = self.kernel.next_completion() else {
+                break;
+            };
             match completion {
                 Completion::Received { tag, result } => {
                     bytes += self.on_received(tag, result)?;
@@ -247,7 +248,7 @@ impl<C: Core> Driver<C> {
                     self.mail_came = true;
                     match result {
                         Ok(()) | Err(libc::EINTR | libc::EAGAIN) => {
-                            self.ring.read_wake_up(self.seat.waker().as_raw_fd())?;
+                            self.kernel.read_wake_up(self.seat.waker().as_fd())?;
                         }
                         Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
                     }
@@ -267,7 +268,9 @@ impl<C: Core> Driver<C> {
             return Ok(());
         }
         let address = canonical(address);
-        let tag = self.slots.insert(Socket::new(stream, address, true));
+        let Some(tag) = self.take_slot(Socket::new(stream, address, true)) else {
+            return Ok(());
+        };
         self.touch(tag);
         let connection = connection(tag);
         self.input(Input::Opened {
@@ -276,16 +279,30 @@ impl<C: Core> Driver<C> {
         })
     }
 
+    /// The slot of a new socket, if the kernel's part can take it.
+    fn take_slot(&mut self, socket: Socket) -> Option<Tag> {
+        let tag = self.slots.insert(socket);
+        let socket = self.slots.get(tag).expect("just put there");
+        match self.kernel.add(tag, socket.stream.as_fd()) {
+            Ok(()) => Some(tag),
+            Err(error) => {
+                drop(self.slots.remove(tag));
+                self.accepting.cannot_serve(&self.seat, self.now, &error);
+                None
+            }
+        }
+    }
+
     /// Returns the number of bytes that were received.
     fn on_received(
         &mut self,
         tag: Tag,
-        result: Result<Option<Received>, i32>,
+        result: Result<Option<K::Received>, i32>,
     ) -> io::Result<usize> {
         self.touch(tag);
         let Some(socket) = self.slots.get(tag) else {
             if let Ok(Some(received)) = result {
-                self.ring.give_back(received);
+                self.kernel.give_back(received);
             }
             return Ok(0);
         };
@@ -315,7 +332,7 @@ impl<C: Core> Driver<C> {
                 return Ok(0);
             }
         };
-        let bytes = self.ring.bytes(&received);
+        let bytes = self.kernel.bytes(&received);
         let bytes_len = bytes.len();
         match &mut socket.phase {
             Phase::Open => {
@@ -327,7 +344,7 @@ impl<C: Core> Driver<C> {
             // Nobody wants to know any more.
             Phase::Closing | Phase::Lingering | Phase::Ending => {}
         }
-        self.ring.give_back(received);
+        self.kernel.give_back(received);
         self.carry_out()?;
         Ok(bytes_len)
     }
@@ -339,20 +356,20 @@ impl<C: Core> Driver<C> {
         let open = matches!(socket.phase, Phase::Open);
         match result {
             Ok(bytes) => {
-                let returned = self.ring.sent(tag.index, bytes);
+                let returned = self.kernel.sent(tag.index, bytes);
                 if returned.is_some() {
                     socket.sending = false;
                     if let Some(chunks) = socket.last_words.take() {
                         assert!(!open, "the last words are followed by `Close`");
                         socket.sending = true;
-                        let descriptor = socket.stream.as_raw_fd();
-                        return self.ring.send(tag, descriptor, *chunks);
+                        let descriptor = socket.stream.as_fd();
+                        return self.kernel.send(tag, descriptor, *chunks);
                     }
                 } else if matches!(socket.phase, Phase::Ending) {
-                    self.ring.end_send(tag.index);
+                    self.kernel.end_send(tag.index);
                     socket.sending = false;
                 } else {
-                    self.ring.send_rest(tag, socket.stream.as_raw_fd())?;
+                    self.kernel.send_rest(tag, socket.stream.as_fd())?;
                 }
                 if open {
                     let connection = connection(tag);
@@ -364,11 +381,11 @@ impl<C: Core> Driver<C> {
                 }
             }
             Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS) if open => {
-                let socket = socket.stream.as_raw_fd();
-                return self.ring.send_rest(tag, socket);
+                let socket = socket.stream.as_fd();
+                return self.kernel.send_rest(tag, socket);
             }
             Err(errno) => {
-                self.ring.end_send(tag.index);
+                self.kernel.end_send(tag.index);
                 socket.sending = false;
                 if open {
                     // The peer may have said DISCONNECT before it closed: what it sent is read first.
@@ -418,11 +435,13 @@ impl<C: Core> Driver<C> {
         address: SocketAddr,
         hand_over: Box<HandOver>,
     ) -> io::Result<()> {
-        let stream = TcpStream::from(adopted_socket(socket.0));
+        let stream = TcpStream::from(socket.0);
         if self.stop_at.is_some() {
             return Ok(());
         }
-        let tag = self.slots.insert(Socket::new(stream, address, false));
+        let Some(tag) = self.take_slot(Socket::new(stream, address, false)) else {
+            return Ok(());
+        };
         let connection = connection(tag);
         self.input(Input::Adopted {
             connection,
@@ -455,7 +474,7 @@ impl<C: Core> Driver<C> {
             return Ok(());
         }
         self.stop_at = Some(self.now + limits::SHUTDOWN_MS);
-        self.accepting.stop(&mut self.ring)?;
+        self.accepting.stop(&mut self.kernel)?;
         self.input(Input::Shutdown)
     }
 
@@ -540,8 +559,8 @@ impl<C: Core> Driver<C> {
                         return Ok(());
                     }
                     socket.sending = true;
-                    let descriptor = socket.stream.as_raw_fd();
-                    self.ring.send(tag, descriptor, chunks)?;
+                    let descriptor = socket.stream.as_fd();
+                    self.kernel.send(tag, descriptor, chunks)?;
                 }
             }
             Output::StopReading { connection } => {
@@ -640,7 +659,7 @@ impl<C: Core> Driver<C> {
     /// Arms and cancels receives as the turn has left things, and lets go of what is over.
     fn look_at_touched(&mut self) -> io::Result<()> {
         if !self.starved.is_empty() {
-            self.ring.add_buffers();
+            self.kernel.add_buffers();
             // First of all, or those who got a buffer in this turn would take them all again in the next.
             for tag in std::mem::take(&mut self.starved) {
                 self.look_at(tag)?;
@@ -669,18 +688,18 @@ impl<C: Core> Driver<C> {
         };
         match (socket.receive, wanted) {
             (Receive::Off, true) => {
-                if !self.ring.has_buffers() {
+                if !self.kernel.has_buffers() {
                     // Those that are held come back when the completions still waiting are handled.
                     self.touch(tag);
                     return Ok(());
                 }
                 socket.receive = Receive::Armed;
-                let descriptor = socket.stream.as_raw_fd();
-                return self.ring.receive(tag, descriptor);
+                let descriptor = socket.stream.as_fd();
+                return self.kernel.receive(tag, descriptor);
             }
             (Receive::Armed, false) => {
                 socket.receive = Receive::Cancelling;
-                self.ring.cancel_receive(tag)?;
+                self.kernel.cancel_receive(tag)?;
             }
             _ => {}
         }
@@ -693,7 +712,7 @@ impl<C: Core> Driver<C> {
             return Ok(());
         };
         match socket.phase {
-            Phase::Ending if socket.sending => self.ring.cancel_send(tag),
+            Phase::Ending if socket.sending => self.kernel.cancel_send(tag),
             Phase::Ending if socket.idle() => {
                 drop(self.slots.remove(tag));
                 Ok(())
@@ -720,6 +739,7 @@ impl<C: Core> Driver<C> {
 
     fn hand_over(&mut self, tag: Tag) {
         let socket = self.slots.remove(tag);
+        self.kernel.remove(tag, socket.stream.as_fd());
         let Phase::HandingOver { to, hand_over } = socket.phase else {
             panic!("only a socket that is handed over comes here");
         };
@@ -727,7 +747,7 @@ impl<C: Core> Driver<C> {
             return;
         }
         let message = PeerMessage::Adopt {
-            socket: SocketHandle(socket.stream.into_raw_fd()),
+            socket: SocketHandle(socket.stream.into()),
             address: socket.address,
             hand_over,
         };

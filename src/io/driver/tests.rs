@@ -1,6 +1,7 @@
-//! The turn loop with true sockets, and a double in the shard's place that does what a Client's first byte says.
+//! The turn loop with true sockets, under each driver, and a double in the shard's place that does what a Client's first byte says.
 
-use super::driver::{Core, Driver};
+use super::kernel::Kernel;
+use super::{Core, Driver};
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::ids::{ConnectionId, ShardId};
@@ -12,10 +13,11 @@ use crate::limits;
 use crate::mesh::lanes;
 use crate::passwd::PasswordFile;
 use crate::time::Time;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -269,7 +271,7 @@ struct Broker {
 }
 
 impl Broker {
-    fn start(count: usize) -> Broker {
+    fn start<K: Kernel>(count: usize) -> Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners: Arc<[TcpListener]> = vec![listener].into();
@@ -293,7 +295,7 @@ impl Broker {
                 resume_at: None,
                 tick_at: None,
             };
-            thread::spawn(move || Driver::new(double, seat).unwrap().run().unwrap())
+            thread::spawn(move || Driver::<_, K>::new(double, seat).unwrap().run().unwrap())
         };
         Broker {
             address,
@@ -354,18 +356,16 @@ fn echoed(client: &TcpStream, stream: &[u8], piece: usize) -> Vec<u8> {
     })
 }
 
-#[test]
-fn a_long_stream_is_echoed_whole() {
-    let broker = Broker::start(1);
+fn a_long_stream_is_echoed_whole<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let client = broker.connect();
     let sent = stream(b'E', 4_000_000);
     assert!(echoed(&client, &sent, 1_000_000) == sent);
     broker.stop();
 }
 
-#[test]
-fn a_hand_over_loses_no_byte() {
-    let broker = Broker::start(2);
+fn a_hand_over_loses_no_byte<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
     for _ in 0..50 {
         let client = broker.connect();
         let sent = stream(b'1', 20_000);
@@ -378,9 +378,8 @@ fn a_hand_over_loses_no_byte() {
     );
 }
 
-#[test]
-fn a_hand_over_with_an_armed_receive_loses_no_byte() {
-    let broker = Broker::start(2);
+fn a_hand_over_with_an_armed_receive_loses_no_byte<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
     for _ in 0..50 {
         broker
             .seen
@@ -400,18 +399,16 @@ fn a_hand_over_with_an_armed_receive_loses_no_byte() {
     );
 }
 
-#[test]
-fn reading_stops_and_goes_on_where_it_was() {
-    let broker = Broker::start(1);
+fn reading_stops_and_goes_on_where_it_was<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let client = broker.connect();
     let sent = stream(b'P', 6_000_000);
     assert!(echoed(&client, &sent, 100_000) == sent);
     broker.stop();
 }
 
-#[test]
-fn last_bytes_arrive_although_the_peer_sends_on() {
-    let broker = Broker::start(1);
+fn last_bytes_arrive_although_the_peer_sends_on<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     for _ in 0..20 {
         let mut client = broker.connect();
         client.write_all(b"Q").unwrap();
@@ -425,9 +422,8 @@ fn last_bytes_arrive_although_the_peer_sends_on() {
     broker.stop();
 }
 
-#[test]
-fn a_close_waits_for_what_is_still_to_be_sent() {
-    let broker = Broker::start(1);
+fn a_close_waits_for_what_is_still_to_be_sent<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let mut client = broker.connect();
     client.write_all(b"B").unwrap();
     // Larger than the buffers of both sockets: the close comes long before the last byte has left.
@@ -438,9 +434,8 @@ fn a_close_waits_for_what_is_still_to_be_sent() {
     broker.stop();
 }
 
-#[test]
-fn who_never_reads_is_let_go() {
-    let broker = Broker::start(1);
+fn who_never_reads_is_let_go<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let mut client = broker.connect();
     client.write_all(b"B").unwrap();
     thread::sleep(Duration::from_millis(limits::LINGER_MS + 300));
@@ -454,9 +449,8 @@ fn who_never_reads_is_let_go() {
     drop(client);
 }
 
-#[test]
-fn who_sends_and_closes_its_side_gets_its_answer() {
-    let broker = Broker::start(1);
+fn who_sends_and_closes_its_side_gets_its_answer<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     for bytes in [10, 100_000] {
         let mut client = broker.connect();
         let sent = stream(b'E', bytes);
@@ -472,9 +466,8 @@ fn who_sends_and_closes_its_side_gets_its_answer() {
     broker.stop();
 }
 
-#[test]
-fn a_reset_is_told_as_one() {
-    let broker = Broker::start(1);
+fn a_reset_is_told_as_one<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let client = broker.connect();
     (&client).write_all(b"E").unwrap();
     let mut back = [0];
@@ -489,9 +482,8 @@ fn a_reset_is_told_as_one() {
     broker.stop();
 }
 
-#[test]
-fn slots_are_used_again() {
-    let broker = Broker::start(1);
+fn slots_are_used_again<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     for _ in 0..300 {
         let mut client = broker.connect();
         client.write_all(b"E").unwrap();
@@ -507,9 +499,8 @@ fn slots_are_used_again() {
     assert!(indices.iter().all(|index| *index < 10), "{indices:?}");
 }
 
-#[test]
-fn many_floods_leave_room_for_one_word() {
-    let broker = Broker::start(1);
+fn many_floods_leave_room_for_one_word<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let flooders: Vec<TcpStream> = (0..8).map(|_| broker.connect()).collect();
     let until = Instant::now() + Duration::from_secs(1);
     let worst = thread::scope(|scope| {
@@ -535,9 +526,8 @@ fn many_floods_leave_room_for_one_word() {
     broker.stop();
 }
 
-#[test]
-fn verdicts_come_back_from_the_password_thread() {
-    let broker = Broker::start(1);
+fn verdicts_come_back_from_the_password_thread<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let mut client = broker.connect();
     client.write_all(b"Anobody:secret").unwrap();
     let mut back = [0; 11];
@@ -546,18 +536,16 @@ fn verdicts_come_back_from_the_password_thread() {
     broker.stop();
 }
 
-#[test]
-fn time_comes_when_it_was_asked_for() {
-    let broker = Broker::start(1);
+fn time_comes_when_it_was_asked_for<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
     let mut client = broker.connect();
     client.write_all(b"T").unwrap();
     broker.wait_for("0:tick");
     broker.stop();
 }
 
-#[test]
-fn a_full_lane_is_told_and_loses_nothing() {
-    let broker = Broker::start(2);
+fn a_full_lane_is_told_and_loses_nothing<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
     let mut client = broker.connect();
     client.write_all(b"F").unwrap();
     broker.wait_for("1:last message of 0");
@@ -570,9 +558,8 @@ fn a_full_lane_is_told_and_loses_nothing() {
     assert_eq!(pressures, ["0:pressure 1 true", "0:pressure 1 false"]);
 }
 
-#[test]
-fn a_broker_that_stops_closes_its_connections() {
-    let broker = Broker::start(2);
+fn a_broker_that_stops_closes_its_connections<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
     let mut client = broker.connect();
     client.write_all(b"E").unwrap();
     client.read_exact(&mut [0]).unwrap();
@@ -591,3 +578,64 @@ fn a_broker_that_stops_closes_its_connections() {
         Ok(read) => !matches!(read, Ok(1..)),
     });
 }
+
+/// Urgent data ends a receive early, although more has come; the urgent byte itself is no part of the stream.
+fn urgent_data_holds_up_nothing<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let client = broker.connect();
+    let send = |bytes: &[u8], flags| {
+        let sent = nix::sys::socket::send(client.as_raw_fd(), bytes, flags).unwrap();
+        assert_eq!(sent, bytes.len());
+    };
+    send(b"P", MsgFlags::empty());
+    (&client).read_exact(&mut [0]).unwrap();
+    // Read, and then no more for a while, so that all that follows is there at once.
+    send(b"0", MsgFlags::empty());
+    (&client).read_exact(&mut [0]).unwrap();
+    send(b"1234", MsgFlags::empty());
+    send(b"5!", MsgFlags::MSG_OOB);
+    send(b"6789", MsgFlags::empty());
+    let mut back = [0; 9];
+    (&client).read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"123456789");
+    broker.stop();
+}
+
+/// Each of these as one test for each driver.
+macro_rules! under_each_driver {
+    ($($name:ident),+ $(,)?) => {
+        #[cfg(target_pointer_width = "64")]
+        mod uring {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::uring::ring::Ring>();
+            })+
+        }
+
+        mod epoll {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::epoll::Epoll>();
+            })+
+        }
+    };
+}
+
+under_each_driver!(
+    urgent_data_holds_up_nothing,
+    a_long_stream_is_echoed_whole,
+    a_hand_over_loses_no_byte,
+    a_hand_over_with_an_armed_receive_loses_no_byte,
+    reading_stops_and_goes_on_where_it_was,
+    last_bytes_arrive_although_the_peer_sends_on,
+    a_close_waits_for_what_is_still_to_be_sent,
+    who_never_reads_is_let_go,
+    who_sends_and_closes_its_side_gets_its_answer,
+    a_reset_is_told_as_one,
+    slots_are_used_again,
+    many_floods_leave_room_for_one_word,
+    verdicts_come_back_from_the_password_thread,
+    time_comes_when_it_was_asked_for,
+    a_full_lane_is_told_and_loses_nothing,
+    a_broker_that_stops_closes_its_connections,
+);

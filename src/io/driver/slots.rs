@@ -1,7 +1,7 @@
 //! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use; each use has its
 //! own generation, so that an answer or an output of an earlier use is recognised.
 
-use super::ring::Tag;
+use super::kernel::Tag;
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
@@ -45,7 +45,7 @@ pub struct Socket {
     pub reading: bool,
     /// The peer has closed its side.
     pub ended: bool,
-    /// A send is under way in the ring.
+    /// A send is under way.
     pub sending: bool,
     /// The last bytes before `Close`, given while a send was under way.
     pub last_words: Option<Box<Chunks>>,

@@ -1,13 +1,15 @@
 //! Whether io_uring can be used here: tried, not guessed from version numbers, before glommio needs it (which would panic).
 
-use crate::io::uring::ring::{Completion, Ring, Tag};
+use super::ring::Ring;
+use crate::io::driver::kernel::{Completion, Kernel, Tag};
 use crate::limits;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ pub fn io_uring() -> Result<(), String> {
 fn ring() -> io::Result<Ring> {
     let until = Instant::now() + Duration::from_millis(limits::BIND_RETRY_MS);
     loop {
-        match Ring::new() {
+        match Ring::new(&Arc::from([])) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS / 30));
             }
@@ -113,13 +115,11 @@ fn receive_twice(mut ring: Ring) -> io::Result<()> {
         index: 0,
         generation: 0,
     };
-    let mut completions = Vec::new();
     for _ in 0..2 {
-        ring.receive(tag, far.as_raw_fd())?;
+        ring.receive(tag, far.as_fd())?;
         near.write_all(&[0])?;
         ring.enter(1, Some(Duration::from_millis(limits::RING_QUIESCE_MS)))?;
-        ring.completions(1, &mut completions);
-        match completions.pop() {
+        match ring.next_completion() {
             Some(Completion::Received {
                 result: Ok(Some(received)),
                 ..

@@ -1,0 +1,119 @@
+//! What the turn loop asks of the kernel and what it is answered: operations that complete later. [`crate::io::uring`] hands each
+//! to the kernel as it is; [`crate::io::epoll`] carries it out itself as soon as a socket is ready.
+
+use crate::buffer::Chunks;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A slot of the driver and the generation of its use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tag {
+    pub index: u32,
+    /// Modulo 2^24.
+    pub generation: u32,
+}
+
+/// One answer. Errors are `errno` values. `more`: the operation stays armed. `R` stands for bytes received, see [`Kernel::Received`].
+#[derive(Debug)]
+pub enum Completion<R> {
+    /// A listener has a new connection.
+    Accepted {
+        listener: u32,
+        result: Result<OwnedFd, i32>,
+        more: bool,
+    },
+    /// The one-shot accept used when descriptors have run out.
+    Shed {
+        listener: u32,
+        result: Result<OwnedFd, i32>,
+    },
+    /// `Ok(None)`: the peer has closed its side.
+    Received {
+        tag: Tag,
+        result: Result<Option<R>, i32>,
+    },
+    Sent {
+        tag: Tag,
+        result: Result<usize, i32>,
+    },
+    /// Another thread has written to the shard's eventfd.
+    Woken { result: Result<(), i32> },
+    /// The answer to a cancellation; the cancelled operation answers for itself.
+    Cancelled,
+}
+
+/// The kernel as one shard reaches it. Each operation is answered by one completion, an accept and the wake-up by many.
+///
+/// Errors of all methods: only those after which it is of no use, unless said otherwise.
+pub trait Kernel: Sized {
+    /// Bytes in a receive buffer; made by a completion alone.
+    type Received;
+
+    /// Sets up what is needed; it belongs to the calling thread. Listeners are named by their place in `listeners`.
+    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Self>;
+
+    /// Arms an accept that stays armed. Sockets come close-on-exec; their peer is asked for afterwards.
+    fn accept(&mut self, listener: u32) -> io::Result<()>;
+
+    /// Arms one accept whose connection is to be closed at once.
+    fn accept_to_shed(&mut self, listener: u32) -> io::Result<()>;
+
+    /// Cancels both kinds of accept of this listener.
+    fn cancel_accept(&mut self, listener: u32) -> io::Result<()>;
+
+    /// Arms the wake-up by the shard's eventfd; again after each [`Completion::Woken`].
+    fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// A socket has come to stay under this tag; comes before its first operation.
+    ///
+    /// Errors: the machine cannot take one more socket; others are served on.
+    fn add(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// The socket leaves without being closed; nothing of it is under way.
+    fn remove(&mut self, tag: Tag, socket: BorrowedFd<'_>);
+
+    /// Arms a receive of at most one buffer.
+    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Asks for the end of the receive under way; it may still complete otherwise.
+    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()>;
+
+    /// The bytes of a receive.
+    fn bytes<'a>(&'a self, received: &Self::Received) -> &'a [u8];
+
+    /// Returns a receive buffer.
+    fn give_back(&mut self, received: Self::Received);
+
+    /// Puts more receive buffers into use, if there are any: a receive was answered ENOBUFS.
+    fn add_buffers(&mut self);
+
+    /// Can a receive be armed without meeting ENOBUFS at once?
+    fn has_buffers(&self) -> bool;
+
+    /// Starts the one send of this slot. `chunks` hold at least one byte.
+    fn send(&mut self, tag: Tag, socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()>;
+
+    /// Goes on with this slot's send, after [`Completion::Sent`] and [`Kernel::sent`].
+    fn send_rest(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Notes that `bytes` of this slot's send have left. `Some`: that was the rest; the chunks come back.
+    fn sent(&mut self, index: u32, bytes: usize) -> Option<Chunks>;
+
+    /// Ends this slot's send, whatever has left of it, after [`Completion::Sent`], and returns its chunks.
+    fn end_send(&mut self, index: u32) -> Chunks;
+
+    /// Asks for the end of the send under way; it may still complete otherwise.
+    fn cancel_send(&mut self, tag: Tag) -> io::Result<()>;
+
+    /// Starts everything asked for and waits for at least `want` completions, no longer than `timeout`.
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Takes the oldest completion.
+    fn next_completion(&mut self) -> Option<Completion<Self::Received>>;
+
+    /// Are there completions to take?
+    fn has_completions(&mut self) -> bool;
+}

@@ -1,0 +1,25 @@
+//! MQTT 5.0, statement by statement, against shards without sockets: a module for each chapter of the specification. The first lines of
+//! each test name the statements it holds the broker to; the first of them is in its name. Every test runs on 1, 2 and 4 shards.
+//!
+//! `docs/conformance-5.0.md` maps each statement to its tests; `page.rs` checks that page.
+
+#[path = "../support_shard/mod.rs"]
+mod support;
+
+mod ch1_data;
+mod ch2_header;
+mod ch3_acknowledge;
+mod ch3_connack;
+mod ch3_connect;
+mod ch3_disconnect;
+mod ch3_properties;
+mod ch3_publish;
+mod ch3_subscribe;
+mod ch3_unsubscribe;
+mod ch3_will;
+mod ch4_delivery;
+mod ch4_topic;
+mod claims;
+mod page;
+mod resume;
+mod small_rules;
