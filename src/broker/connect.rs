@@ -2,6 +2,7 @@
 
 use super::counters::Dropped;
 use super::event::{HandOver, Level, Output, Outputs, Verdict};
+use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId, ShardId};
@@ -251,7 +252,8 @@ impl Shard {
                 self.connections.get_mut(id).expect("it is there").version = connect.version;
                 return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            self.take_over(earlier, connect.clean_start, out);
+            let clean_start = connect.clean_start && !planted!(CleanStartIgnored);
+            self.take_over(earlier, clean_start, out);
         }
         // Leaving may have ended it.
         let earlier = self.find_session(client_id);
@@ -491,7 +493,13 @@ impl Shard {
         };
         session.connection = None;
         match &session.will {
-            Some(_) if matches!(ending, Ending::Disconnect { with_will: false }) => {
+            Some(_) if matches!(ending, Ending::TakenOver) && planted!(WillLostAtTakeover) => {
+                session.will = None;
+            }
+            Some(_)
+                if matches!(ending, Ending::Disconnect { with_will: false })
+                    && !planted!(WillAfterDisconnect) =>
+            {
                 session.will = None; // [v3.1.1 MQTT-3.14.4-3]
             }
             Some(will) => {
@@ -504,6 +512,7 @@ impl Shard {
             None => {}
         }
         session.ends = match session.expiry_interval_s {
+            0 if planted!(SessionNotEnded) => Time::NEVER,
             0 => now,
             u32::MAX => Time::NEVER,
             seconds => now.plus_s(seconds),

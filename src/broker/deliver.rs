@@ -5,6 +5,7 @@
 
 use super::counters::Dropped;
 use super::event::{Outputs, RetainVersion};
+use super::faults::planted;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
@@ -259,7 +260,11 @@ impl Shard {
                 self.shares.found(*session_id);
                 continue;
             };
-            let qos = options.qos.min(routing.qos);
+            let qos = if planted!(QosNotLowered) {
+                routing.qos
+            } else {
+                options.qos.min(routing.qos)
+            };
             let (mark, at) = session.route_mark;
             if mark == self.routings {
                 let target: &mut Target = &mut targets[at as usize];
@@ -282,7 +287,7 @@ impl Shard {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
-                retain: routing.retain && target.retain_as_published,
+                retain: routing.retain && (target.retain_as_published || planted!(RetainOnLive)),
                 identifiers: &target.identifiers,
                 share: None,
             };
@@ -322,7 +327,7 @@ impl Shard {
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
-            && session.inflight.count() < connection.window
+            && (session.inflight.count() < connection.window || planted!(WindowIgnored))
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
             self.start_delivery(id, session_id, routing, sending);
@@ -451,6 +456,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;
         };
+        if planted!(QueueDropsFirst)
+            && let Some(first) = session.queue.pop()
+        {
+            self.queued_bytes -= first.bytes() as u64;
+        }
         let session_max = self.settings.session_queue_bytes_max as usize;
         let shard_max = self.settings.shard_queue_bytes_max;
         if session.queue.bytes() + bytes > session_max
@@ -594,11 +604,14 @@ impl Shard {
             let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
             let sending = Sending {
                 qos,
-                dup: true,
+                dup: !planted!(ResendWithoutDup),
                 retain: *retain,
                 identifiers: identifiers_of(&extras),
                 share: None, // It stands in `inflight` already.
             };
+            if planted!(ResendNothing) {
+                continue;
+            }
             self.with_message(&message, |shard, routing| {
                 if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
                     shard.give_up(session_id, packet_id, qos);

@@ -7,6 +7,7 @@ mod connect;
 mod counters;
 mod deliver;
 mod event;
+mod faults;
 mod member;
 mod pace;
 mod peers;
@@ -25,6 +26,8 @@ pub use counters::{Counters, Dropped};
 pub use event::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
 };
+#[cfg(feature = "faults")]
+pub use faults::{Fault, plant};
 pub use shard::Shard;
 pub use share::ShareMessage;
 pub use violation::Violation;

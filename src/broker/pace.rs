@@ -2,6 +2,7 @@
 
 use super::deliver::Origin;
 use super::event::{Output, Outputs, PeerMessage};
+use super::faults::planted;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
@@ -93,6 +94,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        if planted!(PaceNeverReleased) {
+            return;
+        }
         assert!(connection.paced > 0);
         connection.paced -= 1;
         connection.withheld &= connection.paced > 0;

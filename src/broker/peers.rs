@@ -5,6 +5,7 @@
 
 use super::deliver::{Origin, routing_of};
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::faults::planted;
 use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
@@ -120,7 +121,10 @@ impl Shard {
         let own_connection = self.own_connection(origin);
         for to in self.other_shards() {
             let live = shards & to.bit() != 0;
-            if !live && retain.is_none() {
+            if !live && (retain.is_none() || planted!(RetainNotSpread)) {
+                continue;
+            }
+            if planted!(DropOnFullLane) && self.peers.full_lanes & to.bit() != 0 {
                 continue;
             }
             let message = PeerMessage::Publish {
@@ -203,6 +207,9 @@ impl Shard {
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
+                if planted!(SubackEarly) {
+                    self.peers.acknowledged.fill(sequence);
+                }
                 self.answer_joins(out);
                 self.complete_subscribes();
             }

@@ -3,6 +3,7 @@
 use super::counters::Dropped;
 use super::deliver::{Origin, Routed, Routing};
 use super::event::{Level, Output, Outputs, RetainVersion};
+use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
@@ -118,7 +119,7 @@ impl Shard {
                 .get_mut(session_id)
                 .expect("a connection has one");
             let exactly_once = publish.qos == QoS::ExactlyOnce;
-            if exactly_once && session.received.contains(packet_id) {
+            if exactly_once && session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
                 // A repeat: answered again, not delivered again. [v3.1.1 MQTT-4.3.3-2]
                 self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
                 return Ok(());
@@ -211,7 +212,7 @@ impl Shard {
     pub(super) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic;
         let held = self.retained.get(topic.as_str());
-        if held.is_some_and(|held| held.version > version) {
+        if held.is_some_and(|held| held.version > version) && !planted!(IgnoreRetainVersions) {
             return;
         }
         let held_mark = held.is_some_and(|held| held.message.is_none());
@@ -226,7 +227,7 @@ impl Shard {
                     message: Some(message),
                 },
             );
-        } else if self.shards == 1 {
+        } else if self.shards == 1 || planted!(NoDeletionMark) {
             self.retained.remove(topic.as_str());
         } else {
             self.retained.set(
@@ -335,6 +336,7 @@ impl Shard {
         let ended = self
             .sessions
             .get_mut(session)
+            .filter(|_| !planted!(LeakPacketId))
             .and_then(|s| s.inflight.acknowledge(ack.packet_id));
         if let Some(ended) = ended {
             self.shares.done(session, ended.share);
@@ -363,6 +365,9 @@ impl Shard {
         }
         if let Some(ended) = session.inflight.receive(ack.packet_id) {
             self.shares.done(session_id, ended.share);
+            if planted!(ForgetPubRel) {
+                return;
+            }
             self.append_ack(
                 id,
                 AckKind::PubRel,

@@ -159,6 +159,8 @@ impl Shard {
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
+        #[cfg(feature = "faults")]
+        reorder_lane(out);
     }
 
     /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that has
@@ -630,6 +632,33 @@ impl Shard {
                 assert_eq!(session.connection, Some(id));
             }
         }
+    }
+}
+
+/// The fault of that name: the first two messages to one peer shard change places.
+#[cfg(feature = "faults")]
+fn reorder_lane(out: &mut Outputs) {
+    use super::event::PeerMessage::Publish;
+    if !super::faults::planted!(ReorderLane) {
+        return;
+    }
+    let to_peer = |output: &Output| match output {
+        Output::Peer {
+            to,
+            message: Publish { .. },
+        } => Some(*to),
+        _ => None,
+    };
+    let first = out.list.iter().position(|output| to_peer(output).is_some());
+    let Some(first) = first else { return };
+    let to = to_peer(&out.list[first]);
+    let second = out
+        .list
+        .iter()
+        .skip(first + 1)
+        .position(|output| to_peer(output) == to);
+    if let Some(second) = second {
+        out.list.swap(first, first + 1 + second);
     }
 }
 

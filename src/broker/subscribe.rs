@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
 use super::event::{Level, Output, Outputs};
+use super::faults::planted;
 use super::replay::Replay;
 use super::shard::{Shard, Shown};
 use super::share::shared_filter;
@@ -105,7 +106,7 @@ impl Shard {
             codes,
             replays,
         };
-        if self.is_in_force(&pending) {
+        if self.is_in_force(&pending) || planted!(SkipFiltersInForceWait) {
             self.complete_subscribe(id, session, pending);
         } else {
             self.peers.await_in_force(id, pending);
@@ -238,6 +239,9 @@ impl Shard {
             wire::encode(&Packet::SubAck(suback), *version, block);
         });
         for replay in pending.replays {
+            if planted!(NoReplay) {
+                continue;
+            }
             // It may have been unsubscribed while the answer waited.
             if self
                 .trie
@@ -264,7 +268,8 @@ impl Shard {
         self.check_answer(id, version, unsubscribe.filters().count())?;
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
-            if self.unsubscribe_shared(filter, session_id, out) {
+            if planted!(DeliverAfterUnsubscribe) || self.unsubscribe_shared(filter, session_id, out)
+            {
                 codes.push(ReasonCode::SUCCESS.0);
                 continue;
             }
@@ -276,7 +281,7 @@ impl Shard {
                         session.filters.remove(done.node);
                         self.replays.stop(session_id, done.node);
                     }
-                    if done.last {
+                    if done.last || planted!(FilterRemovedTooSoon) {
                         self.tell_filter_removed(filter, out);
                     }
                     ReasonCode::SUCCESS
@@ -307,7 +312,7 @@ impl Shard {
             self.trie.filter_text(node, &mut text);
         }
         let done = self.trie.unsubscribe_node(node, session);
-        if done.is_some_and(|done| done.last) {
+        if done.is_some_and(|done| done.last || planted!(FilterRemovedTooSoon)) {
             self.tell_filter_removed(&text, out);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::deliver::{Origin, Routing};
 use super::event::Outputs;
+use super::faults::planted;
 use super::shard::Shard;
 use crate::ids::SessionId;
 use crate::session::{Message, StoredWill};
@@ -51,5 +52,8 @@ impl Shard {
             connection: None,
         };
         self.publish(&mut routing, origin, out);
+        if planted!(WillTwice) {
+            self.publish(&mut routing, origin, out);
+        }
     }
 }

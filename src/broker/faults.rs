@@ -1,0 +1,84 @@
+//! Faults planted on purpose, to prove that the simulator finds such (`tests/sim`, feature `faults`). Without the feature this module is not
+//! compiled and [`planted!`] is the constant `false`.
+
+#[cfg(feature = "faults")]
+pub use plant::{Fault, plant};
+
+#[cfg(feature = "faults")]
+mod plant {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// One mistake a broker could make.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Fault {
+        /// A repeated QoS 2 PUBLISH is taken for a new one.
+        SkipQos2Dedup,
+        ResendWithoutDup,
+        /// Two messages of one turn to one peer shard change places.
+        ReorderLane,
+        /// PUBACK does not end a delivery.
+        LeakPacketId,
+        DeliverAfterUnsubscribe,
+        /// A message for a peer shard is lost while its lane is full.
+        DropOnFullLane,
+        /// SUBACK although no peer shard has the filter in force.
+        SkipFiltersInForceWait,
+        /// SUBACK once the first peer shard has the filter in force.
+        SubackEarly,
+        IgnoreRetainVersions,
+        NoDeletionMark,
+        WillTwice,
+        WillAfterDisconnect,
+        WillLostAtTakeover,
+        /// A queue makes room for a message by its first one, always.
+        QueueDropsFirst,
+        /// A Session outlives its connection though it must not.
+        SessionNotEnded,
+        /// Clean Session takes the earlier Session over as it is.
+        CleanStartIgnored,
+        PaceNeverReleased,
+        WindowIgnored,
+        /// RETAIN 1 to subscribers that were there before.
+        RetainOnLive,
+        /// PUBREC is not answered.
+        ForgetPubRel,
+        NoReplay,
+        ResendNothing,
+        QosNotLowered,
+        /// Peer shards forget a filter when the first of its Sessions leaves it.
+        FilterRemovedTooSoon,
+        /// Only shards with subscribers hear of a retained message.
+        RetainNotSpread,
+    }
+
+    /// From now on all shards of this thread make this mistake, or none.
+    pub fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    pub(in crate::broker) fn is_planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}
+
+#[cfg(feature = "faults")]
+pub(super) use plant::is_planted;
+
+/// Whether the named fault is planted; `false` at compile time without the feature `faults`.
+macro_rules! planted {
+    ($fault:ident) => {{
+        #[cfg(feature = "faults")]
+        {
+            crate::broker::faults::is_planted(crate::broker::faults::Fault::$fault)
+        }
+        #[cfg(not(feature = "faults"))]
+        {
+            false
+        }
+    }};
+}
+pub(super) use planted;

@@ -1,0 +1,105 @@
+//! Deterministic simulation: seeded runs of whole Clients against the product's shards, judged by a naive model.
+//!
+//!     MQTTFAST_SIM_SEEDS=100000 cargo test --release --test sim seeds     that many seeds
+//!     MQTTFAST_SIM_FROM=5000                                              beginning with this one
+//!     MQTTFAST_SIM_SEED=17 cargo test --test sim seeds                    one again
+
+mod actions;
+#[cfg(feature = "faults")]
+mod faults;
+mod model;
+mod play;
+mod props;
+mod shrink;
+#[path = "../support_shard/mod.rs"]
+mod support;
+
+use actions::{Case, generate};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+/// Seeds of an ordinary run.
+const SEEDS_DEFAULT: u64 = 300;
+
+thread_local! {
+    /// Panics of this thread are findings, not news.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Plays a case; a panic of broker or world is a finding too.
+fn verdict(case: &Case) -> Result<(), String> {
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| play::Play::new(case).run()));
+    QUIET.set(false);
+    result.unwrap_or_else(|cause| {
+        let text = cause
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+fn hush() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !QUIET.get() {
+            before(info);
+        }
+    }));
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
+}
+
+/// The shrunk trace of a failing seed.
+fn report(seed: u64, why: &str) -> String {
+    let case = generate(seed);
+    let least = shrink::shrink(&case, |case| verdict(case).is_err());
+    let last = verdict(&least).expect_err("it fails");
+    let mut text = format!(
+        "seed {seed}: {why}\nshrunk from {} to {} actions on {} shards, window {}, reads of {}, lanes full at {}, versions {:?}:\n",
+        case.actions.len(),
+        least.actions.len(),
+        least.shards,
+        least.inflight_max,
+        least.read_bytes_max,
+        least.lane_high,
+        least.versions,
+    );
+    for action in &least.actions {
+        text += &format!("    {action:?}\n");
+    }
+    text + &format!(
+        "which ends in: {last}\nagain: MQTTFAST_SIM_SEED={seed} cargo test --test sim seeds"
+    )
+}
+
+#[test]
+fn seeds() {
+    hush();
+    let (from, count) = match number("MQTTFAST_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            number("MQTTFAST_SIM_FROM").unwrap_or(0),
+            number("MQTTFAST_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT),
+        ),
+    };
+    let start = Instant::now();
+    for seed in from..from + count {
+        if let Err(why) = verdict(&generate(seed)) {
+            panic!("{}", report(seed, &why));
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{count} seeds in {seconds:.1} s, {:.0} a second",
+        count as f64 / seconds
+    );
+}
