@@ -37,9 +37,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Nobody said who may connect, and nobody may from the network: only this machine.
+    /// Nobody said who may connect, so nobody may from the network: only this machine.
     pub fn loopback_only(&self) -> bool {
-        self.bind.is_empty() && self.passwd.is_none() && !self.allow_anonymous
+        self.passwd.is_none() && !self.allow_anonymous
+    }
+
+    /// An address of `--bind` that would let others in though nobody said who may connect.
+    pub fn open_by_mistake(&self) -> Option<IpAddr> {
+        let other_machines = |address: &&IpAddr| !address.to_canonical().is_loopback();
+        self.bind
+            .iter()
+            .find(other_machines)
+            .copied()
+            .filter(|_| self.loopback_only())
     }
 
     /// Addresses to listen on, in order.
@@ -197,7 +207,17 @@ mod tests {
             ..config()
         };
         assert_eq!(texts(&bind), ["10.0.0.1"]);
-        assert!(!bind.loopback_only());
+        assert_eq!(bind.open_by_mistake(), Some([10, 0, 0, 1].into()));
+        let local = Config {
+            bind: vec![[127, 0, 0, 2].into()],
+            ..config()
+        };
+        assert_eq!(local.open_by_mistake(), None);
+        let meant = Config {
+            allow_anonymous: true,
+            ..bind
+        };
+        assert_eq!(meant.open_by_mistake(), None);
     }
 
     #[test]

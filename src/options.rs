@@ -71,7 +71,7 @@ struct Options {
         from_str_fn(parse_queue_size)
     )]
     max_queued_bytes: u32,
-    /// log every packet
+    /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
     /// print the version

@@ -211,6 +211,20 @@ fn bad_flags_are_named() {
     }
 }
 
+/// Fail closed: an address of the network, and nobody said who may connect.
+#[test]
+fn the_network_is_not_opened_by_mistake() {
+    if reference() {
+        return;
+    }
+    for address in ["0.0.0.0", "::", "192.0.2.1"] {
+        let said = refuses_to_start(&mut mqttfast(&["--port", "0", "--bind", address]));
+        for word in [address, "--passwd", "--allow-anonymous"] {
+            assert!(said.contains(word), "{said}");
+        }
+    }
+}
+
 /// Nothing given: loopback alone, and a line that says so and names the flags that open it.
 #[test]
 fn anonymous_on_loopback_by_default() {

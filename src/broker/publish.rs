@@ -448,10 +448,10 @@ impl Shard {
             return;
         };
         let text = format!(
-            "{} sent {} ({} bytes)",
-            Shown(&session.client_id),
+            "{} ({} bytes) from {}",
             packet_name(frame.packet_type()),
-            frame.bytes.len()
+            frame.bytes.len(),
+            Shown(&session.client_id)
         );
         out.push(Output::Log {
             level: Level::Packet,

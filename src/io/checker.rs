@@ -93,7 +93,10 @@ impl Checker {
             Ok(file) => {
                 let users = file.len();
                 *lock(&self.shared.file) = Arc::new(file);
-                let text = format!("password file {path} read again: {users} users");
+                let text = format!(
+                    "password file {path} read again: {users} {}",
+                    if users == 1 { "user" } else { "users" }
+                );
                 log.line(Level::Info, text);
             }
             Err(error) => {

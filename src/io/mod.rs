@@ -73,6 +73,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(), StartError> {
+    if let Some(address) = config.open_by_mistake() {
+        return Err(StartError::new(format!(
+            "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous if that is meant"
+        )));
+    }
     let checker = match &config.passwd {
         Some(path) => {
             let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
@@ -206,7 +211,11 @@ fn raise_open_files(log: &Log) {
 /// The lines of a start.
 fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &str, log: &Log) {
     let info = |text: String| log.line(Level::Info, text);
-    info(format!("mqttfast {}", env!("CARGO_PKG_VERSION")));
+    info(format!(
+        "mqttfast {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
     info(format!("sockets by {why}"));
     let names: Vec<String> = cores.iter().map(usize::to_string).collect();
     info(match names.as_slice() {
@@ -216,13 +225,15 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
     info(memory_bound(config, cores.len()).to_string());
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     info(format!("at most {files} open files, one a connection"));
-    if config.settings.anonymous {
-        info(if config.loopback_only() {
-            "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned()
-        } else {
-            "anyone may connect, without a user name".to_owned()
-        });
-    }
+    info(match (&config.passwd, config.allow_anonymous) {
+        (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
+        (None, true) => "anyone may connect, without a user name".to_owned(),
+        (Some(file), false) => format!("only the users of {} may connect", file.display()),
+        (Some(file), true) => format!(
+            "clients without a user name may connect; those with one need its password in {}",
+            file.display()
+        ),
+    });
     for address in listeners
         .iter()
         .filter_map(|listener| listener.local_addr().ok())

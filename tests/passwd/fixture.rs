@@ -56,7 +56,9 @@ impl Folder {
     pub fn terminal(&self, arguments: &[&str]) -> Terminal {
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
         let slave = File::from(slave);
-        let child = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+        // A shell starts what runs in the background with interrupts ignored, and children inherit that.
+        let child = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_mqttfast")])
             .arg("passwd")
             .args(arguments)
             .current_dir(&self.0)
