@@ -2,20 +2,6 @@
 
 use crate::support::*;
 
-/// Strings that are not well-formed UTF-8: a lone lead byte, overlong forms, surrogates, beyond U+10FFFF, cut characters.
-pub const ILL_FORMED: &[&[u8]] = &[
-    b"a\xc3(b",
-    b"\xff",
-    b"a\x80",
-    b"\xc0\x80",
-    b"\xe0\x80\xaf",
-    b"\xed\xa0\x80",
-    b"a/\xed\xbf\xbf/b",
-    b"\xf4\x90\x80\x80",
-    b"\xf5\x80\x80\x80",
-    b"\xe2\x82",
-];
-
 /// A connected Client that sends `bytes` loses its connection; v3 has no word for it. Others are not touched.
 #[track_caller]
 pub fn closes(world: &mut World, version: Version, bytes: impl AsRef<[u8]>) {

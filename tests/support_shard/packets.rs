@@ -25,6 +25,20 @@ pub const ONLY_V311: &[Version] = &[V311];
 /// Statements of 5.0 alone.
 pub const ONLY_V5: &[Version] = &[V5];
 
+/// Strings that are not well-formed UTF-8: a lone lead byte, overlong forms, surrogates, beyond U+10FFFF, cut characters.
+pub const ILL_FORMED: &[&[u8]] = &[
+    b"a\xc3(b",
+    b"\xff",
+    b"a\x80",
+    b"\xc0\x80",
+    b"\xe0\x80\xaf",
+    b"\xed\xa0\x80",
+    b"a/\xed\xbf\xbf/b",
+    b"\xf4\x90\x80\x80",
+    b"\xf5\x80\x80\x80",
+    b"\xe2\x82",
+];
+
 /// Remaining Length as a variable byte integer.
 pub fn remaining_length(mut length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
