@@ -1,5 +1,6 @@
 //! What arrives in a turn: completions, lane messages, mail, and moments that have come.
 
+use super::accept::Newcomer;
 use super::kernel::{Completion, Kernel, Tag};
 use super::slots::{Phase, Receive, Socket, connection, tag};
 use super::{Core, Driver, Later};
@@ -7,6 +8,7 @@ use crate::broker::{CloseCause, HandOver, Input, PeerMessage};
 use crate::ids::SocketHandle;
 use crate::io::host::ToShard;
 use crate::limits;
+use crate::mesh::Place;
 use nix::libc;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -33,16 +35,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     more,
                 } => {
                     let (seat, now) = (&self.seat, self.now);
-                    let socket = self
+                    let newcomer = self
                         .accepting
                         .on_accepted(listener, result, more, seat, now);
-                    if let Some(socket) = socket {
-                        self.on_opened(TcpStream::from(socket))?;
+                    if let Some(newcomer) = newcomer {
+                        self.on_opened(newcomer)?;
                     }
-                }
-                Completion::Shed { listener, result } => {
-                    let (seat, now) = (&self.seat, self.now);
-                    self.accepting.on_shed(listener, result, seat, now);
                 }
                 Completion::Woken { result } => {
                     self.mail_came = true;
@@ -59,15 +57,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    fn on_opened(&mut self, stream: TcpStream) -> io::Result<()> {
-        // It may have gone again already.
-        let Ok(address) = stream.peer_addr() else {
-            return Ok(());
-        };
-        if self.stop_at.is_some() {
-            return Ok(());
-        }
-        let address = canonical(address);
+    fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
+        let Newcomer {
+            stream,
+            address,
+            place,
+        } = newcomer;
         let Some(tag) = self.take_slot(Socket::new(stream, address, true)) else {
             return Ok(());
         };
@@ -76,6 +71,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         self.input(Input::Opened {
             connection,
             address,
+            crowded: place == Place::Standing,
         })
     }
 
@@ -87,6 +83,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Ok(()) => Some(tag),
             Err(error) => {
                 drop(self.slots.remove(tag));
+                self.seat.places.give_back();
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
             }
@@ -342,9 +339,4 @@ fn cause(errno: i32) -> CloseCause {
         libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => CloseCause::TimedOut,
         errno => CloseCause::Error(errno),
     }
-}
-
-/// An IPv4 peer of an IPv6 socket is shown as what it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -191,6 +191,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Phase::Ending if socket.sending => self.kernel.cancel_send(tag),
             Phase::Ending if socket.idle() => {
                 drop(self.slots.remove(tag));
+                self.seat.places.give_back();
                 Ok(())
             }
             Phase::HandingOver { .. } if socket.idle() => {
