@@ -35,6 +35,8 @@ pub enum ToShard {
         connection: ConnectionId,
         verdict: Verdict,
     },
+    /// Add 1 here: the shard still turns.
+    AreYouThere(Arc<EventFd>),
     Shutdown,
 }
 
