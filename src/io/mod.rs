@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod driver;
 pub mod epoll;
 pub mod files;
+pub mod holder;
 pub mod host;
 pub mod listener;
 pub mod log;
