@@ -449,7 +449,7 @@ impl Shard {
         }
         connection
             .outbox
-            .block(&mut self.pool)
+            .block(&mut self.pool, bytes.len())
             .extend_from_slice(&bytes);
     }
 
