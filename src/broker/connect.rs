@@ -571,7 +571,9 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
+        let mut filters = Vec::with_capacity(session.filters.len());
+        std::mem::take(&mut session.filters).append_to(&mut filters);
+        for (node, ()) in filters {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
