@@ -1,4 +1,5 @@
-//! A sorted map for small keys that mostly has no or one entry: the subscribers of a Topic Filter, the filters of a Session.
+//! A sorted map for small keys that mostly has no or one entry: the subscribers of a Topic Filter, the filters of a Session, those
+//! who wait for a slow reader.
 //!
 //! One entry is held in place; more are held in sorted chunks of bounded size, so that one of 100,000 is still found, added and taken away in
 //! O(chunk + chunks), and all are handed out chunk by chunk. An entry costs its own bytes and the slack of a growing vector.
@@ -41,6 +42,10 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         }
     }
 
+    pub fn contains(&self, key: K) -> bool {
+        self.get(key).is_some()
+    }
+
     /// Adds an entry, or changes its value and returns the old one.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self {
@@ -76,6 +81,15 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
             }
         }
         true
+    }
+
+    /// All keys, ascending; none is left.
+    pub fn take_keys(&mut self) -> Vec<K> {
+        match std::mem::take(self) {
+            Sorted::None => Vec::new(),
+            Sorted::One((only, _)) => vec![only],
+            Sorted::Many(chunks) => chunks.into_iter().flatten().map(|(key, _)| key).collect(),
+        }
     }
 
     /// Appends all, ascending.
@@ -191,6 +205,10 @@ mod tests {
                     assert!(all.iter().copied().eq(model.iter().map(|(&s, &o)| (s, o))));
                     assert_eq!(sorted.get(name), model.get(&name).copied());
                     assert_eq!(sorted.len(), model.len());
+                    assert_eq!(sorted.contains(name), model.contains_key(&name));
+                    let mut copy = sorted.clone();
+                    assert!(copy.take_keys().into_iter().eq(model.keys().copied()));
+                    assert!(copy.is_empty());
                 }
             }
         }

@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "session", "topic", "config", "wire", "buffer", "ids", "time", "limits",
+            "session", "topic", "config", "wire", "buffer", "ids", "sorted", "time", "limits",
         ],
     ),
     ("passwd", &["limits"]),

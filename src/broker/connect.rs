@@ -571,9 +571,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        let mut filters = Vec::with_capacity(session.filters.len());
-        std::mem::take(&mut session.filters).append_to(&mut filters);
-        for (node, ()) in filters {
+        for node in session.filters.take_keys() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);

@@ -405,7 +405,7 @@ impl Shard {
             out.push(Output::Close { connection: id });
         }
         connection.outbox.clear(&mut self.pool);
-        for waiter in std::mem::take(&mut connection.waiters) {
+        for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }
         if let Some(session) = connection.session() {
@@ -485,7 +485,7 @@ impl Shard {
             let drained_bytes = std::mem::take(&mut connection.drained_bytes);
             if drained_bytes < limits::PROGRESS_BYTES_MIN {
                 connection.stalled = true;
-                for waiter in std::mem::take(&mut connection.waiters) {
+                for waiter in connection.waiters.take_keys() {
                     self.release(waiter, out);
                 }
             }
