@@ -23,6 +23,7 @@ pub mod uring;
 pub mod zone;
 
 use crate::broker::Level;
+use crate::buffer::heap;
 use crate::config::{Config, Io, memory_bound};
 use crate::limits;
 use crate::mesh::lanes;
@@ -67,6 +68,7 @@ fn refused(what: &str) -> impl Fn(std::io::Error) -> StartError {
 ///
 /// Errors: the broker could not start, or a shard was lost. Blocks the signals it serves in the calling thread.
 pub fn run(config: Config) -> Result<(), StartError> {
+    heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
     let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
