@@ -3,10 +3,21 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    v31_mqisdp_connects,
+    v31_has_no_session_present,
+    v31_empty_client_id_is_refused,
+    v31_client_id_longer_than_23_is_accepted,
+    v31_user_name_flag_without_user_name_is_accepted,
+    v31_reserved_connect_flag_and_stray_will_flags_are_ignored,
+    v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted,
+    v31_repeats_on_a_live_connection_are_answered,
+    v31_and_later_clients_share_a_session,
+}
+
 const V31: Version = Version::V31;
 const ONLY_V31: &[Version] = &[V31];
 
-#[test]
 fn v31_mqisdp_connects() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old"));
@@ -27,7 +38,6 @@ fn v31_mqisdp_connects() {
     });
 }
 
-#[test]
 fn v31_has_no_session_present() {
     // The oracle refuses it in 3.1.
     each(ONLY_V31, |world, version| {
@@ -38,7 +48,6 @@ fn v31_has_no_session_present() {
     });
 }
 
-#[test]
 fn v31_empty_client_id_is_refused() {
     each(ONLY_V31, |world, version| {
         refuses(world, version, connect(version, "").bytes(), 2);
@@ -46,7 +55,6 @@ fn v31_empty_client_id_is_refused() {
     });
 }
 
-#[test]
 fn v31_client_id_longer_than_23_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, &"i".repeat(24)));
@@ -54,7 +62,6 @@ fn v31_client_id_longer_than_23_is_accepted() {
     });
 }
 
-#[test]
 fn v31_user_name_flag_without_user_name_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old").xor_flags(0x80));
@@ -66,7 +73,6 @@ fn v31_user_name_flag_without_user_name_is_accepted() {
     });
 }
 
-#[test]
 fn v31_reserved_connect_flag_and_stray_will_flags_are_ignored() {
     each(ONLY_V31, |world, version| {
         for bits in [0x01, 0x08, 0x10, 0x20] {
@@ -76,7 +82,6 @@ fn v31_reserved_connect_flag_and_stray_will_flags_are_ignored() {
     });
 }
 
-#[test]
 fn v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old"));
@@ -100,7 +105,6 @@ fn v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted() {
     });
 }
 
-#[test]
 fn v31_repeats_on_a_live_connection_are_answered() {
     each(ONLY_V31, |world, version| {
         let watcher = watcher(world, version);
@@ -117,7 +121,6 @@ fn v31_repeats_on_a_live_connection_are_answered() {
     });
 }
 
-#[test]
 fn v31_and_later_clients_share_a_session() {
     for version in [Version::V311, Version::V5] {
         each(ONLY_V31, |world, old| {

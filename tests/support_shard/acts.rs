@@ -19,6 +19,22 @@ pub trait Acts: Stage {
         }
     }
 
+    /// What is right for this end: without sockets, where time costs nothing and stands still, or with them.
+    fn either<T>(&self, on_shards: T, over_sockets: T) -> T {
+        if self.has_sockets() {
+            over_sockets
+        } else {
+            on_shards
+        }
+    }
+
+    /// Shards read as much at once as they may: a test with many bytes would take long otherwise.
+    fn read_whole(&mut self) {
+        if let Some(shards) = self.as_shards() {
+            shards.read_bytes_max = 16 * 1024;
+        }
+    }
+
     /// Opens a connection and sends this CONNECT; the answer is the test's to read.
     fn try_connect(&mut self, connect: &Connect) -> Client {
         let client = self.open(connect.version);

@@ -300,14 +300,6 @@ impl World {
         self.shards.iter().filter_map(Shard::next_deadline).min()
     }
 
-    /// The broker is told to stop.
-    pub fn shut_down(&mut self) {
-        for shard in 0..self.shards() {
-            self.handle(shard, Input::Shutdown);
-        }
-        self.settle();
-    }
-
     // Lanes
 
     /// Lanes that hold something, as (from, to).
@@ -731,6 +723,10 @@ impl World {
 }
 
 impl Stage for World {
+    fn has_sockets(&self) -> bool {
+        false
+    }
+
     fn shards(&self) -> usize {
         self.shards.len()
     }
@@ -756,6 +752,17 @@ impl Stage for World {
         state.ear.sends(bytes);
         self.settle();
     }
+
+    fn send_together(&mut self, sends: &[(Client, Vec<u8>)]) {
+        let held = std::mem::replace(&mut self.lanes_held, true);
+        for (client, bytes) in sends {
+            self.send_bytes(*client, bytes);
+        }
+        self.lanes_held = held;
+        self.settle();
+    }
+
+    fn leave_alone(&mut self, _: Client) {}
 
     fn drop_connection(&mut self, client: Client) {
         self.settle();
@@ -786,5 +793,51 @@ impl Stage for World {
 
     fn log(&self) -> Vec<String> {
         self.log.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    fn shut_down(&mut self) {
+        for shard in 0..self.shards() {
+            self.handle(shard, Input::Shutdown);
+        }
+        self.settle();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.advance(ms);
+    }
+
+    fn pass_long(&mut self, ms: u64) {
+        self.advance(ms);
+    }
+
+    #[track_caller]
+    fn closes_after(&mut self, client: Client, least_ms: u64, most_ms: u64) {
+        // Time stood still since the Client sent something.
+        self.advance(least_ms - 1);
+        assert!(self.is_open(client), "closed before {least_ms} ms");
+        self.advance(most_ms - least_ms + 1);
+        assert!(self.is_closed(client), "open after {most_ms} ms");
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        self.now.0
+    }
+
+    #[track_caller]
+    fn hears_after(&mut self, client: Client, since_ms: u64, least_ms: u64, most_ms: u64) {
+        let until = |world: &mut World, ms: u64| {
+            let now = world.now.0;
+            world.advance((since_ms + ms).saturating_sub(now));
+        };
+        until(self, least_ms - 1);
+        let inbox = &self.ear(client).inbox;
+        assert!(inbox.is_empty(), "{inbox:?} before {least_ms} ms");
+        until(self, most_ms);
+        let heard = !self.ear(client).inbox.is_empty();
+        assert!(heard, "nothing after {most_ms} ms");
+    }
+
+    fn as_shards(&mut self) -> Option<&mut World> {
+        Some(self)
     }
 }
