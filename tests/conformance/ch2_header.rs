@@ -128,8 +128,7 @@ fn mqtt_2_3_1_4_server_packet_identifiers_wrap_around_those_in_use() {
         inflight_max: 1001,
         ..Settings::default()
     };
-    let version = Version::V311;
-    once_with(&settings, |world| {
+    once_with(Version::V311, &settings, |world, version| {
         let subscriber = world.connect(&connect(version, "subscriber"));
         world.subscribe(subscriber, "#", 2);
         let publisher = publisher(world, version);

@@ -323,7 +323,6 @@ impl Stage for Sockets {
     }
 
     fn open(&mut self, version: Version) -> Client {
-        self.settle();
         let address = self.run().broker.address();
         let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("connect to the broker");
         stream.set_nodelay(true).expect("set TCP_NODELAY");
@@ -393,7 +392,10 @@ impl Stage for Sockets {
     }
 
     fn ear(&mut self, client: Client) -> &mut Ear {
-        self.settle();
+        // What has ended hears nothing more.
+        if self.peer(client).stream.is_some() {
+            self.settle();
+        }
         &mut self.peer(client).ear
     }
 
@@ -409,9 +411,8 @@ impl Stage for Sockets {
     }
 
     fn is_closed(&mut self, client: Client) -> bool {
-        self.settle();
-        let peer = self.peer(client);
         // Whoever asks expects it.
+        let peer = self.peer(client);
         peer.read_until(|_| false);
         peer.closed
     }

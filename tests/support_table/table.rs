@@ -11,8 +11,8 @@ use std::cell::Cell;
 pub enum End {
     /// 1, 2 and 4 shards in one thread, in several orders and cuts of the stream.
     Shards,
-    /// The running broker with this many shards.
-    Sockets(usize),
+    /// The running broker, with 1 and with 2 shards.
+    Sockets,
 }
 
 thread_local! {
@@ -25,7 +25,7 @@ pub fn at(end: End, test: impl FnOnce()) {
     test();
 }
 
-/// Makes `#[test]`s of functions without arguments: `NAME::on_shards`, `NAME::over_sockets_1_shard` and `NAME::over_sockets_2_shards`.
+/// Makes `#[test]`s of functions without arguments: `NAME::on_shards` and `NAME::over_sockets`.
 #[macro_export]
 macro_rules! table {
     ($($name:ident),+ $(,)?) => {
@@ -36,12 +36,8 @@ macro_rules! table {
                 at(End::Shards, super::$name);
             }
             #[test]
-            fn over_sockets_1_shard() {
-                at(End::Sockets(1), super::$name);
-            }
-            #[test]
-            fn over_sockets_2_shards() {
-                at(End::Sockets(2), super::$name);
+            fn over_sockets() {
+                at(End::Sockets, super::$name);
             }
         })+
     };
@@ -74,17 +70,29 @@ pub fn each_with(
 ) {
     match END.get() {
         End::Shards => shard::each_with(versions, settings, |world, version| test(world, version)),
-        End::Sockets(shards) => std::thread::scope(|scope| {
-            // Side by side: a test that has to wait waits once.
-            for version in versions {
-                let test = &test;
-                scope.spawn(move || {
-                    println!("{version:?}, over sockets, {shards} shards");
-                    test(&mut Sockets::new(shards, settings.clone()), *version);
-                });
-            }
-        }),
+        End::Sockets => side_by_side(versions, settings, test),
     }
+}
+
+/// Runs a test over sockets for each version, with 1 and with 2 shards, all at the same time: one that has to wait waits once.
+fn side_by_side(
+    versions: &[Version],
+    settings: &Settings,
+    test: impl Fn(&mut World, Version) + Sync,
+) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for version in versions.iter().copied() {
+            for shards in [1, 2] {
+                std::thread::Builder::new()
+                    .name(format!("{version:?}, over sockets, {shards} shards"))
+                    .spawn_scoped(scope, move || {
+                        test(&mut Sockets::new(shards, settings.clone()), version);
+                    })
+                    .expect("a thread");
+            }
+        }
+    });
 }
 
 /// Runs a test of 5.0 alone in every setting.
@@ -97,10 +105,13 @@ pub fn each5_with(settings: &Settings, test: impl Fn(&mut World) + Sync) {
     each_with(ONLY_V5, settings, |world, _| test(world));
 }
 
-/// Runs a long test in one setting of its end alone: one shard without sockets, or the broker as it is.
-pub fn once_with(settings: &Settings, test: impl Fn(&mut World)) {
+/// Runs a long test of one version with one shard alone where there are no sockets.
+pub fn once_with(version: Version, settings: &Settings, test: impl Fn(&mut World, Version) + Sync) {
     match END.get() {
-        End::Shards => test(&mut shard::World::with(1, Order::Fair, settings.clone())),
-        End::Sockets(shards) => test(&mut Sockets::new(shards, settings.clone())),
+        End::Shards => test(
+            &mut shard::World::with(1, Order::Fair, settings.clone()),
+            version,
+        ),
+        End::Sockets => side_by_side(&[version], settings, test),
     }
 }
