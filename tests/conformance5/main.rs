@@ -23,6 +23,7 @@ mod ch4_delivery;
 mod ch4_shared;
 mod ch4_topic;
 mod claims;
+mod operator;
 mod page;
 mod resume;
 mod small_rules;
