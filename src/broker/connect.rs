@@ -112,6 +112,14 @@ impl Shard {
         };
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
+        if connection.crowded {
+            let code = match connect.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            let why = "the broker has as many connections as it may (--max-connections)";
+            return self.refuse(id, connect, code, why, out);
+        }
         if connect.properties.authentication_method.is_some() {
             let why = "its authentication method is not offered here";
             return self.refuse(id, connect, ReasonCode::BAD_AUTHENTICATION_METHOD, why, out);
@@ -563,7 +571,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
+        for node in session.filters.take_keys() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);

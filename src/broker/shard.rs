@@ -139,7 +139,8 @@ impl Shard {
             Input::Opened {
                 connection,
                 address,
-            } => self.on_opened(connection, address),
+                crowded,
+            } => self.on_opened(connection, address, crowded),
             Input::Adopted {
                 connection,
                 address,
@@ -224,8 +225,9 @@ impl Shard {
         )
     }
 
-    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr) {
-        let connection = Connection::new(id, address, self.now);
+    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr, crowded: bool) {
+        let mut connection = Connection::new(id, address, self.now);
+        connection.crowded = crowded;
         self.connection_alarms.set(id.index, connection.deadline());
         self.connections.put(id, connection);
     }
@@ -403,7 +405,7 @@ impl Shard {
             out.push(Output::Close { connection: id });
         }
         connection.outbox.clear(&mut self.pool);
-        for waiter in std::mem::take(&mut connection.waiters) {
+        for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }
         if let Some(session) = connection.session() {
@@ -447,7 +449,7 @@ impl Shard {
         }
         connection
             .outbox
-            .block(&mut self.pool)
+            .block(&mut self.pool, bytes.len())
             .extend_from_slice(&bytes);
     }
 
@@ -483,7 +485,7 @@ impl Shard {
             let drained_bytes = std::mem::take(&mut connection.drained_bytes);
             if drained_bytes < limits::PROGRESS_BYTES_MIN {
                 connection.stalled = true;
-                for waiter in std::mem::take(&mut connection.waiters) {
+                for waiter in connection.waiters.take_keys() {
                     self.release(waiter, out);
                 }
             }

@@ -208,7 +208,7 @@ impl Shard {
         }
         let done = self.trie.subscribe(filter, session_id, subscription);
         if done.replaced.is_none() {
-            session.filters.add(done.node);
+            session.filters.insert(done.node, ());
         }
         // The same filter again: its replay begins anew. [v3.1.1 MQTT-3.8.4-3]
         self.replays.stop(session_id, done.node);

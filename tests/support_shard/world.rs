@@ -180,6 +180,7 @@ impl World {
             Input::Opened {
                 connection,
                 address,
+                crowded: false,
             },
         );
         self.settle();
