@@ -95,6 +95,18 @@ impl Bytes<'_> {
     }
 }
 
+/// The first byte chooses which of the properties below the others are held to.
+pub fn any_of_them(data: &[u8]) {
+    let Some((which, data)) = data.split_first() else {
+        return;
+    };
+    match which % 3 {
+        0 => trie_is_a_linear_scan(data),
+        1 => retained_is_a_map(data),
+        _ => matches_are_those_of_the_standard(data),
+    }
+}
+
 /// Matches of a [`FilterTrie`] are those of a linear scan over its filters, after every step of any
 /// sequence of subscriptions and their ends; and nothing is left at the end.
 pub fn trie_is_a_linear_scan(data: &[u8]) {
