@@ -34,6 +34,7 @@ impl Rig {
             Input::Opened {
                 connection,
                 address,
+                crowded: false,
             },
             &mut self.out,
         );
