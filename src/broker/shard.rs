@@ -171,7 +171,7 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in self.replays.begin_turn() {
+        for session in self.replays.begin_turn().into_iter().flatten() {
             self.pump(session);
         }
         self.tell_done(out);
