@@ -40,6 +40,7 @@ impl Rig {
             Input::Opened {
                 connection,
                 address,
+                crowded: false,
             },
             &mut self.out,
         );

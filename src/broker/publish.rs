@@ -78,7 +78,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let block = connection.outbox.block(&mut self.pool);
+        let block = connection
+            .outbox
+            .block(&mut self.pool, limits::ANSWER_BYTES);
         let before = block.len();
         write(block);
         if block.len() - before > connection.packet_bytes_max {

@@ -139,7 +139,8 @@ impl Shard {
             Input::Opened {
                 connection,
                 address,
-            } => self.on_opened(connection, address),
+                crowded,
+            } => self.on_opened(connection, address, crowded),
             Input::Adopted {
                 connection,
                 address,
@@ -224,8 +225,9 @@ impl Shard {
         )
     }
 
-    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr) {
-        let connection = Connection::new(id, address, self.now);
+    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr, crowded: bool) {
+        let mut connection = Connection::new(id, address, self.now);
+        connection.crowded = crowded;
         self.connection_alarms.set(id.index, connection.deadline());
         self.connections.put(id, connection);
     }
@@ -447,7 +449,7 @@ impl Shard {
         }
         connection
             .outbox
-            .block(&mut self.pool)
+            .block(&mut self.pool, bytes.len())
             .extend_from_slice(&bytes);
     }
 

@@ -52,6 +52,8 @@ pub struct Connection {
     pub heard: Time,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
+    /// There is no place for it; its CONNECT is answered with that.
+    pub crowded: bool,
     /// The driver's reading is on.
     pub reading: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
@@ -91,6 +93,7 @@ impl Connection {
             silence_ms_max: 0,
             heard: now,
             received: Vec::new(),
+            crowded: false,
             reading: true,
             paced: 0,
             withheld: false,

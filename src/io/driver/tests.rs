@@ -152,6 +152,7 @@ impl Core for Double {
             Input::Opened {
                 connection,
                 address,
+                ..
             } => {
                 assert!(address.ip().is_loopback());
                 self.see(format!("opened {}", connection.index));
