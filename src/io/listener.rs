@@ -175,7 +175,7 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Io, Settings};
+    use crate::config::{Io, Logs, Settings};
     use nix::sys::socket::getsockopt;
     use std::net::TcpStream;
 
@@ -188,7 +188,7 @@ mod tests {
             shards: None,
             io: Io::Auto,
             connections_max: None,
-            verbose: false,
+            logs: Logs::Events,
             settings: Settings::default(),
         }
     }

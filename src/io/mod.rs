@@ -66,7 +66,7 @@ fn refused(what: &str) -> impl Fn(std::io::Error) -> StartError {
 pub fn run(config: Config) -> Result<(), StartError> {
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
+    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
     let result = serve(config, clock, &signals, &log);
     log.finish(Duration::from_millis(limits::SHUTDOWN_GRACE_MS));
     result
