@@ -9,7 +9,7 @@ use super::subscribe::Subscription;
 use super::timers::Alarms;
 use super::violation::Violation;
 use crate::buffer::{Chunk, Chunks, Pool};
-use crate::config::Settings;
+use crate::config::{Logs, Settings};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
@@ -172,7 +172,7 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in self.replays.begin_turn() {
+        for session in self.replays.begin_turn().into_iter().flatten() {
             self.pump(session);
         }
         self.tell_done(out);
@@ -554,12 +554,18 @@ impl Shard {
                 Ending::Disconnect { .. } | Ending::TakenOver => return,
             };
             self.counters.refusals += 1;
+            if self.settings.logs < Logs::Events {
+                return;
+            }
             out.push(Output::Log {
                 level: Level::Info,
                 text: format!("refused {address}: {why}"),
             });
             return;
         };
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let client_id = Shown(&session.client_id);
         let text = match ending {
             Ending::Disconnect { with_will: false } => {

@@ -125,7 +125,7 @@ fn refusal(address: SocketAddr, errno: Errno) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Io, Settings};
+    use crate::config::{Io, Logs, Settings};
     use nix::sys::socket::getsockopt;
     use std::net::TcpStream;
 
@@ -138,7 +138,7 @@ mod tests {
             shards: None,
             io: Io::Auto,
             connections_max: None,
-            verbose: false,
+            logs: Logs::Events,
             settings: Settings::default(),
         }
     }

@@ -71,7 +71,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
+    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
     let notify = Notify::from_environment().unwrap_or_else(|error| {
         let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
         log.line(Level::Warning, text);

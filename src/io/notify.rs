@@ -305,7 +305,7 @@ mod tests {
         let period = Duration::from_secs(3);
         let notify = Notify::to(name.as_ref(), Some(period)).unwrap();
         let shards = Shards::new(2).unwrap();
-        let log = Log::start(false).unwrap();
+        let log = Log::start(crate::config::Logs::Events).unwrap();
         let seats = shards.seats(lanes(2, 2), &Vec::new().into(), None, &log, Clock::start());
         let mut now = Instant::now();
         let mut watchdog = Watchdog::new(&notify, &shards, now).unwrap().unwrap();

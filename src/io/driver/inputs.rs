@@ -177,7 +177,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     });
                 }
             }
-            Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS) if open => {
+            // Also of the last words; their time is bounded.
+            Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS)
+                if !matches!(socket.phase, Phase::Ending) =>
+            {
                 let socket = socket.stream.as_fd();
                 return self.kernel.send_rest(tag, socket);
             }
