@@ -8,7 +8,7 @@
 
 use super::fence::Fence;
 use super::outgoing::Outgoing;
-use super::process::{Broker, Folder, Options, reference};
+use super::process::{Broker, Folder, Options};
 use super::shard::{Client, Ear, Packet, Stage, Version, World as Shards};
 use mqttfast::config::Settings;
 use std::io::{ErrorKind, Read, Write};
