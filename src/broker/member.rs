@@ -281,7 +281,14 @@ impl Shard {
     }
 
     /// Tells the owners which messages of their groups came to an end in this turn.
+    #[inline]
     pub(super) fn tell_done(&mut self, out: &mut Outputs) {
+        if !self.shares.members.done.is_empty() {
+            self.tell_these(out);
+        }
+    }
+
+    fn tell_these(&mut self, out: &mut Outputs) {
         let mut list = std::mem::take(&mut self.shares.members.done);
         let mut rest = list.drain(..).peekable();
         while let Some((session, share)) = rest.next() {
