@@ -72,7 +72,14 @@ fn the_manual_page_shows_every_option_in_its_synopsis() {
     let synopsis = flags(section(&page, ".SH SYNOPSIS\n", ".SH "));
     // Short ones stand for their long ones; the rest ends at once.
     for option in offered(&help(&[])) {
-        let short = ["--port", "--verbose", "--help", "-h", "--version"];
+        let short = [
+            "--port",
+            "--quiet",
+            "--verbose",
+            "--help",
+            "-h",
+            "--version",
+        ];
         assert!(
             short.contains(&option.as_str()) || synopsis.contains(&option),
             "{option} is not in the synopsis"

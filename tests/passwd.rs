@@ -338,8 +338,9 @@ fn plain_text_is_hashed_once() {
     );
     let once = fs::read_to_string(&file).unwrap();
     assert!(
-        once.starts_with("# our users\r\n\nbob:$7$1000$")
-            && once.ends_with(&format!("{VECTORS}#end"))
+        once.starts_with("# our users\r\n\n bob :$7$1000$")
+            && once.ends_with(&format!("{VECTORS}#end")),
+        "{once:?}"
     );
     let inode = fs::metadata(&file).unwrap().ino();
     assert_done(mqttfast(&folder, &["-U", "passwd"]));
