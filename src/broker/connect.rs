@@ -5,6 +5,7 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
@@ -571,7 +572,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
+        for node in session.filters.take_keys() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
@@ -591,6 +592,9 @@ impl Shard {
         session_present: bool,
         out: &mut Outputs,
     ) {
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let Some(connection) = self.connections.get(id) else {
             return;
         };

@@ -262,6 +262,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     verdict,
                 } => self.on_later(Later::Verdict(connection, verdict))?,
+                // It fails only when 2^64 - 2 answers wait to be read.
+                ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::Shutdown => self.on_shutdown()?,
             }
         }

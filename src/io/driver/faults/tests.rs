@@ -85,7 +85,10 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners: Arc<[TcpListener]> = vec![listener].into();
-        let (log, clock) = (Log::start(false).unwrap(), Clock::start());
+        let (log, clock) = (
+            Log::start(crate::config::Logs::Events).unwrap(),
+            Clock::start(),
+        );
         let shards = Shards::new(count).unwrap();
         let seats = shards.seats(
             lanes(count, limits::LANE_SLOTS),
