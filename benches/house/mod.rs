@@ -18,6 +18,9 @@ const SENSORS: [&str; 10] = [
     "battery",
 ];
 
+/// What a case is called, and the filter or name of its `i`th filter.
+type Named = (&'static str, fn(usize) -> String);
+
 /// One kind of filters. Each function makes the filter or name that belongs to the `i`th filter.
 pub struct Kind {
     pub id: &'static str,
@@ -25,7 +28,7 @@ pub struct Kind {
     /// Met by the `i`th filter alone.
     pub hit: fn(usize) -> String,
     /// Met by none.
-    pub misses: &'static [(&'static str, fn(usize) -> String)],
+    pub misses: &'static [Named],
 }
 
 pub const KINDS: [Kind; 3] = [

@@ -572,7 +572,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
+        for node in session.filters.take_keys() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);

@@ -109,6 +109,14 @@ impl super::share::Shares {
         list.is_some_and(|list| list.len() >= limits::SHARED_FILTERS_PER_SESSION_MAX)
     }
 
+    pub fn is_member(&self, session: SessionId, filter: &str) -> bool {
+        let list = self.members.by_session.get(&session);
+        list.is_some_and(|list| {
+            list.binary_search_by_key(&filter, |membership| &membership.filter)
+                .is_ok()
+        })
+    }
+
     pub fn last_ticket(&self) -> u64 {
         self.members.last_ticket
     }

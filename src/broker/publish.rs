@@ -116,6 +116,9 @@ impl Shard {
                 TopicName::new(&aliased).map_err(Violation::Malformed)?
             }
         };
+        if planted!(Panic) {
+            panic!("a planted fault");
+        }
         if let Some(packet_id) = publish.packet_id {
             let session = self
                 .sessions

@@ -289,7 +289,7 @@ impl Shard {
         if used < rest.len()
             && let Some(connection) = self.connections.get_mut(id)
         {
-            connection.received.extend_from_slice(&rest[used..]);
+            keep(&mut connection.received, &rest[used..]);
         }
     }
 
@@ -405,7 +405,7 @@ impl Shard {
             out.push(Output::Close { connection: id });
         }
         connection.outbox.clear(&mut self.pool);
-        for waiter in std::mem::take(&mut connection.waiters) {
+        for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }
         if let Some(session) = connection.session() {
@@ -485,7 +485,7 @@ impl Shard {
             let drained_bytes = std::mem::take(&mut connection.drained_bytes);
             if drained_bytes < limits::PROGRESS_BYTES_MIN {
                 connection.stalled = true;
-                for waiter in std::mem::take(&mut connection.waiters) {
+                for waiter in connection.waiters.take_keys() {
                     self.release(waiter, out);
                 }
             }
@@ -673,6 +673,19 @@ fn reorder_lane(out: &mut Outputs) {
 /// Bytes still missing of the packet at the start of `bytes`, as far as its header tells.
 fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
+}
+
+/// Keeps the beginning of a packet in an empty `received`: with room for all of it when much of it has come, so that it is moved but once.
+/// What was only announced gets no room.
+fn keep(received: &mut Vec<u8>, begun: &[u8]) {
+    let missing = missing_bytes(begun);
+    let room = if missing <= 3 * begun.len() {
+        missing
+    } else {
+        0
+    };
+    received.reserve_exact(begun.len() + room);
+    received.extend_from_slice(begun);
 }
 
 /// A client id or Topic Name as the log shows it: without control characters, and never endless.

@@ -14,7 +14,6 @@ mod intern;
 pub mod props;
 mod retain;
 mod slab;
-mod subscribers;
 #[cfg(test)]
 mod tests;
 mod trie;
