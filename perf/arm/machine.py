@@ -195,10 +195,12 @@ class Broker:
         run = self.machine.run
         run(f"{self.argv} >{self.log} 2>&1 &")
         self.pid = int(run("echo $!").split()[-1])
-        port = self.argv.split("--port ")[1].split()[0] if "--port " in self.argv else "1883"
-        digits = f"{int(port):04X}"
+        # Port 1883 in hexadecimal, state LISTEN; and a broker that says so has written its first lines by then.
+        listens = "grep -q ':075B 0*:0000 0A' /proc/net/tcp"
+        if "mqttfast" in self.argv:
+            listens += f" && grep -q 'listening on' {self.log}"
         for _ in range(300):
-            if run(f"grep -c ':{digits} 0*:0000 0A' /proc/net/tcp", check=False) not in ("", "0"):
+            if run(f"{listens} && echo yes", check=False) == "yes":
                 return self
             if run(f"test -d /proc/{self.pid} && echo alive", check=False) != "alive":
                 break
