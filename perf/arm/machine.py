@@ -17,7 +17,6 @@ from pathlib import Path
 ARM = Path(__file__).resolve().parent
 REPOSITORY = ARM.parent.parent
 TOOLS = REPOSITORY / "perf/.tools/arm"
-BUILT = REPOSITORY / "perf/target/arm"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "armhf": "armv7-unknown-linux-gnueabihf"}
 # Of an architecture: the loader, and the folder of its libraries.
 LOADERS = {"arm64": ("ld-linux-aarch64.so.1", "aarch64-linux-gnu"), "armhf": ("ld-linux-armhf.so.3", "arm-linux-gnueabihf")}
@@ -51,9 +50,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def built(architecture, program):
+    """Where `perf/arm/build` leaves it."""
+    folder = {"arm64": "arm", "armhf": "arm-32"}[architecture]
+    return REPOSITORY / "perf/target" / folder / TARGETS[architecture] / "release" / program
+
+
 def binary(architecture):
-    """The broker as `perf/arm/build` left it."""
-    return BUILT / TARGETS[architecture] / "release/mqttfast"
+    """The broker."""
+    return built(architecture, "mqttfast")
 
 
 def image(folder, files):
