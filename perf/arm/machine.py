@@ -4,10 +4,12 @@
 leads in. Works with what `perf/arm/setup board` unpacked; standard library only.
 """
 
+import ctypes
 import datetime
 import os
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -42,6 +44,11 @@ poweroff -f
 
 class Failure(Exception):
     """Something inside, or the machine itself, did not do what it should."""
+
+
+def die_with_parent():
+    """In a child: be killed when this script is, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def free_port():
@@ -107,7 +114,8 @@ class Machine:
             argv += ["-append", "console=ttyAMA0 quiet loglevel=2 panic=-1"]
             argv += ["-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:1883"]
             argv += ["-device", "virtio-net-device,netdev=n", *self.options]
-            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, preexec_fn=die_with_parent)
             self.selector = selectors.DefaultSelector()
             self.selector.register(self.process.stdout, selectors.EVENT_READ)
             self.unread = b""
