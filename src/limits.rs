@@ -102,14 +102,13 @@ const _: () = assert!(
 
 // Blocks of a shard's pool
 
-/// Capacity of a fresh outbox block.
+/// Capacity of an outbox block that holds little: a connection's turn, mostly.
 pub const BLOCK_BYTES: usize = 4 * 1024;
-/// A returned block with more capacity than this is freed instead of kept.
-pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes in an outbox block from which the next packet starts a new one: head and copied payload of an ordinary packet still fit
-/// below [`BLOCK_KEPT_BYTES_MAX`], so the block stays worth keeping.
-pub const BLOCK_FULL_BYTES: usize = BLOCK_KEPT_BYTES_MAX - 2 * PAYLOAD_SHARED_FROM_BYTES;
-const _: () = assert!(BLOCK_BYTES <= BLOCK_FULL_BYTES);
+/// Capacity of one that holds much; larger ones are made for one packet alone and not kept.
+pub const LARGE_BLOCK_BYTES: usize = 64 * 1024;
+/// What an acknowledgement or another answer takes, mostly; only a hint.
+pub const ANSWER_BYTES: usize = 64;
+const _: () = assert!(ANSWER_BYTES <= BLOCK_BYTES && BLOCK_BYTES < LARGE_BLOCK_BYTES);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -171,6 +170,10 @@ pub const EPOLL_EVENTS: usize = 256;
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
 pub const BIND_RETRY_MS: u64 = 300;
+/// Newcomers who find all places taken and are told so in CONNACK, at a time; others are closed at once.
+pub const STANDING_PLACES: usize = 16;
+/// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is turned away.
+pub const FILES_KEPT_FREE: usize = 8;
 /// Pause of an accept that the machine has refused (no descriptor, no memory).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// The same complaint is logged at most this often.
@@ -188,6 +191,14 @@ pub const LOG_GATHER_MS: u64 = 5;
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Nodes of the retained tree that replays look at in one turn, for all connections together.
 pub const RETAINED_PER_TURN: usize = 2048;
+
+// The service manager
+
+/// How long the main thread waits for a manager that does not read what it is told.
+pub const NOTIFY_WAIT_MS: u64 = 1_000;
+/// How often in a watchdog's period the shards are asked for a sign of life: one answer may be late without harm.
+pub const WATCHDOG_TICKS_PER_PERIOD: u32 = 3;
+const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
 
 // Password file
 

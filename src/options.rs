@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{Config, Io, Settings};
+use mqttfast::config::{Config, Io, Logs, Settings};
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -47,6 +47,9 @@ struct Options {
     /// how sockets are driven: auto, uring or epoll
     #[argh(option, arg_name = "io", default = "Io::Auto", from_str_fn(parse_io))]
     io: Io,
+    /// connections at a time, as many as the limit of open files allows unless given
+    #[argh(option, arg_name = "n", from_str_fn(parse_connections))]
+    max_connections: Option<usize>,
     /// largest packet accepted, 16M unless given
     #[argh(
         option,
@@ -74,6 +77,9 @@ struct Options {
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
+    /// log warnings and errors only, no client that comes or goes
+    #[argh(switch, short = 'q')]
+    quiet: bool,
     /// print the version
     #[argh(switch)]
     version: bool,
@@ -138,6 +144,14 @@ fn with_password_apart(mut arguments: Vec<String>) -> Vec<String> {
 }
 
 fn config(options: Options) -> Result<Config, String> {
+    let logs = match (options.quiet, options.verbose) {
+        (true, true) => {
+            return Err("--quiet and --verbose: give one of the two".into());
+        }
+        (true, false) => Logs::Faults,
+        (false, false) => Logs::Events,
+        (false, true) => Logs::Packets,
+    };
     let seed = getrandom::u64().map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
@@ -145,7 +159,7 @@ fn config(options: Options) -> Result<Config, String> {
         settings: Settings {
             anonymous: options.allow_anonymous || options.passwd.is_none(),
             passwords: options.passwd.is_some(),
-            verbose: options.verbose,
+            logs,
             packet_bytes_max: options.max_packet_size,
             inflight_max: options.max_inflight,
             session_queue_bytes_max: options.max_queued_bytes,
@@ -160,7 +174,8 @@ fn config(options: Options) -> Result<Config, String> {
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
         io: options.io,
-        verbose: options.verbose,
+        connections_max: options.max_connections,
+        logs,
     })
 }
 
@@ -210,6 +225,13 @@ fn parse_shards(text: &str) -> Result<u8, String> {
     match text.parse::<usize>() {
         Ok(shards @ 1..=limits::SHARDS_MAX) => Ok(shards as u8),
         _ => Err(format!("give a number from 1 to {}", limits::SHARDS_MAX)),
+    }
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(connections) if connections > 0 => Ok(connections),
+        _ => Err("give a number of at least 1".into()),
     }
 }
 

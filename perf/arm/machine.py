@@ -184,8 +184,11 @@ def facts(box):
         lines.append(f"machine    {box.cpu}, {box.run('nproc')} cores, {memory_kib // 1024} MiB for Linux {box.run('uname -rm')}")
     return lines + [
         f"compiler   {first_line(str(TOOLS / 'rust/rustc'), '--version')}",
-        f"source     {first_line('git', '-C', str(REPOSITORY), 'describe', '--always', '--dirty', '--abbrev=12')}",
-        *[f"binary     {TARGETS[name]}: {binary(name).stat().st_size} bytes" for name in TARGETS if binary(name).exists()],
+        *[
+            f"binary     {TARGETS[name]}: source {binary(name).with_suffix('.source').read_text().strip()}, {binary(name).stat().st_size} bytes"
+            for name in TARGETS
+            if binary(name).exists()
+        ],
     ]
 
 

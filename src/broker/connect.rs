@@ -5,6 +5,7 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
@@ -112,6 +113,14 @@ impl Shard {
         };
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
+        if connection.crowded {
+            let code = match connect.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            let why = "the broker has as many connections as it may (--max-connections)";
+            return self.refuse(id, connect, code, why, out);
+        }
         if connect.properties.authentication_method.is_some() {
             let why = "its authentication method is not offered here";
             return self.refuse(id, connect, ReasonCode::BAD_AUTHENTICATION_METHOD, why, out);
@@ -563,7 +572,7 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
+        for node in session.filters.take_keys() {
             self.forget_filter(node, id, out);
         }
         self.replays.forget(id);
@@ -583,6 +592,9 @@ impl Shard {
         session_present: bool,
         out: &mut Outputs,
     ) {
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let Some(connection) = self.connections.get(id) else {
             return;
         };

@@ -15,7 +15,7 @@ use crate::io::log::Log;
 #[cfg(target_pointer_width = "64")]
 use crate::io::uring::{probe, ring::Ring};
 use crate::limits;
-use crate::mesh::{Endpoint, Mailbox, WakeFlag};
+use crate::mesh::{Endpoint, Mailbox, Places, WakeFlag};
 #[cfg(target_pointer_width = "64")]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -35,6 +35,8 @@ pub enum ToShard {
         connection: ConnectionId,
         verdict: Verdict,
     },
+    /// Add 1 here: the shard still turns.
+    AreYouThere(Arc<EventFd>),
     Shutdown,
 }
 
@@ -74,6 +76,7 @@ pub struct Seat {
     /// Of all shards, by their number.
     pub wakers: Arc<[Waker]>,
     pub listeners: Arc<[TcpListener]>,
+    pub places: Arc<Places>,
     pub checker: Option<Checker>,
     pub log: Log,
     pub clock: Clock,
@@ -90,6 +93,7 @@ impl Seat {
 pub struct Shards {
     mailboxes: Arc<[Mailbox<ToShard>]>,
     wakers: Arc<[Waker]>,
+    places: Arc<Places>,
 }
 
 impl Shards {
@@ -101,7 +105,14 @@ impl Shards {
         Ok(Shards {
             mailboxes: (0..count).map(|_| Mailbox::new(places)).collect(),
             wakers: wakers?.into(),
+            // Their number is known when all shards serve, see `set_places`.
+            places: Arc::new(Places::new(usize::MAX, limits::STANDING_PLACES)),
         })
+    }
+
+    /// From now on so many Network Connections are served at a time.
+    pub fn set_places(&self, seats: usize) {
+        self.places.set_seats(seats);
     }
 
     pub fn count(&self) -> usize {
@@ -139,6 +150,7 @@ impl Shards {
                 endpoint,
                 wakers: Arc::clone(&self.wakers),
                 listeners: Arc::clone(listeners),
+                places: Arc::clone(&self.places),
                 checker: checker.cloned(),
                 log: log.clone(),
                 clock,
@@ -238,12 +250,12 @@ pub fn start(
         let name = format!("shard-{}", seat.id);
         let spawned = match means {
             #[cfg(target_pointer_width = "64")]
-            Means::Uring => LocalExecutorBuilder::new(Placement::Fixed(core))
+            Means::Uring => LocalExecutorBuilder::new(Placement::Unbound)
                 .name(&name)
                 .io_memory(0)
                 .spawn(move || async move {
                     let _count_end = count_end;
-                    serve::<Ring>(seat, count, settings, ready);
+                    serve_on::<Ring>(core, seat, count, settings, ready);
                 })
                 .map(Handle::Executor)
                 .map_err(io::Error::from),
@@ -251,10 +263,7 @@ pub fn start(
                 .name(name)
                 .spawn(move || {
                     let _count_end = count_end;
-                    match pin(core) {
-                        Ok(()) => serve::<Epoll>(seat, count, settings, ready),
-                        Err(errno) => drop(ready.send(Err(errno.into()))),
-                    }
+                    serve_on::<Epoll>(core, seat, count, settings, ready);
                 })
                 .map(Handle::Plain),
         };
@@ -284,6 +293,21 @@ pub fn start(
         .unwrap_or_else(|| io::Error::other("its thread ended before it began")))
 }
 
+/// Keeps this thread on its core, and serves. glommio would pin it too (`Placement::Fixed`), but reads all of `/sys/devices/system` for that
+/// and panics where a file is missing or holds what it did not expect: a chroot without `/sys`, a board without a topology.
+fn serve_on<K: Kernel>(
+    core: usize,
+    seat: Seat,
+    shards: usize,
+    settings: Settings,
+    ready: Sender<io::Result<()>>,
+) {
+    match pin(core) {
+        Ok(()) => serve::<K>(seat, shards, settings, ready),
+        Err(errno) => drop(ready.send(Err(errno.into()))),
+    }
+}
+
 /// Keeps the calling thread on this core.
 fn pin(core: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();
@@ -295,6 +319,8 @@ fn pin(core: usize) -> nix::Result<()> {
 /// that never came this far.
 fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
+    #[cfg(feature = "faults")]
+    crate::broker::plant_panic(id);
     let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {

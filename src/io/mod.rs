@@ -1,7 +1,7 @@
 //! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
 //!
 //! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
-//! signals ([`control`]) until the end. Shards are driven by
+//! signals ([`control`]) until the end; a service manager is told ([`notify`]). Shards are driven by
 //! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`]) and check passwords
 //! ([`checker`]).
 
@@ -11,15 +11,19 @@ pub mod control;
 pub mod cpu;
 pub mod driver;
 pub mod epoll;
+pub mod files;
+pub mod holder;
 pub mod host;
 pub mod listener;
 pub mod log;
+pub mod notify;
 // glommio does not build for 32 bits.
 #[cfg(target_pointer_width = "64")]
 pub mod uring;
 pub mod zone;
 
 use crate::broker::Level;
+use crate::buffer::heap;
 use crate::config::{Config, Io, memory_bound};
 use crate::limits;
 use crate::mesh::lanes;
@@ -30,11 +34,11 @@ use control::{End, Signals};
 use host::{Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use notify::{Notify, Watchdog};
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why the broker does not start: one sentence with cause and remedy.
 #[derive(Debug)]
@@ -64,15 +68,30 @@ fn refused(what: &str) -> impl Fn(std::io::Error) -> StartError {
 ///
 /// Errors: the broker could not start, or a shard was lost. Blocks the signals it serves in the calling thread.
 pub fn run(config: Config) -> Result<(), StartError> {
+    heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
-    let result = serve(config, clock, &signals, &log);
+    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
+    let notify = Notify::from_environment().unwrap_or_else(|error| {
+        let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
+        log.line(Level::Warning, text);
+        Notify::NOBODY
+    });
+    let result = serve(config, clock, &signals, &log, &notify);
+    if let Err(error) = &result {
+        notify.status(&error.to_string());
+    }
     log.finish(Duration::from_millis(limits::SHUTDOWN_GRACE_MS));
     result
 }
 
-fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(), StartError> {
+fn serve(
+    config: Config,
+    clock: Clock,
+    signals: &Signals,
+    log: &Log,
+    notify: &Notify,
+) -> Result<(), StartError> {
     if let Some(address) = config.open_by_mistake() {
         return Err(StartError::new(format!(
             "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous if that is meant"
@@ -86,7 +105,7 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
         None => None,
     };
     let (means, why) = choose_means(config.io)?;
-    raise_open_files(log);
+    files::raise_limit(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
     let count = match config.shards {
         Some(0) => return Err(StartError::new("--shards 0: at least one shard is needed")),
@@ -129,9 +148,25 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
             .start(shards.clone(), clock)
             .map_err(refused("cannot start the password thread"))?;
     }
-    announce(&config, &listeners, &cores, &why, log);
+    let watchdog = Watchdog::new(notify, &shards, Instant::now())
+        .map_err(|e| refused("cannot make eventfds")(e.into()))?;
+    let (places, files) = files::places(count, config.connections_max)?;
+    shards.set_places(places);
+    announce(&config, &cores, &why, log);
+    announce_places(&config, places, files, log);
+    let addresses: Vec<String> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| address.to_string())
+        .collect();
+    for address in &addresses {
+        log.line(Level::Info, format!("listening on {address}"));
+    }
+    let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
+    control::tell_ready(notify, &status, log);
 
-    let end = control::serve(signals, &ended, &shards, checker.as_ref(), log);
+    let checker = checker.as_ref();
+    let end = control::serve(signals, &ended, &shards, checker, log, notify, watchdog);
     match end {
         End::Asked => {
             // All have said that they end, so this does not wait.
@@ -197,19 +232,8 @@ fn choose_means(io: Io) -> Result<(Means, String), StartError> {
     }
 }
 
-/// Every connection is an open file: takes as many as this process may.
-fn raise_open_files(log: &Log) {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
-        let text = format!("the limit of open files stays at {soft}");
-        log.line(Level::Warning, text);
-    }
-}
-
 /// The lines of a start.
-fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &str, log: &Log) {
+fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
     let info = |text: String| log.line(Level::Info, text);
     info(format!(
         "mqttfast {}, process {}",
@@ -223,9 +247,12 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
     info(memory_bound(config, cores.len()).to_string());
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    info(format!("at most {files} open files, one a connection"));
-    info(match (&config.passwd, config.allow_anonymous) {
+    info(access(config));
+}
+
+/// Who may connect.
+fn access(config: &Config) -> String {
+    match (&config.passwd, config.allow_anonymous) {
         (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
         (None, true) => "anyone may connect, without a user name".to_owned(),
         (Some(file), false) => format!("only the users of {} may connect", file.display()),
@@ -233,11 +260,20 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
             "clients without a user name may connect; those with one need its password in {}",
             file.display()
         ),
-    });
-    for address in listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-    {
-        info(format!("listening on {address}"));
     }
+}
+
+/// How many connections there may be, and whether that is what was asked for.
+fn announce_places(config: &Config, places: usize, files: u64, log: &Log) {
+    let (level, more) = match config.connections_max {
+        Some(wanted) if wanted > places => (
+            Level::Warning,
+            format!(", not the {wanted} of --max-connections: raise LimitNOFILE= or ulimit -n"),
+        ),
+        _ => (Level::Info, String::new()),
+    };
+    log.line(
+        level,
+        format!("at most {places} connections, by a limit of {files} open files{more}"),
+    );
 }

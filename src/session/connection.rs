@@ -4,6 +4,7 @@ use crate::buffer::Outbox;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
+use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::Version;
 use crate::wire::publish::PACKET_BYTES_MAX;
@@ -21,7 +22,7 @@ pub enum Phase {
 }
 
 /// Someone whose reading waits until this connection has taken what lies before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Waiter {
     /// Home of the publisher.
     pub shard: ShardId,
@@ -52,6 +53,8 @@ pub struct Connection {
     pub heard: Time,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
+    /// There is no place for it; its CONNECT is answered with that.
+    pub crowded: bool,
     /// The driver's reading is on.
     pub reading: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
@@ -72,7 +75,7 @@ pub struct Connection {
     /// Bytes that have left since.
     pub drained_bytes: usize,
     /// Publishers that wait for it.
-    pub waiters: Vec<Waiter>,
+    pub waiters: Sorted<Waiter, ()>,
     /// Largest number of QoS 1 and 2 deliveries under way.
     pub window: usize,
     /// Largest packet the Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
@@ -91,6 +94,7 @@ impl Connection {
             silence_ms_max: 0,
             heard: now,
             received: Vec::new(),
+            crowded: false,
             reading: true,
             paced: 0,
             withheld: false,
@@ -101,7 +105,7 @@ impl Connection {
             stalled: false,
             watched: now,
             drained_bytes: 0,
-            waiters: Vec::new(),
+            waiters: Sorted::None,
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,
