@@ -6,6 +6,7 @@
 use super::counters::Dropped;
 use super::event::{Outputs, RetainVersion};
 use super::faults::planted;
+use super::plain::is_plain;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
@@ -249,6 +250,28 @@ impl Shard {
     ) -> bool {
         self.routings += 1;
         self.shapes.clear();
+        let by_sessions = if is_plain(routing, matches) {
+            self.deliver_plain(routing, matches, origin, out)
+        } else {
+            self.deliver_general(routing, matches, origin, out)
+        };
+        // Whoever wants nothing of it, No Local or at an end, has refused nothing.
+        let mut taken =
+            by_sessions.unwrap_or_else(|| !matches.is_empty() && self.shares.found_none());
+        if !self.shares.found_none() {
+            taken |= self.deliver_to_groups(routing, origin, out);
+        }
+        taken
+    }
+
+    /// Delivers whatever the subscriptions ask for. `Some(false)`: no Session could take it; `None`: there was none to take it.
+    fn deliver_general(
+        &mut self,
+        routing: &mut Routing<'_>,
+        matches: &[(SessionId, super::subscribe::Subscription)],
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Option<bool> {
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         for (session_id, subscription) in matches {
@@ -281,8 +304,7 @@ impl Shard {
                 });
             }
         }
-        // Whoever wants nothing of it, No Local or at an end, has refused nothing.
-        let mut taken = targets.is_empty() && !matches.is_empty() && self.shares.found_none();
+        let mut taken = (!targets.is_empty()).then_some(false);
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
@@ -291,12 +313,10 @@ impl Shard {
                 identifiers: &target.identifiers,
                 share: None,
             };
-            taken |= self.deliver(target.session, routing, &sending, origin, out);
+            let delivered = self.deliver(target.session, routing, &sending, origin, out);
+            taken = taken.map(|taken| taken || delivered);
         }
         self.targets = targets;
-        if !self.shares.found_none() {
-            taken |= self.deliver_to_groups(routing, origin, out);
-        }
         taken
     }
 
@@ -363,7 +383,7 @@ impl Shard {
     }
 
     /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
-    fn send_publish(
+    pub(super) fn send_publish(
         &mut self,
         id: ConnectionId,
         routing: &mut Routing<'_>,

@@ -11,6 +11,7 @@ mod faults;
 mod member;
 mod pace;
 mod peers;
+mod plain;
 mod publish;
 mod replay;
 mod shard;
