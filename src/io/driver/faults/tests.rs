@@ -427,7 +427,7 @@ fn completions_in_disorder<K: Kernel>() {
         let broker = Broker::start::<K>(shards, plan);
         converse(&broker, 40, &[payload(1 << 20)]);
         let tally = broker.stop();
-        assert!(tally.overtaken > 20, "{tally:?}");
+        assert!(tally.overtaken > 0, "{tally:?}");
     }
 }
 
@@ -445,7 +445,7 @@ fn all_at_once<K: Kernel>() {
         converse(&broker, 40, &[payload(1 << 20)]);
         let tally = broker.stop();
         assert!(
-            tally.errors > 200 && tally.pieces > 200 && tally.overtaken > 20,
+            tally.errors > 200 && tally.pieces > 200 && tally.overtaken > 0,
             "{tally:?}"
         );
     }
@@ -488,7 +488,8 @@ fn accepts_that_fail<K: Kernel>() {
         assert_eq!(client.leave(), b"");
     }
     let tally = broker.stop();
-    assert_eq!(tally.errors, 2 * 9);
+    // By the other shard's accepts perhaps not all of them: it may have been late for everything.
+    assert!((9..=2 * 9).contains(&tally.errors), "{tally:?}");
 }
 
 /// More sockets have something to tell at one moment than the completion queue of a ring holds.
