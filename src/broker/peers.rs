@@ -193,7 +193,7 @@ impl Shard {
                         connection: origin.map(|id| (from, id)),
                     };
                     let mut matches = std::mem::take(&mut self.matches);
-                    self.trie.matches(routing.topic, &mut matches);
+                    self.routes.matches(&self.trie, routing.topic, &mut matches);
                     self.deliver_here(&mut routing, &matches.local, origin, out);
                     self.matches = matches;
                 }

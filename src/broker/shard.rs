@@ -14,7 +14,7 @@ use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
-use crate::topic::{FilterTrie, Matches, RetainTree};
+use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
 use crate::wire::{self, Version};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::VecDeque;
@@ -32,6 +32,7 @@ pub struct Shard {
     pub(super) by_client_id: HashTable<SessionId>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) trie: FilterTrie<SessionId, Subscription>,
+    pub(super) routes: Routes<SessionId, Subscription>,
     pub(super) retained: RetainTree<super::publish::Retained>,
     pub(super) pool: Pool,
     pub(super) counters: Counters,
@@ -97,6 +98,7 @@ impl Shard {
             by_client_id: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             trie: FilterTrie::default(),
+            routes: Routes::default(),
             retained: RetainTree::default(),
             pool: Pool::default(),
             counters: Counters::default(),

@@ -4,7 +4,7 @@
 //! The bytes are a list of operations on a tree and on a naive model of it. Names are made from a small
 //! alphabet, so that random filters and names do meet.
 
-use super::{FilterTrie, Matches, NodeId, RetainCursor, RetainStep, RetainTree};
+use super::{FilterTrie, Matches, NodeId, RetainCursor, RetainStep, RetainTree, Routes};
 use crate::ids::ShardId;
 use crate::limits::TOPIC_LEVELS_MAX;
 use crate::wire::topic::{self, TopicFilter, TopicName};
@@ -116,6 +116,7 @@ pub fn trie_is_a_linear_scan(data: &[u8]) {
     let mut shards = BTreeMap::<String, u64>::new();
     let mut nodes = BTreeMap::<String, NodeId>::new();
     let mut found = Matches::new();
+    let (mut routes, mut routed) = (Routes::new(), Matches::new());
     while !bytes.0.is_empty() {
         let operation = bytes.below(8);
         let (text, subscriber) = bytes.subscription();
@@ -183,7 +184,14 @@ pub fn trie_is_a_linear_scan(data: &[u8]) {
         );
 
         let name = bytes.name();
-        trie.matches(TopicName::new(&name).expect("made to be valid"), &mut found);
+        let topic = TopicName::new(&name).expect("made to be valid");
+        trie.matches(topic, &mut found);
+        // Often enough that the answer is kept, and one kept before a change is asked for.
+        for _ in 0..4 {
+            routes.matches(&trie, topic, &mut routed);
+            assert_eq!(routed.local, found.local, "{name:?}");
+            assert_eq!(routed.shards, found.shards, "{name:?}");
+        }
         found.local.sort_unstable();
         let mut expected: Vec<(u8, u8)> = Vec::new();
         for (filter, known) in &local {
