@@ -16,6 +16,15 @@ pub enum Io {
     Epoll,
 }
 
+/// Who may take over a Session by a CONNECT with its client id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientIdTakeover {
+    /// The user who made it, where user names are checked.
+    Owner,
+    /// Whoever may connect.
+    Any,
+}
+
 /// The whole configuration of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -143,6 +152,7 @@ pub struct Settings {
     pub anonymous: bool,
     /// A password file is in force: user names are checked.
     pub passwords: bool,
+    pub client_id_takeover: ClientIdTakeover,
     pub verbose: bool,
     pub packet_bytes_max: u32,
     pub inflight_max: u16,
@@ -157,6 +167,7 @@ impl Default for Settings {
         Settings {
             anonymous: true,
             passwords: false,
+            client_id_takeover: ClientIdTakeover::Owner,
             verbose: false,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
             inflight_max: limits::INFLIGHT_MAX_DEFAULT,

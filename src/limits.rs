@@ -34,6 +34,10 @@ pub const RETAINED_SWEEP_MS: u64 = 60_000;
 /// and no longer holds back those who publish to it. So a pause lasts some seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
+/// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in a while.
+pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
+pub const CONTEST_TAKEOVERS: u64 = 3;
+pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.

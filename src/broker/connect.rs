@@ -5,10 +5,12 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
+use crate::config::ClientIdTakeover;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
+use crate::session::contest::{Contest, Told};
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
 use crate::wire::connack::{self, ConnAckProperties};
@@ -244,16 +246,20 @@ impl Shard {
             let violation = Violation::AnswerTooLarge;
             return self.close(id, Ending::Violation(violation), out);
         }
+        let (mut contest, mut told) = (None, Told::Each);
         let earlier = self.find_session(client_id);
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
-            if self.settings.passwords && session.user_name.as_deref() != connect.user_name {
+            if self.settings.passwords
+                && self.settings.client_id_takeover == ClientIdTakeover::Owner
+                && session.user_name.as_deref() != connect.user_name
+            {
                 let why = "its client id belongs to a session of another user";
                 self.connections.get_mut(id).expect("it is there").version = connect.version;
                 return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             let clean_start = connect.clean_start && !planted!(CleanStartIgnored);
-            self.take_over(earlier, clean_start, out);
+            (contest, told) = self.take_over(earlier, clean_start, id, out);
         }
         // Leaving may have ended it.
         let earlier = self.find_session(client_id);
@@ -262,11 +268,13 @@ impl Shard {
             Some(session) => session,
             None => self.add_session(Session::new(client_id, connect.user_name, id)),
         };
-        self.bind(id, session, connect);
+        self.bind(id, session, connect, contest);
         let properties = self.connack_properties(assigned.as_deref(), connect);
         self.append_connack(id, session_present, ReasonCode::SUCCESS, &properties);
         self.counters.connects += 1;
-        self.log_connected(id, client_id, connect, session_present, out);
+        if told == Told::Each {
+            self.log_connected(id, client_id, connect, session_present, out);
+        }
         if connect.keep_alive_s == 0 {
             out.push(Output::ProbePeer { connection: id });
         }
@@ -287,10 +295,20 @@ impl Shard {
 
     /// Ends the connection that has the Session now, and the Session itself if the new one wants a clean start.
     /// [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
-    fn take_over(&mut self, earlier: SessionId, clean_start: bool, out: &mut Outputs) {
+    ///
+    /// Gives the takeovers up to now, which outlive the Session, and what the log says of this one.
+    fn take_over(
+        &mut self,
+        earlier: SessionId,
+        clean_start: bool,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) -> (Option<Box<Contest>>, Told) {
+        let now = self.now;
         let Some(session) = self.sessions.get_mut(earlier) else {
-            return;
+            return (None, Told::Each);
         };
+        let mut contest = session.contest.take();
         if clean_start {
             // The Session ends by this takeover, so a delayed will is due. [v5 3.1.3.2.2]
             session.expiry_interval_s = 0;
@@ -303,16 +321,59 @@ impl Shard {
             session.will = None;
             session.will_due = Time::NEVER;
         }
+        let mut told = Told::Each;
         if let Some(connection) = session.connection {
-            self.close(connection, Ending::TakenOver, out);
+            told = contest.get_or_insert_default().on_takeover(now);
+            if let Told::Warning { takeovers } = told {
+                self.warn_of_contest(earlier, takeovers, connection, by, out);
+            }
+            let silently = told != Told::Each;
+            self.close(connection, Ending::TakenOver { silently }, out);
         }
         if clean_start && self.sessions.get(earlier).is_some() {
             self.end_session(earlier, out);
         }
+        (contest, told)
+    }
+
+    /// Tells the log that a client id is taken from one connection by another again and again.
+    fn warn_of_contest(
+        &self,
+        session: SessionId,
+        takeovers: u64,
+        from: ConnectionId,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) {
+        let address = |id| {
+            self.connections
+                .get(id)
+                .map(|connection| connection.address)
+        };
+        let (Some(session), Some(from), Some(by)) =
+            (self.sessions.get(session), address(from), address(by))
+        else {
+            return;
+        };
+        let text = format!(
+            "client id {} is taken over again and again, {takeovers} times now, at last from {from} by {by}: if these are two clients, \
+             give each an id of its own",
+            Shown(&session.client_id)
+        );
+        out.push(Output::Log {
+            level: Level::Warning,
+            text,
+        });
     }
 
     /// Marries connection and Session under the terms of CONNECT.
-    fn bind(&mut self, id: ConnectionId, session_id: SessionId, connect: &Connect<'_>) {
+    fn bind(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        connect: &Connect<'_>,
+        contest: Option<Box<Contest>>,
+    ) {
         let now = self.now;
         let will = connect.will.as_ref().map(super::will::stored);
         let session = self
@@ -323,6 +384,7 @@ impl Shard {
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;
+        session.contest = contest;
         session.expiry_interval_s = match connect.version {
             Version::V5 => connect.properties.session_expiry_interval_s,
             Version::V31 | Version::V311 if connect.clean_start => 0,
@@ -493,7 +555,9 @@ impl Shard {
         };
         session.connection = None;
         match &session.will {
-            Some(_) if matches!(ending, Ending::TakenOver) && planted!(WillLostAtTakeover) => {
+            Some(_)
+                if matches!(ending, Ending::TakenOver { .. }) && planted!(WillLostAtTakeover) =>
+            {
                 session.will = None;
             }
             Some(_)

@@ -74,8 +74,8 @@ pub(super) enum Ending {
     Lost(CloseCause),
     /// A rule was broken.
     Violation(Violation),
-    /// Another connection came with the same client id.
-    TakenOver,
+    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
+    TakenOver { silently: bool },
     /// CONNACK refused it; the line is in the log already.
     Refused,
     /// The broker stops.
@@ -419,7 +419,7 @@ impl Shard {
         }
         let (reason, text) = match ending {
             Ending::Violation(violation) => (violation.reason_code(), Some(violation.to_string())),
-            Ending::TakenOver => {
+            Ending::TakenOver { .. } => {
                 let why = "another connection came with this client id".to_owned();
                 (ReasonCode::SESSION_TAKEN_OVER, Some(why))
             }
@@ -549,7 +549,7 @@ impl Shard {
                 }
                 Ending::Violation(violation) => violation.to_string(),
                 Ending::Lost(cause) => format!("before CONNECT was complete, {cause}"),
-                Ending::Disconnect { .. } | Ending::TakenOver => return,
+                Ending::Disconnect { .. } | Ending::TakenOver { .. } => return,
             };
             self.counters.refusals += 1;
             out.push(Output::Log {
@@ -576,7 +576,8 @@ impl Shard {
                 }
                 None => format!("closed {client_id} ({address}): {violation}"),
             },
-            Ending::TakenOver => {
+            Ending::TakenOver { silently: true } => return,
+            Ending::TakenOver { silently: false } => {
                 format!("closed {client_id} ({address}): taken over by a new connection")
             }
             Ending::Refused => return,
