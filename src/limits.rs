@@ -13,6 +13,14 @@ pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
+/// What is kept of a connection that is not accepted yet, whoever it is: any ordinary CONNECT.
+pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
+/// What all such connections of one shard may have beyond that; past it a connection with a larger CONNECT is refused.
+pub const UNACCEPTED_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(
+    UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX
+        > CONNECT_PACKET_BYTES_MAX as usize + 2 * RECEIVE_BUFFER_BYTES
+);
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 /// The CONNACK of an acceptance has at most this: its numbers and an assigned client id.

@@ -27,11 +27,10 @@ const ASSIGNED_PREFIX: &str = "auto-";
 impl Shard {
     /// Looks for a complete CONNECT at the start of what has come. Only one packet is read before it is accepted, of at most
     /// `limits::CONNECT_PACKET_BYTES_MAX`.
-    pub(super) fn try_connect(&mut self, id: ConnectionId, out: &mut Outputs) {
+    pub(super) fn try_connect(&mut self, id: ConnectionId, bytes: Vec<u8>, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let bytes = std::mem::take(&mut connection.received);
         if bytes
             .first()
             .is_some_and(|first| first >> 4 != CONNECT_TYPE)
@@ -44,7 +43,9 @@ impl Shard {
         let frame = match wire::next_frame(&bytes, limits::CONNECT_PACKET_BYTES_MAX) {
             Ok(Some(frame)) => frame,
             Ok(None) => {
-                connection.received = bytes;
+                if !self.keep_unaccepted(id, bytes) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
                 return;
             }
             Err(malformed) => {
@@ -138,9 +139,12 @@ impl Shard {
                 self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if self.settings.passwords => {
+                if !self.keep_unaccepted(id, bytes.to_vec()) {
+                    let why = "too many large CONNECTs wait for a password check";
+                    return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
+                }
                 let connection = self.connections.get_mut(id).expect("it is there");
                 connection.phase = Phase::Authenticating;
-                connection.received = bytes.to_vec();
                 out.push(Output::Authenticate {
                     connection: id,
                     user_name: user_name.to_owned(),
@@ -194,7 +198,8 @@ impl Shard {
         if home == self.id {
             return self.establish(id, connect, bytes, out);
         }
-        if let Some(connection) = self.connections.remove(id) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            self.uncharge(&mut connection);
             assert!(connection.outbox.is_empty() && !connection.sending && !connection.reading);
             let hand_over = HandOver {
                 bytes: bytes.to_vec(),
@@ -392,6 +397,7 @@ impl Shard {
         };
         let connection = self.connections.get_mut(id).expect("it is connecting");
         connection.phase = Phase::Connected(session_id);
+        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.heard = now;

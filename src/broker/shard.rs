@@ -7,6 +7,7 @@ use super::peers::Peers;
 use super::slots::Slots;
 use super::subscribe::Subscription;
 use super::timers::Alarms;
+use super::unaccepted;
 use super::violation::Violation;
 use crate::buffer::{Chunk, Chunks, Pool};
 use crate::config::Settings;
@@ -54,6 +55,8 @@ pub struct Shard {
     pub(super) routings: u64,
     /// Bytes in the queues of all Sessions.
     pub(super) queued_bytes: u64,
+    /// What connections that are not accepted take of [`limits::UNACCEPTED_BYTES_MAX`].
+    pub(super) unaccepted_bytes: usize,
     pub(super) peers: Peers,
     /// State of the generator of client ids.
     pub(super) random: u64,
@@ -113,6 +116,7 @@ impl Shard {
             replay_topic: String::new(),
             routings: 0,
             queued_bytes: 0,
+            unaccepted_bytes: 0,
             peers: Peers::new(shards),
             random,
             stopping: false,
@@ -237,10 +241,17 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitConnect => {
-                connection.received.extend_from_slice(bytes);
-                self.try_connect(id, out);
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                self.try_connect(id, whole, out);
             }
-            Phase::Authenticating => connection.received.extend_from_slice(bytes),
+            Phase::Authenticating => {
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                if !self.keep_unaccepted(id, whole) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
+            }
             Phase::Connected(_) => {
                 connection.heard = now;
                 if connection.withheld {
@@ -391,6 +402,7 @@ impl Shard {
         let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
+        self.uncharge(&mut connection);
         self.log_ending(&connection, ending, out);
         if !matches!(ending, Ending::Lost(_)) {
             self.append_disconnect(&mut connection, ending);
@@ -623,6 +635,7 @@ impl Shard {
         }
         assert_eq!(queued_bytes, self.queued_bytes);
         self.check_shares();
+        self.check_unaccepted();
         assert_eq!(filters + self.shares.groups(), self.trie.subscriptions());
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         for id in self.connections.ids() {

@@ -52,6 +52,8 @@ pub struct Connection {
     pub heard: Time,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
+    /// What `received` takes of the shard's allowance for connections that are not accepted; 0 once this one is.
+    pub charged_bytes: usize,
     /// The driver's reading is on.
     pub reading: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
@@ -91,6 +93,7 @@ impl Connection {
             silence_ms_max: 0,
             heard: now,
             received: Vec::new(),
+            charged_bytes: 0,
             reading: true,
             paced: 0,
             withheld: false,
