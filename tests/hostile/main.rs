@@ -7,6 +7,7 @@
 mod acknowledge;
 mod before_connect;
 mod connect;
+mod load;
 mod publish;
 mod siege;
 mod subscribe;
