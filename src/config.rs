@@ -39,6 +39,8 @@ pub struct Config {
     /// Shards; `None`: one for one or two cores, else one a core.
     pub shards: Option<u8>,
     pub io: Io,
+    /// Network Connections at a time; `None`: as many as there may be open files.
+    pub connections_max: Option<usize>,
     /// Logs every packet.
     pub verbose: bool,
     /// What the broker core needs of all this.
@@ -190,6 +192,7 @@ mod tests {
             allow_anonymous: false,
             shards: None,
             io: Io::Auto,
+            connections_max: None,
             verbose: false,
             settings: Settings::default(),
         }

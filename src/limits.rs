@@ -112,16 +112,30 @@ const _: () = assert!(
         && OUTBOX_WITHHOLD_BYTES < OUTBOX_BYTES_MAX
 );
 
+// Work of one turn, in nodes of the trie visited; see `broker/toil.rs`
+
+/// Work for the packets of one read after which the others of them wait for the next turn.
+pub const TOIL_OF_READ: usize = 20_000;
+/// Work for everyone after which costly reads end sooner, and lanes wait.
+pub const TOIL_OF_TURN: usize = 100_000;
+/// What a message costs that counts as costly.
+pub const TOIL_OF_MESSAGE: usize = 1_000;
+/// What putting a Topic Filter into the trie, or taking it out, counts.
+pub const TOIL_OF_FILTER: usize = 10;
+const _: () = assert!(TOIL_OF_MESSAGE < TOIL_OF_READ && TOIL_OF_READ < TOIL_OF_TURN);
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than sixteen times as many, a sixteenth.
+pub const FILTERS_AT_ONCE: usize = 1_000;
+
 // Blocks of a shard's pool
 
-/// Capacity of a fresh outbox block.
+/// Capacity of an outbox block that holds little: a connection's turn, mostly.
 pub const BLOCK_BYTES: usize = 4 * 1024;
-/// A returned block with more capacity than this is freed instead of kept.
-pub const BLOCK_KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes in an outbox block from which the next packet starts a new one: head and copied payload of an ordinary packet still fit
-/// below [`BLOCK_KEPT_BYTES_MAX`], so the block stays worth keeping.
-pub const BLOCK_FULL_BYTES: usize = BLOCK_KEPT_BYTES_MAX - 2 * PAYLOAD_SHARED_FROM_BYTES;
-const _: () = assert!(BLOCK_BYTES <= BLOCK_FULL_BYTES);
+/// Capacity of one that holds much; larger ones are made for one packet alone and not kept.
+pub const LARGE_BLOCK_BYTES: usize = 64 * 1024;
+/// What an acknowledgement or another answer takes, mostly; only a hint.
+pub const ANSWER_BYTES: usize = 64;
+const _: () = assert!(ANSWER_BYTES <= BLOCK_BYTES && BLOCK_BYTES < LARGE_BLOCK_BYTES);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -139,8 +153,9 @@ pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
 pub const SPILL_LOW: usize = 256;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH);
-/// Messages a shard takes from its lanes in one turn.
+/// Messages a shard takes from its lanes in one turn, and before it looks whether it has had its share of work.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
 // Receiving
 
@@ -183,6 +198,10 @@ pub const EPOLL_EVENTS: usize = 256;
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
 pub const BIND_RETRY_MS: u64 = 300;
+/// Newcomers who find all places taken and are told so in CONNACK, at a time; others are closed at once.
+pub const STANDING_PLACES: usize = 16;
+/// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is turned away.
+pub const FILES_KEPT_FREE: usize = 8;
 /// Pause of an accept that the machine has refused (no descriptor, no memory).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// The same complaint is logged at most this often.

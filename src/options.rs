@@ -47,6 +47,9 @@ struct Options {
     /// how sockets are driven: auto, uring or epoll
     #[argh(option, arg_name = "io", default = "Io::Auto", from_str_fn(parse_io))]
     io: Io,
+    /// connections at a time, as many as the limit of open files allows unless given
+    #[argh(option, arg_name = "n", from_str_fn(parse_connections))]
+    max_connections: Option<usize>,
     /// largest packet accepted, 16M unless given
     #[argh(
         option,
@@ -169,6 +172,7 @@ fn config(options: Options) -> Result<Config, String> {
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
         io: options.io,
+        connections_max: options.max_connections,
         verbose: options.verbose,
     })
 }
@@ -219,6 +223,13 @@ fn parse_shards(text: &str) -> Result<u8, String> {
     match text.parse::<usize>() {
         Ok(shards @ 1..=limits::SHARDS_MAX) => Ok(shards as u8),
         _ => Err(format!("give a number from 1 to {}", limits::SHARDS_MAX)),
+    }
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(connections) if connections > 0 => Ok(connections),
+        _ => Err("give a number of at least 1".into()),
     }
 }
 

@@ -1,11 +1,12 @@
-//! What happens when the limit of open files is reached: Clients that are connected are served on, newcomers are turned away and
-//! told by a closed connection, the log says why, the broker rests meanwhile, and all is well when descriptors are free again.
+//! What happens when all places for connections are taken, be it by `--max-connections` or by the limit of open files: Clients that are
+//! connected are served on, newcomers are told in CONNACK, or closed at once when too many of them wait, the log says why, the broker
+//! rests meanwhile, and all is well when places are free again.
 //!
 //! Case 58 of the threats, its part about descriptors.
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -14,7 +15,20 @@ use std::time::{Duration, Instant};
 use support::{Connect, DEADLINE};
 
 /// Descriptors of the broker; its own take some of them.
-const FILES: usize = 64;
+const FILES: usize = 128;
+
+/// Newcomers the broker listens to when all places are taken.
+const STANDING: usize = mqttfast::limits::STANDING_PLACES;
+
+/// What a newcomer was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Accepted,
+    /// CONNACK 3, server unavailable; v5 0x97, quota exceeded.
+    Told,
+    /// Closed without a word.
+    Closed,
+}
 
 struct Starved {
     broker: Child,
@@ -23,13 +37,14 @@ struct Starved {
 }
 
 impl Starved {
-    fn start(shards: usize) -> Starved {
+    fn start(shards: usize, options: &[&str]) -> Starved {
         let script = format!("ulimit -n {FILES} && exec \"$0\" \"$@\"");
         let mut broker = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_mqttfast")])
             .args(["--port", "0", "--bind", "127.0.0.1"])
             .args(["--shards", &shards.to_string()])
             .args(support::broker::io_arguments())
+            .args(options)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -62,21 +77,25 @@ impl Starved {
         }
     }
 
-    /// A connection on which CONNECT was sent, and whether CONNACK came (else it was closed).
-    fn connect(&self, number: usize) -> (TcpStream, bool) {
-        let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("the backlog is long");
+    fn open(&self) -> TcpStream {
+        let client = TcpStream::connect(("127.0.0.1", self.port)).expect("the backlog is long");
         client.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+        client
+    }
+
+    /// A connection on which CONNECT was sent, and its answer.
+    fn connect(&self, number: usize) -> (TcpStream, Answer) {
+        let mut client = self.open();
         let client_id = format!("c{number}");
         let connect = Connect {
             client_id: client_id.as_bytes(),
+            keep_alive_s: 0,
             ..Connect::default()
         };
         // Turned away already: an error here is an answer too.
         let _ = client.write_all(&connect.bytes());
-        let mut answer = [0; 4];
-        let accepted = client.read_exact(&mut answer).is_ok();
-        assert!(!accepted || answer == [0x20, 2, 0, 0], "{answer:02x?}");
-        (client, accepted)
+        let answer = answer(&mut client);
+        (client, answer)
     }
 
     /// Processor time so far.
@@ -104,18 +123,45 @@ fn ping(client: &mut TcpStream) {
     assert_eq!(answer, [0xD0, 0]);
 }
 
-fn newcomers_are_turned_away_and_the_others_served(shards: usize) {
-    let broker = Starved::start(shards);
-    let (mut accepted, mut refused) = (Vec::new(), 0);
-    for number in 0..FILES + 10 {
-        match broker.connect(number) {
-            (client, true) => accepted.push(client),
-            (_, false) => refused += 1,
+fn answer(client: &mut TcpStream) -> Answer {
+    let mut answer = [0; 4];
+    match client.read_exact(&mut answer) {
+        Ok(()) if answer == [0x20, 2, 0, 0] => Answer::Accepted,
+        Ok(()) if answer == [0x20, 2, 0, 3] => Answer::Told,
+        Ok(()) => panic!("{answer:02x?}"),
+        Err(error) => {
+            let slow = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            assert!(!slow, "a newcomer is answered or closed");
+            Answer::Closed
         }
     }
-    assert!(refused >= 10, "{refused}");
+}
+
+fn newcomers_are_told_and_the_others_served(shards: usize) {
+    let broker = Starved::start(shards, &[]);
+    let (mut accepted, mut told, mut closed) = (Vec::new(), 0, 0);
+    for number in 0..FILES + 10 {
+        match broker.connect(number) {
+            (client, Answer::Accepted) => accepted.push(client),
+            (_, Answer::Told) => told += 1,
+            // A shard that was kept waiting has not seen yet that those it told are gone.
+            (_, Answer::Closed) => closed += 1,
+        }
+    }
+    assert!(
+        told > 0 && told + closed >= 10,
+        "{told} told, {closed} closed"
+    );
     assert!(accepted.len() >= 10, "{}", accepted.len());
-    broker.logged("open files");
+    broker.logged("places are taken");
+    accepted.iter_mut().for_each(ping);
+
+    // Those who say nothing take the room; then newcomers are closed unheard.
+    let silent: Vec<TcpStream> = (0..STANDING).map(|_| broker.open()).collect();
+    let until = Instant::now() + DEADLINE;
+    while broker.connect(1000).1 != Answer::Closed {
+        assert!(Instant::now() < until, "the silent ones have come in");
+    }
     accepted.iter_mut().for_each(ping);
 
     // It waits, it does not spin.
@@ -124,13 +170,47 @@ fn newcomers_are_turned_away_and_the_others_served(shards: usize) {
     let spent = broker.ticks() - before;
     assert!(spent < 20, "{spent} ticks in half a second");
 
+    drop(silent);
     accepted.truncate(5);
     let until = Instant::now() + DEADLINE;
-    while !broker.connect(1000).1 {
-        assert!(Instant::now() < until, "descriptors are free again");
+    while broker.connect(1000).1 != Answer::Accepted {
+        assert!(Instant::now() < until, "places are free again");
         thread::sleep(Duration::from_millis(20));
     }
     accepted.iter_mut().for_each(ping);
 }
 
-on_1_and_2_shards!(newcomers_are_turned_away_and_the_others_served);
+fn as_many_as_asked_for_and_v5_is_told_why(shards: usize) {
+    let broker = Starved::start(shards, &["--max-connections", "3"]);
+    let mut seated: Vec<TcpStream> = (0..3)
+        .map(|number| match broker.connect(number) {
+            (client, Answer::Accepted) => client,
+            (_, other) => panic!("{number}: {other:?}"),
+        })
+        .collect();
+    assert_eq!(broker.connect(3).1, Answer::Told);
+
+    let mut client = broker.open();
+    // MQTT 5.0, clean start, Keep Alive 0, no properties, client id `v`.
+    let connect = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01v";
+    client.write_all(connect).expect("CONNECT");
+    let mut connack = Vec::new();
+    client
+        .read_to_end(&mut connack)
+        .expect("CONNACK, then the end");
+    assert_eq!((connack[0], connack[3]), (0x20, 0x97), "quota exceeded");
+    let reason = String::from_utf8_lossy(&connack).into_owned();
+    assert!(reason.contains("--max-connections"), "{reason}");
+
+    // A Client that comes back finds the place it left.
+    seated.pop();
+    let until = Instant::now() + DEADLINE;
+    while broker.connect(2).1 != Answer::Accepted {
+        assert!(Instant::now() < until, "a place is free again");
+        thread::sleep(Duration::from_millis(20));
+    }
+    seated.iter_mut().for_each(ping);
+}
+
+on_1_and_2_shards!(newcomers_are_told_and_the_others_served);
+on_1_and_2_shards!(as_many_as_asked_for_and_v5_is_told_why);

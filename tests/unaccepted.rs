@@ -68,6 +68,7 @@ impl Door {
         self.input(Input::Opened {
             connection,
             address,
+            crowded: false,
         });
         let mut state = State::Waiting;
         for bytes in bytes.chunks(1400) {

@@ -115,6 +115,14 @@ impl Shard {
         };
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
+        if connection.crowded {
+            let code = match connect.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            let why = "the broker has as many connections as it may (--max-connections)";
+            return self.refuse(id, connect, code, why, out);
+        }
         if connect.properties.authentication_method.is_some() {
             let why = "its authentication method is not offered here";
             return self.refuse(id, connect, ReasonCode::BAD_AUTHENTICATION_METHOD, why, out);

@@ -225,6 +225,7 @@ impl Shard {
     ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
         self.trie.matches(routing.topic, &mut matches);
+        self.toil.add(matches.visited);
         let nobody = matches.is_empty();
         let shards = matches.shards;
         let taken = self.deliver_here(routing, &matches.local, origin, out);
@@ -388,7 +389,8 @@ impl Shard {
                 && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
         });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
-        if bytes_at_most(routing, sending) > connection.packet_bytes_max {
+        let bytes_most = bytes_at_most(routing, sending);
+        if bytes_most > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             let packet = aliased(packet, alias);
             if packet.packet_bytes(version) > connection.packet_bytes_max {
@@ -399,7 +401,12 @@ impl Shard {
         if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
             outward.define(alias, topic);
         }
-        let block = connection.outbox.block(&mut self.pool);
+        let copied = if shared {
+            bytes_most - routing.payload.len()
+        } else {
+            bytes_most
+        };
+        let block = connection.outbox.block(&mut self.pool, copied);
         let before = block.len();
         let plain = !sending.dup
             && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));

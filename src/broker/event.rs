@@ -14,6 +14,8 @@ pub enum Input<'a> {
     Opened {
         connection: ConnectionId,
         address: SocketAddr,
+        /// The broker has as many connections as it may: the CONNECT of this one is answered with that.
+        crowded: bool,
     },
     /// A peer shard read this Client's CONNECT and hands the connection over to its Session's home; reading is off.
     Adopted {

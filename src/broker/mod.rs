@@ -19,6 +19,7 @@ mod slots;
 mod subscribe;
 mod sweep;
 mod timers;
+mod toil;
 mod unaccepted;
 mod violation;
 mod will;

@@ -187,13 +187,16 @@ impl Shard {
                     self.retain(&mut routing, version);
                 }
                 if live {
+                    let publisher = origin;
                     let origin = Origin {
                         session: None,
                         connection: origin.map(|id| (from, id)),
                     };
                     let mut matches = std::mem::take(&mut self.matches);
                     self.trie.matches(routing.topic, &mut matches);
+                    self.toil.add(matches.visited);
                     self.deliver_here(&mut routing, &matches.local, origin, out);
+                    self.defer_if_costly(matches.visited, from, publisher, out);
                     self.matches = matches;
                 }
             }

@@ -39,7 +39,7 @@ impl Shard {
         frame: &Frame<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if self.settings.verbose {
+        if self.settings.verbose && !self.is_unfinished(id) {
             self.log_packet(session, frame, out);
         }
         if frame.packet_type() == PUBLISH_TYPE {
@@ -78,7 +78,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let block = connection.outbox.block(&mut self.pool);
+        let block = connection
+            .outbox
+            .block(&mut self.pool, limits::ANSWER_BYTES);
         let before = block.len();
         write(block);
         if block.len() - before > connection.packet_bytes_max {

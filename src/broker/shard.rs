@@ -5,7 +5,7 @@ use super::deliver::Shapes;
 use super::event::{CloseCause, Input, Level, Output, Outputs};
 use super::peers::Peers;
 use super::slots::Slots;
-use super::subscribe::Subscription;
+use super::subscribe::{Subscription, Unfinished};
 use super::timers::Alarms;
 use super::unaccepted;
 use super::violation::Violation;
@@ -17,7 +17,7 @@ use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
 use crate::topic::{FilterTrie, Matches, RetainTree};
 use crate::wire::{self, Version};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -58,6 +58,9 @@ pub struct Shard {
     /// What connections that are not accepted take of [`limits::UNACCEPTED_BYTES_MAX`].
     pub(super) unaccepted_bytes: usize,
     pub(super) peers: Peers,
+    pub(super) toil: super::toil::Toil,
+    /// Packets that are not finished yet, each at the front of what was received on its connection.
+    pub(super) unfinished: HashMap<ConnectionId, Unfinished>,
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
@@ -118,6 +121,8 @@ impl Shard {
             queued_bytes: 0,
             unaccepted_bytes: 0,
             peers: Peers::new(shards),
+            toil: Default::default(),
+            unfinished: HashMap::new(),
             random,
             stopping: false,
             drops_logged: 0,
@@ -143,7 +148,8 @@ impl Shard {
             Input::Opened {
                 connection,
                 address,
-            } => self.on_opened(connection, address),
+                crowded,
+            } => self.on_opened(connection, address, crowded),
             Input::Adopted {
                 connection,
                 address,
@@ -172,6 +178,7 @@ impl Shard {
     pub fn flush(&mut self, now: Time, out: &mut Outputs) {
         assert!(now >= self.now, "time does not run backwards");
         self.now = now;
+        self.begin_next_toil(out);
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
@@ -200,7 +207,7 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.replays.are_unfinished() || !self.resumable.is_empty() {
+        if self.replays.are_unfinished() || !self.resumable.is_empty() || self.toil.has_deferred() {
             return Some(self.now);
         }
         [
@@ -228,8 +235,9 @@ impl Shard {
         )
     }
 
-    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr) {
-        let connection = Connection::new(id, address, self.now);
+    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr, crowded: bool) {
+        let mut connection = Connection::new(id, address, self.now);
+        connection.crowded = crowded;
         self.connection_alarms.set(id.index, connection.deadline());
         self.connections.put(id, connection);
     }
@@ -305,6 +313,7 @@ impl Shard {
     /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
     fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
         let packet_bytes_max = self.settings.packet_bytes_max;
+        let toil_before = self.toil.done();
         let mut used = 0;
         while used < bytes.len() {
             let Some(connection) = self.connections.get(id) else {
@@ -322,6 +331,12 @@ impl Shard {
                     if let Err(violation) = self.on_frame(id, session, version, &frame, out) {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
+                    }
+                    if self.is_unfinished(id) {
+                        used -= frame.bytes.len();
+                        self.defer(id, out);
+                    } else if self.toil.is_enough(toil_before) && used < bytes.len() {
+                        self.defer(id, out);
                     }
                 }
                 Ok(None) => break,
@@ -347,7 +362,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if used < withheld.len() {
+        if used == 0 {
+            connection.received = withheld;
+        } else if used < withheld.len() {
             connection.received = withheld[used..].to_vec();
         }
         if connection.paced == 0 && !connection.reading {
@@ -403,6 +420,9 @@ impl Shard {
             return;
         };
         self.uncharge(&mut connection);
+        if !self.unfinished.is_empty() {
+            self.unfinished.remove(&id);
+        }
         self.log_ending(&connection, ending, out);
         if !matches!(ending, Ending::Lost(_)) {
             self.append_disconnect(&mut connection, ending);
@@ -459,7 +479,7 @@ impl Shard {
         }
         connection
             .outbox
-            .block(&mut self.pool)
+            .block(&mut self.pool, bytes.len())
             .extend_from_slice(&bytes);
     }
 

@@ -55,6 +55,22 @@ pub(super) struct PendingSubscribe {
     replays: Vec<Replay>,
 }
 
+/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several turns.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    codes: Vec<u8>,
+    /// Replays to begin after SUBACK.
+    replays: Vec<Replay>,
+}
+
+impl Unfinished {
+    /// How many of `total` filters this turn goes up to. A sixteenth at least, since the packet is decoded again in each turn.
+    fn until(&self, total: usize) -> usize {
+        let at_once = limits::FILTERS_AT_ONCE.max(total / 16);
+        total.min(self.codes.len() + at_once)
+    }
+}
+
 /// A Topic Filter, and of a Shared Subscription what follows its ShareName too.
 fn checked(text: &str) -> Result<TopicFilter<'_>, Malformed> {
     let filter = TopicFilter::new(text)?;
@@ -88,16 +104,36 @@ impl Shard {
         subscribe: &Subscribe<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if version != Version::V5 {
-            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+        let mut part = self.take_unfinished(id);
+        let total = subscribe.filters().count();
+        if part.codes.is_empty() {
+            if version != Version::V5 {
+                self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+            }
+            self.check_answer(id, version, total)?;
         }
-        self.check_answer(id, version, subscribe.filters().count())?;
-        let mut codes = Vec::new();
-        let mut replays = Vec::new();
-        for (filter, options) in subscribe.filters() {
+        let done = part.codes.len();
+        let until = part.until(total);
+        for (filter, options) in subscribe.filters().take(until).skip(done) {
+            self.toil.add(limits::TOIL_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
-            codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
+            let code = self.subscribe(
+                session,
+                version,
+                filter,
+                subscription,
+                &mut part.replays,
+                out,
+            );
+            part.codes.push(code);
         }
+        if until < total {
+            self.unfinished.insert(id, part);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        self.log_refused_filters(session, &part.codes, out);
+        let Unfinished { codes, replays } = part;
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
             ticket: self.shares.last_ticket(),
@@ -113,6 +149,37 @@ impl Shard {
         }
         self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
+    }
+
+    /// What is done of the packet at the front, if it takes several turns.
+    fn take_unfinished(&mut self, id: ConnectionId) -> Unfinished {
+        if self.unfinished.is_empty() {
+            return Unfinished::default();
+        }
+        self.unfinished.remove(&id).unwrap_or_default()
+    }
+
+    /// The packet at the front goes on in the next turn.
+    pub(super) fn is_unfinished(&self, id: ConnectionId) -> bool {
+        !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
+    }
+
+    /// One line for all filters of a SUBSCRIBE that found no room.
+    fn log_refused_filters(&self, session: SessionId, codes: &[u8], out: &mut Outputs) {
+        let refused =
+            |code: &&u8| matches!(**code, FAILURE) || **code == ReasonCode::QUOTA_EXCEEDED.0;
+        let count = codes.iter().filter(refused).count();
+        let Some(session) = self.sessions.get(session).filter(|_| count > 0) else {
+            return;
+        };
+        let text = format!(
+            "refused {count} subscriptions of {}: it has as many as it may",
+            Shown(&session.client_id)
+        );
+        out.push(Output::Log {
+            level: Level::Warning,
+            text,
+        });
     }
 
     /// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
@@ -175,14 +242,6 @@ impl Shard {
         if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX
             || (shared && self.shares.is_full(session_id))
         {
-            let text = format!(
-                "refused a subscription of {}: it has as many as it may",
-                Shown(&session.client_id)
-            );
-            out.push(Output::Log {
-                level: Level::Warning,
-                text,
-            });
             return refused(ReasonCode::QUOTA_EXCEEDED);
         }
         if shared {
@@ -262,15 +321,21 @@ impl Shard {
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if version != Version::V5 {
-            self.check_filters(unsubscribe.filters())?;
+        let mut part = self.take_unfinished(id);
+        let total = unsubscribe.filters().count();
+        if part.codes.is_empty() {
+            if version != Version::V5 {
+                self.check_filters(unsubscribe.filters())?;
+            }
+            self.check_answer(id, version, total)?;
         }
-        self.check_answer(id, version, unsubscribe.filters().count())?;
-        let mut codes = Vec::new();
-        for filter in unsubscribe.filters() {
+        let done = part.codes.len();
+        let until = part.until(total);
+        for filter in unsubscribe.filters().take(until).skip(done) {
+            self.toil.add(limits::TOIL_OF_FILTER);
             if planted!(DeliverAfterUnsubscribe) || self.unsubscribe_shared(filter, session_id, out)
             {
-                codes.push(ReasonCode::SUCCESS.0);
+                part.codes.push(ReasonCode::SUCCESS.0);
                 continue;
             }
             let reason = match self.trie.unsubscribe(filter, session_id) {
@@ -287,8 +352,14 @@ impl Shard {
                     ReasonCode::SUCCESS
                 }
             };
-            codes.push(reason.0);
+            part.codes.push(reason.0);
         }
+        if until < total {
+            self.unfinished.insert(id, part);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        let mut codes = part.codes;
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }

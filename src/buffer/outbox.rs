@@ -15,7 +15,7 @@
 
 use super::payload::Payload;
 use super::pool::Pool;
-use crate::limits::BLOCK_FULL_BYTES;
+use crate::limits::LARGE_BLOCK_BYTES;
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -97,15 +97,14 @@ impl Outbox {
         self.tail.len() + self.earlier.as_ref().map_or(0, |earlier| earlier.bytes)
     }
 
-    /// The block to append to, after everything appended before. Append only: what it holds already is part of the stream.
-    ///
-    /// A new one is started after a shared chunk, and when the tail has reached `BLOCK_FULL_BYTES`. An append of any size is right; the
-    /// block grows.
+    /// The block to append about `bytes` to (at least 1), after everything appended before. Append only: what it holds already is part of
+    /// the stream. More than announced is right too; the block then grows.
     #[inline]
-    pub fn block(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        // One comparison for both ends: an empty tail (0 - 1 wraps to the largest number) and a full one.
-        if self.tail.len().wrapping_sub(1) >= BLOCK_FULL_BYTES - 1 {
-            self.start_block(pool);
+    pub fn block(&mut self, pool: &mut Pool, bytes: usize) -> &mut Vec<u8> {
+        debug_assert!(bytes > 0);
+        // One comparison, true also where there is no tail.
+        if self.tail.capacity() - self.tail.len() < bytes {
+            self.make_room(pool, bytes);
         }
         &mut self.tail
     }
@@ -160,15 +159,21 @@ impl Outbox {
         }
     }
 
-    /// Sees to a tail with capacity that is not full.
+    /// Sees to a tail with room for `bytes` more: a small one that holds something is moved into a large one, once; a large one is
+    /// followed by another.
     #[cold]
     #[inline(never)]
-    fn start_block(&mut self, pool: &mut Pool) {
-        self.end_block();
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
+    fn make_room(&mut self, pool: &mut Pool, bytes: usize) {
+        let held = self.tail.len();
+        if self.tail.capacity() < LARGE_BLOCK_BYTES && held + bytes <= LARGE_BLOCK_BYTES {
+            let mut block = pool.take(held + bytes);
+            block.extend_from_slice(&self.tail);
+            pool.give(std::mem::replace(&mut self.tail, block));
+        } else {
+            self.end_block();
+            let block = pool.take(bytes);
+            pool.give(std::mem::replace(&mut self.tail, block));
         }
-        assert!(self.tail.is_empty());
     }
 
     /// Moves what the tail holds to the earlier chunks. A tail without bytes stays: it comes after them as well.
@@ -196,7 +201,7 @@ impl fmt::Debug for Outbox {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::limits::{BLOCK_BYTES, BLOCK_KEPT_BYTES_MAX};
+    use crate::limits::BLOCK_BYTES;
 
     /// All bytes of a taken outbox; no chunk may be empty.
     fn stream(chunks: &[Chunk]) -> Vec<u8> {
@@ -224,8 +229,8 @@ mod tests {
         let mut pool = Pool::new();
         let mut outbox = Outbox::new();
         assert!(outbox.is_empty() && holds_no_heap(&outbox));
-        outbox.block(&mut pool).extend_from_slice(b"one");
-        outbox.block(&mut pool).extend_from_slice(b"two");
+        outbox.block(&mut pool, 1).extend_from_slice(b"one");
+        outbox.block(&mut pool, 1).extend_from_slice(b"two");
         assert!(!outbox.is_empty());
         assert_eq!(outbox.bytes(), 6);
         let chunks = outbox.take();
@@ -246,10 +251,10 @@ mod tests {
         outbox.append_shared(payload.clone(), 0, 0);
         assert!(outbox.is_empty() && holds_no_heap(&outbox));
         outbox.append_shared(payload.clone(), 8, 10);
-        outbox.block(&mut pool).extend_from_slice(b"head");
+        outbox.block(&mut pool, 1).extend_from_slice(b"head");
         outbox.append_shared(payload.clone(), 2, 5);
         outbox.append_shared(payload.clone(), 5, 6);
-        outbox.block(&mut pool).extend_from_slice(b"tail");
+        outbox.block(&mut pool, 1).extend_from_slice(b"tail");
         outbox.check_invariants();
         assert_eq!(outbox.bytes(), 14);
         assert_eq!(payload.handles(), 4);
@@ -265,34 +270,39 @@ mod tests {
     fn a_block_asked_for_in_vain_is_no_chunk() {
         let mut pool = Pool::new();
         let mut outbox = Outbox::new();
-        outbox.block(&mut pool);
+        outbox.block(&mut pool, 1);
         assert!(outbox.is_empty());
         assert!(outbox.take().is_empty());
         assert!(holds_no_heap(&outbox));
-        outbox.block(&mut pool);
+        outbox.block(&mut pool, 1);
         outbox.append_shared(Payload::new(b"a"), 0, 1);
-        outbox.block(&mut pool).push(b'b');
+        outbox.block(&mut pool, 1).push(b'b');
         assert_eq!(stream(&outbox.take()), b"ab");
     }
 
     #[test]
-    fn a_full_block_is_followed_by_another() {
+    fn a_block_grows_once_and_a_full_one_is_followed_by_another() {
         let mut pool = Pool::new();
         let mut outbox = Outbox::new();
-        while outbox.bytes() < BLOCK_FULL_BYTES {
-            outbox.block(&mut pool).extend_from_slice(&[1; 64]);
+        let packet = [1; 64];
+        while outbox.bytes() < LARGE_BLOCK_BYTES {
+            let block = outbox.block(&mut pool, packet.len());
+            block.extend_from_slice(&packet);
+            assert!([BLOCK_BYTES, LARGE_BLOCK_BYTES].contains(&block.capacity()));
         }
         assert!(outbox.earlier.is_none());
-        outbox.block(&mut pool).push(2);
-        assert_eq!(outbox.bytes(), BLOCK_FULL_BYTES + 1);
+        assert_eq!(pool.kept_bytes(), BLOCK_BYTES);
+        outbox.block(&mut pool, 1).push(2);
+        assert_eq!(outbox.bytes(), LARGE_BLOCK_BYTES + 1);
         // Larger than a block may be: right, only not kept.
-        outbox.block(&mut pool).resize(2 * BLOCK_KEPT_BYTES_MAX, 3);
+        let large = 2 * LARGE_BLOCK_BYTES;
+        outbox.block(&mut pool, large).resize(large, 3);
         outbox.check_invariants();
         let chunks = outbox.take();
-        assert_eq!(chunks.len(), 2);
+        assert_eq!(chunks.len(), 3);
         pool.give_chunks(chunks);
         pool.check_invariants();
-        assert!((BLOCK_FULL_BYTES..=BLOCK_KEPT_BYTES_MAX).contains(&pool.kept_bytes()));
+        assert_eq!(pool.kept_bytes(), BLOCK_BYTES + LARGE_BLOCK_BYTES);
     }
 
     #[test]
@@ -300,9 +310,9 @@ mod tests {
         let mut pool = Pool::new();
         let mut outbox = Outbox::new();
         let payload = Payload::new(b"abc");
-        outbox.block(&mut pool).push(1);
+        outbox.block(&mut pool, 1).push(1);
         outbox.append_shared(payload.clone(), 0, 3);
-        outbox.block(&mut pool).push(2);
+        outbox.block(&mut pool, 1).push(2);
         outbox.clear(&mut pool);
         assert!(outbox.is_empty() && holds_no_heap(&outbox));
         assert_eq!(outbox.bytes(), 0);
@@ -339,7 +349,8 @@ mod tests {
                         // Mostly small, some larger than a block.
                         let scale = [10, 100, 5_000, 30_000][random(&mut state) % 4];
                         let run = vec![step as u8; random(&mut state) % scale];
-                        outbox.block(&mut pool).extend_from_slice(&run);
+                        let announced = 1 + random(&mut state) % scale;
+                        outbox.block(&mut pool, announced).extend_from_slice(&run);
                         oracle.extend_from_slice(&run);
                     }
                     60..90 => {

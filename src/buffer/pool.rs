@@ -1,19 +1,21 @@
 //! A shard's free blocks: what outboxes append to, taken when a connection has something to send and given back when
 //! it has left, so that an idle connection holds none and a warm shard allocates none.
 //!
-//! The pool grants blocks without end and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by the
-//! bounds of the outboxes. Blocks come back larger than they went, as their packets needed, and are handed out again
-//! last in, first out: the block still in the cache comes first.
+//! There are blocks of two sizes, for little and for much, so that a block is never copied while it grows. The pool grants them without end
+//! and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by the bounds of the outboxes. They are
+//! handed out again last in, first out: the block still in the cache comes first.
 
 use super::outbox::{Chunk, Chunks};
-use crate::limits::{BLOCK_BYTES, BLOCK_KEPT_BYTES_MAX, POOL_KEPT_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, LARGE_BLOCK_BYTES, POOL_KEPT_BYTES_MAX};
 
 /// Free blocks of one shard. A new pool holds no memory.
 #[derive(Default)]
 pub struct Pool {
-    /// Empty, each of `BLOCK_BYTES..=BLOCK_KEPT_BYTES_MAX` bytes of capacity.
-    free: Vec<Vec<u8>>,
-    /// Sum of the capacities in `free`.
+    /// Empty, each of `BLOCK_BYTES..LARGE_BLOCK_BYTES` bytes of capacity.
+    small: Vec<Vec<u8>>,
+    /// Empty, each of `LARGE_BLOCK_BYTES` of capacity.
+    large: Vec<Vec<u8>>,
+    /// Sum of all their capacities.
     kept_bytes: usize,
 }
 
@@ -22,29 +24,39 @@ impl Pool {
         Self::default()
     }
 
-    /// An empty block of at least `BLOCK_BYTES` of capacity.
+    /// An empty block with room for `bytes`, and some more.
     #[inline]
-    pub fn take(&mut self) -> Vec<u8> {
-        match self.free.pop() {
+    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let (free, capacity) = if bytes <= BLOCK_BYTES {
+            (&mut self.small, BLOCK_BYTES)
+        } else if bytes <= LARGE_BLOCK_BYTES {
+            (&mut self.large, LARGE_BLOCK_BYTES)
+        } else {
+            return Vec::with_capacity(bytes);
+        };
+        match free.pop() {
             Some(block) => {
                 self.kept_bytes -= block.capacity();
                 block
             }
-            None => Vec::with_capacity(BLOCK_BYTES),
+            None => Vec::with_capacity(capacity),
         }
     }
 
-    /// Keeps `block` for reuse. Frees it when it is larger than `BLOCK_KEPT_BYTES_MAX`, when it is smaller than a block (so it was
+    /// Keeps `block` for reuse. Frees it when it is larger than `LARGE_BLOCK_BYTES`, when it is smaller than a block (so it was
     /// never ours), or when the pool would then hold more than `POOL_KEPT_BYTES_MAX`.
     #[inline]
     pub fn give(&mut self, mut block: Vec<u8>) {
         let capacity = block.capacity();
-        if (BLOCK_BYTES..=BLOCK_KEPT_BYTES_MAX).contains(&capacity)
-            && self.kept_bytes + capacity <= POOL_KEPT_BYTES_MAX
-        {
+        let free = match capacity {
+            BLOCK_BYTES..LARGE_BLOCK_BYTES => &mut self.small,
+            LARGE_BLOCK_BYTES => &mut self.large,
+            _ => return,
+        };
+        if self.kept_bytes + capacity <= POOL_KEPT_BYTES_MAX {
             block.clear();
             self.kept_bytes += capacity;
-            self.free.push(block);
+            free.push(block);
         }
     }
 
@@ -64,8 +76,13 @@ impl Pool {
 
     /// Walks the free blocks, for tests.
     pub fn check_invariants(&self) {
-        assert!(self.free.iter().all(|block| block.is_empty()));
-        let kept_bytes: usize = self.free.iter().map(Vec::capacity).sum();
+        let free = || self.small.iter().chain(&self.large);
+        assert!(free().all(|block| block.is_empty()));
+        let least = |block: &Vec<u8>| block.capacity() >= BLOCK_BYTES;
+        assert!(self.small.iter().all(least));
+        let all = |block: &Vec<u8>| block.capacity() == LARGE_BLOCK_BYTES;
+        assert!(self.large.iter().all(all));
+        let kept_bytes: usize = free().map(Vec::capacity).sum();
         assert_eq!(self.kept_bytes, kept_bytes);
         assert!(self.kept_bytes <= POOL_KEPT_BYTES_MAX);
     }
@@ -78,7 +95,7 @@ mod tests {
     #[test]
     fn a_block_comes_back_empty() {
         let mut pool = Pool::new();
-        let mut block = pool.take();
+        let mut block = pool.take(1);
         assert!(block.is_empty() && block.capacity() >= BLOCK_BYTES);
         assert_eq!(pool.kept_bytes(), 0);
         block.extend_from_slice(b"abc");
@@ -86,21 +103,36 @@ mod tests {
         pool.give(block);
         assert_eq!(pool.kept_bytes(), capacity);
         pool.check_invariants();
-        let block = pool.take();
+        let block = pool.take(1);
         assert_eq!((block.as_ptr(), block.len()), (start, 0));
         assert_eq!(pool.kept_bytes(), 0);
     }
 
     #[test]
-    fn large_and_small_blocks_are_freed() {
+    fn larger_and_smaller_blocks_are_freed() {
         let mut pool = Pool::new();
-        pool.give(Vec::with_capacity(BLOCK_KEPT_BYTES_MAX + 1));
+        pool.give(Vec::with_capacity(LARGE_BLOCK_BYTES + 1));
         pool.give(Vec::with_capacity(BLOCK_BYTES - 1));
         pool.give(Vec::new());
         assert_eq!(pool.kept_bytes(), 0);
-        pool.give(Vec::with_capacity(BLOCK_KEPT_BYTES_MAX));
-        assert_eq!(pool.kept_bytes(), BLOCK_KEPT_BYTES_MAX);
+        pool.give(Vec::with_capacity(LARGE_BLOCK_BYTES));
+        assert_eq!(pool.kept_bytes(), LARGE_BLOCK_BYTES);
         pool.check_invariants();
+    }
+
+    #[test]
+    fn who_needs_much_gets_a_large_block_and_nobody_else() {
+        let mut pool = Pool::new();
+        for bytes in [1, BLOCK_BYTES, BLOCK_BYTES + 1, LARGE_BLOCK_BYTES, 100_000] {
+            let block = pool.take(bytes);
+            let capacity = [BLOCK_BYTES, LARGE_BLOCK_BYTES, bytes]
+                .into_iter()
+                .find(|capacity| *capacity >= bytes);
+            assert_eq!(Some(block.capacity()), capacity);
+            pool.give(block);
+            pool.check_invariants();
+        }
+        assert_eq!(pool.kept_bytes(), BLOCK_BYTES + LARGE_BLOCK_BYTES);
     }
 
     #[test]

@@ -50,9 +50,8 @@ struct Watched {
 #[derive(Clone, Copy, Default)]
 struct Listening {
     registered: bool,
-    /// An accept is armed, and an accept to shed.
+    /// An accept is armed.
     accept: bool,
-    shed: bool,
     queued: bool,
     /// There may be a connection to accept.
     ready: bool,
@@ -229,7 +228,7 @@ impl Epoll {
     fn try_accept(&mut self, listener: u32) -> Option<Completion<usize>> {
         let listening = &mut self.listening[listener as usize];
         listening.queued = false;
-        if !listening.ready || !(listening.accept || listening.shed) {
+        if !listening.ready || !listening.accept {
             return None;
         }
         // By the standard library, whose sockets come close-on-exec, and blocking: every call says for itself that it is not to wait.
@@ -241,10 +240,6 @@ impl Epoll {
             }
             Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
         };
-        if listening.shed {
-            listening.shed = false;
-            return Some(Completion::Shed { listener, result });
-        }
         let more = result.is_ok();
         listening.accept = more;
         if more {
@@ -286,25 +281,14 @@ impl Kernel for Epoll {
         self.listen(listener)
     }
 
-    fn accept_to_shed(&mut self, listener: u32) -> io::Result<()> {
-        self.listening[listener as usize].shed = true;
-        self.listen(listener)
-    }
-
     fn cancel_accept(&mut self, listener: u32) -> io::Result<()> {
         let listening = &mut self.listening[listener as usize];
-        let (accept, shed) = (listening.accept, listening.shed);
-        (listening.accept, listening.shed) = (false, false);
-        if accept {
+        if std::mem::take(&mut listening.accept) {
             self.answer(Completion::Accepted {
                 listener,
                 result: Err(libc::ECANCELED),
                 more: false,
             });
-        }
-        if shed {
-            let result = Err(libc::ECANCELED);
-            self.answer(Completion::Shed { listener, result });
         }
         Ok(())
     }

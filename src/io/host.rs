@@ -15,7 +15,7 @@ use crate::io::log::Log;
 #[cfg(target_pointer_width = "64")]
 use crate::io::uring::{probe, ring::Ring};
 use crate::limits;
-use crate::mesh::{Endpoint, Mailbox, WakeFlag};
+use crate::mesh::{Endpoint, Mailbox, Places, WakeFlag};
 #[cfg(target_pointer_width = "64")]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -74,6 +74,7 @@ pub struct Seat {
     /// Of all shards, by their number.
     pub wakers: Arc<[Waker]>,
     pub listeners: Arc<[TcpListener]>,
+    pub places: Arc<Places>,
     pub checker: Option<Checker>,
     pub log: Log,
     pub clock: Clock,
@@ -90,6 +91,7 @@ impl Seat {
 pub struct Shards {
     mailboxes: Arc<[Mailbox<ToShard>]>,
     wakers: Arc<[Waker]>,
+    places: Arc<Places>,
 }
 
 impl Shards {
@@ -101,7 +103,14 @@ impl Shards {
         Ok(Shards {
             mailboxes: (0..count).map(|_| Mailbox::new(places)).collect(),
             wakers: wakers?.into(),
+            // Their number is known when all shards serve, see `set_places`.
+            places: Arc::new(Places::new(usize::MAX, limits::STANDING_PLACES)),
         })
+    }
+
+    /// From now on so many Network Connections are served at a time.
+    pub fn set_places(&self, seats: usize) {
+        self.places.set_seats(seats);
     }
 
     pub fn count(&self) -> usize {
@@ -139,6 +148,7 @@ impl Shards {
                 endpoint,
                 wakers: Arc::clone(&self.wakers),
                 listeners: Arc::clone(listeners),
+                places: Arc::clone(&self.places),
                 checker: checker.cloned(),
                 log: log.clone(),
                 clock,

@@ -187,6 +187,7 @@ mod tests {
             allow_anonymous: false,
             shards: None,
             io: Io::Auto,
+            connections_max: None,
             verbose: false,
             settings: Settings::default(),
         }

@@ -11,6 +11,7 @@ pub mod control;
 pub mod cpu;
 pub mod driver;
 pub mod epoll;
+pub mod files;
 pub mod host;
 pub mod listener;
 pub mod log;
@@ -30,7 +31,6 @@ use control::{End, Signals};
 use host::{Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
         None => None,
     };
     let (means, why) = choose_means(config.io)?;
-    raise_open_files(log);
+    files::raise_limit(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
     let count = match config.shards {
         Some(0) => return Err(StartError::new("--shards 0: at least one shard is needed")),
@@ -129,7 +129,16 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
             .start(shards.clone(), clock)
             .map_err(refused("cannot start the password thread"))?;
     }
-    announce(&config, &listeners, &cores, &why, log);
+    let (places, files) = files::places(count, config.connections_max)?;
+    shards.set_places(places);
+    announce(&config, &cores, &why, log);
+    announce_places(&config, places, files, log);
+    for address in listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+    {
+        log.line(Level::Info, format!("listening on {address}"));
+    }
 
     let end = control::serve(signals, &ended, &shards, checker.as_ref(), log);
     match end {
@@ -197,19 +206,8 @@ fn choose_means(io: Io) -> Result<(Means, String), StartError> {
     }
 }
 
-/// Every connection is an open file: takes as many as this process may.
-fn raise_open_files(log: &Log) {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
-        let text = format!("the limit of open files stays at {soft}");
-        log.line(Level::Warning, text);
-    }
-}
-
 /// The lines of a start.
-fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &str, log: &Log) {
+fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
     let info = |text: String| log.line(Level::Info, text);
     info(format!(
         "mqttfast {}, process {}",
@@ -223,8 +221,6 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
     info(memory_bound(config, cores.len()).to_string());
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    info(format!("at most {files} open files, one a connection"));
     info(match (&config.passwd, config.allow_anonymous) {
         (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
         (None, true) => "anyone may connect, without a user name".to_owned(),
@@ -234,10 +230,19 @@ fn announce(config: &Config, listeners: &[TcpListener], cores: &[usize], why: &s
             file.display()
         ),
     });
-    for address in listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-    {
-        info(format!("listening on {address}"));
-    }
+}
+
+/// How many connections there may be, and whether that is what was asked for.
+fn announce_places(config: &Config, places: usize, files: u64, log: &Log) {
+    let (level, more) = match config.connections_max {
+        Some(wanted) if wanted > places => (
+            Level::Warning,
+            format!(", not the {wanted} of --max-connections: raise LimitNOFILE= or ulimit -n"),
+        ),
+        _ => (Level::Info, String::new()),
+    };
+    log.line(
+        level,
+        format!("at most {places} connections, by a limit of {files} open files{more}"),
+    );
 }

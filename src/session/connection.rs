@@ -54,6 +54,8 @@ pub struct Connection {
     pub received: Vec<u8>,
     /// What `received` takes of the shard's allowance for connections that are not accepted; 0 once this one is.
     pub charged_bytes: usize,
+    /// There is no place for it; its CONNECT is answered with that.
+    pub crowded: bool,
     /// The driver's reading is on.
     pub reading: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
@@ -94,6 +96,7 @@ impl Connection {
             heard: now,
             received: Vec::new(),
             charged_bytes: 0,
+            crowded: false,
             reading: true,
             paced: 0,
             withheld: false,

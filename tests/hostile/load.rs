@@ -1,41 +1,198 @@
 //! Work that one client can ask for and that others would have to wait for: cases 49, 51, 53 and 54.
 
-use crate::support::packet::{publish, subscribe, unsubscribe};
+use crate::attack_ours;
+use crate::support::packet::{packet, publish, string, subscribe, unsubscribe};
 use crate::support::{Answer, Broker, Client, DEADLINE, Published};
-use crate::{attack_ours, violation};
 
-crate::on_1_and_2_shards!(case_53_wildcards_against_deep_topics,);
+crate::on_1_and_2_shards!(
+    case_49_very_many_filters,
+    case_51_mixed_shared_and_plain_storms,
+    case_53_wildcards_against_deep_topics,
+    case_54_everything_retained_at_once,
+);
+
+/// A SUBSCRIBE of these filters at QoS 0.
+fn subscribe_all<'a>(filters: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    for filter in filters {
+        string(&mut body, filter.as_bytes());
+        body.push(0);
+    }
+    packet(0x82, &body)
+}
+
+/// The codes of a SUBACK.
+fn codes(suback: &[u8]) -> &[u8] {
+    assert_eq!(suback[0], 0x90);
+    let header = 1 + suback[1..].iter().take_while(|b| **b & 0x80 != 0).count() + 1;
+    &suback[header + 2..]
+}
+
+fn case_49_very_many_filters(shards: usize) {
+    attack_ours(shards, |broker| {
+        let lines = broker.log_len();
+        let mut client = Client::connect(broker, "greedy");
+        let names: Vec<String> = (0..260_000).map(|n| format!("{n:x}")).collect();
+        // 100,000 in one packet, and more until the limit of one Session; what is above is refused, and the rest works.
+        let mut granted = 0;
+        for part in [
+            &names[..100_000],
+            &names[100_000..180_000],
+            &names[180_000..],
+        ] {
+            client.send(&subscribe_all(part.iter().map(String::as_str)));
+            let answer = client.packet();
+            assert_eq!(codes(&answer).len(), part.len());
+            granted += codes(&answer).iter().filter(|code| **code == 0).count();
+        }
+        assert_eq!(granted, 250_000);
+        client.publish("0", b"the first", 0, false);
+        client.expect_message("0", b"the first", 0);
+        client.send(&publish(b"3d08f", b"the last", 0, 0, false));
+        client.expect_message("3d08f", b"the last", 0);
+        client.send(&publish(b"3d090", b"one more", 0, 0, false));
+        client.expect_alive();
+        // One line of the log for a packet, however many filters were refused.
+        let log = broker.log();
+        let refused = log[lines..]
+            .iter()
+            .filter(|line| line.contains("as many as it may"));
+        assert_eq!(refused.count(), 1);
+    });
+}
+
+/// Shared and plain subscriptions of the same filters come and go in every order, with messages between them. [CVE-2024-8376]
+fn case_51_mixed_shared_and_plain_storms(shards: usize) {
+    attack_ours(shards, |broker| {
+        let mut clients: Vec<Client> = (0..4)
+            .map(|n| Client::connect(broker, &format!("stormy-{n}")))
+            .collect();
+        let filters: [&[u8]; 6] = [
+            b"storm/x",
+            b"$share/g/storm/x",
+            b"$share/h/storm/x",
+            b"$share/g/storm/#",
+            b"storm/#",
+            b"+/x",
+        ];
+        let mut random = 1u32;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 16) as usize % below
+        };
+        for _ in 0..300 {
+            let mut bytes = Vec::new();
+            for _ in 0..10 {
+                let (one, other) = (filters[next(6)], filters[next(6)]);
+                bytes.extend(match next(3) {
+                    0 => subscribe(1, &[(one, 1), (other, 2)]),
+                    1 => unsubscribe(2, &[one, other]),
+                    _ => publish(b"storm/x", b"?", 0, 0, false),
+                });
+            }
+            let client = &mut clients[next(4)];
+            client.send(&bytes);
+        }
+        for client in &mut clients {
+            // The end of everyone's storm: after UNSUBACK and PINGRESP nothing comes that was not on its way.
+            client.send(&unsubscribe(9, &filters));
+            client.send(&crate::support::packet::PINGREQ);
+            while client.packet() != crate::support::packet::PINGRESP {}
+        }
+        let mut speaker = Client::connect(broker, "speaker");
+        speaker.publish("storm/x", b"nobody wants it", 1, false);
+        for client in &mut clients {
+            client.expect_alive();
+        }
+    });
+}
 
 /// All filters of `levels` levels that are `a` or `+`.
-fn combinations(levels: u32) -> Vec<Vec<u8>> {
+fn combinations(levels: u32) -> Vec<String> {
     (0..1u32 << levels)
         .map(|bits| {
-            let level = |n| if bits >> n & 1 == 1 { "+" } else { "a" };
+            let level = |n: u32| if bits >> n & 1 == 1 { "+" } else { "a" };
             let filter: Vec<&str> = (0..levels).map(level).collect();
-            filter.join("/").into_bytes()
+            filter.join("/")
         })
         .collect()
 }
 
-/// Subscribes to many filters by one packet and waits for the answer.
-fn subscribe_all(client: &mut Client, filters: &[Vec<u8>]) -> Vec<u8> {
-    let filters: Vec<(&[u8], u8)> = filters.iter().map(|filter| (&filter[..], 0)).collect();
-    client.send(&subscribe(1, &filters));
-    client.packet()
-}
-
 fn case_53_wildcards_against_deep_topics(shards: usize) {
     attack_ours(shards, |broker| {
+        // 100 filters of 1 to 100 levels of `+` cost a level each.
+        let mut deep = Client::connect(broker, "deep");
+        let plus: Vec<String> = (1..=100).map(|n| vec!["+"; n].join("/")).collect();
+        deep.send(&subscribe_all(plus.iter().map(String::as_str)));
+        assert_eq!(codes(&deep.packet()).len(), 100);
+        let topic = vec!["deep"; 100].join("/");
+        let message = publish(topic.as_bytes(), b"x", 0, 0, false);
+        deep.send(&message.repeat(200));
+        for _ in 0..200 {
+            assert!(Published::read(&deep.packet()).is_some());
+        }
+        // Filters that match in thousands of ways cost a node each, and are served a part at a time.
         let mut greedy = Client::connect(broker, "greedy");
-        let answer = subscribe_all(&mut greedy, &combinations(14));
-        assert_eq!(answer.len(), 1 + 3 + 2 + (1 << 14));
+        let ways = combinations(13);
+        greedy.send(&subscribe_all(ways.iter().map(String::as_str)));
+        assert_eq!(codes(&greedy.packet()).len(), ways.len());
         let mut speaker = Client::connect(broker, "speaker");
-        let topic = ["a"; 14].join("/");
-        let flood = publish(topic.as_bytes(), b"x", 0, 0, false).repeat(1000);
-        speaker.send(&flood);
+        let topic = ["a"; 13].join("/");
+        let message = publish(topic.as_bytes(), b"x", 0, 0, false);
+        let count = 300;
+        speaker.send(&message.repeat(count));
         speaker.expect_alive();
-        for _ in 0..1000 {
+        for _ in 0..count {
             assert!(Published::read(&greedy.packet()).is_some());
         }
     });
+}
+
+/// Retained messages in the tree of case 54.
+const RETAINED: usize = 30_000;
+
+fn retained_topic(n: usize) -> String {
+    format!("retained/{}/{n}", n % 100)
+}
+
+fn case_54_everything_retained_at_once(shards: usize) {
+    attack_ours(shards, |broker| {
+        let mut speaker = Client::connect(broker, "speaker");
+        publish_all(&mut speaker, b"kept");
+        // Five at once, and one that reads nothing.
+        let mut stuck = Client::connect(broker, "stuck");
+        stuck.send(&subscribe(1, &[(b"#", 0)]));
+        let mut clients: Vec<Client> = (0..5)
+            .map(|n| Client::connect(broker, &format!("curious-{n}")))
+            .collect();
+        for client in &mut clients {
+            client.send(&subscribe(1, &[(b"retained/#", 0)]));
+            assert_eq!(codes(&client.packet()), [0]);
+        }
+        for client in &mut clients {
+            for _ in 0..RETAINED {
+                let message = Published::read(&client.packet()).expect("a retained message");
+                assert!(message.retain);
+            }
+            client.expect_alive();
+        }
+        drop(clients);
+        drop(stuck);
+        publish_all(&mut speaker, b"");
+        let mut after = Client::connect(broker, "after");
+        after.subscribe("retained/#", 0);
+        after.expect_alive();
+    });
+}
+
+fn publish_all(speaker: &mut Client, payload: &[u8]) {
+    for part in (0..RETAINED).collect::<Vec<_>>().chunks(1000) {
+        let mut bytes = Vec::new();
+        for n in part {
+            let topic = retained_topic(*n);
+            bytes.extend(publish(topic.as_bytes(), payload, 0, 0, true));
+        }
+        speaker.send(&bytes);
+        speaker.expect_alive();
+    }
 }

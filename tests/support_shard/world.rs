@@ -226,6 +226,7 @@ impl World {
             Input::Opened {
                 connection,
                 address,
+                crowded: false,
             },
         );
         self.settle();

@@ -1,14 +1,16 @@
-//! Accepting: one accept a listener stays armed. When descriptors run out, the broker keeps serving those it has and tells newcomers
-//! by closing their connection, for which one descriptor is held in reserve.
+//! Accepting: one accept a listener stays armed, and each newcomer takes one of the broker's places. There are fewer places than open
+//! files, so the last descriptors stay free for the broker itself; who finds all seats taken is told so in CONNACK, and who finds not
+//! even standing room is closed at once. Those who are connected are served on.
 
 use super::kernel::Kernel;
 use crate::broker::Level;
 use crate::io::host::Seat;
 use crate::limits;
+use crate::mesh::Place;
 use crate::time::Time;
 use nix::libc;
-use std::fs::File;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,36 +18,30 @@ enum State {
     /// To be armed when the turn begins.
     Off,
     Armed,
-    /// No descriptor was left; newcomers are to be turned away until this time.
-    Exhausted(Time),
-    /// The reserve is given up, and one accept is armed whose connection is closed at once.
-    Shedding(Time),
-    /// As above, and cancelled because its time was over.
-    Ending,
     /// Refused by the machine; armed again at this time.
     Paused(Time),
     Stopped,
 }
 
+/// A newcomer that was given a place.
+pub struct Newcomer {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    pub place: Place,
+}
+
 /// The accepts of one shard.
 pub struct Accepting {
     listeners: Vec<State>,
-    /// An open descriptor that is given up when there is no other.
-    reserve: Option<File>,
     /// Complaints not logged since the last that was.
     unlogged: u64,
     logged: Option<Time>,
-}
-
-fn reserve() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 impl Accepting {
     pub fn new(listeners: usize) -> Accepting {
         Accepting {
             listeners: vec![State::Off; listeners],
-            reserve: reserve(),
             unlogged: 0,
             logged: None,
         }
@@ -54,24 +50,13 @@ impl Accepting {
     /// Arms what is to be armed.
     pub fn arm(&mut self, kernel: &mut impl Kernel, now: Time) -> io::Result<()> {
         for (index, state) in self.listeners.iter_mut().enumerate() {
-            let listener = index as u32;
             match *state {
-                State::Off => {
-                    self.reserve = self.reserve.take().or_else(reserve);
-                    kernel.accept(listener)?;
+                State::Paused(until) if now < until => {}
+                State::Off | State::Paused(_) => {
+                    kernel.accept(index as u32)?;
                     *state = State::Armed;
                 }
-                State::Paused(until) if now >= until => *state = State::Off,
-                State::Exhausted(until) => {
-                    self.reserve = None;
-                    kernel.accept_to_shed(listener)?;
-                    *state = State::Shedding(until);
-                }
-                State::Shedding(until) if now >= until => {
-                    kernel.cancel_accept(listener)?;
-                    *state = State::Ending;
-                }
-                _ => {}
+                State::Armed | State::Stopped => {}
             }
         }
         Ok(())
@@ -80,14 +65,14 @@ impl Accepting {
     /// When [`Accepting::arm`] has something to do that no completion tells of.
     pub fn next_deadline(&self) -> Option<Time> {
         let until = |state: &State| match *state {
-            State::Off | State::Exhausted(_) => Some(Time(0)),
-            State::Shedding(until) | State::Paused(until) => Some(until),
-            State::Armed | State::Ending | State::Stopped => None,
+            State::Off => Some(Time(0)),
+            State::Paused(until) => Some(until),
+            State::Armed | State::Stopped => None,
         };
         self.listeners.iter().filter_map(until).min()
     }
 
-    /// The new connection, if there is one.
+    /// The newcomer, if there is one and it got a place; the place is given back when its socket is closed.
     pub fn on_accepted(
         &mut self,
         listener: u32,
@@ -95,7 +80,7 @@ impl Accepting {
         more: bool,
         seat: &Seat,
         now: Time,
-    ) -> Option<OwnedFd> {
+    ) -> Option<Newcomer> {
         let state = &mut self.listeners[listener as usize];
         if *state == State::Stopped {
             return None;
@@ -103,39 +88,46 @@ impl Accepting {
         if !more {
             *state = State::Off;
         }
-        let errno = match result {
-            Ok(socket) => return Some(socket),
-            Err(errno) => errno,
-        };
-        let until = now + limits::ACCEPT_PAUSE_MS;
-        match errno {
+        match result {
+            Ok(socket) => self.seated(TcpStream::from(socket), seat, now),
             // The newcomer has gone again, or its network has; it is no longer in the queue.
-            libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN => {}
-            libc::EMFILE | libc::ENFILE => *state = State::Exhausted(until),
-            errno => {
-                *state = State::Paused(until);
-                let error = io::Error::from_raw_os_error(errno);
-                self.complain(seat, now, &format!("cannot accept connections: {error}"));
+            Err(
+                libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN,
+            ) => None,
+            Err(errno) => {
+                *state = State::Paused(now + limits::ACCEPT_PAUSE_MS);
+                let text = match errno {
+                    libc::EMFILE | libc::ENFILE => {
+                        "cannot accept connections: no open file is left (raise LimitNOFILE= or ulimit -n)"
+                            .to_owned()
+                    }
+                    errno => {
+                        let error = io::Error::from_raw_os_error(errno);
+                        format!("cannot accept connections: {error}")
+                    }
+                };
+                self.complain(seat, now, &text);
+                None
             }
         }
-        None
     }
 
-    /// A connection was accepted to be closed, or could not be.
-    pub fn on_shed(&mut self, listener: u32, result: Result<OwnedFd, i32>, seat: &Seat, now: Time) {
-        let state = &mut self.listeners[listener as usize];
-        let until = now + limits::ACCEPT_PAUSE_MS;
-        *state = match (*state, &result) {
-            (State::Stopped, _) => State::Stopped,
-            (State::Shedding(until), Ok(_)) => State::Exhausted(until),
-            (_, Err(libc::EMFILE | libc::ENFILE)) => State::Paused(until),
-            _ => State::Off,
-        };
-        if let Ok(socket) = result {
-            drop(socket);
-            let text = "refused a connection: the limit of open files is reached (raise LimitNOFILE= or ulimit -n)";
-            self.complain(seat, now, text);
+    fn seated(&mut self, stream: TcpStream, seat: &Seat, now: Time) -> Option<Newcomer> {
+        // It may have gone again already.
+        let address = canonical(stream.peer_addr().ok()?);
+        let place = seat.places.take();
+        if place != Some(Place::Seat) {
+            let seats = seat.places.seats();
+            let text = format!(
+                "refused a connection from {address}: all {seats} places are taken (--max-connections, and the limit of open files: LimitNOFILE= or ulimit -n)"
+            );
+            self.complain(seat, now, &text);
         }
+        Some(Newcomer {
+            stream,
+            address,
+            place: place?,
+        })
     }
 
     /// Accepts no more.
@@ -167,4 +159,9 @@ impl Accepting {
         };
         seat.log.line(Level::Warning, format!("{text}{more}"));
     }
+}
+
+/// An IPv4 peer of an IPv6 socket is shown as what it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

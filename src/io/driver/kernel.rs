@@ -25,11 +25,6 @@ pub enum Completion<R> {
         result: Result<OwnedFd, i32>,
         more: bool,
     },
-    /// The one-shot accept used when descriptors have run out.
-    Shed {
-        listener: u32,
-        result: Result<OwnedFd, i32>,
-    },
     /// `Ok(None)`: the peer has closed its side.
     Received {
         tag: Tag,
@@ -58,10 +53,7 @@ pub trait Kernel: Sized {
     /// Arms an accept that stays armed. Sockets come close-on-exec; their peer is asked for afterwards.
     fn accept(&mut self, listener: u32) -> io::Result<()>;
 
-    /// Arms one accept whose connection is to be closed at once.
-    fn accept_to_shed(&mut self, listener: u32) -> io::Result<()>;
-
-    /// Cancels both kinds of accept of this listener.
+    /// Cancels the accept of this listener.
     fn cancel_accept(&mut self, listener: u32) -> io::Result<()>;
 
     /// Arms the wake-up by the shard's eventfd; again after each [`Completion::Woken`].

@@ -152,6 +152,7 @@ impl Core for Double {
             Input::Opened {
                 connection,
                 address,
+                ..
             } => {
                 assert!(address.ip().is_loopback());
                 self.see(format!("opened {}", connection.index));
@@ -247,6 +248,10 @@ impl Core for Double {
     fn next_deadline(&self) -> Option<Time> {
         let resume = self.resume_at.map(|(at, _)| at);
         self.tick_at.into_iter().chain(resume).min()
+    }
+
+    fn is_weary(&self) -> bool {
+        false
     }
 }
 

@@ -33,7 +33,6 @@ pub struct Received {
 }
 
 const OP_ACCEPT: u8 = 1;
-const OP_SHED: u8 = 2;
 const OP_RECEIVE: u8 = 3;
 const OP_SEND: u8 = 4;
 const OP_WAKE: u8 = 5;
@@ -141,26 +140,8 @@ impl Kernel for Ring {
         unsafe { self.push(&entry) }
     }
 
-    fn accept_to_shed(&mut self, listener: u32) -> io::Result<()> {
-        let tag = Tag {
-            index: listener,
-            generation: 0,
-        };
-        let entry = opcode::Accept::new(
-            self.listener(listener),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        )
-        .flags(libc::SOCK_CLOEXEC)
-        .build()
-        .user_data(user_data(OP_SHED, tag));
-        // SAFETY: with null addresses the operation refers to no memory.
-        unsafe { self.push(&entry) }
-    }
-
     fn cancel_accept(&mut self, listener: u32) -> io::Result<()> {
-        self.cancel(OP_ACCEPT, listener)?;
-        self.cancel(OP_SHED, listener)
+        self.cancel(OP_ACCEPT, listener)
     }
 
     fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()> {
@@ -431,10 +412,6 @@ fn completion(
             listener: tag.index,
             result: result.map(socket),
             more,
-        },
-        OP_SHED => Completion::Shed {
-            listener: tag.index,
-            result: result.map(socket),
         },
         OP_RECEIVE => {
             let received = cqueue::buffer_select(entry.flags()).map(|buffer| {

@@ -1,0 +1,347 @@
+//! What arrives in a turn: completions, lane messages, mail, and moments that have come.
+
+use super::accept::Newcomer;
+use super::kernel::{Completion, Kernel, Tag};
+use super::slots::{Phase, Receive, Socket, connection, tag};
+use super::{Core, Driver, Later};
+use crate::broker::{CloseCause, HandOver, Input, PeerMessage};
+use crate::ids::SocketHandle;
+use crate::io::host::ToShard;
+use crate::limits;
+use crate::mesh::Place;
+use nix::libc;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+
+impl<C: Core, K: Kernel> Driver<C, K> {
+    pub(super) fn take_completions(&mut self) -> io::Result<()> {
+        let mut bytes = 0;
+        for _ in 0..limits::COMPLETIONS_PER_TURN {
+            let Some(completion) = self.kernel.next_completion() else {
+                break;
+            };
+            match completion {
+                Completion::Received { tag, result } => {
+                    bytes += self.on_received(tag, result)?;
+                    if bytes >= limits::RECEIVED_BYTES_PER_TURN {
+                        break;
+                    }
+                }
+                Completion::Sent { tag, result } => self.on_sent(tag, result)?,
+                Completion::Accepted {
+                    listener,
+                    result,
+                    more,
+                } => {
+                    let (seat, now) = (&self.seat, self.now);
+                    let newcomer = self
+                        .accepting
+                        .on_accepted(listener, result, more, seat, now);
+                    if let Some(newcomer) = newcomer {
+                        self.on_opened(newcomer)?;
+                    }
+                }
+                Completion::Woken { result } => {
+                    self.mail_came = true;
+                    match result {
+                        Ok(()) | Err(libc::EINTR | libc::EAGAIN) => {
+                            self.kernel.read_wake_up(self.seat.waker().as_fd())?;
+                        }
+                        Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    }
+                }
+                Completion::Cancelled => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
+        let Newcomer {
+            stream,
+            address,
+            place,
+        } = newcomer;
+        let Some(tag) = self.take_slot(Socket::new(stream, address, true)) else {
+            return Ok(());
+        };
+        self.touch(tag);
+        let connection = connection(tag);
+        self.input(Input::Opened {
+            connection,
+            address,
+            crowded: place == Place::Standing,
+        })
+    }
+
+    /// The slot of a new socket, if the kernel's part can take it.
+    fn take_slot(&mut self, socket: Socket) -> Option<Tag> {
+        let tag = self.slots.insert(socket);
+        let socket = self.slots.get(tag).expect("just put there");
+        match self.kernel.add(tag, socket.stream.as_fd()) {
+            Ok(()) => Some(tag),
+            Err(error) => {
+                drop(self.slots.remove(tag));
+                self.seat.places.give_back();
+                self.accepting.cannot_serve(&self.seat, self.now, &error);
+                None
+            }
+        }
+    }
+
+    /// Returns the number of bytes that were received.
+    fn on_received(
+        &mut self,
+        tag: Tag,
+        result: Result<Option<K::Received>, i32>,
+    ) -> io::Result<usize> {
+        self.touch(tag);
+        let Some(socket) = self.slots.get(tag) else {
+            if let Ok(Some(received)) = result {
+                self.kernel.give_back(received);
+            }
+            return Ok(0);
+        };
+        socket.receive = Receive::Off;
+        let received = match result {
+            Ok(Some(received)) => received,
+            Ok(None) => {
+                socket.ended = true;
+                if matches!(socket.phase, Phase::Open) {
+                    // Only when this turn has been flushed: who sends and closes at once still gets its answers.
+                    let cause = socket.send_failed.unwrap_or(CloseCause::PeerClosed);
+                    self.later.push_back(Later::Over(tag, cause));
+                }
+                return Ok(0);
+            }
+            Err(libc::ENOBUFS) => {
+                self.starved.push(tag);
+                return Ok(0);
+            }
+            Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Ok(0),
+            Err(errno) => {
+                socket.ended = true;
+                if matches!(socket.phase, Phase::Open) {
+                    let cause = socket.send_failed.unwrap_or(cause(errno));
+                    self.over(tag, cause)?;
+                }
+                return Ok(0);
+            }
+        };
+        let bytes = self.kernel.bytes(&received);
+        let bytes_len = bytes.len();
+        match &mut socket.phase {
+            Phase::Open => {
+                let connection = connection(tag);
+                let input = Input::Bytes { connection, bytes };
+                self.core.handle(self.now, input, &mut self.out);
+            }
+            Phase::HandingOver { hand_over, .. } => hand_over.bytes.extend_from_slice(bytes),
+            // Nobody wants to know any more.
+            Phase::Closing | Phase::Lingering | Phase::Ending => {}
+        }
+        self.kernel.give_back(received);
+        self.carry_out()?;
+        Ok(bytes_len)
+    }
+
+    fn on_sent(&mut self, tag: Tag, result: Result<usize, i32>) -> io::Result<()> {
+        let Some(socket) = self.slots.get(tag) else {
+            panic!("a slot is kept while a send is under way");
+        };
+        let open = matches!(socket.phase, Phase::Open);
+        match result {
+            Ok(bytes) => {
+                let returned = self.kernel.sent(tag.index, bytes);
+                if returned.is_some() {
+                    socket.sending = false;
+                    if let Some(chunks) = socket.last_words.take() {
+                        assert!(!open, "the last words are followed by `Close`");
+                        socket.sending = true;
+                        let descriptor = socket.stream.as_fd();
+                        return self.kernel.send(tag, descriptor, *chunks);
+                    }
+                } else if matches!(socket.phase, Phase::Ending) {
+                    self.kernel.end_send(tag.index);
+                    socket.sending = false;
+                } else {
+                    self.kernel.send_rest(tag, socket.stream.as_fd())?;
+                }
+                if open {
+                    let connection = connection(tag);
+                    return self.input(Input::Sent {
+                        connection,
+                        bytes,
+                        returned,
+                    });
+                }
+            }
+            Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS) if open => {
+                let socket = socket.stream.as_fd();
+                return self.kernel.send_rest(tag, socket);
+            }
+            Err(errno) => {
+                self.kernel.end_send(tag.index);
+                socket.sending = false;
+                if open {
+                    // The peer may have said DISCONNECT before it closed: what it sent is read first.
+                    socket.send_failed = Some(cause(errno));
+                } else {
+                    socket.phase = Phase::Ending;
+                }
+            }
+        }
+        if matches!(socket.phase, Phase::Closing) && !socket.sending {
+            self.linger(tag);
+        }
+        self.touch(tag);
+        Ok(())
+    }
+
+    pub(super) fn take_lanes(&mut self) -> io::Result<()> {
+        self.lanes_left = false;
+        if self.seat.endpoint.shards() == 1 {
+            return Ok(());
+        }
+        let mut messages = std::mem::take(&mut self.lane_messages);
+        for _ in 0..limits::LANE_MESSAGES_PER_TURN / limits::LANE_MESSAGES_AT_ONCE {
+            let taken =
+                self.seat
+                    .endpoint
+                    .receive(limits::LANE_MESSAGES_AT_ONCE, |from, message| {
+                        messages.push((from, message));
+                    });
+            self.lanes_left = taken == limits::LANE_MESSAGES_AT_ONCE;
+            for (from, message) in messages.drain(..) {
+                match message {
+                    PeerMessage::Adopt {
+                        socket,
+                        address,
+                        hand_over,
+                    } => self.on_adopt(socket, address, hand_over)?,
+                    message => self.input(Input::Peer { from, message })?,
+                }
+            }
+            if !self.lanes_left || self.core.is_weary() {
+                break;
+            }
+        }
+        self.lane_messages = messages;
+        Ok(())
+    }
+
+    fn on_adopt(
+        &mut self,
+        socket: SocketHandle,
+        address: SocketAddr,
+        hand_over: Box<HandOver>,
+    ) -> io::Result<()> {
+        let stream = TcpStream::from(socket.0);
+        if self.stop_at.is_some() {
+            return Ok(());
+        }
+        let Some(tag) = self.take_slot(Socket::new(stream, address, false)) else {
+            return Ok(());
+        };
+        let connection = connection(tag);
+        self.input(Input::Adopted {
+            connection,
+            address,
+            hand_over,
+        })
+    }
+
+    pub(super) fn take_mail(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.mail_came) {
+            return Ok(());
+        }
+        let mut mail = std::mem::take(&mut self.mail);
+        self.seat.mailbox.drain(&mut mail);
+        for item in mail.drain(..) {
+            match item {
+                ToShard::Verdict {
+                    connection,
+                    verdict,
+                } => self.on_later(Later::Verdict(connection, verdict))?,
+                ToShard::Shutdown => self.on_shutdown()?,
+            }
+        }
+        self.mail = mail;
+        Ok(())
+    }
+
+    fn on_shutdown(&mut self) -> io::Result<()> {
+        if self.stop_at.is_some() {
+            return Ok(());
+        }
+        self.stop_at = Some(self.now + limits::SHUTDOWN_MS);
+        self.accepting.stop(&mut self.kernel)?;
+        self.input(Input::Shutdown)
+    }
+
+    pub(super) fn on_later(&mut self, later: Later) -> io::Result<()> {
+        match later {
+            Later::Over(tag, cause) => match self.slots.get(tag) {
+                Some(socket) if matches!(socket.phase, Phase::Open) => self.over(tag, cause),
+                _ => Ok(()),
+            },
+            Later::Verdict(connection, verdict) => match self.slots.get(tag(connection)) {
+                Some(socket) if matches!(socket.phase, Phase::Open) => self.input(Input::Verdict {
+                    connection,
+                    verdict,
+                }),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    pub(super) fn on_time(&mut self) -> io::Result<()> {
+        while let Some((at, tag)) = self.lingering.front().copied() {
+            if at > self.now {
+                break;
+            }
+            self.lingering.pop_front();
+            if let Some(socket) = self.slots.get(tag) {
+                socket.phase = Phase::Ending;
+                self.touch(tag);
+            }
+        }
+        if self.core.next_deadline().is_some_and(|at| at <= self.now) {
+            self.input(Input::Tick)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the shard one input and carries out what follows at once, so that it never hears of a connection it has forgotten.
+    pub(super) fn input(&mut self, input: Input<'_>) -> io::Result<()> {
+        self.core.handle(self.now, input, &mut self.out);
+        self.carry_out()
+    }
+
+    /// An open connection has ended without the shard's asking.
+    fn over(&mut self, tag: Tag, cause: CloseCause) -> io::Result<()> {
+        let now = self.now;
+        let Some(socket) = self.slots.get(tag) else {
+            return Ok(());
+        };
+        // What is being sent may still reach a peer that has closed only its own side.
+        if socket.sending && cause == CloseCause::PeerClosed {
+            socket.phase = Phase::Closing;
+            self.lingering.push_back((now + limits::LINGER_MS, tag));
+        } else {
+            socket.phase = Phase::Ending;
+        }
+        self.touch(tag);
+        let connection = connection(tag);
+        self.input(Input::Closed { connection, cause })
+    }
+}
+
+fn cause(errno: i32) -> CloseCause {
+    match errno {
+        libc::ECONNRESET | libc::EPIPE => CloseCause::Reset,
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => CloseCause::TimedOut,
+        errno => CloseCause::Error(errno),
+    }
+}

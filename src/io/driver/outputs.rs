@@ -1,0 +1,260 @@
+//! What follows in a turn: the shard's outputs, and the receives and farewells they lead to.
+
+use super::kernel::{Kernel, Tag};
+use super::slots::{Phase, Receive, Slots, Socket, tag};
+use super::{Core, Driver, Later};
+use crate::broker::{Output, PeerMessage, Verdict};
+use crate::ids::SocketHandle;
+use crate::io::checker::Request;
+use crate::limits;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+
+impl<C: Core, K: Kernel> Driver<C, K> {
+    pub(super) fn carry_out(&mut self) -> io::Result<()> {
+        if self.out.list.is_empty() {
+            return Ok(());
+        }
+        let mut list = std::mem::take(&mut self.out.list);
+        for output in list.drain(..) {
+            self.on_output(output)?;
+        }
+        self.out.list = list;
+        Ok(())
+    }
+
+    fn on_output(&mut self, output: Output) -> io::Result<()> {
+        match output {
+            Output::Send { connection, chunks } => {
+                let tag = tag(connection);
+                if let Some(socket) = open(&mut self.slots, tag) {
+                    if socket.sending {
+                        socket.last_words = Some(Box::new(chunks));
+                        return Ok(());
+                    }
+                    socket.sending = true;
+                    let descriptor = socket.stream.as_fd();
+                    self.kernel.send(tag, descriptor, chunks)?;
+                }
+            }
+            Output::StopReading { connection } => {
+                let tag = tag(connection);
+                if let Some(socket) = open(&mut self.slots, tag) {
+                    socket.reading = false;
+                    self.touch(tag);
+                }
+            }
+            Output::ResumeReading { connection } => {
+                let tag = tag(connection);
+                if let Some(socket) = open(&mut self.slots, tag) {
+                    socket.reading = true;
+                    self.touch(tag);
+                }
+            }
+            Output::Close { connection } => {
+                let (tag, at) = (tag(connection), self.now + limits::LINGER_MS);
+                if let Some(socket) = open(&mut self.slots, tag) {
+                    socket.phase = Phase::Closing;
+                    self.lingering.push_back((at, tag));
+                    if !socket.sending {
+                        self.linger(tag);
+                    }
+                    self.touch(tag);
+                }
+            }
+            Output::ProbePeer { connection } => {
+                if let Some(socket) = open(&mut self.slots, tag(connection)) {
+                    // A socket that takes no options has ended already, as its receive will tell.
+                    let _ = probe_peer(&socket.stream);
+                }
+            }
+            Output::Authenticate {
+                connection,
+                user_name,
+                password,
+            } => {
+                let request = Request {
+                    shard: self.seat.id,
+                    connection,
+                    user_name,
+                    password,
+                    asked: self.now,
+                };
+                let refused = match &self.seat.checker {
+                    Some(checker) if checker.ask(request) => None,
+                    Some(_) => Some(Verdict::Busy),
+                    // Without a password file there are no users.
+                    None => Some(Verdict::UnknownUser),
+                };
+                if let Some(verdict) = refused {
+                    self.later.push_back(Later::Verdict(connection, verdict));
+                }
+            }
+            Output::HandOver {
+                connection,
+                to,
+                hand_over,
+            } => {
+                let tag = tag(connection);
+                if let Some(socket) = open(&mut self.slots, tag) {
+                    assert!(!socket.sending, "nothing is sent before the hand-over");
+                    socket.phase = Phase::HandingOver { to, hand_over };
+                    self.touch(tag);
+                }
+            }
+            Output::Peer { to, message } => self.seat.endpoint.send(to, message),
+            Output::Log { level, text } => self.seat.log.line(level, text),
+        }
+        Ok(())
+    }
+
+    /// The last bytes are on their way: closes our side and waits for the peer's end.
+    pub(super) fn linger(&mut self, tag: Tag) {
+        let Some(socket) = self.slots.get(tag) else {
+            return;
+        };
+        let closed = socket.stream.shutdown(Shutdown::Write);
+        socket.phase = if socket.ended || closed.is_err() {
+            Phase::Ending
+        } else {
+            Phase::Lingering
+        };
+    }
+
+    pub(super) fn touch(&mut self, tag: Tag) {
+        if let Some(socket) = self.slots.get(tag)
+            && !socket.touched
+        {
+            socket.touched = true;
+            self.touched.push(tag);
+        }
+    }
+
+    /// Arms and cancels receives as the turn has left things, and lets go of what is over.
+    pub(super) fn look_at_touched(&mut self) -> io::Result<()> {
+        if !self.starved.is_empty() {
+            self.kernel.add_buffers();
+            // First of all, or those who got a buffer in this turn would take them all again in the next.
+            for tag in std::mem::take(&mut self.starved) {
+                self.look_at(tag)?;
+            }
+        }
+        let mut looking_at =
+            std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
+        for tag in looking_at.drain(..) {
+            if let Some(socket) = self.slots.get(tag) {
+                socket.touched = false;
+                self.look_at(tag)?;
+            }
+        }
+        self.looking_at = looking_at;
+        Ok(())
+    }
+
+    fn look_at(&mut self, tag: Tag) -> io::Result<()> {
+        let Some(socket) = self.slots.get(tag) else {
+            return Ok(());
+        };
+        let wanted = match &socket.phase {
+            Phase::Open => socket.reading && !socket.ended,
+            Phase::Closing | Phase::Lingering => !socket.ended,
+            Phase::HandingOver { .. } | Phase::Ending => false,
+        };
+        match (socket.receive, wanted) {
+            (Receive::Off, true) => {
+                if !self.kernel.has_buffers() {
+                    // Those that are held come back when the completions still waiting are handled.
+                    self.touch(tag);
+                    return Ok(());
+                }
+                socket.receive = Receive::Armed;
+                let descriptor = socket.stream.as_fd();
+                return self.kernel.receive(tag, descriptor);
+            }
+            (Receive::Armed, false) => {
+                socket.receive = Receive::Cancelling;
+                self.kernel.cancel_receive(tag)?;
+            }
+            _ => {}
+        }
+        self.let_go(tag)
+    }
+
+    /// Ends the use of a slot whose time has come, as soon as the kernel holds nothing of it.
+    fn let_go(&mut self, tag: Tag) -> io::Result<()> {
+        let Some(socket) = self.slots.get(tag) else {
+            return Ok(());
+        };
+        match socket.phase {
+            Phase::Ending if socket.sending => self.kernel.cancel_send(tag),
+            Phase::Ending if socket.idle() => {
+                drop(self.slots.remove(tag));
+                self.seat.places.give_back();
+                Ok(())
+            }
+            Phase::HandingOver { .. } if socket.idle() => {
+                self.hand_over(tag);
+                Ok(())
+            }
+            Phase::Open if socket.receive == Receive::Off && !socket.ended => {
+                if let Some(cause) = socket.send_failed
+                    && !socket.reading
+                {
+                    self.later.push_back(Later::Over(tag, cause));
+                }
+                Ok(())
+            }
+            Phase::Lingering if socket.ended => {
+                socket.phase = Phase::Ending;
+                self.let_go(tag)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn hand_over(&mut self, tag: Tag) {
+        let socket = self.slots.remove(tag);
+        self.kernel.remove(tag, socket.stream.as_fd());
+        let Phase::HandingOver { to, hand_over } = socket.phase else {
+            panic!("only a socket that is handed over comes here");
+        };
+        if self.stop_at.is_some() {
+            return;
+        }
+        let message = PeerMessage::Adopt {
+            socket: SocketHandle(socket.stream.into()),
+            address: socket.address,
+            hand_over,
+        };
+        self.seat.endpoint.send(to, message);
+    }
+}
+
+/// The socket of a connection the shard knows; outputs for others come too late.
+fn open(slots: &mut Slots, tag: Tag) -> Option<&mut Socket> {
+    let socket = slots.get(tag);
+    debug_assert!(
+        socket.is_some(),
+        "the shard names a connection that is gone"
+    );
+    socket.filter(|socket| matches!(socket.phase, Phase::Open))
+}
+
+/// Lets TCP find out that the peer is gone: by probes when nothing is sent, by a time limit when something is.
+fn probe_peer(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &limits::TCP_PROBE_IDLE_S)?;
+    setsockopt(
+        stream,
+        sockopt::TcpKeepInterval,
+        &limits::TCP_PROBE_INTERVAL_S,
+    )?;
+    setsockopt(stream, sockopt::TcpKeepCount, &limits::TCP_PROBE_COUNT)?;
+    setsockopt(
+        stream,
+        sockopt::TcpUserTimeout,
+        &limits::TCP_USER_TIMEOUT_MS,
+    )
+}

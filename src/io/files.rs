@@ -1,0 +1,53 @@
+//! Open files: every connection is one, and the broker keeps some for itself.
+
+use crate::broker::Level;
+use crate::io::StartError;
+use crate::io::log::Log;
+use crate::limits;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs;
+
+/// Takes as many as this process may.
+pub fn raise_limit(log: &Log) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        let text = format!("the limit of open files stays at {soft}");
+        log.line(Level::Warning, text);
+    }
+}
+
+/// Connections that can be served at a time, and the limit of open files this was reckoned from. Asked when everything else is open.
+///
+/// Errors: not even one can be.
+pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, u64), StartError> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    // One is that of the directory being read.
+    let open = fs::read_dir("/proc/self/fd").map_or(64, |entries| entries.count() - 1);
+    let own = open + limits::FILES_KEPT_FREE + limits::STANDING_PLACES + shards;
+    let room = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(own);
+    if room == 0 {
+        return Err(StartError::new(format!(
+            "the limit of open files is {limit} and the broker needs {own} for itself: raise LimitNOFILE= or ulimit -n"
+        )));
+    }
+    Ok((wanted.unwrap_or(room).min(room), limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_granted_as_far_as_there_are_files() {
+        let (room, limit) = places(1, None).unwrap();
+        assert!(room > 0 && (room as u64) < limit);
+        assert_eq!(places(1, Some(10)).unwrap().0, 10.min(room));
+        let (most, _) = places(1, Some(usize::MAX)).unwrap();
+        // Other tests of this process open and close files meanwhile.
+        assert!(most as u64 <= limit - limits::FILES_KEPT_FREE as u64);
+    }
+}
