@@ -124,7 +124,7 @@ pub const TOIL_OF_MESSAGE: usize = 1_000;
 pub const TOIL_OF_FILTER: usize = 10;
 const _: () = assert!(TOIL_OF_MESSAGE < TOIL_OF_READ && TOIL_OF_READ < TOIL_OF_TURN);
 
-/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than sixteen times as many, a sixteenth.
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than 64 times as many, a part of 64.
 pub const FILTERS_AT_ONCE: usize = 1_000;
 
 // Blocks of a shard's pool

@@ -4,6 +4,7 @@
 mod rig;
 
 use mqttfast::ids::ConnectionId;
+use mqttfast::limits::FILTERS_PER_SESSION_MAX;
 use rig::{Rig, packet, publish};
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
@@ -58,6 +59,52 @@ fn a_large_subscribe_takes_several_turns() {
     let turns = turns_until(&mut rig, other, 4);
     assert!((3..=8).contains(&turns), "{turns}");
     assert_eq!(rig.shard.sizes().2, 0);
+}
+
+#[test]
+fn the_end_of_a_session_with_many_filters_takes_several_turns() {
+    let mut rig = Rig::new();
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
+    rig.turn(greedy, &filters(0x82, &list));
+    turns_until(&mut rig, other, 3 + 2 + list.len());
+    rig.close(greedy);
+    let mut turns = 0;
+    while rig.shard.sizes().2 > 0 {
+        // Nobody is found by what is still there.
+        let message = publish("0/x", b"nobody", 0, 0);
+        assert_eq!(rig.turn(other, &message), 0);
+        rig.shard.check_invariants();
+        turns += 1;
+    }
+    assert!((3..=6).contains(&turns), "{turns}");
+    // Its place is free for the next one.
+    let next = rig.client(2);
+    rig.subscribe(next, "0/x", 0);
+    let message = publish("0/x", b"somebody", 0, 0);
+    assert_eq!(rig.turn(other, &message), message.len());
+}
+
+#[test]
+fn a_session_has_its_number_of_filters_and_no_more() {
+    let mut rig = Rig::new();
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..FILTERS_PER_SESSION_MAX + 1000)
+        .map(|n| format!("{n}"))
+        .collect();
+    for part in list.chunks(10_000) {
+        rig.turn(greedy, &filters(0x82, part));
+        let mut sent = 0;
+        while sent < 3 + 2 + part.len() {
+            sent += rig.turn(other, &[]);
+        }
+    }
+    assert_eq!(rig.shard.sizes().2, FILTERS_PER_SESSION_MAX);
+    let last = FILTERS_PER_SESSION_MAX - 1;
+    let message = publish(&last.to_string(), b"the last", 0, 0);
+    assert_eq!(rig.turn(other, &message), message.len());
+    let message = publish(&(last + 1).to_string(), b"one more", 0, 0);
+    assert_eq!(rig.turn(other, &message), 0);
 }
 
 #[test]

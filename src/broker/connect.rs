@@ -641,16 +641,41 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take() {
-            self.forget_filter(node, id, out);
-        }
         self.replays.forget(id);
         self.queued_bytes -= session.queue.bytes() as u64;
         let handed_back = self.leave_groups(id, &mut session, out);
         let lost = session.queue.count() + session.inflight.count() - handed_back;
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);
-        self.sessions.release(id);
+        let nodes = session.filters.take();
+        if nodes.len() <= limits::FILTERS_AT_ONCE {
+            for node in nodes {
+                self.forget_filter(node, id, out);
+            }
+            self.sessions.release(id);
+        } else {
+            self.departed.push_back((id, nodes));
+        }
+    }
+
+    /// Takes subscriptions of Sessions that have ended out of the trie, a part in each turn: nobody is found by them any more, but a
+    /// quarter of a million at once would hold up everyone, and the lanes.
+    pub(super) fn forget_departed(&mut self, out: &mut Outputs) {
+        if self.peers.has_full_lanes() {
+            return; // `Input::Pressure` tells of their end.
+        }
+        let Some((id, mut nodes)) = self.departed.pop_front() else {
+            return;
+        };
+        let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
+        for node in nodes.drain(kept..) {
+            self.forget_filter(node, id, out);
+        }
+        if nodes.is_empty() {
+            self.sessions.release(id);
+        } else {
+            self.departed.push_front((id, nodes));
+        }
     }
 
     fn log_connected(

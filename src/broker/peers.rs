@@ -27,6 +27,8 @@ pub(super) struct Peers {
     acknowledged: Vec<u64>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
+    /// SUBSCRIBEs and UNSUBSCRIBEs whose next part waits for peers, by rising sequence.
+    pub parts: VecDeque<(ConnectionId, u64)>,
     /// Lanes that have spilled over, and the publishers that wait for each.
     full_lanes: u64,
     lane_waiters: Vec<Vec<ConnectionId>>,
@@ -45,6 +47,7 @@ impl Peers {
             sequence: 0,
             acknowledged: vec![0; shards],
             awaiting: VecDeque::new(),
+            parts: VecDeque::new(),
             full_lanes: 0,
             lane_waiters: vec![Vec::new(); shards],
             deletion_marks: 0,
@@ -64,6 +67,10 @@ impl Peers {
 
     pub fn await_in_force(&mut self, connection: ConnectionId, pending: PendingSubscribe) {
         self.awaiting.push_back((connection, pending));
+    }
+
+    pub fn has_full_lanes(&self) -> bool {
+        self.full_lanes != 0
     }
 
     pub fn clock_due(&self) -> Option<Time> {
@@ -214,6 +221,7 @@ impl Shard {
                     self.peers.acknowledged.fill(sequence);
                 }
                 self.answer_joins(out);
+                self.resume_unfinished();
                 self.complete_subscribes();
             }
             PeerMessage::Share(message) => self.on_share(from, message, out),

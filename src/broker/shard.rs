@@ -11,7 +11,7 @@ use super::unaccepted;
 use super::violation::Violation;
 use crate::buffer::{Chunk, Chunks, Pool};
 use crate::config::Settings;
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) unaccepted_bytes: usize,
     pub(super) peers: Peers,
     pub(super) toil: super::toil::Toil,
+    /// Sessions that have ended, and what of theirs is still in the trie.
+    pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
     /// Packets that are not finished yet, each at the front of what was received on its connection.
     pub(super) unfinished: HashMap<ConnectionId, Unfinished>,
     /// State of the generator of client ids.
@@ -122,6 +124,7 @@ impl Shard {
             unaccepted_bytes: 0,
             peers: Peers::new(shards),
             toil: Default::default(),
+            departed: VecDeque::new(),
             unfinished: HashMap::new(),
             random,
             stopping: false,
@@ -179,6 +182,7 @@ impl Shard {
         assert!(now >= self.now, "time does not run backwards");
         self.now = now;
         self.begin_next_toil(out);
+        self.forget_departed(out);
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
@@ -207,7 +211,11 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.replays.are_unfinished() || !self.resumable.is_empty() || self.toil.has_deferred() {
+        if self.replays.are_unfinished()
+            || !self.resumable.is_empty()
+            || self.toil.has_deferred()
+            || (!self.departed.is_empty() && !self.peers.has_full_lanes())
+        {
             return Some(self.now);
         }
         [
@@ -334,7 +342,7 @@ impl Shard {
                     }
                     if self.is_unfinished(id) {
                         used -= frame.bytes.len();
-                        self.defer(id, out);
+                        self.defer_unfinished(id, out);
                     } else if self.toil.is_enough(toil_before) && used < bytes.len() {
                         self.defer(id, out);
                     }
@@ -656,6 +664,11 @@ impl Shard {
         assert_eq!(queued_bytes, self.queued_bytes);
         self.check_shares();
         self.check_unaccepted();
+        filters += self
+            .departed
+            .iter()
+            .map(|(_, nodes)| nodes.len())
+            .sum::<usize>();
         assert_eq!(filters + self.shares.groups(), self.trie.subscriptions());
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         for id in self.connections.ids() {

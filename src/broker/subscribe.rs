@@ -64,9 +64,9 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// How many of `total` filters this turn goes up to. A sixteenth at least, since the packet is decoded again in each turn.
+    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in each turn.
     fn until(&self, total: usize) -> usize {
-        let at_once = limits::FILTERS_AT_ONCE.max(total / 16);
+        let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
         total.min(self.codes.len() + at_once)
     }
 }
@@ -162,6 +162,30 @@ impl Shard {
     /// The packet at the front goes on in the next turn.
     pub(super) fn is_unfinished(&self, id: ConnectionId) -> bool {
         !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
+    }
+
+    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is for others must
+    /// not wait behind more than one turn's part in the lanes.
+    pub(super) fn defer_unfinished(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let sequence = self.peers.sequence();
+        if self.peers.in_force() >= sequence {
+            return self.defer(id, out);
+        }
+        self.pace(id, out);
+        self.withhold(id);
+        self.peers.parts.push_back((id, sequence));
+    }
+
+    /// Peers have filters in force: packets that waited for that go on.
+    pub(super) fn resume_unfinished(&mut self) {
+        let in_force = self.peers.in_force();
+        while let Some((id, sequence)) = self.peers.parts.front().copied() {
+            if sequence > in_force {
+                return;
+            }
+            self.peers.parts.pop_front();
+            self.unpace(id);
+        }
     }
 
     /// One line for all filters of a SUBSCRIBE that found no room.
