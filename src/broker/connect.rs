@@ -661,8 +661,8 @@ impl Shard {
     /// Takes subscriptions of Sessions that have ended out of the trie, a part in each turn: nobody is found by them any more, but a
     /// quarter of a million at once would hold up everyone, and the lanes.
     pub(super) fn forget_departed(&mut self, out: &mut Outputs) {
-        if self.peers.has_full_lanes() {
-            return; // `Input::Pressure` tells of their end.
+        if !self.may_forget_departed() {
+            return;
         }
         let Some((id, mut nodes)) = self.departed.pop_front() else {
             return;
@@ -676,6 +676,12 @@ impl Shard {
         } else {
             self.departed.push_front((id, nodes));
         }
+        self.departed_sequence = self.ask_in_force(out);
+    }
+
+    /// There are such subscriptions, and all peers have come to the end of the part before.
+    pub(super) fn may_forget_departed(&self) -> bool {
+        !self.departed.is_empty() && self.peers.in_force() >= self.departed_sequence
     }
 
     fn log_connected(

@@ -69,10 +69,6 @@ impl Peers {
         self.awaiting.push_back((connection, pending));
     }
 
-    pub fn has_full_lanes(&self) -> bool {
-        self.full_lanes != 0
-    }
-
     pub fn clock_due(&self) -> Option<Time> {
         self.clock_due
     }
@@ -111,6 +107,18 @@ impl Shard {
             };
             out.push(Output::Peer { to, message });
         }
+    }
+
+    /// Asks every peer to tell when it has come to here. Gives the sequence to wait for.
+    pub(super) fn ask_in_force(&mut self, out: &mut Outputs) -> u64 {
+        self.peers.sequence += 1;
+        let sequence = self.peers.sequence;
+        self.peers.acknowledged[self.id.index()] = sequence;
+        for to in self.other_shards() {
+            let message = PeerMessage::AreFiltersInForce { sequence };
+            out.push(Output::Peer { to, message });
+        }
+        sequence
     }
 
     /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
@@ -211,6 +219,10 @@ impl Shard {
                 if let Ok(filter) = TopicFilter::new(&filter) {
                     self.trie.add_shard(filter, from);
                 }
+                let message = PeerMessage::FiltersInForce { sequence };
+                out.push(Output::Peer { to: from, message });
+            }
+            PeerMessage::AreFiltersInForce { sequence } => {
                 let message = PeerMessage::FiltersInForce { sequence };
                 out.push(Output::Peer { to: from, message });
             }

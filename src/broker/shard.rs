@@ -61,6 +61,8 @@ pub struct Shard {
     pub(super) toil: super::toil::Toil,
     /// Sessions that have ended, and what of theirs is still in the trie.
     pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
+    /// What peers must have answered before more of that goes.
+    pub(super) departed_sequence: u64,
     /// Packets that are not finished yet, each at the front of what was received on its connection.
     pub(super) unfinished: HashMap<ConnectionId, Unfinished>,
     /// State of the generator of client ids.
@@ -125,6 +127,7 @@ impl Shard {
             peers: Peers::new(shards),
             toil: Default::default(),
             departed: VecDeque::new(),
+            departed_sequence: 0,
             unfinished: HashMap::new(),
             random,
             stopping: false,
@@ -214,7 +217,7 @@ impl Shard {
         if self.replays.are_unfinished()
             || !self.resumable.is_empty()
             || self.toil.has_deferred()
-            || (!self.departed.is_empty() && !self.peers.has_full_lanes())
+            || self.may_forget_departed()
         {
             return Some(self.now);
         }

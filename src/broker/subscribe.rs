@@ -380,6 +380,7 @@ impl Shard {
         }
         if until < total {
             self.unfinished.insert(id, part);
+            self.ask_in_force(out);
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());
         }
