@@ -7,8 +7,10 @@
 mod acknowledge;
 mod before_connect;
 mod connect;
+mod connect5;
 mod load;
 mod publish;
+mod publish5;
 mod siege;
 mod subscribe;
 #[path = "../support/mod.rs"]
