@@ -39,9 +39,14 @@ impl Door {
     }
 
     fn input(&mut self, input: Input<'_>) -> State {
+        self.input_at(1000, input)
+    }
+
+    /// The same at this time in milliseconds.
+    fn input_at(&mut self, now: u64, input: Input<'_>) -> State {
         let mut out = Outputs::default();
-        self.shard.handle(Time(1000), input, &mut out);
-        self.shard.flush(Time(1000), &mut out);
+        self.shard.handle(Time(now), input, &mut out);
+        self.shard.flush(Time(now), &mut out);
         let mut state = State::Waiting;
         for output in out.list {
             match output {
@@ -205,4 +210,19 @@ fn large_connects_that_wait_for_their_password_take_no_more_than_their_share() {
     }
     let (kept, _) = door.fill(|number| connect(number, 12_000));
     expect_share(kept.len());
+}
+
+/// Its CONNECT came in time: it is told that the broker is busy, not closed for being late.
+#[test]
+fn a_password_that_is_not_checked_in_time_is_answered() {
+    let mut door = Door::new(true);
+    let (connection, state) = door.open(&connect(1, 100));
+    assert_eq!(state, State::Waiting);
+    assert_eq!(door.input_at(10_000, Input::Tick), State::Waiting);
+    assert_eq!(door.input_at(12_000, Input::Tick), State::Answered(3));
+    let late = Input::Verdict {
+        connection,
+        verdict: Verdict::Accepted,
+    };
+    assert_eq!(door.input_at(12_000, late), State::Waiting);
 }

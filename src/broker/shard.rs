@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, Dropped};
 use super::deliver::Shapes;
-use super::event::{CloseCause, Input, Level, Output, Outputs};
+use super::event::{CloseCause, Input, Level, Output, Outputs, Verdict};
 use super::peers::Peers;
 use super::slots::Slots;
 use super::subscribe::{Subscription, Unfinished};
@@ -543,7 +543,9 @@ impl Shard {
             Phase::Connected(_) => Violation::KeepAlive {
                 silence_ms_max: connection.silence_ms_max,
             },
-            Phase::AwaitConnect | Phase::Authenticating => Violation::ConnectTooLate,
+            // Its CONNECT came in time, and has an answer.
+            Phase::Authenticating => return self.on_verdict(id, Verdict::Busy, out),
+            Phase::AwaitConnect => Violation::ConnectTooLate,
         };
         self.close(id, Ending::Violation(violation), out);
     }

@@ -11,6 +11,7 @@ mod connect5;
 mod load;
 mod publish;
 mod publish5;
+mod rights;
 mod siege;
 mod subscribe;
 #[path = "../support/mod.rs"]
