@@ -6,11 +6,13 @@
 
 mod acknowledge;
 mod before_connect;
+mod clock;
 mod connect;
 mod connect5;
 mod load;
 mod publish;
 mod publish5;
+mod resources;
 mod rights;
 mod siege;
 mod subscribe;
