@@ -36,6 +36,10 @@ pub const TOPIC_LEVELS_MAX: usize = 200;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
+/// A time-out looked at so late means that the machine stopped or starved the shard (suspend, SIGSTOP, overload): Clients then have this
+/// long for what they sent meanwhile to be read, before they count as silent.
+pub const LATE_MS: u64 = 100;
+pub const LATE_GRACE_MS: u64 = 1_000;
 /// Retained messages are searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
 /// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile is stalled

@@ -224,3 +224,17 @@ fn who_does_not_connect_in_time_is_closed() {
         assert!(world.is_open(quick));
     });
 }
+
+#[test]
+fn who_pinged_while_the_broker_was_stopped_is_not_silent() {
+    each(&[Version::V311, Version::V5], |world, version| {
+        let pinging = world.connect(&connect(version, "pinging").keep_alive(2));
+        let silent = world.connect(&connect(version, "silent").keep_alive(2));
+        // Nobody ran for an hour; the first thing seen then is the time.
+        world.stop_for(3_600_000);
+        assert!(world.is_open(pinging) && world.is_open(silent));
+        world.send(pinging, pingreq());
+        world.advance(2_500);
+        assert!(world.is_open(pinging) && world.is_closed(silent));
+    });
+}

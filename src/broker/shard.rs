@@ -68,6 +68,8 @@ pub struct Shard {
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
+    /// Until then nobody is closed for being silent: this shard itself was stopped or starved.
+    overdue_from: Time,
     /// Losses the log knows of, and when it may be told again.
     drops_logged: u64,
     drops_due: Time,
@@ -131,6 +133,7 @@ impl Shard {
             unfinished: HashMap::new(),
             random,
             stopping: false,
+            overdue_from: Time::default(),
             drops_logged: 0,
             drops_due: Time::default(),
             offending_filter: None,
@@ -495,6 +498,11 @@ impl Shard {
     }
 
     fn on_tick(&mut self, out: &mut Outputs) {
+        let late = |due: Time| self.now.since_ms(due) >= limits::LATE_MS;
+        if self.connection_alarms.next().is_some_and(late) {
+            // We did not run when it was due. What came meanwhile is read before anyone is said to be silent.
+            self.overdue_from = self.now + limits::LATE_GRACE_MS;
+        }
         while let Some(index) = self.connection_alarms.pop_due(self.now) {
             let Some(id) = self.connections.id_at(index) else {
                 continue;
@@ -537,6 +545,10 @@ impl Shard {
         if connection.deadline() > now {
             let deadline = connection.deadline();
             self.connection_alarms.set(id.index, deadline);
+            return;
+        }
+        if now < self.overdue_from {
+            self.connection_alarms.set(id.index, self.overdue_from);
             return;
         }
         let violation = match connection.phase {

@@ -50,7 +50,7 @@ fn jump(folder: &Folder, days: i64) {
 fn year(broker: &Broker) -> i32 {
     let mark = broker.log_len();
     let client = Client::connect(broker, "what-year-is-it");
-    let line = broker.logged_since(mark, &["connected what-year-is-it"]);
+    let line = broker.logged_since(mark, &[" connected what-year-is-it"]);
     client.disconnect();
     line[..4].parse().expect("a year")
 }

@@ -10,6 +10,7 @@ mod clock;
 mod connect;
 mod connect5;
 mod load;
+mod page;
 mod publish;
 mod publish5;
 mod resources;

@@ -52,3 +52,38 @@ impl Machine {
         self.measuring.join().expect("the measuring thread")
     }
 }
+
+/// How much of the time that a process wanted to run its threads ran, from here on: the machine may have others to serve.
+pub struct Starvation {
+    pid: u32,
+    ran: Duration,
+    waited: Duration,
+}
+
+impl Starvation {
+    pub fn of(pid: u32) -> Starvation {
+        let (ran, waited) = scheduled(pid);
+        Starvation { pid, ran, waited }
+    }
+
+    /// 1 on a machine that ran it whenever it wanted, 10 on one that gave it a tenth of that.
+    pub fn factor(&self) -> f64 {
+        let (ran, waited) = scheduled(self.pid);
+        let ran = (ran - self.ran).as_secs_f64();
+        let waited = waited.saturating_sub(self.waited).as_secs_f64();
+        if ran > 0.0 { 1.0 + waited / ran } else { 1.0 }
+    }
+}
+
+/// Time on a processor and time in a queue for one, of all threads, from `/proc`; nothing where the kernel does not tell.
+fn scheduled(pid: u32) -> (Duration, Duration) {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let (mut ran, mut waited) = (0, 0);
+    for task in tasks.into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap_or(0));
+        ran += numbers.next().unwrap_or(0);
+        waited += numbers.next().unwrap_or(0);
+    }
+    (Duration::from_nanos(ran), Duration::from_nanos(waited))
+}
