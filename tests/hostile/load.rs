@@ -4,7 +4,7 @@ use crate::attack_ours;
 use crate::support::packet::{packet, publish, string, subscribe, unsubscribe};
 use crate::support::{Client, Published};
 
-crate::on_1_and_2_shards!(
+crate::on_1_then_2_shards!(
     case_49_very_many_filters,
     case_51_mixed_shared_and_plain_storms,
     case_53_wildcards_against_deep_topics,

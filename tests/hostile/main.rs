@@ -38,6 +38,23 @@ macro_rules! on_1_and_2_shards_at_once {
     };
 }
 pub(crate) use on_1_and_2_shards_at_once;
+
+/// Makes of it the two tests `name::on_1_shard` and `name::on_2_shards`, for attacks that keep a processor busy.
+macro_rules! on_1_then_2_shards {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn on_1_shard() {
+                super::$name(1);
+            }
+            #[test]
+            fn on_2_shards() {
+                super::$name(2);
+            }
+        })+
+    };
+}
+pub(crate) use on_1_then_2_shards;
 use support::{Answer, Broker, Client, DEADLINE, reference};
 
 /// Sends `bytes` on a fresh connection and expects the close without a packet, and a log line with the peer's address.

@@ -15,7 +15,10 @@ fn package() -> PathBuf {
 fn functions(file: &str) -> BTreeSet<String> {
     let (path, name) = match file.strip_prefix("tests/") {
         Some(rest) => (package().join("tests").join(rest), file),
-        None => (package().join("tests/hostile").join(format!("{file}.rs")), file),
+        None => (
+            package().join("tests/hostile").join(format!("{file}.rs")),
+            file,
+        ),
     };
     let text = fs::read_to_string(path).unwrap_or_else(|_| panic!("there is no {name}"));
     text.lines()
@@ -74,7 +77,10 @@ fn page_names_every_case_and_its_tests() {
         for test in functions(file) {
             let is_test = test.starts_with("case_") || test.starts_with("cases_");
             let helper = test == "case_12_and_13";
-            assert!(!is_test || helper || named.contains(&test), "{test} has no row");
+            assert!(
+                !is_test || helper || named.contains(&test),
+                "{test} has no row"
+            );
         }
     }
 }
