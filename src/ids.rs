@@ -28,7 +28,7 @@ impl fmt::Display for ShardId {
 
 /// A Network Connection of one shard: a slot and the generation of its use, so that a late event of
 /// an earlier connection in the same slot is never taken for one of the present connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConnectionId {
     /// Slot, chosen by the driver: small and dense, reused after the connection is gone.
     pub index: u32,

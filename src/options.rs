@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{ClientIdTakeover, Config, Io, Settings};
+use mqttfast::config::{ClientIdTakeover, Config, Io, Logs, Settings};
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -85,6 +85,9 @@ struct Options {
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
+    /// log warnings and errors only, no client that comes or goes
+    #[argh(switch, short = 'q')]
+    quiet: bool,
     /// print the version
     #[argh(switch)]
     version: bool,
@@ -149,6 +152,14 @@ fn with_password_apart(mut arguments: Vec<String>) -> Vec<String> {
 }
 
 fn config(options: Options) -> Result<Config, String> {
+    let logs = match (options.quiet, options.verbose) {
+        (true, true) => {
+            return Err("--quiet and --verbose: give one of the two".into());
+        }
+        (true, false) => Logs::Faults,
+        (false, false) => Logs::Events,
+        (false, true) => Logs::Packets,
+    };
     let seed = getrandom::u64().map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
@@ -157,7 +168,7 @@ fn config(options: Options) -> Result<Config, String> {
             anonymous: options.allow_anonymous || options.passwd.is_none(),
             passwords: options.passwd.is_some(),
             client_id_takeover: options.client_id_takeover,
-            verbose: options.verbose,
+            logs,
             packet_bytes_max: options.max_packet_size,
             inflight_max: options.max_inflight,
             session_queue_bytes_max: options.max_queued_bytes,
@@ -173,7 +184,7 @@ fn config(options: Options) -> Result<Config, String> {
         shards: options.shards,
         io: options.io,
         connections_max: options.max_connections,
-        verbose: options.verbose,
+        logs,
     })
 }
 

@@ -9,17 +9,24 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("ids", &["limits"]),
+    ("sorted", &[]),
     ("time", &["limits"]),
     ("config", &["limits"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
-    ("topic", &["wire::topic", "buffer", "ids", "time", "limits"]),
-    ("session", &["wire", "buffer", "ids", "time", "limits"]),
+    (
+        "topic",
+        &["wire::topic", "buffer", "ids", "sorted", "time", "limits"],
+    ),
+    (
+        "session",
+        &["wire", "buffer", "ids", "sorted", "time", "limits"],
+    ),
     (
         "broker",
         &[
-            "session", "topic", "config", "wire", "buffer", "ids", "time", "limits",
+            "session", "topic", "config", "wire", "buffer", "ids", "sorted", "time", "limits",
         ],
     ),
     ("passwd", &["limits"]),
@@ -45,6 +52,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("TcpStream", &["io"]),
     ("TcpListener", &["io"]),
     ("UnixStream", &["io"]),
+    ("UnixDatagram", &["io"]),
     ("UdpSocket", &["io"]),
     ("async", &["io"]),
     ("await", &[]),

@@ -39,7 +39,7 @@ fn turns_until(rig: &mut Rig, other: ConnectionId, mut wanted: usize) -> usize {
 
 #[test]
 fn a_large_subscribe_takes_several_turns() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(4);
     let (greedy, other) = (rig.client(0), rig.client(1));
     let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
     // What comes behind waits for it.
@@ -52,7 +52,7 @@ fn a_large_subscribe_takes_several_turns() {
     assert!((3..=8).contains(&turns), "{turns}");
     assert_eq!(rig.shard.sizes().2, list.len());
     // Every filter is in force, the last one too.
-    let message = publish("3499/x", b"here", 0, 0);
+    let message = publish(4, "3499/x", b"here", 0, 0);
     assert_eq!(rig.turn(other, &message), message.len());
 
     assert_eq!(rig.turn(greedy, &filters(0xA2, &list)), 0);
@@ -63,7 +63,7 @@ fn a_large_subscribe_takes_several_turns() {
 
 #[test]
 fn the_end_of_a_session_with_many_filters_takes_several_turns() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(4);
     let (greedy, other) = (rig.client(0), rig.client(1));
     let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
     rig.turn(greedy, &filters(0x82, &list));
@@ -72,7 +72,7 @@ fn the_end_of_a_session_with_many_filters_takes_several_turns() {
     let mut turns = 0;
     while rig.shard.sizes().2 > 0 {
         // Nobody is found by what is still there.
-        let message = publish("0/x", b"nobody", 0, 0);
+        let message = publish(4, "0/x", b"nobody", 0, 0);
         assert_eq!(rig.turn(other, &message), 0);
         rig.shard.check_invariants();
         turns += 1;
@@ -81,13 +81,13 @@ fn the_end_of_a_session_with_many_filters_takes_several_turns() {
     // Its place is free for the next one.
     let next = rig.client(2);
     rig.subscribe(next, "0/x", 0);
-    let message = publish("0/x", b"somebody", 0, 0);
+    let message = publish(4, "0/x", b"somebody", 0, 0);
     assert_eq!(rig.turn(other, &message), message.len());
 }
 
 #[test]
 fn a_session_has_its_number_of_filters_and_no_more() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(4);
     let (greedy, other) = (rig.client(0), rig.client(1));
     let list: Vec<String> = (0..FILTERS_PER_SESSION_MAX + 1000)
         .map(|n| format!("{n}"))
@@ -100,15 +100,15 @@ fn a_session_has_its_number_of_filters_and_no_more() {
     }
     assert_eq!(rig.shard.sizes().2, FILTERS_PER_SESSION_MAX);
     let last = FILTERS_PER_SESSION_MAX - 1;
-    let message = publish(&last.to_string(), b"the last", 0, 0);
+    let message = publish(4, &last.to_string(), b"the last", 0, 0);
     assert_eq!(rig.turn(other, &message), message.len());
-    let message = publish(&(last + 1).to_string(), b"one more", 0, 0);
+    let message = publish(4, &(last + 1).to_string(), b"one more", 0, 0);
     assert_eq!(rig.turn(other, &message), 0);
 }
 
 #[test]
 fn a_client_that_goes_during_its_subscribe_leaves_nothing() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(4);
     let (greedy, other) = (rig.client(0), rig.client(1));
     let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
     rig.turn(greedy, &filters(0x82, &list));
@@ -126,7 +126,7 @@ fn a_client_that_goes_during_its_subscribe_leaves_nothing() {
 
 #[test]
 fn messages_that_match_by_thousands_of_ways_take_many_turns() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(4);
     let (greedy, other, speaker) = (rig.client(0), rig.client(1), rig.client(2));
     let levels = 12;
     let list: Vec<String> = (0..1u32 << levels)
@@ -140,13 +140,13 @@ fn messages_that_match_by_thousands_of_ways_take_many_turns() {
     let sent = rig.turn(greedy, &filters(0x82, &list));
     turns_until(&mut rig, other, suback - sent);
     // 300 of 8,191 nodes each in one read.
-    let message = publish(&["a"; 12].join("/"), b"x", 0, 0);
+    let message = publish(4, &["a"; 12].join("/"), b"x", 0, 0);
     let sent = rig.turn(speaker, &message.repeat(300));
     assert!(sent <= 10 * message.len(), "{sent} bytes in one turn");
     let turns = turns_until(&mut rig, other, 300 * message.len() - sent);
     assert!(turns >= 30, "{turns}");
     // Ordinary ones of the same size all go in one.
-    let message = publish("b/b", b"a message of about the same size", 0, 0);
+    let message = publish(4, "b/b", b"a message of about the same size", 0, 0);
     rig.subscribe(other, "b/#", 0);
     let sent = rig.turn(speaker, &message.repeat(300));
     assert_eq!(sent, 300 * message.len());

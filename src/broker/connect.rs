@@ -5,7 +5,7 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
-use crate::config::ClientIdTakeover;
+use crate::config::{ClientIdTakeover, Logs};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
@@ -647,7 +647,7 @@ impl Shard {
         let lost = session.queue.count() + session.inflight.count() - handed_back;
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);
-        let nodes = session.filters.take();
+        let nodes = session.filters.take_keys();
         if nodes.len() <= limits::FILTERS_AT_ONCE {
             for node in nodes {
                 self.forget_filter(node, id, out);
@@ -692,6 +692,9 @@ impl Shard {
         session_present: bool,
         out: &mut Outputs,
     ) {
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let Some(connection) = self.connections.get(id) else {
             return;
         };

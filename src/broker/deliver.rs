@@ -224,7 +224,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
-        self.trie.matches(routing.topic, &mut matches);
+        self.routes.matches(&self.trie, routing.topic, &mut matches);
         self.toil.add(matches.visited);
         let nobody = matches.is_empty();
         let shards = matches.shards;

@@ -38,7 +38,7 @@ impl Shard {
             return;
         }
         let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
-        if connection.waiters.contains(&waiter) {
+        if connection.waiters.contains(waiter) {
             if far_behind && shard == self.id {
                 self.withhold(publisher);
             }
@@ -53,7 +53,7 @@ impl Shard {
             connection.watched = self.now;
             connection.drained_bytes = 0;
         }
-        connection.waiters.push(waiter);
+        connection.waiters.insert(waiter, ());
         let deadline = connection.deadline();
         self.connection_alarms.set(id.index, deadline);
         if shard == self.id {
@@ -136,7 +136,7 @@ impl Shard {
             return;
         }
         connection.stalled = false;
-        for waiter in std::mem::take(&mut connection.waiters) {
+        for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }
     }

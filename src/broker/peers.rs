@@ -10,6 +10,7 @@ use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
+use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::{TopicFilter, TopicName};
 use std::collections::VecDeque;
@@ -31,7 +32,7 @@ pub(super) struct Peers {
     pub parts: VecDeque<(ConnectionId, u64)>,
     /// Lanes that have spilled over, and the publishers that wait for each.
     full_lanes: u64,
-    lane_waiters: Vec<Vec<ConnectionId>>,
+    lane_waiters: Vec<Sorted<ConnectionId, ()>>,
     /// Deleted retained messages whose mark is kept.
     pub deletion_marks: usize,
     marks: VecDeque<(Box<str>, RetainVersion)>,
@@ -49,7 +50,7 @@ impl Peers {
             awaiting: VecDeque::new(),
             parts: VecDeque::new(),
             full_lanes: 0,
-            lane_waiters: vec![Vec::new(); shards],
+            lane_waiters: vec![Sorted::None; shards],
             deletion_marks: 0,
             marks: VecDeque::new(),
             clock_due: None,
@@ -178,8 +179,8 @@ impl Shard {
         }
         for to in self.other_shards() {
             let full = full_lanes & to.bit() != 0;
-            if full && !self.peers.lane_waiters[to.index()].contains(&id) {
-                self.peers.lane_waiters[to.index()].push(id);
+            if full && !self.peers.lane_waiters[to.index()].contains(id) {
+                self.peers.lane_waiters[to.index()].insert(id, ());
                 self.pace(id, out);
             }
         }
@@ -208,7 +209,7 @@ impl Shard {
                         connection: origin.map(|id| (from, id)),
                     };
                     let mut matches = std::mem::take(&mut self.matches);
-                    self.trie.matches(routing.topic, &mut matches);
+                    self.routes.matches(&self.trie, routing.topic, &mut matches);
                     self.toil.add(matches.visited);
                     self.deliver_here(&mut routing, &matches.local, origin, out);
                     self.defer_if_costly(matches.visited, from, publisher, out);
@@ -288,7 +289,7 @@ impl Shard {
             return;
         }
         self.peers.full_lanes &= !to.bit();
-        for id in std::mem::take(&mut self.peers.lane_waiters[to.index()]) {
+        for id in self.peers.lane_waiters[to.index()].take_keys() {
             self.unpace(id);
         }
     }

@@ -4,6 +4,7 @@ use crate::buffer::Outbox;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
+use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::Version;
 use crate::wire::publish::PACKET_BYTES_MAX;
@@ -21,7 +22,7 @@ pub enum Phase {
 }
 
 /// Someone whose reading waits until this connection has taken what lies before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Waiter {
     /// Home of the publisher.
     pub shard: ShardId,
@@ -76,7 +77,7 @@ pub struct Connection {
     /// Bytes that have left since.
     pub drained_bytes: usize,
     /// Publishers that wait for it.
-    pub waiters: Vec<Waiter>,
+    pub waiters: Sorted<Waiter, ()>,
     /// Largest number of QoS 1 and 2 deliveries under way.
     pub window: usize,
     /// Largest packet the Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
@@ -107,7 +108,7 @@ impl Connection {
             stalled: false,
             watched: now,
             drained_bytes: 0,
-            waiters: Vec::new(),
+            waiters: Sorted::None,
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,

@@ -2,9 +2,9 @@
 
 use crate::ids::{ConnectionId, NodeId};
 use crate::session::{Contest, Inflight, Message, Queue};
+use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::PacketId;
-use hashbrown::HashSet;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub struct Session {
     /// Published when the connection ends, unless DISCONNECT takes it back.
     pub will: Option<Box<StoredWill>>,
     /// Where its subscriptions lie in the trie.
-    pub filters: Filters,
+    pub filters: Sorted<NodeId, ()>,
     /// QoS 1 and 2 towards the Client.
     pub inflight: Inflight,
     pub queue: Queue,
@@ -48,7 +48,7 @@ impl Session {
             ends: Time::NEVER,
             will_due: Time::NEVER,
             will: None,
-            filters: Filters::default(),
+            filters: Sorted::None,
             inflight: Inflight::default(),
             queue: Queue::default(),
             received: Received::default(),
@@ -71,70 +71,6 @@ pub struct StoredWill {
     pub delay_interval_s: u32,
     /// Message Expiry Interval, counted from publication.
     pub message_expiry_interval_s: Option<u32>,
-}
-
-/// Nodes of a Session's filters: a short list, from `FEW` on a set, so that adding and removing stay cheap however many
-/// there are.
-#[derive(Debug)]
-pub enum Filters {
-    Few(SmallVec<[NodeId; 2]>),
-    Many(HashSet<NodeId>),
-}
-
-/// Filters a Session keeps in a list.
-const FEW: usize = 32;
-
-impl Default for Filters {
-    fn default() -> Self {
-        Filters::Few(SmallVec::new())
-    }
-}
-
-impl Filters {
-    pub fn len(&self) -> usize {
-        match self {
-            Filters::Few(list) => list.len(),
-            Filters::Many(set) => set.len(),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Adds a filter that is not there.
-    pub fn add(&mut self, node: NodeId) {
-        match self {
-            Filters::Few(list) if list.len() < FEW => list.push(node),
-            Filters::Few(list) => {
-                let mut set: HashSet<NodeId> = list.drain(..).collect();
-                set.insert(node);
-                *self = Filters::Many(set);
-            }
-            Filters::Many(set) => {
-                set.insert(node);
-            }
-        }
-    }
-
-    pub fn remove(&mut self, node: NodeId) {
-        match self {
-            Filters::Few(list) => list.retain(|held| *held != node),
-            Filters::Many(set) => {
-                set.remove(&node);
-            }
-        }
-    }
-
-    /// All, by rising node: what follows does not depend on the order of a set.
-    pub fn take(&mut self) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = match std::mem::take(self) {
-            Filters::Few(list) => list.into_iter().collect(),
-            Filters::Many(set) => set.into_iter().collect(),
-        };
-        nodes.sort_unstable();
-        nodes
-    }
 }
 
 /// Packet Identifiers of QoS 2 messages received and not yet released by PUBREL. [v3.1.1 MQTT-4.3.3-2]
@@ -180,22 +116,6 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn filters_are_a_set_however_many() {
-        let mut filters = Filters::default();
-        for node in 0..100 {
-            filters.add(NodeId(node));
-        }
-        for node in (0..100).step_by(2) {
-            filters.remove(NodeId(node));
-        }
-        filters.remove(NodeId(2));
-        assert_eq!(filters.len(), 50);
-        let odd: Vec<NodeId> = (0..100).filter(|n| n % 2 == 1).map(NodeId).collect();
-        assert_eq!(filters.take(), odd);
-        assert!(filters.is_empty());
-    }
 
     #[test]
     fn received_knows_repeats() {

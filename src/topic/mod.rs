@@ -13,12 +13,13 @@ mod edges;
 mod intern;
 pub mod props;
 mod retain;
+mod routes;
 mod slab;
-mod subscribers;
 #[cfg(test)]
 mod tests;
 mod trie;
 
 pub use crate::ids::NodeId;
 pub use retain::{RetainCursor, RetainStep, RetainTree};
+pub use routes::Routes;
 pub use trie::{FilterTrie, Matches, Subscribed, Unsubscribed};

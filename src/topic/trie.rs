@@ -22,9 +22,9 @@
 use super::edges::{Children, Edges, NONE, Packed, ROOT};
 use super::intern::{Interner, LevelId};
 use super::slab::Slab;
-use super::subscribers::Subscribers;
 use crate::ids::{NodeId, ShardId};
 use crate::limits::TOPIC_LEVELS_MAX;
+use crate::sorted::Sorted;
 use crate::wire::topic::{TopicFilter, TopicName, levels};
 use memchr::memchr;
 use smallvec::SmallVec;
@@ -159,14 +159,14 @@ impl Default for Node {
 
 /// Who wants one filter. Not empty while it is in use.
 struct Target<S, O> {
-    subscribers: Subscribers<S, O>,
+    subscribers: Sorted<S, O>,
     shards: u64,
 }
 
 impl<S, O> Default for Target<S, O> {
     fn default() -> Self {
         Target {
-            subscribers: Subscribers::None,
+            subscribers: Sorted::None,
             shards: 0,
         }
     }

@@ -6,6 +6,7 @@
 
 mod acknowledge;
 mod before_connect;
+#[cfg(target_env = "gnu")]
 mod clock;
 mod connect;
 mod connect5;

@@ -5,6 +5,7 @@
 //!     MQTTFAST_SIM_SEED=17 cargo test --test sim seeds                    one again
 
 mod actions;
+mod corpus;
 #[cfg(feature = "faults")]
 mod faults;
 mod model;

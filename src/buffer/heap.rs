@@ -1,0 +1,31 @@
+//! How the C library's allocator is to deal with large blocks.
+//!
+//! Left to itself, glibc takes blocks of 128 KiB and more from the kernel one by one, until the first of them is freed: from then on blocks
+//! of that size come from the common heap. There a table that has grown away leaves a hole of its size for good; 100,000 Topic
+//! Filters then cost a fifth more memory. So the bound is nailed down: what a large payload or a table took goes back to the kernel when
+//! it is freed. Small blocks come from the heap as before.
+
+/// Blocks from this size on are the kernel's.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KERNEL_FROM_BYTES: std::ffi::c_int = 128 * 1024;
+/// Free bytes at the end of the heap that are kept rather than given back and asked for again.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_BYTES: std::ffi::c_int = 1024 * 1024;
+
+/// Nails it down, for the whole process. Other C libraries are left as they are.
+pub fn give_large_blocks_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // Of <malloc.h>.
+        const M_TRIM_THRESHOLD: std::ffi::c_int = -1;
+        const M_MMAP_THRESHOLD: std::ffi::c_int = -3;
+        // SAFETY: the signature is that of <malloc.h>; `mallopt` may be called with any numbers, at any time, from any thread, and
+        // refuses what it does not know.
+        unsafe extern "C" {
+            safe fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
+        }
+        // A refusal leaves things as they were.
+        let _ = mallopt(M_MMAP_THRESHOLD, KERNEL_FROM_BYTES);
+        let _ = mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+    }
+}
