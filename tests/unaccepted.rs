@@ -219,7 +219,7 @@ fn a_password_that_is_not_checked_in_time_is_answered() {
     let (connection, state) = door.open(&connect(1, 100));
     assert_eq!(state, State::Waiting);
     assert_eq!(door.input_at(10_000, Input::Tick), State::Waiting);
-    assert_eq!(door.input_at(12_000, Input::Tick), State::Answered(3));
+    assert_eq!(door.input_at(11_000, Input::Tick), State::Answered(3));
     let late = Input::Verdict {
         connection,
         verdict: Verdict::Accepted,
