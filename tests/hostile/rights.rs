@@ -60,7 +60,7 @@ fn case_6_flood_of_wrong_passwords(shards: usize) {
     attack_with(options, |broker| {
         let mut clients: Vec<Client> = (0..100).map(|_| Client::open(broker)).collect();
         for (n, client) in clients.iter_mut().enumerate() {
-            let name = if n % 2 == 0 { "alice" } else { "nobody" };
+            let name = if n.is_multiple_of(2) { "alice" } else { "nobody" };
             client.send(&user(name, "guess", "guesser", true).bytes());
         }
         // Each is told that it is refused, or that there are too many, and closed.
@@ -145,7 +145,7 @@ fn case_38_takeovers_without_end(shards: usize) {
         let mut last = Vec::new();
         let connect = |n: usize| Connect {
             client_id: b"contested",
-            clean_session: n % 3 == 0,
+            clean_session: n.is_multiple_of(3),
             ..Connect::default()
         };
         for n in 0..300 {
