@@ -60,7 +60,11 @@ fn case_6_flood_of_wrong_passwords(shards: usize) {
     attack_with(options, |broker| {
         let mut clients: Vec<Client> = (0..100).map(|_| Client::open(broker)).collect();
         for (n, client) in clients.iter_mut().enumerate() {
-            let name = if n.is_multiple_of(2) { "alice" } else { "nobody" };
+            let name = if n.is_multiple_of(2) {
+                "alice"
+            } else {
+                "nobody"
+            };
             client.send(&user(name, "guess", "guesser", true).bytes());
         }
         // Each is told that it is refused, or that there are too many, and closed.
