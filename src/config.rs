@@ -16,6 +16,15 @@ pub enum Io {
     Epoll,
 }
 
+/// Who may take over a Session by a CONNECT with its client id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientIdTakeover {
+    /// The user who made it, where user names are checked.
+    Owner,
+    /// Whoever may connect.
+    Any,
+}
+
 /// The whole configuration of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -76,7 +85,7 @@ impl Config {
 /// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {
-    /// Receive buffers, pools, lanes and waiting password checks: taken however few Clients there are.
+    /// Receive buffers, pools, lanes, unfinished CONNECTs and waiting password checks: taken however few Clients there are.
     pub fixed_bytes: u64,
     /// Messages queued for Clients that are absent or slow, all Sessions together.
     pub queued_bytes_max: u64,
@@ -90,7 +99,7 @@ pub fn memory_bound(config: &Config, shards: usize) -> MemoryBound {
     assert!((1..=limits::SHARDS_MAX).contains(&shards));
     let receive = limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES;
     let lanes = (shards - 1) * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
-    let per_shard = receive + limits::POOL_KEPT_BYTES_MAX + lanes;
+    let per_shard = receive + limits::POOL_KEPT_BYTES_MAX + lanes + limits::UNACCEPTED_BYTES_MAX;
     let waiting_checks =
         limits::PASSWORD_CHECKS_WAITING_MAX * limits::CONNECT_PACKET_BYTES_MAX as usize;
     let checks = if config.settings.passwords {
@@ -155,6 +164,7 @@ pub struct Settings {
     pub anonymous: bool,
     /// A password file is in force: user names are checked.
     pub passwords: bool,
+    pub client_id_takeover: ClientIdTakeover,
     pub logs: Logs,
     pub packet_bytes_max: u32,
     pub inflight_max: u16,
@@ -169,6 +179,7 @@ impl Default for Settings {
         Settings {
             anonymous: true,
             passwords: false,
+            client_id_takeover: ClientIdTakeover::Owner,
             logs: Logs::Events,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
             inflight_max: limits::INFLIGHT_MAX_DEFAULT,
@@ -239,12 +250,12 @@ mod tests {
         config.settings.packet_bytes_max = 1 << 20;
         config.settings.shard_queue_bytes_max = 1 << 28;
         let one = memory_bound(&config, 1);
-        assert_eq!(one.fixed_bytes, (1 << 20) + (1 << 20));
+        assert_eq!(one.fixed_bytes, 3 << 20);
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 2 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 3 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;

@@ -13,6 +13,14 @@ pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
+/// What is kept of a connection that is not accepted yet, whoever it is: any ordinary CONNECT.
+pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
+/// What all such connections of one shard may have beyond that; past it a connection with a larger CONNECT is refused.
+pub const UNACCEPTED_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(
+    UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX
+        > CONNECT_PACKET_BYTES_MAX as usize + 2 * RECEIVE_BUFFER_BYTES
+);
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 /// The CONNACK of an acceptance has at most this: its numbers and an assigned client id.
@@ -28,12 +36,20 @@ pub const TOPIC_LEVELS_MAX: usize = 200;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
+/// A time-out looked at so late means that the machine stopped or starved the shard (suspend, SIGSTOP, overload): Clients then have this
+/// long for what they sent meanwhile to be read, before they count as silent.
+pub const LATE_MS: u64 = 100;
+pub const LATE_GRACE_MS: u64 = 1_000;
 /// Retained messages are searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
 /// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile is stalled
 /// and no longer holds back those who publish to it. So a pause lasts some seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
+/// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in a while.
+pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
+pub const CONTEST_TAKEOVERS: u64 = 3;
+pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
@@ -100,6 +116,21 @@ const _: () = assert!(
         && OUTBOX_WITHHOLD_BYTES < OUTBOX_BYTES_MAX
 );
 
+// Work of one turn, in nodes of the trie visited; see `broker/toil.rs`
+
+/// Work for the packets of one read after which the others of them wait for the next turn.
+pub const TOIL_OF_READ: usize = 20_000;
+/// Work for everyone after which costly reads end sooner, and lanes wait.
+pub const TOIL_OF_TURN: usize = 100_000;
+/// What a message costs that counts as costly.
+pub const TOIL_OF_MESSAGE: usize = 1_000;
+/// What putting a Topic Filter into the trie, or taking it out, counts.
+pub const TOIL_OF_FILTER: usize = 10;
+const _: () = assert!(TOIL_OF_MESSAGE < TOIL_OF_READ && TOIL_OF_READ < TOIL_OF_TURN);
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than 64 times as many, a part of 64.
+pub const FILTERS_AT_ONCE: usize = 1_000;
+
 // Blocks of a shard's pool
 
 /// Capacity of an outbox block that holds little: a connection's turn, mostly.
@@ -126,8 +157,9 @@ pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
 pub const SPILL_LOW: usize = 256;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH);
-/// Messages a shard takes from its lanes in one turn.
+/// Messages a shard takes from its lanes in one turn, and before it looks whether it has had its share of work.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
 // Receiving
 

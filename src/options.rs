@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{Config, Io, Logs, Settings};
+use mqttfast::config::{ClientIdTakeover, Config, Io, Logs, Settings};
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -74,6 +74,14 @@ struct Options {
         from_str_fn(parse_queue_size)
     )]
     max_queued_bytes: u32,
+    /// who may take over a session by its client id: owner, the user who made it, or any; owner unless given
+    #[argh(
+        option,
+        arg_name = "who",
+        default = "ClientIdTakeover::Owner",
+        from_str_fn(parse_takeover)
+    )]
+    client_id_takeover: ClientIdTakeover,
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -159,6 +167,7 @@ fn config(options: Options) -> Result<Config, String> {
         settings: Settings {
             anonymous: options.allow_anonymous || options.passwd.is_none(),
             passwords: options.passwd.is_some(),
+            client_id_takeover: options.client_id_takeover,
             logs,
             packet_bytes_max: options.max_packet_size,
             inflight_max: options.max_inflight,
@@ -241,6 +250,14 @@ fn parse_io(text: &str) -> Result<Io, String> {
         "uring" => Ok(Io::Uring),
         "epoll" => Ok(Io::Epoll),
         _ => Err("give auto, uring or epoll".into()),
+    }
+}
+
+fn parse_takeover(text: &str) -> Result<ClientIdTakeover, String> {
+    match text {
+        "owner" => Ok(ClientIdTakeover::Owner),
+        "any" => Ok(ClientIdTakeover::Any),
+        _ => Err("give owner or any".into()),
     }
 }
 

@@ -71,6 +71,10 @@ fn a_wrong_value_is_told_with_what_to_give_instead() {
         );
     }
     assert_usage_error(
+        &["--client-id-takeover", "none"],
+        "'--client-id-takeover' 'none': give owner or any",
+    );
+    assert_usage_error(
         &["--max-queued-bytes", "1023"],
         "'--max-queued-bytes' '1023': give bytes from 1024 to 4294967295, or a size such as 64K or 16M",
     );

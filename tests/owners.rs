@@ -3,7 +3,8 @@
 #[path = "support_shard/mod.rs"]
 mod support;
 
-use mqttfast::config::Settings;
+use mqttfast::broker::Level;
+use mqttfast::config::{ClientIdTakeover, Settings};
 use support::*;
 
 fn with_passwords() -> Settings {
@@ -86,6 +87,83 @@ fn a_client_id_belongs_to_the_user_who_made_its_session() {
 }
 
 #[test]
+fn any_user_may_take_a_client_id_over_where_the_operator_says_so() {
+    let settings = Settings {
+        client_id_takeover: ClientIdTakeover::Any,
+        ..with_passwords()
+    };
+    each_with(
+        &[Version::V311, Version::V5],
+        &settings,
+        |world, version| {
+            known_users(world);
+            let lamp = connect(version, "lamp").persistent();
+            let alices = lamp.clone().user(b"alice").password(b"secret");
+            let bobs = lamp.user(b"bob").password(b"hidden");
+            let (alice, code, present) = connack(world, &alices, version);
+            assert_eq!((code, present), (0, false));
+            let (bob, code, present) = connack(world, &bobs, version);
+            assert_eq!((code, present), (0, true));
+            assert!(world.is_closed(alice) && world.is_open(bob));
+        },
+    );
+}
+
+#[test]
+fn a_fight_for_a_client_id_is_one_line_that_names_both() {
+    each(&[Version::V311, Version::V5], |world, version| {
+        for (persistent, client_id) in [(false, "clean"), (true, "kept")] {
+            let mut connect = connect(version, client_id);
+            if persistent {
+                connect = connect.persistent();
+            }
+            let before = world.log.len();
+            let mut last = world.connect(&connect);
+            for _ in 0..100 {
+                let next = world.connect(&connect);
+                assert!(world.is_closed(last) && world.is_open(next));
+                last = next;
+            }
+            let lines = &world.log[before..];
+            let (warnings, others): (Vec<_>, Vec<_>) = lines
+                .iter()
+                .partition(|(level, _)| *level == Level::Warning);
+            let [(_, warning)] = warnings[..] else {
+                panic!("one warning: {warnings:?}");
+            };
+            // The first connection, and then two takeovers of two lines each.
+            assert_eq!(others.len(), 5, "{others:?}");
+            let addresses: Vec<&str> = warning
+                .split([' ', ',', ':'])
+                .filter(|word| word.parse::<std::net::IpAddr>().is_ok())
+                .collect();
+            assert!(
+                warning.contains(client_id) && addresses.len() == 2 && addresses[0] != addresses[1],
+                "{warning}"
+            );
+
+            // It is told again while it goes on, and in full after a minute of peace.
+            for _ in 0..3 {
+                world.advance(30_000);
+                last = world.connect(&connect);
+            }
+            assert_eq!(warnings_of(world, before), 2);
+            world.advance(61_000);
+            let before = world.log.len();
+            world.connect(&connect);
+            assert_eq!(warnings_of(world, before), 0);
+            assert!(world.log.len() >= before + 2, "{:?}", &world.log[before..]);
+            assert!(world.is_closed(last));
+        }
+    });
+}
+
+fn warnings_of(world: &World, from: usize) -> usize {
+    let lines = world.log[from..].iter();
+    lines.filter(|(level, _)| *level == Level::Warning).count()
+}
+
+#[test]
 fn wrong_passwords_and_unknown_users_are_refused_and_closed() {
     each_with(
         &[Version::V31, Version::V311, Version::V5],
@@ -144,5 +222,19 @@ fn who_does_not_connect_in_time_is_closed() {
         world.advance(3_000);
         assert!(world.is_closed(silent) && world.is_closed(slow));
         assert!(world.is_open(quick));
+    });
+}
+
+#[test]
+fn who_pinged_while_the_broker_was_stopped_is_not_silent() {
+    each(&[Version::V311, Version::V5], |world, version| {
+        let pinging = world.connect(&connect(version, "pinging").keep_alive(2));
+        let silent = world.connect(&connect(version, "silent").keep_alive(2));
+        // Nobody ran for an hour; the first thing seen then is the time.
+        world.stop_for(3_600_000);
+        assert!(world.is_open(pinging) && world.is_open(silent));
+        world.send(pinging, pingreq());
+        world.advance(2_500);
+        assert!(world.is_open(pinging) && world.is_closed(silent));
     });
 }

@@ -1,6 +1,9 @@
 //! A shard with Clients and no sockets, for benches and `tests/alloc.rs`: what is sent is taken at once and given back.
 
-use mqttfast::broker::{Input, Output, Outputs, Shard};
+// Each bench and test uses a part of it.
+#![allow(dead_code)]
+
+use mqttfast::broker::{CloseCause, Input, Output, Outputs, Shard};
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ShardId};
 use mqttfast::time::Time;
@@ -34,16 +37,7 @@ impl Rig {
             index,
             generation: 0,
         };
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1000));
-        self.shard.handle(
-            self.now,
-            Input::Opened {
-                connection,
-                address,
-                crowded: false,
-            },
-            &mut self.out,
-        );
+        self.open(connection);
         let name = format!("client-{index}");
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.level, 2, 0, 0];
         push_no_properties(&mut body, self.level);
@@ -51,6 +45,24 @@ impl Rig {
         let connack = self.turn(connection, &packet(0x10, &body));
         assert!(connack == 4 || connack > 4 && self.level == V5, "CONNACK");
         connection
+    }
+
+    /// A Network Connection that has sent nothing.
+    pub fn open(&mut self, connection: ConnectionId) {
+        let input = Input::Opened {
+            connection,
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 1000)),
+            crowded: false,
+        };
+        self.shard.handle(self.now, input, &mut self.out);
+    }
+
+    /// The peer is gone.
+    pub fn close(&mut self, connection: ConnectionId) {
+        let cause = CloseCause::PeerClosed;
+        let input = Input::Closed { connection, cause };
+        self.shard.handle(self.now, input, &mut self.out);
+        self.out.list.clear();
     }
 
     pub fn subscribe(&mut self, connection: ConnectionId, filter: &str, qos: u8) {

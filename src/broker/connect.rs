@@ -5,11 +5,12 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
-use crate::config::Logs;
+use crate::config::{ClientIdTakeover, Logs};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
+use crate::session::contest::{Contest, Told};
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
 use crate::wire::connack::{self, ConnAckProperties};
@@ -26,11 +27,10 @@ const ASSIGNED_PREFIX: &str = "auto-";
 impl Shard {
     /// Looks for a complete CONNECT at the start of what has come. Only one packet is read before it is accepted, of at most
     /// `limits::CONNECT_PACKET_BYTES_MAX`.
-    pub(super) fn try_connect(&mut self, id: ConnectionId, out: &mut Outputs) {
+    pub(super) fn try_connect(&mut self, id: ConnectionId, bytes: Vec<u8>, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let bytes = std::mem::take(&mut connection.received);
         if bytes
             .first()
             .is_some_and(|first| first >> 4 != CONNECT_TYPE)
@@ -43,7 +43,9 @@ impl Shard {
         let frame = match wire::next_frame(&bytes, limits::CONNECT_PACKET_BYTES_MAX) {
             Ok(Some(frame)) => frame,
             Ok(None) => {
-                connection.received = bytes;
+                if !self.keep_unaccepted(id, bytes) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
                 return;
             }
             Err(malformed) => {
@@ -145,9 +147,12 @@ impl Shard {
                 self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if self.settings.passwords => {
+                if !self.keep_unaccepted(id, bytes.to_vec()) {
+                    let why = "too many large CONNECTs wait for a password check";
+                    return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
+                }
                 let connection = self.connections.get_mut(id).expect("it is there");
                 connection.phase = Phase::Authenticating;
-                connection.received = bytes.to_vec();
                 out.push(Output::Authenticate {
                     connection: id,
                     user_name: user_name.to_owned(),
@@ -201,7 +206,8 @@ impl Shard {
         if home == self.id {
             return self.establish(id, connect, bytes, out);
         }
-        if let Some(connection) = self.connections.remove(id) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            self.uncharge(&mut connection);
             assert!(connection.outbox.is_empty() && !connection.sending && !connection.reading);
             let hand_over = HandOver {
                 bytes: bytes.to_vec(),
@@ -253,16 +259,20 @@ impl Shard {
             let violation = Violation::AnswerTooLarge;
             return self.close(id, Ending::Violation(violation), out);
         }
+        let (mut contest, mut told) = (None, Told::Each);
         let earlier = self.find_session(client_id);
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
-            if self.settings.passwords && session.user_name.as_deref() != connect.user_name {
+            if self.settings.passwords
+                && self.settings.client_id_takeover == ClientIdTakeover::Owner
+                && session.user_name.as_deref() != connect.user_name
+            {
                 let why = "its client id belongs to a session of another user";
                 self.connections.get_mut(id).expect("it is there").version = connect.version;
                 return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             let clean_start = connect.clean_start && !planted!(CleanStartIgnored);
-            self.take_over(earlier, clean_start, out);
+            (contest, told) = self.take_over(earlier, clean_start, id, out);
         }
         // Leaving may have ended it.
         let earlier = self.find_session(client_id);
@@ -271,11 +281,13 @@ impl Shard {
             Some(session) => session,
             None => self.add_session(Session::new(client_id, connect.user_name, id)),
         };
-        self.bind(id, session, connect);
+        self.bind(id, session, connect, contest);
         let properties = self.connack_properties(assigned.as_deref(), connect);
         self.append_connack(id, session_present, ReasonCode::SUCCESS, &properties);
         self.counters.connects += 1;
-        self.log_connected(id, client_id, connect, session_present, out);
+        if told == Told::Each {
+            self.log_connected(id, client_id, connect, session_present, out);
+        }
         if connect.keep_alive_s == 0 {
             out.push(Output::ProbePeer { connection: id });
         }
@@ -296,10 +308,20 @@ impl Shard {
 
     /// Ends the connection that has the Session now, and the Session itself if the new one wants a clean start.
     /// [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
-    fn take_over(&mut self, earlier: SessionId, clean_start: bool, out: &mut Outputs) {
+    ///
+    /// Gives the takeovers up to now, which outlive the Session, and what the log says of this one.
+    fn take_over(
+        &mut self,
+        earlier: SessionId,
+        clean_start: bool,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) -> (Option<Box<Contest>>, Told) {
+        let now = self.now;
         let Some(session) = self.sessions.get_mut(earlier) else {
-            return;
+            return (None, Told::Each);
         };
+        let mut contest = session.contest.take();
         if clean_start {
             // The Session ends by this takeover, so a delayed will is due. [v5 3.1.3.2.2]
             session.expiry_interval_s = 0;
@@ -312,16 +334,59 @@ impl Shard {
             session.will = None;
             session.will_due = Time::NEVER;
         }
+        let mut told = Told::Each;
         if let Some(connection) = session.connection {
-            self.close(connection, Ending::TakenOver, out);
+            told = contest.get_or_insert_default().on_takeover(now);
+            if let Told::Warning { takeovers } = told {
+                self.warn_of_contest(earlier, takeovers, connection, by, out);
+            }
+            let silently = told != Told::Each;
+            self.close(connection, Ending::TakenOver { silently }, out);
         }
         if clean_start && self.sessions.get(earlier).is_some() {
             self.end_session(earlier, out);
         }
+        (contest, told)
+    }
+
+    /// Tells the log that a client id is taken from one connection by another again and again.
+    fn warn_of_contest(
+        &self,
+        session: SessionId,
+        takeovers: u64,
+        from: ConnectionId,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) {
+        let address = |id| {
+            self.connections
+                .get(id)
+                .map(|connection| connection.address)
+        };
+        let (Some(session), Some(from), Some(by)) =
+            (self.sessions.get(session), address(from), address(by))
+        else {
+            return;
+        };
+        let text = format!(
+            "client id {} is taken over again and again, {takeovers} times now, at last from {from} by {by}: if these are two clients, \
+             give each an id of its own",
+            Shown(&session.client_id)
+        );
+        out.push(Output::Log {
+            level: Level::Warning,
+            text,
+        });
     }
 
     /// Marries connection and Session under the terms of CONNECT.
-    fn bind(&mut self, id: ConnectionId, session_id: SessionId, connect: &Connect<'_>) {
+    fn bind(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        connect: &Connect<'_>,
+        contest: Option<Box<Contest>>,
+    ) {
         let now = self.now;
         let will = connect.will.as_ref().map(super::will::stored);
         let session = self
@@ -332,6 +397,7 @@ impl Shard {
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;
+        session.contest = contest;
         session.expiry_interval_s = match connect.version {
             Version::V5 => connect.properties.session_expiry_interval_s,
             Version::V31 | Version::V311 if connect.clean_start => 0,
@@ -339,6 +405,7 @@ impl Shard {
         };
         let connection = self.connections.get_mut(id).expect("it is connecting");
         connection.phase = Phase::Connected(session_id);
+        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.heard = now;
@@ -502,7 +569,9 @@ impl Shard {
         };
         session.connection = None;
         match &session.will {
-            Some(_) if matches!(ending, Ending::TakenOver) && planted!(WillLostAtTakeover) => {
+            Some(_)
+                if matches!(ending, Ending::TakenOver { .. }) && planted!(WillLostAtTakeover) =>
+            {
                 session.will = None;
             }
             Some(_)
@@ -572,16 +641,47 @@ impl Shard {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        for node in session.filters.take_keys() {
-            self.forget_filter(node, id, out);
-        }
         self.replays.forget(id);
         self.queued_bytes -= session.queue.bytes() as u64;
         let handed_back = self.leave_groups(id, &mut session, out);
         let lost = session.queue.count() + session.inflight.count() - handed_back;
         self.counters
             .drop_messages(Dropped::SessionEnded, lost as u64);
-        self.sessions.release(id);
+        let nodes = session.filters.take_keys();
+        if nodes.len() <= limits::FILTERS_AT_ONCE {
+            for node in nodes {
+                self.forget_filter(node, id, out);
+            }
+            self.sessions.release(id);
+        } else {
+            self.departed.push_back((id, nodes));
+        }
+    }
+
+    /// Takes subscriptions of Sessions that have ended out of the trie, a part in each turn: nobody is found by them any more, but a
+    /// quarter of a million at once would hold up everyone, and the lanes.
+    pub(super) fn forget_departed(&mut self, out: &mut Outputs) {
+        if !self.may_forget_departed() {
+            return;
+        }
+        let Some((id, mut nodes)) = self.departed.pop_front() else {
+            return;
+        };
+        let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
+        for node in nodes.drain(kept..) {
+            self.forget_filter(node, id, out);
+        }
+        if nodes.is_empty() {
+            self.sessions.release(id);
+        } else {
+            self.departed.push_front((id, nodes));
+        }
+        self.departed_sequence = self.ask_in_force(out);
+    }
+
+    /// There are such subscriptions, and all peers have come to the end of the part before.
+    pub(super) fn may_forget_departed(&self) -> bool {
+        !self.departed.is_empty() && self.peers.in_force() >= self.departed_sequence
     }
 
     fn log_connected(

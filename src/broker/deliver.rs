@@ -226,6 +226,7 @@ impl Shard {
     ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
         self.routes.matches(&self.trie, routing.topic, &mut matches);
+        self.toil.add(matches.visited);
         let nobody = matches.is_empty();
         let shards = matches.shards;
         let taken = self.deliver_here(routing, &matches.local, origin, out);

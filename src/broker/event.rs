@@ -193,6 +193,10 @@ pub enum PeerMessage {
     FilterRemoved {
         filter: Box<str>,
     },
+    /// Asks for `FiltersInForce` of this sequence, behind a number of `FilterRemoved`.
+    AreFiltersInForce {
+        sequence: u64,
+    },
     /// Every `FilterAdded` of the receiver up to `sequence` is in force at the sender.
     FiltersInForce {
         sequence: u64,

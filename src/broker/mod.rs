@@ -20,6 +20,8 @@ mod slots;
 mod subscribe;
 mod sweep;
 mod timers;
+mod toil;
+mod unaccepted;
 mod violation;
 mod will;
 

@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
-    fn withhold(&mut self, id: ConnectionId) {
+    pub(super) fn withhold(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.withheld = connection.paced > 0;
         }

@@ -28,6 +28,8 @@ pub(super) struct Peers {
     acknowledged: Vec<u64>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
+    /// SUBSCRIBEs and UNSUBSCRIBEs whose next part waits for peers, by rising sequence.
+    pub parts: VecDeque<(ConnectionId, u64)>,
     /// Lanes that have spilled over, and the publishers that wait for each.
     full_lanes: u64,
     lane_waiters: Vec<Sorted<ConnectionId, ()>>,
@@ -46,6 +48,7 @@ impl Peers {
             sequence: 0,
             acknowledged: vec![0; shards],
             awaiting: VecDeque::new(),
+            parts: VecDeque::new(),
             full_lanes: 0,
             lane_waiters: vec![Sorted::None; shards],
             deletion_marks: 0,
@@ -105,6 +108,18 @@ impl Shard {
             };
             out.push(Output::Peer { to, message });
         }
+    }
+
+    /// Asks every peer to tell when it has come to here. Gives the sequence to wait for.
+    pub(super) fn ask_in_force(&mut self, out: &mut Outputs) -> u64 {
+        self.peers.sequence += 1;
+        let sequence = self.peers.sequence;
+        self.peers.acknowledged[self.id.index()] = sequence;
+        for to in self.other_shards() {
+            let message = PeerMessage::AreFiltersInForce { sequence };
+            out.push(Output::Peer { to, message });
+        }
+        sequence
     }
 
     /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
@@ -188,13 +203,16 @@ impl Shard {
                     self.retain(&mut routing, version);
                 }
                 if live {
+                    let publisher = origin;
                     let origin = Origin {
                         session: None,
                         connection: origin.map(|id| (from, id)),
                     };
                     let mut matches = std::mem::take(&mut self.matches);
                     self.routes.matches(&self.trie, routing.topic, &mut matches);
+                    self.toil.add(matches.visited);
                     self.deliver_here(&mut routing, &matches.local, origin, out);
+                    self.defer_if_costly(matches.visited, from, publisher, out);
                     self.matches = matches;
                 }
             }
@@ -205,6 +223,10 @@ impl Shard {
                 let message = PeerMessage::FiltersInForce { sequence };
                 out.push(Output::Peer { to: from, message });
             }
+            PeerMessage::AreFiltersInForce { sequence } => {
+                let message = PeerMessage::FiltersInForce { sequence };
+                out.push(Output::Peer { to: from, message });
+            }
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
@@ -212,6 +234,7 @@ impl Shard {
                     self.peers.acknowledged.fill(sequence);
                 }
                 self.answer_joins(out);
+                self.resume_unfinished();
                 self.complete_subscribes();
             }
             PeerMessage::Share(message) => self.on_share(from, message, out),

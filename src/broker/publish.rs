@@ -40,7 +40,7 @@ impl Shard {
         frame: &Frame<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if self.settings.logs == Logs::Packets {
+        if self.settings.logs == Logs::Packets && !self.is_unfinished(id) {
             self.log_packet(session, frame, out);
         }
         if frame.packet_type() == PUBLISH_TYPE {

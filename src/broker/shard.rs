@@ -2,21 +2,22 @@
 
 use super::counters::{Counters, Dropped};
 use super::deliver::Shapes;
-use super::event::{CloseCause, Input, Level, Output, Outputs};
+use super::event::{CloseCause, Input, Level, Output, Outputs, Verdict};
 use super::peers::Peers;
 use super::slots::Slots;
-use super::subscribe::Subscription;
+use super::subscribe::{Subscription, Unfinished};
 use super::timers::Alarms;
+use super::unaccepted;
 use super::violation::Violation;
 use crate::buffer::{Chunk, Chunks, Pool};
 use crate::config::{Logs, Settings};
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
 use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
 use crate::wire::{self, Version};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -55,10 +56,21 @@ pub struct Shard {
     pub(super) routings: u64,
     /// Bytes in the queues of all Sessions.
     pub(super) queued_bytes: u64,
+    /// What connections that are not accepted take of [`limits::UNACCEPTED_BYTES_MAX`].
+    pub(super) unaccepted_bytes: usize,
     pub(super) peers: Peers,
+    pub(super) toil: super::toil::Toil,
+    /// Sessions that have ended, and what of theirs is still in the trie.
+    pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
+    /// What peers must have answered before more of that goes.
+    pub(super) departed_sequence: u64,
+    /// Packets that are not finished yet, each at the front of what was received on its connection.
+    pub(super) unfinished: HashMap<ConnectionId, Unfinished>,
     /// State of the generator of client ids.
     pub(super) random: u64,
     pub(super) stopping: bool,
+    /// Until then nobody is closed for being silent: this shard itself was stopped or starved.
+    overdue_from: Time,
     /// Losses the log knows of, and when it may be told again.
     drops_logged: u64,
     drops_due: Time,
@@ -75,8 +87,8 @@ pub(super) enum Ending {
     Lost(CloseCause),
     /// A rule was broken.
     Violation(Violation),
-    /// Another connection came with the same client id.
-    TakenOver,
+    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
+    TakenOver { silently: bool },
     /// CONNACK refused it; the line is in the log already.
     Refused,
     /// The broker stops.
@@ -115,9 +127,15 @@ impl Shard {
             replay_topic: String::new(),
             routings: 0,
             queued_bytes: 0,
+            unaccepted_bytes: 0,
             peers: Peers::new(shards),
+            toil: Default::default(),
+            departed: VecDeque::new(),
+            departed_sequence: 0,
+            unfinished: HashMap::new(),
             random,
             stopping: false,
+            overdue_from: Time::default(),
             drops_logged: 0,
             drops_due: Time::default(),
             offending_filter: None,
@@ -171,6 +189,8 @@ impl Shard {
     pub fn flush(&mut self, now: Time, out: &mut Outputs) {
         assert!(now >= self.now, "time does not run backwards");
         self.now = now;
+        self.begin_next_toil(out);
+        self.forget_departed(out);
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
@@ -199,7 +219,11 @@ impl Shard {
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.replays.are_unfinished() || !self.resumable.is_empty() {
+        if self.replays.are_unfinished()
+            || !self.resumable.is_empty()
+            || self.toil.has_deferred()
+            || self.may_forget_departed()
+        {
             return Some(self.now);
         }
         [
@@ -241,10 +265,17 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitConnect => {
-                connection.received.extend_from_slice(bytes);
-                self.try_connect(id, out);
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                self.try_connect(id, whole, out);
             }
-            Phase::Authenticating => connection.received.extend_from_slice(bytes),
+            Phase::Authenticating => {
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                if !self.keep_unaccepted(id, whole) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
+            }
             Phase::Connected(_) => {
                 connection.heard = now;
                 if connection.withheld {
@@ -298,6 +329,7 @@ impl Shard {
     /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
     fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
         let packet_bytes_max = self.settings.packet_bytes_max;
+        let toil_before = self.toil.done();
         let mut used = 0;
         while used < bytes.len() {
             let Some(connection) = self.connections.get(id) else {
@@ -315,6 +347,12 @@ impl Shard {
                     if let Err(violation) = self.on_frame(id, session, version, &frame, out) {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
+                    }
+                    if self.is_unfinished(id) {
+                        used -= frame.bytes.len();
+                        self.defer_unfinished(id, out);
+                    } else if self.toil.is_enough(toil_before) && used < bytes.len() {
+                        self.defer(id, out);
                     }
                 }
                 Ok(None) => break,
@@ -340,7 +378,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if used < withheld.len() {
+        if used == 0 {
+            connection.received = withheld;
+        } else if used < withheld.len() {
             connection.received = withheld[used..].to_vec();
         }
         if connection.paced == 0 && !connection.reading {
@@ -395,6 +435,10 @@ impl Shard {
         let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
+        self.uncharge(&mut connection);
+        if !self.unfinished.is_empty() {
+            self.unfinished.remove(&id);
+        }
         self.log_ending(&connection, ending, out);
         if !matches!(ending, Ending::Lost(_)) {
             self.append_disconnect(&mut connection, ending);
@@ -423,7 +467,7 @@ impl Shard {
         }
         let (reason, text) = match ending {
             Ending::Violation(violation) => (violation.reason_code(), Some(violation.to_string())),
-            Ending::TakenOver => {
+            Ending::TakenOver { .. } => {
                 let why = "another connection came with this client id".to_owned();
                 (ReasonCode::SESSION_TAKEN_OVER, Some(why))
             }
@@ -456,6 +500,11 @@ impl Shard {
     }
 
     fn on_tick(&mut self, out: &mut Outputs) {
+        let late = |due: Time| self.now.since_ms(due) >= limits::LATE_MS;
+        if self.connection_alarms.next().is_some_and(late) {
+            // We did not run when it was due. What came meanwhile is read before anyone is said to be silent.
+            self.overdue_from = self.now + limits::LATE_GRACE_MS;
+        }
         while let Some(index) = self.connection_alarms.pop_due(self.now) {
             let Some(id) = self.connections.id_at(index) else {
                 continue;
@@ -500,11 +549,17 @@ impl Shard {
             self.connection_alarms.set(id.index, deadline);
             return;
         }
+        if now < self.overdue_from {
+            self.connection_alarms.set(id.index, self.overdue_from);
+            return;
+        }
         let violation = match connection.phase {
             Phase::Connected(_) => Violation::KeepAlive {
                 silence_ms_max: connection.silence_ms_max,
             },
-            Phase::AwaitConnect | Phase::Authenticating => Violation::ConnectTooLate,
+            // Its CONNECT came in time, and has an answer.
+            Phase::Authenticating => return self.on_verdict(id, Verdict::Busy, out),
+            Phase::AwaitConnect => Violation::ConnectTooLate,
         };
         self.close(id, Ending::Violation(violation), out);
     }
@@ -553,7 +608,7 @@ impl Shard {
                 }
                 Ending::Violation(violation) => violation.to_string(),
                 Ending::Lost(cause) => format!("before CONNECT was complete, {cause}"),
-                Ending::Disconnect { .. } | Ending::TakenOver => return,
+                Ending::Disconnect { .. } | Ending::TakenOver { .. } => return,
             };
             self.counters.refusals += 1;
             if self.settings.logs < Logs::Events {
@@ -586,7 +641,8 @@ impl Shard {
                 }
                 None => format!("closed {client_id} ({address}): {violation}"),
             },
-            Ending::TakenOver => {
+            Ending::TakenOver { silently: true } => return,
+            Ending::TakenOver { silently: false } => {
                 format!("closed {client_id} ({address}): taken over by a new connection")
             }
             Ending::Refused => return,
@@ -632,6 +688,12 @@ impl Shard {
         }
         assert_eq!(queued_bytes, self.queued_bytes);
         self.check_shares();
+        self.check_unaccepted();
+        filters += self
+            .departed
+            .iter()
+            .map(|(_, nodes)| nodes.len())
+            .sum::<usize>();
         assert_eq!(filters + self.shares.groups(), self.trie.subscriptions());
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         for id in self.connections.ids() {

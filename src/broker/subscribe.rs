@@ -55,6 +55,22 @@ pub(super) struct PendingSubscribe {
     replays: Vec<Replay>,
 }
 
+/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several turns.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    codes: Vec<u8>,
+    /// Replays to begin after SUBACK.
+    replays: Vec<Replay>,
+}
+
+impl Unfinished {
+    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in each turn.
+    fn until(&self, total: usize) -> usize {
+        let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
+        total.min(self.codes.len() + at_once)
+    }
+}
+
 /// A Topic Filter, and of a Shared Subscription what follows its ShareName too.
 fn checked(text: &str) -> Result<TopicFilter<'_>, Malformed> {
     let filter = TopicFilter::new(text)?;
@@ -88,23 +104,36 @@ impl Shard {
         subscribe: &Subscribe<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if version != Version::V5 {
-            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+        let mut part = self.take_unfinished(id);
+        let total = subscribe.filters().count();
+        if part.codes.is_empty() {
+            if version != Version::V5 {
+                self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+            }
+            self.check_answer(id, version, total)?;
         }
-        self.check_answer(id, version, subscribe.filters().count())?;
-        let mut codes = Vec::new();
-        let mut replays = Vec::new();
-        for (filter, options) in subscribe.filters() {
+        let done = part.codes.len();
+        let until = part.until(total);
+        for (filter, options) in subscribe.filters().take(until).skip(done) {
+            self.toil.add(limits::TOIL_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
-            codes.push(self.subscribe(
+            let code = self.subscribe(
                 session,
                 version,
                 filter,
                 subscription,
-                &mut replays,
+                &mut part.replays,
                 out,
-            )?);
+            )?;
+            part.codes.push(code);
         }
+        if until < total {
+            self.unfinished.insert(id, part);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        self.log_refused_filters(session, &part.codes, out);
+        let Unfinished { codes, replays } = part;
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
             ticket: self.shares.last_ticket(),
@@ -120,6 +149,61 @@ impl Shard {
         }
         self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
+    }
+
+    /// What is done of the packet at the front, if it takes several turns.
+    fn take_unfinished(&mut self, id: ConnectionId) -> Unfinished {
+        if self.unfinished.is_empty() {
+            return Unfinished::default();
+        }
+        self.unfinished.remove(&id).unwrap_or_default()
+    }
+
+    /// The packet at the front goes on in the next turn.
+    pub(super) fn is_unfinished(&self, id: ConnectionId) -> bool {
+        !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
+    }
+
+    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is for others must
+    /// not wait behind more than one turn's part in the lanes.
+    pub(super) fn defer_unfinished(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let sequence = self.peers.sequence();
+        if self.peers.in_force() >= sequence {
+            return self.defer(id, out);
+        }
+        self.pace(id, out);
+        self.withhold(id);
+        self.peers.parts.push_back((id, sequence));
+    }
+
+    /// Peers have filters in force: packets that waited for that go on.
+    pub(super) fn resume_unfinished(&mut self) {
+        let in_force = self.peers.in_force();
+        while let Some((id, sequence)) = self.peers.parts.front().copied() {
+            if sequence > in_force {
+                return;
+            }
+            self.peers.parts.pop_front();
+            self.unpace(id);
+        }
+    }
+
+    /// One line for all filters of a SUBSCRIBE that found no room.
+    fn log_refused_filters(&self, session: SessionId, codes: &[u8], out: &mut Outputs) {
+        let refused =
+            |code: &&u8| matches!(**code, FAILURE) || **code == ReasonCode::QUOTA_EXCEEDED.0;
+        let count = codes.iter().filter(refused).count();
+        let Some(session) = self.sessions.get(session).filter(|_| count > 0) else {
+            return;
+        };
+        let text = format!(
+            "refused {count} subscriptions of {}: it has as many as it may",
+            Shown(&session.client_id)
+        );
+        out.push(Output::Log {
+            level: Level::Warning,
+            text,
+        });
     }
 
     /// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
@@ -192,14 +276,6 @@ impl Shard {
             }
         };
         if is_full && !is_there() {
-            let text = format!(
-                "refused a subscription of {}: it has as many as it may",
-                Shown(&session.client_id)
-            );
-            out.push(Output::Log {
-                level: Level::Warning,
-                text,
-            });
             return refused(ReasonCode::QUOTA_EXCEEDED);
         }
         if shared {
@@ -279,15 +355,21 @@ impl Shard {
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if version != Version::V5 {
-            self.check_filters(unsubscribe.filters())?;
+        let mut part = self.take_unfinished(id);
+        let total = unsubscribe.filters().count();
+        if part.codes.is_empty() {
+            if version != Version::V5 {
+                self.check_filters(unsubscribe.filters())?;
+            }
+            self.check_answer(id, version, total)?;
         }
-        self.check_answer(id, version, unsubscribe.filters().count())?;
-        let mut codes = Vec::new();
-        for filter in unsubscribe.filters() {
+        let done = part.codes.len();
+        let until = part.until(total);
+        for filter in unsubscribe.filters().take(until).skip(done) {
+            self.toil.add(limits::TOIL_OF_FILTER);
             if planted!(DeliverAfterUnsubscribe) || self.unsubscribe_shared(filter, session_id, out)
             {
-                codes.push(ReasonCode::SUCCESS.0);
+                part.codes.push(ReasonCode::SUCCESS.0);
                 continue;
             }
             let reason = match self.trie.unsubscribe(filter, session_id) {
@@ -304,8 +386,15 @@ impl Shard {
                     ReasonCode::SUCCESS
                 }
             };
-            codes.push(reason.0);
+            part.codes.push(reason.0);
         }
+        if until < total {
+            self.unfinished.insert(id, part);
+            self.ask_in_force(out);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        let mut codes = part.codes;
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }

@@ -16,6 +16,8 @@ pub enum Violation {
     ServerPacket,
     /// No complete CONNECT within `limits::CONNECT_DEADLINE_MS`. [v5 3.1.4]
     ConnectTooLate,
+    /// More than `limits::UNACCEPTED_BYTES_FREE` before it was accepted, and no room is left for that.
+    NoRoomUnaccepted,
     /// Nothing heard for 1.5 times the Keep Alive. [v5 MQTT-3.1.2-22]
     KeepAlive { silence_ms_max: u64 },
     /// A Topic Filter that the standard does not allow, from a Client whose version knows no failure code for it. [v3.1.1 4.7.1]
@@ -51,6 +53,7 @@ impl Violation {
             Violation::TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
             Violation::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Violation::AnswerTooLarge => ReasonCode::PACKET_TOO_LARGE,
+            Violation::NoRoomUnaccepted => ReasonCode::SERVER_BUSY,
             Violation::FirstPacketNotConnect
             | Violation::SecondConnect
             | Violation::ServerPacket
@@ -76,6 +79,10 @@ impl fmt::Display for Violation {
             }
             Violation::ServerPacket => write!(f, "a packet that only a server may send"),
             Violation::ConnectTooLate => write!(f, "no complete CONNECT within 10 s"),
+            Violation::NoRoomUnaccepted => write!(
+                f,
+                "more than 4 KiB before it was accepted, while other large CONNECTs wait"
+            ),
             Violation::KeepAlive { silence_ms_max } => write!(
                 f,
                 "silent for {}.{} s, longer than 1.5 times its keep alive of {} s",

@@ -43,6 +43,8 @@ pub trait Core {
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs);
     fn flush(&mut self, now: Time, out: &mut Outputs);
     fn next_deadline(&self) -> Option<Time>;
+    /// It wants no more from its lanes in this turn.
+    fn is_weary(&self) -> bool;
 }
 
 impl Core for Shard {
@@ -56,6 +58,10 @@ impl Core for Shard {
 
     fn next_deadline(&self) -> Option<Time> {
         Shard::next_deadline(self)
+    }
+
+    fn is_weary(&self) -> bool {
+        Shard::is_weary(self)
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Connection {
     pub heard: Time,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
+    /// What `received` takes of the shard's allowance for connections that are not accepted; 0 once this one is.
+    pub charged_bytes: usize,
     /// There is no place for it; its CONNECT is answered with that.
     pub crowded: bool,
     /// The driver's reading is on.
@@ -94,6 +96,7 @@ impl Connection {
             silence_ms_max: 0,
             heard: now,
             received: Vec::new(),
+            charged_bytes: 0,
             crowded: false,
             reading: true,
             paced: 0,

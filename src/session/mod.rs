@@ -3,6 +3,7 @@
 
 pub mod alias;
 pub mod connection;
+pub mod contest;
 pub mod inflight;
 pub mod message;
 pub mod queue;
@@ -10,6 +11,7 @@ pub mod queue;
 pub mod session;
 
 pub use connection::{Connection, Phase};
+pub use contest::Contest;
 pub use inflight::{Delivering, Inflight, Stage};
 pub use message::Message;
 pub use queue::{Queue, Queued};

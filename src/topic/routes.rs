@@ -55,6 +55,7 @@ impl<S: Copy, O: Copy> Route<S, O> {
         out.local.clear();
         out.local.extend_from_slice(&self.local);
         out.shards = self.shards;
+        out.visited = 1;
     }
 
     /// Keeps an answer if it is short.

@@ -58,9 +58,8 @@ pub struct Matches<S, O> {
     pub shards: u64,
     levels: Vec<Level>,
     branches: Vec<Branch>,
-    /// Nodes visited by the last match: what the module promises of it is tested.
-    #[cfg(test)]
-    pub(super) visited: usize,
+    /// Nodes visited by the last match: what it cost.
+    pub visited: usize,
 }
 
 /// One level of the Topic Name of a match.
@@ -92,7 +91,6 @@ impl<S, O> Matches<S, O> {
             shards: 0,
             levels: Vec::with_capacity(TOPIC_LEVELS_MAX),
             branches: Vec::with_capacity(TOPIC_LEVELS_MAX),
-            #[cfg(test)]
             visited: 0,
         }
     }
@@ -111,7 +109,6 @@ impl<S, O> Default for Matches<S, O> {
             shards: 0,
             levels: Vec::new(),
             branches: Vec::new(),
-            #[cfg(test)]
             visited: 0,
         }
     }
@@ -301,15 +298,13 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
     pub fn matches(&self, topic: TopicName<'_>, out: &mut Matches<S, O>) {
         out.local.clear();
         out.shards = 0;
+        out.visited = 0;
         if self.targets.live() == 0 {
             return;
         }
         out.levels.clear();
         out.branches.clear();
-        #[cfg(test)]
-        {
-            out.visited = 0;
-        }
+        let mut visited = 0;
         let text = topic.as_str();
         // Where the first level not yet in `out.levels` begins; above the length at the end.
         let mut rest = 0;
@@ -318,10 +313,7 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
             depth: 0,
         };
         loop {
-            #[cfg(test)]
-            {
-                out.visited += 1;
-            }
+            visited += 1;
             let node = &self.nodes[at.node];
             // A Topic Filter that starts with a wildcard does not match a name that starts with `$`. [MQTT-4.7.2-1]
             let wild = at.depth > 0 || !topic.starts_with_dollar();
@@ -360,7 +352,10 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
                 Some(node) => Branch { node, ..at },
                 None => match out.branches.pop() {
                     Some(branch) => branch,
-                    None => return,
+                    None => {
+                        out.visited = visited;
+                        return;
+                    }
                 },
             };
         }

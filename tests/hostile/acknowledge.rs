@@ -5,7 +5,7 @@ use crate::support::{Answer, Client, Connect, DEADLINE, Published, reference};
 use crate::{attack, attack_ours, flood, violation};
 use std::time::Duration;
 
-crate::on_1_and_2_shards!(
+crate::on_1_and_2_shards_at_once!(
     case_32_qos_2_never_released,
     case_33_acknowledgements_of_nothing,
     case_34_subscriber_that_never_acknowledges,
@@ -77,6 +77,9 @@ fn case_33_acknowledgements_of_nothing(shards: usize) {
                 (&again.payload[..], again.dup, again.packet_id),
                 (&b"kept"[..], true, message.packet_id)
             );
+            // A clean session ends it.
+            drop(client);
+            Client::connect(broker, &id).disconnect();
         }
     });
 }

@@ -4,7 +4,7 @@ use crate::support::packet::{Will, packet, string};
 use crate::support::{Answer, Broker, Client, Connect, DEADLINE, reference};
 use crate::{attack, attack_ours, closed, refused};
 
-crate::on_1_and_2_shards!(
+crate::on_1_and_2_shards_at_once!(
     case_11_protocol_name_and_level,
     cases_12_and_13_connect_flags,
     case_14_empty_client_id_without_clean_session,

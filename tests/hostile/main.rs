@@ -6,43 +6,57 @@
 
 mod acknowledge;
 mod before_connect;
+#[cfg(target_env = "gnu")]
+mod clock;
 mod connect;
+mod connect5;
+mod load;
+mod page;
 mod publish;
+mod publish5;
+mod resources;
+mod rights;
+mod siege;
 mod subscribe;
 #[path = "../support/mod.rs"]
 mod support;
 
+pub use siege::{attack, attack_after, attack_ours, attack_with};
 use std::io::Read;
-use support::pair::Pair;
+
+/// Makes of `fn name(shards: usize)` one test `name::on_1_and_2_shards`: both at the same time, since attacks mostly wait.
+macro_rules! on_1_and_2_shards_at_once {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn on_1_and_2_shards() {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| super::$name(1));
+                    scope.spawn(|| super::$name(2));
+                });
+            }
+        })+
+    };
+}
+pub(crate) use on_1_and_2_shards_at_once;
+
+/// Makes of it the two tests `name::on_1_shard` and `name::on_2_shards`, for attacks that keep a processor busy.
+macro_rules! on_1_then_2_shards {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn on_1_shard() {
+                super::$name(1);
+            }
+            #[test]
+            fn on_2_shards() {
+                super::$name(2);
+            }
+        })+
+    };
+}
+pub(crate) use on_1_then_2_shards;
 use support::{Answer, Broker, Client, DEADLINE, reference};
-
-/// Resident memory an attack may leave behind: what an allocator keeps, not what a peer can make grow.
-const GROWTH_BYTES_MAX: u64 = 12 * 1024 * 1024;
-
-/// Runs an attack while well-behaved clients exchange messages. They must lose none, and the broker must neither end nor grow.
-fn attack(shards: usize, attack: impl FnOnce(&Broker)) {
-    let mut broker = Broker::start(shards);
-    let pair = Pair::start(&broker);
-    pair.exchange(20);
-    let before = broker.rss_bytes();
-    attack(&broker);
-    pair.exchange(20);
-    let grown = broker.rss_bytes().saturating_sub(before);
-    pair.finish();
-    assert!(broker.is_running(), "the broker has ended");
-    assert!(
-        grown <= GROWTH_BYTES_MAX,
-        "the broker has grown by {} KiB",
-        grown / 1024
-    );
-}
-
-/// The attacks that only mqttfast answers in the way checked: the reference is not asked.
-fn attack_ours(shards: usize, run: impl FnOnce(&Broker)) {
-    if !reference() {
-        attack(shards, run);
-    }
-}
 
 /// Sends `bytes` on a fresh connection and expects the close without a packet, and a log line with the peer's address.
 #[track_caller]

@@ -6,7 +6,7 @@ use crate::support::packet::{
 use crate::support::{Answer, Client, DEADLINE, reference};
 use crate::{attack, closed, ended_or_answered, violation};
 
-crate::on_1_and_2_shards!(
+crate::on_1_and_2_shards_at_once!(
     case_25_topic_names,
     case_26_very_many_levels,
     case_27_dollar_topics_of_a_client,

@@ -4,7 +4,7 @@ use crate::support::packet::{packet, subscribe, unsubscribe};
 use crate::support::{Client, Connect, Level, reference};
 use crate::{attack, ended_or_answered, violation};
 
-crate::on_1_and_2_shards!(case_48_malformed_subscribe, case_50_malformed_filters,);
+crate::on_1_and_2_shards_at_once!(case_48_malformed_subscribe, case_50_malformed_filters,);
 
 fn case_48_malformed_subscribe(shards: usize) {
     attack(shards, |broker| {

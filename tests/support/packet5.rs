@@ -19,11 +19,9 @@ pub type Property = (u8, Vec<u8>);
 /// Connect Flags of a Clean Start and nothing else.
 pub const CLEAN_START: u8 = 0x02;
 
-/// Appends a block with its length, which is below 128.
-fn append_block(out: &mut Vec<u8>, block: &[u8]) {
-    assert!(block.len() < 128);
-    out.push(block.len() as u8);
-    out.extend(block);
+/// A block with its length before it.
+pub fn property_block(block: &[u8]) -> Vec<u8> {
+    packet(0, block).split_off(1)
 }
 
 /// A CONNECT; `rest` are the fields behind the client id that the flags announce.
@@ -37,7 +35,7 @@ pub fn connect(
     let mut body = b"\0\x04MQTT\x05".to_vec();
     body.push(flags);
     body.extend(keep_alive_s.to_be_bytes());
-    append_block(&mut body, block);
+    body.extend(property_block(block));
     string(&mut body, client_id);
     body.extend(rest);
     packet(0x10, &body)
@@ -50,7 +48,7 @@ pub fn publish(topic: &[u8], payload: &[u8], qos: u8, packet_id: u16, block: &[u
     if qos > 0 {
         body.extend(packet_id.to_be_bytes());
     }
-    append_block(&mut body, block);
+    body.extend(property_block(block));
     body.extend(payload);
     packet(0x30 | qos << 1, &body)
 }
@@ -58,7 +56,7 @@ pub fn publish(topic: &[u8], payload: &[u8], qos: u8, packet_id: u16, block: &[u
 /// A SUBSCRIBE of one filter.
 pub fn subscribe(packet_id: u16, block: &[u8], filter: &[u8], options: u8) -> Vec<u8> {
     let mut body = packet_id.to_be_bytes().to_vec();
-    append_block(&mut body, block);
+    body.extend(property_block(block));
     string(&mut body, filter);
     body.push(options);
     packet(0x82, &body)
@@ -78,7 +76,7 @@ pub fn connected(broker: &Broker, client_id: &[u8], block: &[u8]) -> (Client, Ve
 /// A DISCONNECT with this code and block.
 pub fn disconnect(code: u8, block: &[u8]) -> Vec<u8> {
     let mut body = vec![code];
-    append_block(&mut body, block);
+    body.extend(property_block(block));
     packet(0xE0, &body)
 }
 

@@ -299,6 +299,13 @@ impl World {
         self.settle();
     }
 
+    /// No shard runs for so long, however many deadlines come meanwhile.
+    pub fn stop_for(&mut self, ms: u64) {
+        self.settle();
+        self.now = self.now + ms;
+        self.settle();
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.shards.iter().filter_map(Shard::next_deadline).min()
     }

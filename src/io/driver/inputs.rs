@@ -210,29 +210,34 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return Ok(());
         }
         let mut messages = std::mem::take(&mut self.lane_messages);
-        let taken = self
-            .seat
-            .endpoint
-            .receive(limits::LANE_MESSAGES_PER_TURN, |from, message| {
-                messages.push((from, message));
-            });
-        self.lanes_left = taken == limits::LANE_MESSAGES_PER_TURN;
-        for (from, message) in messages.drain(..) {
-            match message {
-                PeerMessage::Adopt {
-                    socket,
-                    address,
-                    hand_over,
-                } => {
-                    let adoption = Adoption {
-                        stream: TcpStream::from(socket.0),
+        for _ in 0..limits::LANE_MESSAGES_PER_TURN / limits::LANE_MESSAGES_AT_ONCE {
+            let taken =
+                self.seat
+                    .endpoint
+                    .receive(limits::LANE_MESSAGES_AT_ONCE, |from, message| {
+                        messages.push((from, message));
+                    });
+            self.lanes_left = taken == limits::LANE_MESSAGES_AT_ONCE;
+            for (from, message) in messages.drain(..) {
+                match message {
+                    PeerMessage::Adopt {
+                        socket,
                         address,
                         hand_over,
-                    };
-                    self.adopting
-                        .push_back((self.turns + ADOPTED_AFTER, adoption));
+                    } => {
+                        let adoption = Adoption {
+                            stream: TcpStream::from(socket.0),
+                            address,
+                            hand_over,
+                        };
+                        self.adopting
+                            .push_back((self.turns + ADOPTED_AFTER, adoption));
+                    }
+                    message => self.input(Input::Peer { from, message })?,
                 }
-                message => self.input(Input::Peer { from, message })?,
+            }
+            if !self.lanes_left || self.core.is_weary() {
+                break;
             }
         }
         self.lane_messages = messages;

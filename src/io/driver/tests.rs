@@ -250,6 +250,10 @@ impl Core for Double {
         let resume = self.resume_at.map(|(at, _)| at);
         self.tick_at.into_iter().chain(resume).min()
     }
+
+    fn is_weary(&self) -> bool {
+        false
+    }
 }
 
 /// One chunk for few bytes, more vectors than one `sendmsg` takes for many.

@@ -63,6 +63,10 @@ impl Core for Drowsy {
     fn next_deadline(&self) -> Option<Time> {
         self.shard.next_deadline()
     }
+
+    fn is_weary(&self) -> bool {
+        self.shard.is_weary()
+    }
 }
 
 /// What a shard's thread leaves behind.

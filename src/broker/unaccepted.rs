@@ -1,0 +1,59 @@
+//! What is kept of connections that are not accepted: a CONNECT half come, or a whole one while its password is checked.
+//!
+//! Memory grows with what has come, never with what was announced. Of each connection [`limits::UNACCEPTED_BYTES_FREE`] bytes
+//! are kept whoever it is, so a small CONNECT is never refused for what others do. What is larger comes out of one allowance of
+//! the shard, [`limits::UNACCEPTED_BYTES_MAX`], and ends its connection when that is used up. A CONNECT that arrives whole and needs no
+//! password check is not kept at all.
+
+use super::shard::Shard;
+use crate::ids::ConnectionId;
+use crate::limits;
+use crate::session::Connection;
+use crate::wire;
+
+impl Shard {
+    /// Keeps these bytes of a connection that is not accepted. `false`: there is no room, and nothing changes.
+    pub(super) fn keep_unaccepted(&mut self, id: ConnectionId, bytes: Vec<u8>) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let charge = bytes
+            .capacity()
+            .saturating_sub(limits::UNACCEPTED_BYTES_FREE);
+        let total = self.unaccepted_bytes - connection.charged_bytes + charge;
+        if charge > connection.charged_bytes && total > limits::UNACCEPTED_BYTES_MAX {
+            return false;
+        }
+        self.unaccepted_bytes = total;
+        connection.charged_bytes = charge;
+        connection.received = bytes;
+        true
+    }
+
+    /// A connection is accepted or gone: what was kept of it no longer counts.
+    pub(super) fn uncharge(&mut self, connection: &mut Connection) {
+        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
+    }
+
+    /// For `check_invariants`.
+    pub(super) fn check_unaccepted(&self) {
+        let mut charged_bytes = 0;
+        for id in self.connections.ids() {
+            let connection = self.connections.get(id).expect("it was listed");
+            assert!(connection.session().is_none() || connection.charged_bytes == 0);
+            charged_bytes += connection.charged_bytes;
+        }
+        assert_eq!(charged_bytes, self.unaccepted_bytes);
+    }
+}
+
+/// Appends to what is kept, whose room doubles, but not beyond the packet that is awaited.
+pub(super) fn append(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let len = kept.len() + bytes.len();
+    if len > kept.capacity() {
+        let awaited = wire::frame_bytes(kept).unwrap_or(0);
+        let room = len.max((2 * kept.capacity()).min(awaited));
+        kept.reserve_exact(room - kept.len());
+    }
+    kept.extend_from_slice(bytes);
+}

@@ -1,0 +1,153 @@
+//! Costly packets of one client take many turns, and others are served in each: `broker/toil.rs`.
+
+#[path = "../benches/rig/mod.rs"]
+mod rig;
+
+use mqttfast::ids::ConnectionId;
+use mqttfast::limits::FILTERS_PER_SESSION_MAX;
+use rig::{Rig, packet, publish};
+
+const PINGREQ: [u8; 2] = [0xC0, 0];
+
+/// A SUBSCRIBE (0x82) or UNSUBSCRIBE (0xA2).
+fn filters(first: u8, filters: &[String]) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    for filter in filters {
+        body.extend((filter.len() as u16).to_be_bytes());
+        body.extend(filter.as_bytes());
+        if first == 0x82 {
+            body.push(0);
+        }
+    }
+    packet(first, &body)
+}
+
+/// Another client pings in every turn, and is answered in it, until `wanted` bytes more have been sent. Gives the turns.
+fn turns_until(rig: &mut Rig, other: ConnectionId, mut wanted: usize) -> usize {
+    for turns in 0.. {
+        if wanted == 0 {
+            rig.shard.check_invariants();
+            return turns;
+        }
+        assert!(turns < 10_000, "{wanted} bytes are missing");
+        let sent = rig.turn(other, &PINGREQ);
+        assert!(sent >= 2, "PINGRESP in every turn");
+        wanted = wanted.checked_sub(sent - 2).expect("no more than wanted");
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_large_subscribe_takes_several_turns() {
+    let mut rig = Rig::new(4);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
+    // What comes behind waits for it.
+    let mut bytes = filters(0x82, &list);
+    bytes.extend(PINGREQ);
+    let sent = rig.turn(greedy, &bytes);
+    assert_eq!(sent, 0);
+    let suback = 3 + 2 + list.len();
+    let turns = turns_until(&mut rig, other, suback + 2);
+    assert!((3..=8).contains(&turns), "{turns}");
+    assert_eq!(rig.shard.sizes().2, list.len());
+    // Every filter is in force, the last one too.
+    let message = publish(4, "3499/x", b"here", 0, 0);
+    assert_eq!(rig.turn(other, &message), message.len());
+
+    assert_eq!(rig.turn(greedy, &filters(0xA2, &list)), 0);
+    let turns = turns_until(&mut rig, other, 4);
+    assert!((3..=8).contains(&turns), "{turns}");
+    assert_eq!(rig.shard.sizes().2, 0);
+}
+
+#[test]
+fn the_end_of_a_session_with_many_filters_takes_several_turns() {
+    let mut rig = Rig::new(4);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
+    rig.turn(greedy, &filters(0x82, &list));
+    turns_until(&mut rig, other, 3 + 2 + list.len());
+    rig.close(greedy);
+    let mut turns = 0;
+    while rig.shard.sizes().2 > 0 {
+        // Nobody is found by what is still there.
+        let message = publish(4, "0/x", b"nobody", 0, 0);
+        assert_eq!(rig.turn(other, &message), 0);
+        rig.shard.check_invariants();
+        turns += 1;
+    }
+    assert!((3..=6).contains(&turns), "{turns}");
+    // Its place is free for the next one.
+    let next = rig.client(2);
+    rig.subscribe(next, "0/x", 0);
+    let message = publish(4, "0/x", b"somebody", 0, 0);
+    assert_eq!(rig.turn(other, &message), message.len());
+}
+
+#[test]
+fn a_session_has_its_number_of_filters_and_no_more() {
+    let mut rig = Rig::new(4);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..FILTERS_PER_SESSION_MAX + 1000)
+        .map(|n| format!("{n}"))
+        .collect();
+    for part in list.chunks(10_000) {
+        let mut sent = rig.turn(greedy, &filters(0x82, part));
+        while sent < 3 + 2 + part.len() {
+            sent += rig.turn(other, &[]);
+        }
+    }
+    assert_eq!(rig.shard.sizes().2, FILTERS_PER_SESSION_MAX);
+    let last = FILTERS_PER_SESSION_MAX - 1;
+    let message = publish(4, &last.to_string(), b"the last", 0, 0);
+    assert_eq!(rig.turn(other, &message), message.len());
+    let message = publish(4, &(last + 1).to_string(), b"one more", 0, 0);
+    assert_eq!(rig.turn(other, &message), 0);
+}
+
+#[test]
+fn a_client_that_goes_during_its_subscribe_leaves_nothing() {
+    let mut rig = Rig::new(4);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
+    rig.turn(greedy, &filters(0x82, &list));
+    let again = ConnectionId {
+        index: 0,
+        generation: 1,
+    };
+    rig.close(greedy);
+    rig.turn(other, &PINGREQ);
+    assert_eq!(rig.shard.sizes(), (1, 1, 0, 0));
+    rig.open(again);
+    assert_eq!(rig.turn(other, &PINGREQ), 2);
+    rig.shard.check_invariants();
+}
+
+#[test]
+fn messages_that_match_by_thousands_of_ways_take_many_turns() {
+    let mut rig = Rig::new(4);
+    let (greedy, other, speaker) = (rig.client(0), rig.client(1), rig.client(2));
+    let levels = 12;
+    let list: Vec<String> = (0..1u32 << levels)
+        .map(|bits| {
+            let level = |n: u32| if bits >> n & 1 == 1 { "+" } else { "a" };
+            let filter: Vec<&str> = (0..levels).map(level).collect();
+            filter.join("/")
+        })
+        .collect();
+    let suback = 3 + 2 + list.len();
+    let sent = rig.turn(greedy, &filters(0x82, &list));
+    turns_until(&mut rig, other, suback - sent);
+    // 300 of 8,191 nodes each in one read.
+    let message = publish(4, &["a"; 12].join("/"), b"x", 0, 0);
+    let sent = rig.turn(speaker, &message.repeat(300));
+    assert!(sent <= 10 * message.len(), "{sent} bytes in one turn");
+    let turns = turns_until(&mut rig, other, 300 * message.len() - sent);
+    assert!(turns >= 30, "{turns}");
+    // Ordinary ones of the same size all go in one.
+    let message = publish(4, "b/b", b"a message of about the same size", 0, 0);
+    rig.subscribe(other, "b/#", 0);
+    let sent = rig.turn(speaker, &message.repeat(300));
+    assert_eq!(sent, 300 * message.len());
+}
