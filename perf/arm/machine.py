@@ -22,7 +22,7 @@ TOOLS = REPOSITORY / "perf/.tools/arm"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "armhf": "armv7-unknown-linux-gnueabihf"}
 # Of an architecture: the loader, and the folder of its libraries.
 LOADERS = {"arm64": ("ld-linux-aarch64.so.1", "aarch64-linux-gnu"), "armhf": ("ld-linux-armhf.so.3", "arm-linux-gnueabihf")}
-LIBRARIES = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libgcc_s.so.1"]
+LIBRARIES = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2", "libgcc_s.so.1"]
 MODULES = ["failover", "net_failover", "virtio_net", "virtio_mmio"]
 
 INIT = """\

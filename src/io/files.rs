@@ -4,7 +4,7 @@ use crate::broker::Level;
 use crate::io::StartError;
 use crate::io::log::Log;
 use crate::limits;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::fs;
 
 /// Takes as many as this process may.
@@ -21,7 +21,7 @@ pub fn raise_limit(log: &Log) {
 /// Connections that can be served at a time, and the limit of open files this was reckoned from. Asked when everything else is open.
 ///
 /// Errors: not even one can be.
-pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, u64), StartError> {
+pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, rlim_t), StartError> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     // One is that of the directory being read.
     let open = fs::read_dir("/proc/self/fd").map_or(64, |entries| entries.count() - 1);
@@ -44,10 +44,10 @@ mod tests {
     #[test]
     fn a_wish_is_granted_as_far_as_there_are_files() {
         let (room, limit) = places(1, None).unwrap();
-        assert!(room > 0 && (room as u64) < limit);
+        assert!(room > 0 && (room as rlim_t) < limit);
         assert_eq!(places(1, Some(10)).unwrap().0, 10.min(room));
         let (most, _) = places(1, Some(usize::MAX)).unwrap();
         // Other tests of this process open and close files meanwhile.
-        assert!(most as u64 <= limit - limits::FILES_KEPT_FREE as u64);
+        assert!(most as rlim_t <= limit - limits::FILES_KEPT_FREE as rlim_t);
     }
 }

@@ -34,6 +34,7 @@ use control::{End, Signals};
 use host::{Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::resource::rlim_t;
 use notify::{Notify, Watchdog};
 use std::fmt;
 use std::net::TcpListener;
@@ -264,7 +265,7 @@ fn access(config: &Config) -> String {
 }
 
 /// How many connections there may be, and whether that is what was asked for.
-fn announce_places(config: &Config, places: usize, files: u64, log: &Log) {
+fn announce_places(config: &Config, places: usize, files: rlim_t, log: &Log) {
     let (level, more) = match config.connections_max {
         Some(wanted) if wanted > places => (
             Level::Warning,

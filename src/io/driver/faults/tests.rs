@@ -18,7 +18,7 @@ use crate::wire::{
     PublishProperties, QoS, ReasonCode, SubscriptionOptions, Version, append_subscribe, decode,
     encode, next_frame,
 };
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -501,7 +501,7 @@ fn more_completions_than_the_queue_holds<K: Kernel>() {
     let clients = limits::RING_COMPLETIONS as usize + 500;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(
-        hard > 2 * clients as u64 + 200,
+        hard > 2 * clients as rlim_t + 200,
         "only {hard} open files are allowed"
     );
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
