@@ -182,6 +182,11 @@ impl World {
             .push((user_name.to_owned(), password.to_vec()));
     }
 
+    /// No user is known any more.
+    pub fn forget_users(&mut self) {
+        self.credentials.clear();
+    }
+
     // Clients
 
     /// A Network Connection at the next shard in turn.
@@ -343,6 +348,12 @@ impl World {
         self.clients[client.0].unread.len()
     }
 
+    /// Everything the Client sent has been read and handled, but for a packet that is not complete.
+    pub fn is_read(&self, client: Client) -> bool {
+        let state = &self.clients[client.0];
+        state.reading && state.unread.is_empty() && matches!(state.place, Place::At(..))
+    }
+
     /// The Client answers every PUBLISH and PUBREL by itself; the packets still are in its inbox.
     pub fn acknowledge_at_once(&mut self, client: Client) {
         self.clients[client.0].acknowledges = true;
@@ -384,6 +395,13 @@ impl World {
             }
         }
         self.now = end;
+        self.settle();
+    }
+
+    /// This much time has passed, and nobody was woken meanwhile.
+    pub fn jump(&mut self, ms: u64) {
+        self.settle();
+        self.now = self.now + ms;
         self.settle();
     }
 
