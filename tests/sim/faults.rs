@@ -3,6 +3,7 @@
 //!     cargo test --features faults --test sim faults
 //!     MQTTFAST_SIM_FAULT=ShareToTwo MQTTFAST_SIM_SEEDS=5000                one of them, in that many seeds
 
+use crate::found;
 use crate::generate::generate;
 use crate::verdict;
 use mqttfast::broker::Fault::{self, *};
@@ -96,4 +97,15 @@ fn faults_are_found() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// What was found once would be found again.
+#[test]
+fn found_cases_fail_without_their_fix() {
+    crate::hush();
+    plant(Some(ExpiredCrosses));
+    let between = verdict(&found::expires_between_shards(4));
+    let to_member = verdict(&found::expires_on_its_way_to_a_member(4));
+    plant(None);
+    assert!(between.is_err() && to_member.is_err());
 }
