@@ -191,3 +191,10 @@ pub struct Case {
     pub versions: [Version; IDENTITIES],
     pub actions: Vec<Action>,
 }
+
+impl Case {
+    /// Queues may be full.
+    pub fn has_small_queues(&self) -> bool {
+        self.session_queue_bytes_max.is_some() || self.shard_queue_bytes_max.is_some()
+    }
+}

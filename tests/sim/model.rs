@@ -43,7 +43,9 @@ pub struct Message {
     /// Step at which the broker had taken it for certain.
     pub accepted: Option<u64>,
     pub accepted_ms: Option<u64>,
-    /// Answered with "quota exceeded". [v5 4.9]
+    /// "Quota exceeded" may be the answer, and has not come perhaps: sent again, it is a new message. [v5 4.9]
+    pub may_be_refused: bool,
+    /// It was the answer.
     pub refused: bool,
     /// Message Expiry Interval.
     pub expiry_s: Option<u32>,
@@ -69,6 +71,7 @@ impl Message {
             repeated: false,
             accepted: None,
             accepted_ms: None,
+            may_be_refused: false,
             refused: false,
             expiry_s: None,
             home: 0,

@@ -343,14 +343,12 @@ impl Play {
 
     /// PUBACK or PUBREC.
     fn answered(&mut self, number: usize, code: u8) -> Judged {
-        let limited = self.case.session_queue_bytes_max.is_some()
-            || self.case.shard_queue_bytes_max.is_some();
         match code {
             0x00 => (),
             // No matching subscribers.
             0x10 => self.nobody_matches(number)?,
             // Quota exceeded.
-            0x97 if limited => {
+            0x97 if self.case.has_small_queues() => {
                 self.messages[number].refused = true;
                 return Ok(());
             }

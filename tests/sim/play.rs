@@ -477,6 +477,7 @@ impl Play {
             message.empty = empty;
             message.payload_bytes = payload.len();
             message.expiry_s = expiry_s;
+            message.may_be_refused = version == Version::V5 && self.case.has_small_queues();
             self.messages.push(message);
             self.mark_sent(number, who);
             let mut packet = publish(TOPICS[topic], &payload);

@@ -285,7 +285,8 @@ impl Session {
         }
         // Nor has a repeat of QoS 1 its place: the first sending may have met no subscription. What comes for a group may have been
         // with another member before.
-        if first && !message.will && message.copies == 1 && shared.is_empty() {
+        let anew = message.copies > 1 || (message.repeated && message.may_be_refused);
+        if first && !message.will && !anew && shared.is_empty() {
             let key = (message.publisher, message.topic, message.qos, delivery.qos);
             let last = self.last.entry(key).or_default();
             if message.order < *last {
