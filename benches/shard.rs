@@ -3,7 +3,7 @@
 mod rig;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rig::{Rig, publish};
+use rig::{Rig, V311, publish};
 use std::hint::black_box;
 
 const TOPIC: &str = "house/kitchen/sensor-1/temperature";
@@ -11,11 +11,11 @@ const TOPIC: &str = "house/kitchen/sensor-1/temperature";
 fn one_to_one(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard");
     for messages in [1usize, 16, 128] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::new(V311);
         let subscriber = rig.client(0);
         rig.subscribe(subscriber, TOPIC, 0);
         let publisher = rig.client(1);
-        let bytes = publish(TOPIC, &[b'x'; 100], 0, 0).repeat(messages);
+        let bytes = publish(V311, TOPIC, &[b'x'; 100], 0, 0).repeat(messages);
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(format!("turn-1to1-{messages}-messages"), |b| {
             b.iter(|| {
@@ -29,13 +29,13 @@ fn one_to_one(c: &mut Criterion) {
 
 fn fan_out(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard");
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     for index in 0..100 {
         let subscriber = rig.client(index);
         rig.subscribe(subscriber, "house/+/sensor-1/#", 0);
     }
     let publisher = rig.client(100);
-    let bytes = publish(TOPIC, &[b'x'; 100], 0, 0);
+    let bytes = publish(V311, TOPIC, &[b'x'; 100], 0, 0);
     group.throughput(Throughput::Elements(100));
     group.bench_function("turn-1to100", |b| {
         b.iter(|| {
@@ -48,11 +48,11 @@ fn fan_out(c: &mut Criterion) {
 
 fn qos_1(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard");
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, TOPIC, 1);
     let publisher = rig.client(1);
-    let bytes = publish(TOPIC, &[b'x'; 100], 1, 7);
+    let bytes = publish(V311, TOPIC, &[b'x'; 100], 1, 7);
     let mut id = 0u16;
     group.throughput(Throughput::Elements(1));
     group.bench_function("round-trip-qos1", |b| {

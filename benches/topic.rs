@@ -1,9 +1,12 @@
 //! The trie of filters and the retained messages: who wants a Topic Name, and what it costs with 10,
 //! 10,000 and 100,000 filters. Every answer is checked; an element is one Topic Name or one message.
 
+mod house;
+
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use mqttfast::topic::{FilterTrie, Matches, RetainTree};
+use house::{Trie, name, scattered, trie};
+use mqttfast::topic::{Matches, RetainTree};
 use mqttfast::wire::topic::{TopicFilter, TopicName};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -11,51 +14,11 @@ use std::sync::Arc;
 /// Names matched in turn: more than fit in the nearest caches with what they lead to.
 const NAMES: usize = 8192;
 const RETAINED: usize = 20_000;
-const KINDS: [&str; 10] = [
-    "temperature",
-    "humidity",
-    "pressure",
-    "light",
-    "motion",
-    "door",
-    "window",
-    "power",
-    "co2",
-    "battery",
-];
-
-/// A name of the house: `house/12/room-5/temperature`.
-fn name(i: usize) -> String {
-    format!("house/{}/room-{}/{}", i / 100, i / 10 % 10, KINDS[i % 10])
-}
-
-/// The `i`th of many in scattered order.
-fn scattered(i: usize, below: usize) -> usize {
-    (i as u64)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .rotate_left(32) as usize
-        % below
-}
-
-fn trie(filters: usize, filter: fn(usize) -> String) -> FilterTrie<(u32, u32), (u8, u32)> {
-    let mut trie = FilterTrie::new();
-    for i in 0..filters {
-        let text = filter(i);
-        trie.subscribe(
-            TopicFilter::new(&text).expect("valid"),
-            (i as u32, 0),
-            (0, 0),
-        );
-    }
-    assert_eq!(trie.subscriptions(), filters);
-    trie
-}
-
 /// Matches names in turn; each must have `subscribers`.
 fn matching(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: &str,
-    trie: &FilterTrie<(u32, u32), (u8, u32)>,
+    trie: &Trie,
     names: &[String],
     subscribers: usize,
 ) {
@@ -90,71 +53,14 @@ fn matches(criterion: &mut Criterion) {
         let names = |make: fn(usize) -> String| -> Vec<String> {
             (0..NAMES).map(|i| make(scattered(i, filters))).collect()
         };
-        let hits = names(name);
-        let misses = names(|i| format!("house/{}/room-{}/{}", i / 100, i / 10 % 10, "unknown"));
-        let strangers = names(|i| format!("garden/{}/room-{}/temperature", i / 100, i % 10));
-
-        let exact = trie(filters, name);
-        matching(
-            &mut group,
-            &format!("{label}-filters-exact-hit"),
-            &exact,
-            &hits,
-            1,
-        );
-        matching(
-            &mut group,
-            &format!("{label}-filters-exact-miss-last-level"),
-            &exact,
-            &misses,
-            0,
-        );
-        matching(
-            &mut group,
-            &format!("{label}-filters-exact-miss-first-level"),
-            &exact,
-            &strangers,
-            0,
-        );
-
-        // A tenth of the filters with `+` for the room of all houses: each name has its own and nine more do not fit.
-        let plus = trie(filters, |i| {
-            format!("house/{}/+/{}-{}", i / 100, KINDS[i % 10], i / 10 % 10)
-        });
-        let rooms =
-            names(|i| format!("house/{}/room-7/{}-{}", i / 100, KINDS[i % 10], i / 10 % 10));
-        matching(
-            &mut group,
-            &format!("{label}-filters-plus-hit"),
-            &plus,
-            &rooms,
-            1,
-        );
-        matching(
-            &mut group,
-            &format!("{label}-filters-plus-miss"),
-            &plus,
-            &hits,
-            0,
-        );
-
-        let hash = trie(filters, |i| format!("house/{i}/#"));
-        let below = names(|i| format!("house/{i}/room-5/temperature"));
-        let beside = names(|i| format!("house/x{i}/room-5/temperature"));
-        matching(
-            &mut group,
-            &format!("{label}-filters-hash-hit"),
-            &hash,
-            &below,
-            1,
-        );
-        matching(
-            &mut group,
-            &format!("{label}-filters-hash-miss"),
-            &hash,
-            &beside,
-            0,
-        );
+        for kind in &house::KINDS {
+            let trie = trie(filters, kind.filter);
+            let id = |what: &str| format!("{label}-filters-{}-{what}", kind.id);
+            matching(&mut group, &id("hit"), &trie, &names(kind.hit), 1);
+            for (what, miss) in kind.misses {
+                matching(&mut group, &id(what), &trie, &names(*miss), 0);
+            }
+        }
     }
 
     // 100,000 filters of which one name meets an exact one, two with `+` and two with `#`.

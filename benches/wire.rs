@@ -1,63 +1,24 @@
 //! What one packet costs to decode and to encode. The throughput is that of the packet's bytes.
 
+mod sensor;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mqttfast::wire::{
-    self, Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, QoS,
-    TopicName, Version, Will,
-};
+use mqttfast::wire::{self, Packet, Publish, QoS, Version};
+use sensor::{connect, delivery, encoded, publish};
 use std::hint::black_box;
 
 const PAYLOAD_BYTES: [usize; 3] = [16, 100, 4096];
-/// 22 bytes in four levels, as a sensor would have.
-const TOPIC: &str = "site/hall-07/temp/1234";
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
-
-fn publish(payload: &[u8]) -> Publish<'_> {
-    Publish {
-        dup: false,
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        topic: Some(TopicName::new(TOPIC).expect("a Topic Name")),
-        packet_id: Some(PacketId::MIN),
-        properties: PublishProperties::default(),
-        payload,
-    }
-}
-
-/// A CONNECT whose Will has the given payload.
-fn connect(version: Version, payload: &[u8]) -> Connect<'_> {
-    Connect {
-        version,
-        bridge: false,
-        clean_start: true,
-        keep_alive_s: 60,
-        properties: ConnectProperties::default(),
-        client_id: "hall-07-sensor-1234",
-        will: Some(Will {
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            topic: TopicName::new(TOPIC).expect("a Topic Name"),
-            payload,
-            delay_interval_s: 0,
-            properties: PublishProperties::default(),
-        }),
-        user_name: Some("hall-07"),
-        password: Some(b"correct horse battery staple"),
-    }
-}
-
-fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    wire::encode(packet, version, &mut bytes);
-    bytes
-}
 
 fn decode_publish(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire/decode");
     for version in [Version::V311, Version::V5] {
         for size in PAYLOAD_BYTES {
             let payload = vec![b'x'; size];
-            let bytes = encoded(&Packet::Publish(publish(&payload)), version);
+            let bytes = encoded(
+                &Packet::Publish(publish(QoS::AtLeastOnce, &payload)),
+                version,
+            );
             group.throughput(Throughput::Bytes(bytes.len() as u64));
             let id = id("publish", version, size);
             group.bench_function(id, |b| {
@@ -102,19 +63,11 @@ fn encode_publish(c: &mut Criterion) {
     for version in [Version::V311, Version::V5] {
         for size in PAYLOAD_BYTES {
             let payload = vec![b'x'; size];
-            let delivery = Delivery {
-                dup: false,
-                qos: QoS::AtLeastOnce,
-                retain: false,
-                topic: TOPIC,
-                packet_id: Some(PacketId::MIN),
-                topic_alias: None,
-                message_expiry_interval_s: None,
-                subscription_identifiers: &[],
-                passed_on: &[],
-                payload_bytes: size,
-            };
-            let expected = encoded(&Packet::Publish(publish(&payload)), version);
+            let delivery = delivery(QoS::AtLeastOnce, size);
+            let expected = encoded(
+                &Packet::Publish(publish(QoS::AtLeastOnce, &payload)),
+                version,
+            );
             let mut out = Vec::with_capacity(2 * expected.len());
             group.throughput(Throughput::Bytes(expected.len() as u64));
             group.bench_function(id("publish", version, size), |b| {

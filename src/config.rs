@@ -32,8 +32,7 @@ pub struct Config {
     pub io: Io,
     /// Network Connections at a time; `None`: as many as there may be open files.
     pub connections_max: Option<usize>,
-    /// Logs every packet.
-    pub verbose: bool,
+    pub logs: Logs,
     /// What the broker core needs of all this.
     pub settings: Settings,
 }
@@ -138,6 +137,17 @@ impl fmt::Display for Size {
     }
 }
 
+/// What is logged; each one more than the one before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Logs {
+    /// Warnings and errors.
+    Faults,
+    /// And what happens: who comes, who goes, start and stop.
+    Events,
+    /// And every packet received.
+    Packets,
+}
+
 /// What one shard needs to know. The same for all shards of a broker.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -145,7 +155,7 @@ pub struct Settings {
     pub anonymous: bool,
     /// A password file is in force: user names are checked.
     pub passwords: bool,
-    pub verbose: bool,
+    pub logs: Logs,
     pub packet_bytes_max: u32,
     pub inflight_max: u16,
     pub session_queue_bytes_max: u32,
@@ -159,7 +169,7 @@ impl Default for Settings {
         Settings {
             anonymous: true,
             passwords: false,
-            verbose: false,
+            logs: Logs::Events,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
             inflight_max: limits::INFLIGHT_MAX_DEFAULT,
             session_queue_bytes_max: limits::SESSION_QUEUE_BYTES_MAX_DEFAULT,
@@ -182,7 +192,7 @@ mod tests {
             shards: None,
             io: Io::Auto,
             connections_max: None,
-            verbose: false,
+            logs: Logs::Events,
             settings: Settings::default(),
         }
     }

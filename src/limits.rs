@@ -192,6 +192,14 @@ pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Nodes of the retained tree that replays look at in one turn, for all connections together.
 pub const RETAINED_PER_TURN: usize = 2048;
 
+// The service manager
+
+/// How long the main thread waits for a manager that does not read what it is told.
+pub const NOTIFY_WAIT_MS: u64 = 1_000;
+/// How often in a watchdog's period the shards are asked for a sign of life: one answer may be late without harm.
+pub const WATCHDOG_TICKS_PER_PERIOD: u32 = 3;
+const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
+
 // Password file
 
 /// Bytes of a password file: about 400,000 users.

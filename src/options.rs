@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{Config, Io, Settings};
+use mqttfast::config::{Config, Io, Logs, Settings};
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -77,6 +77,9 @@ struct Options {
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
+    /// log warnings and errors only, no client that comes or goes
+    #[argh(switch, short = 'q')]
+    quiet: bool,
     /// print the version
     #[argh(switch)]
     version: bool,
@@ -141,6 +144,14 @@ fn with_password_apart(mut arguments: Vec<String>) -> Vec<String> {
 }
 
 fn config(options: Options) -> Result<Config, String> {
+    let logs = match (options.quiet, options.verbose) {
+        (true, true) => {
+            return Err("--quiet and --verbose: give one of the two".into());
+        }
+        (true, false) => Logs::Faults,
+        (false, false) => Logs::Events,
+        (false, true) => Logs::Packets,
+    };
     let seed = getrandom::u64().map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
@@ -148,7 +159,7 @@ fn config(options: Options) -> Result<Config, String> {
         settings: Settings {
             anonymous: options.allow_anonymous || options.passwd.is_none(),
             passwords: options.passwd.is_some(),
-            verbose: options.verbose,
+            logs,
             packet_bytes_max: options.max_packet_size,
             inflight_max: options.max_inflight,
             session_queue_bytes_max: options.max_queued_bytes,
@@ -164,7 +175,7 @@ fn config(options: Options) -> Result<Config, String> {
         shards: options.shards,
         io: options.io,
         connections_max: options.max_connections,
-        verbose: options.verbose,
+        logs,
     })
 }
 

@@ -3,7 +3,7 @@
 #[path = "../benches/rig/mod.rs"]
 mod rig;
 
-use rig::{Rig, publish};
+use rig::{Rig, V311, publish};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -43,7 +43,7 @@ fn allocations(act: impl FnOnce()) -> u64 {
 }
 
 fn turns_allocate_nothing(filters: &[&str], subscribers: u32, messages: usize) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     for index in 0..subscribers {
         let subscriber = rig.client(index);
         for filter in filters {
@@ -51,7 +51,7 @@ fn turns_allocate_nothing(filters: &[&str], subscribers: u32, messages: usize) {
         }
     }
     let publisher = rig.client(subscribers);
-    let packet = publish("house/kitchen/temperature", b"21.5", 0, 0);
+    let packet = publish(V311, "house/kitchen/temperature", b"21.5", 0, 0);
     let bytes = packet.repeat(messages);
     for _ in 0..10 {
         rig.turn(publisher, &bytes);

@@ -1,6 +1,10 @@
 //! The command line: what is wrong is told in one sentence with the remedy, and the exit code says of which kind it is.
 
-use std::process::Command;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 fn mqttfast(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
@@ -130,4 +134,70 @@ fn an_argument_that_is_not_utf_8_is_refused() {
         String::from_utf8_lossy(&output.stderr),
         "mqttfast: \"--passwd=\\xFF\" is not UTF-8; type the argument again\n"
     );
+}
+
+#[test]
+fn quiet_and_verbose_exclude_each_other() {
+    let expected = "--quiet and --verbose: give one of the two";
+    assert_usage_error(&["--quiet", "--verbose"], expected);
+}
+
+/// Killed with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Connects a Client, ends its connection with DISCONNECT, stops the broker, and answers what it wrote.
+fn log_of_one_client(more: &[&str]) -> String {
+    // A quiet broker does not tell which port the system chose for it.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = free.local_addr().expect("bound").port();
+    drop(free);
+    let child = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+        .args(["--bind", "127.0.0.1", "--io", "epoll", "--port"])
+        .arg(port.to_string())
+        .args(more)
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut broker = Running(child.expect("mqttfast was not started"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut client = loop {
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < deadline, "it does not listen: {error}"),
+        }
+        sleep(Duration::from_millis(10));
+    };
+    let within = Some(Duration::from_secs(30));
+    client.set_read_timeout(within).expect("a deadline");
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
+    client.write_all(connect).expect("CONNECT");
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).expect("CONNACK");
+    client.write_all(&[0xe0, 0]).expect("DISCONNECT");
+    // It closes when it has handled the packet.
+    assert_eq!(client.read(&mut connack).expect("the end"), 0);
+    let pid = nix::unistd::Pid::from_raw(broker.0.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).expect("SIGTERM");
+    let mut log = String::new();
+    let stderr = broker.0.stderr.take();
+    let read = stderr.expect("piped").read_to_string(&mut log);
+    read.expect("standard error is UTF-8");
+    assert!(broker.0.wait().expect("it ended").success(), "{log}");
+    log
+}
+
+#[test]
+fn quiet_logs_no_client() {
+    let log = log_of_one_client(&[]);
+    assert!(
+        log.contains("connected") && log.contains("stopped"),
+        "{log}"
+    );
+    assert_eq!(log_of_one_client(&["--quiet"]), "");
 }

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::broker::{by_epoll, io_of_all_tests};
 use support::{Connect, DEADLINE};
 
 /// Descriptors of the broker; its own take some of them.
@@ -77,6 +78,15 @@ impl Starved {
         }
     }
 
+    /// Open files the running broker may have.
+    fn limit_files(&self, files: usize) {
+        let set = Command::new("prlimit")
+            .args(["--pid", &self.broker.id().to_string()])
+            .arg(format!("--nofile={files}:"))
+            .status();
+        assert!(set.expect("start prlimit").success());
+    }
+
     fn open(&self) -> TcpStream {
         let client = TcpStream::connect(("127.0.0.1", self.port)).expect("the backlog is long");
         client.set_read_timeout(Some(DEADLINE)).expect("a time-out");
@@ -94,7 +104,7 @@ impl Starved {
         };
         // Turned away already: an error here is an answer too.
         let _ = client.write_all(&connect.bytes());
-        let answer = answer(&mut client);
+        let answer = answer_to(&mut client);
         (client, answer)
     }
 
@@ -123,7 +133,7 @@ fn ping(client: &mut TcpStream) {
     assert_eq!(answer, [0xD0, 0]);
 }
 
-fn answer(client: &mut TcpStream) -> Answer {
+fn answer_to(client: &mut TcpStream) -> Answer {
     let mut answer = [0; 4];
     match client.read_exact(&mut answer) {
         Ok(()) if answer == [0x20, 2, 0, 0] => Answer::Accepted,
@@ -212,5 +222,39 @@ fn as_many_as_asked_for_and_v5_is_told_why(shards: usize) {
     seated.iter_mut().for_each(ping);
 }
 
+/// The machine takes files away while the broker runs, so that there are fewer than it reckoned with.
+fn without_a_file_newcomers_wait_and_the_others_are_served(shards: usize) {
+    let broker = Starved::start(shards, &[]);
+    let (mut client, answer) = broker.connect(0);
+    assert_eq!(answer, Answer::Accepted);
+    broker.limit_files(3);
+    let mut newcomer = broker.open();
+    let connect = Connect {
+        client_id: b"newcomer",
+        ..Connect::default()
+    };
+    newcomer.write_all(&connect.bytes()).expect("CONNECT");
+    broker.logged("no open file is left");
+    ping(&mut client);
+    let before = broker.ticks();
+    thread::sleep(Duration::from_millis(500));
+    let spent = broker.ticks() - before;
+    assert!(spent < 20, "{spent} ticks in half a second");
+    broker.limit_files(FILES);
+    assert_eq!(answer_to(&mut newcomer), Answer::Accepted);
+    ping(&mut client);
+}
+
 on_1_and_2_shards!(newcomers_are_told_and_the_others_served);
+
+/// By epoll: an accept of io_uring goes by the limit at the time it was armed.
+#[test]
+fn without_a_file_newcomers_wait() {
+    if io_of_all_tests().is_some_and(|io| io != "epoll") {
+        return;
+    }
+    for shards in [1, 2] {
+        by_epoll(|| without_a_file_newcomers_wait_and_the_others_are_served(shards));
+    }
+}
 on_1_and_2_shards!(as_many_as_asked_for_and_v5_is_told_why);

@@ -52,6 +52,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("TcpStream", &["io"]),
     ("TcpListener", &["io"]),
     ("UnixStream", &["io"]),
+    ("UnixDatagram", &["io"]),
     ("UdpSocket", &["io"]),
     ("async", &["io"]),
     ("await", &[]),

@@ -5,24 +5,30 @@ use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ShardId};
 use mqttfast::time::Time;
 
-/// One shard of one, and what it says.
+/// The protocol levels that a CONNECT names [v3.1.1 MQTT-3.1.2-2, v5 §3.1.2.2].
+pub const V311: u8 = 4;
+pub const V5: u8 = 5;
+
+/// One shard of one, and what it says. All its Clients are of one protocol level.
 pub struct Rig {
     pub shard: Shard,
+    level: u8,
     out: Outputs,
     now: Time,
 }
 
 impl Rig {
-    pub fn new() -> Rig {
+    pub fn new(level: u8) -> Rig {
         let shard = Shard::new(ShardId(0), 1, Settings::default());
         Rig {
             shard,
+            level,
             out: Outputs::default(),
             now: Time(1),
         }
     }
 
-    /// A connected Client of 3.1.1 with clean session and no Keep Alive; `index` is its slot and its name.
+    /// A connected Client with clean session and no Keep Alive; `index` is its slot and its name.
     pub fn client(&mut self, index: u32) -> ConnectionId {
         let connection = ConnectionId {
             index,
@@ -39,19 +45,22 @@ impl Rig {
             &mut self.out,
         );
         let name = format!("client-{index}");
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.level, 2, 0, 0];
+        push_no_properties(&mut body, self.level);
         push_string(&mut body, &name);
         let connack = self.turn(connection, &packet(0x10, &body));
-        assert_eq!(connack, 4, "CONNACK has four bytes");
+        assert!(connack == 4 || connack > 4 && self.level == V5, "CONNACK");
         connection
     }
 
     pub fn subscribe(&mut self, connection: ConnectionId, filter: &str, qos: u8) {
         let mut body = vec![0, 1];
+        push_no_properties(&mut body, self.level);
         push_string(&mut body, filter);
         body.push(qos);
         let suback = self.turn(connection, &packet(0x82, &body));
-        assert_eq!(suback, 5, "SUBACK of one filter has five bytes");
+        let properties = usize::from(self.level == V5);
+        assert_eq!(suback, 5 + properties, "SUBACK of one filter");
     }
 
     /// One turn: these bytes come, the outboxes leave. Returns the bytes sent to all Clients together.
@@ -94,13 +103,14 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A PUBLISH of 3.1.1; Packet Identifier `id` if `qos` is above 0.
-pub fn publish(topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
+/// A PUBLISH of this protocol level, without Properties; Packet Identifier `id` if `qos` is above 0.
+pub fn publish(level: u8, topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
     let mut body = Vec::new();
     push_string(&mut body, topic);
     if qos > 0 {
         body.extend_from_slice(&id.to_be_bytes());
     }
+    push_no_properties(&mut body, level);
     body.extend_from_slice(payload);
     packet(0x30 | qos << 1, &body)
 }
@@ -108,4 +118,11 @@ pub fn publish(topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
 fn push_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+/// The length of Properties that are none, where the level has them.
+fn push_no_properties(out: &mut Vec<u8>, level: u8) {
+    if level == V5 {
+        out.push(0);
+    }
 }

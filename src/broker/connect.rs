@@ -5,6 +5,7 @@ use super::event::{HandOver, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
@@ -603,6 +604,9 @@ impl Shard {
         session_present: bool,
         out: &mut Outputs,
     ) {
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let Some(connection) = self.connections.get(id) else {
             return;
         };

@@ -229,7 +229,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         let mut matches = std::mem::take(&mut self.matches);
-        self.trie.matches(routing.topic, &mut matches);
+        self.routes.matches(&self.trie, routing.topic, &mut matches);
         let nobody = matches.is_empty();
         let shards = matches.shards;
         let taken = self.deliver_here(routing, &matches.local, origin, out);

@@ -1,11 +1,12 @@
-//! Faults planted on purpose, to prove that the simulator finds such (`tests/sim`, feature `faults`). Without the feature this module is not
+//! Faults planted on purpose, to prove that the simulator finds such (`tests/sim`, feature `faults`), and that a panic ends the broker. Without the feature this module is not
 //! compiled and [`planted!`] is the constant `false`.
 
 #[cfg(feature = "faults")]
-pub use plant::{Fault, plant};
+pub use plant::{Fault, plant, plant_panic};
 
 #[cfg(feature = "faults")]
 mod plant {
+    use crate::ids::ShardId;
     use std::cell::Cell;
 
     thread_local! {
@@ -93,11 +94,20 @@ mod plant {
         MalformedIgnored,
         /// What a Session that ends had subscribed to stays known to peers.
         MaskKept,
+        /// A PUBLISH breaks an invariant; for `tests/panic.rs`.
+        Panic,
     }
 
     /// From now on all shards of this thread make this mistake, or none.
     pub fn plant(fault: Option<Fault>) {
         PLANTED.set(fault);
+    }
+
+    /// Plants [`Fault::Panic`] in this thread if `MQTTFAST_FAULT_PANIC` names its shard.
+    pub fn plant_panic(shard: ShardId) {
+        if std::env::var("MQTTFAST_FAULT_PANIC").is_ok_and(|text| text == shard.to_string()) {
+            plant(Some(Fault::Panic));
+        }
     }
 
     pub(in crate::broker) fn is_planted(fault: Fault) -> bool {

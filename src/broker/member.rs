@@ -115,6 +115,14 @@ impl super::share::Shares {
         list.is_some_and(|list| list.len() >= limits::SHARED_FILTERS_PER_SESSION_MAX)
     }
 
+    pub fn is_member(&self, session: SessionId, filter: &str) -> bool {
+        let list = self.members.by_session.get(&session);
+        list.is_some_and(|list| {
+            list.binary_search_by_key(&filter, |membership| &membership.filter)
+                .is_ok()
+        })
+    }
+
     pub fn last_ticket(&self) -> u64 {
         self.members.last_ticket
     }
@@ -283,7 +291,14 @@ impl Shard {
     }
 
     /// Tells the owners which messages of their groups came to an end in this turn.
+    #[inline]
     pub(super) fn tell_done(&mut self, out: &mut Outputs) {
+        if !self.shares.members.done.is_empty() {
+            self.tell_these(out);
+        }
+    }
+
+    fn tell_these(&mut self, out: &mut Outputs) {
         let mut list = std::mem::take(&mut self.shares.members.done);
         let mut rest = list.drain(..).peekable();
         while let Some((session, share)) = rest.next() {

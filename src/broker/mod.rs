@@ -27,7 +27,7 @@ pub use event::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
 };
 #[cfg(feature = "faults")]
-pub use faults::{Fault, plant};
+pub use faults::{Fault, plant, plant_panic};
 pub use shard::Shard;
 pub use share::ShareMessage;
 pub use violation::Violation;

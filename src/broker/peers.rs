@@ -209,7 +209,7 @@ impl Shard {
                         connection: origin.map(|id| (from, id)),
                     };
                     let mut matches = std::mem::take(&mut self.matches);
-                    self.trie.matches(routing.topic, &mut matches);
+                    self.routes.matches(&self.trie, routing.topic, &mut matches);
                     if message.expired_on_the_way(self.now) && !planted!(ExpiredCrosses) {
                         let lost = matches.local.len() as u64;
                         self.counters.drop_messages(Dropped::Expired, lost);

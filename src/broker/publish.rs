@@ -6,6 +6,7 @@ use super::event::{Level, Output, Outputs, RetainVersion};
 use super::faults::planted;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
@@ -39,7 +40,7 @@ impl Shard {
         frame: &Frame<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if self.settings.verbose {
+        if self.settings.logs == Logs::Packets {
             self.log_packet(session, frame, out);
         }
         if frame.packet_type() == PUBLISH_TYPE {
@@ -115,6 +116,9 @@ impl Shard {
                 TopicName::new(&aliased).map_err(Violation::Malformed)?
             }
         };
+        if planted!(Panic) {
+            panic!("a planted fault");
+        }
         if let Some(packet_id) = publish.packet_id {
             let session = self
                 .sessions

@@ -82,8 +82,13 @@ impl Replays {
     }
 
     /// A new turn: its share of work, and who goes on.
-    pub fn begin_turn(&mut self) -> VecDeque<SessionId> {
+    #[inline]
+    pub fn begin_turn(&mut self) -> Option<VecDeque<SessionId>> {
         self.work_left = limits::RETAINED_PER_TURN;
+        (!self.unfinished.is_empty()).then(|| self.take_unfinished())
+    }
+
+    fn take_unfinished(&mut self) -> VecDeque<SessionId> {
         for session in &self.unfinished {
             if let Some(queue) = self.by_session.get_mut(session) {
                 queue.unfinished = false;

@@ -10,12 +10,12 @@ use super::subscribe::Subscription;
 use super::timers::Alarms;
 use super::violation::Violation;
 use crate::buffer::{Chunk, Chunks, Pool};
-use crate::config::Settings;
+use crate::config::{Logs, Settings};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
-use crate::topic::{FilterTrie, Matches, RetainTree};
+use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
 use crate::wire::{self, Version};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::VecDeque;
@@ -33,6 +33,7 @@ pub struct Shard {
     pub(super) by_client_id: HashTable<SessionId>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) trie: FilterTrie<SessionId, Subscription>,
+    pub(super) routes: Routes<SessionId, Subscription>,
     pub(super) retained: RetainTree<super::publish::Retained>,
     pub(super) pool: Pool,
     pub(super) counters: Counters,
@@ -98,6 +99,7 @@ impl Shard {
             by_client_id: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             trie: FilterTrie::default(),
+            routes: Routes::default(),
             retained: RetainTree::default(),
             pool: Pool::default(),
             counters: Counters::default(),
@@ -173,7 +175,7 @@ impl Shard {
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
-        for session in self.replays.begin_turn() {
+        for session in self.replays.begin_turn().into_iter().flatten() {
             self.pump(session);
         }
         self.tell_done(out);
@@ -306,7 +308,7 @@ impl Shard {
         if used < rest.len()
             && let Some(connection) = self.connections.get_mut(id)
         {
-            connection.received.extend_from_slice(&rest[used..]);
+            keep(&mut connection.received, &rest[used..]);
         }
     }
 
@@ -574,12 +576,18 @@ impl Shard {
                 Ending::Disconnect { .. } | Ending::TakenOver => return,
             };
             self.counters.refusals += 1;
+            if self.settings.logs < Logs::Events {
+                return;
+            }
             out.push(Output::Log {
                 level: Level::Info,
                 text: format!("refused {address}: {why}"),
             });
             return;
         };
+        if self.settings.logs < Logs::Events {
+            return;
+        }
         let client_id = Shown(&session.client_id);
         let text = match ending {
             Ending::Disconnect { with_will: false } => {
@@ -687,6 +695,19 @@ fn reorder_lane(out: &mut Outputs) {
 /// Bytes still missing of the packet at the start of `bytes`, as far as its header tells.
 fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
+}
+
+/// Keeps the beginning of a packet in an empty `received`: with room for all of it when much of it has come, so that it is moved but once.
+/// What was only announced gets no room.
+fn keep(received: &mut Vec<u8>, begun: &[u8]) {
+    let missing = missing_bytes(begun);
+    let room = if missing <= 3 * begun.len() {
+        missing
+    } else {
+        0
+    };
+    received.reserve_exact(begun.len() + room);
+    received.extend_from_slice(begun);
 }
 
 /// A client id or Topic Name as the log shows it: without control characters, and never endless.

@@ -16,7 +16,7 @@ use crate::wire::{
     TopicFilter, UnsubAck, Unsubscribe, Version,
 };
 
-/// SUBACK code of a filter that is refused, before v5. [v3.1.1 3.9.3]
+/// SUBACK code of a filter that is refused, in 3.1.1. [v3.1.1 3.9.3]
 const FAILURE: u8 = 0x80;
 
 /// What the trie keeps for a subscriber of a filter: 8 bytes.
@@ -96,7 +96,14 @@ impl Shard {
         let mut replays = Vec::new();
         for (filter, options) in subscribe.filters() {
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
-            codes.push(self.subscribe(session, version, filter, subscription, &mut replays, out));
+            codes.push(self.subscribe(
+                session,
+                version,
+                filter,
+                subscription,
+                &mut replays,
+                out,
+            )?);
         }
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
@@ -149,6 +156,9 @@ impl Shard {
     }
 
     /// One filter of a SUBSCRIBE; the code for SUBACK.
+    ///
+    /// Errors: `TooManySubscriptions` where 3.1 would have to say so in SUBACK: its codes are the granted QoS and nothing else, and
+    /// to grant what is not there would lose messages in silence. What stood before it in the packet stays in force. [v3.1 §3.9]
     fn subscribe(
         &mut self,
         session_id: SessionId,
@@ -157,14 +167,13 @@ impl Shard {
         subscription: Subscription,
         replays: &mut Vec<Replay>,
         out: &mut Outputs,
-    ) -> u8 {
-        let refused = |reason: ReasonCode| {
-            if version == Version::V5 {
-                reason.0
-            } else {
-                FAILURE
-            }
+    ) -> Result<u8, Violation> {
+        let refused = |reason: ReasonCode| match version {
+            Version::V5 => Ok(reason.0),
+            Version::V311 => Ok(FAILURE),
+            Version::V31 => Err(Violation::TooManySubscriptions),
         };
+        // Before v5 every filter was checked already.
         let Ok(filter) = checked(text) else {
             return refused(ReasonCode::TOPIC_FILTER_INVALID);
         };
@@ -172,9 +181,17 @@ impl Shard {
             return refused(ReasonCode::UNSPECIFIED_ERROR);
         };
         let shared = filter.share().is_some();
-        if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX
-            || (shared && self.shares.is_full(session_id))
-        {
+        let is_full = session.filters.len() >= limits::FILTERS_PER_SESSION_MAX
+            || (shared && self.shares.is_full(session_id));
+        // A filter that is there already is replaced, and takes no more room. [v5 MQTT-3.8.4-3]
+        let is_there = || {
+            if shared {
+                self.shares.is_member(session_id, text)
+            } else {
+                self.trie.options(text, session_id).is_some()
+            }
+        };
+        if is_full && !is_there() {
             let text = format!(
                 "refused a subscription of {}: it has as many as it may",
                 Shown(&session.client_id)
@@ -187,7 +204,7 @@ impl Shard {
         }
         if shared {
             self.subscribe_shared(session_id, filter, subscription, out);
-            return subscription.options.qos as u8;
+            return Ok(subscription.options.qos as u8);
         }
         let done = self.trie.subscribe(filter, session_id, subscription);
         if done.replaced.is_none() {
@@ -213,7 +230,7 @@ impl Shard {
                     .map(|identifier| Box::new(smallvec::smallvec![identifier])),
             });
         }
-        subscription.options.qos as u8
+        Ok(subscription.options.qos as u8)
     }
 
     /// Every shard knows the filters: SUBACK, and the retained messages.

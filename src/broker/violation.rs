@@ -20,6 +20,8 @@ pub enum Violation {
     KeepAlive { silence_ms_max: u64 },
     /// A Topic Filter that the standard does not allow, from a Client whose version knows no failure code for it. [v3.1.1 4.7.1]
     TopicFilter(Malformed),
+    /// A subscription above what a Session may have, from a Client whose version knows no failure code in SUBACK. [v3.1 §3.9]
+    TooManySubscriptions,
     /// An AUTH packet without an Authentication Method in CONNECT. [v5 4.12]
     UnexpectedAuth,
     /// Topic Alias 0 or above our maximum. [v5 MQTT-3.3.2-8, MQTT-3.3.2-9]
@@ -44,6 +46,7 @@ impl Violation {
         match self {
             Violation::Malformed(malformed) => malformed.reason_code(),
             Violation::TopicFilter(_) => ReasonCode::TOPIC_FILTER_INVALID,
+            Violation::TooManySubscriptions => ReasonCode::QUOTA_EXCEEDED,
             Violation::KeepAlive { .. } => ReasonCode::KEEP_ALIVE_TIMEOUT,
             Violation::TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
             Violation::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
@@ -81,6 +84,10 @@ impl fmt::Display for Violation {
                 silence_ms_max * 2 / 3000
             ),
             Violation::TopicFilter(malformed) => write!(f, "{malformed}"),
+            Violation::TooManySubscriptions => write!(
+                f,
+                "more subscriptions than a session may have, and its version has no code for that in SUBACK [v3.1 §3.9]"
+            ),
             Violation::UnexpectedAuth => {
                 write!(
                     f,

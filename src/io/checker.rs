@@ -4,7 +4,6 @@ use crate::broker::{Level, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::host::{Shards, ToShard};
-use crate::io::log::Log;
 use crate::limits;
 use crate::passwd::{Check, PasswordFile};
 use crate::time::Time;
@@ -86,8 +85,8 @@ impl Checker {
         true
     }
 
-    /// Reads the file again. A file that cannot be used leaves the old one in force.
-    pub fn reload(&self, log: &Log) {
+    /// Reads the file again, and tells how that went. A file that cannot be used leaves the old one in force.
+    pub fn reload(&self) -> (Level, String) {
         let path = self.shared.path.display();
         match PasswordFile::load(&self.shared.path) {
             Ok(file) => {
@@ -97,11 +96,11 @@ impl Checker {
                     "password file {path} read again: {users} {}",
                     if users == 1 { "user" } else { "users" }
                 );
-                log.line(Level::Info, text);
+                (Level::Info, text)
             }
             Err(error) => {
                 let text = format!("password file not read again, the old one stays: {error}");
-                log.line(Level::Error, text);
+                (Level::Error, text)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The main thread once the shards run: signals, and shards that end.
+//! The main thread once the shards run: signals, shards that end, and the service manager's watchdog.
 //!
 //! Signals are blocked before any other thread starts and read here from a signalfd, so no handler runs anywhere.
 
@@ -6,6 +6,7 @@ use crate::broker::Level;
 use crate::io::checker::Checker;
 use crate::io::host::{Shards, ToShard};
 use crate::io::log::Log;
+use crate::io::notify::{Notify, Watchdog};
 use crate::limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -60,6 +61,8 @@ pub fn serve(
     shards: &Shards,
     checker: Option<&Checker>,
     log: &Log,
+    notify: &Notify,
+    mut watchdog: Option<Watchdog>,
 ) -> End {
     let mut shards_ended = 0;
     let mut stop_at: Option<Instant> = None;
@@ -67,13 +70,12 @@ pub fn serve(
     loop {
         while let Some(signal) = signals.next() {
             match (signal, stop_at) {
-                (Signal::SIGHUP, _) => match checker {
-                    Some(checker) => checker.reload(log),
-                    None => log.line(Level::Info, "SIGHUP: there is no password file to read"),
-                },
+                (Signal::SIGHUP, None) => reload(checker, log, notify),
+                (Signal::SIGHUP, Some(_)) => {}
                 (_, Some(_)) => return End::Hurried,
                 (signal, None) => {
                     log.line(Level::Info, format!("{signal}: stopping"));
+                    notify.stopping("stopping, as asked");
                     stop_at = Some(stop(shards));
                 }
             }
@@ -84,19 +86,27 @@ pub fn serve(
         if shards_ended > 0 && stop_at.is_none() {
             // One shard's Clients are gone: let systemd start a whole broker.
             end = End::ShardLost;
+            notify.stopping("stopping: a shard was lost");
             stop_at = Some(stop(shards));
         }
-        let timeout = match stop_at {
-            None => PollTimeout::NONE,
-            Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return if end == End::Asked { End::Hurried } else { end };
-                }
-                // Rounded up, lest the last millisecond be a busy wait.
-                PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+        let now = Instant::now();
+        let wake_at = match (stop_at, &mut watchdog) {
+            (Some(at), _) if at <= now => {
+                return if end == End::Asked { End::Hurried } else { end };
             }
+            // Who was told of the end asks for no more signs of life.
+            (Some(at), _) => Some(at),
+            (None, Some(watchdog)) => {
+                watchdog.tick(now);
+                Some(watchdog.due())
+            }
+            (None, None) => None,
         };
+        let timeout = wake_at.map_or(PollTimeout::NONE, |at| {
+            // Rounded up, lest the last millisecond be a busy wait.
+            let left = at.saturating_duration_since(now).as_millis() + 1;
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
         let mut descriptors = [
             PollFd::new(signals.descriptor.as_fd(), PollFlags::POLLIN),
             PollFd::new(ended.as_fd(), PollFlags::POLLIN),
@@ -112,6 +122,28 @@ pub fn serve(
             shards_ended += count as usize;
         }
     }
+}
+
+/// Tells the service manager that we serve.
+pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
+    if let Err(error) = notify.ready(status) {
+        let text = format!("the service manager was not told that this serves: {error}");
+        log.line(Level::Warning, text);
+    }
+}
+
+/// Reads again what SIGHUP asks for. Whatever comes of it, we serve on.
+fn reload(checker: Option<&Checker>, log: &Log, notify: &Notify) {
+    notify.reloading();
+    let (level, text) = match checker {
+        Some(checker) => checker.reload(),
+        None => {
+            let text = "SIGHUP: there is no password file to read";
+            (Level::Info, text.to_owned())
+        }
+    };
+    tell_ready(notify, &text, log);
+    log.line(level, text);
 }
 
 /// Asks all shards to stop; returns when they must have.

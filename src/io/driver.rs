@@ -20,6 +20,8 @@ pub mod sending;
 pub mod slots;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;
 
 use crate::broker::{CloseCause, Input, Outputs, PeerMessage, Shard, Verdict};

@@ -35,6 +35,8 @@ pub enum ToShard {
         connection: ConnectionId,
         verdict: Verdict,
     },
+    /// Add 1 here: the shard still turns.
+    AreYouThere(Arc<EventFd>),
     Shutdown,
 }
 
@@ -248,12 +250,12 @@ pub fn start(
         let name = format!("shard-{}", seat.id);
         let spawned = match means {
             #[cfg(target_pointer_width = "64")]
-            Means::Uring => LocalExecutorBuilder::new(Placement::Fixed(core))
+            Means::Uring => LocalExecutorBuilder::new(Placement::Unbound)
                 .name(&name)
                 .io_memory(0)
                 .spawn(move || async move {
                     let _count_end = count_end;
-                    serve::<Ring>(seat, count, settings, ready);
+                    serve_on::<Ring>(core, seat, count, settings, ready);
                 })
                 .map(Handle::Executor)
                 .map_err(io::Error::from),
@@ -261,10 +263,7 @@ pub fn start(
                 .name(name)
                 .spawn(move || {
                     let _count_end = count_end;
-                    match pin(core) {
-                        Ok(()) => serve::<Epoll>(seat, count, settings, ready),
-                        Err(errno) => drop(ready.send(Err(errno.into()))),
-                    }
+                    serve_on::<Epoll>(core, seat, count, settings, ready);
                 })
                 .map(Handle::Plain),
         };
@@ -294,6 +293,21 @@ pub fn start(
         .unwrap_or_else(|| io::Error::other("its thread ended before it began")))
 }
 
+/// Keeps this thread on its core, and serves. glommio would pin it too (`Placement::Fixed`), but reads all of `/sys/devices/system` for that
+/// and panics where a file is missing or holds what it did not expect: a chroot without `/sys`, a board without a topology.
+fn serve_on<K: Kernel>(
+    core: usize,
+    seat: Seat,
+    shards: usize,
+    settings: Settings,
+    ready: Sender<io::Result<()>>,
+) {
+    match pin(core) {
+        Ok(()) => serve::<K>(seat, shards, settings, ready),
+        Err(errno) => drop(ready.send(Err(errno.into()))),
+    }
+}
+
 /// Keeps the calling thread on this core.
 fn pin(core: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();
@@ -305,6 +319,8 @@ fn pin(core: usize) -> nix::Result<()> {
 /// that never came this far.
 fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
+    #[cfg(feature = "faults")]
+    crate::broker::plant_panic(id);
     let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {

@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::io::StartError;
+use crate::io::holder::Holder;
 use crate::limits;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -12,7 +13,6 @@ use nix::sys::socket::{
     sockopt,
 };
 use std::collections::HashSet;
-use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -104,14 +104,10 @@ fn listen_once(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
 fn refusal(address: SocketAddr, errno: Errno) -> StartError {
     let port = address.port();
     let text = match errno {
-        Errno::EADDRINUSE => match holder(port) {
-            Some(process) => format!(
-                "cannot listen on {address}: port {port} is in use by {process}; stop it or choose another --port"
-            ),
-            None => format!(
-                "cannot listen on {address}: port {port} is in use by another process; stop it or choose another --port"
-            ),
-        },
+        Errno::EADDRINUSE => {
+            let holder = Holder::of(port);
+            format!("cannot listen on {address}: port {port} is in use {holder}")
+        }
         Errno::EADDRNOTAVAIL => format!(
             "cannot listen on {address}: this machine has no such address; give --bind an address that `ip address` shows"
         ),
@@ -126,56 +122,10 @@ fn refusal(address: SocketAddr, errno: Errno) -> StartError {
     StartError::new(text)
 }
 
-/// The process that listens on `port`, as far as we may see: `mosquitto (process 612)`.
-fn holder(port: u16) -> Option<String> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|table| listening_inodes(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let name = process.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        let holds = descriptors.flatten().any(|descriptor| {
-            let target = fs::read_link(descriptor.path()).unwrap_or_default();
-            inodes
-                .iter()
-                .any(|inode| target.as_os_str() == inode.as_str())
-        });
-        if holds {
-            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{} (process {id})", command.trim()));
-        }
-    }
-    None
-}
-
-/// Inodes of the sockets that listen on `port` in a table such as `/proc/net/tcp`.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
-    const LISTEN: &str = "0A";
-    let port = format!("{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-            let (_, local_port) = local.rsplit_once(':')?;
-            (local_port == port && *state == LISTEN).then(|| (*inode).to_owned())
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Io, Settings};
+    use crate::config::{Io, Logs, Settings};
     use nix::sys::socket::getsockopt;
     use std::net::TcpStream;
 
@@ -188,7 +138,7 @@ mod tests {
             shards: None,
             io: Io::Auto,
             connections_max: None,
-            verbose: false,
+            logs: Logs::Events,
             settings: Settings::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! that find the queue full are dropped, counted, and their number is logged.
 
 use crate::broker::Level;
+use crate::config::Logs;
 use crate::io::zone::Zone;
 use crate::limits;
 use std::fmt::Write as _;
@@ -23,7 +24,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is something to write, or the end has come.
     written_or_new: Condvar,
-    verbose: bool,
+    logs: Logs,
 }
 
 #[derive(Default)]
@@ -41,9 +42,9 @@ struct Line {
 }
 
 impl Log {
-    /// Starts the writer thread. `verbose`: lines of level `Packet` are written too.
-    pub fn start(verbose: bool) -> io::Result<Log> {
-        let log = Log::new(verbose);
+    /// Starts the writer thread.
+    pub fn start(logs: Logs) -> io::Result<Log> {
+        let log = Log::new(logs);
         let writer = log.clone();
         // systemd's journal puts its own time on each line.
         let zone = (!is_journal()).then(Zone::local);
@@ -53,19 +54,24 @@ impl Log {
         Ok(log)
     }
 
-    fn new(verbose: bool) -> Log {
+    fn new(logs: Logs) -> Log {
         Log {
             shared: Arc::new(Shared {
                 queue: Mutex::default(),
                 written_or_new: Condvar::new(),
-                verbose,
+                logs,
             }),
         }
     }
 
     /// Appends a line; never waits for the writer.
     pub fn line(&self, level: Level, text: impl Into<String>) {
-        if level == Level::Packet && !self.shared.verbose {
+        let wanted = match level {
+            Level::Error | Level::Warning => Logs::Faults,
+            Level::Info => Logs::Events,
+            Level::Packet => Logs::Packets,
+        };
+        if self.shared.logs < wanted {
             return;
         }
         let line = Line {
@@ -207,8 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn each_level_has_what_asks_for_it() {
+        for (logs, expected) in [(Logs::Faults, 2), (Logs::Events, 3), (Logs::Packets, 4)] {
+            let log = Log::new(logs);
+            for level in [Level::Error, Level::Warning, Level::Info, Level::Packet] {
+                log.line(level, "line");
+            }
+            assert_eq!(log.next_lines().0.len(), expected, "{logs:?}");
+        }
+    }
+
+    #[test]
     fn a_full_queue_drops_and_counts() {
-        let log = Log::new(false);
+        let log = Log::new(Logs::Events);
         for _ in 0..limits::LOG_LINES_WAITING_MAX + 3 {
             log.line(Level::Info, "line");
         }

@@ -1,7 +1,7 @@
 //! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
 //!
 //! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
-//! signals ([`control`]) until the end. Shards are driven by
+//! signals ([`control`]) until the end; a service manager is told ([`notify`]). Shards are driven by
 //! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`]) and check passwords
 //! ([`checker`]).
 
@@ -12,9 +12,11 @@ pub mod cpu;
 pub mod driver;
 pub mod epoll;
 pub mod files;
+pub mod holder;
 pub mod host;
 pub mod listener;
 pub mod log;
+pub mod notify;
 // glommio does not build for 32 bits.
 #[cfg(target_pointer_width = "64")]
 pub mod uring;
@@ -32,10 +34,11 @@ use control::{End, Signals};
 use host::{Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use notify::{Notify, Watchdog};
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why the broker does not start: one sentence with cause and remedy.
 #[derive(Debug)]
@@ -68,13 +71,27 @@ pub fn run(config: Config) -> Result<(), StartError> {
     heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.verbose).map_err(refused("cannot start the log's thread"))?;
-    let result = serve(config, clock, &signals, &log);
+    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
+    let notify = Notify::from_environment().unwrap_or_else(|error| {
+        let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
+        log.line(Level::Warning, text);
+        Notify::NOBODY
+    });
+    let result = serve(config, clock, &signals, &log, &notify);
+    if let Err(error) = &result {
+        notify.status(&error.to_string());
+    }
     log.finish(Duration::from_millis(limits::SHUTDOWN_GRACE_MS));
     result
 }
 
-fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(), StartError> {
+fn serve(
+    config: Config,
+    clock: Clock,
+    signals: &Signals,
+    log: &Log,
+    notify: &Notify,
+) -> Result<(), StartError> {
     if let Some(address) = config.open_by_mistake() {
         return Err(StartError::new(format!(
             "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous if that is meant"
@@ -131,18 +148,25 @@ fn serve(config: Config, clock: Clock, signals: &Signals, log: &Log) -> Result<(
             .start(shards.clone(), clock)
             .map_err(refused("cannot start the password thread"))?;
     }
+    let watchdog = Watchdog::new(notify, &shards, Instant::now())
+        .map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let (places, files) = files::places(count, config.connections_max)?;
     shards.set_places(places);
     announce(&config, &cores, &why, log);
     announce_places(&config, places, files, log);
-    for address in listeners
+    let addresses: Vec<String> = listeners
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
-    {
+        .map(|address| address.to_string())
+        .collect();
+    for address in &addresses {
         log.line(Level::Info, format!("listening on {address}"));
     }
+    let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
+    control::tell_ready(notify, &status, log);
 
-    let end = control::serve(signals, &ended, &shards, checker.as_ref(), log);
+    let checker = checker.as_ref();
+    let end = control::serve(signals, &ended, &shards, checker, log, notify, watchdog);
     match end {
         End::Asked => {
             // All have said that they end, so this does not wait.
@@ -223,7 +247,12 @@ fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
     info(memory_bound(config, cores.len()).to_string());
-    info(match (&config.passwd, config.allow_anonymous) {
+    info(access(config));
+}
+
+/// Who may connect.
+fn access(config: &Config) -> String {
+    match (&config.passwd, config.allow_anonymous) {
         (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
         (None, true) => "anyone may connect, without a user name".to_owned(),
         (Some(file), false) => format!("only the users of {} may connect", file.display()),
@@ -231,7 +260,7 @@ fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
             "clients without a user name may connect; those with one need its password in {}",
             file.display()
         ),
-    });
+    }
 }
 
 /// How many connections there may be, and whether that is what was asked for.

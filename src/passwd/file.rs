@@ -88,11 +88,7 @@ impl PasswordFile {
         Ok(PasswordFile {
             users,
             stand_in: RandomState::new(),
-            nobody: Hash::new(
-                Scheme::Pbkdf2 { iterations },
-                b"",
-                [0; super::hash::SALT_BYTES],
-            ),
+            nobody: Hash::of_nobody(Scheme::Pbkdf2 { iterations }),
         })
     }
 
@@ -102,12 +98,9 @@ impl PasswordFile {
     /// An unknown user costs as much as a known one: the password is held against the hash of another user,
     /// always the same for the same name, so that neither one answer's time nor the spread of many names a user.
     pub fn check(&self, user_name: &str, password: &[u8]) -> Check {
-        let found = self
-            .users
-            .binary_search_by(|user| (*user.user_name).cmp(user_name))
-            .ok();
+        let found = self.hash_of(user_name);
         let hash = match found {
-            Some(index) => &self.users[index].hash,
+            Some(hash) => hash,
             None if self.users.is_empty() => &self.nobody,
             None => {
                 let index = self.stand_in.hash_one(user_name) % self.users.len() as u64;
@@ -122,6 +115,14 @@ impl PasswordFile {
         }
     }
 
+    /// What the line of this user holds.
+    pub(super) fn hash_of(&self, user_name: &str) -> Option<&Hash> {
+        let found = self
+            .users
+            .binary_search_by(|user| (*user.user_name).cmp(user_name));
+        found.ok().map(|index| &self.users[index].hash)
+    }
+
     /// Users in the file.
     pub fn len(&self) -> usize {
         self.users.len()
@@ -132,9 +133,20 @@ impl PasswordFile {
     }
 }
 
+/// A byte order mark before the first line is no part of it.
+pub(super) const MARK: &str = "\u{FEFF}";
+
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK.as_bytes()).unwrap_or(bytes)
+}
+
 /// The lines of a file with their numbers from 1, without line ends; a byte order mark before the first is dropped.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
+    lines_after_mark(without_mark(bytes))
+}
+
+/// The same of what follows the mark.
+pub(super) fn lines_after_mark(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     // The last line's end is an end, not the start of one more line.
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     bytes
@@ -144,7 +156,7 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
 }
 
 /// User name and hash of a line; `None` for a comment and a blank line.
-fn parse_line(text: &[u8]) -> Result<Option<(&str, Hash)>, LineFault> {
+pub(super) fn parse_line(text: &[u8]) -> Result<Option<(&str, Hash)>, LineFault> {
     match split_line(text)? {
         None => Ok(None),
         Some((user_name, rest)) => {

@@ -9,6 +9,7 @@ mod fault;
 mod file;
 mod hash;
 mod prompt;
+pub mod props;
 mod replace;
 mod tool;
 

@@ -12,6 +12,7 @@ use super::prompt;
 use super::replace::Locked;
 use crate::limits;
 use argh::FromArgs;
+use memchr::memchr;
 use std::path::Path;
 
 /// Manage the users of a password file, in the format and with the flags of mosquitto_passwd.
@@ -111,7 +112,7 @@ impl Failure {
 }
 
 /// What is to become of the file.
-enum Change {
+pub(super) enum Change {
     /// Add the user or change the password; with `create` in a file of its own.
     Set {
         user_name: String,
@@ -257,7 +258,7 @@ fn scheme(command: &Command) -> Result<Scheme, Failure> {
 }
 
 /// A name that comes back from the file as it went in.
-fn check_user_name(user_name: &str) -> Result<(), Failure> {
+pub(super) fn check_user_name(user_name: &str) -> Result<(), Failure> {
     let refuse = |text: &str| Err(Failure::refused(text));
     if user_name.is_empty() {
         return refuse("the user name is empty; give one");
@@ -323,7 +324,7 @@ fn missing(path: &Path) -> Failure {
 }
 
 /// Why the text of a file cannot be changed as wished.
-enum Refusal {
+pub(super) enum Refusal {
     UnknownUser(String),
     Line {
         line: u32,
@@ -357,36 +358,44 @@ impl Refusal {
 }
 
 /// The text of the file after the change. Lines it does not concern stay byte for byte.
-fn edit(old: &[u8], change: &Change) -> Result<Vec<u8>, Refusal> {
-    match change {
+pub(super) fn edit(old: &[u8], change: &Change) -> Result<Vec<u8>, Refusal> {
+    let text = file::without_mark(old);
+    let mut new = match change {
         Change::Set {
             user_name, hash, ..
-        } => {
-            let line = format!("{user_name}:{hash}\n");
-            let (mut new, found) = replace_user(old, user_name, line.as_bytes());
-            if !found {
-                if new.last().is_some_and(|&byte| byte != b'\n') {
-                    new.push(b'\n');
-                }
-                new.extend_from_slice(line.as_bytes());
-            }
-            Ok(new)
-        }
-        Change::Delete { user_name } => match replace_user(old, user_name, b"") {
-            (new, true) => Ok(new),
-            (_, false) => Err(Refusal::UnknownUser(user_name.clone())),
+        } => set(text, user_name, hash),
+        Change::Delete { user_name } => match replace_user(text, user_name, b"") {
+            (new, true) => new,
+            (_, false) => return Err(Refusal::UnknownUser(user_name.clone())),
         },
-        Change::Upgrade { scheme } => upgrade(old, *scheme),
+        Change::Upgrade { scheme } => upgrade(text, *scheme)?,
+    };
+    // The mark of the file stays; and a line that starts with one of its own must not lose it by becoming the first.
+    if text.len() < old.len() || new.starts_with(file::MARK.as_bytes()) {
+        new.splice(0..0, file::MARK.bytes());
     }
+    Ok(new)
+}
+
+fn set(text: &[u8], user_name: &str, hash: &Hash) -> Vec<u8> {
+    let line = format!("{user_name}:{hash}\n");
+    let (mut new, found) = replace_user(text, user_name, line.as_bytes());
+    if !found {
+        if new.last().is_some_and(|&byte| byte != b'\n') {
+            new.push(b'\n');
+        }
+        new.extend_from_slice(line.as_bytes());
+    }
+    new
 }
 
 /// Puts `line` in place of the user's first line and drops further ones (a file with a user twice is refused by the
 /// broker, and this is its remedy). Also tells whether there was one.
-fn replace_user(old: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
-    let mut new = Vec::with_capacity(old.len() + line.len());
+fn replace_user(text: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
+    let mut new = Vec::with_capacity(text.len() + line.len());
     let mut found = false;
-    for (_, raw, text) in raw_lines(old) {
-        match split_line(text) {
+    for (_, raw, line_text) in raw_lines(text) {
+        match split_line(line_text) {
             Ok(Some((name, _))) if name == user_name => {
                 if !found {
                     new.extend_from_slice(line);
@@ -400,11 +409,11 @@ fn replace_user(old: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// Hashes what does not start with `$`; anything that is neither plain text nor a hash refuses the whole.
-fn upgrade(old: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
-    let mut new = Vec::with_capacity(old.len());
-    for (line, raw, text) in raw_lines(old) {
+fn upgrade(text: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
+    let mut new = Vec::with_capacity(text.len());
+    for (line, raw, line_text) in raw_lines(text) {
         let refuse = |fault| Refusal::Line { line, fault };
-        let Some((user_name, rest)) = split_line(text).map_err(refuse)? else {
+        let Some((_, rest)) = split_line(line_text).map_err(refuse)? else {
             new.extend_from_slice(raw);
             continue;
         };
@@ -417,7 +426,10 @@ fn upgrade(old: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
             }
             Err(LineFault::PlainText) => {
                 let hash = Hash::new(scheme, field.as_bytes(), salt().map_err(Refusal::Failed)?);
-                new.extend_from_slice(format!("{user_name}:{hash}\n").as_bytes());
+                // Up to the ':' as it stands: without the blank before it a name like `#a` would become a comment.
+                let name_bytes = memchr(b':', raw).map_or(0, |colon| colon + 1);
+                new.extend_from_slice(&raw[..name_bytes]);
+                new.extend_from_slice(format!("{hash}\n").as_bytes());
             }
             Err(fault) => return Err(refuse(fault)),
         }
@@ -425,10 +437,10 @@ fn upgrade(old: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
     Ok(new)
 }
 
-/// Lines with their number, their bytes as they stand, and their text as `file` reads it.
+/// Lines after the mark with their number, their bytes as they stand, and their text as `file` reads it.
 fn raw_lines(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8], &[u8])> {
     let raw = bytes.split_inclusive(|&byte| byte == b'\n');
-    raw.zip(file::lines(bytes))
+    raw.zip(file::lines_after_mark(bytes))
         .map(|(raw, (line, text))| (line, raw, text))
 }
 

@@ -13,6 +13,7 @@ mod edges;
 mod intern;
 pub mod props;
 mod retain;
+mod routes;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -20,4 +21,5 @@ mod trie;
 
 pub use crate::ids::NodeId;
 pub use retain::{RetainCursor, RetainStep, RetainTree};
+pub use routes::Routes;
 pub use trie::{FilterTrie, Matches, Subscribed, Unsubscribed};

@@ -4,8 +4,9 @@
 //! The bytes are a list of operations on a tree and on a naive model of it. Names are made from a small
 //! alphabet, so that random filters and names do meet.
 
-use super::{FilterTrie, Matches, NodeId, RetainCursor, RetainStep, RetainTree};
+use super::{FilterTrie, Matches, NodeId, RetainCursor, RetainStep, RetainTree, Routes};
 use crate::ids::ShardId;
+use crate::limits::TOPIC_LEVELS_MAX;
 use crate::wire::topic::{self, TopicFilter, TopicName};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,11 @@ const LEVELS: [&str; 8] = [
     "日本",
     "a level of more than 18 bytes",
 ];
+
+/// Subscribers of a trie that stand for themselves; those from here on stand for groups of Shared Subscriptions.
+const GROUPS_FROM: u8 = 4;
+/// ShareNames of the groups.
+const SHARE_NAMES: [&str; 2] = ["g", "$share"];
 
 /// Reads operations; at the end every read is 0.
 struct Bytes<'a>(&'a [u8]);
@@ -71,6 +77,34 @@ impl Bytes<'_> {
         }
         levels.join("/")
     }
+
+    /// A subscription as a trie has it: Topic Filter and subscriber. A Shared Subscription is first written as a
+    /// Client writes it; its group then stands at the filter without the share [v5 §4.8.2].
+    fn subscription(&mut self) -> (String, u8) {
+        let (filter, pick) = (self.filter(), self.next());
+        let plain = TopicFilter::new(&filter).expect("made to be valid");
+        assert_eq!(plain.share(), None);
+        if pick < 192 {
+            return (filter, pick % GROUPS_FROM);
+        }
+        let group = usize::from(pick) % SHARE_NAMES.len();
+        let shared = format!("$share/{}/{filter}", SHARE_NAMES[group]);
+        let taken_apart = TopicFilter::new(&shared).expect("made to be valid").share();
+        assert_eq!(taken_apart, Some((SHARE_NAMES[group], &*filter)));
+        (filter, GROUPS_FROM + group as u8)
+    }
+}
+
+/// The first byte chooses which of the properties below the others are held to.
+pub fn any_of_them(data: &[u8]) {
+    let Some((which, data)) = data.split_first() else {
+        return;
+    };
+    match which % 3 {
+        0 => trie_is_a_linear_scan(data),
+        1 => retained_is_a_map(data),
+        _ => matches_are_those_of_the_standard(data),
+    }
 }
 
 /// Matches of a [`FilterTrie`] are those of a linear scan over its filters, after every step of any
@@ -82,9 +116,10 @@ pub fn trie_is_a_linear_scan(data: &[u8]) {
     let mut shards = BTreeMap::<String, u64>::new();
     let mut nodes = BTreeMap::<String, NodeId>::new();
     let mut found = Matches::new();
+    let (mut routes, mut routed) = (Routes::new(), Matches::new());
     while !bytes.0.is_empty() {
         let operation = bytes.below(8);
-        let (text, subscriber) = (bytes.filter(), bytes.below(4));
+        let (text, subscriber) = bytes.subscription();
         let filter = TopicFilter::new(&text).expect("made to be valid");
         let generation = trie.generation();
         let mut changed = true;
@@ -149,7 +184,14 @@ pub fn trie_is_a_linear_scan(data: &[u8]) {
         );
 
         let name = bytes.name();
-        trie.matches(TopicName::new(&name).expect("made to be valid"), &mut found);
+        let topic = TopicName::new(&name).expect("made to be valid");
+        trie.matches(topic, &mut found);
+        // Often enough that the answer is kept, and one kept before a change is asked for.
+        for _ in 0..4 {
+            routes.matches(&trie, topic, &mut routed);
+            assert_eq!(routed.local, found.local, "{name:?}");
+            assert_eq!(routed.shards, found.shards, "{name:?}");
+        }
         found.local.sort_unstable();
         let mut expected: Vec<(u8, u8)> = Vec::new();
         for (filter, known) in &local {
@@ -183,13 +225,110 @@ pub fn trie_is_a_linear_scan(data: &[u8]) {
         }
     }
     for (text, mask) in shards {
-        (0..4)
+        (0..8)
             .filter(|bit| mask >> bit & 1 == 1)
             .for_each(|bit| trie.remove_shard(&text, ShardId(bit)));
     }
     trie.check_invariants();
     trie.matches(TopicName::new("a").expect("valid"), &mut found);
     assert!(found.is_empty() && trie.subscriptions() == 0);
+}
+
+/// Any text as Topic Filter and Topic Name, parted at the first line end: what is well-formed, what is a Shared
+/// Subscription and what matches is what the standard says, read slowly; and a trie of this one filter agrees.
+pub fn matches_are_those_of_the_standard(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (filter_text, name_text) = text.split_once('\n').unwrap_or((text, "a"));
+    let (filter, name) = (TopicFilter::new(filter_text), TopicName::new(name_text));
+    assert_eq!(filter.is_ok(), is_filter(filter_text), "{filter_text:?}");
+    assert_eq!(name.is_ok(), is_name(name_text), "{name_text:?}");
+    let (Ok(filter), Ok(name)) = (filter, name) else {
+        return;
+    };
+    let plain = match filter.share() {
+        None => {
+            assert!(!filter_text.starts_with("$share/"));
+            filter_text
+        }
+        Some((group, rest)) => {
+            assert_eq!(filter_text, format!("$share/{group}/{rest}"));
+            assert!(!group.is_empty() && !group.contains(['/', '+', '#']));
+            rest
+        }
+    };
+    let levels = |text: &'_ str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let hidden = name_text.starts_with('$') && plain.starts_with(['+', '#']);
+    let expected = !hidden && covers(&levels(plain), &levels(name_text));
+    assert_eq!(
+        topic::matches(plain, name_text),
+        expected,
+        "{plain:?} {name_text:?}"
+    );
+    // A part of a Shared Subscription may itself look like one, which no trie is given.
+    if let Ok(plain) = TopicFilter::new(plain) {
+        let mut trie = FilterTrie::<u8, u8>::new();
+        let node = trie.subscribe(plain, 1, 2).node;
+        trie.check_invariants();
+        let mut found = Matches::new();
+        trie.matches(name, &mut found);
+        assert_eq!(!found.local.is_empty(), expected);
+        assert!(trie.unsubscribe_node(node, 1).is_some());
+        trie.check_invariants();
+        let mut tree = RetainTree::<u8>::new();
+        tree.set(name, 7);
+        let mut cursor = RetainTree::<u8>::cursor(plain);
+        let mut brought = String::new();
+        assert_eq!(
+            tree.next(&mut cursor, &mut brought).copied(),
+            expected.then_some(7)
+        );
+        assert!(!expected || brought == name_text);
+    }
+}
+
+/// [v5 §4.7.3, MQTT-4.7.1-1], and our limit.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(['\0', '+', '#'])
+        && text.split('/').count() <= TOPIC_LEVELS_MAX
+}
+
+/// [v5 §4.7.1, §4.7.3, §4.8.2], and our limit.
+fn is_filter(text: &str) -> bool {
+    let levels: Vec<&str> = text.split('/').collect();
+    let plain = match &levels[..] {
+        ["$share", name, rest @ ..] => {
+            if name.is_empty()
+                || name.contains(['+', '#'])
+                || rest.concat().is_empty() && rest.len() < 2
+            {
+                return false;
+            }
+            rest
+        }
+        all => all,
+    };
+    let (last, others) = plain.split_last().expect("a text has a level");
+    let plain_level = |level: &&str| *level == "+" || !level.contains(['+', '#']);
+    !text.is_empty()
+        && !text.contains('\0')
+        && levels.len() <= TOPIC_LEVELS_MAX
+        && others.iter().all(plain_level)
+        && (*last == "#" || plain_level(last))
+}
+
+/// Do these levels of a filter match those of a name? [v5 §4.7.1]
+fn covers(filter: &[String], name: &[String]) -> bool {
+    match (filter.split_first(), name.split_first()) {
+        (Some((wanted, _)), _) if wanted == "#" => true,
+        (Some((wanted, filter)), Some((level, name))) => {
+            (wanted == "+" || wanted == level) && covers(filter, name)
+        }
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// A replay that a test follows: what it must still bring, and what it has brought.
@@ -337,6 +476,24 @@ mod tests {
     #[test]
     fn the_trie_is_a_linear_scan_in_long_lives() {
         holds(trie_is_a_linear_scan, 1_000_000..1_000_004, 8_000);
+    }
+
+    #[test]
+    fn any_text_is_read_as_the_standard_says() {
+        const PIECES: [&str; 12] = [
+            "$share", "/", "/", "/", "+", "#", "a", "$", "b", "\n", "\0", "ü",
+        ];
+        for seed in 0..20_000 {
+            let bytes = random_bytes(seed, 3 + seed as usize % 16);
+            let piece = |byte: u8| PIECES[usize::from(byte) % PIECES.len()];
+            let text: String = bytes.into_iter().map(piece).collect();
+            matches_are_those_of_the_standard(text.as_bytes());
+            matches_are_those_of_the_standard(format!("$share/g/{text}\na/b").as_bytes());
+        }
+        for levels in [TOPIC_LEVELS_MAX - 1, TOPIC_LEVELS_MAX, TOPIC_LEVELS_MAX + 1] {
+            let text = vec!["a"; levels].join("/");
+            matches_are_those_of_the_standard(format!("{text}\n{text}").as_bytes());
+        }
     }
 
     #[test]

@@ -3,7 +3,13 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_1_5_3_1_ill_formed_utf8_closes,
+    mqtt_1_5_3_1_ill_formed_utf8_reaches_nobody,
+    mqtt_1_5_3_2_u0000_closes,
+    mqtt_1_5_3_3_u_feff_is_kept,
+}
+
 fn mqtt_1_5_3_1_ill_formed_utf8_closes() {
     each(ALL, |world, version| {
         for text in ILL_FORMED {
@@ -19,7 +25,6 @@ fn mqtt_1_5_3_1_ill_formed_utf8_closes() {
     });
 }
 
-#[test]
 fn mqtt_1_5_3_1_ill_formed_utf8_reaches_nobody() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -44,7 +49,6 @@ fn mqtt_1_5_3_1_ill_formed_utf8_reaches_nobody() {
     });
 }
 
-#[test]
 fn mqtt_1_5_3_2_u0000_closes() {
     each(ALL, |world, version| {
         for text in ["\0", "a\0b", "a/b\0"] {
@@ -66,7 +70,6 @@ fn mqtt_1_5_3_2_u0000_closes() {
     });
 }
 
-#[test]
 fn mqtt_1_5_3_3_u_feff_is_kept() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);

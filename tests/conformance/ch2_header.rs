@@ -2,8 +2,20 @@
 
 use crate::claims::*;
 use crate::support::*;
+use mqttfast::config::Settings;
 
-#[test]
+crate::table! {
+    mqtt_2_2_2_1_flags_of_every_server_packet,
+    mqtt_2_2_2_2_wrong_flags_close,
+    mqtt_2_3_1_1_packet_identifier_zero_closes,
+    mqtt_2_3_1_1_packet_identifier_missing_closes,
+    mqtt_2_3_1_4_server_packet_identifiers_are_unused_and_not_zero,
+    mqtt_2_3_1_4_server_packet_identifiers_wrap_around_those_in_use,
+    mqtt_2_3_1_5_qos_0_has_no_packet_identifier,
+    mqtt_2_3_1_6_acknowledgements_carry_the_identifier_of_their_publish,
+    mqtt_2_3_1_7_suback_and_unsuback_carry_the_identifier_of_their_request,
+}
+
 fn mqtt_2_2_2_1_flags_of_every_server_packet() {
     // The oracle checks the flags; this test brings every type of server packet about.
     each(ALL, |world, version| {
@@ -35,7 +47,6 @@ fn mqtt_2_2_2_1_flags_of_every_server_packet() {
     });
 }
 
-#[test]
 fn mqtt_2_2_2_2_wrong_flags_close() {
     each(FROM_V311, |world, version| {
         let packets = [
@@ -60,7 +71,6 @@ fn mqtt_2_2_2_2_wrong_flags_close() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_1_packet_identifier_zero_closes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -72,7 +82,6 @@ fn mqtt_2_3_1_1_packet_identifier_zero_closes() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_1_packet_identifier_missing_closes() {
     each(ALL, |world, version| {
         for first in [0x32, 0x34] {
@@ -86,7 +95,6 @@ fn mqtt_2_3_1_1_packet_identifier_missing_closes() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_4_server_packet_identifiers_are_unused_and_not_zero() {
     each(ALL, |world, version| {
         let subscriber = world.connect(&connect(version, "subscriber"));
@@ -115,40 +123,42 @@ fn mqtt_2_3_1_4_server_packet_identifiers_are_unused_and_not_zero() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_4_server_packet_identifiers_wrap_around_those_in_use() {
-    let version = Version::V311;
-    let mut world = World::new(1);
-    let subscriber = world.connect(&connect(version, "subscriber"));
-    world.subscribe(subscriber, "#", 2);
-    let publisher = publisher(&mut world, version);
-    // This one is never acknowledged.
-    world.publish(publisher, &publish("t", "held").qos(1, 1));
-    let held = world.received(subscriber)[0]
-        .message()
-        .expect("a message")
-        .packet_id;
-    let mut sent = 0;
-    while sent < 66_000 {
-        let mut batch = Vec::new();
-        for packet_id in 1..=10 {
-            batch.extend(publish("t", "x").qos(1, packet_id).bytes(version));
+    let settings = Settings {
+        inflight_max: 1001,
+        ..Settings::default()
+    };
+    once_with(Version::V311, &settings, |world, version| {
+        let subscriber = world.connect(&connect(version, "subscriber"));
+        world.subscribe(subscriber, "#", 2);
+        let publisher = publisher(world, version);
+        // This one is never acknowledged.
+        world.publish(publisher, &publish("t", "held").qos(1, 1));
+        let held = world.received(subscriber)[0]
+            .message()
+            .expect("a message")
+            .packet_id;
+        let mut sent = 0;
+        while sent < 66_000 {
+            let mut batch = Vec::new();
+            for packet_id in 1..=1000 {
+                batch.extend(publish("t", "x").qos(1, packet_id).bytes(version));
+            }
+            world.send(publisher, batch);
+            world.received(publisher);
+            let messages = world.messages(subscriber);
+            sent += messages.len();
+            assert_eq!(messages.len(), 1000);
+            for message in messages {
+                assert_ne!(
+                    message.packet_id, held,
+                    "the identifier of a message in flight was used again"
+                );
+            }
         }
-        world.send(publisher, batch);
-        world.received(publisher);
-        let messages = world.messages(subscriber);
-        sent += messages.len();
-        assert_eq!(messages.len(), 10);
-        for message in messages {
-            assert_ne!(
-                message.packet_id, held,
-                "the identifier of a message in flight was used again"
-            );
-        }
-    }
+    });
 }
 
-#[test]
 fn mqtt_2_3_1_5_qos_0_has_no_packet_identifier() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -166,7 +176,6 @@ fn mqtt_2_3_1_5_qos_0_has_no_packet_identifier() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_6_acknowledgements_carry_the_identifier_of_their_publish() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -187,7 +196,6 @@ fn mqtt_2_3_1_6_acknowledgements_carry_the_identifier_of_their_publish() {
     });
 }
 
-#[test]
 fn mqtt_2_3_1_7_suback_and_unsuback_carry_the_identifier_of_their_request() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));

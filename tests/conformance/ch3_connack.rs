@@ -5,6 +5,16 @@ use crate::support::*;
 use mqttfast::broker::Verdict;
 use mqttfast::config::Settings;
 
+crate::table! {
+    mqtt_3_2_0_1_connack_is_the_first_packet,
+    mqtt_3_2_2_1_clean_session_1_has_session_present_0,
+    mqtt_3_2_2_2_stored_session_has_session_present_1,
+    mqtt_3_2_2_3_no_stored_session_has_session_present_0,
+    mqtt_3_2_2_4_refusals_have_session_present_0,
+    mqtt_3_2_2_5_refused_connection_is_closed,
+    mqtt_3_2_2_6_no_fitting_code_closes_without_connack,
+}
+
 /// Only known users with their passwords.
 fn closed_settings() -> Settings {
     Settings {
@@ -14,7 +24,6 @@ fn closed_settings() -> Settings {
     }
 }
 
-#[test]
 fn mqtt_3_2_0_1_connack_is_the_first_packet() {
     // The harness checks this of every connection; here much is waiting to be sent.
     each(ALL, |world, version| {
@@ -43,7 +52,6 @@ fn mqtt_3_2_0_1_connack_is_the_first_packet() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_1_clean_session_1_has_session_present_0() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "id").persistent());
@@ -56,7 +64,6 @@ fn mqtt_3_2_2_1_clean_session_1_has_session_present_0() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_2_stored_session_has_session_present_1() {
     each(FROM_V311, |world, version| {
         let id = connect(version, "id").persistent();
@@ -69,7 +76,6 @@ fn mqtt_3_2_2_2_stored_session_has_session_present_1() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_3_no_stored_session_has_session_present_0() {
     each(ALL, |world, version| {
         let id = connect(version, "id").persistent();
@@ -83,7 +89,6 @@ fn mqtt_3_2_2_3_no_stored_session_has_session_present_0() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_4_refusals_have_session_present_0() {
     each_with(V3, &closed_settings(), |world, version| {
         world.allow_user("ann", b"right");
@@ -109,7 +114,6 @@ fn mqtt_3_2_2_4_refusals_have_session_present_0() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_5_refused_connection_is_closed() {
     each_with(V3, &closed_settings(), |world, version| {
         world.allow_user("ann", b"right");
@@ -126,6 +130,10 @@ fn mqtt_3_2_2_5_refused_connection_is_closed() {
             .password(b"right");
         refuses(world, version, nameless.bytes(), 2);
         refuses(world, version, connect(version, "id").bytes(), 5);
+        // A queue of a thousand passwords to check is not for sockets.
+        let Some(world) = world.as_shards() else {
+            return;
+        };
         world.verdicts_held = true;
         let client = world.try_connect(&connect(version, "id").user(b"ann").password(b"right"));
         world.answer_credentials_by(Verdict::Busy);
@@ -138,7 +146,6 @@ fn mqtt_3_2_2_5_refused_connection_is_closed() {
     });
 }
 
-#[test]
 fn mqtt_3_2_2_6_no_fitting_code_closes_without_connack() {
     each(V3, |world, version| {
         closes_unanswered(

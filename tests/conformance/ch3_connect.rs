@@ -5,7 +5,42 @@ use crate::support::*;
 use mqttfast::broker::CloseCause;
 use mqttfast::config::Settings;
 
-#[test]
+crate::table! {
+    mqtt_3_1_0_1_first_packet_is_connect,
+    mqtt_3_1_0_2_second_connect_closes,
+    mqtt_3_1_2_4_clean_session_0_goes_on,
+    mqtt_3_1_2_5_qos_1_and_2_wait_for_an_absent_client,
+    mqtt_3_1_2_6_clean_session_1_drops_the_earlier_session,
+    mqtt_3_1_2_6_clean_session_1_forgets_received_qos_2_identifiers,
+    mqtt_3_1_2_7_retained_messages_outlive_the_session,
+    mqtt_3_1_2_8_will_is_published_when_the_connection_ends,
+    mqtt_3_1_2_8_will_of_a_persistent_session,
+    mqtt_3_1_2_10_will_is_forgotten_once_published_or_disconnected,
+    mqtt_3_1_2_12_no_will_without_will_flag,
+    mqtt_3_1_2_16_will_retain_0_is_not_retained,
+    mqtt_3_1_2_17_will_retain_1_is_retained,
+    mqtt_3_1_2_24_keep_alive_closes_at_one_and_a_half,
+    mqtt_3_1_2_24_any_packet_keeps_the_connection_alive,
+    mqtt_3_1_2_24_messages_to_a_client_do_not_keep_it_alive,
+    mqtt_3_1_2_24_keep_alive_0_never_closes,
+    mqtt_3_1_3_2_client_id_is_the_key_of_the_session,
+    mqtt_3_1_3_5_plain_client_ids_of_1_to_23_bytes,
+    mqtt_3_1_3_6_empty_client_id_gets_one_of_its_own,
+    mqtt_3_1_3_7_empty_client_id_requires_clean_session,
+    mqtt_3_1_3_8_empty_client_id_with_clean_session_0_is_refused,
+    mqtt_3_1_3_9_refused_client_id_gets_connack_2,
+    mqtt_3_1_4_2_same_client_id_disconnects_the_old_connection,
+    mqtt_3_1_4_2_late_packets_of_the_old_connection_do_nothing,
+    mqtt_3_1_4_3_clean_session_is_carried_out,
+    mqtt_3_1_4_4_accepted_connect_is_answered_by_connack_0,
+    mqtt_3_1_4_5_nothing_after_a_refused_connect_is_processed,
+}
+
+crate::on_shards_alone! {
+    "holds back the verdict on a password while more of the Client's bytes are on their way":
+        mqtt_3_1_4_5_nothing_is_processed_before_the_verdict;
+}
+
 fn mqtt_3_1_0_1_first_packet_is_connect() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -37,7 +72,6 @@ fn mqtt_3_1_0_1_first_packet_is_connect() {
     });
 }
 
-#[test]
 fn mqtt_3_1_0_2_second_connect_closes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -56,7 +90,6 @@ fn mqtt_3_1_0_2_second_connect_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_4_clean_session_0_goes_on() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -76,7 +109,7 @@ fn mqtt_3_1_2_4_clean_session_0_goes_on() {
             match round {
                 0 => world.disconnect(client),
                 1 => world.drop_connection(client),
-                2 => world.cut(client, CloseCause::Reset),
+                2 => world.reset_connection(client),
                 _ => (), // taken over
             }
         }
@@ -86,7 +119,6 @@ fn mqtt_3_1_2_4_clean_session_0_goes_on() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_5_qos_1_and_2_wait_for_an_absent_client() {
     each(ALL, |world, version| {
         let id = connect(version, "absent").persistent();
@@ -127,7 +159,6 @@ fn mqtt_3_1_2_5_qos_1_and_2_wait_for_an_absent_client() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_6_clean_session_1_drops_the_earlier_session() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -152,7 +183,6 @@ fn mqtt_3_1_2_6_clean_session_1_drops_the_earlier_session() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_6_clean_session_1_forgets_received_qos_2_identifiers() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -165,7 +195,6 @@ fn mqtt_3_1_2_6_clean_session_1_forgets_received_qos_2_identifiers() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_7_retained_messages_outlive_the_session() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -178,7 +207,6 @@ fn mqtt_3_1_2_7_retained_messages_outlive_the_session() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_8_will_is_published_when_the_connection_ends() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -198,8 +226,13 @@ fn mqtt_3_1_2_8_will_is_published_when_the_connection_ends() {
             CloseCause::Error(5),
         ] {
             let client = world.connect(&dying("lost"));
-            world.cut(client, cause);
-            world.settle();
+            match world.as_shards() {
+                Some(shards) => {
+                    shards.cut(client, cause);
+                    shards.settle();
+                }
+                None => world.reset_connection(client),
+            }
         }
         let client = world.connect(&dying("protocol error"));
         world.send(client, [0xf1, 0]);
@@ -207,9 +240,8 @@ fn mqtt_3_1_2_8_will_is_published_when_the_connection_ends() {
         let client = world.connect(&dying("taken over"));
         world.connect(&connect(version, "dying"));
         assert!(world.is_closed(client));
-        let client = world.connect(&dying("silent").keep_alive(2));
-        world.advance(5_000);
-        assert!(world.is_closed(client));
+        let client = world.connect(&dying("silent").keep_alive(1));
+        world.closes_after(client, 1_500, 2_500);
         let texts = world.texts(watcher);
         assert_eq!(
             texts,
@@ -226,7 +258,6 @@ fn mqtt_3_1_2_8_will_is_published_when_the_connection_ends() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_8_will_of_a_persistent_session() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -241,7 +272,6 @@ fn mqtt_3_1_2_8_will_of_a_persistent_session() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_10_will_is_forgotten_once_published_or_disconnected() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -258,26 +288,23 @@ fn mqtt_3_1_2_10_will_is_forgotten_once_published_or_disconnected() {
         world.disconnect(client);
         let client = world.connect(&without);
         world.drop_connection(client);
-        world.advance(100_000);
+        world.pass_long(100_000);
         assert_eq!(world.messages(watcher), []);
     });
 }
 
-#[test]
 fn mqtt_3_1_2_12_no_will_without_will_flag() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
         let client = world.connect(&connect(version, "id"));
         world.drop_connection(client);
         let client = world.connect(&connect(version, "id").keep_alive(1));
-        world.advance(10_000);
-        assert!(world.is_closed(client));
+        world.closes_after(client, 1_500, 2_500);
         closes(world, version, [0xf1, 0]);
         assert_eq!(world.messages(watcher), []);
     });
 }
 
-#[test]
 fn mqtt_3_1_2_16_will_retain_0_is_not_retained() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -288,7 +315,6 @@ fn mqtt_3_1_2_16_will_retain_0_is_not_retained() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_17_will_retain_1_is_retained() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -305,34 +331,24 @@ fn mqtt_3_1_2_17_will_retain_1_is_retained() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_24_keep_alive_closes_at_one_and_a_half() {
     each(ALL, |world, version| {
-        for keep_alive_s in [1_u16, 2, 10, 61, 65_535] {
+        let times: &[u16] = world.either(&[1, 2, 10, 61, 65_535], &[1]);
+        for keep_alive_s in times.iter().copied() {
             let watcher = watcher(world, version);
             let id = connect(version, "silent")
                 .keep_alive(keep_alive_s)
                 .will("will", "silent", 0, false);
             let client = world.connect(&id);
             let limit_ms = u64::from(keep_alive_s) * 1500;
-            world.advance(limit_ms - 1);
-            assert!(
-                world.is_open(client),
-                "closed before 1.5 x {keep_alive_s} s"
-            );
             // Time-outs are looked at once a second.
-            world.advance(1_001);
-            assert!(
-                world.is_closed(client),
-                "open after 1.5 x {keep_alive_s} s and one more"
-            );
+            world.closes_after(client, limit_ms, limit_ms + 1_000);
             assert_eq!(world.texts(watcher), ["silent"]);
             world.disconnect(watcher);
         }
     });
 }
 
-#[test]
 fn mqtt_3_1_2_24_any_packet_keeps_the_connection_alive() {
     each(ALL, |world, version| {
         let packets = [
@@ -344,49 +360,57 @@ fn mqtt_3_1_2_24_any_packet_keeps_the_connection_alive() {
             publish("t", "x").qos(2, 4).bytes(version),
             pubrel(4),
             puback(77),
-            pingreq(),
         ];
-        let client = world.connect(&connect(version, "busy").keep_alive(10));
-        for packet in packets {
-            world.advance(14_000);
-            assert!(world.is_open(client), "closed before {packet:02x?}");
-            world.send(client, packet);
+        // Each Client sends nothing but its one packet, over and over.
+        let (keep_alive_s, pause_ms) = world.either((10, 14_000), (2, 400));
+        let clients = packets.map(|packet| {
+            let id = format!("{packet:02x?}");
+            let client = world.connect(&connect(version, &id).keep_alive(keep_alive_s));
+            world.leave_alone(client);
+            (client, packet)
+        });
+        for _ in 0..world.either(2, 9) {
+            world.pass(pause_ms);
+            for (client, packet) in &clients {
+                assert!(world.is_open(*client), "closed before {packet:02x?}");
+                world.send(*client, packet);
+            }
         }
-        world.advance(14_900);
-        assert!(world.is_open(client));
-        world.advance(1_200);
-        assert!(world.is_closed(client));
+        if !world.has_sockets() {
+            let last = clients[clients.len() - 1].0;
+            world.closes_after(last, 15_000, 16_000);
+        }
     });
 }
 
-#[test]
 fn mqtt_3_1_2_24_messages_to_a_client_do_not_keep_it_alive() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
-        let client = world.connect(&connect(version, "listener").keep_alive(10));
+        let client = world.connect(&connect(version, "listener").keep_alive(world.either(10, 1)));
         world.subscribe(client, "t", 0);
+        world.leave_alone(client);
         for _ in 0..16 {
-            world.advance(1_000);
+            world.pass(world.either(1_000, 170));
             world.publish(publisher, &publish("t", "x"));
         }
         assert!(world.is_closed(client));
     });
 }
 
-#[test]
 fn mqtt_3_1_2_24_keep_alive_0_never_closes() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "quiet"));
-        world.advance(7 * 24 * 3600 * 1000);
+        world.pass_long(7 * 24 * 3600 * 1000);
         alive(world, client);
-        assert!(
-            world.probed(client),
-            "TCP was not asked to find out when this Client is gone"
-        );
+        if let Some(shards) = world.as_shards() {
+            assert!(
+                shards.probed(client),
+                "TCP was not asked to find out when this Client is gone"
+            );
+        }
     });
 }
 
-#[test]
 fn mqtt_3_1_3_2_client_id_is_the_key_of_the_session() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -417,7 +441,6 @@ fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[test]
 fn mqtt_3_1_3_5_plain_client_ids_of_1_to_23_bytes() {
     each(ALL, |world, version| {
         let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -440,7 +463,6 @@ fn mqtt_3_1_3_5_plain_client_ids_of_1_to_23_bytes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_6_empty_client_id_gets_one_of_its_own() {
     each(FROM_V311, |world, version| {
         let publisher = publisher(world, version);
@@ -462,14 +484,12 @@ fn mqtt_3_1_3_6_empty_client_id_gets_one_of_its_own() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_7_empty_client_id_requires_clean_session() {
     each(ONLY_V311, |world, version| {
         refuses(world, version, connect(version, "").persistent().bytes(), 2);
     });
 }
 
-#[test]
 fn mqtt_3_1_3_8_empty_client_id_with_clean_session_0_is_refused() {
     each(ONLY_V311, |world, version| {
         for _ in 0..3 {
@@ -480,7 +500,6 @@ fn mqtt_3_1_3_8_empty_client_id_with_clean_session_0_is_refused() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_9_refused_client_id_gets_connack_2() {
     each(V3, |world, version| {
         refuses(world, version, connect(version, "").persistent().bytes(), 2);
@@ -490,7 +509,6 @@ fn mqtt_3_1_3_9_refused_client_id_gets_connack_2() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_2_same_client_id_disconnects_the_old_connection() {
     each(ALL, |world, version| {
         for clean in [true, false] {
@@ -508,7 +526,6 @@ fn mqtt_3_1_4_2_same_client_id_disconnects_the_old_connection() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_2_late_packets_of_the_old_connection_do_nothing() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -522,7 +539,6 @@ fn mqtt_3_1_4_2_late_packets_of_the_old_connection_do_nothing() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_3_clean_session_is_carried_out() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -542,7 +558,6 @@ fn mqtt_3_1_4_3_clean_session_is_carried_out() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_4_accepted_connect_is_answered_by_connack_0() {
     each(ALL, |world, version| {
         let connects = [
@@ -574,7 +589,6 @@ fn mqtt_3_1_4_4_accepted_connect_is_answered_by_connack_0() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_5_nothing_after_a_refused_connect_is_processed() {
     let settings = Settings {
         anonymous: false,
@@ -616,7 +630,6 @@ fn mqtt_3_1_4_5_nothing_after_a_refused_connect_is_processed() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_5_nothing_is_processed_before_the_verdict() {
     let settings = Settings {
         anonymous: false,
@@ -624,6 +637,7 @@ fn mqtt_3_1_4_5_nothing_is_processed_before_the_verdict() {
         ..Settings::default()
     };
     each_with(V3, &settings, |world, version| {
+        let world = world.as_shards().expect("not over sockets");
         // `send_past_stop` needs an empty wire before it.
         world.read_bytes_max = 16 * 1024;
         world.allow_user("ann", b"right");

@@ -3,7 +3,28 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_3_1_2_1_unknown_protocol_name_is_not_served,
+    mqtt_3_1_2_2_unserved_protocol_level_gets_connack_1,
+    mqtt_3_1_2_2_later_protocol_level_is_answered_in_the_latest_form,
+    mqtt_3_1_2_3_reserved_connect_flag_closes,
+    mqtt_3_1_2_9_will_flag_1_without_will_closes,
+    mqtt_3_1_2_11_will_fields_without_will_flag_close,
+    mqtt_3_1_2_13_will_qos_without_will_flag_closes,
+    mqtt_3_1_2_14_will_qos_3_closes,
+    mqtt_3_1_2_15_will_retain_without_will_flag_closes,
+    mqtt_3_1_2_18_user_name_without_its_flag_closes,
+    mqtt_3_1_2_19_user_name_flag_without_user_name_closes,
+    mqtt_3_1_2_20_password_without_its_flag_closes,
+    mqtt_3_1_2_21_password_flag_without_password_closes,
+    mqtt_3_1_2_22_password_flag_without_user_name_flag_closes,
+    mqtt_3_1_3_3_client_id_field_is_present,
+    mqtt_3_1_3_4_ill_formed_client_id_closes,
+    mqtt_3_1_3_10_ill_formed_will_topic_closes,
+    mqtt_3_1_3_11_ill_formed_user_name_closes,
+    mqtt_3_1_4_1_wrong_connect_closes_without_connack,
+}
+
 fn mqtt_3_1_2_1_unknown_protocol_name_is_not_served() {
     each(ALL, |world, version| {
         for name in [
@@ -33,7 +54,6 @@ fn mqtt_3_1_2_1_unknown_protocol_name_is_not_served() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_2_unserved_protocol_level_gets_connack_1() {
     each(V3, |world, version| {
         let protocols: [(&[u8], &[u8]); 2] = [(b"MQTT", &[0, 1, 2, 3]), (b"MQIsdp", &[0, 2, 4, 5])];
@@ -46,7 +66,6 @@ fn mqtt_3_1_2_2_unserved_protocol_level_gets_connack_1() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_2_later_protocol_level_is_answered_in_the_latest_form() {
     // Whoever speaks a level after 5.0 knows 5.0's CONNACK, where the code is 0x84.
     each(&[Version::V5], |world, version| {
@@ -57,7 +76,6 @@ fn mqtt_3_1_2_2_later_protocol_level_is_answered_in_the_latest_form() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_3_reserved_connect_flag_closes() {
     each(FROM_V311, |world, version| {
         closes_unanswered(world, version, connect(version, "id").xor_flags(1).bytes());
@@ -69,7 +87,6 @@ fn mqtt_3_1_2_3_reserved_connect_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_9_will_flag_1_without_will_closes() {
     each(ALL, |world, version| {
         closes_unanswered(
@@ -85,7 +102,6 @@ fn mqtt_3_1_2_9_will_flag_1_without_will_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_11_will_fields_without_will_flag_close() {
     each(ALL, |world, version| {
         let with_fields = connect(version, "id")
@@ -95,7 +111,6 @@ fn mqtt_3_1_2_11_will_fields_without_will_flag_close() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_13_will_qos_without_will_flag_closes() {
     each(FROM_V311, |world, version| {
         for qos in 1..=3 {
@@ -108,7 +123,6 @@ fn mqtt_3_1_2_13_will_qos_without_will_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_14_will_qos_3_closes() {
     each(ALL, |world, version| {
         closes_unanswered(
@@ -124,7 +138,6 @@ fn mqtt_3_1_2_14_will_qos_3_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_15_will_retain_without_will_flag_closes() {
     each(FROM_V311, |world, version| {
         closes_unanswered(
@@ -135,7 +148,6 @@ fn mqtt_3_1_2_15_will_retain_without_will_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_18_user_name_without_its_flag_closes() {
     each(ALL, |world, version| {
         closes_unanswered(
@@ -146,7 +158,6 @@ fn mqtt_3_1_2_18_user_name_without_its_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_19_user_name_flag_without_user_name_closes() {
     // 3.1 lets the payload end before it: see `v31`.
     each(FROM_V311, |world, version| {
@@ -158,7 +169,6 @@ fn mqtt_3_1_2_19_user_name_flag_without_user_name_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_20_password_without_its_flag_closes() {
     each(ALL, |world, version| {
         let connect = connect(version, "id")
@@ -169,7 +179,6 @@ fn mqtt_3_1_2_20_password_without_its_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_21_password_flag_without_password_closes() {
     each(FROM_V311, |world, version| {
         closes_unanswered(
@@ -180,7 +189,6 @@ fn mqtt_3_1_2_21_password_flag_without_password_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_2_22_password_flag_without_user_name_flag_closes() {
     // 5.0 allows it.
     each(V3, |world, version| {
@@ -192,7 +200,6 @@ fn mqtt_3_1_2_22_password_flag_without_user_name_flag_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_3_client_id_field_is_present() {
     each(ALL, |world, version| {
         // The packet ends where the client id's length should be, or inside the id.
@@ -207,7 +214,6 @@ fn mqtt_3_1_3_3_client_id_field_is_present() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_4_ill_formed_client_id_closes() {
     each(ALL, |world, version| {
         for id in ILL_FORMED {
@@ -216,7 +222,6 @@ fn mqtt_3_1_3_4_ill_formed_client_id_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_10_ill_formed_will_topic_closes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -239,7 +244,6 @@ fn mqtt_3_1_3_10_ill_formed_will_topic_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_3_11_ill_formed_user_name_closes() {
     each(ALL, |world, version| {
         for name in ILL_FORMED {
@@ -248,7 +252,6 @@ fn mqtt_3_1_3_11_ill_formed_user_name_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_1_4_1_wrong_connect_closes_without_connack() {
     each(FROM_V311, |world, version| {
         let full = connect(version, "id")

@@ -3,7 +3,34 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_3_3_1_1_redelivery_has_dup_1,
+    mqtt_3_3_1_2_qos_0_has_dup_0,
+    mqtt_3_3_1_2_dup_with_qos_0_closes,
+    mqtt_3_3_1_3_dup_is_not_passed_on,
+    mqtt_3_3_1_4_qos_3_closes,
+    mqtt_3_3_1_5_retain_1_stores_the_message_and_its_qos,
+    mqtt_3_3_1_5_retained_delivery_is_limited_by_the_granted_qos,
+    mqtt_3_3_1_5_large_retained_message,
+    mqtt_3_3_1_6_new_subscription_gets_every_matching_retained_message,
+    mqtt_3_3_1_6_many_retained_messages_come_once_each,
+    mqtt_3_3_1_7_retained_qos_0_replaces_the_earlier_one,
+    mqtt_3_3_1_8_retained_message_for_a_new_subscription_has_retain_1,
+    mqtt_3_3_1_8_retained_message_keeps_its_flag_in_flight,
+    mqtt_3_3_1_9_established_subscription_gets_retain_0,
+    mqtt_3_3_1_10_empty_retained_message_is_delivered_and_removes,
+    mqtt_3_3_1_11_empty_retained_message_is_not_stored,
+    mqtt_3_3_1_12_retain_0_changes_no_retained_message,
+    mqtt_3_3_2_1_topic_name_is_the_first_field_and_utf8,
+    mqtt_3_3_2_2_wildcards_in_a_topic_name_close,
+    mqtt_3_3_2_3_delivered_topic_name_matches_the_filter,
+    mqtt_3_3_4_1_publish_is_answered_by_its_qos,
+    mqtt_3_3_4_1_unknown_acknowledgements_are_ignored,
+    mqtt_3_3_5_1_overlapping_subscriptions_deliver_once_at_the_highest_qos,
+    mqtt_3_3_5_2_publish_without_permission_is_acknowledged_as_usual,
+    mqtt_3_6_1_1_pubrel_flags,
+}
+
 fn mqtt_3_3_1_1_redelivery_has_dup_1() {
     each(ALL, |world, version| {
         let id = connect(version, "subscriber").persistent();
@@ -34,7 +61,6 @@ fn mqtt_3_3_1_1_redelivery_has_dup_1() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_2_qos_0_has_dup_0() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -55,14 +81,12 @@ fn mqtt_3_3_1_2_qos_0_has_dup_0() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_2_dup_with_qos_0_closes() {
     each(FROM_V311, |world, version| {
         closes(world, version, publish("t", "x").dup().bytes(version));
     });
 }
 
-#[test]
 fn mqtt_3_3_1_3_dup_is_not_passed_on() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -79,7 +103,6 @@ fn mqtt_3_3_1_3_dup_is_not_passed_on() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_4_qos_3_closes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -91,7 +114,6 @@ fn mqtt_3_3_1_4_qos_3_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_5_retain_1_stores_the_message_and_its_qos() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -109,7 +131,6 @@ fn mqtt_3_3_1_5_retain_1_stores_the_message_and_its_qos() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_5_retained_delivery_is_limited_by_the_granted_qos() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -122,7 +143,6 @@ fn mqtt_3_3_1_5_retained_delivery_is_limited_by_the_granted_qos() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_5_large_retained_message() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -132,7 +152,6 @@ fn mqtt_3_3_1_5_large_retained_message() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_6_new_subscription_gets_every_matching_retained_message() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -164,10 +183,9 @@ fn mqtt_3_3_1_6_new_subscription_gets_every_matching_retained_message() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_6_many_retained_messages_come_once_each() {
     each(ALL, |world, version| {
-        world.read_bytes_max = 16 * 1024;
+        world.read_whole();
         let publisher = publisher(world, version);
         for number in 0..1500 {
             let message = publish(&format!("t/{}/{number}", number % 7), number.to_string());
@@ -185,7 +203,6 @@ fn mqtt_3_3_1_6_many_retained_messages_come_once_each() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_7_retained_qos_0_replaces_the_earlier_one() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -196,7 +213,6 @@ fn mqtt_3_3_1_7_retained_qos_0_replaces_the_earlier_one() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_8_retained_message_for_a_new_subscription_has_retain_1() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -219,7 +235,6 @@ fn mqtt_3_3_1_8_retained_message_for_a_new_subscription_has_retain_1() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_8_retained_message_keeps_its_flag_in_flight() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -235,7 +250,6 @@ fn mqtt_3_3_1_8_retained_message_keeps_its_flag_in_flight() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_9_established_subscription_gets_retain_0() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -261,7 +275,6 @@ fn mqtt_3_3_1_9_established_subscription_gets_retain_0() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_10_empty_retained_message_is_delivered_and_removes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -278,7 +291,6 @@ fn mqtt_3_3_1_10_empty_retained_message_is_delivered_and_removes() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_11_empty_retained_message_is_not_stored() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -289,7 +301,6 @@ fn mqtt_3_3_1_11_empty_retained_message_is_not_stored() {
     });
 }
 
-#[test]
 fn mqtt_3_3_1_12_retain_0_changes_no_retained_message() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -304,7 +315,6 @@ fn mqtt_3_3_1_12_retain_0_changes_no_retained_message() {
     });
 }
 
-#[test]
 fn mqtt_3_3_2_1_topic_name_is_the_first_field_and_utf8() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -329,7 +339,6 @@ fn mqtt_3_3_2_1_topic_name_is_the_first_field_and_utf8() {
     });
 }
 
-#[test]
 fn mqtt_3_3_2_2_wildcards_in_a_topic_name_close() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -346,7 +355,6 @@ fn mqtt_3_3_2_2_wildcards_in_a_topic_name_close() {
     });
 }
 
-#[test]
 fn mqtt_3_3_2_3_delivered_topic_name_matches_the_filter() {
     each(ALL, |world, version| {
         let filters = ["a/+", "a/#", "+/b", "a/b"];
@@ -379,7 +387,6 @@ fn mqtt_3_3_2_3_delivered_topic_name_matches_the_filter() {
     });
 }
 
-#[test]
 fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
     each(ALL, |world, version| {
         let _watcher = watcher(world, version);
@@ -401,7 +408,6 @@ fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
     });
 }
 
-#[test]
 fn mqtt_3_3_4_1_unknown_acknowledgements_are_ignored() {
     each(V3, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -414,7 +420,6 @@ fn mqtt_3_3_4_1_unknown_acknowledgements_are_ignored() {
     });
 }
 
-#[test]
 fn mqtt_3_3_5_1_overlapping_subscriptions_deliver_once_at_the_highest_qos() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -437,7 +442,6 @@ fn mqtt_3_3_5_1_overlapping_subscriptions_deliver_once_at_the_highest_qos() {
     });
 }
 
-#[test]
 fn mqtt_3_3_5_2_publish_without_permission_is_acknowledged_as_usual() {
     // What no Client may publish to: the broker's own topics.
     each(V3, |world, version| {
@@ -457,7 +461,6 @@ fn mqtt_3_3_5_2_publish_without_permission_is_acknowledged_as_usual() {
     });
 }
 
-#[test]
 fn mqtt_3_6_1_1_pubrel_flags() {
     each(FROM_V311, |world, version| {
         let watcher = watcher(world, version);

@@ -3,7 +3,25 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_3_8_1_1_subscribe_flags,
+    mqtt_3_8_3_1_ill_formed_filter_closes,
+    mqtt_3_8_3_2_wildcards_are_offered,
+    mqtt_3_8_3_3_subscribe_without_filter_closes,
+    mqtt_3_8_3_3_subscribe_that_ends_too_early_closes,
+    mqtt_3_8_3_4_reserved_bits_and_qos_3_close,
+    mqtt_3_8_4_1_subscribe_is_answered_by_suback,
+    mqtt_3_8_4_2_suback_has_the_identifier_of_its_subscribe,
+    mqtt_3_8_4_3_same_filter_replaces_the_subscription,
+    mqtt_3_8_4_3_replacing_a_subscription_loses_no_message,
+    mqtt_3_8_4_4_several_filters_act_like_several_subscribes,
+    mqtt_3_8_4_4_many_filters_in_one_subscribe,
+    mqtt_3_8_4_5_suback_has_one_code_a_filter,
+    mqtt_3_8_4_6_delivery_qos_is_the_lower_of_published_and_granted,
+    mqtt_3_9_3_1_suback_codes_stand_in_the_order_of_the_filters,
+    mqtt_3_9_3_2_suback_codes_are_those_of_the_standard,
+}
+
 fn mqtt_3_8_1_1_subscribe_flags() {
     each(FROM_V311, |world, version| {
         for flags in (0..16).filter(|flags| *flags != 2) {
@@ -16,7 +34,6 @@ fn mqtt_3_8_1_1_subscribe_flags() {
     });
 }
 
-#[test]
 fn mqtt_3_8_3_1_ill_formed_filter_closes() {
     each(ALL, |world, version| {
         for filter in ILL_FORMED {
@@ -30,7 +47,6 @@ fn mqtt_3_8_3_1_ill_formed_filter_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_8_3_2_wildcards_are_offered() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -40,14 +56,12 @@ fn mqtt_3_8_3_2_wildcards_are_offered() {
     });
 }
 
-#[test]
 fn mqtt_3_8_3_3_subscribe_without_filter_closes() {
     each(ALL, |world, version| {
         closes(world, version, subscribe(version, 1, &[]));
     });
 }
 
-#[test]
 fn mqtt_3_8_3_3_subscribe_that_ends_too_early_closes() {
     each(ALL, |world, version| {
         let whole = subscribe(version, 1, &[("abc", 0)]);
@@ -60,7 +74,6 @@ fn mqtt_3_8_3_3_subscribe_that_ends_too_early_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_8_3_4_reserved_bits_and_qos_3_close() {
     each(ONLY_V311, |world, version| {
         for options in 3..=255 {
@@ -77,7 +90,6 @@ fn mqtt_3_8_3_4_reserved_bits_and_qos_3_close() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_1_subscribe_is_answered_by_suback() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -95,7 +107,6 @@ fn mqtt_3_8_4_1_subscribe_is_answered_by_suback() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_2_suback_has_the_identifier_of_its_subscribe() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -122,7 +133,6 @@ fn mqtt_3_8_4_2_suback_has_the_identifier_of_its_subscribe() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_3_same_filter_replaces_the_subscription() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -147,7 +157,6 @@ fn mqtt_3_8_4_3_same_filter_replaces_the_subscription() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_3_replacing_a_subscription_loses_no_message() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -155,20 +164,9 @@ fn mqtt_3_8_4_3_replacing_a_subscription_loses_no_message() {
         world.acknowledge_at_once(client);
         world.subscribe(client, "t", 1);
         for number in 0..40_u16 {
-            // Side by side in one settling.
-            world.lanes_held = true;
-            world.send(
-                client,
-                subscribe(version, number + 1, &[("t", 1 + (number % 2) as u8)]),
-            );
-            world.send(
-                publisher,
-                publish("t", number.to_string())
-                    .qos(1, number + 1)
-                    .bytes(version),
-            );
-            world.lanes_held = false;
-            world.settle();
+            let again = subscribe(version, number + 1, &[("t", 1 + (number % 2) as u8)]);
+            let message = publish("t", number.to_string()).qos(1, number + 1);
+            world.send_together(&[(client, again), (publisher, message.bytes(version))]);
         }
         let numbers: Vec<String> = world
             .received(client)
@@ -183,7 +181,6 @@ fn mqtt_3_8_4_3_replacing_a_subscription_loses_no_message() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_4_several_filters_act_like_several_subscribes() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -222,10 +219,9 @@ fn mqtt_3_8_4_4_several_filters_act_like_several_subscribes() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_4_many_filters_in_one_subscribe() {
     each(ALL, |world, version| {
-        world.read_bytes_max = 16 * 1024;
+        world.read_whole();
         let client = world.connect(&connect(version, "client"));
         let filters: Vec<String> = (0..300).map(|number| format!("many/{number}/+")).collect();
         let filters: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 1)).collect();
@@ -248,7 +244,6 @@ fn mqtt_3_8_4_4_many_filters_in_one_subscribe() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_5_suback_has_one_code_a_filter() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -272,7 +267,6 @@ fn mqtt_3_8_4_5_suback_has_one_code_a_filter() {
     });
 }
 
-#[test]
 fn mqtt_3_8_4_6_delivery_qos_is_the_lower_of_published_and_granted() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -298,7 +292,6 @@ fn mqtt_3_8_4_6_delivery_qos_is_the_lower_of_published_and_granted() {
     });
 }
 
-#[test]
 fn mqtt_3_9_3_1_suback_codes_stand_in_the_order_of_the_filters() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -318,7 +311,6 @@ fn mqtt_3_9_3_1_suback_codes_stand_in_the_order_of_the_filters() {
     });
 }
 
-#[test]
 fn mqtt_3_9_3_2_suback_codes_are_those_of_the_standard() {
     // The oracle refuses other codes in every test; here all that may be asked for.
     each(V3, |world, version| {

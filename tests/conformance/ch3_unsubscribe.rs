@@ -3,6 +3,19 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_10_1_1_unsubscribe_flags,
+    mqtt_3_10_3_1_ill_formed_filter_closes,
+    mqtt_3_10_3_2_unsubscribe_without_filter_closes,
+    mqtt_3_10_4_1_filters_are_compared_as_plain_text,
+    mqtt_3_10_4_1_others_keep_their_subscription,
+    mqtt_3_10_4_2_nothing_new_after_unsubscribe,
+    mqtt_3_10_4_3_begun_deliveries_are_finished_after_unsubscribe,
+    mqtt_3_10_4_4_unsubscribe_is_answered_by_unsuback,
+    mqtt_3_10_4_5_unsuback_comes_even_if_nothing_was_deleted,
+    mqtt_3_10_4_6_several_filters_one_unsuback,
+}
+
 /// UNSUBACK as this version says it, `held` filters by filter.
 fn unsuback(version: Version, packet_id: u16, held: &[bool]) -> Packet {
     let codes = match version {
@@ -15,7 +28,6 @@ fn unsuback(version: Version, packet_id: u16, held: &[bool]) -> Packet {
     Packet::UnsubAck { packet_id, codes }
 }
 
-#[test]
 fn mqtt_3_10_1_1_unsubscribe_flags() {
     each(FROM_V311, |world, version| {
         for flags in (0..16).filter(|flags| *flags != 2) {
@@ -28,7 +40,6 @@ fn mqtt_3_10_1_1_unsubscribe_flags() {
     });
 }
 
-#[test]
 fn mqtt_3_10_3_1_ill_formed_filter_closes() {
     each(ALL, |world, version| {
         for filter in ILL_FORMED {
@@ -42,7 +53,6 @@ fn mqtt_3_10_3_1_ill_formed_filter_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_10_3_2_unsubscribe_without_filter_closes() {
     each(ALL, |world, version| {
         closes(world, version, unsubscribe(version, 1, &[]));
@@ -55,7 +65,6 @@ fn mqtt_3_10_3_2_unsubscribe_without_filter_closes() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_1_filters_are_compared_as_plain_text() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -81,7 +90,6 @@ fn mqtt_3_10_4_1_filters_are_compared_as_plain_text() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_1_others_keep_their_subscription() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -103,7 +111,6 @@ fn mqtt_3_10_4_1_others_keep_their_subscription() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_2_nothing_new_after_unsubscribe() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -120,7 +127,6 @@ fn mqtt_3_10_4_2_nothing_new_after_unsubscribe() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_3_begun_deliveries_are_finished_after_unsubscribe() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -154,7 +160,6 @@ fn mqtt_3_10_4_3_begun_deliveries_are_finished_after_unsubscribe() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_4_unsubscribe_is_answered_by_unsuback() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -166,7 +171,6 @@ fn mqtt_3_10_4_4_unsubscribe_is_answered_by_unsuback() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_5_unsuback_comes_even_if_nothing_was_deleted() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "client"));
@@ -180,7 +184,6 @@ fn mqtt_3_10_4_5_unsuback_comes_even_if_nothing_was_deleted() {
     });
 }
 
-#[test]
 fn mqtt_3_10_4_6_several_filters_one_unsuback() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);

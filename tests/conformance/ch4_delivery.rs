@@ -3,7 +3,17 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_4_3_1_1_qos_0_is_sent_once_with_dup_0,
+    mqtt_4_3_2_1_qos_1_sender,
+    mqtt_4_3_2_1_the_window_moves_with_each_acknowledgement,
+    mqtt_4_3_2_2_qos_1_receiver,
+    mqtt_4_3_3_1_qos_2_sender,
+    mqtt_4_3_3_2_qos_2_receiver,
+    mqtt_4_3_3_2_qos_2_receiver_remembers_over_connections,
+    mqtt_4_3_3_2_identifiers_of_the_two_directions_are_unrelated,
+}
+
 fn mqtt_4_3_1_1_qos_0_is_sent_once_with_dup_0() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -17,7 +27,7 @@ fn mqtt_4_3_1_1_qos_0_is_sent_once_with_dup_0() {
             assert_eq!(messages.len(), 1);
             assert_eq!((messages[0].qos, messages[0].dup), (0, false));
         }
-        world.advance(60_000);
+        world.pass_long(60_000);
         world.drop_connection(persistent);
         let persistent = world.connect(&id);
         assert_eq!(world.messages(persistent), [], "never again");
@@ -25,7 +35,6 @@ fn mqtt_4_3_1_1_qos_0_is_sent_once_with_dup_0() {
     });
 }
 
-#[test]
 fn mqtt_4_3_2_1_qos_1_sender() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -65,7 +74,6 @@ fn mqtt_4_3_2_1_qos_1_sender() {
     });
 }
 
-#[test]
 fn mqtt_4_3_2_1_the_window_moves_with_each_acknowledgement() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -93,7 +101,6 @@ fn mqtt_4_3_2_1_the_window_moves_with_each_acknowledgement() {
     });
 }
 
-#[test]
 fn mqtt_4_3_2_2_qos_1_receiver() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -117,7 +124,6 @@ fn mqtt_4_3_2_2_qos_1_receiver() {
     });
 }
 
-#[test]
 fn mqtt_4_3_3_1_qos_2_sender() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -160,7 +166,6 @@ fn mqtt_4_3_3_1_qos_2_sender() {
     });
 }
 
-#[test]
 fn mqtt_4_3_3_2_qos_2_receiver() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -186,7 +191,6 @@ fn mqtt_4_3_3_2_qos_2_receiver() {
     });
 }
 
-#[test]
 fn mqtt_4_3_3_2_qos_2_receiver_remembers_over_connections() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -218,7 +222,6 @@ fn mqtt_4_3_3_2_qos_2_receiver_remembers_over_connections() {
     });
 }
 
-#[test]
 fn mqtt_4_3_3_2_identifiers_of_the_two_directions_are_unrelated() {
     each(ALL, |world, version| {
         let client = world.connect(&connect(version, "both"));

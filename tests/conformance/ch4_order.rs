@@ -3,11 +3,20 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_4_6_0_1_messages_are_resent_in_their_first_order,
+    mqtt_4_6_0_2_pubacks_go_out_in_the_order_of_their_messages,
+    mqtt_4_6_0_3_pubrecs_go_out_in_the_order_of_their_messages,
+    mqtt_4_6_0_4_pubrels_go_out_in_the_order_of_the_pubrecs,
+    mqtt_4_6_0_5_every_topic_is_ordered,
+    mqtt_4_6_0_6_messages_of_one_client_arrive_in_their_order,
+    mqtt_4_6_0_6_order_holds_over_queue_and_reconnect,
+}
+
 fn numbers(range: std::ops::Range<u16>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-#[test]
 fn mqtt_4_6_0_1_messages_are_resent_in_their_first_order() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -46,7 +55,6 @@ fn mqtt_4_6_0_1_messages_are_resent_in_their_first_order() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_2_pubacks_go_out_in_the_order_of_their_messages() {
     each(ALL, |world, version| {
         let _watcher = watcher(world, version);
@@ -65,7 +73,6 @@ fn mqtt_4_6_0_2_pubacks_go_out_in_the_order_of_their_messages() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_3_pubrecs_go_out_in_the_order_of_their_messages() {
     each(ALL, |world, version| {
         let _watcher = watcher(world, version);
@@ -90,7 +97,6 @@ fn mqtt_4_6_0_3_pubrecs_go_out_in_the_order_of_their_messages() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_4_pubrels_go_out_in_the_order_of_the_pubrecs() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -121,7 +127,6 @@ fn mqtt_4_6_0_4_pubrels_go_out_in_the_order_of_the_pubrecs() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_5_every_topic_is_ordered() {
     each(ALL, |world, version| {
         let subscriber = world.connect(&connect(version, "subscriber"));
@@ -135,10 +140,9 @@ fn mqtt_4_6_0_5_every_topic_is_ordered() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_6_messages_of_one_client_arrive_in_their_order() {
     each(ALL, |world, version| {
-        world.read_bytes_max = 16 * 1024;
+        world.read_whole();
         let mut subscribers = Vec::new();
         for qos in 0..=2 {
             for number in 0..3 {
@@ -153,6 +157,7 @@ fn mqtt_4_6_0_6_messages_of_one_client_arrive_in_their_order() {
             .map(|number| world.connect(&connect(version, &format!("publisher {number}"))))
             .collect();
         // Many under way at the same time, of each QoS.
+        let mut sends = Vec::new();
         for round in 0..10_u16 {
             for (number, publisher) in publishers.iter().enumerate() {
                 let mut bytes = Vec::new();
@@ -169,12 +174,10 @@ fn mqtt_4_6_0_6_messages_of_one_client_arrive_in_their_order() {
                         bytes.extend(pubrel(packet_id));
                     }
                 }
-                world.lanes_held = true;
-                world.send(*publisher, bytes);
-                world.lanes_held = false;
+                sends.push((*publisher, bytes));
             }
         }
-        world.settle();
+        world.send_together(&sends);
         for (client, granted) in subscribers {
             let texts: Vec<String> = world
                 .received(client)
@@ -202,7 +205,6 @@ fn mqtt_4_6_0_6_messages_of_one_client_arrive_in_their_order() {
     });
 }
 
-#[test]
 fn mqtt_4_6_0_6_order_holds_over_queue_and_reconnect() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);

@@ -3,7 +3,17 @@
 use crate::claims::*;
 use crate::support::*;
 
-#[test]
+crate::table! {
+    mqtt_4_1_0_1_session_state_is_stored_for_the_whole_session,
+    mqtt_4_1_0_2_session_lasts_as_long_as_its_connection,
+    mqtt_4_4_0_1_unacknowledged_publish_and_pubrel_are_sent_again,
+    mqtt_4_4_0_1_nothing_is_sent_again_on_a_live_connection,
+    mqtt_4_5_0_1_message_reaches_every_matching_session,
+    mqtt_4_8_0_1_protocol_violation_closes,
+    mqtt_4_8_0_1_server_packets_from_a_client_close,
+    mqtt_7_1_1_1_the_stream_may_be_cut_anywhere,
+}
+
 fn mqtt_4_1_0_1_session_state_is_stored_for_the_whole_session() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -31,7 +41,7 @@ fn mqtt_4_1_0_1_session_state_is_stored_for_the_whole_session() {
         world.publish(publisher, &publish("q2/c", "queued 2").qos(2, 0));
         world.messages(watcher);
         // A month later all is there.
-        world.advance(30 * 24 * 3600 * 1000);
+        world.pass_long(30 * 24 * 3600 * 1000);
         let (client, session_present) = world.connect_present(&id);
         assert_eq!(session_present, present(version, true));
         let received = world.received(client);
@@ -85,21 +95,19 @@ fn mqtt_4_1_0_1_session_state_is_stored_for_the_whole_session() {
     });
 }
 
-#[test]
 fn mqtt_4_1_0_2_session_lasts_as_long_as_its_connection() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
         let client = world.connect(&connect(version, "clean"));
         world.subscribe(client, "t", 1);
         for _ in 0..5 {
-            world.advance(24 * 3600 * 1000);
+            world.pass_long(24 * 3600 * 1000);
             world.publish(publisher, &publish("t", "x").qos(1, 0));
             assert_eq!(world.texts(client), ["x"]);
         }
     });
 }
 
-#[test]
 fn mqtt_4_4_0_1_unacknowledged_publish_and_pubrel_are_sent_again() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -143,7 +151,6 @@ fn mqtt_4_4_0_1_unacknowledged_publish_and_pubrel_are_sent_again() {
     });
 }
 
-#[test]
 fn mqtt_4_4_0_1_nothing_is_sent_again_on_a_live_connection() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
@@ -152,12 +159,11 @@ fn mqtt_4_4_0_1_nothing_is_sent_again_on_a_live_connection() {
         world.publish(publisher, &publish("t", "x").qos(1, 0));
         world.publish(publisher, &publish("t", "y").qos(2, 0));
         assert_eq!(world.received(client).len(), 2);
-        world.advance(3600 * 1000);
+        world.pass_long(3600 * 1000);
         assert_eq!(world.received(client), []);
     });
 }
 
-#[test]
 fn mqtt_4_5_0_1_message_reaches_every_matching_session() {
     each(ALL, |world, version| {
         let mut present = Vec::new();
@@ -189,7 +195,6 @@ fn mqtt_4_5_0_1_message_reaches_every_matching_session() {
     });
 }
 
-#[test]
 fn mqtt_4_8_0_1_protocol_violation_closes() {
     each(ALL, |world, version| {
         let watcher = watcher(world, version);
@@ -229,7 +234,6 @@ fn mqtt_4_8_0_1_protocol_violation_closes() {
     });
 }
 
-#[test]
 fn mqtt_4_8_0_1_server_packets_from_a_client_close() {
     each(ALL, |world, version| {
         for bytes in [
@@ -243,7 +247,6 @@ fn mqtt_4_8_0_1_server_packets_from_a_client_close() {
     });
 }
 
-#[test]
 fn mqtt_7_1_1_1_the_stream_may_be_cut_anywhere() {
     // The transport is a byte stream: its cuts mean nothing. Sockets have tests of their own.
     each(ALL, |world, version| {

@@ -57,7 +57,7 @@ pub fn refuses(world: &mut World, version: Version, bytes: impl AsRef<[u8]>, cod
 pub fn alive(world: &mut World, client: Client) {
     world.send(client, pingreq());
     let answered = world.take(client, |packet| *packet == Packet::PingResp);
-    assert!(answered.is_some(), "no PINGRESP; log: {:?}", world.log);
+    assert!(answered.is_some(), "no PINGRESP; log: {:?}", world.log());
 }
 
 /// A subscriber of everything that does not begin with `$`, at QoS 2.

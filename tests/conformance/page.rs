@@ -1,10 +1,11 @@
 //! Checks `docs/conformance.md` against the statements and against the tests of this target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::support::listed::{Listed, check_page, listed};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-/// Statements without a test: nothing of a broker that runs without sockets and WebSockets shows whether they hold.
+/// Statements without a test: nothing of a broker without WebSockets shows whether they hold.
 const UNTESTED: &[&str] = &[
     "MQTT-2.3.1-2",
     "MQTT-2.3.1-3",
@@ -36,39 +37,19 @@ fn statements() -> Vec<String> {
         .collect()
 }
 
-/// The names of all tests of this target.
-fn tests() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(package().join("tests/conformance")).expect("the tests' folder") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("a source file");
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            if line.trim() != "#[test]" {
-                continue;
-            }
-            let declaration = lines.next().expect("a function after #[test]").trim();
-            let name = declaration
-                .strip_prefix("fn ")
-                .and_then(|rest| rest.split('(').next());
-            assert!(
-                names.insert(name.expect("a function").to_owned()),
-                "two tests named {declaration}"
-            );
-        }
-    }
-    names
+/// All tests of this target.
+fn tests() -> BTreeMap<String, Listed> {
+    listed(&package().join("tests/conformance"))
+}
+
+fn page() -> String {
+    fs::read_to_string(package().join("docs/conformance.md")).expect("docs/conformance.md")
 }
 
 /// The rows of the page: statement → (tests, remark).
 fn rows() -> BTreeMap<String, (Vec<String>, String)> {
-    let page =
-        fs::read_to_string(package().join("docs/conformance.md")).expect("docs/conformance.md");
     let mut rows = BTreeMap::new();
-    for line in page.lines().filter(|line| line.starts_with("| MQTT-")) {
+    for line in page().lines().filter(|line| line.starts_with("| MQTT-")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 3, "statement, tests, remark: {line}");
         let tests = cells[1]
@@ -98,7 +79,10 @@ fn page_names_tests_that_exist() {
     let tests = tests();
     for (statement, (named, remark)) in rows() {
         for test in &named {
-            assert!(tests.contains(test), "{statement}: there is no test {test}");
+            assert!(
+                tests.contains_key(test),
+                "{statement}: there is no test {test}"
+            );
         }
         if UNTESTED.contains(&statement.as_str()) {
             assert!(
@@ -114,7 +98,7 @@ fn page_names_tests_that_exist() {
 #[test]
 fn page_names_every_test_of_a_statement() {
     let rows = rows();
-    for test in tests().iter().filter(|test| test.starts_with("mqtt_")) {
+    for test in tests().keys().filter(|test| test.starts_with("mqtt_")) {
         // The longest number that begins the name: `mqtt_3_1_2_10_` is not 3.1.2-1.
         let number: Vec<&str> = test["mqtt_".len()..].splitn(5, '_').take(4).collect();
         let statement = format!(
@@ -126,4 +110,14 @@ fn page_names_every_test_of_a_statement() {
             .unwrap_or_else(|| panic!("{test}: no statement {statement}"));
         assert!(row.0.contains(test), "the row of {statement} lacks {test}");
     }
+}
+
+#[test]
+fn page_tells_what_does_not_run_over_sockets() {
+    let rows = rows();
+    let rows = rows.iter().map(|(statement, (named, remark))| {
+        let named = named.iter().map(String::as_str).collect();
+        (statement.as_str(), named, remark.as_str())
+    });
+    check_page(&page(), &tests(), rows);
 }

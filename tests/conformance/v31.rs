@@ -2,11 +2,25 @@
 
 use crate::claims::*;
 use crate::support::*;
+use mqttfast::config::Settings;
+use mqttfast::limits::SHARED_FILTERS_PER_SESSION_MAX;
+
+crate::table! {
+    v31_mqisdp_connects,
+    v31_has_no_session_present,
+    v31_empty_client_id_is_refused,
+    v31_client_id_longer_than_23_is_accepted,
+    v31_user_name_flag_without_user_name_is_accepted,
+    v31_reserved_connect_flag_and_stray_will_flags_are_ignored,
+    v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted,
+    v31_repeats_on_a_live_connection_are_answered,
+    v31_and_later_clients_share_a_session,
+    v31_has_no_code_for_a_refused_filter_and_closes,
+}
 
 const V31: Version = Version::V31;
 const ONLY_V31: &[Version] = &[V31];
 
-#[test]
 fn v31_mqisdp_connects() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old"));
@@ -27,7 +41,6 @@ fn v31_mqisdp_connects() {
     });
 }
 
-#[test]
 fn v31_has_no_session_present() {
     // The oracle refuses it in 3.1.
     each(ONLY_V31, |world, version| {
@@ -38,7 +51,6 @@ fn v31_has_no_session_present() {
     });
 }
 
-#[test]
 fn v31_empty_client_id_is_refused() {
     each(ONLY_V31, |world, version| {
         refuses(world, version, connect(version, "").bytes(), 2);
@@ -46,7 +58,6 @@ fn v31_empty_client_id_is_refused() {
     });
 }
 
-#[test]
 fn v31_client_id_longer_than_23_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, &"i".repeat(24)));
@@ -54,7 +65,6 @@ fn v31_client_id_longer_than_23_is_accepted() {
     });
 }
 
-#[test]
 fn v31_user_name_flag_without_user_name_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old").xor_flags(0x80));
@@ -66,7 +76,6 @@ fn v31_user_name_flag_without_user_name_is_accepted() {
     });
 }
 
-#[test]
 fn v31_reserved_connect_flag_and_stray_will_flags_are_ignored() {
     each(ONLY_V31, |world, version| {
         for bits in [0x01, 0x08, 0x10, 0x20] {
@@ -76,7 +85,6 @@ fn v31_reserved_connect_flag_and_stray_will_flags_are_ignored() {
     });
 }
 
-#[test]
 fn v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted() {
     each(ONLY_V31, |world, version| {
         let client = world.connect(&connect(version, "old"));
@@ -100,7 +108,6 @@ fn v31_dup_on_pubrel_subscribe_and_unsubscribe_is_accepted() {
     });
 }
 
-#[test]
 fn v31_repeats_on_a_live_connection_are_answered() {
     each(ONLY_V31, |world, version| {
         let watcher = watcher(world, version);
@@ -117,7 +124,6 @@ fn v31_repeats_on_a_live_connection_are_answered() {
     });
 }
 
-#[test]
 fn v31_and_later_clients_share_a_session() {
     for version in [Version::V311, Version::V5] {
         each(ONLY_V31, |world, old| {
@@ -130,6 +136,51 @@ fn v31_and_later_clients_share_a_session() {
                 world.connect_present(&connect(version, "id").persistent());
             assert!(session_present);
             assert_eq!(world.texts(client), ["x"]);
+        });
+    }
+}
+
+/// SUBACK of 3.1 carries the granted QoS and nothing else, and to grant what is not there would lose messages in silence. Later versions are
+/// told in SUBACK, and go on.
+fn v31_has_no_code_for_a_refused_filter_and_closes() {
+    for version in ALL {
+        once_with(*version, &Settings::default(), |world, version| {
+            let watcher = watcher(world, version);
+            let id = connect(version, "greedy").will("will", "gone", 0, false);
+            let greedy = world.connect(&id);
+            let filters = Vec::from_iter(
+                (0..=SHARED_FILTERS_PER_SESSION_MAX).map(|number| format!("$share/g/{number}")),
+            );
+            let (last, within) = filters.split_last().expect("filters");
+            for filters in within.chunks(2500) {
+                let filters = Vec::from_iter(filters.iter().map(|filter| (filter.as_str(), 1)));
+                world.send(greedy, subscribe(version, 1, &filters));
+                let codes = vec![1; filters.len()];
+                let suback = Packet::SubAck {
+                    packet_id: 1,
+                    codes,
+                };
+                assert_eq!(world.take(greedy, |_| true), Some(suback));
+            }
+            // One that is there is replaced, full or not. [3.1.1 MQTT-3.8.4-3]
+            world.subscribe(greedy, &within[0], 2);
+            world.send(greedy, subscribe(version, 2, &[(last, 1)]));
+            let code = match version {
+                Version::V31 => {
+                    assert!(world.is_closed(greedy));
+                    world.expect(greedy, &[]);
+                    assert_eq!(world.texts(watcher), ["gone"]);
+                    return;
+                }
+                Version::V311 => 0x80,
+                Version::V5 => 0x97,
+            };
+            let suback = Packet::SubAck {
+                packet_id: 2,
+                codes: vec![code],
+            };
+            world.expect(greedy, &[suback]);
+            alive(world, greedy);
         });
     }
 }

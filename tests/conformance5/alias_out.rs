@@ -5,8 +5,13 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_1_2_26_aliases_stay_within_the_clients_maximum,
+    mqtt_3_3_2_7_outward_aliases_end_with_the_connection,
+    mqtt_3_1_2_25_a_dropped_message_sets_no_alias,
+}
+
 /// MQTT-3.1.2-26, MQTT-3.3.2-11, MQTT-3.3.2-8, MQTT-3.3.2-3.
-#[test]
 fn mqtt_3_1_2_26_aliases_stay_within_the_clients_maximum() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -42,7 +47,6 @@ fn mqtt_3_1_2_26_aliases_stay_within_the_clients_maximum() {
 
 /// MQTT-3.3.2-7. The broker's aliases end with the connection: what comes on the next one, again or new, has its name or an alias set
 /// anew.
-#[test]
 fn mqtt_3_3_2_7_outward_aliases_end_with_the_connection() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -66,7 +70,6 @@ fn mqtt_3_3_2_7_outward_aliases_end_with_the_connection() {
 }
 
 /// MQTT-3.1.2-24, MQTT-3.1.2-25. A message that is dropped as too large sets no alias.
-#[test]
 fn mqtt_3_1_2_25_a_dropped_message_sets_no_alias() {
     each5(|world| {
         let publisher = client(world, "publisher");

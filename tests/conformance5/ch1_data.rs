@@ -4,8 +4,16 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_1_5_4_1_ill_formed_utf8_is_malformed,
+    mqtt_1_5_4_1_ill_formed_utf8_in_connect_is_malformed,
+    mqtt_1_5_4_2_u0000_is_malformed,
+    mqtt_1_5_4_3_u_feff_is_kept,
+    mqtt_1_5_5_1_overlong_variable_byte_integers_are_malformed,
+    mqtt_1_5_7_1_a_pair_that_is_cut_is_malformed,
+}
+
 /// MQTT-1.5.4-1, MQTT-3.3.2-1, MQTT-3.3.2-13, MQTT-3.3.2-19, MQTT-3.8.3-1, MQTT-3.10.3-1, MQTT-1.5.7-1.
-#[test]
 fn mqtt_1_5_4_1_ill_formed_utf8_is_malformed() {
     each5(|world| {
         let watcher = watcher(world);
@@ -31,7 +39,6 @@ fn mqtt_1_5_4_1_ill_formed_utf8_is_malformed() {
 }
 
 /// MQTT-1.5.4-1, MQTT-3.1.3-4, MQTT-3.1.3-11, MQTT-3.1.3-12, MQTT-3.1.4-1.
-#[test]
 fn mqtt_1_5_4_1_ill_formed_utf8_in_connect_is_malformed() {
     each5(|world| {
         for bad in ILL_FORMED {
@@ -53,7 +60,6 @@ fn mqtt_1_5_4_1_ill_formed_utf8_in_connect_is_malformed() {
 }
 
 /// MQTT-1.5.4-2, MQTT-4.7.3-2, MQTT-1.5.7-1.
-#[test]
 fn mqtt_1_5_4_2_u0000_is_malformed() {
     each5(|world| {
         for bad in ["\0", "a\0b", "a/b\0"] {
@@ -79,7 +85,6 @@ fn mqtt_1_5_4_2_u0000_is_malformed() {
 }
 
 /// MQTT-1.5.4-3, MQTT-4.7.3-4.
-#[test]
 fn mqtt_1_5_4_3_u_feff_is_kept() {
     each5(|world| {
         let watcher = watcher(world);
@@ -102,7 +107,6 @@ fn mqtt_1_5_4_3_u_feff_is_kept() {
 }
 
 /// MQTT-1.5.5-1.
-#[test]
 fn mqtt_1_5_5_1_overlong_variable_byte_integers_are_malformed() {
     each5(|world| {
         let packets: [&[u8]; 8] = [
@@ -125,7 +129,6 @@ fn mqtt_1_5_5_1_overlong_variable_byte_integers_are_malformed() {
 }
 
 /// MQTT-1.5.7-1, MQTT-3.3.2-17.
-#[test]
 fn mqtt_1_5_7_1_a_pair_that_is_cut_is_malformed() {
     each5(|world| {
         let whole = user_property("name", "value");

@@ -4,8 +4,15 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_4_2_1_reason_codes_of_acknowledgements,
+    mqtt_3_4_2_2_acknowledgements_shed_what_is_too_large,
+    mqtt_3_6_1_1_pubrel_flags,
+    mqtt_3_4_2_2_properties_of_a_clients_acknowledgements_are_read,
+    mqtt_3_12_4_1_pingreq_is_answered,
+}
+
 /// MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1. Each packet's own codes are taken, all others are protocol errors.
-#[test]
 fn mqtt_3_4_2_1_reason_codes_of_acknowledgements() {
     each5(|world| {
         let received = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
@@ -36,7 +43,6 @@ fn mqtt_3_4_2_1_reason_codes_of_acknowledgements() {
 
 /// MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3, MQTT-3.6.2-2, MQTT-3.6.2-3, MQTT-3.7.2-2, MQTT-3.7.2-3. The oracle
 /// checks the size; every kind of answer, good and bad, comes to a Client that takes no more than its bare form.
-#[test]
 fn mqtt_3_4_2_2_acknowledgements_shed_what_is_too_large() {
     each5(|world| {
         for bytes in [20, 24, 40] {
@@ -61,7 +67,6 @@ fn mqtt_3_4_2_2_acknowledgements_shed_what_is_too_large() {
 }
 
 /// MQTT-3.6.1-1, MQTT-2.1.3-1.
-#[test]
 fn mqtt_3_6_1_1_pubrel_flags() {
     each5(|world| {
         for flags in (0..16).filter(|flags| *flags != 2) {
@@ -71,7 +76,6 @@ fn mqtt_3_6_1_1_pubrel_flags() {
 }
 
 /// MQTT-3.4.2-2. A Client's own Reason Strings and User Properties, however many, are read and passed on to nobody.
-#[test]
 fn mqtt_3_4_2_2_properties_of_a_clients_acknowledgements_are_read() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -100,7 +104,6 @@ fn mqtt_3_4_2_2_properties_of_a_clients_acknowledgements_are_read() {
 }
 
 /// MQTT-3.12.4-1.
-#[test]
 fn mqtt_3_12_4_1_pingreq_is_answered() {
     each5(|world| {
         let client = client(world, "client");

@@ -5,8 +5,17 @@ use crate::support::property::*;
 use crate::support::*;
 use mqttfast::config::Settings;
 
+crate::table! {
+    mqtt_3_2_0_1_connack_0_is_the_first_packet,
+    mqtt_3_2_0_2_one_connack_a_connection,
+    mqtt_3_2_2_2_session_present_tells_the_truth,
+    mqtt_3_2_2_9_every_qos_and_retain_are_offered,
+    mqtt_3_2_2_15_a_packet_above_our_limit_closes,
+    mqtt_3_2_2_19_connack_sheds_its_reason_string,
+    mqtt_3_2_2_8_connack_tells_our_limits,
+}
+
 /// MQTT-3.2.0-1, MQTT-3.1.4-5, MQTT-3.2.2-1, MQTT-3.2.2-8.
-#[test]
 fn mqtt_3_2_0_1_connack_0_is_the_first_packet() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -32,7 +41,6 @@ fn mqtt_3_2_0_1_connack_0_is_the_first_packet() {
 }
 
 /// MQTT-3.2.0-2.
-#[test]
 fn mqtt_3_2_0_2_one_connack_a_connection() {
     each5(|world| {
         let client = world.open(V5);
@@ -49,7 +57,6 @@ fn is_connack(packet: &&Packet) -> bool {
 }
 
 /// MQTT-3.2.2-2, MQTT-3.2.2-3, MQTT-3.2.2-6.
-#[test]
 fn mqtt_3_2_2_2_session_present_tells_the_truth() {
     each5(|world| {
         let kept = connect(V5, "id").persistent();
@@ -69,7 +76,6 @@ fn mqtt_3_2_2_2_session_present_tells_the_truth() {
 
 /// MQTT-3.2.2-9, MQTT-3.2.2-12, MQTT-3.2.2-13, MQTT-3.2.2-10. QoS 2 and retained messages are offered: CONNACK limits
 /// neither, and wills and subscriptions with them are accepted.
-#[test]
 fn mqtt_3_2_2_9_every_qos_and_retain_are_offered() {
     each5(|world| {
         let connect = connect(V5, "id").will("t", "x", 2, true);
@@ -88,7 +94,6 @@ fn mqtt_3_2_2_9_every_qos_and_retain_are_offered() {
 }
 
 /// MQTT-3.2.2-15, MQTT-4.13.1-1.
-#[test]
 fn mqtt_3_2_2_15_a_packet_above_our_limit_closes() {
     let settings = Settings {
         packet_bytes_max: 1000,
@@ -108,7 +113,6 @@ fn mqtt_3_2_2_15_a_packet_above_our_limit_closes() {
 }
 
 /// MQTT-3.2.2-19, MQTT-3.2.2-20.
-#[test]
 fn mqtt_3_2_2_19_connack_sheds_its_reason_string() {
     each5(|world| {
         let method = text(AUTHENTICATION_METHOD, "unknown");
@@ -124,7 +128,6 @@ fn mqtt_3_2_2_19_connack_sheds_its_reason_string() {
 }
 
 /// MQTT-3.2.2-8, MQTT-4.9.0-1. What CONNACK tells is within its ranges: the oracle; and it is what is enforced elsewhere.
-#[test]
 fn mqtt_3_2_2_8_connack_tells_our_limits() {
     each5(|world| {
         let client = client(world, "client");

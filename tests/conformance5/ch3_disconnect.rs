@@ -4,15 +4,26 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_14_0_1_no_disconnect_before_connack,
+    mqtt_3_14_2_1_reason_codes_of_disconnect,
+    mqtt_3_14_2_2_the_servers_disconnect_is_its_last_word,
+    mqtt_3_14_2_3_disconnect_sheds_its_reason_string,
+    mqtt_4_12_0_1_an_unknown_method_is_refused,
+    mqtt_4_12_0_7_auth_without_a_method_closes,
+    mqtt_3_15_2_1_flags_and_reason_codes_of_auth,
+}
+
 /// MQTT-3.14.0-1.
-#[test]
 fn mqtt_3_14_0_1_no_disconnect_before_connack() {
     each5(|world| {
         // Too late, a wrong first packet, a wrong CONNECT, and a broker that stops.
-        let silent = world.open(V5);
-        world.advance(20_000);
-        assert!(world.is_closed(silent));
-        world.expect(silent, &[]);
+        if world.as_shards().is_some() {
+            let silent = world.open(V5);
+            world.pass(20_000);
+            assert!(world.is_closed(silent));
+            world.expect(silent, &[]);
+        }
         for bytes in [pingreq(), connect(V5, "").xor_flags(1).bytes(), vec![0; 9]] {
             let client = world.open(V5);
             world.send(client, bytes);
@@ -30,7 +41,6 @@ fn mqtt_3_14_0_1_no_disconnect_before_connack() {
 
 /// MQTT-3.14.2-1, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.2-1. Every code a Client may send closes, and nothing more comes; others
 /// are answered.
-#[test]
 fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
     each5(|world| {
         let of_clients = [
@@ -54,7 +64,6 @@ fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
 
 /// MQTT-3.14.2-1, MQTT-3.14.2-2, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.1-1. The oracle refuses a Session Expiry Interval of
 /// the server and every code that is not DISCONNECT's.
-#[test]
 fn mqtt_3_14_2_2_the_servers_disconnect_is_its_last_word() {
     each5(|world| {
         let causes = [
@@ -86,7 +95,6 @@ fn mqtt_3_14_2_2_the_servers_disconnect_is_its_last_word() {
 }
 
 /// MQTT-3.14.2-3, MQTT-3.14.2-4. The oracle checks the size.
-#[test]
 fn mqtt_3_14_2_3_disconnect_sheds_its_reason_string() {
     each5(|world| {
         for bytes in [20, 30, 60] {
@@ -104,7 +112,6 @@ fn mqtt_3_14_2_3_disconnect_sheds_its_reason_string() {
 }
 
 /// MQTT-4.12.0-1, MQTT-4.12.0-4, MQTT-3.2.2-7.
-#[test]
 fn mqtt_4_12_0_1_an_unknown_method_is_refused() {
     each5(|world| {
         for method in ["SCRAM-SHA-1", "", "x"] {
@@ -120,7 +127,6 @@ fn mqtt_4_12_0_1_an_unknown_method_is_refused() {
 }
 
 /// MQTT-4.12.0-6, MQTT-4.12.0-7, MQTT-4.12.1-1, MQTT-4.12.1-2, MQTT-4.13.1-1.
-#[test]
 fn mqtt_4_12_0_7_auth_without_a_method_closes() {
     each5(|world| {
         let client = client(world, "client");
@@ -140,7 +146,6 @@ fn mqtt_4_12_0_7_auth_without_a_method_closes() {
 }
 
 /// MQTT-3.15.1-1, MQTT-3.15.2-1.
-#[test]
 fn mqtt_3_15_2_1_flags_and_reason_codes_of_auth() {
     each5(|world| {
         for flags in 1..16 {

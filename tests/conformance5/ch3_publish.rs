@@ -4,8 +4,27 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_3_1_1_only_a_redelivery_has_dup_1,
+    mqtt_3_3_1_2_qos_0_has_dup_0,
+    mqtt_3_3_1_4_qos_3_is_malformed,
+    mqtt_3_3_1_5_retained_messages_are_replaced_and_removed,
+    mqtt_3_3_1_9_retain_handling,
+    mqtt_3_3_1_12_retain_as_published,
+    mqtt_3_3_1_13_retain_as_published_with_overlaps,
+    mqtt_3_3_2_1_publish_that_ends_too_early_is_malformed,
+    mqtt_3_3_2_2_wildcards_in_a_topic_name_close,
+    mqtt_3_3_2_3_the_delivered_name_is_the_published_one,
+    mqtt_3_3_4_1_publish_is_answered_by_its_qos,
+    mqtt_3_3_4_2_overlaps_deliver_once_at_the_highest_qos_with_all_identifiers,
+    mqtt_3_3_4_5_separate_copies_carry_their_own_identifier,
+    mqtt_3_3_4_9_the_receive_maximum_of_a_client_holds,
+    mqtt_3_3_4_9_a_failed_pubrec_gives_its_place_back,
+    mqtt_3_3_4_7_more_than_our_receive_maximum_closes,
+    mqtt_3_2_2_11_no_qos_and_no_retain_is_above_what_is_offered,
+}
+
 /// MQTT-3.3.1-1, MQTT-3.3.1-3, MQTT-4.4.0-1.
-#[test]
 fn mqtt_3_3_1_1_only_a_redelivery_has_dup_1() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -28,7 +47,6 @@ fn mqtt_3_3_1_1_only_a_redelivery_has_dup_1() {
 }
 
 /// MQTT-3.3.1-2, MQTT-4.3.1-1.
-#[test]
 fn mqtt_3_3_1_2_qos_0_has_dup_0() {
     each5(|world| {
         closes_with(world, publish("t", "x").dup().bytes(V5), MALFORMED);
@@ -47,7 +65,6 @@ fn mqtt_3_3_1_2_qos_0_has_dup_0() {
 }
 
 /// MQTT-3.3.1-4, MQTT-4.13.1-1.
-#[test]
 fn mqtt_3_3_1_4_qos_3_is_malformed() {
     each5(|world| {
         for packet in [
@@ -61,7 +78,6 @@ fn mqtt_3_3_1_4_qos_3_is_malformed() {
 }
 
 /// MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7, MQTT-3.3.1-8.
-#[test]
 fn mqtt_3_3_1_5_retained_messages_are_replaced_and_removed() {
     each5(|world| {
         let watcher = watcher(world);
@@ -90,7 +106,6 @@ fn mqtt_3_3_1_5_retained_messages_are_replaced_and_removed() {
 }
 
 /// MQTT-3.3.1-9, MQTT-3.3.1-10, MQTT-3.3.1-11, MQTT-3.8.4-4.
-#[test]
 fn mqtt_3_3_1_9_retain_handling() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -117,7 +132,6 @@ fn mqtt_3_3_1_9_retain_handling() {
 }
 
 /// MQTT-3.3.1-12, MQTT-3.3.1-13.
-#[test]
 fn mqtt_3_3_1_12_retain_as_published() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -140,7 +154,6 @@ fn mqtt_3_3_1_12_retain_as_published() {
 }
 
 /// MQTT-3.3.1-13, MQTT-3.3.1-12. Of overlapping subscriptions one that asks for it is enough.
-#[test]
 fn mqtt_3_3_1_13_retain_as_published_with_overlaps() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -157,7 +170,6 @@ fn mqtt_3_3_1_13_retain_as_published_with_overlaps() {
 }
 
 /// MQTT-3.3.2-1, MQTT-2.2.2-1.
-#[test]
 fn mqtt_3_3_2_1_publish_that_ends_too_early_is_malformed() {
     each5(|world| {
         let whole = publish("topic", "").qos(1, 7).with(passed_on()).bytes(V5);
@@ -168,7 +180,6 @@ fn mqtt_3_3_2_1_publish_that_ends_too_early_is_malformed() {
 }
 
 /// MQTT-3.3.2-2, MQTT-4.7.0-1, MQTT-4.7.3-1.
-#[test]
 fn mqtt_3_3_2_2_wildcards_in_a_topic_name_close() {
     each5(|world| {
         let watcher = watcher(world);
@@ -186,7 +197,6 @@ fn mqtt_3_3_2_2_wildcards_in_a_topic_name_close() {
 }
 
 /// MQTT-3.3.2-3.
-#[test]
 fn mqtt_3_3_2_3_the_delivered_name_is_the_published_one() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -203,7 +213,6 @@ fn mqtt_3_3_2_3_the_delivered_name_is_the_published_one() {
 }
 
 /// MQTT-3.3.4-1, MQTT-4.3.2-4, MQTT-4.3.3-8, MQTT-4.3.3-11, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.7.2-1.
-#[test]
 fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
     each5(|world| {
         let client = client(world, "client");
@@ -237,7 +246,6 @@ fn unexpected(mut packets: Vec<Packet>) -> Vec<Packet> {
 }
 
 /// MQTT-3.3.4-2, MQTT-3.3.4-3, MQTT-3.3.4-4.
-#[test]
 fn mqtt_3_3_4_2_overlaps_deliver_once_at_the_highest_qos_with_all_identifiers() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -266,7 +274,6 @@ fn mqtt_3_3_4_2_overlaps_deliver_once_at_the_highest_qos_with_all_identifiers() 
 }
 
 /// MQTT-3.3.4-5, MQTT-3.3.4-3. Retained messages come once for each subscription, each with its identifier.
-#[test]
 fn mqtt_3_3_4_5_separate_copies_carry_their_own_identifier() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -283,7 +290,6 @@ fn mqtt_3_3_4_5_separate_copies_carry_their_own_identifier() {
 }
 
 /// MQTT-3.3.4-9, MQTT-4.9.0-1, MQTT-4.9.0-2, MQTT-3.3.4-10, MQTT-4.9.0-3.
-#[test]
 fn mqtt_3_3_4_9_the_receive_maximum_of_a_client_holds() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -327,7 +333,6 @@ fn mqtt_3_3_4_9_the_receive_maximum_of_a_client_holds() {
 }
 
 /// MQTT-3.3.4-9, MQTT-4.4.0-2. PUBREC of 0x80 or above gives a place back at once.
-#[test]
 fn mqtt_3_3_4_9_a_failed_pubrec_gives_its_place_back() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -361,7 +366,6 @@ fn mqtt_3_3_4_9_a_failed_pubrec_gives_its_place_back() {
 }
 
 /// MQTT-3.3.4-7.
-#[test]
 fn mqtt_3_3_4_7_more_than_our_receive_maximum_closes() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -385,7 +389,6 @@ fn mqtt_3_3_4_7_more_than_our_receive_maximum_closes() {
 }
 
 /// MQTT-3.2.2-11, MQTT-3.2.2-14. Both are offered, so that there is nothing to refuse.
-#[test]
 fn mqtt_3_2_2_11_no_qos_and_no_retain_is_above_what_is_offered() {
     each5(|world| {
         let publisher = client(world, "publisher");

@@ -4,8 +4,20 @@ use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_8_3_2_subscribe_without_a_filter_closes,
+    mqtt_3_8_3_1_subscribe_that_ends_too_early_is_malformed,
+    mqtt_3_8_3_5_reserved_option_bits_are_malformed,
+    mqtt_3_8_3_3_no_local,
+    mqtt_3_8_4_1_suback_has_a_code_for_each_filter_in_order,
+    mqtt_3_8_4_3_the_same_filter_replaces_every_option,
+    mqtt_3_8_4_4_no_live_message_is_lost_in_a_replacement,
+    mqtt_3_8_4_8_delivery_is_at_the_lower_qos,
+    mqtt_3_9_2_1_suback_and_unsuback_shed_what_is_too_large,
+    mqtt_3_8_4_5_an_identifier_is_for_every_filter_of_its_packet,
+}
+
 /// MQTT-3.8.3-2, MQTT-4.13.1-1.
-#[test]
 fn mqtt_3_8_3_2_subscribe_without_a_filter_closes() {
     each5(|world| {
         closes_with(world, subscribe_with(1, &[], &[]), PROTOCOL_ERROR);
@@ -15,7 +27,6 @@ fn mqtt_3_8_3_2_subscribe_without_a_filter_closes() {
 }
 
 /// MQTT-3.8.3-1. Every SUBSCRIBE that ends too early, but where it ends behind a filter.
-#[test]
 fn mqtt_3_8_3_1_subscribe_that_ends_too_early_is_malformed() {
     each5(|world| {
         let whole = subscribe_with(1, &subscription_identifier(300), &[("topic", 1)]);
@@ -27,7 +38,6 @@ fn mqtt_3_8_3_1_subscribe_that_ends_too_early_is_malformed() {
 }
 
 /// MQTT-3.8.3-5, MQTT-4.13.1-1.
-#[test]
 fn mqtt_3_8_3_5_reserved_option_bits_are_malformed() {
     each5(|world| {
         for options in [0x40, 0x80, 0xc0, 0x41, 0x82] {
@@ -43,7 +53,6 @@ fn mqtt_3_8_3_5_reserved_option_bits_are_malformed() {
 }
 
 /// MQTT-3.8.3-3.
-#[test]
 fn mqtt_3_8_3_3_no_local() {
     each5(|world| {
         let client = world.connect(&connect(V5, "id").persistent());
@@ -72,7 +81,6 @@ fn mqtt_3_8_3_3_no_local() {
 }
 
 /// MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-3.8.4-5, MQTT-3.8.4-6, MQTT-3.8.4-7, MQTT-3.9.3-1, MQTT-3.9.3-2, MQTT-4.7.1-1, MQTT-4.7.1-2.
-#[test]
 fn mqtt_3_8_4_1_suback_has_a_code_for_each_filter_in_order() {
     each5(|world| {
         let client = client(world, "client");
@@ -104,7 +112,6 @@ fn mqtt_3_8_4_1_suback_has_a_code_for_each_filter_in_order() {
 }
 
 /// MQTT-3.8.4-3.
-#[test]
 fn mqtt_3_8_4_3_the_same_filter_replaces_every_option() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -139,7 +146,6 @@ fn mqtt_3_8_4_3_the_same_filter_replaces_every_option() {
 }
 
 /// MQTT-3.8.4-4.
-#[test]
 fn mqtt_3_8_4_4_no_live_message_is_lost_in_a_replacement() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -155,7 +161,6 @@ fn mqtt_3_8_4_4_no_live_message_is_lost_in_a_replacement() {
 }
 
 /// MQTT-3.8.4-8.
-#[test]
 fn mqtt_3_8_4_8_delivery_is_at_the_lower_qos() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -173,7 +178,6 @@ fn mqtt_3_8_4_8_delivery_is_at_the_lower_qos() {
 }
 
 /// MQTT-3.9.2-1, MQTT-3.9.2-2, MQTT-3.11.2-1, MQTT-3.11.2-2. The oracle checks the size.
-#[test]
 fn mqtt_3_9_2_1_suback_and_unsuback_shed_what_is_too_large() {
     each5(|world| {
         for bytes in [20, 21, 30, 60, 100] {
@@ -200,7 +204,6 @@ fn mqtt_3_9_2_1_suback_and_unsuback_shed_what_is_too_large() {
 }
 
 /// MQTT-3.8.4-5, MQTT-3.3.4-4. One identifier counts for all filters of a packet.
-#[test]
 fn mqtt_3_8_4_5_an_identifier_is_for_every_filter_of_its_packet() {
     each5(|world| {
         let client = client(world, "client");

@@ -3,8 +3,13 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_3_10_3_2_unsubscribe_without_a_filter_closes,
+    mqtt_3_10_4_1_filters_are_compared_as_text,
+    mqtt_3_10_4_2_nothing_new_but_what_was_begun_ends,
+}
+
 /// MQTT-3.10.3-2, MQTT-4.13.1-1.
-#[test]
 fn mqtt_3_10_3_2_unsubscribe_without_a_filter_closes() {
     each5(|world| {
         closes_with(world, unsubscribe_with(1, &[], &[]), PROTOCOL_ERROR);
@@ -14,7 +19,6 @@ fn mqtt_3_10_3_2_unsubscribe_without_a_filter_closes() {
 }
 
 /// MQTT-3.10.4-1, MQTT-3.10.4-4, MQTT-3.10.4-5, MQTT-3.10.4-6, MQTT-3.11.3-1, MQTT-3.11.3-2.
-#[test]
 fn mqtt_3_10_4_1_filters_are_compared_as_text() {
     each5(|world| {
         let client = client(world, "client");
@@ -38,7 +42,6 @@ fn mqtt_3_10_4_1_filters_are_compared_as_text() {
 }
 
 /// MQTT-3.10.4-2, MQTT-3.10.4-3, MQTT-4.3.3-13.
-#[test]
 fn mqtt_3_10_4_2_nothing_new_but_what_was_begun_ends() {
     each5(|world| {
         let publisher = client(world, "publisher");

@@ -3,6 +3,12 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_4_7_1_1_misplaced_wildcards_are_refused,
+    mqtt_4_7_2_1_matching,
+    mqtt_4_7_2_1_retained_dollar_topics,
+}
+
 /// Does the message of this topic reach a new subscription of this filter?
 fn reaches(world: &mut World, clients: (Client, Client), filter: &str, topic: &str) -> bool {
     let (publisher, subscriber) = clients;
@@ -18,7 +24,6 @@ fn pair(world: &mut World) -> (Client, Client) {
 }
 
 /// MQTT-4.7.1-1, MQTT-4.7.1-2, MQTT-4.7.3-1, MQTT-4.7.0-1.
-#[test]
 fn mqtt_4_7_1_1_misplaced_wildcards_are_refused() {
     each5(|world| {
         let client = client(world, "client");
@@ -43,7 +48,6 @@ fn mqtt_4_7_1_1_misplaced_wildcards_are_refused() {
 }
 
 /// MQTT-4.7.1-1, MQTT-4.7.1-2, MQTT-4.7.2-1, MQTT-4.7.3-4, MQTT-3.3.2-3.
-#[test]
 fn mqtt_4_7_2_1_matching() {
     each5(|world| {
         let clients = pair(world);
@@ -86,7 +90,6 @@ fn mqtt_4_7_2_1_matching() {
 }
 
 /// MQTT-4.7.2-1. Retained messages keep to it as well.
-#[test]
 fn mqtt_4_7_2_1_retained_dollar_topics() {
     each5(|world| {
         let (publisher, subscriber) = pair(world);

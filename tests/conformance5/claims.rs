@@ -46,7 +46,7 @@ pub fn refused_with(world: &mut World, bytes: impl AsRef<[u8]>, code: u8) {
 pub fn alive(world: &mut World, client: Client) {
     world.send(client, pingreq());
     let answered = world.take(client, |packet| *packet == Packet::PingResp);
-    assert!(answered.is_some(), "no PINGRESP; log: {:?}", world.log);
+    assert!(answered.is_some(), "no PINGRESP; log: {:?}", world.log());
 }
 
 /// A subscriber of everything that does not begin with `$`, at QoS 2, with RETAIN as published.
@@ -80,7 +80,7 @@ pub fn subscribes_with(
         codes: vec![options & 3],
     };
     let found = world.take(client, |packet| *packet == suback);
-    assert!(found.is_some(), "no {suback:?}; log: {:?}", world.log);
+    assert!(found.is_some(), "no {suback:?}; log: {:?}", world.log());
 }
 
 /// The messages a Client has and that are not acknowledged: nothing is answered.

@@ -1,9 +1,10 @@
-//! MQTT 5.0, statement by statement, against shards without sockets: a module for each chapter of the specification. The first lines of
-//! each test name the statements it holds the broker to; the first of them is in its name. Every test runs on 1, 2 and 4 shards.
+//! MQTT 5.0, statement by statement: a module for each chapter of the specification. The first lines of each test name the statements it
+//! holds the broker to; the first of them is in its name. Every test runs at two ends: on 1, 2 and 4 shards without sockets, and
+//! over sockets against the running broker with 1 and 2 shards (`tests/support_table/`).
 //!
 //! `docs/conformance-5.0.md` maps each statement to its tests; `page.rs` checks that page.
 
-#[path = "../support_shard/mod.rs"]
+#[path = "../support_table/mod.rs"]
 mod support;
 
 mod alias_out;
@@ -22,6 +23,7 @@ mod ch4_delivery;
 mod ch4_shared;
 mod ch4_topic;
 mod claims;
+mod operator;
 mod page;
 mod resume;
 mod small_rules;

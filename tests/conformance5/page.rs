@@ -1,10 +1,11 @@
 //! Checks `docs/conformance-5.0.md` against the statements and against the tests of this target.
 
+use crate::support::listed::{Listed, check_page};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-/// Statements without a test: nothing of this broker, which runs without sockets here, shows whether they hold.
+/// Statements without a test: nothing of this broker shows whether they hold.
 const UNTESTED: &[&str] = &[
     "MQTT-3.1.2-20",
     "MQTT-3.1.2-21",
@@ -54,43 +55,28 @@ fn numbers(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// The statements that each test of this target names in the lines above it.
+/// All tests of this target.
+fn listed() -> BTreeMap<String, Listed> {
+    crate::support::listed::listed(&package().join("tests/conformance5"))
+}
+
+/// The statements that each test names in the lines above it.
 fn tests() -> Tests {
-    let mut tests = Tests::new();
-    for entry in fs::read_dir(package().join("tests/conformance5")).expect("the tests' folder") {
-        let path = entry.expect("an entry").path();
-        let is_page = path.file_name().is_some_and(|name| name == "page.rs");
-        if is_page || path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("a source file");
-        let mut named = BTreeSet::new();
-        let mut lines = text.lines().map(str::trim);
-        while let Some(line) = lines.next() {
-            if let Some(comment) = line.strip_prefix("///") {
-                named.extend(numbers(comment));
-            } else if line == "#[test]" {
-                let declaration = lines.next().expect("a function after #[test]");
-                let name = declaration
-                    .strip_prefix("fn ")
-                    .and_then(|rest| rest.split('(').next())
-                    .expect("a function");
-                let earlier = tests.insert(name.to_owned(), std::mem::take(&mut named));
-                assert!(earlier.is_none(), "two tests named {name}");
-            } else {
-                named.clear();
-            }
-        }
-    }
-    tests
+    let tests = listed().into_iter().map(|(name, listed)| {
+        let named = listed.comment.iter().flat_map(|line| numbers(line));
+        (name, named.collect())
+    });
+    tests.collect()
+}
+
+fn page() -> String {
+    fs::read_to_string(package().join("docs/conformance-5.0.md")).expect("docs/conformance-5.0.md")
 }
 
 /// The rows of the page: statement → (tests, remark).
 fn rows() -> BTreeMap<String, (BTreeSet<String>, String)> {
-    let page = fs::read_to_string(package().join("docs/conformance-5.0.md"));
-    let page = page.expect("docs/conformance-5.0.md");
     let mut rows = BTreeMap::new();
-    for line in page.lines().filter(|line| line.starts_with("| MQTT-")) {
+    for line in page().lines().filter(|line| line.starts_with("| MQTT-")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 3, "statement, tests, remark: {line}");
         let tests = cells[1].split('`').skip(1).step_by(2).map(str::to_owned);
@@ -148,4 +134,14 @@ fn tests_are_named_after_their_statements() {
         };
         assert!(statements.iter().any(begins), "{test}: {statements:?}");
     }
+}
+
+#[test]
+fn page_tells_what_does_not_run_over_sockets() {
+    let rows = rows();
+    let rows = rows.iter().map(|(statement, (named, remark))| {
+        let named = named.iter().map(String::as_str).collect();
+        (statement.as_str(), named, remark.as_str())
+    });
+    check_page(&page(), &listed(), rows);
 }

@@ -3,8 +3,13 @@
 use crate::claims::*;
 use crate::support::*;
 
+crate::table! {
+    mqtt_4_9_0_2_a_smaller_receive_maximum_limits_what_comes_again,
+    mqtt_3_1_2_25_what_became_too_large_is_dropped_and_holds_no_place,
+    mqtt_4_9_0_1_the_quota_starts_anew_with_each_connection,
+}
+
 /// MQTT-3.3.4-9, MQTT-4.9.0-2. A smaller Receive Maximum limits what is sent again, too.
-#[test]
 fn mqtt_4_9_0_2_a_smaller_receive_maximum_limits_what_comes_again() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -40,7 +45,6 @@ fn mqtt_4_9_0_2_a_smaller_receive_maximum_limits_what_comes_again() {
 }
 
 /// MQTT-3.1.2-24, MQTT-3.1.2-25. A smaller Maximum Packet Size drops what is too large to come again, as if it had been delivered.
-#[test]
 fn mqtt_3_1_2_25_what_became_too_large_is_dropped_and_holds_no_place() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -60,7 +64,6 @@ fn mqtt_3_1_2_25_what_became_too_large_is_dropped_and_holds_no_place() {
 }
 
 /// MQTT-3.3.4-9, MQTT-4.9.0-1. The quota starts anew with each connection, larger too.
-#[test]
 fn mqtt_4_9_0_1_the_quota_starts_anew_with_each_connection() {
     each5(|world| {
         let publisher = client(world, "publisher");

@@ -5,8 +5,14 @@ use crate::support::property::*;
 use crate::support::*;
 use mqttfast::config::Settings;
 
+crate::table! {
+    mqtt_3_3_4_6_a_subscription_identifier_from_a_client_closes,
+    mqtt_3_3_4_7_qos_1_counts_towards_our_receive_maximum,
+    mqtt_3_14_2_1_a_servers_disconnect_from_a_client_is_refused,
+    mqtt_4_3_3_9_after_a_refusal_the_identifier_is_new,
+}
+
 /// MQTT-3.3.4-6.
-#[test]
 fn mqtt_3_3_4_6_a_subscription_identifier_from_a_client_closes() {
     each5(|world| {
         let watcher = watcher(world);
@@ -21,7 +27,6 @@ fn mqtt_3_3_4_6_a_subscription_identifier_from_a_client_closes() {
 }
 
 /// MQTT-3.3.4-7. A QoS 1 message beyond the limit closes as well.
-#[test]
 fn mqtt_3_3_4_7_qos_1_counts_towards_our_receive_maximum() {
     each5(|world| {
         let publisher = client(world, "publisher");
@@ -40,7 +45,6 @@ fn mqtt_3_3_4_7_qos_1_counts_towards_our_receive_maximum() {
 }
 
 /// MQTT-3.14.2-1. Codes and properties that only a server sends.
-#[test]
 fn mqtt_3_14_2_1_a_servers_disconnect_from_a_client_is_refused() {
     each5(|world| {
         let of_servers = [
@@ -56,7 +60,6 @@ fn mqtt_3_14_2_1_a_servers_disconnect_from_a_client_is_refused() {
 }
 
 /// MQTT-4.3.3-9. A PUBREC of 0x97 ends the exchange: the identifier is new at once, and a PUBREL finds nothing.
-#[test]
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_new() {
     let settings = Settings {
         session_queue_bytes_max: 1024,

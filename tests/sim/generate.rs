@@ -27,8 +27,17 @@ struct Theme {
 
 /// The case of a seed.
 pub fn generate(seed: u64) -> Case {
-    let mut random = Random::new(seed ^ 0x5eed);
-    let random = &mut random;
+    case(seed, &mut Random::new(seed ^ 0x5eed))
+}
+
+/// The case a fuzzer's bytes say: each is a choice where `generate` leaves it to chance, and their end is the last action's.
+pub fn case_of_bytes(bytes: &[u8]) -> Case {
+    let mut random = Random::of_bytes(bytes);
+    let seed = random.below(256) as u64;
+    case(seed, &mut random)
+}
+
+fn case(seed: u64, random: &mut Random) -> Case {
     let shards = pick(random, &[1, 2, 3, 3, 4]);
     let mut versions = [Version::V311; IDENTITIES];
     for version in &mut versions {
@@ -53,7 +62,7 @@ pub fn generate(seed: u64) -> Case {
     for who in 0..IDENTITIES {
         actions.push(connect(random, who, &theme));
     }
-    while actions.len() < count {
+    while actions.len() < count && !random.is_spent() {
         actions.push(action(random, &theme));
     }
     Case {

@@ -7,6 +7,7 @@
 
 mod actions;
 mod client;
+mod corpus;
 #[cfg(feature = "faults")]
 mod faults;
 mod found;

@@ -109,7 +109,7 @@ impl Play {
     }
 
     /// Its CONNECT was taken: it has CONNACK 0, or would have had it.
-    fn is_established(&self, index: usize) -> bool {
+    fn is_established(&mut self, index: usize) -> bool {
         let connection = &self.connections[index];
         if connection.ghost && connection.accepted.is_none() {
             return !self.world.is_open(connection.client);
@@ -362,7 +362,10 @@ impl Play {
     }
 
     /// The publisher was told that there is no subscriber.
-    fn nobody_matches(&self, number: usize) -> Judged {
+    fn nobody_matches(&mut self, number: usize) -> Judged {
+        let connected: Vec<bool> = (0..self.identities.len())
+            .map(|who| self.is_connected(who))
+            .collect();
         let message = &self.messages[number];
         for (who, identity) in self.identities.iter().enumerate() {
             let mut of_it = self.connections.iter().filter(|c| c.asked.who == who);
@@ -377,7 +380,7 @@ impl Play {
                 message.sent.is_some_and(|sent| s.is_certain(sent))
                     && crate::model::matches(s.filter, message.topic)
             });
-            if let (Some(found), true) = (found, self.is_connected(who)) {
+            if let (Some(found), true) = (found, connected[who]) {
                 return Err(format!(
                     "No matching subscribers, but sim-{who} has {found:?}"
                 ));
@@ -386,7 +389,7 @@ impl Play {
         Ok(())
     }
 
-    fn is_connected(&self, who: usize) -> bool {
+    fn is_connected(&mut self, who: usize) -> bool {
         let last = self.connections.iter().rfind(|c| c.asked.who == who);
         last.is_some_and(|c| c.is_active() && self.world.is_open(c.client))
     }

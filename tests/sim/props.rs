@@ -77,7 +77,7 @@ impl Play {
     }
 
     /// Who sent what no Client may send has been closed.
-    fn mistakes_are_closed(&self) -> Judged {
+    fn mistakes_are_closed(&mut self) -> Judged {
         for client in &self.strangers {
             if !self.world.is_closed(*client) {
                 return Err("a stranger who broke a rule is still connected".into());

@@ -4,9 +4,11 @@
 //! Two choices that concern different shards commute: one takes the head of a lane that the other at most
 //! appends to. Of the orders that differ only by such swaps one is enough, which sleep sets see to (Godefroid).
 
+use super::acts::Acts;
 use super::oracle::Packet;
 use super::packets::Version;
-use super::world::{Client, World};
+use super::stage::{Client, Stage};
+use super::world::World;
 use mqttfast::broker::CloseCause;
 
 type Condition = Box<dyn Fn(&World) -> bool>;

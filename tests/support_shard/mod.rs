@@ -5,18 +5,24 @@
 //! Shared by several test targets through `#[path]`; each uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod acts;
+pub mod ear;
 pub mod explore;
 pub mod oracle;
 pub mod packets;
 pub mod random;
 pub mod settings;
+pub mod stage;
 pub mod stream;
 pub mod v5;
 pub mod world;
 
+pub use acts::Acts;
+pub use ear::{Ear, answer};
 pub use oracle::{Message, Packet};
 pub use packets::*;
 pub use random::Random;
 pub use settings::{each, each_with, each5, each5_with};
+pub use stage::{Client, Stage};
 pub use v5::Full;
-pub use world::{Client, Order, World, answer};
+pub use world::{Order, World};

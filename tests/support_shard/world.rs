@@ -1,12 +1,11 @@
 //! The broker, its lanes, its clock and its Clients.
 
-mod acts;
-
-use super::oracle::{self, Packet};
-use super::packets::{self, Version};
+use super::ear::Ear;
+use super::oracle::Packet;
+use super::packets::Version;
 use super::random::Random;
+use super::stage::{Client, Stage};
 use super::stream::Stream;
-use super::v5::{Full, Terms};
 use mqttfast::broker::{
     CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
 };
@@ -16,10 +15,6 @@ use mqttfast::ids::{ConnectionId, ShardId, SocketHandle};
 use mqttfast::time::Time;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-/// A Client of the world, by its number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Client(pub usize);
 
 /// The order in which lanes deliver when a test does not choose it itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +35,7 @@ enum Place {
 }
 
 struct ClientState {
-    version: Version,
+    ear: Ear,
     address: SocketAddr,
     place: Place,
     /// Bytes the Client sent that no shard has read yet.
@@ -49,22 +44,8 @@ struct ClientState {
     reading: bool,
     /// The one send under way, with the bytes of it that have not left yet.
     under_way: Option<(Chunks, Stream)>,
-    /// Bytes that left and were not parsed yet.
-    arrived: Vec<u8>,
-    inbox: Vec<Packet>,
-    /// The bytes of every packet parsed.
-    raw: Vec<u8>,
-    /// Everything ever parsed.
-    history: Vec<Packet>,
-    /// The same with all that v5 adds, and how many of them `received_full` has given.
-    fulls: Vec<Full>,
-    fulls_given: usize,
-    /// What the Client's CONNECT demands of a v5 broker.
-    terms: Terms,
     /// Takes nothing until told to.
     slow: bool,
-    /// Answers PUBLISH and PUBREL by itself, at once.
-    acknowledges: bool,
     /// The broker closed the connection.
     closed: bool,
     /// The peer went away while its socket was in a lane.
@@ -74,7 +55,6 @@ struct ClientState {
     /// `Output::ProbePeer` came.
     probed: bool,
     stops: usize,
-    next_packet_id: u16,
 }
 
 #[derive(Default)]
@@ -164,22 +144,12 @@ impl World {
         }
     }
 
-    pub fn shards(&self) -> usize {
-        self.shards.len()
-    }
-
     pub fn shard(&self, shard: usize) -> &Shard {
         &self.shards[shard]
     }
 
     pub fn now(&self) -> Time {
         self.now
-    }
-
-    /// Lets this user in with this password; any name not told so is unknown.
-    pub fn allow_user(&mut self, user_name: &str, password: &[u8]) {
-        self.credentials
-            .push((user_name.to_owned(), password.to_vec()));
     }
 
     /// No user is known any more.
@@ -189,13 +159,6 @@ impl World {
 
     // Clients
 
-    /// A Network Connection at the next shard in turn.
-    pub fn open(&mut self, version: Version) -> Client {
-        let shard = self.next_accept;
-        self.next_accept = (shard + 1) % self.shards();
-        self.open_at(shard, version)
-    }
-
     /// A Network Connection that this shard accepts.
     pub fn open_at(&mut self, shard: usize, version: Version) -> Client {
         let client = Client(self.clients.len());
@@ -204,27 +167,18 @@ impl World {
         let address = SocketAddr::new(ip, 10_000 + number % 50_000);
         let connection = self.take_slot(shard, client);
         self.clients.push(ClientState {
-            version,
+            ear: Ear::new(version),
             address,
             place: Place::At(ShardId(shard as u8), connection),
             unread: Stream::default(),
             reading: true,
             under_way: None,
-            arrived: Vec::new(),
-            inbox: Vec::new(),
-            raw: Vec::new(),
-            history: Vec::new(),
-            fulls: Vec::new(),
-            fulls_given: 0,
-            terms: Terms::default(),
             slow: false,
-            acknowledges: false,
             closed: false,
             dropped: false,
             authenticating: false,
             probed: false,
             stops: 0,
-            next_packet_id: 1000,
         });
         self.handle(
             shard,
@@ -238,46 +192,12 @@ impl World {
         client
     }
 
-    /// The Client sends these bytes; everything that follows from them happens.
-    pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        let state = &mut self.clients[client.0];
-        state.unread.extend(bytes.as_ref());
-        if state.version == Version::V5
-            && state.history.is_empty()
-            && let Some(terms) = Terms::of_connect(bytes.as_ref())
-        {
-            state.terms = terms;
-        }
-        self.settle();
-    }
-
-    /// The same, one byte in each read, each in a turn of its own.
-    pub fn send_split(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        for byte in bytes.as_ref() {
-            self.send(client, [*byte]);
-        }
-    }
-
     /// Bytes that the shard gets although it has stopped reading: they were already on their way.
     pub fn send_past_stop(&mut self, client: Client, bytes: &[u8]) {
         if let Place::At(shard, connection) = self.clients[client.0].place {
             self.handle(shard.index(), Input::Bytes { connection, bytes });
             self.settle();
         }
-    }
-
-    /// The Client is gone without a DISCONNECT.
-    pub fn drop_connection(&mut self, client: Client) {
-        self.settle();
-        self.cut(client, CloseCause::PeerClosed);
-        self.settle();
-    }
-
-    /// Sends DISCONNECT; the broker must close.
-    #[track_caller]
-    pub fn disconnect(&mut self, client: Client) {
-        self.send(client, packets::disconnect());
-        assert!(self.is_closed(client), "still open after DISCONNECT");
     }
 
     /// Ends the connection now, whatever lies unread.
@@ -292,14 +212,9 @@ impl World {
         }
     }
 
-    /// The broker has closed the connection.
-    pub fn is_closed(&self, client: Client) -> bool {
-        self.clients[client.0].closed
-    }
-
-    /// Neither side has closed.
-    pub fn is_open(&self, client: Client) -> bool {
-        self.clients[client.0].place != Place::Gone
+    /// Everything the Client ever received.
+    pub fn history(&self, client: Client) -> &[Packet] {
+        &self.clients[client.0].ear.history
     }
 
     /// The shard that holds the connection now; `None` in a lane or after its end.
@@ -354,11 +269,6 @@ impl World {
         state.reading && state.unread.is_empty() && matches!(state.place, Place::At(..))
     }
 
-    /// The Client answers every PUBLISH and PUBREL by itself; the packets still are in its inbox.
-    pub fn acknowledge_at_once(&mut self, client: Client) {
-        self.clients[client.0].acknowledges = true;
-    }
-
     /// Times that reading from this Client was stopped after it had connected.
     pub fn stops(&self, client: Client) -> usize {
         self.clients[client.0].stops
@@ -407,14 +317,6 @@ impl World {
 
     fn next_deadline(&self) -> Option<Time> {
         self.shards.iter().filter_map(Shard::next_deadline).min()
-    }
-
-    /// The broker is told to stop.
-    pub fn shut_down(&mut self) {
-        for shard in 0..self.shards() {
-            self.handle(shard, Input::Shutdown);
-        }
-        self.settle();
     }
 
     // Lanes
@@ -613,7 +515,7 @@ impl World {
             return 0;
         };
         let bytes = left.len().min(count);
-        state.arrived.extend(left.take(bytes));
+        state.ear.arrived.extend(left.take(bytes));
         let returned = if left.is_empty() {
             state.under_way.take().map(|(chunks, _)| chunks)
         } else {
@@ -635,29 +537,13 @@ impl World {
 
     fn parse_arrived(&mut self, client: Client) {
         let state = &mut self.clients[client.0];
-        let before = state.arrived.clone();
-        let mut parsed = Vec::new();
-        while let Some((packet, full)) =
-            oracle::take_packet(state.version, &mut state.arrived, &mut state.terms)
-        {
-            parsed = before[..before.len() - state.arrived.len()].to_vec();
-            state.fulls.extend(full);
-            if state.history.is_empty() {
-                let first = matches!(packet, Packet::ConnAck { .. });
-                assert!(first, "the first packet is {packet:?} [3.1.1 MQTT-3.2.0-1]");
-            }
-            if state.acknowledges {
-                state.unread.extend(answer(&packet));
-            }
-            state.history.push(packet.clone());
-            state.inbox.push(packet);
-        }
-        state.raw.extend(parsed);
+        let answers = state.ear.parse();
+        state.unread.extend(answers);
     }
 
     /// The bytes of everything received since the last look.
     pub fn raw(&mut self, client: Client) -> Vec<u8> {
-        std::mem::take(&mut self.clients[client.0].raw)
+        std::mem::take(&mut self.clients[client.0].ear.raw)
     }
 
     // Shards
@@ -758,7 +644,7 @@ impl World {
                     let client = self.client_at(shard, connection);
                     let state = &mut self.clients[client.0];
                     state.reading = false;
-                    if !state.history.is_empty() {
+                    if !state.ear.history.is_empty() {
                         state.stops += 1;
                     }
                 }
@@ -770,12 +656,12 @@ impl World {
                     let client = self.client_at(shard, connection);
                     // What was given still leaves, slow reader or not.
                     if let Some((_, left)) = self.clients[client.0].under_way.take() {
-                        self.clients[client.0].arrived.extend(left.rest());
+                        self.clients[client.0].ear.arrived.extend(left.rest());
                         self.parse_arrived(client);
                     }
                     self.release(ShardId(shard as u8), connection, client);
                     self.clients[client.0].closed = true;
-                    let arrived = &self.clients[client.0].arrived;
+                    let arrived = &self.clients[client.0].ear.arrived;
                     assert!(arrived.is_empty(), "the last packet is cut: {arrived:?}");
                 }
                 Output::ProbePeer { connection } => {
@@ -830,7 +716,7 @@ impl World {
         self.free_slot(ShardId(shard as u8), connection);
         let state = &mut self.clients[client.0];
         assert!(
-            state.under_way.is_none() && state.history.is_empty(),
+            state.under_way.is_none() && state.ear.history.is_empty(),
             "something was sent before the hand-over"
         );
         state.place = Place::InLane(to);
@@ -855,12 +741,122 @@ impl World {
     }
 }
 
-/// What a well-behaved Client answers to this packet.
-pub fn answer(packet: &Packet) -> Vec<u8> {
-    match packet {
-        Packet::Publish(message) if message.qos == 1 => packets::puback(message.packet_id),
-        Packet::Publish(message) if message.qos == 2 => packets::pubrec(message.packet_id),
-        Packet::PubRel { packet_id, .. } => packets::pubcomp(*packet_id),
-        _ => Vec::new(),
+impl Stage for World {
+    fn has_sockets(&self) -> bool {
+        false
+    }
+
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn allow_user(&mut self, user_name: &str, password: &[u8]) {
+        self.credentials
+            .push((user_name.to_owned(), password.to_vec()));
+    }
+
+    fn open(&mut self, version: Version) -> Client {
+        let shard = self.next_accept;
+        self.next_accept = (shard + 1) % self.shards();
+        self.open_at(shard, version)
+    }
+
+    fn version(&self, client: Client) -> Version {
+        self.clients[client.0].ear.version
+    }
+
+    fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
+        let state = &mut self.clients[client.0];
+        state.unread.extend(bytes);
+        state.ear.sends(bytes);
+        self.settle();
+    }
+
+    fn send_together(&mut self, sends: &[(Client, Vec<u8>)]) {
+        let held = std::mem::replace(&mut self.lanes_held, true);
+        for (client, bytes) in sends {
+            self.send_bytes(*client, bytes);
+        }
+        self.lanes_held = held;
+        self.settle();
+    }
+
+    fn leave_alone(&mut self, _: Client) {}
+
+    fn drop_connection(&mut self, client: Client) {
+        self.settle();
+        self.cut(client, CloseCause::PeerClosed);
+        self.settle();
+    }
+
+    fn reset_connection(&mut self, client: Client) {
+        self.cut(client, CloseCause::Reset);
+        self.settle();
+    }
+
+    fn ear(&mut self, client: Client) -> &mut Ear {
+        &mut self.clients[client.0].ear
+    }
+
+    fn unused_packet_id(&mut self, client: Client) -> u16 {
+        self.clients[client.0].ear.packet_id()
+    }
+
+    fn is_closed(&mut self, client: Client) -> bool {
+        self.clients[client.0].closed
+    }
+
+    fn is_open(&mut self, client: Client) -> bool {
+        self.clients[client.0].place != Place::Gone
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    fn shut_down(&mut self) {
+        for shard in 0..self.shards() {
+            self.handle(shard, Input::Shutdown);
+        }
+        self.settle();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.advance(ms);
+    }
+
+    fn pass_long(&mut self, ms: u64) {
+        self.advance(ms);
+    }
+
+    #[track_caller]
+    fn closes_after(&mut self, client: Client, least_ms: u64, most_ms: u64) {
+        // Time stood still since the Client sent something.
+        self.advance(least_ms - 1);
+        assert!(self.is_open(client), "closed before {least_ms} ms");
+        self.advance(most_ms - least_ms + 1);
+        assert!(self.is_closed(client), "open after {most_ms} ms");
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        self.now.0
+    }
+
+    #[track_caller]
+    fn hears_after(&mut self, client: Client, since_ms: u64, least_ms: u64, most_ms: u64) {
+        let until = |world: &mut World, ms: u64| {
+            let now = world.now.0;
+            world.advance((since_ms + ms).saturating_sub(now));
+        };
+        until(self, least_ms - 1);
+        let inbox = &self.ear(client).inbox;
+        assert!(inbox.is_empty(), "{inbox:?} before {least_ms} ms");
+        until(self, most_ms);
+        let heard = !self.ear(client).inbox.is_empty();
+        assert!(heard, "nothing after {most_ms} ms");
+    }
+
+    fn as_shards(&mut self) -> Option<&mut World> {
+        Some(self)
     }
 }

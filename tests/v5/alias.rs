@@ -1,7 +1,7 @@
 //! Topic Aliases towards Clients [v5 3.3.2.3.4].
 
 use super::peer::*;
-use super::support_shard::{Client, Packet, Version, World, each, puback, publish};
+use super::support_shard::{Acts, Client, Packet, Stage, Version, World, each, puback, publish};
 use mqttfast::{limits, wire};
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! What a v5 Client says and sees, Properties included.
 
-use super::support_shard::{Client, Connect, Version, World, connect, field, packet};
+use super::support_shard::{Acts, Client, Connect, Stage, Version, World, connect, field, packet};
 use mqttfast::wire;
 
 /// A CONNECT with these bytes of Properties; a Session Expiry Interval stands first.

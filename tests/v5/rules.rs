@@ -2,8 +2,8 @@
 
 use super::peer::*;
 use super::support_shard::{
-    Connect, Packet, Version, World, connect, each, each_with, field, packet, puback, publish,
-    pubrec, remaining_length,
+    Acts, Connect, Packet, Stage, Version, World, connect, each, each_with, field, packet, puback,
+    publish, pubrec, remaining_length,
 };
 use mqttfast::broker::Dropped;
 use mqttfast::config::Settings;

@@ -2,8 +2,8 @@
 
 use super::peer::*;
 use super::support_shard::{
-    ALL, Client, Connect, FROM_V311, Packet, Version, World, connect, each, explore, field, packet,
-    puback, publish, pubrec, subscribe_bytes,
+    ALL, Acts, Client, Connect, FROM_V311, Packet, Stage, Version, World, connect, each, explore,
+    field, packet, puback, publish, pubrec, subscribe_bytes,
 };
 use mqttfast::broker::Dropped;
 use mqttfast::wire;

@@ -14,6 +14,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Long enough that no run needs a PINGREQ.
 pub const KEEP_ALIVE_S: u16 = 3600;
 
+/// Where the broker listens, and which MQTT it is spoken to.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub address: SocketAddrV4,
+    pub v5: bool,
+}
+
 /// Opens a TCP connection with TCP_NODELAY, blocking.
 ///
 /// With `source` it comes from another loopback address: each has ports of its own, so that a storm of short
@@ -48,13 +55,14 @@ pub struct Client {
     pub stream: TcpStream,
     /// Received and not yet taken.
     pub received: Vec<u8>,
+    v5: bool,
     out: Vec<u8>,
 }
 
 impl Client {
     /// Connects and waits for CONNACK 0.
-    pub fn connect(to: SocketAddrV4, client_id: &str) -> Result<Client, String> {
-        let stream = open(to, None)?;
+    pub fn connect(to: Target, client_id: &str) -> Result<Client, String> {
+        let stream = open(to.address, None)?;
         stream
             .set_read_timeout(Some(ANSWER_WITHIN))
             .map_err(|error| error.to_string())?;
@@ -64,12 +72,13 @@ impl Client {
         let mut client = Client {
             stream,
             received: Vec::new(),
+            v5: to.v5,
             out: Vec::new(),
         };
-        wire::append_connect(client_id, KEEP_ALIVE_S, &mut client.out);
+        wire::append_connect(to.v5, client_id, KEEP_ALIVE_S, &mut client.out);
         client.send()?;
         client.expect(wire::CONNACK, |packet| match packet.body {
-            [_, 0] => Ok(()),
+            [_, 0, ..] => Ok(()),
             body => Err(format!("CONNACK refuses: {body:?}")),
         })?;
         Ok(client)
@@ -78,8 +87,13 @@ impl Client {
     /// Subscribes and waits for SUBACK. Errors too if a filter was refused.
     pub fn subscribe(&mut self, filters: &[String], qos: u8) -> Result<(), String> {
         self.subscribe_send(filters, qos)?;
+        let v5 = self.v5;
         self.expect(wire::SUBACK, |packet| {
-            let codes = packet.body.get(2..).unwrap_or_default();
+            // Behind the Packet Identifier and, in 5.0, Properties of which there are none.
+            let codes = packet
+                .body
+                .get(if v5 { 3 } else { 2 }..)
+                .unwrap_or_default();
             if codes.len() != filters.len() || codes.iter().any(|&code| code > 2) {
                 return Err(format!("SUBACK refuses: {codes:?}"));
             }
@@ -89,7 +103,7 @@ impl Client {
 
     /// Sends the SUBSCRIBE and waits for nothing.
     pub fn subscribe_send(&mut self, filters: &[String], qos: u8) -> Result<(), String> {
-        wire::append_subscribe(1, filters, qos, &mut self.out);
+        wire::append_subscribe(self.v5, 1, filters, qos, &mut self.out);
         self.send()
     }
 

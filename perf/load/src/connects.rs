@@ -1,11 +1,11 @@
 //! `connect`: TCP connect, CONNECT, CONNACK, DISCONNECT, close, on a number of connections at once.
 
-use crate::client::{self, Connection};
+use crate::client::{self, Connection, Target};
 use crate::usage::{self, Processes, Usage};
 use crate::wire;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 /// Source addresses 127.0.1.1 and on: closed connections keep their port for a minute.
 const SOURCES: u64 = 250;
@@ -20,7 +20,7 @@ pub struct Outcome {
 }
 
 struct Storm {
-    to: SocketAddrV4,
+    to: Target,
     epoll: Epoll,
     slots: Vec<Option<Connection>>,
     opened: u64,
@@ -30,7 +30,7 @@ struct Storm {
 
 /// Keeps `at_once` handshakes going for `warm_up_s` and then `seconds`.
 pub fn run(
-    to: SocketAddrV4,
+    to: Target,
     processes: &Processes,
     at_once: usize,
     warm_up_s: f64,
@@ -66,7 +66,10 @@ impl Storm {
     fn open(&mut self, slot: usize) -> Result<(), String> {
         let source = Ipv4Addr::new(127, 0, 1, (self.opened % SOURCES + 1) as u8);
         // Loopback: the three-way handshake is done when connect returns, so this does not wait.
-        let stream = client::open(self.to, self.to.ip().is_loopback().then_some(source))?;
+        let stream = client::open(
+            self.to.address,
+            self.to.address.ip().is_loopback().then_some(source),
+        )?;
         stream
             .set_nonblocking(true)
             .map_err(|error| error.to_string())?;
@@ -81,7 +84,7 @@ impl Storm {
             pending_at: 0,
         };
         self.out.clear();
-        wire::append_connect(&format!("c{}", self.opened), 60, &mut self.out);
+        wire::append_connect(self.to.v5, &format!("c{}", self.opened), 60, &mut self.out);
         connection.write(&self.out)?;
         self.slots[slot] = Some(connection);
         self.opened += 1;
@@ -131,7 +134,7 @@ impl Storm {
         let Some(packet) = wire::next_packet(&connection.partial)? else {
             return Ok(());
         };
-        if packet.kind() != wire::CONNACK || packet.body != [0, 0] {
+        if packet.kind() != wire::CONNACK || !packet.body.starts_with(&[0, 0]) {
             return Err(format!(
                 "instead of CONNACK 0: {:02x} {:02x?}",
                 packet.first, packet.body

@@ -13,18 +13,19 @@ mod usage;
 mod wire;
 
 use argh::FromArgs;
+use client::Target;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use report::Report;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
-use traffic::{Pacing, Plan, Shape};
+use traffic::{Pacing, Place, Plan, Shape};
 use usage::Processes;
 
-/// Loads an MQTT 3.1.1 broker and prints its CPU time per message, memory, latency, order and loss.
+/// Loads an MQTT 3.1.1 or 5.0 broker and prints its CPU time per message, memory, latency, order and loss.
 #[derive(FromArgs)]
 struct Arguments {
-    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, topics, retained, connect, rate, flood, idle, base, filters
-    /// or retained_mem
+    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, topics, retained, connect, rate, thin, flood, idle, base,
+    /// filters, retained_mem, stuck or stuck_qos1
     #[argh(positional)]
     scenario: String,
     /// address of the broker; default 127.0.0.1
@@ -69,9 +70,18 @@ struct Arguments {
     /// messages a second of one more pair, timed, beside the load
     #[argh(option)]
     probe_rate: Option<f64>,
-    /// filters, or retained messages, where the scenario has them
+    /// filters, or retained messages, where the scenario has them; MiB sent to those who never read
     #[argh(option)]
     items: Option<usize>,
+    /// connections with one subscription each that do nothing, beside the traffic
+    #[argh(option, default = "0")]
+    bystanders: usize,
+    /// where publishers are by their client ids, in a broker of two shards: same or other than their subscribers
+    #[argh(option)]
+    place: Option<String>,
+    /// speak MQTT 5.0
+    #[argh(switch)]
+    v5: bool,
     /// topic of the publishers, to which /0, /1 ... is added
     #[argh(option)]
     topic: Option<String>,
@@ -95,6 +105,11 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         topic: format!("bench/{}", arguments.scenario),
         topics: arguments.topics.unwrap_or(1),
         probe_rate: 0.0,
+        place: match arguments.place.as_deref() {
+            Some("same") => Some(Place::SameShard),
+            Some("other") => Some(Place::OtherShard),
+            _ => None,
+        },
         latency: false,
         warm_up_s: arguments.warm_up,
         seconds: arguments.seconds,
@@ -116,6 +131,9 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         "subs" => plan.topic = memory::BYSTANDER_TOPIC.into(),
         "rate" => {
             (plan.publishers, plan.subscribers, plan.pacing) = (100, 100, Pacing::Open(5000.0))
+        }
+        "thin" => {
+            (plan.publishers, plan.subscribers, plan.pacing) = (100, 100, Pacing::Open(100.0))
         }
         "flood" => {
             (plan.publishers, plan.subscribers) = (20, 20);
@@ -148,6 +166,8 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<(), String> {
         "--topics is not within 1..=99999"
     } else if plan.topics > 1 && plan.shape != Shape::Pairs {
         "--topics is for scenarios made of pairs"
+    } else if !matches!(arguments.place.as_deref(), None | Some("same" | "other")) {
+        "--place is neither same nor other"
     } else if plan.qos > 2 {
         "--qos is above 2"
     } else if plan.publishers == 0 || plan.subscribers == 0 {
@@ -168,7 +188,10 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<(), String> {
 }
 
 fn run(arguments: &Arguments) -> Result<Report, String> {
-    let to = SocketAddrV4::new(arguments.host, arguments.port);
+    let to = Target {
+        address: SocketAddrV4::new(arguments.host, arguments.port),
+        v5: arguments.v5,
+    };
     let processes = Processes(arguments.pid.clone());
     let payload_bytes = arguments.payload.unwrap_or(64);
     let items = |default: usize| arguments.items.unwrap_or(default);
@@ -178,6 +201,7 @@ fn run(arguments: &Arguments) -> Result<Report, String> {
         if arguments.scenario == "subs" || arguments.items.is_some() {
             held = memory::hold(to, &memory::filters(items(100_000), false))?;
         }
+        held.extend(memory::idle_clients(to, arguments.bystanders)?);
         let outcome = traffic::run(to, &plan, &processes)?;
         drop(held);
         return Ok(Report::traffic(&arguments.scenario, &plan, outcome));
@@ -225,6 +249,14 @@ fn run(arguments: &Arguments) -> Result<Report, String> {
             let count = items(100_000);
             memory::grow(&processes, count, 0.0, || {
                 memory::store_retained(to, count, payload_bytes)
+            })?
+        }
+        "stuck" | "stuck_qos1" => {
+            let clients = arguments.connections.unwrap_or(4);
+            let bytes = items(32) << 20;
+            let qos = u8::from(arguments.scenario == "stuck_qos1");
+            memory::grow(&processes, clients, 0.0, || {
+                memory::never_reading(to, clients, qos, bytes)
             })?
         }
         other => return Err(format!("no scenario \"{other}\"; --help lists them")),

@@ -1,9 +1,8 @@
 //! What a broker's memory grows by: connections that do nothing, filters, retained messages.
 
-use crate::client::Client;
+use crate::client::{Client, Target};
 use crate::usage::{self, Memory, Processes, Usage};
 use crate::wire;
-use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ const FILTERS_PER_CLIENT: usize = 1_000;
 pub const FILTERS_PER_SUBSCRIBE: usize = 100;
 /// Unacknowledged messages while retained ones are stored: the receive maximum most brokers start with.
 const STORE_WINDOW: usize = 20;
+const STUCK_PAYLOAD_BYTES: usize = 1024;
 /// Until allocators and timers have come to rest.
 const SETTLE: Duration = Duration::from_millis(700);
 
@@ -47,7 +47,7 @@ pub fn filters(items: usize, plain: bool) -> Vec<String> {
 pub const BYSTANDER_TOPIC: &str = "site/3/p";
 
 /// Clients that hold these filters as long as they live.
-pub fn hold(to: SocketAddrV4, filters: &[String]) -> Result<Vec<Client>, String> {
+pub fn hold(to: Target, filters: &[String]) -> Result<Vec<Client>, String> {
     let mut clients = Vec::new();
     for (index, held) in filters.chunks(FILTERS_PER_CLIENT).enumerate() {
         let mut client = Client::connect(to, &format!("holder{index}"))?;
@@ -60,11 +60,7 @@ pub fn hold(to: SocketAddrV4, filters: &[String]) -> Result<Vec<Client>, String>
 }
 
 /// Stores `items` retained messages under distinct topics of four levels.
-pub fn store_retained(
-    to: SocketAddrV4,
-    items: usize,
-    payload_bytes: usize,
-) -> Result<Client, String> {
+pub fn store_retained(to: Target, items: usize, payload_bytes: usize) -> Result<Client, String> {
     let mut client = Client::connect(to, "storer")?;
     let mut out = Vec::new();
     for start in (0..items).step_by(STORE_WINDOW) {
@@ -73,7 +69,7 @@ pub fn store_retained(
         for index in start..end {
             let at = out.len();
             let topic = format!("kept/{}/{}/d{index}", index % 10, index / 10 % 100);
-            let shape = wire::append_publish(&topic, 1, true, payload_bytes, &mut out);
+            let shape = wire::append_publish(to.v5, &topic, 1, true, payload_bytes, &mut out);
             let id = (index % 65_535 + 1) as u16;
             out[at + shape.packet_id_at..at + shape.packet_id_at + 2]
                 .copy_from_slice(&id.to_be_bytes());
@@ -123,8 +119,48 @@ pub fn grow<T>(
     })
 }
 
+/// Clients of one topic that never read, and one that sends them `bytes` in messages of 1 KiB.
+pub fn never_reading(
+    to: Target,
+    clients: usize,
+    qos: u8,
+    bytes: usize,
+) -> Result<Vec<Client>, String> {
+    const TOPIC: &str = "stuck/topic";
+    let mut held = Vec::new();
+    for index in 0..clients {
+        let mut client = Client::connect(to, &format!("stuck{index}"))?;
+        client.subscribe(&[TOPIC.into()], qos)?;
+        held.push(client);
+    }
+    let mut publisher = Client::connect(to, "publisher")?;
+    let mut out = Vec::new();
+    let messages = bytes / STUCK_PAYLOAD_BYTES;
+    for start in (0..messages).step_by(STORE_WINDOW) {
+        out.clear();
+        let end = messages.min(start + STORE_WINDOW);
+        for index in start..end {
+            let at = out.len();
+            let shape =
+                wire::append_publish(to.v5, TOPIC, qos, false, STUCK_PAYLOAD_BYTES, &mut out);
+            if qos > 0 {
+                let id = ((index % 65_535 + 1) as u16).to_be_bytes();
+                out[at + shape.packet_id_at..][..2].copy_from_slice(&id);
+            }
+        }
+        publisher.send_bytes(&out)?;
+        for _ in start..if qos > 0 { end } else { start } {
+            publisher.expect(wire::PUBACK, |_| Ok(()))?;
+        }
+    }
+    // The broker has taken all of it when it answers this.
+    publisher.subscribe(&["stuck/last".into()], 0)?;
+    held.push(publisher);
+    Ok(held)
+}
+
 /// `items` connections with one subscription each.
-pub fn idle_clients(to: SocketAddrV4, items: usize) -> Result<Vec<Client>, String> {
+pub fn idle_clients(to: Target, items: usize) -> Result<Vec<Client>, String> {
     let connect = |index: usize| {
         let mut client = Client::connect(to, &format!("idle{index}"))?;
         client.subscribe(&[format!("idle/{}/dev{index}/temp", index % 10)], 0)?;

@@ -1,10 +1,9 @@
 //! `retained`: again and again a new subscriber of `#` gets everything that is retained.
 
-use crate::client::Client;
+use crate::client::{Client, Target};
 use crate::memory;
 use crate::usage::{self, Processes, Usage};
 use crate::wire;
-use std::net::SocketAddrV4;
 
 pub struct Outcome {
     pub delivered: u64,
@@ -18,7 +17,7 @@ pub struct Outcome {
 
 /// Stores `items` messages, then replays them to one new subscriber after another for `seconds`.
 pub fn run(
-    to: SocketAddrV4,
+    to: Target,
     processes: &Processes,
     items: usize,
     payload_bytes: usize,
@@ -60,7 +59,7 @@ struct Replayed {
 
 /// `seen[i]` is the last turn, plus one, in which message i came.
 fn replay(
-    to: SocketAddrV4,
+    to: Target,
     seen: &mut [u32],
     payload_bytes: usize,
     turn: u32,
@@ -84,7 +83,7 @@ fn replay(
             match packet.kind() {
                 wire::SUBACK => {}
                 wire::PUBLISH => {
-                    let publish = packet.publish()?;
+                    let publish = packet.publish(to.v5)?;
                     let index = match publish.payload.first_chunk::<4>() {
                         Some(bytes) => u32::from_le_bytes(*bytes) as usize,
                         None => usize::MAX,

@@ -10,7 +10,7 @@
 //! The last byte repeats the low byte of the sequence number, so that a payload cut or mixed up shows.
 //! Cost: about 30 ns a message with the kernel's share when messages batch.
 
-use crate::client::{Client, Connection};
+use crate::client::{Client, Connection, Target};
 use crate::histogram::Histogram;
 use crate::memory;
 use crate::usage::{self, Memory, Processes, Usage};
@@ -19,7 +19,6 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -60,6 +59,32 @@ pub enum Pacing {
     Open(f64),
 }
 
+/// Of publisher and subscriber, in a broker whose shards are chosen by the hash of the client id as mqttfast's are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    SameShard,
+    OtherShard,
+}
+
+/// Shards of the scenarios with a [`Place`].
+const PLACE_SHARDS: u64 = 2;
+
+impl Place {
+    /// A client id that begins with `base` and has its home on shard `home`.
+    fn client_id(base: &str, home: u64) -> String {
+        // FNV-1a, folded: `broker::connect::home_of`.
+        let home_of = |id: &str| {
+            let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+            (hash ^ (hash >> 32)) % PLACE_SHARDS
+        };
+        let tried = (0..).map(|number| format!("{base}-{number}"));
+        let mut found = tried.filter(|id| home_of(id) == home % PLACE_SHARDS);
+        found.next().expect("endless")
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub publishers: usize,
@@ -68,13 +93,15 @@ pub struct Plan {
     pub pacing: Pacing,
     pub payload_bytes: usize,
     pub qos: u8,
-    /// Topic of publisher i: this, then `/i`.
+    /// Topic of publisher i: this, then `/i`; `i` alone if it is empty.
     pub topic: String,
     /// Topics each publisher of a pair goes round, each with a filter of its own: `topic/i-00000/temp` and on.
     /// 1: only `topic/i`.
     pub topics: usize,
     /// Messages a second of one more pair of clients, open loop, that share nothing with the others; 0: none.
     pub probe_rate: f64,
+    /// Where the homes of publisher and subscriber are, as client ids choose them.
+    pub place: Option<Place>,
     /// Of the window scenarios; `Open` and the probe are always timed.
     pub latency: bool,
     pub warm_up_s: f64,
@@ -84,6 +111,9 @@ pub struct Plan {
 impl Plan {
     /// The topic of publisher `index` in turn `turn`, below `topics`.
     fn topic(&self, index: usize, turn: usize) -> String {
+        if self.topic.is_empty() {
+            return index.to_string();
+        }
         if self.topics == 1 {
             return format!("{}/{index}", self.topic);
         }
@@ -160,6 +190,8 @@ struct Engine {
     slots: Vec<Slot>,
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
+    v5: bool,
+    place: Option<(Place, Shape)>,
     qos: u8,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -186,7 +218,7 @@ fn system(error: impl std::fmt::Display) -> String {
 }
 
 /// Connects everybody, runs the plan, and returns what was seen.
-pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outcome, String> {
+pub fn run(to: Target, plan: &Plan, processes: &Processes) -> Result<Outcome, String> {
     let mut engine = Engine::connect(to, plan)?;
     let started = usage::now_ns();
     engine.start(started)?;
@@ -238,7 +270,7 @@ pub fn run(to: SocketAddrV4, plan: &Plan, processes: &Processes) -> Result<Outco
 }
 
 impl Engine {
-    fn connect(to: SocketAddrV4, plan: &Plan) -> Result<Engine, String> {
+    fn connect(to: Target, plan: &Plan) -> Result<Engine, String> {
         assert!(plan.payload_bytes >= PAYLOAD_BYTES_MIN);
         assert!(plan.shape == Shape::All || plan.publishers == plan.subscribers);
         let flood = plan.pacing == Pacing::Flood;
@@ -258,6 +290,8 @@ impl Engine {
             slots: Vec::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            v5: to.v5,
+            place: plan.place.map(|place| (place, plan.shape)),
             qos: plan.qos,
             buffer: vec![0; READ_BYTES],
             scratch: Vec::new(),
@@ -362,13 +396,13 @@ impl Engine {
 
     fn add_subscriber(
         &mut self,
-        to: SocketAddrV4,
+        to: Target,
         index: usize,
         filters: &[String],
         qos: u8,
         subscriber: Subscriber,
     ) -> Result<(), String> {
-        let mut client = Client::connect(to, &format!("sub{index}"))?;
+        let mut client = Client::connect(to, &self.client_id("sub", index, 0))?;
         for some in filters.chunks(memory::FILTERS_PER_SUBSCRIBE) {
             client.subscribe(some, qos)?;
         }
@@ -379,7 +413,7 @@ impl Engine {
 
     fn add_publisher(
         &mut self,
-        to: SocketAddrV4,
+        to: Target,
         index: usize,
         topic: &str,
         payload_bytes: usize,
@@ -387,13 +421,14 @@ impl Engine {
         subscribers: Range<usize>,
     ) -> Result<(), String> {
         let mut frame = Vec::new();
-        let shape = wire::append_publish(topic, self.qos, false, payload_bytes, &mut frame);
+        let shape = wire::append_publish(to.v5, topic, self.qos, false, payload_bytes, &mut frame);
         frame[shape.payload_at..shape.payload_at + 4]
             .copy_from_slice(&(index as u32).to_le_bytes());
         let topic_end = shape.payload_at - if self.qos > 0 { 2 } else { 0 };
         let connection = self.slots.len();
+        let beside = u64::from(matches!(self.place, Some((Place::OtherShard, _))));
         self.add_slot(
-            Client::connect(to, &format!("pub{index}"))?,
+            Client::connect(to, &self.client_id("pub", index, beside))?,
             Role::Publisher(index),
         )?;
         self.publishers.push(Publisher {
@@ -409,6 +444,16 @@ impl Engine {
             touched: false,
         });
         Ok(())
+    }
+
+    /// `beside`: how many shards from the home of the subscriber it hears or is heard by.
+    fn client_id(&self, role: &str, index: usize, beside: u64) -> String {
+        let base = format!("{role}{index}");
+        match self.place {
+            None => base,
+            Some((_, Shape::Pairs)) => Place::client_id(&base, index as u64 + beside),
+            Some((_, Shape::All)) => Place::client_id(&base, beside),
+        }
     }
 
     fn add_slot(&mut self, client: Client, role: Role) -> Result<(), String> {
@@ -590,7 +635,7 @@ impl Engine {
             bytes = &bytes[packet.bytes..];
             match packet.kind() {
                 wire::PUBLISH => {
-                    let publish = packet.publish()?;
+                    let publish = packet.publish(self.v5)?;
                     match publish.qos {
                         0 => {}
                         1 => wire::append_ack(wire::PUBACK, publish.packet_id, answers),

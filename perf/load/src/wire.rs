@@ -1,4 +1,4 @@
-//! The part of MQTT 3.1.1 a load generator needs, written from the specification and not from the broker's
+//! The part of MQTT 3.1.1 and 5.0 a load generator needs, written from the specification and not from the broker's
 //! `wire`: an encoder of client packets and a decoder of server packets. Borrows; allocates nothing.
 
 /// Packet types, the high half of the first byte [3.1.1 §2.2.1].
@@ -68,26 +68,32 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Errors: it ends inside its head, or (`v5`) its Properties are longer than 127 bytes.
     #[inline]
-    pub fn publish(&self) -> Result<Publish<'a>, String> {
+    pub fn publish(&self, v5: bool) -> Result<Publish<'a>, String> {
         let qos = self.first >> 1 & 3;
         let short = || "PUBLISH too short".to_string();
         let (length, rest) = self.body.split_at_checked(2).ok_or_else(short)?;
         let topic_bytes = usize::from(u16::from_be_bytes([length[0], length[1]]));
         let (topic, rest) = rest.split_at_checked(topic_bytes).ok_or_else(short)?;
-        if qos == 0 {
-            return Ok(Publish {
-                qos,
-                topic,
-                packet_id: 0,
-                payload: rest,
-            });
-        }
-        let (id, payload) = rest.split_at_checked(2).ok_or_else(short)?;
+        let (packet_id, rest) = match rest {
+            _ if qos == 0 => (0, rest),
+            [high, low, rest @ ..] => (u16::from_be_bytes([*high, *low]), rest),
+            _ => return Err(short()),
+        };
+        let payload = match rest {
+            _ if !v5 => rest,
+            [length @ ..=127, rest @ ..] => rest.get(usize::from(*length)..).ok_or_else(short)?,
+            _ => {
+                return Err(
+                    "PUBLISH without Properties, or with more than 127 bytes of them".into(),
+                );
+            }
+        };
         Ok(Publish {
             qos,
             topic,
-            packet_id: u16::from_be_bytes([id[0], id[1]]),
+            packet_id,
             payload,
         })
     }
@@ -110,24 +116,31 @@ fn append_string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The length of no Properties, where the version has them.
+fn no_properties(v5: bool) -> &'static [u8] {
+    if v5 { &[0] } else { &[] }
+}
+
 /// CONNECT with a clean session, no will, no user.
-pub fn append_connect(client_id: &str, keep_alive_s: u16, out: &mut Vec<u8>) {
+pub fn append_connect(v5: bool, client_id: &str, keep_alive_s: u16, out: &mut Vec<u8>) {
     out.push(0x10);
-    append_length(10 + 2 + client_id.len(), out);
+    append_length(10 + no_properties(v5).len() + 2 + client_id.len(), out);
     append_string("MQTT", out);
-    out.extend_from_slice(&[4, 0x02]);
+    out.extend_from_slice(&[if v5 { 5 } else { 4 }, 0x02]);
     out.extend_from_slice(&keep_alive_s.to_be_bytes());
+    out.extend_from_slice(no_properties(v5));
     append_string(client_id, out);
 }
 
 /// SUBSCRIBE of all `filters` at one QoS.
-pub fn append_subscribe(packet_id: u16, filters: &[String], qos: u8, out: &mut Vec<u8>) {
+pub fn append_subscribe(v5: bool, packet_id: u16, filters: &[String], qos: u8, out: &mut Vec<u8>) {
     out.push(0x82);
     append_length(
-        2 + filters.iter().map(|filter| filter.len() + 3).sum::<usize>(),
+        2 + no_properties(v5).len() + filters.iter().map(|filter| filter.len() + 3).sum::<usize>(),
         out,
     );
     out.extend_from_slice(&packet_id.to_be_bytes());
+    out.extend_from_slice(no_properties(v5));
     for filter in filters {
         append_string(filter, out);
         out.push(qos);
@@ -143,6 +156,7 @@ pub struct PublishShape {
 
 /// PUBLISH whose payload is `payload_bytes` of filler, to be stamped by the caller.
 pub fn append_publish(
+    v5: bool,
     topic: &str,
     qos: u8,
     retain: bool,
@@ -152,10 +166,14 @@ pub fn append_publish(
     let start = out.len();
     let id_bytes = if qos > 0 { 2 } else { 0 };
     out.push(0x30 | qos << 1 | u8::from(retain));
-    append_length(2 + topic.len() + id_bytes + payload_bytes, out);
+    append_length(
+        2 + topic.len() + id_bytes + no_properties(v5).len() + payload_bytes,
+        out,
+    );
     append_string(topic, out);
     let packet_id_at = if qos > 0 { out.len() - start } else { 0 };
     out.resize(out.len() + id_bytes, 0);
+    out.extend_from_slice(no_properties(v5));
     let payload_at = out.len() - start;
     out.resize(out.len() + payload_bytes, b'.');
     PublishShape {
@@ -179,9 +197,13 @@ mod tests {
 
     #[test]
     fn publish_round_trip() {
-        for (qos, payload_bytes) in [(0, 0), (0, 64), (1, 200), (2, 20_000)] {
+        let payloads = [(0, 0), (0, 64), (1, 200), (2, 20_000)];
+        for (v5, (qos, payload_bytes)) in [false, true]
+            .into_iter()
+            .flat_map(|v5| payloads.map(|of| (v5, of)))
+        {
             let mut out = Vec::new();
-            let shape = append_publish("a/b", qos, false, payload_bytes, &mut out);
+            let shape = append_publish(v5, "a/b", qos, false, payload_bytes, &mut out);
             if qos > 0 {
                 out[shape.packet_id_at + 1] = 7;
             }
@@ -190,7 +212,7 @@ mod tests {
             }
             let packet = next_packet(&out).unwrap().unwrap();
             assert_eq!(packet.bytes, out.len());
-            let publish = packet.publish().unwrap();
+            let publish = packet.publish(v5).unwrap();
             assert_eq!(
                 (publish.qos, publish.topic, publish.payload.len()),
                 (qos, &b"a/b"[..], payload_bytes)
@@ -202,11 +224,17 @@ mod tests {
     #[test]
     fn known_bytes() {
         let mut out = Vec::new();
-        append_connect("c", 60, &mut out);
+        append_connect(false, "c", 60, &mut out);
         assert_eq!(out, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c");
         out.clear();
-        append_subscribe(1, &["a/#".into()], 1, &mut out);
+        append_subscribe(false, 1, &["a/#".into()], 1, &mut out);
         assert_eq!(out, b"\x82\x08\x00\x01\x00\x03a/#\x01");
+        out.clear();
+        append_connect(true, "c", 60, &mut out);
+        assert_eq!(out, b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c");
+        out.clear();
+        append_subscribe(true, 1, &["a/#".into()], 1, &mut out);
+        assert_eq!(out, b"\x82\x09\x00\x01\x00\x00\x03a/#\x01");
         out.clear();
         append_ack(PUBREL, 0x102, &mut out);
         assert_eq!(out, [0x62, 2, 1, 2]);

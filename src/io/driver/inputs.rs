@@ -177,7 +177,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     });
                 }
             }
-            Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS) if open => {
+            // Also of the last words; their time is bounded.
+            Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS)
+                if !matches!(socket.phase, Phase::Ending) =>
+            {
                 let socket = socket.stream.as_fd();
                 return self.kernel.send_rest(tag, socket);
             }
@@ -259,6 +262,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     verdict,
                 } => self.on_later(Later::Verdict(connection, verdict))?,
+                // It fails only when 2^64 - 2 answers wait to be read.
+                ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::Shutdown => self.on_shutdown()?,
             }
         }

@@ -4,6 +4,7 @@ use super::kernel::Kernel;
 use super::{Core, Driver};
 use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
 use crate::buffer::{Chunk, Chunks, Payload};
+use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
@@ -276,7 +277,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners: Arc<[TcpListener]> = vec![listener].into();
-        let (log, clock) = (Log::start(false).unwrap(), Clock::start());
+        let (log, clock) = (Log::start(Logs::Events).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
         let file = PasswordFile::parse(b"").unwrap();
         let checker = Checker::new(Path::new("no file"), file);

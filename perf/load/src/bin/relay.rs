@@ -154,7 +154,7 @@ impl Relay {
         let Some(packet) = wire::next_packet(run)? else {
             return Ok(());
         };
-        let topic = packet.publish()?.topic;
+        let topic = packet.publish(false)?.topic;
         let known = self
             .clients
             .get_mut(&key)

@@ -1,50 +1,80 @@
 //! What a well-behaved Client does, in one call, with the checks every test wants.
 
-use super::super::oracle::{Message, Packet};
-use super::super::packets::{self, Connect, Publish, Version};
-use super::super::v5::Full;
-use super::{Client, World, answer};
+use super::ear::answer;
+use super::oracle::{Message, Packet};
+use super::packets::{self, Connect, Publish};
+use super::stage::{Client, Stage};
+use super::v5::Full;
 
-impl World {
+pub trait Acts: Stage {
+    /// The Client sends these bytes; everything that follows from them happens.
+    fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.send_bytes(client, bytes.as_ref());
+    }
+
+    /// The same, one byte in each read, each in a turn of its own.
+    fn send_split(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        for byte in bytes.as_ref() {
+            self.send_bytes(client, &[*byte]);
+        }
+    }
+
+    /// What is right for this end: without sockets, where time costs nothing and stands still, or with them.
+    fn either<T>(&self, on_shards: T, over_sockets: T) -> T {
+        if self.has_sockets() {
+            over_sockets
+        } else {
+            on_shards
+        }
+    }
+
+    /// Shards read as much at once as they may: a test with many bytes would take long otherwise.
+    fn read_whole(&mut self) {
+        if let Some(shards) = self.as_shards() {
+            shards.read_bytes_max = 16 * 1024;
+        }
+    }
+
     /// Opens a connection and sends this CONNECT; the answer is the test's to read.
-    pub fn try_connect(&mut self, connect: &Connect) -> Client {
+    fn try_connect(&mut self, connect: &Connect) -> Client {
         let client = self.open(connect.version);
         self.send(client, connect.bytes());
         client
     }
 
     /// A Client whose CONNECT was accepted. Its Session Present is the test's to check: see `connect_present`.
-    pub fn connect(&mut self, connect: &Connect) -> Client {
+    fn connect(&mut self, connect: &Connect) -> Client {
         self.connect_present(connect).0
     }
 
     /// The same, with Session Present of its CONNACK.
-    pub fn connect_present(&mut self, connect: &Connect) -> (Client, bool) {
+    fn connect_present(&mut self, connect: &Connect) -> (Client, bool) {
         let client = self.try_connect(connect);
         (client, self.accepted(client))
     }
 
     /// Checks that CONNACK 0 was the first packet and takes it; returns Session Present.
-    pub fn accepted(&mut self, client: Client) -> bool {
-        let inbox = &mut self.clients[client.0].inbox;
-        assert!(!inbox.is_empty(), "no CONNACK; log: {:?}", self.log);
-        match inbox.remove(0) {
+    fn accepted(&mut self, client: Client) -> bool {
+        let Some(first) = self.take(client, |_| true) else {
+            panic!("no CONNACK; log: {:?}", self.log());
+        };
+        match first {
             Packet::ConnAck {
                 session_present,
                 code: 0,
             } => session_present,
-            other => panic!("CONNACK 0 expected, not {other:?}; log: {:?}", self.log),
+            other => panic!("CONNACK 0 expected, not {other:?}; log: {:?}", self.log()),
         }
     }
 
     /// What came since the last look, in order; PUBLISH packets are not acknowledged.
-    pub fn received(&mut self, client: Client) -> Vec<Packet> {
-        std::mem::take(&mut self.clients[client.0].inbox)
+    fn received(&mut self, client: Client) -> Vec<Packet> {
+        std::mem::take(&mut self.ear(client).inbox)
     }
 
     /// v5: what came since the last look of this kind, with all properties; the other kinds of look have seen it too.
-    pub fn received_full(&mut self, client: Client) -> Vec<Full> {
-        let state = &mut self.clients[client.0];
+    fn received_full(&mut self, client: Client) -> Vec<Full> {
+        let state = self.ear(client);
         state.inbox.clear();
         let fulls = state.fulls[state.fulls_given..].to_vec();
         state.fulls_given = state.fulls.len();
@@ -52,7 +82,7 @@ impl World {
     }
 
     /// v5: the messages since the last look of this kind, acknowledged like those of `messages`.
-    pub fn messages_full(&mut self, client: Client) -> Vec<Full> {
+    fn messages_full(&mut self, client: Client) -> Vec<Full> {
         self.messages(client);
         let mut fulls = self.received_full(client);
         fulls.retain(|full| full.packet.message().is_some());
@@ -61,36 +91,41 @@ impl World {
 
     /// v5: the CONNACK, whatever has been looked at.
     #[track_caller]
-    pub fn connack(&self, client: Client) -> &Full {
-        let fulls = &self.clients[client.0].fulls;
+    fn connack(&mut self, client: Client) -> &Full {
+        let fulls = &self.ear(client).fulls;
         fulls.first().expect("a CONNACK came")
     }
 
     /// Everything ever received.
-    pub fn history(&self, client: Client) -> &[Packet] {
-        &self.clients[client.0].history
+    fn history(&mut self, client: Client) -> &[Packet] {
+        &self.ear(client).history
     }
 
     /// Checks that exactly this came since the last look.
     #[track_caller]
-    pub fn expect(&mut self, client: Client, packets: &[Packet]) {
+    fn expect(&mut self, client: Client, packets: &[Packet]) {
         let received = self.received(client);
-        assert_eq!(received, packets, "log: {:?}", self.log);
+        assert_eq!(received, packets, "log: {:?}", self.log());
     }
 
     /// Takes the first packet that `pick` likes out of what came since the last look.
-    pub fn take(&mut self, client: Client, pick: impl Fn(&Packet) -> bool) -> Option<Packet> {
-        let inbox = &mut self.clients[client.0].inbox;
-        let index = inbox.iter().position(pick)?;
-        Some(inbox.remove(index))
+    fn take(&mut self, client: Client, pick: impl Fn(&Packet) -> bool) -> Option<Packet> {
+        // What a Client is answered is looked for before all else that follows.
+        for ear in [Self::ear_answered, Self::ear] {
+            let inbox = &mut ear(self, client).inbox;
+            if let Some(index) = inbox.iter().position(&pick) {
+                return Some(inbox.remove(index));
+            }
+        }
+        None
     }
 
     /// The messages that came since the last look, acknowledged to the end of each handshake. Other packets stay.
-    pub fn messages(&mut self, client: Client) -> Vec<Message> {
+    fn messages(&mut self, client: Client) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
             let mut answers = Vec::new();
-            self.clients[client.0].inbox.retain(|packet| {
+            self.ear(client).inbox.retain(|packet| {
                 match packet {
                     Packet::Publish(message) => messages.push(message.clone()),
                     Packet::PubRel { .. } => (),
@@ -107,15 +142,15 @@ impl World {
     }
 
     /// The payloads of `messages`, as text.
-    pub fn texts(&mut self, client: Client) -> Vec<String> {
+    fn texts(&mut self, client: Client) -> Vec<String> {
         self.messages(client).iter().map(Message::text).collect()
     }
 
     /// Subscribes with one filter, checks SUBACK and that `qos` was granted.
     #[track_caller]
-    pub fn subscribe(&mut self, client: Client, filter: &str, qos: u8) {
-        let packet_id = self.packet_id(client);
-        let version = self.clients[client.0].version;
+    fn subscribe(&mut self, client: Client, filter: &str, qos: u8) {
+        let packet_id = self.unused_packet_id(client);
+        let version = self.version(client);
         self.send(
             client,
             packets::subscribe(version, packet_id, &[(filter, qos)]),
@@ -125,13 +160,13 @@ impl World {
             codes: vec![qos],
         };
         let found = self.take(client, |packet| *packet == suback);
-        assert!(found.is_some(), "no {suback:?}; log: {:?}", self.log);
+        assert!(found.is_some(), "no {suback:?}; log: {:?}", self.log());
     }
 
     #[track_caller]
-    pub fn unsubscribe(&mut self, client: Client, filter: &str) {
-        let packet_id = self.packet_id(client);
-        let version = self.clients[client.0].version;
+    fn unsubscribe(&mut self, client: Client, filter: &str) {
+        let packet_id = self.unused_packet_id(client);
+        let version = self.version(client);
         self.send(client, packets::unsubscribe(version, packet_id, &[filter]));
         let found = self.take(
             client,
@@ -143,12 +178,12 @@ impl World {
     /// Publishes and plays the sender's part of the handshake to its end, checking each answer. A QoS above 0 without a
     /// Packet Identifier gets one.
     #[track_caller]
-    pub fn publish(&mut self, client: Client, publish: &Publish) {
+    fn publish(&mut self, client: Client, publish: &Publish) {
         let mut publish = publish.clone();
         if publish.qos > 0 && publish.packet_id == 0 {
-            publish.packet_id = self.packet_id(client);
+            publish.packet_id = self.unused_packet_id(client);
         }
-        let version = self.clients[client.0].version;
+        let version = self.version(client);
         self.send(client, publish.bytes(version));
         let packet_id = publish.packet_id;
         match publish.qos {
@@ -183,13 +218,21 @@ impl World {
         assert!(
             found.is_some(),
             "no answer of type {packet_type} for {packet_id}; log: {:?}",
-            self.log
+            self.log()
         );
     }
 
-    fn packet_id(&mut self, client: Client) -> u16 {
-        let next = &mut self.clients[client.0].next_packet_id;
-        *next += 1;
-        *next
+    /// The Client answers every PUBLISH and PUBREL by itself; the packets still are in its inbox.
+    fn acknowledge_at_once(&mut self, client: Client) {
+        self.ear(client).acknowledges = true;
+    }
+
+    /// Sends DISCONNECT; the broker must close.
+    #[track_caller]
+    fn disconnect(&mut self, client: Client) {
+        self.send(client, packets::disconnect());
+        assert!(self.is_closed(client), "still open after DISCONNECT");
     }
 }
+
+impl<T: Stage + ?Sized> Acts for T {}

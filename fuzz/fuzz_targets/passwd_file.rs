@@ -1,0 +1,8 @@
+//! A user name, a password and the text of a password file: the truths of `mqttfast::passwd::props`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mqttfast::passwd::props;
+
+fuzz_target!(|data: &[u8]| props::files_are_whole_or_refused(data));

@@ -1,0 +1,271 @@
+//! The answers of [`FilterTrie::matches`] for Topic Names published to lately, so that the next message of a sensor costs one hash of its name
+//! instead of one a level and the walk.
+//!
+//! A name has two places, chosen by its hash. An answer holds while the trie keeps its generation. Not every miss is kept, so names that
+//! never come back cost little; the table grows only while it throws away answers that would still hold.
+//!
+//! Memory: none before the first message; at most [`ROUTES_MAX`] answers of [`SUBSCRIBERS_MAX`] subscribers each. A warm table allocates
+//! nothing: a place keeps its room for the next name.
+
+use super::trie::{FilterTrie, Matches};
+use crate::wire::topic::TopicName;
+use hashbrown::DefaultHashBuilder;
+use std::hash::BuildHasher;
+
+/// Answers in a table just made.
+const ROUTES_AT_FIRST: usize = 64;
+/// Answers at most.
+const ROUTES_MAX: usize = 4096;
+/// With more subscribers the walk is a small part of the work.
+const SUBSCRIBERS_MAX: usize = 16;
+/// Longer names are not kept.
+const NAME_BYTES_MAX: usize = 256;
+/// One miss of so many is kept.
+const KEPT_EVERY: u32 = 8;
+/// No trie has this generation.
+const NEVER: u64 = u64::MAX;
+/// Places of one hash.
+const WAYS: usize = 2;
+
+struct Route<S, O> {
+    hash: u64,
+    /// Of the trie when it was asked.
+    generation: u64,
+    name: String,
+    local: Vec<(S, O)>,
+    shards: u64,
+}
+
+impl<S: Copy, O: Copy> Route<S, O> {
+    fn vacant() -> Self {
+        Route {
+            hash: 0,
+            generation: NEVER,
+            name: String::new(),
+            local: Vec::new(),
+            shards: 0,
+        }
+    }
+
+    fn is_of(&self, hash: u64, name: &str) -> bool {
+        self.hash == hash && self.generation != NEVER && self.name == name
+    }
+
+    fn tell(&self, out: &mut Matches<S, O>) {
+        out.local.clear();
+        out.local.extend_from_slice(&self.local);
+        out.shards = self.shards;
+    }
+
+    /// Keeps an answer if it is short.
+    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
+        self.generation = NEVER;
+        if answer.local.len() > SUBSCRIBERS_MAX || name.len() > NAME_BYTES_MAX {
+            return;
+        }
+        self.hash = hash;
+        self.name.clear();
+        self.name.push_str(name);
+        self.local.clear();
+        self.local.extend_from_slice(&answer.local);
+        self.shards = answer.shards;
+        self.generation = generation;
+    }
+}
+
+/// The places of one hash, and which of them was used last.
+struct Set<S, O> {
+    routes: [Route<S, O>; WAYS],
+    last: usize,
+}
+
+/// See the module.
+pub struct Routes<S, O> {
+    /// As many as a power of two, or none yet.
+    sets: Vec<Set<S, O>>,
+    /// Seeded at random: which names share their places is not for a peer to choose.
+    hasher: DefaultHashBuilder,
+    /// Goes round, a step a miss.
+    misses: u32,
+    /// Answers thrown away that still held, since the table has had its size.
+    evictions: usize,
+}
+
+impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
+    pub fn new() -> Self {
+        Routes {
+            sets: Vec::new(),
+            hasher: DefaultHashBuilder::default(),
+            misses: 0,
+            evictions: 0,
+        }
+    }
+
+    /// What `trie.matches(topic, out)` answers.
+    #[inline]
+    pub fn matches(
+        &mut self,
+        trie: &FilterTrie<S, O>,
+        topic: TopicName<'_>,
+        out: &mut Matches<S, O>,
+    ) {
+        let name = topic.as_str();
+        let hash = self.hasher.hash_one(name);
+        let place = hash as usize & self.sets.len().wrapping_sub(1);
+        if let Some(set) = self.sets.get_mut(place) {
+            for (way, route) in set.routes.iter_mut().enumerate() {
+                if !route.is_of(hash, name) {
+                    continue;
+                }
+                set.last = way;
+                if route.generation == trie.generation() {
+                    return route.tell(out);
+                }
+                trie.matches(topic, out);
+                return route.keep(hash, name, trie.generation(), out);
+            }
+        }
+        trie.matches(topic, out);
+        // Steps of the golden ratio: spread evenly, and in step with no round that publishers go.
+        self.misses = self.misses.wrapping_add(0x9E37_79B9);
+        if self.misses < u32::MAX / KEPT_EVERY {
+            self.keep(hash, name, trie.generation(), out);
+        }
+    }
+
+    /// Keeps a new answer in the place that was not used last.
+    #[cold]
+    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
+        if self.sets.is_empty() {
+            self.resize(ROUTES_AT_FIRST);
+        }
+        let routes = self.sets.len() * WAYS;
+        if self.evictions > routes / 2 && routes < ROUTES_MAX {
+            self.resize(routes * 2);
+        }
+        let place = hash as usize & (self.sets.len() - 1);
+        let set = &mut self.sets[place];
+        set.last = (set.last + 1) % WAYS;
+        let route = &mut set.routes[set.last];
+        self.evictions += usize::from(route.generation == generation);
+        route.keep(hash, name, generation, answer);
+    }
+
+    /// Makes room for twice as many: the answers of one set come into two, each in the way it had.
+    fn resize(&mut self, routes: usize) {
+        let set = || Set {
+            routes: [Route::vacant(), Route::vacant()],
+            last: 0,
+        };
+        let sets = (0..routes / WAYS).map(|_| set()).collect();
+        let earlier = std::mem::replace(&mut self.sets, sets);
+        for set in earlier {
+            for (way, route) in set.routes.into_iter().enumerate() {
+                let place = route.hash as usize & (self.sets.len() - 1);
+                self.sets[place].routes[way] = route;
+            }
+        }
+        self.evictions = 0;
+    }
+}
+
+impl<S: Copy + Eq + Ord, O: Copy> Default for Routes<S, O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::topic::TopicFilter;
+
+    type Trie = FilterTrie<u32, ()>;
+
+    struct Pair {
+        trie: Trie,
+        routes: Routes<u32, ()>,
+        /// What is under test, and the truth.
+        answers: [Matches<u32, ()>; 2],
+    }
+
+    impl Pair {
+        fn new() -> Pair {
+            Pair {
+                trie: Trie::new(),
+                routes: Routes::new(),
+                answers: [Matches::new(), Matches::new()],
+            }
+        }
+
+        fn check(&mut self, topic: &str) {
+            let topic = TopicName::new(topic).unwrap();
+            let [answer, truth] = &mut self.answers;
+            self.routes.matches(&self.trie, topic, answer);
+            self.trie.matches(topic, truth);
+            assert_eq!(answer.local, truth.local);
+            assert_eq!(answer.shards, truth.shards);
+        }
+
+        fn kept(&self) -> usize {
+            let routes = self.routes.sets.iter().flat_map(|set| &set.routes);
+            routes.filter(|route| route.generation != NEVER).count()
+        }
+    }
+
+    #[test]
+    fn a_kept_answer_ends_with_the_next_change() {
+        let mut pair = Pair::new();
+        let filter = |text| TopicFilter::new(text).unwrap();
+        let rounds = 8 * KEPT_EVERY;
+        for round in 0..3 * rounds {
+            pair.check("a/b");
+            pair.check("a/c");
+            if round == rounds {
+                pair.trie.subscribe(filter("a/+"), 7, ());
+            }
+            if round == 2 * rounds {
+                pair.trie.subscribe(filter("a/b"), 8, ());
+                pair.trie.add_shard(filter("#"), crate::ids::ShardId(3));
+                pair.trie.unsubscribe("a/+", 7);
+            }
+        }
+        assert_eq!(pair.kept(), 2);
+    }
+
+    #[test]
+    fn it_grows_for_names_that_come_back_and_no_further() {
+        let mut pair = Pair::new();
+        for _ in 0..30 {
+            for name in 0..1000 {
+                pair.check(&format!("sensor/{name}"));
+            }
+        }
+        assert!(pair.routes.sets.len() * WAYS >= 512);
+        assert!(pair.kept() > 500, "{}", pair.kept());
+        for name in 0..200_000 {
+            pair.check(&format!("never/again/{name}"));
+        }
+        assert_eq!(pair.routes.sets.len() * WAYS, ROUTES_MAX);
+    }
+
+    #[test]
+    fn what_would_take_much_room_is_not_kept() {
+        let mut pair = Pair::new();
+        for subscriber in 0..=SUBSCRIBERS_MAX as u32 {
+            pair.trie
+                .subscribe(TopicFilter::new("crowd").unwrap(), subscriber, ());
+        }
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for _ in 0..4 * KEPT_EVERY {
+            pair.check("crowd");
+            pair.check(&long);
+        }
+        assert_eq!(pair.kept(), 0);
+        pair.trie.unsubscribe("crowd", 0);
+        for _ in 0..8 * KEPT_EVERY {
+            pair.check("crowd");
+        }
+        assert_eq!(pair.kept(), 1);
+    }
+}

@@ -1,0 +1,75 @@
+//! Every input that `fuzz/corpus` keeps, through what its fuzz target asserts, without a fuzzer and its compiler. Those of the target `dialogue`
+//! are played by `tests/sim`.
+
+#[path = "../fuzz/properties/encode_decode.rs"]
+mod encode_decode;
+
+use mqttfast::{passwd, topic, wire};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::{fs, thread};
+
+/// Runs a property on each file of a target's corpus; a failure names the file.
+fn replay(target: &str, property: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).expect("the corpus is there") {
+        let path = entry.expect("readable").path();
+        let bytes = fs::read(&path).expect("readable");
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| property(&bytes))) {
+            eprintln!("{}", path.display());
+            resume_unwind(cause);
+        }
+        files += 1;
+    }
+    assert!(files >= 20, "only {files} files in {}", folder.display());
+}
+
+#[test]
+fn decode() {
+    replay("decode", |data| {
+        wire::props::decode_all(data);
+        wire::props::frames_ignore_cuts(data);
+        wire::props::decode_of_encode_is_identity(data);
+    });
+}
+
+#[test]
+fn encode_and_decode() {
+    replay("encode_decode", encode_decode::holds);
+}
+
+#[test]
+fn topic_match() {
+    replay("topic_match", topic::props::any_of_them);
+}
+
+#[test]
+fn passwd_file() {
+    replay("passwd_file", passwd::props::files_are_whole_or_refused);
+}
+
+/// Chance alone, as many packets as a second takes: the corpus is small.
+#[test]
+fn encode_and_decode_by_chance() {
+    let check = |thread: u64| {
+        let mut state = thread;
+        for _ in 0..500 {
+            let mut bytes = [0u8; 192];
+            for byte in &mut bytes {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                *byte = (state >> 56) as u8;
+            }
+            encode_decode::holds(&bytes);
+        }
+    };
+    thread::scope(|scope| {
+        (0..2).for_each(|number| {
+            scope.spawn(move || check(number));
+        });
+    });
+}
