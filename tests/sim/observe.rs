@@ -26,8 +26,9 @@ impl Play {
     pub fn observe(&mut self) -> Judged {
         loop {
             let mut quiet = true;
-            self.wills_and_ends();
             for index in 0..self.connections.len() {
+                // An acknowledgement of one Client may let another's packets be read.
+                self.wills_and_ends();
                 if !self.connections[index].alive {
                     continue;
                 }
