@@ -49,6 +49,7 @@ next_connection_delay_ms = 0
 connection_timeout_ms = 60000
 max_payload_size = 2097152
 max_inflight_count = 500
+dynamic_filters = true
 """
 
 
@@ -77,7 +78,7 @@ BROKERS = {
     "relay": Broker([str(PERF / "target/release/relay"), "{port}"]),
     # The others, where `perf/peers` could install them.
     "rumqttd": Broker(["{tools}/bin/rumqttd", "-c", "{config}"], RUMQTTD_CONFIG, version=["{tools}/bin/rumqttd", "--version"]),
-    "aedes": Broker(["node", str(PERF / "aedes.cjs"), "{port}", "{tools}/node_modules/aedes"], version=["node", "--version"]),
+    "aedes": Broker(["node", str(PERF / "aedes.mjs"), "{port}"], version=["node", "--version"]),
 }
 
 
@@ -104,7 +105,7 @@ class Running:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        config = Path(self.folder.name) / "config"
+        config = Path(self.folder.name) / "config.toml"  # rumqttd goes by the name; mosquitto does not care.
         words = {"port": self.port, "config": config, "mqttfast": self.arguments.mqttfast, "tools": TOOLS}
         if self.broker.config:
             config.write_text(self.broker.config.format(**words))

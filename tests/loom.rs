@@ -12,7 +12,9 @@ use loom::thread;
 use mqttfast::buffer::Payload;
 use mqttfast::ids::ShardId;
 use mqttfast::mesh::sync::{AtomicBool, AtomicUsize, Ordering};
-use mqttfast::mesh::{Mailbox, WakeFlag, lanes, ring::ring};
+use mqttfast::mesh::{Mailbox, Place, Places, WakeFlag, lanes, ring::ring};
+use std::sync::atomic::AtomicBool as Noted;
+use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
 fn ring_keeps_order_and_wraps() {
@@ -325,5 +327,161 @@ fn a_sender_with_a_spill_is_woken() {
         let mut receiver = peer.join().expect("the peer ran through");
         let received = receiver.receive(2, |_, item| assert_eq!(item, 1));
         assert_eq!(received, 1);
+    });
+}
+
+/// A payload goes to a peer by a lane, and its owner lets go of it meanwhile. Either may be last; whoever is frees it after the reads of
+/// both, and nothing leaks.
+#[test]
+fn payload_is_freed_by_its_owner_or_by_a_peer() {
+    // Whether each went second in some schedule; outside of loom.
+    static OWNER_SECOND: Noted = Noted::new(false);
+    static PEER_SECOND: Noted = Noted::new(false);
+    loom::model(|| {
+        let mut endpoints = lanes::<Payload>(2, 1);
+        let mut peer = endpoints.pop().expect("the second of two");
+        let mut owner = endpoints.pop().expect("the first of two");
+        let payload = Payload::new(b"abc");
+        owner.send(ShardId(1), payload.clone());
+        // Orders nothing by itself.
+        let gone = Arc::new(AtomicUsize::new(0));
+        let at_peer = {
+            let gone = gone.clone();
+            thread::spawn(move || {
+                let received = peer.receive(1, |_, payload| {
+                    assert_eq!(&*payload, b"abc");
+                    PEER_SECOND.fetch_or(gone.fetch_add(1, Ordering::Relaxed) == 1, SeqCst);
+                    drop(payload);
+                });
+                assert_eq!(received, 1);
+            })
+        };
+        assert_eq!(&*payload, b"abc");
+        OWNER_SECOND.fetch_or(gone.fetch_add(1, Ordering::Relaxed) == 1, SeqCst);
+        drop(payload);
+        at_peer.join().expect("the peer ran through");
+    });
+    assert!(OWNER_SECOND.load(SeqCst) && PEER_SECOND.load(SeqCst));
+}
+
+/// The peer sends a payload on, back to where it came from: a return of a message that nobody could take.
+#[test]
+fn payload_comes_back_from_a_peer() {
+    loom::model(|| {
+        let mut endpoints = lanes::<Payload>(2, 1);
+        let mut peer = endpoints.pop().expect("the second of two");
+        let mut owner = endpoints.pop().expect("the first of two");
+        owner.send(ShardId(1), Payload::new(b"abc"));
+        let thread = thread::spawn(move || {
+            let mut taken = None;
+            peer.receive(1, |_, payload| taken = Some(payload));
+            peer.send(ShardId(0), taken.expect("it was sent before"));
+            peer
+        });
+        let look = |payload: Payload| assert_eq!((&*payload, payload.handles()), (&b"abc"[..], 1));
+        let early = owner.receive(1, |_, payload| look(payload));
+        drop(thread.join().expect("the peer ran through"));
+        let late = owner.receive(1, |_, payload| look(payload));
+        assert_eq!(early + late, 1);
+    });
+}
+
+/// A shard ends while another still gives it work: what lies in lanes and spills is dropped once, whoever goes last. Loom reports
+/// what is not.
+#[test]
+fn lanes_of_a_shard_that_ends_leave_nothing() {
+    loom::model(|| {
+        let mut endpoints = lanes::<Box<Track<usize>>>(2, 1);
+        let mut ending = endpoints.pop().expect("the second of two");
+        let mut other = endpoints.pop().expect("the first of two");
+        let thread = thread::spawn(move || {
+            ending.send(ShardId(0), Box::new(Track::new(9)));
+            let received = ending.receive(1, |_, item| assert_eq!(*item.get_ref(), 0));
+            assert!(received <= 1);
+        });
+        for number in 0..2 {
+            // The second spills, or finds room if the first was taken.
+            other.send(ShardId(1), Box::new(Track::new(number)));
+        }
+        other.unspill();
+        thread.join().expect("the shard ended");
+        other.unspill();
+        assert_eq!(
+            other.receive(2, |_, item| assert_eq!(*item.get_ref(), 9)),
+            1
+        );
+    });
+}
+
+/// A shard that lies down, or is given work by a peer, is told to stop: it does both, and sleeps through neither.
+#[test]
+fn a_shutdown_reaches_a_shard_that_sleeps_or_works() {
+    loom::model(|| {
+        let flag = Arc::new(WakeFlag::new());
+        let mailbox = Mailbox::new(1);
+        let (mut producer, mut consumer) = ring::<usize>(1);
+        let owner = thread::current();
+        let control = {
+            let (mailbox, owner) = (mailbox.clone(), owner.clone());
+            thread::spawn(move || {
+                assert!(mailbox.push("shutdown"));
+                // By an eventfd, always: mail is rare.
+                owner.unpark();
+            })
+        };
+        let peer = {
+            let flag = flag.clone();
+            thread::spawn(move || {
+                assert_eq!(producer.push(7), Ok(()));
+                if flag.must_wake() {
+                    owner.unpark();
+                }
+            })
+        };
+        let (mut mail, mut worked) = (Vec::new(), false);
+        while mail.is_empty() || !worked {
+            flag.about_to_sleep();
+            if consumer.is_empty() {
+                thread::park();
+            }
+            flag.awake();
+            worked |= consumer.pop().is_some();
+            mailbox.drain(&mut mail);
+        }
+        assert_eq!(mail, ["shutdown"]);
+        control.join().expect("it has told");
+        peer.join().expect("it has given");
+    });
+}
+
+/// Two newcomers and one who leaves, on three shards: never two on one seat, and a seat that was free throughout is given.
+#[test]
+fn a_place_is_given_once() {
+    loom::model(|| {
+        let places = Arc::new(Places::new(1, 1));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let newcomers: Vec<_> = (0..2)
+            .map(|_| {
+                let (places, taken) = (places.clone(), taken.clone());
+                thread::spawn(move || {
+                    let place = places.take();
+                    if place == Some(Place::Seat) {
+                        let others = taken.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(others, 0, "two on one seat");
+                        taken.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    if place.is_some() {
+                        places.give_back();
+                    }
+                    place
+                })
+            })
+            .collect();
+        let given: Vec<_> = newcomers
+            .into_iter()
+            .map(|newcomer| newcomer.join().expect("it ran through"))
+            .collect();
+        assert!(given.contains(&Some(Place::Seat)), "{given:?}");
+        assert_eq!(places.taken(), 0);
     });
 }

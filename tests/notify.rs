@@ -2,7 +2,10 @@
 
 mod support;
 
+use nix::sys::ptrace;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Stdio;
@@ -123,7 +126,64 @@ fn shards_that_turn_give_signs_of_life_until_the_end(shards: usize) {
     assert!(manager.socket.recv(&mut [0; 64]).is_err());
 }
 
+/// Threads that stand still, as a debugger makes them, until dropped.
+struct Held(Vec<Pid>);
+
+impl Held {
+    fn threads_named(broker: &Broker, beginning: &str) -> Held {
+        let folder = format!("/proc/{}/task", broker.pid());
+        let mut held = Held(Vec::new());
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap();
+            if !name.starts_with(beginning) {
+                continue;
+            }
+            let thread = Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+            ptrace::seize(thread, ptrace::Options::empty()).expect("hold a thread of our child");
+            held.0.push(thread);
+            ptrace::interrupt(thread).unwrap();
+            waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        }
+        assert!(!held.0.is_empty(), "no thread {beginning}");
+        held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for &thread in &self.0 {
+            let _ = ptrace::detach(thread, None);
+        }
+    }
+}
+
+/// The other shard serves on meanwhile, and so does the main thread, so a watchdog that did not ask the shards would see nothing.
+fn a_shard_that_stands_still_ends_the_signs_of_life(shards: usize) {
+    const SILENCE: Duration = Duration::from_secs(1);
+    const SIGNS_MAX: usize = 1000;
+    let manager = Manager::new();
+    let period = SILENCE / 20;
+    let broker = Broker::start_with(Options {
+        shards,
+        launcher: manager.launcher(Some(period)),
+        ..Options::default()
+    });
+    assert!(manager.next().starts_with("READY=1\n"));
+    assert_eq!(manager.next(), "WATCHDOG=1");
+    let held = Held::threads_named(&broker, &format!("shard-{}", shards - 1));
+    manager.socket.set_read_timeout(Some(SILENCE)).unwrap();
+    // What was sent before waits to be read, and one answer may have been given.
+    let silence = (0..SIGNS_MAX).any(|_| manager.socket.recv(&mut [0; 64]).is_err());
+    assert!(silence, "signs of life go on");
+    drop(held);
+    manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(manager.next(), "WATCHDOG=1");
+    }
+}
+
 on_1_and_2_shards!(
+    a_shard_that_stands_still_ends_the_signs_of_life,
     the_manager_is_told_of_start_reload_and_end,
     shards_that_turn_give_signs_of_life_until_the_end,
 );

@@ -92,6 +92,7 @@ fn a_panic_of_shard_1_ends_the_broker(io: &str) {
         assert!(Instant::now() < until, "half of it lives on");
         std::thread::sleep(Duration::from_millis(5));
     };
+    println!("--io {io}: {status}");
     assert!(!status.success());
     let mut last_words = String::new();
     said.read_to_string(&mut last_words).expect("the log");

@@ -338,7 +338,7 @@ fn plain_text_is_hashed_once() {
     );
     let once = fs::read_to_string(&file).unwrap();
     assert!(
-        once.starts_with("# our users\r\n\nbob:$7$1000$")
+        once.starts_with("# our users\r\n\n bob :$7$1000$")
             && once.ends_with(&format!("{VECTORS}#end"))
     );
     let inode = fs::metadata(&file).unwrap().ino();

@@ -549,6 +549,29 @@ fn log_names_who_and_why(shards: usize) {
     broker.logged_since(mark, &["nameless", "127.0.0.1:"]);
 }
 
+/// DISCONNECT, the end of the connection and the next CONNECT follow each other at once, the new connection often by way of another shard
+/// than its Session's: the broker sees them in this order.
+fn who_leaves_and_comes_back_at_once_has_left(shards: usize) {
+    let broker = Broker::start(shards);
+    for round in 0..500 {
+        let client_id = format!("hasty{}", round % 16);
+        let connect = |clean_session| Connect {
+            client_id: client_id.as_bytes(),
+            clean_session,
+            ..Connect::default()
+        };
+        let (mut client, _) = Client::connect_with(&broker, &connect(true));
+        // Whoever leaves does not wait for the broker.
+        client.send(&[0xE0, 0]);
+        drop(client);
+        let (client, session_present) = Client::connect_with(&broker, &connect(false));
+        assert!(!session_present, "round {round}");
+        client.disconnect();
+    }
+}
+
+on_1_and_2_shards!(who_leaves_and_comes_back_at_once_has_left);
+
 /// The tests' own tools: a program's lines arrive as it prints them.
 #[test]
 fn tools_report_line_by_line() {

@@ -11,6 +11,8 @@ pub type Level = u8;
 pub struct Composer<'c, 'b> {
     chance: &'c mut Unstructured<'b>,
     level: Level,
+    /// It may have a payload of megabytes.
+    large: bool,
     bytes: Vec<u8>,
     pub said: Said,
 }
@@ -45,11 +47,16 @@ const MESSAGE: [u8; 6] = [0x01, 0x02, 0x03, 0x08, 0x09, USER_PROPERTY];
 /// What a Server does not pass on with a message.
 const NOT_PASSED_ON: [u8; 4] = [0x02, SUBSCRIPTION_IDENTIFIER, 0x23, 0x18];
 
-/// A whole packet of this level: its bytes and what they say.
-pub fn compose(level: Level, chance: &mut Unstructured<'_>) -> Result<(Vec<u8>, Said)> {
+/// A whole packet of this level: its bytes and what they say. Only a `large` one has more than some 300,000.
+pub fn compose(
+    level: Level,
+    large: bool,
+    chance: &mut Unstructured<'_>,
+) -> Result<(Vec<u8>, Said)> {
     let mut composer = Composer {
         chance,
         level,
+        large,
         bytes: Vec::new(),
         said: Said::default(),
     };
@@ -105,7 +112,7 @@ impl Composer<'_, '_> {
             40..56 => 110 + pick,
             56..60 => 16_384 - 40 + self.below(64)?,
             60..62 => 65_535,
-            62 => 2_097_152 - 40 + self.below(64)?,
+            62 if self.large => 2_097_152 - 40 + self.below(64)?,
             _ => self.below(256)?,
         };
         Ok(size.min(most))

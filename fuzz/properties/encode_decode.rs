@@ -25,7 +25,7 @@ pub fn holds(data: &[u8]) {
         [(3, Version::V31), (4, Version::V311), (5, Version::V5)][usize::from(pick) % 3];
     let mut stream = Vec::new();
     let mut sizes = Vec::new();
-    while let Ok((packet, said)) = compose::compose(level, &mut chance) {
+    while let Ok((packet, said)) = compose::compose(level, sizes.is_empty(), &mut chance) {
         packet_holds(version, &packet, &said);
         sizes.push(packet.len());
         stream.extend(packet);

@@ -4,10 +4,12 @@
 leads in. Works with what `perf/arm/setup board` unpacked; standard library only.
 """
 
+import ctypes
 import datetime
 import os
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,7 +19,6 @@ from pathlib import Path
 ARM = Path(__file__).resolve().parent
 REPOSITORY = ARM.parent.parent
 TOOLS = REPOSITORY / "perf/.tools/arm"
-BUILT = REPOSITORY / "perf/target/arm"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "armhf": "armv7-unknown-linux-gnueabihf"}
 # Of an architecture: the loader, and the folder of its libraries.
 LOADERS = {"arm64": ("ld-linux-aarch64.so.1", "aarch64-linux-gnu"), "armhf": ("ld-linux-armhf.so.3", "arm-linux-gnueabihf")}
@@ -45,15 +46,26 @@ class Failure(Exception):
     """Something inside, or the machine itself, did not do what it should."""
 
 
+def die_with_parent():
+    """In a child: be killed when this script is, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
+def built(architecture, program):
+    """Where `perf/arm/build` leaves it."""
+    folder = {"arm64": "arm", "armhf": "arm-32"}[architecture]
+    return REPOSITORY / "perf/target" / folder / TARGETS[architecture] / "release" / program
+
+
 def binary(architecture):
-    """The broker as `perf/arm/build` left it."""
-    return BUILT / TARGETS[architecture] / "release/mqttfast"
+    """The broker."""
+    return built(architecture, "mqttfast")
 
 
 def image(folder, files):
@@ -102,7 +114,8 @@ class Machine:
             argv += ["-append", "console=ttyAMA0 quiet loglevel=2 panic=-1"]
             argv += ["-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:1883"]
             argv += ["-device", "virtio-net-device,netdev=n", *self.options]
-            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, preexec_fn=die_with_parent)
             self.selector = selectors.DefaultSelector()
             self.selector.register(self.process.stdout, selectors.EVENT_READ)
             self.unread = b""
@@ -171,8 +184,11 @@ def facts(box):
         lines.append(f"machine    {box.cpu}, {box.run('nproc')} cores, {memory_kib // 1024} MiB for Linux {box.run('uname -rm')}")
     return lines + [
         f"compiler   {first_line(str(TOOLS / 'rust/rustc'), '--version')}",
-        f"source     {first_line('git', '-C', str(REPOSITORY), 'describe', '--always', '--dirty', '--abbrev=12')}",
-        *[f"binary     {TARGETS[name]}: {binary(name).stat().st_size} bytes" for name in TARGETS if binary(name).exists()],
+        *[
+            f"binary     {TARGETS[name]}: source {binary(name).with_suffix('.source').read_text().strip()}, {binary(name).stat().st_size} bytes"
+            for name in TARGETS
+            if binary(name).exists()
+        ],
     ]
 
 
@@ -195,10 +211,12 @@ class Broker:
         run = self.machine.run
         run(f"{self.argv} >{self.log} 2>&1 &")
         self.pid = int(run("echo $!").split()[-1])
-        port = self.argv.split("--port ")[1].split()[0] if "--port " in self.argv else "1883"
-        digits = f"{int(port):04X}"
+        # Port 1883 in hexadecimal, state LISTEN; and a broker that says so has written its first lines by then.
+        listens = "grep -q ':075B 0*:0000 0A' /proc/net/tcp"
+        if "mqttfast" in self.argv:
+            listens += f" && grep -q 'listening on' {self.log}"
         for _ in range(300):
-            if run(f"grep -c ':{digits} 0*:0000 0A' /proc/net/tcp", check=False) not in ("", "0"):
+            if run(f"{listens} && echo yes", check=False) == "yes":
                 return self
             if run(f"test -d /proc/{self.pid} && echo alive", check=False) != "alive":
                 break

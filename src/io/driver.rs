@@ -24,7 +24,7 @@ mod faults;
 #[cfg(test)]
 mod tests;
 
-use crate::broker::{CloseCause, Input, Outputs, PeerMessage, Shard, Verdict};
+use crate::broker::{CloseCause, HandOver, Input, Outputs, PeerMessage, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::host::{Seat, ToShard};
 use crate::limits;
@@ -34,6 +34,7 @@ use kernel::{Kernel, Tag};
 use slots::Slots;
 use std::collections::VecDeque;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -65,6 +66,13 @@ enum Later {
     Verdict(ConnectionId, Verdict),
 }
 
+/// A connection that a peer shard hands over.
+struct Adoption {
+    stream: TcpStream,
+    address: SocketAddr,
+    hand_over: Box<HandOver>,
+}
+
 /// One shard and its sockets.
 pub struct Driver<C, K> {
     core: C,
@@ -81,6 +89,9 @@ pub struct Driver<C, K> {
     /// Closing and lingering sockets, in the order of their deadlines.
     lingering: VecDeque<(Time, Tag)>,
     lane_messages: Vec<(ShardId, PeerMessage)>,
+    /// Connections handed over to this shard, and the turn that is to take them in.
+    adopting: VecDeque<(u64, Adoption)>,
+    turns: u64,
     mail: Vec<ToShard>,
     mail_came: bool,
     /// The kernel ran out of receive buffers.
@@ -112,6 +123,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             looking_at: Vec::new(),
             lingering: VecDeque::new(),
             lane_messages: Vec::new(),
+            adopting: VecDeque::new(),
+            turns: 0,
             mail: Vec::new(),
             // What was posted before the wake-up was armed is found without one.
             mail_came: true,
@@ -142,11 +155,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         self.accepting.arm(&mut self.kernel, self.now)?;
         self.enter()?;
         self.now = self.seat.clock.now();
+        self.turns += 1;
         for _ in 0..self.later.len() {
             let later = self.later.pop_front();
             self.on_later(later.expect("counted"))?;
         }
         self.take_completions()?;
+        self.take_adopted()?;
         self.take_lanes()?;
         self.take_mail()?;
         self.on_time()?;
@@ -158,7 +173,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     /// Is there something to do without waiting for the kernel?
     fn busy(&mut self) -> bool {
-        !self.later.is_empty() || self.lanes_left || self.mail_came || self.kernel.has_completions()
+        !self.later.is_empty()
+            || !self.adopting.is_empty()
+            || self.lanes_left
+            || self.mail_came
+            || self.kernel.has_completions()
     }
 
     fn enter(&mut self) -> io::Result<()> {

@@ -386,14 +386,19 @@ fn mqtt_3_1_2_24_any_packet_keeps_the_connection_alive() {
 fn mqtt_3_1_2_24_messages_to_a_client_do_not_keep_it_alive() {
     each(ALL, |world, version| {
         let publisher = publisher(world, version);
-        let client = world.connect(&connect(version, "listener").keep_alive(world.either(10, 1)));
+        let client = world.connect(&connect(version, "listener").keep_alive(world.either(10, 2)));
         world.subscribe(client, "t", 0);
         world.leave_alone(client);
-        for _ in 0..16 {
-            world.pass(world.either(1_000, 170));
+        // Over sockets until it is closed: a loaded machine may be late, but not for ever.
+        let (times, pause_ms) = world.either((16, 1_000), (100, 300));
+        for _ in 0..times {
+            world.pass(pause_ms);
             world.publish(publisher, &publish("t", "x"));
+            if !world.is_open(client) {
+                break;
+            }
         }
-        assert!(world.is_closed(client));
+        assert!(!world.is_open(client), "kept alive by what it was sent");
     });
 }
 

@@ -49,14 +49,14 @@ fn mqtt_3_14_4_3_disconnect_removes_the_will() {
         let watcher = watcher(world, version);
         for qos in 0..=2 {
             let id = connect(version, "leaving")
-                .keep_alive(1)
+                .keep_alive(2)
                 .will("will", "gone", qos, true);
             let client = world.connect(&id);
             world.disconnect(client);
             let persistent = world.connect(&id.persistent());
             world.disconnect(persistent);
         }
-        world.pass(world.either(10_000, 2_600));
+        world.pass(world.either(10_000, 4_200));
         assert_eq!(world.messages(watcher), []);
         retained_is(world, version, "will", None);
     });

@@ -231,15 +231,20 @@ fn mqtt_4_1_0_2_the_expiry_starts_anew_with_each_close() {
         let present = |world: &mut World, seconds| world.connect_present(&with_expiry(seconds));
         // Twice the time is more than the interval and the second by which its end may be late.
         let (seconds, waited_ms) = world.either((10, 8_000), (4, 2_600));
-        let (client, _) = present(world, seconds);
-        world.drop_connection(client);
-        world.pass(waited_ms);
-        let (client, session_present) = present(world, seconds);
-        assert!(session_present);
-        world.drop_connection(client);
-        world.pass(waited_ms);
-        let (client, session_present) = present(world, 1);
-        assert!(session_present, "counted from the second close");
+        let (mut client, _) = present(world, seconds);
+        for (next_s, why) in [
+            (seconds, "it was away"),
+            (1, "counted from the second close"),
+        ] {
+            let since_ms = world.now_ms();
+            world.drop_connection(client);
+            world.pass(waited_ms);
+            let session_present;
+            (client, session_present) = present(world, next_s);
+            // A machine that was too slow has shown nothing.
+            let late = world.now_ms() - since_ms >= u64::from(seconds) * 1_000;
+            assert!(session_present || late, "{why}");
+        }
         world.send(client, disconnect_with(0, &session_expiry(100)));
         world.pass(world.either(90_000, 2_600));
         let (client, session_present) = present(world, 100);
@@ -259,7 +264,7 @@ fn mqtt_4_1_0_2_the_expiry_starts_anew_with_each_close() {
 fn mqtt_3_1_2_22_silence_of_one_and_a_half_keep_alives_closes() {
     each5(|world| {
         let watcher = watcher(world);
-        let keep_alive_s = world.either(10, 1);
+        let keep_alive_s = world.either(10, 2);
         let connect = connect(V5, "id")
             .keep_alive(keep_alive_s)
             .will("will", "gone", 0, false);

@@ -87,7 +87,7 @@ fn mqtt_3_1_3_9_a_will_delay_is_waited_for_and_cancelled_by_a_return() {
             assert_eq!(world.texts(watcher), [""; 0]);
         }
         // A return to the session within the delay.
-        let (delay_s, away_ms, after_ms) = world.either((10, 5_000, 50_000), (2, 0, 3_100));
+        let (delay_s, away_ms, after_ms) = world.either((10, 5_000, 50_000), (3, 0, 4_200));
         let client = world.connect(&dying(100, delay_s));
         world.drop_connection(client);
         world.pass(away_ms);

@@ -3,16 +3,18 @@
 use super::accept::Newcomer;
 use super::kernel::{Completion, Kernel, Tag};
 use super::slots::{Phase, Receive, Socket, connection, tag};
-use super::{Core, Driver, Later};
-use crate::broker::{CloseCause, HandOver, Input, PeerMessage};
-use crate::ids::SocketHandle;
+use super::{Adoption, Core, Driver, Later};
+use crate::broker::{CloseCause, Input, PeerMessage};
 use crate::io::host::ToShard;
 use crate::limits;
 use crate::mesh::Place;
 use nix::libc;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
+
+/// Turns until a connection handed over is taken in. The kernel is asked in one of two turns at least.
+const ADOPTED_AFTER: u64 = 2;
 
 impl<C: Core, K: Kernel> Driver<C, K> {
     pub(super) fn take_completions(&mut self) -> io::Result<()> {
@@ -221,7 +223,15 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     socket,
                     address,
                     hand_over,
-                } => self.on_adopt(socket, address, hand_over)?,
+                } => {
+                    let adoption = Adoption {
+                        stream: TcpStream::from(socket.0),
+                        address,
+                        hand_over,
+                    };
+                    self.adopting
+                        .push_back((self.turns + ADOPTED_AFTER, adoption));
+                }
                 message => self.input(Input::Peer { from, message })?,
             }
         }
@@ -229,13 +239,26 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    fn on_adopt(
-        &mut self,
-        socket: SocketHandle,
-        address: SocketAddr,
-        hand_over: Box<HandOver>,
-    ) -> io::Result<()> {
-        let stream = TcpStream::from(socket.0);
+    /// Takes in the connections handed over some turns ago. A Client that says DISCONNECT and comes back at once, by way of another shard, may be
+    /// here before its DISCONNECT has been received; by now it has, so the new connection finds what the old one has left.
+    pub(super) fn take_adopted(&mut self) -> io::Result<()> {
+        while self
+            .adopting
+            .front()
+            .is_some_and(|(turn, _)| *turn <= self.turns)
+        {
+            let (_, adoption) = self.adopting.pop_front().expect("it is there");
+            self.on_adopt(adoption)?;
+        }
+        Ok(())
+    }
+
+    fn on_adopt(&mut self, adoption: Adoption) -> io::Result<()> {
+        let Adoption {
+            stream,
+            address,
+            hand_over,
+        } = adoption;
         if self.stop_at.is_some() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ mod rig;
 
 use mqttfast::topic::{FilterTrie, Matches};
 use mqttfast::wire::{self, Publish, TopicFilter, TopicName, Version};
-use rig::{Rig, publish};
+use rig::{Rig, V5, V311, publish};
 use std::hint::black_box;
 use std::process::ExitCode;
 
@@ -20,13 +20,8 @@ const FILTERS: usize = 10_000;
 const BATCH: usize = 128;
 
 /// Frame and PUBLISH of one packet, no more.
-fn decode(version: Version, times: usize) {
-    let mut bytes = publish(TOPIC, &PAYLOAD, 0, 0);
-    if version == Version::V5 {
-        // No Properties: their length, 0, comes after the topic.
-        bytes[1] += 1;
-        bytes.insert(4 + TOPIC.len(), 0);
-    }
+fn decode(level: u8, version: Version, times: usize) {
+    let bytes = publish(level, TOPIC, &PAYLOAD, 0, 0);
     for _ in 0..times {
         let frame = wire::next_frame(black_box(&bytes), PACKET_BYTES_MAX);
         let frame = frame.expect("well-formed").expect("complete");
@@ -56,11 +51,11 @@ fn matched(times: usize) {
 
 /// A publisher and a subscriber of one shard; a turn brings `batch` messages. Counted in messages.
 fn one_to_one(batch: usize, times: usize) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, TOPIC, 0);
     let publisher = rig.client(1);
-    let bytes = publish(TOPIC, &PAYLOAD, 0, 0).repeat(batch);
+    let bytes = publish(V311, TOPIC, &PAYLOAD, 0, 0).repeat(batch);
     for _ in 0..times / batch {
         assert_eq!(rig.turn(publisher, black_box(&bytes)), bytes.len());
     }
@@ -68,13 +63,13 @@ fn one_to_one(batch: usize, times: usize) {
 
 /// A turn brings `batch` messages for each of `subscribers`. Counted in messages.
 fn fan_out(subscribers: u32, batch: usize, times: usize) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     for index in 0..subscribers {
         let subscriber = rig.client(index);
         rig.subscribe(subscriber, TOPIC, 0);
     }
     let publisher = rig.client(subscribers);
-    let bytes = publish(TOPIC, &PAYLOAD, 0, 0).repeat(batch);
+    let bytes = publish(V311, TOPIC, &PAYLOAD, 0, 0).repeat(batch);
     for _ in 0..times / batch {
         let sent = rig.turn(publisher, black_box(&bytes));
         assert_eq!(sent, subscribers as usize * bytes.len());
@@ -83,13 +78,13 @@ fn fan_out(subscribers: u32, batch: usize, times: usize) {
 
 /// PUBLISH with QoS 1, its PUBACK, the delivery and the subscriber's PUBACK, two turns; `batch` messages at once.
 fn round_trip(batch: u16, times: usize) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(V311);
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, TOPIC, 1);
     let publisher = rig.client(1);
     let mut bytes = Vec::new();
     for id in 1..=batch {
-        bytes.extend(publish(TOPIC, &PAYLOAD, 1, id));
+        bytes.extend(publish(V311, TOPIC, &PAYLOAD, 1, id));
     }
     let mut id = 0u16;
     let mut acknowledgements = Vec::new();
@@ -117,8 +112,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     match step.as_str() {
-        "decode" => decode(Version::V311, times),
-        "decode-v5" => decode(Version::V5, times),
+        "decode" => decode(V311, Version::V311, times),
+        "decode-v5" => decode(V5, Version::V5, times),
         "match" => matched(times),
         "qos0" => one_to_one(1, times),
         "qos0-batched" => one_to_one(BATCH, times),
