@@ -6,19 +6,29 @@
 
 #[path = "../../tests/sim/actions.rs"]
 mod actions;
+#[path = "../../tests/sim/client.rs"]
+mod client;
+#[path = "../../tests/sim/generate.rs"]
+mod generate;
+#[path = "../../tests/sim/groups.rs"]
+mod groups;
 #[path = "../../tests/sim/model.rs"]
 mod model;
+#[path = "../../tests/sim/observe.rs"]
+mod observe;
 #[path = "../../tests/sim/play.rs"]
 mod play;
 #[path = "../../tests/sim/props.rs"]
 mod props;
+#[path = "../../tests/sim/session.rs"]
+mod session;
 #[path = "../../tests/support_shard/mod.rs"]
 mod support;
 
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let case = actions::case_of_bytes(data);
+    let case = generate::case_of_bytes(data);
     if let Err(why) = play::Play::new(&case).run() {
         panic!("{why}\n{case:#?}");
     }

@@ -176,6 +176,9 @@ impl Shard {
             return;
         };
         let (code, why) = match verdict {
+            Verdict::WrongPassword if planted!(WrongPasswordAccepted) => {
+                return self.on_authentic(id, &connect, &bytes, out);
+            }
             Verdict::Accepted => return self.on_authentic(id, &connect, &bytes, out),
             Verdict::UnknownUser => (
                 ReasonCode::NOT_AUTHORIZED,
@@ -331,11 +334,17 @@ impl Shard {
             .is_some_and(|will| will.delay_interval_s > 0 && session.expiry_interval_s > 0)
         {
             // The Session goes on before the delay is over. [v5 MQTT-3.1.3-9]
-            session.will = None;
             session.will_due = Time::NEVER;
+            let will = session.will.take();
+            if planted!(WillNotCancelled)
+                && let Some(will) = will
+            {
+                self.publish_will(earlier, *will, out);
+            }
         }
         let mut told = Told::Each;
-        if let Some(connection) = session.connection {
+        let connection = self.sessions.get(earlier).and_then(|s| s.connection);
+        if let Some(connection) = connection {
             told = contest.get_or_insert_default().on_takeover(now);
             if let Told::Warning { takeovers } = told {
                 self.warn_of_contest(earlier, takeovers, connection, by, out);
@@ -411,11 +420,13 @@ impl Shard {
         connection.heard = now;
         connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
-        connection.window = usize::from(
-            self.settings
-                .inflight_max
-                .min(connect.properties.receive_maximum),
-        );
+        connection.window = usize::from(self.settings.inflight_max.min(
+            if planted!(ReceiveMaximumIgnored) {
+                u16::MAX
+            } else {
+                connect.properties.receive_maximum
+            },
+        ));
         if connect.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
@@ -581,7 +592,7 @@ impl Shard {
                 session.will = None; // [v3.1.1 MQTT-3.14.4-3]
             }
             Some(will) => {
-                session.will_due = if session.expiry_interval_s == 0 {
+                session.will_due = if session.expiry_interval_s == 0 || planted!(WillDelayIgnored) {
                     now
                 } else {
                     now.plus_s(will.delay_interval_s)
@@ -593,6 +604,7 @@ impl Shard {
             0 if planted!(SessionNotEnded) => Time::NEVER,
             0 => now,
             u32::MAX => Time::NEVER,
+            _ if planted!(SessionNeverExpires) => Time::NEVER,
             seconds => now.plus_s(seconds),
         };
         if session.ends > now {

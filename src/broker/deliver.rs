@@ -204,6 +204,11 @@ fn delivery<'a>(
         },
         topic_alias: None,
         message_expiry_interval_s: if v5 {
+            let now = if planted!(ExpiryNotLowered) {
+                Time(now.0.saturating_sub(5_000))
+            } else {
+                now
+            };
             expiry_left_s(routing.expires, now)
         } else {
             None
@@ -277,7 +282,8 @@ impl Shard {
         targets.clear();
         for (session_id, subscription) in matches {
             let options = subscription.options;
-            if options.no_local && origin.session == Some(*session_id) {
+            if options.no_local && origin.session == Some(*session_id) && !planted!(NoLocalIgnored)
+            {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
@@ -294,7 +300,9 @@ impl Shard {
                 let target: &mut Target = &mut targets[at as usize];
                 target.qos = target.qos.max(qos);
                 target.retain_as_published |= options.retain_as_published;
-                target.identifiers.extend(subscription.identifier());
+                if !planted!(IdentifiersNotJoined) {
+                    target.identifiers.extend(subscription.identifier());
+                }
             } else {
                 session.route_mark = (self.routings, targets.len() as u32);
                 targets.push(Target {
@@ -306,11 +314,12 @@ impl Shard {
             }
         }
         let mut taken = (!targets.is_empty()).then_some(false);
+        let retain = routing.retain && !planted!(RetainAsPublishedIgnored);
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
-                retain: routing.retain && (target.retain_as_published || planted!(RetainOnLive)),
+                retain: retain && (target.retain_as_published || planted!(RetainOnLive)),
                 identifiers: &target.identifiers,
                 share: None,
             };
@@ -409,11 +418,17 @@ impl Shard {
                 && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
         });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
+        let alias = match alias {
+            Some(Alias::New(alias)) if alias > 1 && planted!(WrongAlias) => Some(Alias::Known(1)),
+            alias => alias,
+        };
         let bytes_most = bytes_at_most(routing, sending);
         if bytes_most > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             let packet = aliased(packet, alias);
-            if packet.packet_bytes(version) > connection.packet_bytes_max {
+            if packet.packet_bytes(version) > connection.packet_bytes_max
+                && !planted!(PacketSizeIgnored)
+            {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }
@@ -501,7 +516,10 @@ impl Shard {
         }
         // One message always fits an empty queue, however small the limit is set.
         if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
-            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            self.counters.drop_messages(
+                Dropped::SessionQueueFull,
+                u64::from(!planted!(DropNotCounted)),
+            );
             self.shares.done(session_id, sending.share);
             return false;
         }
@@ -538,7 +556,7 @@ impl Shard {
             }
             let item = session.queue.pop().expect("it is not empty");
             self.queued_bytes -= item.bytes() as u64;
-            if item.message.expired(self.now) {
+            if item.message.expired(self.now) && !planted!(ExpiredDelivered) {
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.shares.done(session_id, item.share());
                 continue;

@@ -54,6 +54,46 @@ mod plant {
         FilterRemovedTooSoon,
         /// Only shards with subscribers hear of a retained message.
         RetainNotSpread,
+        ReceiveMaximumIgnored,
+        PacketSizeIgnored,
+        NoLocalIgnored,
+        RetainAsPublishedIgnored,
+        RetainHandlingIgnored,
+        /// Of overlapping subscriptions only the first gives its Subscription Identifier.
+        IdentifiersNotJoined,
+        /// A topic without a free alias takes the alias of another, and no name goes along.
+        WrongAlias,
+        /// A Client's alias keeps the first topic it was set to.
+        AliasNotReplaced,
+        ExpiredDelivered,
+        /// A message that crosses to another shard too late is delivered.
+        ExpiredCrosses,
+        /// The Message Expiry Interval does not count what is over.
+        ExpiryNotLowered,
+        SessionNeverExpires,
+        /// DISCONNECT changes no Session Expiry Interval.
+        DisconnectKeepsExpiry,
+        WillDelayIgnored,
+        /// A Client that is back in time does not stop its will.
+        WillNotCancelled,
+        /// DISCONNECT with 0x04 takes the will back.
+        WillLostAt04,
+        /// Two members get each message.
+        ShareToTwo,
+        /// What a member does not take goes to no other.
+        HandBackForgotten,
+        /// QoS 1 messages under way go with the Session of their member.
+        InflightNotHandedBack,
+        /// SUBACK of a Shared Subscription although no peer shard has the filter in force.
+        JoinedEarly,
+        /// Queues are full and nobody counts.
+        DropNotCounted,
+        WrongPasswordAccepted,
+        ShutdownSilent,
+        /// Bytes that are no packet are passed over.
+        MalformedIgnored,
+        /// What a Session that ends had subscribed to stays known to peers.
+        MaskKept,
         /// A PUBLISH breaks an invariant; for `tests/panic.rs`.
         Panic,
     }

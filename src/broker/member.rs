@@ -2,6 +2,7 @@
 //! The owner's part is in `share`.
 
 use super::event::{Output, Outputs, PeerMessage};
+use super::faults::planted;
 use super::shard::Shard;
 use super::share::{ShareMessage, owner_of};
 use super::subscribe::Subscription;
@@ -49,6 +50,11 @@ impl Members {
 
     pub fn note_joined(&mut self, ticket: u64) {
         self.unanswered.remove(&ticket);
+    }
+
+    /// Joins that wait for their owners.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
     }
 
     /// The number of a membership, which is made if there is none.
@@ -223,6 +229,7 @@ impl Shard {
                 ..
             } = &delivering.stage
                 && let Some(share) = extras.share
+                && !planted!(InflightNotHandedBack)
             {
                 self.hand_back(id, share, message, out);
                 handed_back += 1;
@@ -269,6 +276,9 @@ impl Shard {
         message: &Rc<Message>,
         out: &mut Outputs,
     ) {
+        if planted!(HandBackForgotten) {
+            return;
+        }
         if share.owner == self.id {
             return self.take_back(self.id, session, share.group, message, out);
         }

@@ -3,6 +3,7 @@
 //! Lanes are FIFO, and everything here rests on it: once a peer has answered `FiltersInForce`, every message it sends later was
 //! matched with the filter, and everything it sent before lies in front of the answer.
 
+use super::counters::Dropped;
 use super::deliver::{Origin, routing_of};
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
 use super::faults::planted;
@@ -55,6 +56,21 @@ impl Peers {
             marks: VecDeque::new(),
             clock_due: None,
         }
+    }
+
+    /// What is held, by name; for tests.
+    pub fn leftovers(&self) -> [(&'static str, usize); 3] {
+        [
+            ("SUBSCRIBEs to answer", self.awaiting.len()),
+            ("deletion marks", self.deletion_marks),
+            (
+                "lanes waited for",
+                self.lane_waiters
+                    .iter()
+                    .filter(|lane| !lane.is_empty())
+                    .count(),
+            ),
+        ]
     }
 
     pub fn sequence(&self) -> u64 {
@@ -211,7 +227,12 @@ impl Shard {
                     let mut matches = std::mem::take(&mut self.matches);
                     self.routes.matches(&self.trie, routing.topic, &mut matches);
                     self.toil.add(matches.visited);
-                    self.deliver_here(&mut routing, &matches.local, origin, out);
+                    if message.expired_on_the_way(self.now) && !planted!(ExpiredCrosses) {
+                        let lost = matches.local.len() as u64;
+                        self.counters.drop_messages(Dropped::Expired, lost);
+                    } else {
+                        self.deliver_here(&mut routing, &matches.local, origin, out);
+                    }
                     self.defer_if_costly(matches.visited, from, publisher, out);
                     self.matches = matches;
                 }

@@ -275,7 +275,9 @@ impl Shard {
             if version5.aliases.len() <= index {
                 version5.aliases.resize(index + 1, Box::from(""));
             }
-            version5.aliases[index] = topic.as_str().into();
+            if version5.aliases[index].is_empty() || !planted!(AliasNotReplaced) {
+                version5.aliases[index] = topic.as_str().into();
+            }
             return Ok(topic.as_str().to_owned());
         }
         match version5.aliases.get(index) {
@@ -442,9 +444,13 @@ impl Shard {
             if session.expiry_interval_s == 0 && seconds != 0 {
                 return Err(Violation::SessionExpiryRaised);
             }
-            session.expiry_interval_s = seconds;
+            if !planted!(DisconnectKeepsExpiry) {
+                session.expiry_interval_s = seconds;
+            }
         }
-        let with_will = version == Version::V5 && disconnect.reason != ReasonCode::SUCCESS;
+        let with_will = version == Version::V5
+            && disconnect.reason != ReasonCode::SUCCESS
+            && !planted!(WillLostAt04);
         self.close(id, Ending::Disconnect { with_will }, out);
         Ok(())
     }

@@ -71,6 +71,11 @@ impl Replays {
         self.by_session.remove(&session);
     }
 
+    /// Sessions with replays.
+    pub fn count(&self) -> usize {
+        self.by_session.len()
+    }
+
     /// Something is left for the next turn.
     pub fn are_unfinished(&self) -> bool {
         !self.unfinished.is_empty()

@@ -3,6 +3,7 @@
 use super::counters::{Counters, Dropped};
 use super::deliver::Shapes;
 use super::event::{CloseCause, Input, Level, Output, Outputs, Verdict};
+use super::faults::planted;
 use super::peers::Peers;
 use super::slots::Slots;
 use super::subscribe::{Subscription, Unfinished};
@@ -251,6 +252,22 @@ impl Shard {
         )
     }
 
+    /// What is held though nobody is connected, no Session lives and nothing is retained, by name and number; for tests.
+    pub fn leftovers(&self) -> Vec<(&'static str, usize)> {
+        let mut all = vec![
+            ("queued bytes", self.queued_bytes as usize),
+            ("nodes of filters", self.trie.nodes()),
+            ("retained", self.retained.len()),
+            ("replays", self.replays.count()),
+            ("connections to resume", self.resumable.len()),
+            ("connections to flush", self.dirty.len()),
+        ];
+        all.extend(self.shares.leftovers());
+        all.extend(self.peers.leftovers());
+        all.retain(|(_, count)| *count > 0);
+        all
+    }
+
     fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr, crowded: bool) {
         let mut connection = Connection::new(id, address, self.now);
         connection.crowded = crowded;
@@ -344,7 +361,9 @@ impl Shard {
             match wire::next_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Some(frame)) => {
                     used += frame.bytes.len();
-                    if let Err(violation) = self.on_frame(id, session, version, &frame, out) {
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, out)
+                        && !planted!(MalformedIgnored)
+                    {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
                     }
@@ -471,6 +490,7 @@ impl Shard {
                 let why = "another connection came with this client id".to_owned();
                 (ReasonCode::SESSION_TAKEN_OVER, Some(why))
             }
+            Ending::Shutdown if planted!(ShutdownSilent) => return,
             Ending::Shutdown => {
                 let why = "the broker stops".to_owned();
                 (ReasonCode::SERVER_SHUTTING_DOWN, Some(why))
@@ -711,7 +731,7 @@ impl Shard {
 #[cfg(feature = "faults")]
 fn reorder_lane(out: &mut Outputs) {
     use super::event::PeerMessage::Publish;
-    if !super::faults::planted!(ReorderLane) {
+    if !planted!(ReorderLane) {
         return;
     }
     let to_peer = |output: &Output| match output {

@@ -9,6 +9,7 @@ use super::connect::home_of;
 use super::counters::Dropped;
 use super::deliver::{Origin, Routing, Sending, routing_of};
 use super::event::{Output, Outputs, PeerMessage};
+use super::faults::planted;
 use super::member::Members;
 use super::shard::Shard;
 use super::slots::{GENERATION_NEVER, Slots};
@@ -143,6 +144,16 @@ impl Shares {
     /// Groups owned here.
     pub fn groups(&self) -> usize {
         self.groups.count()
+    }
+
+    /// What is held, by name; for tests.
+    pub fn leftovers(&self) -> [(&'static str, usize); 4] {
+        [
+            ("groups", self.groups()),
+            ("memberships", self.memberships()),
+            ("joins to answer", self.joins.len()),
+            ("joins unanswered", self.members.unanswered()),
+        ]
     }
 
     /// Notes a subscriber of the trie that is no Session, if it is a group.
@@ -285,7 +296,11 @@ impl Shard {
 
     /// Answers the joins whose group every peer knows.
     pub(super) fn answer_joins(&mut self, out: &mut Outputs) {
-        let in_force = self.peers.in_force();
+        let in_force = if planted!(JoinedEarly) {
+            u64::MAX
+        } else {
+            self.peers.in_force()
+        };
         while let Some(&(sequence, to, ticket)) = self.shares.joins.front() {
             if sequence > in_force {
                 return;
@@ -391,6 +406,9 @@ impl Shard {
         let mut found = std::mem::take(&mut self.shares.found);
         for group in found.drain(..) {
             taken |= self.deliver_to_group(group, routing, origin, out);
+            if planted!(ShareToTwo) {
+                self.deliver_to_group(group, routing, origin, out);
+            }
         }
         self.shares.found = found;
         taken
@@ -466,12 +484,17 @@ impl Shard {
         if !self.shares.members.has(session, share.membership) {
             return self.hand_back(session, share, &message, out);
         }
+        let share = (qos > QoS::AtMostOnce).then_some(share);
+        if message.expired_on_the_way(self.now) && !planted!(ExpiredCrosses) {
+            self.counters.drop_messages(Dropped::Expired, 1);
+            return self.shares.done(session, share);
+        }
         let sending = Sending {
             qos,
             dup: false,
             retain,
             identifiers: identifier.as_slice(),
-            share: (qos > QoS::AtMostOnce).then_some(share),
+            share,
         };
         let origin = Origin {
             session: None,

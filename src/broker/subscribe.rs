@@ -294,7 +294,7 @@ impl Shard {
         let wanted = match subscription.options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => done.replaced.is_none(),
-            RetainHandling::DoNotSend => false,
+            RetainHandling::DoNotSend => planted!(RetainHandlingIgnored),
         };
         if wanted {
             replays.push(Replay {
@@ -418,6 +418,9 @@ impl Shard {
             self.trie.filter_text(node, &mut text);
         }
         let done = self.trie.unsubscribe_node(node, session);
+        if planted!(MaskKept) {
+            return;
+        }
         if done.is_some_and(|done| done.last || planted!(FilterRemovedTooSoon)) {
             self.tell_filter_removed(&text, out);
         }

@@ -87,6 +87,12 @@ impl Message {
         self.expires <= now
     }
 
+    /// Its time ran out between two shards. What was to be delivered at once or not at all, interval 0, may still be.
+    /// [v5 MQTT-3.3.2-5]
+    pub fn expired_on_the_way(&self, now: Time) -> bool {
+        self.expires < now
+    }
+
     fn payload_start(&self) -> usize {
         usize::from(self.topic_bytes) + self.passed_on_bytes as usize
     }

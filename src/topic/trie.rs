@@ -367,6 +367,11 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         self.generation
     }
 
+    /// Nodes but the root: levels of the filters of this shard and its peers.
+    pub fn nodes(&self) -> usize {
+        self.nodes.live() - 1
+    }
+
     /// Subscriptions of this shard: pairs of filter and subscriber.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions

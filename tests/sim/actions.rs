@@ -1,35 +1,100 @@
-//! What can happen in one run, and the making of a run from a seed.
+//! What can happen in one run. `generate` makes runs from seeds.
 
-use crate::support::{Random, Version};
+use crate::support::Version;
 
 /// Clients of a run; each keeps its client id and version.
 pub const IDENTITIES: usize = 5;
-pub const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "b", "b/c/d"];
+/// The last ones are long enough for a Topic Alias of the broker's.
+pub const TOPICS: [&str; 7] = [
+    "a",
+    "a/b",
+    "a/c",
+    "b",
+    "b/c/d",
+    "a/long-topic",
+    "b/long-topic/d",
+];
 pub const FILTERS: [&str; 8] = ["a", "a/b", "a/+", "#", "+", "a/#", "b/+/d", "b"];
+/// Shared Subscriptions: group and filter. The same filter in two groups, and two filters under one name.
+pub const SHARES: [(&str, &str); 5] = [
+    ("$share/g/a/+", "a/+"),
+    ("$share/h/a/+", "a/+"),
+    ("$share/i/a/#", "a/#"),
+    ("$share/g/b", "b"),
+    ("$share/g/+/long-topic/#", "+/long-topic/#"),
+];
+/// A Session Expiry Interval that never ends.
+pub const NEVER: u32 = u32::MAX;
+
+/// A will as CONNECT brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct WillAs {
+    pub topic: usize,
+    pub qos: u8,
+    pub retain: bool,
+    /// v5.
+    pub delay_s: u32,
+    pub expiry_s: Option<u32>,
+}
+
+/// A connection as its Client asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectAs {
+    pub who: usize,
+    /// Accepts the connection.
+    pub shard: usize,
+    pub clean: bool,
+    pub keep_alive_s: u16,
+    pub will: Option<WillAs>,
+    /// Acknowledges at once.
+    pub eager: bool,
+    /// v5: Session Expiry Interval; before, `clean` says it.
+    pub expiry_s: u32,
+    pub receive_maximum: Option<u16>,
+    pub packet_bytes_max: Option<u32>,
+    pub topic_alias_maximum: u16,
+    /// A QoS 0 message behind CONNECT, in the same write: its topic.
+    pub early: Option<usize>,
+    /// Sends a password that was right before, or never.
+    pub wrong_password: bool,
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscribeAs {
+    pub qos: u8,
+    /// v5.
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub retain_handling: u8,
+    pub identifier: Option<u32>,
+}
 
 /// One thing that happens. Whatever makes no sense at its time does nothing, so that any of them can be left out.
 #[derive(Clone, Debug)]
 pub enum Action {
-    Connect {
-        who: usize,
-        shard: usize,
-        clean: bool,
-        keep_alive_s: u16,
-        /// Topic, QoS, retain.
-        will: Option<(usize, u8, bool)>,
-        /// Acknowledges at once.
-        eager: bool,
-    },
+    Connect(ConnectAs),
     Subscribe {
         who: usize,
         filter: usize,
-        qos: u8,
+        options: SubscribeAs,
         cut: usize,
     },
     Unsubscribe {
         who: usize,
         filter: usize,
         cut: usize,
+    },
+    /// Joins a group, with the QoS of the case.
+    Join {
+        who: usize,
+        share: usize,
+        retain_as_published: bool,
+        identifier: Option<u32>,
+    },
+    Leave {
+        who: usize,
+        share: usize,
     },
     /// `count` PUBLISH packets in one write.
     Publish {
@@ -41,6 +106,9 @@ pub enum Action {
         padding: usize,
         count: usize,
         cut: usize,
+        /// v5.
+        expiry_s: Option<u32>,
+        alias: Option<u16>,
     },
     /// The oldest unanswered QoS 2 PUBLISH once more; before v5 a Client may. [3.1 §4.2]
     Repeat {
@@ -58,6 +126,21 @@ pub enum Action {
     },
     Disconnect {
         who: usize,
+        /// v5: Reason Code 0x04.
+        with_will: bool,
+        /// v5: a new Session Expiry Interval.
+        expiry_s: Option<u32>,
+    },
+    /// Sends what no Client may send, of the list in `garbage`.
+    Garbage {
+        who: usize,
+        what: usize,
+    },
+    /// The same from a stranger: before a CONNECT of his own, or after.
+    Stranger {
+        shard: usize,
+        what: usize,
+        connected: bool,
     },
     /// From now on it takes bytes only by `Take`.
     Slow {
@@ -75,7 +158,16 @@ pub enum Action {
         pick: usize,
         count: usize,
     },
+    /// Password checks under way are answered.
+    Verdicts,
+    /// The password file is read anew: every user has a new password.
+    Reload,
+    /// Time passes, second by second.
     Clock {
+        ms: u64,
+    },
+    /// Time has passed and nobody was woken meanwhile.
+    Jump {
         ms: u64,
     },
 }
@@ -88,128 +180,21 @@ pub struct Case {
     pub inflight_max: u16,
     pub read_bytes_max: usize,
     pub lane_high: usize,
+    pub session_queue_bytes_max: Option<u32>,
+    pub shard_queue_bytes_max: Option<u64>,
+    /// Clients have user names and passwords.
+    pub passwords: bool,
+    /// QoS of all subscriptions of groups.
+    pub share_qos: u8,
+    /// The broker is stopped after the last action.
+    pub shutdown: bool,
     pub versions: [Version; IDENTITIES],
     pub actions: Vec<Action>,
 }
 
-fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
-    of[random.below(of.len())]
-}
-
-/// The case of a seed.
-pub fn generate(seed: u64) -> Case {
-    case(seed, &mut Random::new(seed ^ 0x5eed))
-}
-
-/// The case a fuzzer's bytes say: each is a choice where `generate` leaves it to chance, and their end is the last action's.
-pub fn case_of_bytes(bytes: &[u8]) -> Case {
-    let mut random = Random::of_bytes(bytes);
-    let seed = random.below(256) as u64;
-    case(seed, &mut random)
-}
-
-fn case(seed: u64, random: &mut Random) -> Case {
-    let shards = pick(random, &[1, 2, 2, 3, 4]);
-    let mut versions = [Version::V311; IDENTITIES];
-    for version in &mut versions {
-        *version = pick(
-            random,
-            &[Version::V31, Version::V311, Version::V311, Version::V5],
-        );
-    }
-    let large = random.below(8) == 0;
-    let count = 40 + random.below(100);
-    let mut actions = Vec::new();
-    for who in 0..IDENTITIES {
-        actions.push(connect(random, who));
-    }
-    while actions.len() < count && !random.is_spent() {
-        actions.push(action(random, large));
-    }
-    Case {
-        seed,
-        shards,
-        inflight_max: pick(random, &[1, 2, 3, 20]),
-        // Large payloads in reads of one byte would take most of the time.
-        read_bytes_max: if large {
-            4096
-        } else {
-            pick(random, &[1, 3, 100, 16 * 1024])
-        },
-        lane_high: pick(random, &[2, 6, 4096]),
-        versions,
-        actions,
-    }
-}
-
-fn connect(random: &mut Random, who: usize) -> Action {
-    Action::Connect {
-        who,
-        shard: random.below(4),
-        clean: random.below(3) == 0,
-        keep_alive_s: pick(random, &[0, 0, 0, 10]),
-        will: (random.below(3) == 0).then(|| {
-            let topic = random.below(TOPICS.len());
-            (topic, random.below(3) as u8, random.below(4) == 0)
-        }),
-        eager: random.below(3) > 0,
-    }
-}
-
-fn action(random: &mut Random, large: bool) -> Action {
-    let who = random.below(IDENTITIES);
-    let cut = if random.below(8) == 0 {
-        1 + random.below(8)
-    } else {
-        0
-    };
-    match random.below(100) {
-        0..8 => connect(random, who),
-        8..18 => Action::Subscribe {
-            who,
-            filter: random.below(FILTERS.len()),
-            qos: pick(random, &[0, 1, 1, 2, 2]),
-            cut,
-        },
-        18..22 => Action::Unsubscribe {
-            who,
-            filter: random.below(FILTERS.len()),
-            cut,
-        },
-        22..52 => Action::Publish {
-            who,
-            topic: random.below(TOPICS.len()),
-            qos: pick(random, &[0, 1, 1, 2, 2]),
-            retain: random.below(4) == 0,
-            empty: random.below(3) == 0,
-            padding: if large && random.below(3) == 0 {
-                40_000
-            } else {
-                random.below(4)
-            },
-            count: 1 + random.below(3),
-            cut,
-        },
-        52..54 => Action::Repeat { who },
-        54..64 => Action::Acknowledge {
-            who,
-            count: 1 + random.below(4),
-            cut,
-        },
-        64..68 => Action::Vanish { who },
-        68..70 => Action::Disconnect { who },
-        70..72 => Action::Slow { who },
-        72..75 => Action::Take {
-            who,
-            bytes: 1 + random.below(200),
-        },
-        75..77 => Action::Quick { who },
-        77..97 => Action::Lanes {
-            pick: random.below(12),
-            count: pick(random, &[1, 1, 2, 4, 1000]),
-        },
-        _ => Action::Clock {
-            ms: pick(random, &[1, 600, 5_000, 20_000]),
-        },
+impl Case {
+    /// Queues may be full.
+    pub fn has_small_queues(&self) -> bool {
+        self.session_queue_bytes_max.is_some() || self.shard_queue_bytes_max.is_some()
     }
 }

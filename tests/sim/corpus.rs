@@ -1,6 +1,6 @@
 //! The dialogues that `fuzz/` has kept, one file each: what its target `dialogue` does with them, without a fuzzer.
 
-use crate::actions::case_of_bytes;
+use crate::generate::case_of_bytes;
 use crate::{hush, verdict};
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! A naive broker of one mind, written from the standard: what each Client may, must and must not receive. It shares no code with
-//! the product and knows nothing of shards but their number's effect: none.
+//! A naive broker of one mind, written from the standard: what it knows of messages and retained ones. It shares no code with the
+//! product and knows nothing of shards but their number's effect: none. `session` and `groups` say who may receive what.
 
-use std::collections::HashMap;
+use crate::actions::TOPICS;
 
 /// Whether a Topic Name matches a Topic Filter, level by level. [v3.1.1 4.7]
 pub fn matches(filter: &str, topic: &str) -> bool {
@@ -25,232 +25,85 @@ pub struct Message {
     pub qos: u8,
     pub retain: bool,
     pub empty: bool,
+    pub payload_bytes: usize,
     /// A will has no place among the messages of its Client: what was lost with the connection is sent again after it.
     pub will: bool,
     pub publisher: usize,
     pub connection: usize,
-    /// Step of the first sending; of a will: when its connection ended without DISCONNECT. `None`: must not be seen.
+    /// Step of the first sending; of a will: when it is first due. `None`: must not be seen.
     pub sent: Option<u64>,
+    /// The same in milliseconds, or a little before.
+    pub sent_ms: u64,
     /// Place among everything sent, in the order of sending.
     pub order: u64,
     /// Times it was sent as a message of its own: QoS 1 may be sent again.
     pub copies: u32,
     /// It was sent again on a later connection, where it may have been taken for the first time.
     pub repeated: bool,
-    /// Step at which the broker took it for certain.
+    /// Step at which the broker had taken it for certain.
     pub accepted: Option<u64>,
+    pub accepted_ms: Option<u64>,
+    /// "Quota exceeded" may be the answer, and has not come perhaps: sent again, it is a new message. [v5 4.9]
+    pub may_be_refused: bool,
+    /// It was the answer.
+    pub refused: bool,
+    /// Message Expiry Interval.
+    pub expiry_s: Option<u32>,
     /// Shard of its publisher.
     pub home: usize,
 }
 
-/// One SUBSCRIBE of one filter.
-#[derive(Debug)]
-pub struct Subscription {
-    pub filter: &'static str,
-    pub qos: u8,
-    pub packet_id: u16,
-    /// Step of its SUBACK.
-    pub acknowledged: Option<u64>,
-    /// The packet that is to end it: an UNSUBSCRIBE, or a SUBSCRIBE with the same filter.
-    pub ended_by: Option<u16>,
-    /// Step at which that was acknowledged.
-    pub ended: Option<u64>,
+impl Message {
+    pub fn new(publisher: usize, connection: usize, topic: usize, qos: u8, retain: bool) -> Self {
+        Message {
+            topic: TOPICS[topic],
+            qos,
+            retain,
+            empty: false,
+            payload_bytes: 0,
+            will: false,
+            publisher,
+            connection,
+            sent: None,
+            sent_ms: 0,
+            order: 0,
+            copies: 1,
+            repeated: false,
+            accepted: None,
+            accepted_ms: None,
+            may_be_refused: false,
+            refused: false,
+            expiry_s: None,
+            home: 0,
+        }
+    }
+
+    /// It does not expire before this.
+    pub fn lives_until(&self) -> u64 {
+        let after = |seconds: u32| self.sent_ms + u64::from(seconds) * 1000;
+        self.expiry_s.map_or(u64::MAX, after)
+    }
+
+    /// It has expired by then, if that is known.
+    pub fn dead_from(&self) -> u64 {
+        match (self.expiry_s, self.accepted_ms) {
+            (Some(seconds), Some(accepted)) => accepted + u64::from(seconds) * 1000,
+            _ => u64::MAX,
+        }
+    }
+
+    /// A packet that carries it is never larger, but for Subscription Identifiers.
+    pub fn packet_bytes_max(&self) -> usize {
+        // Fixed Header, lengths, Packet Identifier, expiry and alias.
+        const OTHERS: usize = 5 + 2 + 2 + 4 + 5 + 3;
+        OTHERS + self.topic.len() + self.payload_bytes
+    }
 }
 
-/// What a Session has seen.
-#[derive(Default, Debug)]
-pub struct Session {
-    pub subscriptions: Vec<Subscription>,
-    /// It had another connection before this one, so that DUP may come.
-    pub resumed: bool,
-    live: HashMap<usize, u32>,
-    replayed: HashMap<usize, u32>,
-    /// Last message by publisher, topic, QoS published and QoS delivered.
-    last: HashMap<(usize, &'static str, u8, u8), u64>,
-    /// QoS 2 received and not released: payload by Packet Identifier.
-    held: HashMap<u16, Vec<u8>>,
-    /// Deliveries whose last acknowledgement was not sent.
-    pub open: HashMap<u16, Vec<u8>>,
-}
-
-/// A PUBLISH as it came.
-pub struct Delivery<'a> {
-    pub topic: &'a str,
-    pub payload: &'a [u8],
-    pub qos: u8,
-    pub retain: bool,
-    pub dup: bool,
-    pub packet_id: u16,
-}
-
-fn number(payload: &[u8]) -> Option<usize> {
+/// The number in a payload.
+pub fn number(payload: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(payload).ok()?;
     text.split('.').next()?.parse().ok()
-}
-
-impl Session {
-    pub fn subscribe(&mut self, filter: &'static str, qos: u8, packet_id: u16) {
-        self.unsubscribe(filter, packet_id);
-        self.subscriptions.push(Subscription {
-            filter,
-            qos,
-            packet_id,
-            acknowledged: None,
-            ended_by: None,
-            ended: None,
-        });
-    }
-
-    pub fn unsubscribe(&mut self, filter: &str, packet_id: u16) {
-        for subscription in &mut self.subscriptions {
-            if subscription.filter == filter && subscription.ended.is_none() {
-                subscription.ended_by = Some(packet_id);
-            }
-        }
-    }
-
-    /// SUBACK or UNSUBACK.
-    pub fn acknowledged(&mut self, packet_id: u16, now: u64) {
-        for subscription in &mut self.subscriptions {
-            if subscription.packet_id == packet_id {
-                subscription.acknowledged = Some(now);
-            }
-            if subscription.ended_by == Some(packet_id) && subscription.ended.is_none() {
-                subscription.ended = Some(now);
-            }
-        }
-    }
-
-    /// Judges one PUBLISH.
-    pub fn receive(
-        &mut self,
-        messages: &[Message],
-        delivery: &Delivery<'_>,
-        inflight_max: usize,
-    ) -> Result<(), String> {
-        let mut fresh = true;
-        if delivery.qos > 0 {
-            let id = delivery.packet_id;
-            if delivery.dup && !self.resumed {
-                return Err("DUP in a Session that was never resumed".into());
-            }
-            match self.open.get(&id) {
-                Some(payload) if !delivery.dup => {
-                    return Err(format!(
-                        "Packet Identifier {id} of {:?} is in use, and DUP is 0",
-                        String::from_utf8_lossy(payload)
-                    ));
-                }
-                Some(payload) if payload != delivery.payload => {
-                    return Err(format!("DUP under identifier {id} with another payload"));
-                }
-                _ => (),
-            }
-            self.open.insert(id, delivery.payload.to_vec());
-            if self.open.len() > inflight_max {
-                return Err(format!("{} deliveries under way", self.open.len()));
-            }
-            if delivery.qos == 2 {
-                fresh = self.held.insert(id, delivery.payload.to_vec()).is_none();
-            }
-        }
-        if delivery.payload.is_empty() {
-            return Ok(()); // A deletion has no number.
-        }
-        let known =
-            number(delivery.payload).and_then(|number| Some((number, messages.get(number)?)));
-        let Some((number, message)) = known else {
-            return Err("a payload nobody sent".into());
-        };
-        let Some(sent) = message.sent else {
-            return Err("a will whose Client has not been lost".into());
-        };
-        if message.topic != delivery.topic {
-            return Err(format!("published to {}", message.topic));
-        }
-        let of_topic = |s: &&Subscription| matches(s.filter, message.topic);
-        if delivery.retain {
-            if !message.retain {
-                return Err("RETAIN 1, but it was not published so".into());
-            }
-            let wanted = self.subscriptions.iter().filter(of_topic).count() as u32;
-            let seen = self.replayed.entry(number).or_default();
-            *seen += u32::from(fresh && !delivery.dup);
-            if *seen > wanted {
-                return Err(format!("replayed {seen} times to {wanted} SUBSCRIBEs"));
-            }
-            return Ok(());
-        }
-        let granted = self
-            .subscriptions
-            .iter()
-            .filter(of_topic)
-            .filter(|s| s.ended.is_none_or(|ended| sent <= ended))
-            .map(|s| s.qos)
-            .max();
-        match granted {
-            None => return Err("no subscription matches it, or none after its UNSUBACK".into()),
-            Some(granted) if delivery.qos > granted.min(message.qos) => {
-                return Err(format!(
-                    "QoS above {granted} granted or {} published",
-                    message.qos
-                ));
-            }
-            Some(_) => (),
-        }
-        if !fresh {
-            return Ok(());
-        }
-        let first = !self.live.contains_key(&number);
-        let seen = self.live.entry(number).or_default();
-        // A QoS 1 repeat is marked; QoS 2 may never come twice, marked or not. [v3.1.1 4.3.3]
-        if first || !delivery.dup || delivery.qos == 2 {
-            *seen += 1;
-        }
-        if *seen > message.copies {
-            return Err(format!("came {seen} times, sent {} times", message.copies));
-        }
-        // Nor has a repeat of QoS 1: the first sending may have met no subscription.
-        if first && !message.will && message.copies == 1 {
-            let key = (message.publisher, message.topic, message.qos, delivery.qos);
-            let last = self.last.entry(key).or_default();
-            if message.order < *last {
-                return Err(format!("out of order: {} after {last}", message.order));
-            }
-            *last = message.order;
-        }
-        Ok(())
-    }
-
-    /// PUBREL: the identifier is free for another message.
-    pub fn released(&mut self, packet_id: u16) {
-        self.held.remove(&packet_id);
-    }
-
-    /// At rest, all acknowledged: what must have come and did not.
-    pub fn missing(&self, messages: &[Message]) -> Result<(), String> {
-        for (number, message) in messages.iter().enumerate() {
-            let (Some(sent), Some(_)) = (message.sent, message.accepted) else {
-                continue;
-            };
-            if message.qos == 0 || message.empty || self.live.contains_key(&number) {
-                continue;
-            }
-            let owed = self.subscriptions.iter().find(|s| {
-                s.qos > 0
-                    && s.ended_by.is_none()
-                    && s.acknowledged.is_some_and(|at| at < sent)
-                    && matches(s.filter, message.topic)
-            });
-            if let Some(subscription) = owed {
-                return Err(format!(
-                    "message {number} on {} never came, owed by {subscription:?}",
-                    message.topic
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Whether the retained message of `topic` may be `found` (its payload) once everything is at rest. `rests` are the steps at whose
@@ -260,6 +113,7 @@ pub fn retained_may_be(
     rests: &[u64],
     topic: &str,
     found: Option<&[u8]>,
+    now_ms: u64,
 ) -> Result<(), String> {
     let writes: Vec<(usize, &Message)> = messages
         .iter()
@@ -288,9 +142,14 @@ pub fn retained_may_be(
     let right = match found {
         Some(payload) => {
             let number = number(payload);
-            last.iter().any(|(n, m)| !m.empty && Some(*n) == number)
+            last.iter()
+                .any(|(n, m)| !m.empty && Some(*n) == number && m.dead_from() > now_ms)
         }
-        None => last.iter().any(|(_, m)| m.empty) || last.iter().all(|(_, m)| m.accepted.is_none()),
+        None => {
+            last.iter()
+                .any(|(_, m)| m.empty || m.lives_until() <= now_ms)
+                || last.iter().all(|(_, m)| m.accepted.is_none())
+        }
     };
     if right {
         return Ok(());

@@ -1,61 +1,15 @@
-//! Plays a case: the world's shards on one side, the model on the other, compared after each step.
+//! Plays a case: the world's shards on one side, the model on the other, compared after each step. Here is what the Clients do;
+//! `observe` reads what comes of it.
 
-use crate::actions::{Action, Case, FILTERS, IDENTITIES, TOPICS};
-use crate::model::{Delivery, Message, Session};
+use crate::actions::{
+    Action, Case, ConnectAs, FILTERS, IDENTITIES, NEVER, SHARES, SubscribeAs, TOPICS,
+};
+use crate::client::*;
+use crate::groups::Groups;
+use crate::model::Message;
 use crate::support::*;
 use mqttfast::broker::CloseCause;
 use mqttfast::config::Settings;
-use std::collections::{BTreeMap, VecDeque};
-
-/// A QoS 1 or 2 message of a Client that is not completely acknowledged.
-struct Outgoing {
-    message: usize,
-    qos: u8,
-    retain: bool,
-    topic: usize,
-    payload: Vec<u8>,
-    /// PUBREC came.
-    received: bool,
-}
-
-/// A Client beyond its connections.
-#[derive(Default)]
-pub struct Identity {
-    pub client_id: String,
-    /// What the broker must have of it.
-    pub session: Option<Session>,
-    outgoing: BTreeMap<u16, Outgoing>,
-    next_packet_id: u16,
-    /// The shard of its Session, once known.
-    home: Option<usize>,
-}
-
-/// An answer a Client owes; the last of a handshake ends the delivery for the Client.
-struct Owed {
-    bytes: Vec<u8>,
-    ends: Option<u16>,
-}
-
-pub struct Connection {
-    pub client: Client,
-    pub who: usize,
-    clean: bool,
-    keep_alive_ms: u64,
-    will: Option<usize>,
-    eager: bool,
-    /// CONNACK came.
-    pub accepted: bool,
-    pub alive: bool,
-    /// The Client went away before CONNACK.
-    ghost: bool,
-    /// DISCONNECT was sent, but the broker does not read now.
-    leaving: bool,
-    /// Bytes of the last packet that were held back.
-    held: Vec<u8>,
-    owed: VecDeque<Owed>,
-    /// When it last sent something.
-    sent_at: u64,
-}
 
 pub struct Play {
     pub world: World,
@@ -63,22 +17,41 @@ pub struct Play {
     pub step: u64,
     pub identities: Vec<Identity>,
     pub connections: Vec<Connection>,
+    /// Clients that belong to nobody and must be closed for what they sent.
+    pub strangers: Vec<Client>,
     pub messages: Vec<Message>,
+    pub groups: Groups,
     /// Steps at whose end the lanes were empty.
     pub rests: Vec<u64>,
+    /// Whatever has been observed in this look happened no earlier.
+    pub earliest_ms: u64,
     order: u64,
+    /// Times the password file was read anew.
+    reloads: u32,
 }
 
-type Judged = Result<(), String>;
+pub type Judged = Result<(), String>;
+
+/// Time between two looks while the clock runs.
+const LOOK_MS: u64 = 1_000;
 
 impl Play {
     pub fn new(case: &Case) -> Self {
+        let default = Settings::default();
         let settings = Settings {
             inflight_max: case.inflight_max,
-            ..Settings::default()
+            passwords: case.passwords,
+            session_queue_bytes_max: case
+                .session_queue_bytes_max
+                .unwrap_or(default.session_queue_bytes_max),
+            shard_queue_bytes_max: case
+                .shard_queue_bytes_max
+                .unwrap_or(default.shard_queue_bytes_max),
+            ..default
         };
         let mut world = World::with(case.shards, Order::Seeded(case.seed), settings);
         world.lanes_held = true;
+        world.verdicts_held = true;
         world.read_bytes_max = case.read_bytes_max;
         world.lane_high = case.lane_high;
         world.lane_low = case.lane_high.div_ceil(2).min(256);
@@ -86,16 +59,22 @@ impl Play {
             client_id: format!("sim-{who}"),
             ..Identity::default()
         };
-        Play {
+        let mut play = Play {
+            earliest_ms: world.now().0,
             world,
             case: case.clone(),
             step: 0,
             identities: (0..IDENTITIES).map(identity).collect(),
             connections: Vec::new(),
+            strangers: Vec::new(),
             messages: Vec::new(),
+            groups: Groups::default(),
             rests: Vec::new(),
             order: 0,
-        }
+            reloads: 0,
+        };
+        play.set_passwords();
+        play
     }
 
     /// All actions, then what must hold at rest.
@@ -109,20 +88,26 @@ impl Play {
                 self.rests.push(self.step);
             }
         }
+        if self.case.shutdown {
+            return self.shut_down();
+        }
         self.at_rest()
             .map_err(|why| format!("at rest after step {}: {why}", self.step))
     }
 
-    /// The connection on which a Client can act.
-    fn active(&self, who: usize) -> Option<usize> {
-        let last = self.connections.iter().rposition(|c| c.who == who)?;
-        let connection = &self.connections[last];
-        (connection.alive && connection.accepted && !connection.leaving && !connection.ghost)
-            .then_some(last)
+    /// The connection on which a Client can act; none while another CONNECT of it is on its way.
+    pub fn active(&self, who: usize) -> Option<usize> {
+        let mut of_it = self.connections.iter().filter(|c| c.asked.who == who);
+        if of_it.any(Connection::is_pending) {
+            return None;
+        }
+        self.connections
+            .iter()
+            .rposition(|c| c.asked.who == who && c.is_active())
     }
 
     /// Sends what was held back and these bytes, without the last `cut`.
-    fn write(&mut self, index: usize, bytes: &[u8], cut: usize) {
+    pub fn write(&mut self, index: usize, bytes: &[u8], cut: usize) {
         let connection = &mut self.connections[index];
         let mut all = std::mem::take(&mut connection.held);
         all.extend_from_slice(bytes);
@@ -132,30 +117,27 @@ impl Play {
         connection.held = all.split_off(all.len() - cut.min(all.len() - 1));
         connection.sent_at = self.world.now().0;
         self.world.send(connection.client, all);
+        self.confirm(index);
     }
 
-    fn packet_id(&mut self, who: usize) -> u16 {
-        let identity = &mut self.identities[who];
-        identity.next_packet_id += 1;
-        identity.next_packet_id
-    }
-
-    fn payload(&self, number: usize, padding: usize) -> Vec<u8> {
-        let mut payload = number.to_string().into_bytes();
-        payload.extend(std::iter::repeat_n(b'.', padding));
-        payload
+    /// QoS 0 messages have no answer: they are taken once the broker has read everything.
+    pub fn confirm(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let is_whole = connection.accepted.is_some() && connection.held.is_empty();
+        if !is_whole || !self.world.is_read(connection.client) {
+            return;
+        }
+        let (step, now_ms) = (self.step, self.world.now().0);
+        for number in connection.unconfirmed.drain(..) {
+            let message = &mut self.messages[number];
+            message.accepted.get_or_insert(step);
+            message.accepted_ms.get_or_insert(now_ms);
+        }
     }
 
     fn act(&mut self, action: &Action) -> Judged {
         match *action {
-            Action::Connect {
-                who,
-                shard,
-                clean,
-                keep_alive_s,
-                will,
-                eager,
-            } => self.connect(who, shard, clean, keep_alive_s, will, eager),
+            Action::Connect(asked) => self.connect(asked),
             Action::Lanes { pick, count } => {
                 for _ in 0..count {
                     let ready = self.world.lanes_ready();
@@ -167,115 +149,171 @@ impl Play {
                 }
                 self.world.settle();
             }
-            Action::Clock { ms } => self.world.advance(ms),
+            Action::Clock { ms } => self.let_pass(ms)?,
+            Action::Jump { ms } => self.world.stop_for(ms),
+            Action::Verdicts => self.world.answer_credentials(),
+            Action::Reload => {
+                self.reloads += 1;
+                self.set_passwords();
+            }
+            Action::Stranger {
+                shard,
+                what,
+                connected,
+            } => self.stranger(shard, what, connected),
             Action::Subscribe { who, .. }
             | Action::Unsubscribe { who, .. }
+            | Action::Join { who, .. }
+            | Action::Leave { who, .. }
             | Action::Publish { who, .. }
             | Action::Repeat { who }
             | Action::Acknowledge { who, .. }
             | Action::Vanish { who }
-            | Action::Disconnect { who }
+            | Action::Disconnect { who, .. }
+            | Action::Garbage { who, .. }
             | Action::Slow { who }
             | Action::Take { who, .. }
             | Action::Quick { who } => {
                 if let Some(index) = self.active(who) {
                     self.act_on(index, who, action);
-                } else if let (Action::Vanish { .. }, Some(connection)) = (
-                    action,
-                    self.connections
-                        .iter_mut()
-                        .rfind(|c| c.who == who && c.alive && !c.accepted),
-                ) {
-                    connection.ghost = true;
-                    self.world.cut(connection.client, CloseCause::Reset);
-                    self.world.settle();
+                } else if let Action::Vanish { .. } = action {
+                    self.vanish_early(who);
                 }
             }
         }
         Ok(())
     }
 
-    fn connect(
-        &mut self,
-        who: usize,
-        shard: usize,
-        clean: bool,
-        keep_alive_s: u16,
-        will: Option<(usize, u8, bool)>,
-        eager: bool,
-    ) {
+    /// Time passes, with a look at what comes of it now and then.
+    pub fn let_pass(&mut self, ms: u64) -> Judged {
+        let mut left = ms;
+        while left > 0 {
+            let some = left.min(LOOK_MS);
+            self.world.advance(some);
+            self.step += 1;
+            self.observe()?;
+            left -= some;
+        }
+        Ok(())
+    }
+
+    fn set_passwords(&mut self) {
+        self.world.forget_users();
+        let password = format!("password-{}", self.reloads);
+        for who in 0..IDENTITIES {
+            let name = format!("user-{who}");
+            self.world.allow_user(&name, password.as_bytes());
+        }
+    }
+
+    pub fn connect(&mut self, asked: ConnectAs) {
+        let who = asked.who;
+        let of_it = |c: &&Connection| c.asked.who == who;
         if self
             .connections
             .iter()
-            .any(|c| c.who == who && c.alive && !c.accepted)
+            .filter(of_it)
+            .any(Connection::is_pending)
         {
             return; // Two CONNECTs on their way may arrive in any order; the model has one at a time.
         }
         let version = self.case.versions[who];
-        let mut packet = connect(version, &self.identities[who].client_id).keep_alive(keep_alive_s);
-        if !clean {
-            packet = packet.persistent();
+        let index = self.connections.len();
+        let will_number = asked.will.map(|will| {
+            let mut message = Message::new(who, index, will.topic, will.qos, will.retain);
+            message.will = true;
+            message.expiry_s = will.expiry_s.filter(|_| version == Version::V5);
+            self.messages.push(message);
+            self.messages.len() - 1
+        });
+        let payload = will_number.map(|number| number.to_string());
+        if let (Some(number), Some(payload)) = (will_number, &payload) {
+            self.messages[number].payload_bytes = payload.len();
         }
-        let connection = self.connections.len();
-        let mut will_number = None;
-        if let Some((topic, qos, retain)) = will {
-            let number = self.new_message(who, connection, topic, qos, retain, false);
-            packet = packet.will(TOPICS[topic], &number.to_string(), qos, retain);
-            self.messages[number].will = true;
-            will_number = Some(number);
+        let reloads = if asked.wrong_password {
+            self.reloads.wrapping_sub(1)
+        } else {
+            self.reloads
+        };
+        let name = format!("user-{who}");
+        let password = format!("password-{reloads}");
+        let mut bytes = connect_bytes(
+            &asked,
+            version,
+            &self.identities[who].client_id,
+            will_number.zip(payload.as_deref()),
+            self.case.passwords.then_some((&name, &password)),
+        );
+        let client = self.world.open_at(asked.shard % self.case.shards, version);
+        let mut connection = Connection::new(client, asked, version, self.case.inflight_max);
+        connection.will = will_number;
+        connection.refused = self.case.passwords && asked.wrong_password;
+        connection.sent_at = self.world.now().0;
+        if let Some(topic) = asked.early {
+            let number = self.messages.len();
+            let payload = number.to_string();
+            let mut message = Message::new(who, index, topic, 0, false);
+            message.payload_bytes = payload.len();
+            self.messages.push(message);
+            if !connection.refused {
+                self.mark_sent(number, who);
+                connection.unconfirmed.push(number);
+            }
+            bytes.extend(publish(TOPICS[topic], &payload).bytes(version));
         }
+        self.connections.push(connection);
+        self.world.send(client, bytes);
+    }
+
+    /// The Client of a CONNECT that is on its way is gone.
+    fn vanish_early(&mut self, who: usize) {
+        let pending = |c: &&mut Connection| c.asked.who == who && c.is_pending();
+        let Some(connection) = self.connections.iter_mut().rfind(pending) else {
+            return;
+        };
+        let in_lane = self.world.place(connection.client).is_none();
+        self.world.cut(connection.client, CloseCause::Reset);
+        if in_lane {
+            connection.ghost = true;
+        } else {
+            // Its password was being checked: nobody knows it.
+            connection.alive = false;
+            for number in connection.unconfirmed.drain(..) {
+                self.messages[number].sent = None;
+            }
+        }
+        self.world.settle();
+    }
+
+    fn stranger(&mut self, shard: usize, what: usize, connected: bool) {
+        let version = if what.is_multiple_of(2) {
+            Version::V311
+        } else {
+            Version::V5
+        };
         let client = self.world.open_at(shard % self.case.shards, version);
-        self.connections.push(Connection {
-            client,
-            who,
-            clean,
-            keep_alive_ms: u64::from(keep_alive_s) * 1000,
-            will: will_number,
-            eager,
-            accepted: false,
-            alive: true,
-            ghost: false,
-            leaving: false,
-            held: Vec::new(),
-            owed: VecDeque::new(),
-            sent_at: self.world.now().0,
+        let mut bytes = Vec::new();
+        if connected {
+            let client_id = format!("stranger-{}", self.strangers.len());
+            bytes = connect(version, &client_id).bytes();
+        }
+        bytes.extend(match garbage(version, what) {
+            // A CONNECT is right where it comes first.
+            bytes if !connected && bytes[0] == 0x10 => vec![0x10, 0x00],
+            bytes => bytes,
         });
-        self.world.send(client, packet.bytes());
+        self.strangers.push(client);
+        self.world.send(client, bytes);
     }
 
-    fn new_message(
-        &mut self,
-        who: usize,
-        connection: usize,
-        topic: usize,
-        qos: u8,
-        retain: bool,
-        empty: bool,
-    ) -> usize {
-        self.messages.push(Message {
-            topic: TOPICS[topic],
-            qos,
-            retain,
-            empty,
-            will: false,
-            publisher: who,
-            connection,
-            sent: None,
-            order: 0,
-            copies: 1,
-            repeated: false,
-            accepted: None,
-            home: 0,
-        });
-        self.messages.len() - 1
-    }
-
-    fn mark_sent(&mut self, number: usize, home: usize) {
+    /// A message is on its way from now on.
+    pub fn mark_sent(&mut self, number: usize, who: usize) {
         self.order += 1;
         let message = &mut self.messages[number];
         message.sent = Some(self.step);
+        message.sent_ms = self.earliest_ms;
         message.order = self.order;
-        message.home = home;
+        message.home = self.identities[who].home.unwrap_or(usize::MAX - who);
     }
 
     fn act_on(&mut self, index: usize, who: usize, action: &Action) {
@@ -283,63 +321,38 @@ impl Play {
         let client = self.connections[index].client;
         match *action {
             Action::Subscribe {
-                filter, qos, cut, ..
-            } => {
-                let packet_id = self.packet_id(who);
-                let session = self.identities[who].session.as_mut();
-                let session = session.expect("a connected Client has one");
-                session.subscribe(FILTERS[filter], qos, packet_id);
-                let bytes = subscribe(version, packet_id, &[(FILTERS[filter], qos)]);
-                self.write(index, &bytes, cut);
-            }
-            Action::Unsubscribe { filter, cut, .. } => {
-                let packet_id = self.packet_id(who);
-                let session = self.identities[who].session.as_mut();
-                let session = session.expect("a connected Client has one");
-                session.unsubscribe(FILTERS[filter], packet_id);
-                let bytes = unsubscribe(version, packet_id, &[FILTERS[filter]]);
-                self.write(index, &bytes, cut);
-            }
-            Action::Publish {
-                topic,
-                qos,
-                retain,
-                empty,
-                padding,
-                count,
+                filter,
+                options,
                 cut,
                 ..
+            } => self.subscribe(index, (FILTERS[filter], None), options, cut),
+            Action::Join {
+                share,
+                retain_as_published,
+                identifier,
+                ..
             } => {
-                let mut bytes = Vec::new();
-                for _ in 0..count {
-                    let empty = empty && retain;
-                    let number = self.new_message(who, index, topic, qos, retain, empty);
-                    let home = self.identities[who].home.unwrap_or(usize::MAX - who);
-                    self.mark_sent(number, home);
-                    let payload = if empty {
-                        Vec::new()
-                    } else {
-                        self.payload(number, padding)
-                    };
-                    let mut packet = publish(TOPICS[topic], &payload);
-                    packet.retain = retain;
-                    if qos > 0 {
-                        let packet_id = self.packet_id(who);
-                        packet = packet.qos(qos, packet_id);
-                        let outgoing = Outgoing {
-                            message: number,
-                            qos,
-                            retain,
-                            topic,
-                            payload,
-                            received: false,
-                        };
-                        self.identities[who].outgoing.insert(packet_id, outgoing);
-                    }
-                    bytes.extend(packet.bytes(version));
-                }
-                self.write(index, &bytes, cut);
+                let (group, filter) = SHARES[share];
+                let options = SubscribeAs {
+                    qos: self.case.share_qos,
+                    no_local: false,
+                    retain_as_published,
+                    retain_handling: 0,
+                    identifier,
+                };
+                let session = self.identities[who].session.as_ref();
+                let key = session.expect("a connected Client has one").key;
+                self.groups.joined(group, filter, key);
+                self.subscribe(index, (filter, Some(group)), options, 0);
             }
+            Action::Unsubscribe { filter, cut, .. } => {
+                self.unsubscribe(index, (FILTERS[filter], None), cut);
+            }
+            Action::Leave { share, .. } => {
+                let (group, filter) = SHARES[share];
+                self.unsubscribe(index, (filter, Some(group)), 0);
+            }
+            Action::Publish { .. } => self.publish(index, who, action),
             Action::Repeat { .. } => {
                 let bytes = self.identities[who]
                     .outgoing
@@ -352,30 +365,157 @@ impl Play {
             }
             Action::Acknowledge { count, cut, .. } => self.acknowledge(index, count, cut),
             Action::Vanish { .. } => {
+                self.connections[index].ghost = true;
                 self.world.cut(client, CloseCause::Reset);
                 self.world.settle();
-                self.ended(index, false);
             }
-            Action::Disconnect { .. } => {
-                self.write(index, &disconnect(), 0);
-                if self.world.is_closed(client) {
-                    // What came before the close still counts; `observe` must not take it for a loss.
-                    self.connections[index].will = None;
-                }
-                self.connections[index].leaving = true;
+            Action::Disconnect {
+                with_will,
+                expiry_s,
+                ..
+            } => self.disconnect(index, with_will, expiry_s),
+            Action::Garbage { what, .. } => {
+                self.connections[index].faulty = true;
+                self.write(index, &garbage(version, what), 0);
             }
-            Action::Slow { .. } => self.world.read_slowly(client),
+            Action::Slow { .. } => {
+                self.connections[index].slow = true;
+                self.world.read_slowly(client);
+            }
             Action::Take { bytes, .. } => {
                 self.world.take_bytes(client, bytes);
             }
             Action::Quick { .. } => self.world.read_at_once(client),
-            Action::Connect { .. } | Action::Lanes { .. } | Action::Clock { .. } => (),
+            _ => (),
         }
+    }
+
+    fn subscribe(
+        &mut self,
+        index: usize,
+        (filter, group): (&'static str, Option<&'static str>),
+        options: SubscribeAs,
+        cut: usize,
+    ) {
+        let who = self.connections[index].asked.who;
+        let version = self.case.versions[who];
+        let packet_id = self.identities[who].packet_id();
+        let text = group.unwrap_or(filter);
+        let (options, bytes) = if version == Version::V5 {
+            let mut byte = options.qos | options.retain_handling << 4;
+            byte |= if options.no_local { NO_LOCAL } else { 0 };
+            if options.retain_as_published {
+                byte |= RETAIN_AS_PUBLISHED;
+            }
+            let properties = options.identifier.map(subscription_identifier);
+            let properties = properties.unwrap_or_default();
+            let bytes = subscribe_with(packet_id, &properties, &[(text, byte)]);
+            (options, bytes)
+        } else {
+            let options = SubscribeAs {
+                qos: options.qos,
+                no_local: false,
+                retain_as_published: false,
+                retain_handling: 0,
+                identifier: None,
+            };
+            (
+                options,
+                subscribe(version, packet_id, &[(text, options.qos)]),
+            )
+        };
+        let session = self.identities[who].session.as_mut();
+        let session = session.expect("a connected Client has one");
+        session.subscribe(filter, group, options, packet_id);
+        self.write(index, &bytes, cut);
+    }
+
+    fn unsubscribe(
+        &mut self,
+        index: usize,
+        (filter, group): (&'static str, Option<&'static str>),
+        cut: usize,
+    ) {
+        let who = self.connections[index].asked.who;
+        let packet_id = self.identities[who].packet_id();
+        let session = self.identities[who].session.as_mut();
+        let session = session.expect("a connected Client has one");
+        session.unsubscribe(filter, group, packet_id);
+        let text = group.unwrap_or(filter);
+        let bytes = unsubscribe(self.case.versions[who], packet_id, &[text]);
+        self.write(index, &bytes, cut);
+    }
+
+    fn publish(&mut self, index: usize, who: usize, action: &Action) {
+        let Action::Publish {
+            topic,
+            qos,
+            retain,
+            empty,
+            padding,
+            count,
+            cut,
+            expiry_s,
+            alias,
+            ..
+        } = *action
+        else {
+            return;
+        };
+        let version = self.case.versions[who];
+        let empty = empty && retain;
+        let expiry_s = expiry_s.filter(|_| version == Version::V5);
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let number = self.messages.len();
+            let mut payload = Vec::new();
+            if !empty {
+                payload = number.to_string().into_bytes();
+                payload.extend(std::iter::repeat_n(b'.', padding));
+            }
+            let mut message = Message::new(who, index, topic, qos, retain);
+            message.empty = empty;
+            message.payload_bytes = payload.len();
+            message.expiry_s = expiry_s;
+            message.may_be_refused = version == Version::V5 && self.case.has_small_queues();
+            self.messages.push(message);
+            self.mark_sent(number, who);
+            let mut packet = publish(TOPICS[topic], &payload);
+            packet.retain = retain;
+            if let Some(seconds) = expiry_s {
+                packet = packet.with(message_expiry(seconds));
+            }
+            if let Some(alias) = alias.filter(|_| version == Version::V5) {
+                packet = packet.with(topic_alias(alias));
+                let aliases = &mut self.connections[index].aliases;
+                if aliases.insert(alias, topic) == Some(topic) {
+                    packet = packet.topic_bytes(b"");
+                }
+            }
+            if qos > 0 {
+                let packet_id = self.identities[who].packet_id();
+                packet = packet.qos(qos, packet_id);
+                let outgoing = Outgoing {
+                    message: number,
+                    qos,
+                    retain,
+                    topic,
+                    payload,
+                    expiry_s,
+                    received: false,
+                };
+                self.identities[who].outgoing.insert(packet_id, outgoing);
+            } else {
+                self.connections[index].unconfirmed.push(number);
+            }
+            bytes.extend(packet.bytes(version));
+        }
+        self.write(index, &bytes, cut);
     }
 
     pub fn acknowledge(&mut self, index: usize, count: usize, cut: usize) {
         let connection = &mut self.connections[index];
-        let who = connection.who;
+        let who = connection.asked.who;
         let mut bytes = Vec::new();
         for _ in 0..count {
             let Some(owed) = connection.owed.pop_front() else {
@@ -383,7 +523,8 @@ impl Play {
             };
             bytes.extend(owed.bytes);
             if let (Some(id), Some(session)) = (owed.ends, &mut self.identities[who].session) {
-                session.open.remove(&id);
+                session.done(id);
+                self.groups.acknowledged(session.key, id);
             }
         }
         if !bytes.is_empty() {
@@ -391,281 +532,62 @@ impl Play {
         }
     }
 
-    /// A connection is over. `leaving`: perhaps by its DISCONNECT.
-    fn ended(&mut self, index: usize, leaving: bool) {
-        let connection = &mut self.connections[index];
-        connection.alive = false;
-        let (who, clean) = (connection.who, connection.clean);
-        self.will_left(index, leaving);
-        let identity = &mut self.identities[who];
-        if clean {
-            identity.session = None;
-            identity.outgoing.clear();
-        } else {
-            identity.session.get_or_insert_default().resumed = true;
-        }
-    }
-
-    /// The will of a connection that is over is due. `leaving`: or not, if its DISCONNECT was read.
-    fn will_left(&mut self, index: usize, leaving: bool) {
-        let who = self.connections[index].who;
-        if let Some(number) = self.connections[index].will.take() {
-            let home = self.identities[who].home.unwrap_or(usize::MAX - who);
-            self.mark_sent(number, home);
-            self.messages[number].accepted = (!leaving).then_some(self.step);
-        }
-    }
-
-    /// Reads what came and compares.
-    pub fn observe(&mut self) -> Judged {
-        loop {
-            let mut quiet = true;
-            for index in 0..self.connections.len() {
-                let connection = &self.connections[index];
-                if connection.alive && !self.world.is_open(connection.client) {
-                    self.will_left(index, self.connections[index].leaving);
-                }
-            }
-            for index in 0..self.connections.len() {
-                if !self.connections[index].alive {
-                    continue;
-                }
-                let client = self.connections[index].client;
-                if !self.connections[index].ghost {
-                    for packet in self.world.received(client) {
-                        quiet = false;
-                        self.receive(index, &packet).map_err(|why| {
-                            let who = self.connections[index].who;
-                            format!("sim-{who} received {packet:?}: {why}")
-                        })?;
-                    }
-                }
-                if !self.world.is_open(client) {
-                    self.check_close(index)?;
-                    let leaving = self.connections[index].leaving;
-                    self.ended(index, leaving);
-                } else if self.connections[index].eager
-                    && self.connections[index].accepted
-                    && !self.connections[index].owed.is_empty()
-                {
-                    quiet = false;
-                    self.acknowledge(index, usize::MAX, 0);
-                }
-            }
-            if quiet {
-                return Ok(());
+    fn disconnect(&mut self, index: usize, with_will: bool, expiry_s: Option<u32>) {
+        let who = self.connections[index].asked.who;
+        let before = self.connections[index].expiry_s.0;
+        let mut bytes = disconnect();
+        let mut after = before;
+        let mut keeps_will = false;
+        if self.case.versions[who] == Version::V5 {
+            // What was 0 may not be raised. [v5 3.14.2.2.2]
+            let properties = expiry_s.filter(|_| before > 0).map(|seconds| {
+                after = seconds;
+                session_expiry(seconds)
+            });
+            keeps_will = with_will;
+            if keeps_will || properties.is_some() {
+                let code = if keeps_will { 0x04 } else { 0x00 };
+                bytes = disconnect_with(code, &properties.unwrap_or_default());
             }
         }
-    }
-
-    /// The broker may close only after DISCONNECT, a takeover or too long a silence.
-    fn check_close(&self, index: usize) -> Judged {
-        let connection = &self.connections[index];
-        let who = connection.who;
-        let taken_over = self.connections[index + 1..].iter().any(|c| c.who == who);
-        let silence = self.world.now().0 - connection.sent_at;
-        let silent = connection.keep_alive_ms > 0 && silence * 2 >= connection.keep_alive_ms * 3;
-        if connection.ghost || connection.leaving || taken_over || silent {
-            return Ok(());
-        }
-        let log = &self.world.log[self.world.log.len().saturating_sub(2)..];
-        Err(format!("sim-{who} was closed without reason: {log:?}"))
-    }
-
-    fn receive(&mut self, index: usize, packet: &Packet) -> Judged {
-        let who = self.connections[index].who;
-        let step = self.step;
-        let owed = answer(packet);
-        match packet {
-            Packet::ConnAck {
-                session_present,
-                code,
-            } => return self.connected(index, *session_present, *code),
-            Packet::Publish(message) => {
-                let identity = &mut self.identities[who];
-                let session = identity.session.as_mut().ok_or("it has no Session")?;
-                let delivery = Delivery {
-                    topic: &message.topic,
-                    payload: &message.payload,
-                    qos: message.qos,
-                    retain: message.retain,
-                    dup: message.dup,
-                    packet_id: message.packet_id,
-                };
-                let inflight_max = usize::from(self.case.inflight_max);
-                session.receive(&self.messages, &delivery, inflight_max)?;
-                let ends = (message.qos == 1).then_some(message.packet_id);
-                if message.qos > 0 {
-                    self.connections[index]
-                        .owed
-                        .push_back(Owed { bytes: owed, ends });
-                }
-            }
-            Packet::PubRel { packet_id, .. } => {
-                let identity = &mut self.identities[who];
-                let session = identity.session.as_mut().ok_or("it has no Session")?;
-                session.released(*packet_id);
-                self.connections[index].owed.push_back(Owed {
-                    bytes: owed,
-                    ends: Some(*packet_id),
-                });
-            }
-            Packet::PubAck { packet_id, code } => {
-                let outgoing = self.identities[who].outgoing.remove(packet_id);
-                // One sent again is acknowledged again.
-                if let Some(outgoing) = outgoing {
-                    if outgoing.qos != 1 || !matches!(code, 0 | 0x10) {
-                        return Err("not an answer to what was sent".into());
-                    }
-                    self.messages[outgoing.message].accepted.get_or_insert(step);
-                }
-            }
-            Packet::PubRec { packet_id, code } => {
-                if let Some(outgoing) = self.identities[who].outgoing.get_mut(packet_id) {
-                    if outgoing.qos != 2 || !matches!(code, 0 | 0x10) {
-                        return Err("not an answer to what was sent".into());
-                    }
-                    self.messages[outgoing.message].accepted.get_or_insert(step);
-                    outgoing.received = true;
-                    self.connections[index].owed.push_back(Owed {
-                        bytes: pubrel(*packet_id),
-                        ends: None,
-                    });
-                }
-            }
-            Packet::PubComp { packet_id, .. } => {
-                let outgoing = self.identities[who].outgoing.remove(packet_id);
-                if outgoing.is_some_and(|outgoing| !outgoing.received) {
-                    return Err("before PUBREC".into());
-                }
-            }
-            Packet::SubAck { packet_id, codes } => {
-                let identity = &mut self.identities[who];
-                let session = identity.session.as_mut().ok_or("it has no Session")?;
-                session.acknowledged(*packet_id, step);
-                let asked = session
-                    .subscriptions
-                    .iter()
-                    .find(|s| s.packet_id == *packet_id);
-                if asked.is_none_or(|asked| *codes != [asked.qos]) {
-                    return Err(format!("{asked:?} was asked for"));
-                }
-            }
-            Packet::UnsubAck { packet_id, .. } => {
-                let identity = &mut self.identities[who];
-                let session = identity.session.as_mut().ok_or("it has no Session")?;
-                session.acknowledged(*packet_id, step);
-            }
-            Packet::Disconnect { .. } | Packet::PingResp => (),
-        }
-        Ok(())
-    }
-
-    fn connected(&mut self, index: usize, session_present: bool, code: u8) -> Judged {
-        if code != 0 {
-            return Err("refused".into());
-        }
-        let connection = &mut self.connections[index];
-        let (who, clean) = (connection.who, connection.clean);
-        connection.accepted = true;
-        let place = self.world.place(connection.client);
-        let version = self.case.versions[who];
-        let identity = &mut self.identities[who];
-        identity.home = identity.home.or(place);
-        if clean {
-            identity.session = None;
-        }
-        let resumed = identity.session.is_some();
-        if version != Version::V31 && session_present != resumed {
-            return Err(format!("Session Present must be {resumed}"));
-        }
-        if !resumed {
-            identity.session = Some(Session::default());
-            identity.outgoing.clear();
-            return Ok(());
-        }
-        identity.session.as_mut().expect("it is there").resumed = true;
-        // What the Client has not seen acknowledged it sends again. [v3.1.1 MQTT-4.4.0-1]
-        let mut bytes = Vec::new();
-        for (packet_id, outgoing) in &identity.outgoing {
-            if outgoing.received {
-                bytes.extend(pubrel(*packet_id));
-            } else {
-                if outgoing.qos == 1 {
-                    self.messages[outgoing.message].copies += 1;
-                }
-                self.messages[outgoing.message].repeated = true;
-                bytes.extend(outgoing.again(*packet_id, version));
-            }
-        }
+        let client = self.connections[index].client;
         self.write(index, &bytes, 0);
-        Ok(())
-    }
-
-    /// QoS 1 and 2 messages of this Client whose handshake is not over.
-    pub fn unfinished(&self, who: usize) -> usize {
-        self.identities[who].outgoing.len()
-    }
-
-    /// All Clients read, all lanes deliver and everything owed is acknowledged, until nothing happens any more.
-    pub fn drain(&mut self) -> Judged {
-        self.world.lanes_held = false;
-        for _ in 0..100_000 {
-            self.world.settle();
-            self.observe()?;
-            let mut quiet = true;
-            for index in 0..self.connections.len() {
-                let connection = &self.connections[index];
-                if !connection.alive || !connection.accepted {
-                    continue;
-                }
-                let client = connection.client;
-                self.world.read_at_once(client);
-                let connection = &self.connections[index];
-                if !connection.held.is_empty() {
-                    quiet = false;
-                    self.write(index, &[], 0);
-                }
-                if !self.connections[index].owed.is_empty() {
-                    quiet = false;
-                    self.acknowledge(index, usize::MAX, 0);
-                }
+        let connection = &mut self.connections[index];
+        if self.world.is_closed(client) {
+            // It was read; what came before the close still counts.
+            connection.expiry_s = (after, after);
+            if !keeps_will {
+                connection.will = None;
             }
-            self.observe()?;
-            if quiet
-                && self
-                    .connections
-                    .iter()
-                    .all(|c| !c.alive || c.owed.is_empty())
-            {
-                return Ok(());
-            }
+        } else {
+            connection.expiry_s = (before.min(after), before.max(after));
+            connection.will_in_doubt = !keeps_will;
         }
-        Err("it never comes to rest".into())
+        connection.leaving = true;
     }
 
-    /// The last connection of each Client that is open, or none.
-    pub fn open(&self, who: usize) -> Option<usize> {
-        self.active(who)
-    }
-
-    /// Connects a Client, for the checks at the end.
+    /// Connects a Client to stay, for the checks at the end.
     pub fn come_back(&mut self, who: usize, clean: bool) {
-        self.connect(who, who, clean, 0, None, true);
+        self.connect(ConnectAs {
+            who,
+            shard: who,
+            clean,
+            keep_alive_s: 0,
+            will: None,
+            eager: true,
+            expiry_s: if clean { 0 } else { NEVER },
+            receive_maximum: None,
+            packet_bytes_max: None,
+            topic_alias_maximum: 0,
+            early: None,
+            wrong_password: false,
+        });
+        self.world.answer_credentials();
     }
 
     pub fn leave(&mut self, who: usize) {
         if let Some(index) = self.active(who) {
-            self.act_on(index, who, &Action::Disconnect { who });
+            self.disconnect(index, false, None);
         }
-    }
-}
-
-impl Outgoing {
-    /// The PUBLISH once more, with DUP.
-    fn again(&self, packet_id: u16, version: Version) -> Vec<u8> {
-        let mut packet = publish(TOPICS[self.topic], &self.payload).qos(self.qos, packet_id);
-        packet.retain = self.retain;
-        packet.dup().bytes(version)
     }
 }

@@ -154,6 +154,11 @@ impl World {
         self.now
     }
 
+    /// No user is known any more.
+    pub fn forget_users(&mut self) {
+        self.credentials.clear();
+    }
+
     // Clients
 
     /// A Network Connection that this shard accepts.
@@ -258,6 +263,12 @@ impl World {
     /// Bytes the Client sent that the broker has not read yet.
     pub fn unread(&self, client: Client) -> usize {
         self.clients[client.0].unread.len()
+    }
+
+    /// Everything the Client sent has been read and handled, but for a packet that is not complete.
+    pub fn is_read(&self, client: Client) -> bool {
+        let state = &self.clients[client.0];
+        state.reading && state.unread.is_empty() && matches!(state.place, Place::At(..))
     }
 
     /// Times that reading from this Client was stopped after it had connected.
