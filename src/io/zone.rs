@@ -116,6 +116,8 @@ impl Zone {
 }
 
 const HEADER_BYTES: usize = 44;
+/// Of anything a file counts; real ones stay below a thousand. Their sums fit in 32 bits, which is a `usize` on small boards.
+const COUNT_MAX: usize = 1 << 20;
 
 struct Header {
     times: usize,
@@ -130,7 +132,8 @@ impl Header {
         }
         let count = |index: usize| {
             let start = 20 + index * 4;
-            be_i32(bytes.get(start..start + 4)?).and_then(|count| usize::try_from(count).ok())
+            let count = usize::try_from(be_i32(bytes.get(start..start + 4)?)?).ok()?;
+            (count <= COUNT_MAX).then_some(count)
         };
         let (utc, standard, leaps) = (count(0)?, count(1)?, count(2)?);
         let (times, types, letters) = (count(3)?, count(4)?, count(5)?);
