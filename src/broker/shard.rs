@@ -312,6 +312,9 @@ impl Shard {
                 let mut begun = std::mem::take(&mut connection.received);
                 let missing = missing_bytes(&begun);
                 let mut taken = missing.min(bytes.len());
+                if missing <= 3 * begun.len() {
+                    begun.reserve_exact(missing);
+                }
                 begun.extend_from_slice(&bytes[..taken]);
                 while taken < bytes.len() && missing_bytes(&begun) > 0 {
                     let more = missing_bytes(&begun).min(bytes.len() - taken);
