@@ -17,6 +17,7 @@ mod replay;
 mod shard;
 mod share;
 mod slots;
+mod stream;
 mod subscribe;
 mod sweep;
 mod timers;

@@ -1,0 +1,169 @@
+//! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
+
+use super::event::{Output, Outputs};
+use super::faults::planted;
+use super::shard::{Ending, Shard};
+use super::unaccepted;
+use super::violation::Violation;
+use crate::ids::ConnectionId;
+use crate::session::Phase;
+use crate::wire;
+
+impl Shard {
+    pub(super) fn on_bytes(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match connection.phase {
+            Phase::AwaitConnect => {
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                self.try_connect(id, whole, out);
+            }
+            Phase::Authenticating => {
+                let mut whole = std::mem::take(&mut connection.received);
+                unaccepted::append(&mut whole, bytes);
+                if !self.keep_unaccepted(id, whole) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
+            }
+            Phase::Connected(_) => {
+                connection.heard = now;
+                if connection.withheld {
+                    connection.received.extend_from_slice(bytes);
+                } else {
+                    self.on_stream(id, bytes, out);
+                }
+            }
+        }
+    }
+
+    /// Takes packets out of `bytes`, which follow what is kept in `received`, and keeps the incomplete rest.
+    fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let rest = match self.connections.get_mut(id) {
+            Some(connection) if !connection.received.is_empty() => {
+                // Complete the packet that was begun before, alone, so that the others are read in place.
+                let mut begun = std::mem::take(&mut connection.received);
+                let missing = missing_bytes(&begun);
+                let mut taken = missing.min(bytes.len());
+                if missing <= 3 * begun.len() {
+                    begun.reserve_exact(missing);
+                }
+                begun.extend_from_slice(&bytes[..taken]);
+                while taken < bytes.len() && missing_bytes(&begun) > 0 {
+                    let more = missing_bytes(&begun).min(bytes.len() - taken);
+                    begun.extend_from_slice(&bytes[taken..taken + more]);
+                    taken += more;
+                }
+                let used = self.on_packets(id, &begun, out);
+                let Some(connection) = self.connections.get_mut(id) else {
+                    return;
+                };
+                if used < begun.len() {
+                    begun.drain(..used);
+                    connection.received = begun;
+                    if taken < bytes.len() {
+                        connection.received.extend_from_slice(&bytes[taken..]);
+                    }
+                    return;
+                }
+                &bytes[taken..]
+            }
+            Some(_) => bytes,
+            None => return,
+        };
+        let used = self.on_packets(id, rest, out);
+        if used < rest.len()
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            keep(&mut connection.received, &rest[used..]);
+        }
+    }
+
+    /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
+    fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
+        let packet_bytes_max = self.settings.packet_bytes_max;
+        let toil_before = self.toil.done();
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(connection) = self.connections.get(id) else {
+                return bytes.len();
+            };
+            if connection.withheld {
+                break;
+            }
+            let (Some(session), version) = (connection.session(), connection.version) else {
+                break;
+            };
+            match wire::next_frame(&bytes[used..], packet_bytes_max) {
+                Ok(Some(frame)) => {
+                    used += frame.bytes.len();
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, out)
+                        && !planted!(MalformedIgnored)
+                    {
+                        self.close(id, Ending::Violation(violation), out);
+                        return bytes.len();
+                    }
+                    if self.is_unfinished(id) {
+                        used -= frame.bytes.len();
+                        self.defer_unfinished(id, out);
+                    } else if self.toil.is_enough(toil_before) && used < bytes.len() {
+                        self.defer(id, out);
+                    }
+                }
+                Ok(None) => break,
+                Err(malformed) => {
+                    self.close(id, Ending::Violation(Violation::Malformed(malformed)), out);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// Packets withheld while the connection was paced or being authenticated.
+    pub(super) fn resume(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.paced > 0 || connection.session().is_none() {
+            return;
+        }
+        let withheld = std::mem::take(&mut connection.received);
+        let used = self.on_packets(id, &withheld, out);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if used == 0 {
+            connection.received = withheld;
+        } else if used < withheld.len() {
+            connection.received = withheld[used..].to_vec();
+        }
+        if connection.paced == 0 && !connection.reading {
+            connection.reading = true;
+            connection.heard = self.now;
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            out.push(Output::ResumeReading { connection: id });
+        }
+    }
+}
+
+/// Bytes still missing of the packet at the start of `bytes`, as far as its header tells.
+fn missing_bytes(bytes: &[u8]) -> usize {
+    wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
+}
+
+/// Keeps the beginning of a packet in an empty `received`: with room for all of it when much of it has come, so that it is moved but once.
+/// What was only announced gets no room.
+fn keep(received: &mut Vec<u8>, begun: &[u8]) {
+    let missing = missing_bytes(begun);
+    let room = if missing <= 3 * begun.len() {
+        missing
+    } else {
+        0
+    };
+    received.reserve_exact(begun.len() + room);
+    received.extend_from_slice(begun);
+}
