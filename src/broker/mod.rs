@@ -6,6 +6,7 @@
 mod connect;
 mod counters;
 mod deliver;
+mod encode;
 mod event;
 mod faults;
 mod member;

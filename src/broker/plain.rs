@@ -4,7 +4,8 @@
 //! The general way is in `deliver`; both do the same, and the simulator plays both.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing, Sending};
+use super::deliver::{Origin, Routing};
+use super::encode::Sending;
 use super::event::Outputs;
 use super::shard::Shard;
 use super::subscribe::Subscription;

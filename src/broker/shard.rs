@@ -1,7 +1,7 @@
 //! The shard itself: its state, the arms of `handle`, and the life of a connection from its first byte to its close.
 
 use super::counters::{Counters, Dropped};
-use super::deliver::Shapes;
+use super::encode::Shapes;
 use super::event::{CloseCause, Input, Level, Output, Outputs, Verdict};
 use super::faults::planted;
 use super::peers::Peers;

@@ -7,7 +7,8 @@
 
 use super::connect::home_of;
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing, Sending, routing_of};
+use super::deliver::{Origin, Routing, routing_of};
+use super::encode::Sending;
 use super::event::{Output, Outputs, PeerMessage};
 use super::faults::planted;
 use super::member::Members;

@@ -1,0 +1,284 @@
+//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, copied into the outbox of each subscriber.
+
+use super::counters::Dropped;
+use super::deliver::Routing;
+use super::faults::planted;
+use super::shard::Shard;
+use crate::ids::ConnectionId;
+use crate::limits;
+use crate::session::alias::Alias;
+use crate::session::message::expiry_left_s;
+use crate::session::queue::{Extras, Share};
+use crate::time::Time;
+use crate::wire::publish::Delivery;
+use crate::wire::{PacketId, QoS, Version};
+
+/// A delivery's content, apart from its Packet Identifier.
+pub(super) struct Sending<'a> {
+    pub qos: QoS,
+    pub dup: bool,
+    pub retain: bool,
+    pub identifiers: &'a [u32],
+    /// The group it is delivered for, at QoS 1 and 2.
+    pub share: Option<Share>,
+}
+
+impl Sending<'_> {
+    pub fn extras(&self) -> Option<Box<Extras>> {
+        (!self.identifiers.is_empty() || self.share.is_some()).then(|| {
+            Box::new(Extras {
+                identifiers: self.identifiers.into(),
+                share: self.share,
+            })
+        })
+    }
+}
+
+/// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
+#[derive(Default)]
+pub(super) struct Shapes {
+    bytes: Vec<u8>,
+    /// Start, end and place of the Packet Identifier in `bytes`; an empty range: not encoded yet.
+    ranges: [(u32, u32, u32); 12],
+}
+
+impl Shapes {
+    pub fn clear(&mut self) {
+        if !self.bytes.is_empty() {
+            self.bytes.clear();
+            self.ranges = Default::default();
+        }
+    }
+
+    /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be referenced.
+    fn get(
+        &mut self,
+        version: Version,
+        sending: &Sending<'_>,
+        routing: &Routing<'_>,
+        now: Time,
+    ) -> (&[u8], usize) {
+        let v5 = version == Version::V5;
+        let index =
+            usize::from(v5) * 6 + usize::from(sending.retain) * 3 + usize::from(sending.qos as u8);
+        let (start, end, packet_id_at) = self.ranges[index];
+        if start < end {
+            return (
+                &self.bytes[start as usize..end as usize],
+                packet_id_at as usize,
+            );
+        }
+        let start = self.bytes.len();
+        delivery(version, sending, routing, PacketId::new(1), now)
+            .append_head(version, &mut self.bytes);
+        let head_end = self.bytes.len();
+        if routing.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
+            self.bytes.extend_from_slice(routing.payload);
+        }
+        // The Packet Identifier follows the Topic Name, which follows the Fixed Header.
+        let header = 1 + self.bytes[start + 1..head_end]
+            .iter()
+            .position(|byte| byte & 0x80 == 0)
+            .map_or(1, |at| at + 1);
+        let packet_id_at = header + 2 + routing.topic.as_str().len();
+        let end = self.bytes.len();
+        self.ranges[index] = (start as u32, end as u32, packet_id_at as u32);
+        (&self.bytes[start..end], packet_id_at)
+    }
+}
+
+/// The size of a delivery, or a little more: nearly always enough to know that it is not too large.
+fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
+    /// Fixed Header, length of the Topic Name, Packet Identifier, Property Length, expiry and alias come to 26 bytes.
+    const FIXED: usize = 32;
+    /// A Subscription Identifier, with that of its Property.
+    const IDENTIFIER: usize = 5;
+    FIXED
+        + routing.topic.as_str().len()
+        + routing.passed_on.len()
+        + sending.identifiers.len() * IDENTIFIER
+        + routing.payload.len()
+}
+
+/// The packet with a Topic Alias, and without its name where the Client knows it.
+fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
+    match alias {
+        None => packet,
+        Some(Alias::New(alias)) => Delivery {
+            topic_alias: Some(alias),
+            ..packet
+        },
+        Some(Alias::Known(alias)) => Delivery {
+            topic_alias: Some(alias),
+            topic: "",
+            ..packet
+        },
+    }
+}
+
+fn delivery<'a>(
+    version: Version,
+    sending: &Sending<'a>,
+    routing: &Routing<'a>,
+    packet_id: Option<PacketId>,
+    now: Time,
+) -> Delivery<'a> {
+    let v5 = version == Version::V5;
+    Delivery {
+        dup: sending.dup,
+        qos: sending.qos,
+        retain: sending.retain,
+        topic: routing.topic.as_str(),
+        packet_id: if sending.qos == QoS::AtMostOnce {
+            None
+        } else {
+            packet_id
+        },
+        topic_alias: None,
+        message_expiry_interval_s: if v5 {
+            let now = if planted!(ExpiryNotLowered) {
+                Time(now.0.saturating_sub(5_000))
+            } else {
+                now
+            };
+            expiry_left_s(routing.expires, now)
+        } else {
+            None
+        },
+        subscription_identifiers: if v5 { sending.identifiers } else { &[] },
+        passed_on: if v5 { routing.passed_on } else { &[] },
+        payload_bytes: routing.payload.len(),
+    }
+}
+
+impl Shard {
+    /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
+    pub(super) fn send_publish(
+        &mut self,
+        id: ConnectionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        packet_id: Option<PacketId>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let version = connection.version;
+        let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let topic = routing.topic.as_str();
+        let outward = match &mut connection.version5 {
+            Some(version5) => version5.outward.as_deref_mut(),
+            None => None,
+        };
+        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by alias
+        // without a name, so these messages carry theirs.
+        let mut outward = outward.filter(|_| {
+            !sending.dup
+                && sending.qos < QoS::ExactlyOnce
+                && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
+        });
+        let alias = outward.as_mut().map(|outward| outward.choose(topic));
+        let alias = match alias {
+            Some(Alias::New(alias)) if alias > 1 && planted!(WrongAlias) => Some(Alias::Known(1)),
+            alias => alias,
+        };
+        let bytes_most = bytes_at_most(routing, sending);
+        if bytes_most > connection.packet_bytes_max {
+            let packet = delivery(version, sending, routing, packet_id, self.now);
+            let packet = aliased(packet, alias);
+            if packet.packet_bytes(version) > connection.packet_bytes_max
+                && !planted!(PacketSizeIgnored)
+            {
+                self.counters.drop_messages(Dropped::TooLargeForClient, 1);
+                return false;
+            }
+        }
+        if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
+            outward.define(alias, topic);
+        }
+        let copied = if shared {
+            bytes_most - routing.payload.len()
+        } else {
+            bytes_most
+        };
+        let block = connection.outbox.block(&mut self.pool, copied);
+        let before = block.len();
+        let plain = !sending.dup
+            && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
+        match routing.frame_v3 {
+            Some(frame) if version != Version::V5 && sending.qos == QoS::AtMostOnce && !shared => {
+                block.extend_from_slice(frame);
+            }
+            _ if plain => {
+                let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
+                block.extend_from_slice(shape);
+                if let Some(packet_id) = packet_id {
+                    let at = before + packet_id_at;
+                    block[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+                }
+            }
+            _ => {
+                let packet = delivery(version, sending, routing, packet_id, self.now);
+                aliased(packet, alias).append_head(version, block);
+                if !shared {
+                    block.extend_from_slice(routing.payload);
+                }
+            }
+        }
+        let mut bytes = block.len() - before;
+        if shared {
+            let (payload, start, end) = routing.message().shared_payload();
+            bytes += (end - start) as usize;
+            connection.outbox.append_shared(payload, start, end);
+        }
+        connection.unsent_bytes += bytes;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        self.counters.messages_sent += 1;
+        true
+    }
+
+    /// Another message comes: what was encoded of the last one is of no use.
+    pub(super) fn clear_shapes(&mut self) {
+        self.shapes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::TopicName;
+
+    #[test]
+    fn no_delivery_is_larger_than_its_bound() {
+        let payload = vec![b'x'; 70_000];
+        for payload in [&payload[..0], &payload[..100], &payload] {
+            for identifiers in [&[][..], &[268_435_455; 3], &[1]] {
+                let routing = Routing {
+                    topic: TopicName::new("a/b").expect("it is one"),
+                    passed_on: b"0123456789",
+                    payload,
+                    qos: QoS::ExactlyOnce,
+                    retain: false,
+                    expires: Time(10_000),
+                    frame_v3: None,
+                    message: None,
+                };
+                let sending = Sending {
+                    qos: QoS::ExactlyOnce,
+                    dup: true,
+                    retain: true,
+                    identifiers,
+                    share: None,
+                };
+                let packet_id = PacketId::new(1);
+                let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));
+                packet.topic_alias = Some(7);
+                let bytes = packet.packet_bytes(Version::V5);
+                assert!(bytes <= bytes_at_most(&routing, &sending));
+            }
+        }
+    }
+}
