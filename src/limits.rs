@@ -140,6 +140,9 @@ pub const LARGE_BLOCK_BYTES: usize = 64 * 1024;
 /// What an acknowledgement or another answer takes, mostly; only a hint.
 pub const ANSWER_BYTES: usize = 64;
 const _: () = assert!(ANSWER_BYTES <= BLOCK_BYTES && BLOCK_BYTES < LARGE_BLOCK_BYTES);
+/// Bytes of packets that are the same but for their payloads, and so are routed and copied as one.
+pub const RUN_BYTES_MAX: usize = LARGE_BLOCK_BYTES;
+const _: () = assert!(PAYLOAD_SHARED_FROM_BYTES <= RUN_BYTES_MAX);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -157,6 +160,9 @@ pub const SPILL_HIGH: usize = 4096;
 /// Messages spilled below which they go on.
 pub const SPILL_LOW: usize = 256;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH);
+/// Emptied parcels a shard keeps for its own, and how many runs one of these may have room for.
+pub const SPARE_PARCELS_MAX: usize = 16;
+pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;
 /// Messages a shard takes from its lanes in one turn, and before it looks whether it has had its share of work.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;

@@ -12,6 +12,8 @@ use crate::limits::REMAINING_LENGTH_MAX;
 const FIRST_BYTE: u8 = 0x30;
 const DUP: u8 = 0x08;
 const RETAIN: u8 = 0x01;
+/// Of a PUBLISH at QoS 0 without flags.
+pub(super) const PLAIN_FIRST_BYTE: u8 = FIRST_BYTE;
 
 /// One Application Message on its way.
 #[derive(Clone, Copy, PartialEq, Debug)]
