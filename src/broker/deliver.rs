@@ -7,7 +7,7 @@ use super::counters::Dropped;
 use super::encode::Sending;
 use super::event::{Outputs, RetainVersion};
 use super::faults::planted;
-use super::plain::is_plain;
+use super::plain::{AsCame, NOBODY, is_plain};
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
@@ -28,8 +28,8 @@ pub(super) struct Routing<'a> {
     pub qos: QoS,
     pub retain: bool,
     pub expires: Time,
-    /// The packet as it came, where it can go to 3.1 and 3.1.1 subscribers at QoS 0 as it is.
-    pub frame_v3: Option<&'a [u8]>,
+    /// The packets as they came, where they can go on so; more than one are a run, of which this is the first message.
+    pub as_came: Option<AsCame<'a>>,
     /// The message in a form that outlives the turn; made when first needed.
     pub message: Option<Rc<Message>>,
 }
@@ -106,7 +106,8 @@ impl Shard {
         }
     }
 
-    /// Delivers to the sessions of this shard. `false`: nobody could take it.
+    /// Delivers a message or a run to the sessions of this shard. `false`: nobody could take it.
+    #[inline]
     pub(super) fn deliver_here(
         &mut self,
         routing: &mut Routing<'_>,
@@ -114,10 +115,30 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
+        match routing.as_came {
+            Some(as_came) if as_came.run.packets > 1 => {
+                self.deliver_run(routing, &as_came, matches, origin, out);
+                true // At QoS 0 nobody is told.
+            }
+            _ => self.deliver_message(routing, matches, NOBODY, origin, out),
+        }
+    }
+
+    /// Delivers one message to all but those who were `served` by an earlier routing. `false`: nobody could take it.
+    #[inline]
+    pub(super) fn deliver_message(
+        &mut self,
+        routing: &mut Routing<'_>,
+        matches: &[(SessionId, super::subscribe::Subscription)],
+        served: u64,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
         self.routings += 1;
         self.shapes.clear();
         let by_sessions = if is_plain(routing, matches) {
-            self.deliver_plain(routing, matches, origin, out)
+            self.deliver_plain(routing, matches, served, origin, out)
+                .found
         } else {
             self.deliver_general(routing, matches, origin, out)
         };
@@ -454,7 +475,7 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
         qos: message.qos,
         retain: message.retain,
         expires: message.expires,
-        frame_v3: None,
+        as_came: None,
         message: Some(Rc::clone(message)),
     }
 }

@@ -196,6 +196,12 @@ impl Shard {
         if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
             outward.define(alias, topic);
         }
+        let as_came_so = sending.qos == QoS::AtMostOnce
+            && !sending.retain
+            && sending.identifiers.is_empty()
+            && routing
+                .as_came
+                .is_some_and(|as_came| as_came.suits(connection));
         let copied = if shared {
             bytes_most - routing.payload.len()
         } else {
@@ -205,10 +211,8 @@ impl Shard {
         let before = block.len();
         let plain = !sending.dup
             && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
-        match routing.frame_v3 {
-            Some(frame) if version != Version::V5 && sending.qos == QoS::AtMostOnce && !shared => {
-                block.extend_from_slice(frame);
-            }
+        match routing.as_came {
+            Some(as_came) if as_came_so => block.extend_from_slice(as_came.run.bytes),
             _ if plain => {
                 let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
                 block.extend_from_slice(shape);
@@ -263,7 +267,7 @@ mod tests {
                     qos: QoS::ExactlyOnce,
                     retain: false,
                     expires: Time(10_000),
-                    frame_v3: None,
+                    as_came: None,
                     message: None,
                 };
                 let sending = Sending {

@@ -2,8 +2,11 @@
 //! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
 //! the outputs out in their order.
 
+use super::faults::planted;
+use super::parcel::{Parcel, Parcels};
+use super::plain::AsCame;
 use super::share::ShareMessage;
-use crate::buffer::Chunks;
+use crate::buffer::{Chunks, Pool};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
 use crate::session::Message;
 use std::net::SocketAddr;
@@ -109,11 +112,58 @@ pub enum Output {
 #[derive(Default, Debug)]
 pub struct Outputs {
     pub list: Vec<Output>,
+    /// For peers, until the turn ends or something else is said to them.
+    parcels: Parcels,
 }
 
 impl Outputs {
+    #[inline]
     pub fn push(&mut self, output: Output) {
+        if let Output::Peer { to, .. } = &output {
+            self.close_parcel(*to);
+        }
         self.list.push(output);
+    }
+
+    /// What was packed for a peer goes before whatever is said to it next.
+    #[inline(never)]
+    fn close_parcel(&mut self, to: ShardId) {
+        if planted!(ParcelOvertaken) {
+            return;
+        }
+        if let Some(parcel) = self.parcels.close(to) {
+            self.send_parcel(to, parcel);
+        }
+    }
+
+    /// Sends packets of a connection to a peer, in a parcel with others of this turn.
+    pub(super) fn pack(
+        &mut self,
+        to: ShardId,
+        origin: ConnectionId,
+        as_came: &AsCame<'_>,
+        pool: &mut Pool,
+    ) {
+        if let Some(full) = self.parcels.append(to, origin, as_came, pool) {
+            self.send_parcel(to, full);
+        }
+    }
+
+    /// The turn ends: what was packed is sent.
+    pub(super) fn close_parcels(&mut self) {
+        while let Some((to, parcel)) = self.parcels.close_any() {
+            self.send_parcel(to, parcel);
+        }
+    }
+
+    /// A parcel that came has been dealt with.
+    pub(super) fn reuse_parcel(&mut self, parcel: Box<Parcel>, pool: &mut Pool) {
+        self.parcels.reuse(parcel, pool);
+    }
+
+    fn send_parcel(&mut self, to: ShardId, parcel: Box<Parcel>) {
+        let message = PeerMessage::Parcel(parcel);
+        self.list.push(Output::Peer { to, message });
     }
 }
 
@@ -185,6 +235,8 @@ pub enum PeerMessage {
         /// The receiver's sessions matched (its bit was in the mask); else only the retained tree is meant.
         live: bool,
     },
+    /// QoS 0 messages that sessions of the receiver may want, as they came.
+    Parcel(Box<Parcel>),
     /// The sender now has (or no longer has) a Session that subscribed to `filter`.
     FilterAdded {
         filter: Box<str>,

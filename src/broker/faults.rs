@@ -92,6 +92,12 @@ mod plant {
         ShutdownSilent,
         /// Bytes that are no packet are passed over.
         MalformedIgnored,
+        /// Of a run only the first packet goes on.
+        RunCut,
+        /// Who got a run as it came gets its messages one by one too.
+        RunTwice,
+        /// What is said to a peer overtakes the parcel for it.
+        ParcelOvertaken,
         /// What a Session that ends had subscribed to stays known to peers.
         MaskKept,
         /// A PUBLISH breaks an invariant; for `tests/panic.rs`.

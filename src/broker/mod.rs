@@ -11,6 +11,7 @@ mod event;
 mod faults;
 mod member;
 mod pace;
+mod parcel;
 mod peers;
 mod plain;
 mod publish;
@@ -33,6 +34,7 @@ pub use event::{
 };
 #[cfg(feature = "faults")]
 pub use faults::{Fault, plant, plant_panic};
+pub use parcel::Parcel;
 pub use shard::Shard;
 pub use share::ShareMessage;
 pub use violation::Violation;

@@ -4,16 +4,17 @@
 //! matched with the filter, and everything it sent before lies in front of the answer.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, routing_of};
+use super::deliver::{Origin, Routing, routing_of};
 use super::event::{Output, Outputs, PeerMessage, RetainVersion};
 use super::faults::planted;
+use super::plain::AsCame;
 use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::sorted::Sorted;
 use crate::time::Time;
-use crate::wire::{TopicFilter, TopicName};
+use crate::wire::{Publish, Run, TopicFilter, TopicName, Version};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -141,7 +142,7 @@ impl Shard {
     /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
     pub(super) fn send_to_peers(
         &mut self,
-        routing: &mut super::deliver::Routing<'_>,
+        routing: &mut Routing<'_>,
         shards: u64,
         origin: Origin,
         retain: Option<RetainVersion>,
@@ -157,6 +158,12 @@ impl Shard {
                 continue;
             }
             if planted!(DropOnFullLane) && self.peers.full_lanes & to.bit() != 0 {
+                continue;
+            }
+            if let Some(as_came) = &routing.as_came {
+                let origin = own_connection.expect("it came on a connection of this shard");
+                out.pack(to, origin, as_came, &mut self.pool);
+                self.counters.messages_crossed += u64::from(as_came.run.packets);
                 continue;
             }
             let message = PeerMessage::Publish {
@@ -219,23 +226,14 @@ impl Shard {
                     self.retain(&mut routing, version);
                 }
                 if live {
-                    let publisher = origin;
-                    let origin = Origin {
-                        session: None,
-                        connection: origin.map(|id| (from, id)),
-                    };
-                    let mut matches = std::mem::take(&mut self.matches);
-                    self.routes.matches(&self.trie, routing.topic, &mut matches);
-                    self.toil.add(matches.visited);
-                    if message.expired_on_the_way(self.now) && !planted!(ExpiredCrosses) {
-                        let lost = matches.local.len() as u64;
-                        self.counters.drop_messages(Dropped::Expired, lost);
-                    } else {
-                        self.deliver_here(&mut routing, &matches.local, origin, out);
-                    }
-                    self.defer_if_costly(matches.visited, from, publisher, out);
-                    self.matches = matches;
+                    self.deliver_from_peer(&mut routing, from, origin, out);
                 }
+            }
+            PeerMessage::Parcel(parcel) => {
+                for (origin, version, run) in parcel.runs() {
+                    self.on_packed(from, origin, version, run, out);
+                }
+                out.reuse_parcel(parcel, &mut self.pool);
             }
             PeerMessage::FilterAdded { filter, sequence } => {
                 if let Ok(filter) = TopicFilter::new(&filter) {
@@ -280,6 +278,58 @@ impl Shard {
             }
             PeerMessage::Adopt { .. } => unreachable!("the driver turns it into `Adopted`"),
         }
+    }
+
+    /// Packets of a parcel.
+    fn on_packed(
+        &mut self,
+        from: ShardId,
+        origin: ConnectionId,
+        version: Version,
+        run: Run<'_>,
+        out: &mut Outputs,
+    ) {
+        let first = run.frames().next().expect("a run has a packet");
+        let publish = Publish::decode(version, &first).expect("its home has decoded it");
+        let mut routing = Routing {
+            topic: publish
+                .topic
+                .expect("what has only an alias is encoded anew"),
+            passed_on: publish.properties.raw,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: false,
+            expires: Time::NEVER,
+            as_came: AsCame::of(version, &publish, run),
+            message: None,
+        };
+        self.deliver_from_peer(&mut routing, from, Some(origin), out);
+    }
+
+    /// Delivers what was published on a peer shard.
+    fn deliver_from_peer(
+        &mut self,
+        routing: &mut Routing<'_>,
+        from: ShardId,
+        publisher: Option<ConnectionId>,
+        out: &mut Outputs,
+    ) {
+        let origin = Origin {
+            session: None,
+            connection: publisher.map(|id| (from, id)),
+        };
+        let mut matches = std::mem::take(&mut self.matches);
+        self.routes.matches(&self.trie, routing.topic, &mut matches);
+        self.toil.add(matches.visited);
+        // What was to be delivered at once or not at all, interval 0, may still be. [v5 MQTT-3.3.2-5]
+        if routing.expires < self.now && !planted!(ExpiredCrosses) {
+            let lost = matches.local.len() as u64;
+            self.counters.drop_messages(Dropped::Expired, lost);
+        } else {
+            self.deliver_here(routing, &matches.local, origin, out);
+        }
+        self.defer_if_costly(matches.visited, from, publisher, out);
+        self.matches = matches;
     }
 
     /// Every peer has the filters of a SUBSCRIBE in force, and every owner its members.

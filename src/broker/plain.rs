@@ -1,5 +1,6 @@
 //! QoS 0 in its plainest form, which most messages have: not retained, for subscriptions without identifiers. Overlaps then change
 //! nothing in a delivery but that there is one, so each subscriber is served when it is found, in one look at its Session and its connection.
+//! Packets that say the same to every Client of their kind of version are copied as they came, and of a [`Run`] all at once.
 //!
 //! The general way is in `deliver`; both do the same, and the simulator plays both.
 
@@ -7,32 +8,120 @@ use super::counters::Dropped;
 use super::deliver::{Origin, Routing};
 use super::encode::Sending;
 use super::event::Outputs;
+use super::faults::planted;
 use super::shard::Shard;
 use super::subscribe::Subscription;
 use crate::ids::SessionId;
 use crate::limits;
-use crate::wire::QoS;
+use crate::session::Connection;
+use crate::wire::publish::PACKET_BYTES_MAX;
+use crate::wire::{Publish, QoS, Run, Version};
+
+/// Packets that can be sent on as they came: at QoS 0, without flags, with nothing that is the publisher's alone.
+#[derive(Clone, Copy)]
+pub(super) struct AsCame<'a> {
+    pub run: Run<'a>,
+    /// 3.1 and 3.1.1 read the same.
+    pub version: Version,
+}
+
+impl<'a> AsCame<'a> {
+    /// `run` begins with `publish`. `None`: it must be encoded anew, or is so large that its payload is referenced.
+    #[inline]
+    pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<AsCame<'a>> {
+        let properties = &publish.properties;
+        (publish.qos == QoS::AtMostOnce
+            && !publish.retain
+            && !publish.dup
+            && publish.topic.is_some()
+            // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
+            && properties.passed_on_bytes == properties.raw.len()
+            && publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
+            .then_some(AsCame { run, version })
+    }
+
+    /// Does this Client take them so: no other version, no aliases, no limit of its own?
+    #[inline(always)]
+    pub fn suits(&self, connection: &Connection) -> bool {
+        match &connection.version5 {
+            None => self.version != Version::V5,
+            Some(version5) => {
+                self.version == Version::V5
+                    && version5.outward.is_none()
+                    && connection.packet_bytes_max == PACKET_BYTES_MAX
+            }
+        }
+    }
+}
 
 /// Nothing of a subscription but No Local can matter to this message.
 pub(super) fn is_plain(routing: &Routing<'_>, matches: &[(SessionId, Subscription)]) -> bool {
-    // Planted faults lie in the general way.
-    !cfg!(feature = "faults")
-        && routing.qos == QoS::AtMostOnce
+    routing.qos == QoS::AtMostOnce
         && !routing.retain
+        && !planted!(NoLocalIgnored)
         && matches
             .iter()
             .all(|(_, subscription)| subscription.identifier().is_none())
 }
 
+/// The routing in which nobody was served.
+pub(super) const NOBODY: u64 = u64::MAX;
+
+/// Whom a plain delivery met.
+pub(super) struct Met {
+    /// `None`: no Session to take it; a Session always takes QoS 0, be it to drop it.
+    pub found: Option<bool>,
+    /// Someone who does not take a run as it came: another version, or a group, which shares its messages out.
+    others: bool,
+}
+
 impl Shard {
-    /// Delivers to the Sessions of this shard. `None`: there was none to take it; a Session always takes QoS 0, be it to drop it.
+    /// Delivers a run: as it came to who takes it so, then message by message to the others.
+    #[inline(never)]
+    pub(super) fn deliver_run(
+        &mut self,
+        routing: &mut Routing<'_>,
+        as_came: &AsCame<'_>,
+        matches: &[(SessionId, Subscription)],
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        let mut served = NOBODY;
+        if is_plain(routing, matches) {
+            self.routings += 1;
+            served = if planted!(RunTwice) {
+                NOBODY
+            } else {
+                self.routings
+            };
+            if !self
+                .deliver_plain(routing, matches, NOBODY, origin, out)
+                .others
+            {
+                return;
+            }
+        }
+        for (frame, payload) in as_came.run.messages(routing.payload.len()) {
+            let run = Run::one(&frame);
+            let mut message = Routing {
+                payload,
+                as_came: Some(AsCame { run, ..*as_came }),
+                message: None,
+                ..*routing
+            };
+            self.deliver_message(&mut message, matches, served, origin, out);
+        }
+    }
+
+    /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take it as it came.
     pub(super) fn deliver_plain(
         &mut self,
         routing: &mut Routing<'_>,
         matches: &[(SessionId, Subscription)],
+        served: u64,
         origin: Origin,
         out: &mut Outputs,
-    ) -> Option<bool> {
+    ) -> Met {
         const SENDING: Sending<'_> = Sending {
             qos: QoS::AtMostOnce,
             dup: false,
@@ -40,58 +129,75 @@ impl Shard {
             identifiers: &[],
             share: None,
         };
-        // As it came, if it can be copied so.
-        let frame = routing
-            .frame_v3
-            .filter(|_| routing.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES);
-        let mut found = None;
+        let as_came = routing.as_came;
+        let (mut bytes, packets) = as_came.map_or((&[][..], 1), |as_came| {
+            (as_came.run.bytes, as_came.run.packets)
+        });
+        if planted!(RunCut)
+            && let Some(as_came) = as_came
+        {
+            bytes = as_came.run.frames().next().expect("it has one").bytes;
+        }
+        let mut met = Met {
+            found: None,
+            others: false,
+        };
         for (session_id, subscription) in matches {
             if subscription.options.no_local && origin.session == Some(*session_id) {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
-                self.shares.found(*session_id);
+                if packets == 1 {
+                    self.shares.found(*session_id);
+                }
+                met.others = true;
                 continue;
             };
-            if session.route_mark.0 == self.routings {
+            let mark = session.route_mark.0;
+            if mark == self.routings || mark == served {
                 continue; // Served already. [v3.1.1 MQTT-3.3.5-1]
             }
-            session.route_mark.0 = self.routings;
-            found = Some(true);
             let behind = session.queue.bytes() > limits::QUEUE_HIGH_BYTES;
-            let Some(id) = session.connection else {
+            let connection = session
+                .connection
+                .and_then(|id| self.connections.get_mut(id));
+            let Some(connection) = connection else {
+                session.route_mark.0 = self.routings;
+                met.found = Some(true);
                 continue;
             };
-            let Some(connection) = self.connections.get_mut(id) else {
-                continue;
-            };
-            if connection.overfull() {
-                self.counters.drop_messages(Dropped::SlowReader, 1);
+            let so = as_came.is_some_and(|as_came| as_came.suits(connection));
+            if !so && packets > 1 {
+                met.others = true;
                 continue;
             }
-            match frame {
-                Some(frame) if connection.version5.is_none() => {
-                    // Before 5.0 no Client has a limit of its own.
-                    connection
-                        .outbox
-                        .block(&mut self.pool, frame.len())
-                        .extend_from_slice(frame);
-                    connection.unsent_bytes += frame.len();
-                    if !connection.dirty {
-                        connection.dirty = true;
-                        self.dirty.push(id);
-                    }
-                    self.counters.messages_sent += 1;
-                    if connection.unsent_bytes <= limits::OUTBOX_HIGH_BYTES && !behind {
-                        continue;
-                    }
+            session.route_mark.0 = self.routings;
+            met.found = Some(true);
+            if connection.overfull() {
+                self.counters
+                    .drop_messages(Dropped::SlowReader, u64::from(packets));
+                continue;
+            }
+            let id = connection.id;
+            if so {
+                connection
+                    .outbox
+                    .block(&mut self.pool, bytes.len())
+                    .extend_from_slice(bytes);
+                connection.unsent_bytes += bytes.len();
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push(id);
                 }
-                _ => {
-                    self.send_publish(id, routing, &SENDING, None);
+                self.counters.messages_sent += u64::from(packets);
+                if connection.unsent_bytes <= limits::OUTBOX_HIGH_BYTES && !behind {
+                    continue;
                 }
+            } else {
+                self.send_publish(id, routing, &SENDING, None);
             }
             self.pace_if_slow(*session_id, id, origin, out);
         }
-        found
+        met
     }
 }

@@ -4,6 +4,7 @@ use super::counters::Dropped;
 use super::deliver::{Origin, Routed, Routing};
 use super::event::{Level, Output, Outputs, RetainVersion};
 use super::faults::planted;
+use super::plain::AsCame;
 use super::shard::{Ending, Shard, Shown};
 use super::violation::Violation;
 use crate::config::Logs;
@@ -15,7 +16,7 @@ use crate::time::Time;
 use crate::wire::frame::Frame;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, TopicName, Version,
+    self, Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, Run, TopicName, Version,
 };
 use std::rc::Rc;
 
@@ -30,7 +31,7 @@ pub struct Retained {
 }
 
 impl Shard {
-    /// One packet of a connected Client.
+    /// One packet of a connected Client, or the run that it begins.
     #[inline]
     pub(super) fn on_frame(
         &mut self,
@@ -38,14 +39,17 @@ impl Shard {
         session: SessionId,
         version: Version,
         frame: &Frame<'_>,
+        run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         if self.settings.logs == Logs::Packets && !self.is_unfinished(id) {
-            self.log_packet(session, frame, out);
+            for frame in run.frames() {
+                self.log_packet(session, &frame, out);
+            }
         }
         if frame.packet_type() == PUBLISH_TYPE {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
-            return self.on_publish(id, session, version, &publish, frame, out);
+            return self.on_publish(id, session, version, &publish, run, out);
         }
         match wire::decode(Some(version), frame).map_err(Violation::Malformed)? {
             Packet::PubAck(ack) => self.on_puback(id, session, &ack, out),
@@ -101,10 +105,10 @@ impl Shard {
         session_id: SessionId,
         version: Version,
         publish: &Publish<'_>,
-        frame: &Frame<'_>,
+        run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        self.counters.messages_received += 1;
+        self.counters.messages_received += u64::from(run.packets);
         if publish.properties.subscription_identifiers {
             return Err(Violation::SubscriptionIdentifierFromClient);
         }
@@ -154,12 +158,7 @@ impl Shard {
             qos: publish.qos,
             retain: publish.retain,
             expires,
-            // A QoS 0 packet without flags reads the same for every subscriber of 3.1 and 3.1.1.
-            frame_v3: (version != Version::V5
-                && publish.qos == QoS::AtMostOnce
-                && !publish.retain
-                && !publish.dup)
-                .then_some(frame.bytes),
+            as_came: AsCame::of(version, publish, run),
             message: None,
         };
         let origin = Origin {

@@ -215,6 +215,7 @@ impl Shard {
             }
         }
         self.dirty = dirty;
+        out.close_parcels();
     }
 
     /// When the driver must call again though nothing happens; a time in the past: at once.
@@ -593,14 +594,14 @@ impl Shard {
 /// The fault of that name: the first two messages to one peer shard change places.
 #[cfg(feature = "faults")]
 fn reorder_lane(out: &mut Outputs) {
-    use super::event::PeerMessage::Publish;
+    use super::event::PeerMessage::{Parcel, Publish};
     if !planted!(ReorderLane) {
         return;
     }
     let to_peer = |output: &Output| match output {
         Output::Peer {
             to,
-            message: Publish { .. },
+            message: Publish { .. } | Parcel(_),
         } => Some(*to),
         _ => None,
     };

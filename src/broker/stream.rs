@@ -7,7 +7,7 @@ use super::unaccepted;
 use super::violation::Violation;
 use crate::ids::ConnectionId;
 use crate::session::Phase;
-use crate::wire;
+use crate::wire::{self, Run};
 
 impl Shard {
     pub(super) fn on_bytes(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
@@ -98,8 +98,9 @@ impl Shard {
             };
             match wire::next_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Some(frame)) => {
-                    used += frame.bytes.len();
-                    if let Err(violation) = self.on_frame(id, session, version, &frame, out)
+                    let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
+                    used += run.bytes.len();
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out)
                         && !planted!(MalformedIgnored)
                     {
                         self.close(id, Ending::Violation(violation), out);

@@ -44,7 +44,7 @@ impl Shard {
             qos: message.qos,
             retain: message.retain,
             expires: message.expires,
-            frame_v3: None,
+            as_came: None,
             message: Some(Rc::clone(&message)),
         };
         let origin = Origin {

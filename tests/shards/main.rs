@@ -5,6 +5,7 @@
 mod support;
 
 mod pacing;
+mod parcels;
 mod retained;
 mod sessions;
 mod subscriptions;

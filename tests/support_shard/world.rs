@@ -83,6 +83,7 @@ pub struct World {
     pub lane_low: usize,
     clients: Vec<ClientState>,
     local: VecDeque<Local>,
+    outputs: Vec<Outputs>,
     /// Shards with an event since their last flush.
     unflushed: Vec<bool>,
     now: Time,
@@ -101,7 +102,7 @@ pub struct World {
     pub read_bytes_max: usize,
     credentials: Vec<(String, Vec<u8>)>,
     pub log: Vec<(Level, String)>,
-    /// `PeerMessage::Publish` put into lanes so far.
+    /// Messages put into lanes so far, by `PeerMessage::Publish` and in parcels.
     pub publishes_in_lanes: usize,
     /// Events handled so far; a bound against a broker that never comes to rest.
     events: u64,
@@ -125,6 +126,7 @@ impl World {
                 .map(|shard| Shard::new(ShardId(shard as u8), shards, settings.clone()))
                 .collect(),
             slots: (0..shards).map(|_| Vec::new()).collect(),
+            outputs: (0..shards).map(|_| Outputs::default()).collect(),
             lanes: (0..shards * shards).map(|_| VecDeque::new()).collect(),
             lane_pressed: vec![false; shards * shards],
             lane_high: 4096,
@@ -599,13 +601,12 @@ impl World {
     fn handle(&mut self, shard: usize, input: Input<'_>) {
         self.events += 1;
         assert!(self.events < EVENTS_MAX, "the broker does not come to rest");
-        let mut outputs = Outputs::default();
-        self.shards[shard].handle(self.now, input, &mut outputs);
+        self.shards[shard].handle(self.now, input, &mut self.outputs[shard]);
         // The walk costs what the shard holds; in long cases now and then is enough.
         if !self.unchecked && (self.events < 5_000 || self.events.is_multiple_of(64)) {
             self.shards[shard].check_invariants();
         }
-        self.carry_out(shard, outputs);
+        self.carry_out(shard);
         self.unflushed[shard] = true;
         // With a seed some turns hold more than one event.
         if !self.seeded_chance(3) {
@@ -615,13 +616,14 @@ impl World {
 
     fn flush(&mut self, shard: usize) {
         self.unflushed[shard] = false;
-        let mut outputs = Outputs::default();
-        self.shards[shard].flush(self.now, &mut outputs);
-        self.carry_out(shard, outputs);
+        self.shards[shard].flush(self.now, &mut self.outputs[shard]);
+        self.carry_out(shard);
     }
 
-    fn carry_out(&mut self, shard: usize, outputs: Outputs) {
-        let mut outputs = outputs.list.into_iter().peekable();
+    fn carry_out(&mut self, shard: usize) {
+        let mut outputs = std::mem::take(&mut self.outputs[shard].list)
+            .into_iter()
+            .peekable();
         while let Some(output) = outputs.next() {
             match output {
                 Output::Send { connection, chunks } => {
@@ -698,9 +700,11 @@ impl World {
                     hand_over,
                 } => self.hand_over(shard, connection, to, hand_over),
                 Output::Peer { to, message } => {
-                    if matches!(message, PeerMessage::Publish { .. }) {
-                        self.publishes_in_lanes += 1;
-                    }
+                    self.publishes_in_lanes += match &message {
+                        PeerMessage::Publish { .. } => 1,
+                        PeerMessage::Parcel(parcel) => parcel.messages(),
+                        _ => 0,
+                    };
                     self.put_into_lane(shard, to, message);
                 }
                 Output::Log { level, text } => self.log.push((level, text)),
