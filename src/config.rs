@@ -98,7 +98,8 @@ pub struct MemoryBound {
 pub fn memory_bound(config: &Config, shards: usize) -> MemoryBound {
     assert!((1..=limits::SHARDS_MAX).contains(&shards));
     let receive = limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES;
-    let lanes = (shards - 1) * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
+    let slots = limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
+    let lanes = (shards - 1) * (slots + limits::LANE_BYTES_MAX + limits::SPILL_HIGH_BYTES);
     let per_shard = receive + limits::POOL_KEPT_BYTES_MAX + lanes + limits::UNACCEPTED_BYTES_MAX;
     let waiting_checks =
         limits::PASSWORD_CHECKS_WAITING_MAX * limits::CONNECT_PACKET_BYTES_MAX as usize;
@@ -258,7 +259,8 @@ mod tests {
             "memory: at most 3 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
-        let lanes = (4 * 3 * limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX) as u64;
+        // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.
+        let lanes = 4 * 3 * ((192 << 10) + (2 << 20));
         assert_eq!(four.fixed_bytes, 4 * one.fixed_bytes + lanes);
         config.settings.passwords = true;
         assert_eq!(

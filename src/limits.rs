@@ -151,15 +151,20 @@ pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Slots of one lane; a power of two.
 pub const LANE_SLOTS: usize = 1024;
 const _: () = assert!(LANE_SLOTS.is_power_of_two());
+/// Bytes of messages in one lane, and a message more.
+pub const LANE_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(LANE_BYTES_MAX >= 4 * LARGE_BLOCK_BYTES); // Parcels, one of which is being read.
 /// Messages a shard takes from one lane before it looks at the next.
 pub const LANE_QUANTUM: usize = 16;
 /// Memory of one slot, at most; for the bound told at start-up.
 pub const LANE_SLOT_BYTES_MAX: usize = 192;
-/// Messages spilled from one lane above which those who publish through it are paced.
+/// Messages, and bytes of messages, spilled from one lane above which those who publish through it are paced.
 pub const SPILL_HIGH: usize = 4096;
-/// Messages spilled below which they go on.
+pub const SPILL_HIGH_BYTES: usize = 1024 * 1024;
+/// What is spilled when they go on: less than this, of both.
 pub const SPILL_LOW: usize = 256;
-const _: () = assert!(SPILL_LOW < SPILL_HIGH);
+pub const SPILL_LOW_BYTES: usize = 256 * 1024;
+const _: () = assert!(SPILL_LOW < SPILL_HIGH && SPILL_LOW_BYTES < SPILL_HIGH_BYTES);
 /// Emptied parcels a shard keeps for its own, and how many runs one of these may have room for.
 pub const SPARE_PARCELS_MAX: usize = 16;
 pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;

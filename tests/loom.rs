@@ -12,7 +12,7 @@ use loom::thread;
 use mqttfast::buffer::Payload;
 use mqttfast::ids::ShardId;
 use mqttfast::mesh::sync::{AtomicBool, AtomicUsize, Ordering};
-use mqttfast::mesh::{Mailbox, Place, Places, WakeFlag, lanes, ring::ring};
+use mqttfast::mesh::{Bounds, Mailbox, Place, Places, WakeFlag, lanes, ring::ring};
 use std::sync::atomic::AtomicBool as Noted;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -291,13 +291,21 @@ fn mailbox_is_bounded_among_givers() {
     });
 }
 
+/// Lanes of one item.
+fn bounds<T>() -> Bounds<T> {
+    Bounds {
+        items: 1,
+        bytes: usize::MAX,
+        bytes_of: |_| 0,
+    }
+}
+
 /// A sender that sleeps on a spill: the receiver makes room and wakes it, or it sees the room. Loom reports a deadlock
 /// if neither does.
-#[test]
-fn a_sender_with_a_spill_is_woken() {
-    loom::model(|| {
+fn a_sender_with_a_spill_is_woken_in(bounds: fn() -> Bounds<usize>) {
+    loom::model(move || {
         let flag = Arc::new(WakeFlag::new());
-        let mut endpoints = lanes::<usize>(2, 1);
+        let mut endpoints = lanes(2, &bounds());
         let mut receiver = endpoints.pop().expect("the second of two");
         let mut sender = endpoints.pop().expect("the first of two");
         let to = ShardId(1);
@@ -316,7 +324,7 @@ fn a_sender_with_a_spill_is_woken() {
         };
         sender.send(to, 1);
         sender.unspill();
-        while sender.spilled(to) > 0 {
+        while sender.spilled(to).items > 0 {
             flag.about_to_sleep();
             if sender.is_empty() {
                 thread::park();
@@ -330,6 +338,21 @@ fn a_sender_with_a_spill_is_woken() {
     });
 }
 
+#[test]
+fn a_sender_with_a_spill_is_woken() {
+    a_sender_with_a_spill_is_woken_in(bounds);
+}
+
+/// The same where bytes, and not slots, are what is short.
+#[test]
+fn a_sender_that_spilled_for_its_bytes_is_woken() {
+    a_sender_with_a_spill_is_woken_in(|| Bounds {
+        items: 4,
+        bytes: 10,
+        bytes_of: |_| 10,
+    });
+}
+
 /// A payload goes to a peer by a lane, and its owner lets go of it meanwhile. Either may be last; whoever is frees it after the reads of
 /// both, and nothing leaks.
 #[test]
@@ -338,7 +361,7 @@ fn payload_is_freed_by_its_owner_or_by_a_peer() {
     static OWNER_SECOND: Noted = Noted::new(false);
     static PEER_SECOND: Noted = Noted::new(false);
     loom::model(|| {
-        let mut endpoints = lanes::<Payload>(2, 1);
+        let mut endpoints = lanes(2, &bounds::<Payload>());
         let mut peer = endpoints.pop().expect("the second of two");
         let mut owner = endpoints.pop().expect("the first of two");
         let payload = Payload::new(b"abc");
@@ -368,7 +391,7 @@ fn payload_is_freed_by_its_owner_or_by_a_peer() {
 #[test]
 fn payload_comes_back_from_a_peer() {
     loom::model(|| {
-        let mut endpoints = lanes::<Payload>(2, 1);
+        let mut endpoints = lanes(2, &bounds::<Payload>());
         let mut peer = endpoints.pop().expect("the second of two");
         let mut owner = endpoints.pop().expect("the first of two");
         owner.send(ShardId(1), Payload::new(b"abc"));
@@ -391,7 +414,7 @@ fn payload_comes_back_from_a_peer() {
 #[test]
 fn lanes_of_a_shard_that_ends_leave_nothing() {
     loom::model(|| {
-        let mut endpoints = lanes::<Box<Track<usize>>>(2, 1);
+        let mut endpoints = lanes(2, &bounds::<Box<Track<usize>>>());
         let mut ending = endpoints.pop().expect("the second of two");
         let mut other = endpoints.pop().expect("the first of two");
         let thread = thread::spawn(move || {

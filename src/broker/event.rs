@@ -8,6 +8,8 @@ use super::plain::AsCame;
 use super::share::ShareMessage;
 use crate::buffer::{Chunks, Pool};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
+use crate::limits;
+use crate::mesh::Bounds;
 use crate::session::Message;
 use std::net::SocketAddr;
 
@@ -268,4 +270,34 @@ pub enum PeerMessage {
     Clock {
         clock: u64,
     },
+}
+
+/// What a lane holds.
+pub const LANE_BOUNDS: Bounds<PeerMessage> = Bounds {
+    items: limits::LANE_SLOTS,
+    bytes: limits::LANE_BYTES_MAX,
+    bytes_of: PeerMessage::bytes,
+};
+
+impl PeerMessage {
+    /// What it holds besides its slot in a lane. A payload counts in each lane it is in.
+    pub fn bytes(&self) -> usize {
+        match self {
+            PeerMessage::Adopt { hand_over, .. } => hand_over.bytes.len(),
+            PeerMessage::Publish { message, .. } => message.bytes(),
+            PeerMessage::Parcel(parcel) => parcel.bytes(),
+            PeerMessage::FilterAdded { filter, .. } | PeerMessage::FilterRemoved { filter } => {
+                filter.len()
+            }
+            PeerMessage::Share(
+                ShareMessage::Deliver { message, .. } | ShareMessage::Return { message, .. },
+            ) => message.bytes(),
+            PeerMessage::Share(_)
+            | PeerMessage::AreFiltersInForce { .. }
+            | PeerMessage::FiltersInForce { .. }
+            | PeerMessage::Pace { .. }
+            | PeerMessage::ClockRequest { .. }
+            | PeerMessage::Clock { .. } => 0,
+        }
+    }
 }

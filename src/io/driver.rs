@@ -213,7 +213,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let lingering = self.lingering.front().map(|(at, _)| *at);
         let spilled = self
             .peers()
-            .any(|peer| self.seat.endpoint.spilled(peer) > 0)
+            .any(|peer| self.seat.endpoint.spilled(peer).items > 0)
             .then(|| self.now + limits::SPILL_RETRY_MS);
         [
             self.core.next_deadline(),
@@ -254,7 +254,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         for peer in self.peers() {
             let spilled = self.seat.endpoint.spilled(peer);
             let pressed = self.pressed & peer.bit() != 0;
-            if !pressed && spilled > limits::SPILL_HIGH || pressed && spilled < limits::SPILL_LOW {
+            if spilled.presses(pressed) != pressed {
                 self.pressed ^= peer.bit();
                 let on = !pressed;
                 self.input(Input::Pressure { to: peer, on })?;

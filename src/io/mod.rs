@@ -22,7 +22,7 @@ pub mod notify;
 pub mod uring;
 pub mod zone;
 
-use crate::broker::Level;
+use crate::broker::{LANE_BOUNDS, Level};
 use crate::buffer::heap;
 use crate::config::{Config, Io, memory_bound};
 use crate::limits;
@@ -206,7 +206,7 @@ fn start_shards(
     let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
     let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
-    let endpoints = lanes(count, limits::LANE_SLOTS);
+    let endpoints = lanes(count, &LANE_BOUNDS);
     let seats = shards.seats(endpoints, listeners, checker, log, clock);
     let threads = host::start(means, seats, cores, &config.settings, &ended, &shards)
         .map_err(|error| StartError::new(means.explain(&error, count)))?;

@@ -191,6 +191,7 @@ impl<'a> Watchdog<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::LANE_BOUNDS;
     use crate::io::clock::Clock;
     use crate::io::host::Seat;
     use crate::io::log::Log;
@@ -306,7 +307,13 @@ mod tests {
         let notify = Notify::to(name.as_ref(), Some(period)).unwrap();
         let shards = Shards::new(2).unwrap();
         let log = Log::start(crate::config::Logs::Events).unwrap();
-        let seats = shards.seats(lanes(2, 2), &Vec::new().into(), None, &log, Clock::start());
+        let seats = shards.seats(
+            lanes(2, &LANE_BOUNDS),
+            &Vec::new().into(),
+            None,
+            &log,
+            Clock::start(),
+        );
         let mut now = Instant::now();
         let mut watchdog = Watchdog::new(&notify, &shards, now).unwrap().unwrap();
         let mut tick = || {

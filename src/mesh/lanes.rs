@@ -3,8 +3,8 @@
 //!
 //! Sending never fails and never waits. What finds its ring full goes to a spill queue on the sender's side, and until that is
 //! empty again everything after it too, so a lane is first in, first out. Two shards that are full of each other both go on
-//! receiving, so they cannot lock each other out. The spill has no bound of its own: who sends looks at [`Endpoint::spilled`] and
-//! paces those who publish (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
+//! receiving, so they cannot lock each other out. A lane is full when it has as many items, or as many bytes, as [`Bounds`] say. The spill has
+//! no bound of its own: who sends looks at [`Endpoint::spilled`] and paces those who publish (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
 //!
 //! A sender that sleeps on a spill must learn that its lane has room again. So while a lane spills, its receiver counts the
 //! sender among those to be told ([`Endpoint::take_sent_to`]), and the sender finds its endpoint not empty
@@ -21,26 +21,89 @@
 //! Cost: O(1) an item; one fence a turn in which something was received. With one shard there are no lanes and no atomics.
 
 use super::ring::{Consumer, Producer, ring};
-use super::sync::{Arc, AtomicBool, Ordering, fence};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, fence};
 use crate::ids::ShardId;
-use crate::limits::{LANE_QUANTUM, SHARDS_MAX};
+use crate::limits::{
+    LANE_QUANTUM, SHARDS_MAX, SPILL_HIGH, SPILL_HIGH_BYTES, SPILL_LOW, SPILL_LOW_BYTES,
+};
 use std::collections::VecDeque;
 
 /// Which lanes spill, by `from * shards + to`. Written by the sender, read by the receiver.
 type Spilling = Arc<Vec<AtomicBool>>;
 
+/// What a lane holds at most.
+pub struct Bounds<T> {
+    /// A power of two.
+    pub items: usize,
+    /// One item more may pass it: a large one finds room in a lane that is not full.
+    pub bytes: usize,
+    /// What an item counts. Never changes for an item that is under way.
+    pub bytes_of: fn(&T) -> usize,
+}
+
+/// What has been spilled.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Spilled {
+    pub items: usize,
+    pub bytes: usize,
+}
+
+impl Spilled {
+    /// Are those who publish through this lane to wait? `pressed`: they do.
+    pub fn presses(self, pressed: bool) -> bool {
+        if pressed {
+            self.items >= SPILL_LOW || self.bytes >= SPILL_LOW_BYTES
+        } else {
+            self.items > SPILL_HIGH || self.bytes > SPILL_HIGH_BYTES
+        }
+    }
+}
+
 /// The sender's side of a lane.
 struct Outgoing<T> {
     to: ShardId,
     producer: Producer<T>,
+    /// Bytes put into the ring since the beginning, modulo 2^32 or 2^64.
+    put_bytes: usize,
+    /// What the receiver has taken of them, and what of it was last seen.
+    taken_bytes: Arc<AtomicUsize>,
+    taken_bytes_seen: usize,
+    bytes_max: usize,
     /// What found the ring full, oldest first; younger than everything in the ring.
     spill: VecDeque<T>,
+    spill_bytes: usize,
+}
+
+impl<T: Send> Outgoing<T> {
+    /// Puts an item of so many bytes into the ring, or gives it back.
+    #[inline]
+    fn push(&mut self, item: T, bytes: usize) -> Result<(), T> {
+        if self.put_bytes.wrapping_sub(self.taken_bytes_seen) >= self.bytes_max {
+            // Relaxed: a number that grows; an old one only spills an item too many.
+            self.taken_bytes_seen = self.taken_bytes.load(Ordering::Relaxed);
+            if self.put_bytes.wrapping_sub(self.taken_bytes_seen) >= self.bytes_max {
+                return Err(item);
+            }
+        }
+        self.producer.push(item)?;
+        self.put_bytes = self.put_bytes.wrapping_add(bytes);
+        Ok(())
+    }
+
+    /// Would the ring take nothing more now?
+    fn is_full(&self) -> bool {
+        // Relaxed: the fence in `WakeFlag::about_to_sleep` orders it, see `take_sent_to`.
+        let taken_bytes = self.taken_bytes.load(Ordering::Relaxed);
+        self.put_bytes.wrapping_sub(taken_bytes) >= self.bytes_max || self.producer.is_full()
+    }
 }
 
 /// The receiver's side of a lane.
 struct Incoming<T> {
     from: ShardId,
     consumer: Consumer<T>,
+    /// Bytes taken since the beginning; written here alone.
+    taken_bytes: Arc<AtomicUsize>,
 }
 
 /// A shard's ends of its lanes. Belongs to the shard's thread.
@@ -50,6 +113,7 @@ pub struct Endpoint<T> {
     /// By peer, without the shard itself: peer `p` lies at `p`, or at `p - 1` above the shard.
     outgoing: Vec<Outgoing<T>>,
     incoming: Vec<Incoming<T>>,
+    bytes_of: fn(&T) -> usize,
     spilling: Spilling,
     /// Peers whose lane got an item since `take_sent_to`.
     sent_to: u64,
@@ -59,8 +123,8 @@ pub struct Endpoint<T> {
     next: usize,
 }
 
-/// Endpoints of `shards` shards (1 to `SHARDS_MAX`), the one at `i` for shard `i`, with `slots` items a lane, a power of two.
-pub fn lanes<T: Send>(shards: usize, slots: usize) -> Vec<Endpoint<T>> {
+/// Endpoints of `shards` shards (1 to `SHARDS_MAX`), the one at `i` for shard `i`.
+pub fn lanes<T: Send>(shards: usize, bounds: &Bounds<T>) -> Vec<Endpoint<T>> {
     assert!((1..=SHARDS_MAX).contains(&shards));
     let spilling: Spilling = Arc::new(
         (0..shards * shards)
@@ -74,6 +138,7 @@ pub fn lanes<T: Send>(shards: usize, slots: usize) -> Vec<Endpoint<T>> {
             shards,
             outgoing: Vec::with_capacity(shards - 1),
             incoming: Vec::with_capacity(shards - 1),
+            bytes_of: bounds.bytes_of,
             spilling: Arc::clone(&spilling),
             sent_to: 0,
             received_from: 0,
@@ -82,15 +147,23 @@ pub fn lanes<T: Send>(shards: usize, slots: usize) -> Vec<Endpoint<T>> {
         .collect();
     for from in ids() {
         for to in ids().filter(|&to| to != from) {
-            let (producer, consumer) = ring(slots);
+            let (producer, consumer) = ring(bounds.items);
+            let taken_bytes = Arc::new(AtomicUsize::new(0));
             endpoints[from.index()].outgoing.push(Outgoing {
                 to,
                 producer,
+                put_bytes: 0,
+                taken_bytes: Arc::clone(&taken_bytes),
+                taken_bytes_seen: 0,
+                bytes_max: bounds.bytes,
                 spill: VecDeque::new(),
+                spill_bytes: 0,
             });
-            endpoints[to.index()]
-                .incoming
-                .push(Incoming { from, consumer });
+            endpoints[to.index()].incoming.push(Incoming {
+                from,
+                consumer,
+                taken_bytes,
+            });
         }
     }
     endpoints
@@ -111,17 +184,24 @@ impl<T: Send> Endpoint<T> {
     #[inline]
     pub fn send(&mut self, to: ShardId, item: T) {
         let index = self.lane(to);
+        let bytes = (self.bytes_of)(&item);
         let lane = &mut self.outgoing[index];
-        if lane.spill.is_empty() {
-            match lane.producer.push(item) {
-                Ok(()) => self.sent_to |= to.bit(),
-                Err(item) => {
-                    lane.spill.push_back(item);
-                    self.set_spilling(to, true);
-                }
-            }
+        let spilling = !lane.spill.is_empty();
+        let spilled = if spilling {
+            item
         } else {
-            lane.spill.push_back(item);
+            match lane.push(item, bytes) {
+                Ok(()) => {
+                    self.sent_to |= to.bit();
+                    return;
+                }
+                Err(item) => item,
+            }
+        };
+        lane.spill.push_back(spilled);
+        lane.spill_bytes += bytes;
+        if !spilling {
+            self.set_spilling(to, true);
         }
     }
 
@@ -135,10 +215,12 @@ impl<T: Send> Endpoint<T> {
             let to = lane.to;
             let mut moved = false;
             while let Some(item) = lane.spill.pop_front() {
-                if let Err(item) = lane.producer.push(item) {
+                let bytes = (self.bytes_of)(&item);
+                if let Err(item) = lane.push(item, bytes) {
                     lane.spill.push_front(item);
                     break;
                 }
+                lane.spill_bytes -= bytes;
                 moved = true;
             }
             if lane.spill.is_empty() {
@@ -152,9 +234,13 @@ impl<T: Send> Endpoint<T> {
         }
     }
 
-    /// Items sent to that peer and not yet in its lane.
-    pub fn spilled(&self, to: ShardId) -> usize {
-        self.outgoing[self.lane(to)].spill.len()
+    /// What was sent to that peer and is not yet in its lane.
+    pub fn spilled(&self, to: ShardId) -> Spilled {
+        let lane = &self.outgoing[self.lane(to)];
+        Spilled {
+            items: lane.spill.len(),
+            bytes: lane.spill_bytes,
+        }
     }
 
     /// The peers that must be told to look (by their `WakeFlag::must_wake`), as a mask, and forgets them: those whose lanes got items since the
@@ -162,9 +248,9 @@ impl<T: Send> Endpoint<T> {
     /// `receive` of a turn and before the shard sleeps.
     pub fn take_sent_to(&mut self) -> u64 {
         if self.received_from != 0 {
-            // SeqCst: the slots freed by `receive` come before the reading of `spilling`. Pairs with the fence of the sender's
-            // `WakeFlag::about_to_sleep`, which lies between its raising of `spilling` and its look at the free slots in `is_empty`:
-            // the sender sees the room and stays awake, or we see that it spills and wake it.
+            // SeqCst: the slots and bytes freed by `receive` come before the reading of `spilling`. Pairs with the fence of the
+            // sender's `WakeFlag::about_to_sleep`, which lies between its raising of `spilling` and its look at what is free in
+            // `is_empty`: the sender sees the room and stays awake, or we see that it spills and wake it.
             fence(Ordering::SeqCst);
             for lane in &self.incoming {
                 // Relaxed: the fence orders.
@@ -190,12 +276,20 @@ impl<T: Send> Endpoint<T> {
             let lane = &mut self.incoming[self.next];
             let quantum = LANE_QUANTUM.min(max - received);
             let mut taken = 0;
+            let mut taken_bytes = 0;
             while taken < quantum {
                 let Some(item) = lane.consumer.pop() else {
                     break;
                 };
                 taken += 1;
+                taken_bytes += (self.bytes_of)(&item);
                 f(lane.from, item);
+            }
+            if taken_bytes > 0 {
+                // Relaxed: only this thread writes it; the fence in `take_sent_to` puts it before our look at who spills.
+                let before = lane.taken_bytes.load(Ordering::Relaxed);
+                let after = before.wrapping_add(taken_bytes);
+                lane.taken_bytes.store(after, Ordering::Relaxed);
             }
             if taken == 0 {
                 empty += 1;
@@ -219,7 +313,7 @@ impl<T: Send> Endpoint<T> {
             && self
                 .outgoing
                 .iter()
-                .all(|lane| lane.spill.is_empty() || lane.producer.is_full())
+                .all(|lane| lane.spill.is_empty() || lane.is_full())
     }
 
     /// Index of the lane to `to`, a peer.
@@ -245,6 +339,15 @@ mod tests {
     use crate::mesh::WakeFlag;
     use std::thread;
 
+    /// Items that count ten bytes each.
+    fn bounds(items: usize) -> Bounds<u32> {
+        Bounds {
+            items,
+            bytes: usize::MAX,
+            bytes_of: |_| 10,
+        }
+    }
+
     fn received(endpoint: &mut Endpoint<u32>, max: usize) -> Vec<(u8, u32)> {
         let mut items = Vec::new();
         let count = endpoint.receive(max, |from, item| items.push((from.0, item)));
@@ -254,7 +357,7 @@ mod tests {
 
     #[test]
     fn one_shard_has_no_lanes() {
-        let mut endpoints = lanes::<u32>(1, 4);
+        let mut endpoints = lanes(1, &bounds(4));
         let endpoint = &mut endpoints[0];
         assert_eq!((endpoint.shard(), endpoint.shards()), (ShardId(0), 1));
         endpoint.unspill();
@@ -266,7 +369,7 @@ mod tests {
     #[test]
     fn every_pair_has_its_lane() {
         let shards = 5;
-        let mut endpoints = lanes::<u32>(shards, 4);
+        let mut endpoints = lanes(shards, &bounds(4));
         for (from, endpoint) in endpoints.iter_mut().enumerate() {
             for to in (0..shards).filter(|&to| to != from) {
                 endpoint.send(ShardId(to as u8), (from * 10 + to) as u32);
@@ -288,13 +391,17 @@ mod tests {
 
     #[test]
     fn a_full_lane_spills_in_order() {
-        let mut endpoints = lanes::<u32>(2, 4);
+        let mut endpoints = lanes(2, &bounds(4));
         let (left, right) = endpoints.split_at_mut(1);
         let (sender, receiver) = (&mut left[0], &mut right[0]);
         for item in 0..10 {
             sender.send(ShardId(1), item);
         }
-        assert_eq!(sender.spilled(ShardId(1)), 6);
+        let spilled = |items| Spilled {
+            items,
+            bytes: 10 * items,
+        };
+        assert_eq!(sender.spilled(ShardId(1)), spilled(6));
         assert_eq!(sender.take_sent_to(), 0b10);
         assert!(sender.is_empty(), "a spill without room is no work");
         sender.unspill();
@@ -311,11 +418,11 @@ mod tests {
         );
         sender.unspill();
         assert_eq!(sender.take_sent_to(), 0b10);
-        assert_eq!(sender.spilled(ShardId(1)), 5);
+        assert_eq!(sender.spilled(ShardId(1)), spilled(5));
         assert!(sender.is_empty());
 
         let mut items = Vec::new();
-        while sender.spilled(ShardId(1)) > 0 {
+        while sender.spilled(ShardId(1)).items > 0 {
             items.extend(received(receiver, 100));
             sender.unspill();
         }
@@ -327,9 +434,68 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_is_full_of_bytes_too() {
+        let bounds = Bounds {
+            bytes: 25,
+            ..bounds(16)
+        };
+        let mut endpoints = lanes(2, &bounds);
+        let (left, right) = endpoints.split_at_mut(1);
+        let (sender, receiver) = (&mut left[0], &mut right[0]);
+        let mut expected = 0;
+        for round in 0..20 {
+            for item in 0..5 {
+                sender.send(ShardId(1), round * 5 + item);
+            }
+            // Three pass: the third found 20 bytes in it. Two of ten bytes wait.
+            let waiting = Spilled {
+                items: 2,
+                bytes: 20,
+            };
+            assert_eq!(sender.spilled(ShardId(1)), waiting);
+            sender.unspill();
+            assert_eq!(sender.spilled(ShardId(1)), waiting);
+            assert!(sender.is_empty(), "a spill without room is no work");
+            assert_eq!(received(receiver, 1), [(0, expected)]);
+            assert_eq!(receiver.take_sent_to(), 0b01, "the sender waits for room");
+            assert!(!sender.is_empty(), "there is room again");
+            sender.unspill();
+            assert_eq!(sender.spilled(ShardId(1)).items, 1);
+            let rest = received(receiver, 100);
+            sender.unspill();
+            let last = received(receiver, 100);
+            let items: Vec<u32> = [rest, last]
+                .concat()
+                .iter()
+                .map(|(_, item)| *item)
+                .collect();
+            assert_eq!(items, (expected + 1..expected + 5).collect::<Vec<_>>());
+            expected += 5;
+            receiver.take_sent_to();
+            assert!(sender.is_empty() && receiver.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_spill_presses_from_high_to_low() {
+        let spilled = |items, bytes| Spilled { items, bytes };
+        for (items, bytes, begins, goes_on) in [
+            (SPILL_HIGH + 1, 0, true, true),
+            (1, SPILL_HIGH_BYTES + 1, true, true),
+            (SPILL_HIGH, SPILL_HIGH_BYTES, false, true),
+            (SPILL_LOW, 0, false, true),
+            (0, SPILL_LOW_BYTES, false, true),
+            (SPILL_LOW - 1, SPILL_LOW_BYTES - 1, false, false),
+        ] {
+            assert_eq!(spilled(items, bytes).presses(false), begins);
+            assert_eq!(spilled(items, bytes).presses(true), goes_on);
+        }
+    }
+
+    #[test]
     fn no_peer_starves_another() {
         let quantum = LANE_QUANTUM as u32;
-        let mut endpoints = lanes::<u32>(3, 1024);
+        let mut endpoints = lanes(3, &bounds(1024));
         for item in 0..10 * quantum {
             endpoints[0].send(ShardId(2), item);
         }
@@ -352,7 +518,12 @@ mod tests {
     #[test]
     fn dropped_endpoints_drop_their_items() {
         let witness = std::sync::Arc::new(());
-        let mut endpoints = lanes(3, 2);
+        let bounds = Bounds {
+            items: 2,
+            bytes: usize::MAX,
+            bytes_of: |_| 0,
+        };
+        let mut endpoints = lanes(3, &bounds);
         for _ in 0..5 {
             endpoints[0].send(ShardId(1), witness.clone());
             endpoints[2].send(ShardId(0), witness.clone());
@@ -375,7 +546,7 @@ mod tests {
         let (bells, ears): (Vec<_>, Vec<_>) = (0..shards)
             .map(|_| std::sync::mpsc::channel::<()>())
             .unzip();
-        let threads: Vec<_> = lanes::<u32>(shards, 2)
+        let threads: Vec<_> = lanes(shards, &bounds(2))
             .into_iter()
             .zip(ears)
             .map(|(mut endpoint, ear)| {
@@ -404,10 +575,10 @@ mod tests {
                                 let _ = bells[peer].send(());
                             }
                         }
-                        if sent == items && expected == items && endpoint.spilled(to) == 0 {
+                        if sent == items && expected == items && endpoint.spilled(to).items == 0 {
                             break;
                         }
-                        if sent < items && endpoint.spilled(to) < 20 {
+                        if sent < items && endpoint.spilled(to).items < 20 {
                             continue;
                         }
                         flags[own].about_to_sleep();

@@ -16,7 +16,7 @@ pub mod ring;
 pub mod sync;
 pub mod wake;
 
-pub use lanes::{Endpoint, lanes};
+pub use lanes::{Bounds, Endpoint, Spilled, lanes};
 pub use mailbox::Mailbox;
 pub use places::{Place, Places};
 pub use wake::WakeFlag;

@@ -2,7 +2,9 @@
 
 use super::kernel::Kernel;
 use super::{Core, Driver};
-use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
+use crate::broker::{
+    CloseCause, HandOver, Input, LANE_BOUNDS, Output, Outputs, PeerMessage, Verdict,
+};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
@@ -286,7 +288,7 @@ impl Broker {
         let file = PasswordFile::parse(b"").unwrap();
         let checker = Checker::new(Path::new("no file"), file);
         checker.start(shards.clone(), clock).unwrap();
-        let endpoints = lanes(count, limits::LANE_SLOTS);
+        let endpoints = lanes(count, &LANE_BOUNDS);
         let mut seats = shards.seats(endpoints, &listeners, Some(&checker), &log, clock);
         // The first shard accepts alone, so that tests know where a connection is.
         for seat in &mut seats[1..] {

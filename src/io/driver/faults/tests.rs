@@ -2,7 +2,7 @@
 //! all have left, nothing is left.
 
 use super::{Faulty, PLAN, Plan, Tally};
-use crate::broker::{Input, Output, Outputs, Shard};
+use crate::broker::{Input, LANE_BOUNDS, Output, Outputs, Shard};
 use crate::config::Settings;
 use crate::io::clock::Clock;
 use crate::io::driver::kernel::Kernel;
@@ -96,13 +96,7 @@ impl Broker {
             Clock::start(),
         );
         let shards = Shards::new(count).unwrap();
-        let seats = shards.seats(
-            lanes(count, limits::LANE_SLOTS),
-            &listeners,
-            None,
-            &log,
-            clock,
-        );
+        let seats = shards.seats(lanes(count, &LANE_BOUNDS), &listeners, None, &log, clock);
         let places = Arc::clone(&seats[0].places);
         let (tell, asleep) = channel();
         let (mut threads, mut all_naps) = (Vec::new(), Vec::new());
