@@ -80,6 +80,9 @@ pub enum Output {
     /// reuse the slot under the next generation. No `Closed` follows.
     Close {
         connection: ConnectionId,
+        /// The Client said DISCONNECT: it sends nothing more that could reset what it has not read yet, so where nothing is left to
+        /// send the socket closes at once.
+        at_once: bool,
     },
     /// The Client promises no packets (Keep Alive 0): let TCP find out when it is gone.
     ProbePeer {

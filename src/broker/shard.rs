@@ -331,7 +331,10 @@ impl Shard {
                     chunks: connection.outbox.take(),
                 });
             }
-            out.push(Output::Close { connection: id });
+            out.push(Output::Close {
+                connection: id,
+                at_once: matches!(ending, Ending::Disconnect { .. }),
+            });
         }
         connection.outbox.clear(&mut self.pool);
         for waiter in connection.waiters.take_keys() {

@@ -638,7 +638,7 @@ impl World {
                         // The last words of a connection may follow the send under way.
                         let closes = matches!(
                             outputs.peek(),
-                            Some(Output::Close { connection: next }) if *next == connection
+                            Some(Output::Close { connection: next, .. }) if *next == connection
                         );
                         assert!(closes, "two Sends under way");
                         left.extend(bytes.rest());
@@ -659,7 +659,7 @@ impl World {
                     let client = self.client_at(shard, connection);
                     self.clients[client.0].reading = true;
                 }
-                Output::Close { connection } => {
+                Output::Close { connection, .. } => {
                     let client = self.client_at(shard, connection);
                     // What was given still leaves, slow reader or not.
                     if let Some((_, left)) = self.clients[client.0].under_way.take() {

@@ -53,13 +53,20 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     self.touch(tag);
                 }
             }
-            Output::Close { connection } => {
+            Output::Close {
+                connection,
+                at_once,
+            } => {
                 let (tag, at) = (tag(connection), self.now + limits::LINGER_MS);
                 if let Some(socket) = open(&mut self.slots, tag) {
-                    socket.phase = Phase::Closing;
-                    self.lingering.push_back((at, tag));
-                    if !socket.sending {
-                        self.linger(tag);
+                    if at_once && !socket.sending {
+                        socket.phase = Phase::Ending;
+                    } else {
+                        socket.phase = Phase::Closing;
+                        self.lingering.push_back((at, tag));
+                        if !socket.sending {
+                            self.linger(tag);
+                        }
                     }
                     self.touch(tag);
                 }

@@ -93,7 +93,10 @@ impl Double {
             b'Q' => {
                 let chunks = Chunks::from_iter([Chunk::Block(b"BYE".to_vec())]);
                 out.push(Output::Send { connection, chunks });
-                out.push(Output::Close { connection });
+                out.push(Output::Close {
+                    connection,
+                    at_once: false,
+                });
                 self.clients.remove(&connection.index);
             }
             b'1' => {
@@ -123,7 +126,11 @@ impl Double {
                 };
                 let chunks = (0..128).map(shared).collect();
                 out.push(Output::Send { connection, chunks });
-                out.push(Output::Close { connection });
+                out.push(Output::Close {
+                    connection,
+                    // Not before all is sent.
+                    at_once: true,
+                });
                 self.clients.remove(&connection.index);
             }
             b'A' => {
@@ -135,6 +142,13 @@ impl Double {
                     user_name: user_name.to_owned(),
                     password: password.as_bytes().to_vec(),
                 });
+            }
+            b'D' => {
+                out.push(Output::Close {
+                    connection,
+                    at_once: true,
+                });
+                self.clients.remove(&connection.index);
             }
             b'T' => self.tick_at = Some(now + 30),
             b'F' => {
@@ -230,7 +244,10 @@ impl Core for Double {
             Input::Shutdown => {
                 for (_, client) in self.clients.drain() {
                     let connection = client.id;
-                    out.push(Output::Close { connection });
+                    out.push(Output::Close {
+                        connection,
+                        at_once: false,
+                    });
                 }
             }
         }
@@ -457,6 +474,22 @@ fn who_never_reads_is_let_go<K: Kernel>() {
     drop(client);
 }
 
+fn who_says_goodbye_leaves_its_slot_at_once<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let mut client = broker.connect();
+    client.write_all(b"D").unwrap();
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    assert_eq!(back, b"");
+    // Its own side is still open.
+    let mut second = broker.connect();
+    second.write_all(b"D").unwrap();
+    second.read_to_end(&mut back).unwrap();
+    let seen = broker.stop();
+    assert_eq!(seen, ["0:opened 0", "0:opened 0"]);
+    drop(client);
+}
+
 fn who_sends_and_closes_its_side_gets_its_answer<K: Kernel>() {
     let broker = Broker::start::<K>(1);
     for bytes in [10, 100_000] {
@@ -638,6 +671,7 @@ under_each_driver!(
     last_bytes_arrive_although_the_peer_sends_on,
     a_close_waits_for_what_is_still_to_be_sent,
     who_never_reads_is_let_go,
+    who_says_goodbye_leaves_its_slot_at_once,
     who_sends_and_closes_its_side_gets_its_answer,
     a_reset_is_told_as_one,
     slots_are_used_again,
