@@ -8,8 +8,6 @@ use super::plain::AsCame;
 use super::share::ShareMessage;
 use crate::buffer::{Chunks, Pool};
 use crate::ids::{ConnectionId, ShardId, SocketHandle};
-use crate::limits;
-use crate::mesh::Bounds;
 use crate::session::Message;
 use std::net::SocketAddr;
 
@@ -274,13 +272,6 @@ pub enum PeerMessage {
         clock: u64,
     },
 }
-
-/// What a lane holds.
-pub const LANE_BOUNDS: Bounds<PeerMessage> = Bounds {
-    items: limits::LANE_SLOTS,
-    bytes: limits::LANE_BYTES_MAX,
-    bytes_of: PeerMessage::bytes,
-};
 
 impl PeerMessage {
     /// What it holds besides its slot in a lane. A payload counts in each lane it is in.

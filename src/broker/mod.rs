@@ -30,8 +30,7 @@ mod will;
 
 pub use counters::{Counters, Dropped};
 pub use event::{
-    CloseCause, HandOver, Input, LANE_BOUNDS, Level, Output, Outputs, PeerMessage, RetainVersion,
-    Verdict,
+    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
 };
 #[cfg(feature = "faults")]
 pub use faults::{Fault, plant, plant_panic};

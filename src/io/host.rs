@@ -15,7 +15,7 @@ use crate::io::log::Log;
 #[cfg(target_pointer_width = "64")]
 use crate::io::uring::{probe, ring::Ring};
 use crate::limits;
-use crate::mesh::{Endpoint, Mailbox, Places, WakeFlag};
+use crate::mesh::{Bounds, Endpoint, Mailbox, Places, WakeFlag};
 #[cfg(target_pointer_width = "64")]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -67,6 +67,13 @@ impl AsFd for Waker {
         self.event.as_fd()
     }
 }
+
+/// What a lane between two shards holds.
+pub const LANE_BOUNDS: Bounds<PeerMessage> = Bounds {
+    items: limits::LANE_SLOTS,
+    bytes: limits::LANE_BYTES_MAX,
+    bytes_of: PeerMessage::bytes,
+};
 
 /// Everything a shard's thread is given.
 pub struct Seat {

@@ -22,7 +22,7 @@ pub mod notify;
 pub mod uring;
 pub mod zone;
 
-use crate::broker::{LANE_BOUNDS, Level};
+use crate::broker::Level;
 use crate::buffer::heap;
 use crate::config::{Config, Io, memory_bound};
 use crate::limits;
@@ -31,7 +31,7 @@ use crate::passwd::PasswordFile;
 use checker::Checker;
 use clock::Clock;
 use control::{End, Signals};
-use host::{Means, Shards, Threads};
+use host::{LANE_BOUNDS, Means, Shards, Threads};
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;

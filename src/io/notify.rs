@@ -191,8 +191,8 @@ impl<'a> Watchdog<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::LANE_BOUNDS;
     use crate::io::clock::Clock;
+    use crate::io::host::LANE_BOUNDS;
     use crate::io::host::Seat;
     use crate::io::log::Log;
     use crate::mesh::lanes;

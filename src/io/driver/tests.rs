@@ -2,15 +2,13 @@
 
 use super::kernel::Kernel;
 use super::{Core, Driver};
-use crate::broker::{
-    CloseCause, HandOver, Input, LANE_BOUNDS, Output, Outputs, PeerMessage, Verdict,
-};
+use crate::broker::{CloseCause, HandOver, Input, Output, Outputs, PeerMessage, Verdict};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
-use crate::io::host::{Shards, ToShard};
+use crate::io::host::{LANE_BOUNDS, Shards, ToShard};
 use crate::io::log::Log;
 use crate::limits;
 use crate::mesh::lanes;

@@ -2,12 +2,12 @@
 //! all have left, nothing is left.
 
 use super::{Faulty, PLAN, Plan, Tally};
-use crate::broker::{Input, LANE_BOUNDS, Output, Outputs, Shard};
+use crate::broker::{Input, Output, Outputs, Shard};
 use crate::config::Settings;
 use crate::io::clock::Clock;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
-use crate::io::host::{Shards, ToShard};
+use crate::io::host::{LANE_BOUNDS, Shards, ToShard};
 use crate::io::log::Log;
 use crate::limits;
 use crate::mesh::{Places, lanes};
