@@ -100,7 +100,8 @@ pub fn memory_bound(config: &Config, shards: usize) -> MemoryBound {
     let receive = limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES;
     let slots = limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
     let lanes = (shards - 1) * (slots + limits::LANE_BYTES_MAX + limits::SPILL_HIGH_BYTES);
-    let per_shard = receive + limits::POOL_KEPT_BYTES_MAX + lanes + limits::UNACCEPTED_BYTES_MAX;
+    let kept = limits::POOL_KEPT_BYTES_MAX + limits::SPARE_PACKETS_BYTES_MAX;
+    let per_shard = receive + kept + lanes + limits::UNACCEPTED_BYTES_MAX;
     let waiting_checks =
         limits::PASSWORD_CHECKS_WAITING_MAX * limits::CONNECT_PACKET_BYTES_MAX as usize;
     let checks = if config.settings.passwords {
@@ -251,12 +252,12 @@ mod tests {
         config.settings.packet_bytes_max = 1 << 20;
         config.settings.shard_queue_bytes_max = 1 << 28;
         let one = memory_bound(&config, 1);
-        assert_eq!(one.fixed_bytes, 3 << 20);
+        assert_eq!(one.fixed_bytes, 7 << 20);
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 3 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 7 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.

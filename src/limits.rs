@@ -145,6 +145,11 @@ pub const RUN_BYTES_MAX: usize = LARGE_BLOCK_BYTES;
 const _: () = assert!(PAYLOAD_SHARED_FROM_BYTES <= RUN_BYTES_MAX);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Packets from this size on get the memory of one that has gone, if there is some.
+pub const SPARE_PACKET_BYTES: usize = 64 * 1024;
+/// Bytes of such memory that one shard keeps: fresh pages cost more than what else is done with a large message.
+pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const SPARE_PACKETS_MAX: usize = 8;
 
 // Between shards
 

@@ -187,6 +187,23 @@ fn payload_is_freed_once_after_all_reads() {
     });
 }
 
+/// A vector that was adopted comes back to one of those who let go of it, after the reads of both.
+#[test]
+fn an_adopted_vector_comes_back_once() {
+    loom::model(|| {
+        let payload = Payload::adopt(b"_abc".to_vec(), 1);
+        let other = payload.clone();
+        let reader = thread::spawn(move || {
+            assert_eq!(&*other, b"abc");
+            other.into_vector()
+        });
+        assert_eq!(&*payload, b"abc");
+        let here = payload.into_vector();
+        let there = reader.join().expect("the reader ran through");
+        assert!(here.is_some() != there.is_some());
+    });
+}
+
 /// A handle is cloned and dropped in two threads: a count seen as 1 must mean the only handle.
 #[test]
 fn payload_is_cloned_and_dropped_by_two() {

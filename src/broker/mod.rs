@@ -9,6 +9,7 @@ mod deliver;
 mod encode;
 mod event;
 mod faults;
+mod large;
 mod member;
 mod pace;
 mod parcel;

@@ -109,55 +109,28 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         self.counters.messages_received += u64::from(run.packets);
-        if publish.properties.subscription_identifiers {
-            return Err(Violation::SubscriptionIdentifierFromClient);
-        }
-        let aliased;
-        let topic = match (publish.topic, publish.properties.topic_alias) {
-            (Some(topic), None) => topic,
-            (topic, alias) => {
-                aliased = self.resolve_alias(id, topic, alias)?;
-                TopicName::new(&aliased).map_err(Violation::Malformed)?
-            }
+        let aliased = self.name_by_alias(id, publish)?;
+        let topic = match (&aliased, publish.topic) {
+            (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
+            (None, topic) => topic.expect("there is a name or an alias"),
         };
         if planted!(Panic) {
             panic!("a planted fault");
         }
-        if let Some(packet_id) = publish.packet_id {
-            let session = self
-                .sessions
-                .get_mut(session_id)
-                .expect("a connection has one");
-            let exactly_once = publish.qos == QoS::ExactlyOnce;
-            if exactly_once && session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
-                // A repeat: answered again, not delivered again. [v3.1.1 MQTT-4.3.3-2]
-                self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
-                return Ok(());
-            }
-            if version == Version::V5
-                && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
-            {
-                return Err(Violation::ReceiveMaximumExceeded);
-            }
-            if exactly_once {
-                session.received.insert(packet_id);
-            }
+        if !self.is_new(id, session_id, version, publish)? {
+            return Ok(());
         }
         let mut passed_on = Vec::new();
         if version == Version::V5 && !publish.properties.raw.is_empty() {
             publish.properties.append_passed_on(&mut passed_on);
         }
-        let expires = publish
-            .properties
-            .message_expiry_interval_s
-            .map_or(Time::NEVER, |seconds| self.now.plus_s(seconds));
         let mut routing = Routing {
             topic,
             passed_on: &passed_on,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expires,
+            expires: self.expiry(publish),
             as_came: AsCame::of(version, publish, run),
             message: None,
         };
@@ -166,26 +139,103 @@ impl Shard {
             connection: Some((self.id, id)),
         };
         let routed = self.publish(&mut routing, origin, out);
+        self.answer_publish(
+            id,
+            session_id,
+            version,
+            publish.qos,
+            publish.packet_id,
+            routed,
+        );
+        Ok(())
+    }
+
+    /// Checks that no Server's property is in it, and gives the name that its Topic Alias stands for; `None`: its own counts.
+    /// [v5 MQTT-3.3.4-6, 3.3.2.3.4]
+    #[inline]
+    pub(super) fn name_by_alias(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<Option<String>, Violation> {
+        if publish.properties.subscription_identifiers {
+            return Err(Violation::SubscriptionIdentifierFromClient);
+        }
+        match (publish.topic, publish.properties.topic_alias) {
+            (Some(_), None) => Ok(None),
+            (topic, alias) => self.resolve_alias(id, topic, alias).map(Some),
+        }
+    }
+
+    /// Notes a QoS 2 message as received. `false`: it was before, and has been answered again. [v3.1.1 MQTT-4.3.3-2]
+    #[inline]
+    pub(super) fn is_new(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        publish: &Publish<'_>,
+    ) -> Result<bool, Violation> {
+        let Some(packet_id) = publish.packet_id else {
+            return Ok(true);
+        };
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .expect("a connection has one");
+        let exactly_once = publish.qos == QoS::ExactlyOnce;
+        if exactly_once && session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
+            self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
+            return Ok(false);
+        }
+        if version == Version::V5
+            && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
+        {
+            return Err(Violation::ReceiveMaximumExceeded);
+        }
+        if exactly_once {
+            session.received.insert(packet_id);
+        }
+        Ok(true)
+    }
+
+    /// When a message that comes now expires.
+    #[inline]
+    pub(super) fn expiry(&self, publish: &Publish<'_>) -> Time {
+        publish
+            .properties
+            .message_expiry_interval_s
+            .map_or(Time::NEVER, |seconds| self.now.plus_s(seconds))
+    }
+
+    /// PUBACK or PUBREC, if the message wants one.
+    #[inline]
+    pub(super) fn answer_publish(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        routed: Routed,
+    ) {
+        let Some(packet_id) = packet_id else {
+            return;
+        };
         let reason = match (version, routed) {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             (Version::V5, Routed::Refused) => ReasonCode::QUOTA_EXCEEDED,
             _ => ReasonCode::SUCCESS,
         };
-        match (publish.qos, publish.packet_id) {
-            (QoS::AtLeastOnce, Some(packet_id)) => {
-                self.append_ack(id, AckKind::PubAck, version, packet_id, reason);
-            }
-            (QoS::ExactlyOnce, Some(packet_id)) => {
-                if reason.is_failure()
-                    && let Some(session) = self.sessions.get_mut(session_id)
-                {
-                    session.received.remove(packet_id); // No PUBREL follows. [v5 4.3.3]
-                }
-                self.append_ack(id, AckKind::PubRec, version, packet_id, reason);
-            }
-            _ => {}
+        if qos == QoS::AtLeastOnce {
+            return self.append_ack(id, AckKind::PubAck, version, packet_id, reason);
         }
-        Ok(())
+        if reason.is_failure()
+            && let Some(session) = self.sessions.get_mut(session_id)
+        {
+            session.received.remove(packet_id); // No PUBREL follows. [v5 4.3.3]
+        }
+        self.append_ack(id, AckKind::PubRec, version, packet_id, reason);
     }
 
     /// Takes a message of a Client or a will: keeps it if retained, and routes it.

@@ -9,7 +9,7 @@ use super::slots::Slots;
 use super::subscribe::{Subscription, Unfinished};
 use super::timers::Alarms;
 use super::violation::Violation;
-use crate::buffer::{Chunk, Chunks, Pool};
+use crate::buffer::{Chunks, Pool};
 use crate::config::{Logs, Settings};
 use crate::ids::{ConnectionId, NodeId, SessionId, ShardId};
 use crate::limits;
@@ -283,10 +283,8 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let done = returned.is_some();
-        for chunk in returned.into_iter().flatten() {
-            if let Chunk::Block(block) = chunk {
-                self.pool.give(block);
-            }
+        if let Some(chunks) = returned {
+            self.pool.give_chunks(chunks);
         }
         let Some(connection) = self.connections.get_mut(id) else {
             return;

@@ -2,10 +2,14 @@
 
 use super::event::{Output, Outputs};
 use super::faults::planted;
+use super::large::is_large_publish;
 use super::shard::{Ending, Shard};
 use super::unaccepted;
 use super::violation::Violation;
+use crate::buffer::Pool;
+use crate::config::Logs;
 use crate::ids::ConnectionId;
+use crate::limits::SPARE_PACKET_BYTES;
 use crate::session::Phase;
 use crate::wire::{self, Run};
 
@@ -56,16 +60,7 @@ impl Shard {
                     begun.extend_from_slice(&bytes[taken..taken + more]);
                     taken += more;
                 }
-                let used = self.on_packets(id, &begun, out);
-                let Some(connection) = self.connections.get_mut(id) else {
-                    return;
-                };
-                if used < begun.len() {
-                    begun.drain(..used);
-                    connection.received = begun;
-                    if taken < bytes.len() {
-                        connection.received.extend_from_slice(&bytes[taken..]);
-                    }
+                if !self.on_begun(id, begun, &bytes[taken..], out) {
                     return;
                 }
                 &bytes[taken..]
@@ -77,8 +72,46 @@ impl Shard {
         if used < rest.len()
             && let Some(connection) = self.connections.get_mut(id)
         {
-            keep(&mut connection.received, &rest[used..]);
+            keep(&mut connection.received, &rest[used..], &mut self.pool);
         }
+    }
+
+    /// Handles a packet that came in pieces. `false`: no more is handled now; `rest` has been kept, or the connection is gone.
+    fn on_begun(
+        &mut self,
+        id: ConnectionId,
+        mut begun: Vec<u8>,
+        rest: &[u8],
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(connection) = self.connections.get(id) else {
+            return false;
+        };
+        if let Some(session) = connection.session()
+            && is_large_publish(&begun)
+            && self.settings.logs != Logs::Packets
+        {
+            match self.on_large_publish(id, session, connection.version, begun, out) {
+                Ok(None) => return self.connections.get(id).is_some(),
+                Ok(Some(packet)) => begun = packet,
+                Err(violation) => {
+                    self.close(id, Ending::Violation(violation), out);
+                    return false;
+                }
+            }
+        }
+        let used = self.on_packets(id, &begun, out);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return false;
+        };
+        if used < begun.len() {
+            begun.drain(..used);
+            connection.received = begun;
+            connection.received.extend_from_slice(rest);
+            return false;
+        }
+        self.pool.give_packet(begun);
+        true
     }
 
     /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
@@ -156,9 +189,12 @@ fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
 }
 
-/// Keeps the beginning of a packet in an empty `received`: with room for all of it when much of it has come, so that it is moved but once.
-/// What was only announced gets no room.
-fn keep(received: &mut Vec<u8>, begun: &[u8]) {
+/// Keeps the beginning of a packet in an empty `received`: in what an earlier one of its size has left, or else with room for all of it when
+/// much of it has come, so that it is moved but once. What was only announced gets no room.
+fn keep(received: &mut Vec<u8>, begun: &[u8], pool: &mut Pool) {
+    if let Some(bytes) = wire::frame_bytes(begun).filter(|bytes| *bytes >= SPARE_PACKET_BYTES) {
+        *received = pool.take_packet(bytes);
+    }
     let missing = missing_bytes(begun);
     let room = if missing <= 3 * begun.len() {
         missing

@@ -6,12 +6,19 @@
 //! Payload ──→ │ handles: u32 │ length: u32 │ bytes ... │
 //! ```
 //!
+//! What has been received into a vector of its own stays there, since copying it costs more than anything else done with it:
+//!
+//! ```text
+//! Payload ──→ │ handles: u32 │ ADOPTED │ vector, start │ ──→ │ ... bytes │
+//! ```
+//!
 //! The handle is one pointer. A clone is one atomic increment; the drop of the only handle is one load. Whoever drops the last
 //! handle frees the bytes, on whatever shard that is.
 
 use crate::mesh::sync::{AtomicU32, Ordering, UnsafeCell, alloc, dealloc, fence};
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -22,10 +29,20 @@ const HANDLES_MAX: u32 = u32::MAX / 2;
 struct Header {
     /// Handles alive.
     handles: AtomicU32,
-    /// Bytes after the header.
+    /// Bytes after the header; [`ADOPTED`]: an [`Adopted`] follows it instead.
     length: u32,
     /// Takes no room. Reads of the bytes and their freeing touch it, so that loom sees any two of them that are not ordered.
     witness: UnsafeCell<()>,
+}
+
+/// No payload is so long.
+const ADOPTED: u32 = u32::MAX;
+
+/// Bytes that stay where they were received.
+struct Adopted {
+    vector: Vec<u8>,
+    /// Where they start in it; they go to its end.
+    start: usize,
 }
 
 /// A handle of immutable bytes. `Clone` shares them.
@@ -50,20 +67,8 @@ impl Payload {
     pub fn from_parts(parts: &[&[u8]]) -> Self {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).expect("a payload is smaller than a packet");
-        let layout = layout(length);
-        // SAFETY: the layout is not of size 0: it holds a header.
-        let block = unsafe { alloc(layout) };
-        let Some(header) = NonNull::new(block.cast::<Header>()) else {
-            handle_alloc_error(layout);
-        };
-        // SAFETY: the block is fresh, large enough and aligned for a `Header`.
-        unsafe {
-            header.write(Header {
-                handles: AtomicU32::new(1),
-                length,
-                witness: UnsafeCell::new(()),
-            });
-        }
+        assert!(length != ADOPTED);
+        let header = block(layout(length), length);
         // SAFETY: the block reaches `length` bytes past the header.
         let mut end = unsafe { header.add(1).cast::<u8>() };
         for part in parts {
@@ -77,6 +82,31 @@ impl Payload {
         Self { header }
     }
 
+    /// The bytes of `vector` from `start` on, which stay where they are.
+    pub fn adopt(vector: Vec<u8>, start: usize) -> Self {
+        assert!(start <= vector.len());
+        let (layout, at) = adopted_layout();
+        let header = block(layout, ADOPTED);
+        // SAFETY: the block is laid out for an `Adopted` at `at`, and fresh.
+        unsafe {
+            header
+                .byte_add(at)
+                .cast::<Adopted>()
+                .write(Adopted { vector, start });
+        }
+        Self { header }
+    }
+
+    /// Gives this handle up. `Some`: it was the last one, of a vector that was adopted.
+    pub fn into_vector(self) -> Option<Vec<u8>> {
+        let mut handle = ManuallyDrop::new(self);
+        if handle.is_last() {
+            handle.free()
+        } else {
+            None
+        }
+    }
+
     /// Handles alive, as far as this thread knows; for tests.
     pub fn handles(&self) -> usize {
         // Relaxed: a number to look at; nothing follows from it.
@@ -88,6 +118,33 @@ impl Payload {
         // SAFETY: this handle keeps the header alive, and nothing but its atomic changes.
         unsafe { self.header.as_ref() }
     }
+}
+
+/// A fresh block with a header for one handle.
+fn block(layout: Layout, length: u32) -> NonNull<Header> {
+    assert!(layout.size() >= size_of::<Header>() && layout.align() >= align_of::<Header>());
+    // SAFETY: the layout is not of size 0.
+    let block = unsafe { alloc(layout) };
+    let Some(header) = NonNull::new(block.cast::<Header>()) else {
+        handle_alloc_error(layout);
+    };
+    // SAFETY: the block is fresh, and large enough and aligned for a `Header`.
+    unsafe {
+        header.write(Header {
+            handles: AtomicU32::new(1),
+            length,
+            witness: UnsafeCell::new(()),
+        });
+    }
+    header
+}
+
+/// Header and what was adopted, and where the latter lies.
+fn adopted_layout() -> (Layout, usize) {
+    let (layout, at) = Layout::new::<Header>()
+        .extend(Layout::new::<Adopted>())
+        .expect("some words");
+    (layout.pad_to_align(), at)
 }
 
 /// Header and `length` bytes.
@@ -106,6 +163,13 @@ impl Deref for Payload {
     fn deref(&self) -> &[u8] {
         let header = self.header();
         header.witness.with(|_| ());
+        if header.length == ADOPTED {
+            let (_, at) = adopted_layout();
+            // SAFETY: `adopt` has written it there before this handle existed, whoever handed it to this thread ordered that, and it is
+            // neither written nor freed while this handle, borrowed here, lives.
+            let adopted = unsafe { self.header.byte_add(at).cast::<Adopted>().as_ref() };
+            return &adopted.vector[adopted.start..];
+        }
         // SAFETY: `length` bytes after the header were written by `from_parts` before this handle existed, whoever handed it to this
         // thread ordered that, and they are neither written nor freed while this handle, borrowed here, lives.
         unsafe {
@@ -133,6 +197,17 @@ impl Clone for Payload {
 impl Drop for Payload {
     #[inline]
     fn drop(&mut self) {
+        if self.is_last() {
+            drop(self.free());
+        }
+    }
+}
+
+impl Payload {
+    /// Gives this handle up; it is not dropped or used again but by `free`. True: it was the last one, and all that was done through
+    /// the others comes before what this thread does now.
+    #[inline]
+    fn is_last(&mut self) -> bool {
         let handles = &self.header().handles;
         // Acquire: if this is the only handle, all that was done through the others comes before the freeing. Pairs with Release in
         // the `fetch_sub` of their drops. No one can clone meanwhile: that takes a handle, and this one is held by `&mut`.
@@ -140,28 +215,36 @@ impl Drop for Payload {
             // Release: what was done through this handle comes before the freeing. Pairs with Acquire in the load above and
             // in the fence below, whichever the last handle meets.
             if handles.fetch_sub(1, Ordering::Release) != 1 {
-                return;
+                return false;
             }
             // Acquire: pairs with Release in the `fetch_sub` of the other handles.
             fence(Ordering::Acquire);
         }
-        self.free();
+        true
     }
-}
 
-impl Payload {
-    /// Gives the memory back. For `drop` alone, of the last handle.
+    /// Gives the memory back, but for a vector that was adopted. Of the last handle alone, which is not used again.
     #[cold]
     #[inline(never)]
-    fn free(&mut self) {
+    fn free(&mut self) -> Option<Vec<u8>> {
         self.header().witness.with_mut(|_| ());
-        let layout = layout(self.header().length);
-        // SAFETY: `drop` found this to be the last handle and ordered the others' reads before this; the block was allocated with
+        let length = self.header().length;
+        let (layout, vector) = if length == ADOPTED {
+            let (layout, at) = adopted_layout();
+            // SAFETY: `adopt` has written it there; `is_last` found that nobody else reads it, and the block is freed below, so it is
+            // not dropped again.
+            let adopted = unsafe { self.header.byte_add(at).cast::<Adopted>().read() };
+            (layout, Some(adopted.vector))
+        } else {
+            (layout(length), None)
+        };
+        // SAFETY: `is_last` found this to be the last handle and ordered the others' reads before this; the block was allocated with
         // this very layout and is not touched again.
         unsafe {
             self.header.drop_in_place();
             dealloc(self.header.as_ptr().cast(), layout);
         }
+        vector
     }
 }
 
@@ -210,6 +293,26 @@ mod tests {
     }
 
     #[test]
+    fn an_adopted_vector_stays_where_it_is_and_comes_back() {
+        let mut vector = Vec::with_capacity(100);
+        vector.extend_from_slice(b"head and bytes");
+        let address = vector.as_ptr();
+        let first = Payload::adopt(vector, 9);
+        assert_eq!(&*first, b"bytes");
+        assert_eq!(first.as_ptr(), address.wrapping_add(9));
+        let second = first.clone();
+        assert_eq!((first.handles(), &*second), (2, &b"bytes"[..]));
+        assert_eq!(first, Payload::new(b"bytes"));
+        assert!(first.into_vector().is_none(), "there is another handle");
+        assert_eq!((second.handles(), &*second), (1, &b"bytes"[..]));
+        let vector = second.into_vector().expect("the last handle");
+        assert_eq!((vector.as_ptr(), vector.capacity()), (address, 100));
+        assert_eq!(&*Payload::adopt(vector, 14), b"");
+        assert!(Payload::new(b"copied").into_vector().is_none());
+        assert!(Payload::new(b"copied").clone().into_vector().is_none());
+    }
+
+    #[test]
     fn handles_are_counted() {
         let first = Payload::new(b"abc");
         assert_eq!(first.handles(), 1);
@@ -225,7 +328,10 @@ mod tests {
     fn threads_share_it() {
         let rounds = if cfg!(miri) { 30 } else { 5_000 };
         for round in 0..rounds {
-            let payload = Payload::new(&[round as u8; 33]);
+            let payload = match round % 2 {
+                0 => Payload::new(&[round as u8; 33]),
+                _ => Payload::adopt(vec![round as u8; 40], 7),
+            };
             let threads: Vec<_> = (0..2)
                 .map(|_| {
                     let payload = payload.clone();

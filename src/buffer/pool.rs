@@ -4,9 +4,14 @@
 //! There are blocks of two sizes, for little and for much, so that a block is never copied while it grows. The pool grants them without end
 //! and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by the bounds of the outboxes. They are
 //! handed out again last in, first out: the block still in the cache comes first.
+//!
+//! Large packets are received into vectors of their own ([`Pool::take_packet`]). Some of these are kept too, within bounds of their own.
 
 use super::outbox::{Chunk, Chunks};
-use crate::limits::{BLOCK_BYTES, LARGE_BLOCK_BYTES, POOL_KEPT_BYTES_MAX};
+use crate::limits::{
+    BLOCK_BYTES, LARGE_BLOCK_BYTES, POOL_KEPT_BYTES_MAX, SPARE_PACKET_BYTES,
+    SPARE_PACKETS_BYTES_MAX, SPARE_PACKETS_MAX,
+};
 
 /// Free blocks of one shard. A new pool holds no memory.
 #[derive(Default)]
@@ -17,6 +22,9 @@ pub struct Pool {
     large: Vec<Vec<u8>>,
     /// Sum of all their capacities.
     kept_bytes: usize,
+    /// Empty vectors of large packets that have gone, the oldest first, and the sum of their capacities.
+    packets: Vec<Vec<u8>>,
+    packets_bytes: usize,
 }
 
 impl Pool {
@@ -63,10 +71,43 @@ impl Pool {
     /// Keeps the blocks of a send that is done, and lets go of its payloads.
     pub fn give_chunks(&mut self, chunks: Chunks) {
         for chunk in chunks {
-            if let Chunk::Block(block) = chunk {
-                self.give(block);
+            match chunk {
+                Chunk::Block(block) => self.give(block),
+                Chunk::Shared { payload, .. } => {
+                    if let Some(vector) = payload.into_vector() {
+                        self.give_packet(vector);
+                    }
+                }
             }
         }
+    }
+
+    /// An empty vector for a packet of so many bytes: one that is kept, if it is not much too large for it, else one without memory. What a
+    /// peer only announces is given none.
+    pub fn take_packet(&mut self, bytes: usize) -> Vec<u8> {
+        let fits = |vector: &Vec<u8>| (bytes..=bytes + bytes / 4).contains(&vector.capacity());
+        let Some(at) = self.packets.iter().rposition(fits) else {
+            return Vec::new();
+        };
+        let vector = self.packets.remove(at);
+        self.packets_bytes -= vector.capacity();
+        vector
+    }
+
+    /// Keeps the vector of a large packet for the next one, in place of the oldest ones if need be.
+    pub fn give_packet(&mut self, mut vector: Vec<u8>) {
+        let capacity = vector.capacity();
+        if !(SPARE_PACKET_BYTES..=SPARE_PACKETS_BYTES_MAX / 2).contains(&capacity) {
+            return;
+        }
+        while self.packets_bytes + capacity > SPARE_PACKETS_BYTES_MAX
+            || self.packets.len() == SPARE_PACKETS_MAX
+        {
+            self.packets_bytes -= self.packets.remove(0).capacity();
+        }
+        vector.clear();
+        self.packets_bytes += capacity;
+        self.packets.push(vector);
     }
 
     /// Bytes of memory in free blocks.
@@ -85,6 +126,10 @@ impl Pool {
         let kept_bytes: usize = free().map(Vec::capacity).sum();
         assert_eq!(self.kept_bytes, kept_bytes);
         assert!(self.kept_bytes <= POOL_KEPT_BYTES_MAX);
+        assert!(self.packets.iter().all(Vec::is_empty));
+        let packets_bytes: usize = self.packets.iter().map(Vec::capacity).sum();
+        assert_eq!(self.packets_bytes, packets_bytes);
+        assert!(packets_bytes <= SPARE_PACKETS_BYTES_MAX);
     }
 }
 
@@ -133,6 +178,34 @@ mod tests {
             pool.check_invariants();
         }
         assert_eq!(pool.kept_bytes(), BLOCK_BYTES + LARGE_BLOCK_BYTES);
+    }
+
+    #[test]
+    fn large_packets_get_what_earlier_ones_had() {
+        let mut pool = Pool::new();
+        assert_eq!(pool.take_packet(300_000).capacity(), 0);
+        pool.give_packet(Vec::with_capacity(SPARE_PACKET_BYTES - 1));
+        pool.give_packet(Vec::with_capacity(SPARE_PACKETS_BYTES_MAX));
+        assert_eq!(pool.packets_bytes, 0, "too small, and too large");
+        let mut vector = Vec::with_capacity(300_000);
+        vector.extend_from_slice(b"abc");
+        pool.give_packet(vector);
+        pool.check_invariants();
+        assert_eq!(pool.take_packet(300_001).capacity(), 0);
+        assert_eq!(pool.take_packet(200_000).capacity(), 0, "much too large");
+        let vector = pool.take_packet(290_000);
+        assert_eq!((vector.capacity(), vector.len()), (300_000, 0));
+        assert_eq!(pool.take_packet(290_000).capacity(), 0);
+        for bytes in [1 << 20, 300_000, 1 << 20, 1 << 20, 1 << 20, 1 << 20] {
+            pool.give_packet(Vec::with_capacity(bytes));
+            pool.check_invariants();
+        }
+        assert_eq!(pool.packets.len(), 4, "the oldest have gone");
+        for _ in 0..2 * SPARE_PACKETS_MAX {
+            pool.give_packet(Vec::with_capacity(SPARE_PACKET_BYTES));
+        }
+        assert_eq!(pool.packets.len(), SPARE_PACKETS_MAX);
+        pool.check_invariants();
     }
 
     #[test]

@@ -41,6 +41,32 @@ impl Message {
         }
     }
 
+    /// Keeps the memory of `packet`, which ends with Topic Name, properties and payload; the name starts at `start`.
+    pub fn adopt(
+        packet: Vec<u8>,
+        start: usize,
+        topic_bytes: u16,
+        passed_on_bytes: u32,
+        qos: QoS,
+        retain: bool,
+        expires: Time,
+    ) -> Message {
+        assert!(start + usize::from(topic_bytes) + passed_on_bytes as usize <= packet.len());
+        Message {
+            block: Payload::adopt(packet, start),
+            topic_bytes,
+            qos,
+            retain,
+            passed_on_bytes,
+            expires,
+        }
+    }
+
+    /// The memory that was adopted, if nothing else needs it.
+    pub fn into_vector(self) -> Option<Vec<u8>> {
+        self.block.into_vector()
+    }
+
     /// The same message with another time of expiry.
     pub fn expiring(&self, expires: Time) -> Message {
         Message {
@@ -52,7 +78,7 @@ impl Message {
     /// The Topic Name.
     pub fn topic(&self) -> &str {
         let bytes = &self.block[..usize::from(self.topic_bytes)];
-        std::str::from_utf8(bytes).expect("the block begins with the &str it was made from")
+        std::str::from_utf8(bytes).expect("the block begins with a Topic Name")
     }
 
     /// The v5 property bytes that are passed on to subscribers, without alias, expiry and subscription identifiers.

@@ -1,0 +1,89 @@
+//! A large message keeps the memory that its packet was received into: copying it would cost more than all else that is done with it.
+//!
+//! ```text
+//! as received   │ Fixed Header │ Topic Name │ Packet Identifier, Properties │ payload │
+//! as a message  │ (unused)                  │ Topic Name │ passed on        │ payload │
+//! ```
+//!
+//! What goes before the payload is moved up to it, so that name, properties and payload lie as in every `Message`.
+
+use super::deliver::{Origin, routing_of};
+use super::event::Outputs;
+use super::shard::Shard;
+use super::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::Message;
+use crate::wire::{self, Publish, Version};
+use std::rc::Rc;
+
+/// PUBLISH, in the high half of the first byte.
+const PUBLISH_TYPE: u8 = 3;
+
+/// Is this one packet, complete, whose message is to keep its memory?
+pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
+    bytes.len() >= limits::PAYLOAD_SHARED_FROM_BYTES
+        && bytes[0] >> 4 == PUBLISH_TYPE
+        && wire::frame_bytes(bytes) == Some(bytes.len())
+}
+
+impl Shard {
+    /// Handles a PUBLISH that fills `packet`. `Ok(Some)`: it has not been handled, and is to be read like any other.
+    pub(super) fn on_large_publish(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        mut packet: Vec<u8>,
+        out: &mut Outputs,
+    ) -> Result<Option<Vec<u8>>, Violation> {
+        let frame = wire::next_frame(&packet, self.settings.packet_bytes_max);
+        let Some(frame) = frame.map_err(Violation::Malformed)? else {
+            return Ok(Some(packet));
+        };
+        let publish = Publish::decode(version, &frame).map_err(Violation::Malformed)?;
+        // What an alias stands for may be longer than what lies before the payload.
+        let (Some(topic), None) = (publish.topic, publish.properties.topic_alias) else {
+            return Ok(Some(packet));
+        };
+        if publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
+            return Ok(Some(packet));
+        }
+        self.counters.messages_received += 1;
+        self.name_by_alias(id, &publish)?;
+        if !self.is_new(id, session_id, version, &publish)? {
+            return Ok(None);
+        }
+        let (qos, retain, packet_id) = (publish.qos, publish.retain, publish.packet_id);
+        let expires = self.expiry(&publish);
+        let mut head = topic.as_str().as_bytes().to_vec();
+        let topic_bytes = head.len() as u16;
+        publish.properties.append_passed_on(&mut head);
+        let passed_on_bytes = (head.len() - usize::from(topic_bytes)) as u32;
+        let payload_start = packet.len() - publish.payload.len();
+        let start = payload_start - head.len();
+        packet[start..payload_start].copy_from_slice(&head);
+        let message = Rc::new(Message::adopt(
+            packet,
+            start,
+            topic_bytes,
+            passed_on_bytes,
+            qos,
+            retain,
+            expires,
+        ));
+        let origin = Origin {
+            session: Some(session_id),
+            connection: Some((self.id, id)),
+        };
+        let routed = self.publish(&mut routing_of(&message), origin, out);
+        self.answer_publish(id, session_id, version, qos, packet_id, routed);
+        // Nobody wanted it.
+        if let Ok(message) = Rc::try_unwrap(message)
+            && let Some(packet) = message.into_vector()
+        {
+            self.pool.give_packet(packet);
+        }
+        Ok(None)
+    }
+}
