@@ -97,7 +97,8 @@ pub struct MemoryBound {
 /// Sums the bounds for a broker of `shards` shards.
 pub fn memory_bound(config: &Config, shards: usize) -> MemoryBound {
     assert!((1..=limits::SHARDS_MAX).contains(&shards));
-    let receive = limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES;
+    let receive =
+        limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES + limits::LARGE_RECEIVE_BYTES;
     let slots = limits::LANE_SLOTS * limits::LANE_SLOT_BYTES_MAX;
     let lanes = (shards - 1) * (slots + limits::LANE_BYTES_MAX + limits::SPILL_HIGH_BYTES);
     let kept = limits::POOL_KEPT_BYTES_MAX + limits::SPARE_PACKETS_BYTES_MAX;
@@ -252,12 +253,12 @@ mod tests {
         config.settings.packet_bytes_max = 1 << 20;
         config.settings.shard_queue_bytes_max = 1 << 28;
         let one = memory_bound(&config, 1);
-        assert_eq!(one.fixed_bytes, 7 << 20);
+        assert_eq!(one.fixed_bytes, (7 << 20) + (64 << 10));
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 7 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: at most 7.1 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&config, 4);
         // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.

@@ -184,6 +184,12 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Provided receive buffers of one shard; a power of two.
 pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+/// One receive of a connection that sends large packets, into the one buffer of a shard for these.
+pub const LARGE_RECEIVE_BYTES: usize = 64 * 1024;
+/// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are smaller, a larger receive
+/// would hold so many of them that others wait long.
+pub const LARGE_RECEIVE_PACKET_BYTES: usize = 1024;
+const _: () = assert!(LARGE_RECEIVE_BYTES > RECEIVE_BUFFER_BYTES);
 
 // The ring of one shard
 
@@ -197,7 +203,7 @@ pub const RING_COMPLETIONS: u32 = 2048;
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such turn.
 pub const RECEIVED_BYTES_PER_TURN: usize = 256 * 1024;
-const _: () = assert!(RECEIVED_BYTES_PER_TURN >= RECEIVE_BUFFER_BYTES);
+const _: () = assert!(RECEIVED_BYTES_PER_TURN >= LARGE_RECEIVE_BYTES);
 /// Parts of one `sendmsg`; a send of more parts takes several.
 pub const SEND_VECTORS_MAX: usize = 64;
 /// Send records kept for reuse by one shard.

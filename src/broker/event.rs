@@ -74,6 +74,11 @@ pub enum Output {
     ResumeReading {
         connection: ConnectionId,
     },
+    /// This connection sends large packets, or no longer: receive much at a time from it, or as from others.
+    ReadLarge {
+        connection: ConnectionId,
+        on: bool,
+    },
     /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short linger), then
     /// reuse the slot under the next generation. No `Closed` follows.
     Close {

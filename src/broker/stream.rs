@@ -9,7 +9,7 @@ use super::violation::Violation;
 use crate::buffer::Pool;
 use crate::config::Logs;
 use crate::ids::ConnectionId;
-use crate::limits::SPARE_PACKET_BYTES;
+use crate::limits::{LARGE_RECEIVE_PACKET_BYTES, RECEIVE_BUFFER_BYTES, SPARE_PACKET_BYTES};
 use crate::session::Phase;
 use crate::wire::{self, Run};
 
@@ -36,10 +36,27 @@ impl Shard {
                 connection.heard = now;
                 if connection.withheld {
                     connection.received.extend_from_slice(bytes);
-                } else {
-                    self.on_stream(id, bytes, out);
+                    return;
+                }
+                let reads_large = connection.reads_large;
+                self.on_stream(id, bytes, out);
+                if reads_large || bytes.len() >= RECEIVE_BUFFER_BYTES {
+                    self.choose_read(id, bytes.len(), out);
                 }
             }
+        }
+    }
+
+    /// Says how much is to be read of a connection at a time, after a read of so many bytes has been handled.
+    fn choose_read(&mut self, id: ConnectionId, read_bytes: usize, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let under_way = wire::frame_bytes(&connection.received).unwrap_or(0);
+        let on = read_bytes >= RECEIVE_BUFFER_BYTES && under_way >= LARGE_RECEIVE_PACKET_BYTES;
+        if connection.reads_large != on {
+            connection.reads_large = on;
+            out.push(Output::ReadLarge { connection: id, on });
         }
     }
 

@@ -35,6 +35,8 @@ struct Watched {
     socket: RawFd,
     /// A receive is armed.
     receiving: bool,
+    /// For as much as the large buffer holds.
+    large: bool,
     /// It lies in [`Epoll::ready`].
     queued: bool,
     /// There may be something to receive.
@@ -78,8 +80,8 @@ pub struct Epoll {
     ready: VecDeque<Ready>,
     /// The last turn did not ask the kernel.
     skipped: bool,
-    /// The one receive buffer: a receive is handled before the next is tried.
-    buffer: Box<[u8]>,
+    /// The one receive buffer: a receive is handled before the next is tried. It grows with the first large one.
+    buffer: Vec<u8>,
     // Boxed as those under way are, of which an idle socket has none.
     #[allow(clippy::vec_box)]
     spare_sends: Vec<Box<Sending>>,
@@ -208,11 +210,20 @@ impl Epoll {
         if !watched.receiving || !watched.readable {
             return None;
         }
-        let result = recv(watched.socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT);
+        let room_bytes = if watched.large {
+            if self.buffer.len() < limits::LARGE_RECEIVE_BYTES {
+                self.buffer.resize(limits::LARGE_RECEIVE_BYTES, 0);
+            }
+            limits::LARGE_RECEIVE_BYTES
+        } else {
+            limits::RECEIVE_BUFFER_BYTES
+        };
+        let room = &mut self.buffer[..room_bytes];
+        let result = recv(watched.socket, room, MsgFlags::MSG_DONTWAIT);
         let result = match result {
             Ok(0) => Ok(None),
             Ok(bytes) => {
-                watched.readable = watched.to_the_end || bytes == self.buffer.len();
+                watched.readable = watched.to_the_end || bytes == room_bytes;
                 Ok(Some(bytes))
             }
             Err(Errno::EAGAIN) => {
@@ -271,7 +282,7 @@ impl Kernel for Epoll {
             waking: false,
             ready: VecDeque::new(),
             skipped: false,
-            buffer: vec![0; limits::RECEIVE_BUFFER_BYTES].into(),
+            buffer: vec![0; limits::RECEIVE_BUFFER_BYTES],
             spare_sends: Vec::new(),
         })
     }
@@ -322,6 +333,7 @@ impl Kernel for Epoll {
             generation: tag.generation,
             socket: socket.as_raw_fd(),
             receiving: false,
+            large: false,
             queued: false,
             readable: false,
             to_the_end: false,
@@ -337,8 +349,10 @@ impl Kernel for Epoll {
         self.watched[tag.index as usize] = None;
     }
 
-    fn receive(&mut self, tag: Tag, _socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.present(tag).receiving = true;
+    fn receive(&mut self, tag: Tag, _socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
+        let watched = self.present(tag);
+        watched.receiving = true;
+        watched.large = large;
         self.queue_receive(tag);
         Ok(())
     }

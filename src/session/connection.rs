@@ -59,6 +59,8 @@ pub struct Connection {
     pub crowded: bool,
     /// The driver's reading is on.
     pub reading: bool,
+    /// The driver receives much at a time, since it sends large packets.
+    pub reads_large: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
     pub paced: u32,
     /// While it is paced, what was read already waits too: a subscriber has far more before it than it takes.
@@ -99,6 +101,7 @@ impl Connection {
             charged_bytes: 0,
             crowded: false,
             reading: true,
+            reads_large: false,
             paced: 0,
             withheld: false,
             outbox: Outbox::default(),

@@ -258,14 +258,14 @@ impl<K: Kernel> Kernel for Faulty<K> {
         self.kernel.remove(tag, socket);
     }
 
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
         if let Some(errno) = self.error() {
             let result = Err(errno);
             self.held.push_back(Completion::Received { tag, result });
         } else if let Some(bytes) = self.left.remove(&tag.index) {
             self.give(tag, bytes);
         } else {
-            self.kernel.receive(tag, socket)?;
+            self.kernel.receive(tag, socket, large)?;
         }
         Ok(())
     }

@@ -67,8 +67,9 @@ pub trait Kernel: Sized {
     /// The socket leaves without being closed; nothing of it is under way.
     fn remove(&mut self, tag: Tag, socket: BorrowedFd<'_>);
 
-    /// Arms a receive of at most one buffer.
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+    /// Arms a receive of at most one buffer: of `RECEIVE_BUFFER_BYTES`, or `large`, of `LARGE_RECEIVE_BYTES`. There is one large buffer, so
+    /// what was received into it is given back before the next completion is taken.
+    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()>;
 
     /// Asks for the end of the receive under way; it may still complete otherwise.
     fn cancel_receive(&mut self, tag: Tag) -> io::Result<()>;

@@ -53,6 +53,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     self.touch(tag);
                 }
             }
+            Output::ReadLarge { connection, on } => {
+                if let Some(socket) = open(&mut self.slots, tag(connection)) {
+                    socket.large = on;
+                }
+            }
             Output::Close {
                 connection,
                 at_once,
@@ -171,14 +176,14 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         };
         match (socket.receive, wanted) {
             (Receive::Off, true) => {
-                if !self.kernel.has_buffers() {
+                if !socket.large && !self.kernel.has_buffers() {
                     // Those that are held come back when the completions still waiting are handled.
                     self.touch(tag);
                     return Ok(());
                 }
                 socket.receive = Receive::Armed;
                 let descriptor = socket.stream.as_fd();
-                return self.kernel.receive(tag, descriptor);
+                return self.kernel.receive(tag, descriptor, socket.large);
             }
             (Receive::Armed, false) => {
                 socket.receive = Receive::Cancelling;

@@ -43,6 +43,8 @@ pub struct Socket {
     pub receive: Receive,
     /// The shard takes bytes.
     pub reading: bool,
+    /// It sends large packets.
+    pub large: bool,
     /// The peer has closed its side.
     pub ended: bool,
     /// A send is under way.
@@ -63,6 +65,7 @@ impl Socket {
             phase: Phase::Open,
             receive: Receive::Off,
             reading,
+            large: false,
             ended: false,
             sending: false,
             last_words: None,

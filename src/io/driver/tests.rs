@@ -40,13 +40,15 @@ struct Client {
 ///
 /// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive stays armed, and
 /// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close; `A` check the
-/// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1.
+/// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1; `D` close at once; `L` echo, with large
+/// receives and small ones in turn.
 struct Double {
     shard: ShardId,
     seen: Seen,
     clients: HashMap<u32, Client>,
     resume_at: Option<(Time, ConnectionId)>,
     tick_at: Option<Time>,
+    large_in_turn: Option<ConnectionId>,
 }
 
 impl Double {
@@ -148,6 +150,10 @@ impl Double {
                 });
                 self.clients.remove(&connection.index);
             }
+            b'L' => {
+                self.client(connection).outbox.extend_from_slice(bytes);
+                self.large_in_turn = Some(connection);
+            }
             b'T' => self.tick_at = Some(now + 30),
             b'F' => {
                 for sequence in 0..3 * limits::SPILL_HIGH as u64 {
@@ -193,6 +199,13 @@ impl Core for Double {
                     }
                 } else {
                     self.on_wish(now, connection, bytes, out);
+                }
+                if self.large_in_turn == Some(connection) {
+                    let on = bytes.len() <= limits::RECEIVE_BUFFER_BYTES;
+                    out.push(Output::ReadLarge { connection, on });
+                    if !on {
+                        self.see("large");
+                    }
                 }
             }
             Input::Sent {
@@ -317,6 +330,7 @@ impl Broker {
                 clients: HashMap::new(),
                 resume_at: None,
                 tick_at: None,
+                large_in_turn: None,
             };
             thread::spawn(move || Driver::<_, K>::new(double, seat).unwrap().run().unwrap())
         };
@@ -428,6 +442,22 @@ fn reading_stops_and_goes_on_where_it_was<K: Kernel>() {
     let sent = stream(b'P', 6_000_000);
     assert!(echoed(&client, &sent, 100_000) == sent);
     broker.stop();
+}
+
+fn large_and_small_receives_bring_the_stream_in_order<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let client = broker.connect();
+    let sent = stream(b'L', 6_000_000);
+    assert!(echoed(&client, &sent, 200_000) == sent);
+    // Its receive is armed, large or not: the end comes through either.
+    drop(client);
+    broker.wait_for("0:closed PeerClosed");
+    let client = broker.connect();
+    assert!(echoed(&client, &sent[..10], 10) == sent[..10]);
+    // And it is cancelled when the broker stops.
+    let seen = broker.stop();
+    assert!(seen.iter().any(|event| event == "0:large"), "{seen:?}");
+    drop(client);
 }
 
 fn last_bytes_arrive_although_the_peer_sends_on<K: Kernel>() {
@@ -666,6 +696,7 @@ under_each_driver!(
     a_hand_over_loses_no_byte,
     a_hand_over_with_an_armed_receive_loses_no_byte,
     reading_stops_and_goes_on_where_it_was,
+    large_and_small_receives_bring_the_stream_in_order,
     last_bytes_arrive_although_the_peer_sends_on,
     a_close_waits_for_what_is_still_to_be_sent,
     who_never_reads_is_let_go,

@@ -116,7 +116,7 @@ fn receive_twice(mut ring: Ring) -> io::Result<()> {
         generation: 0,
     };
     for _ in 0..2 {
-        ring.receive(tag, far.as_fd())?;
+        ring.receive(tag, far.as_fd(), false)?;
         near.write_all(&[0])?;
         ring.enter(1, Some(Duration::from_millis(limits::RING_QUIESCE_MS)))?;
         match ring.next_completion() {

@@ -7,6 +7,9 @@
 //!
 //! Set up as the kernel likes it best for one thread that waits in `io_uring_enter` (single issuer, deferred task run): nothing
 //! happens behind the shard's back, everything happens inside [`Ring::enter`].
+//!
+//! Receives of large packets are only waited for by the ring ([`Large`]): carried out there, they would fill many large buffers before the first is
+//! handled, and what is handled would have left the cache.
 
 use crate::buffer::Chunks;
 use crate::io::driver::kernel::{Completion, Kernel, Tag};
@@ -15,6 +18,7 @@ use crate::limits;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use nix::libc;
+use nix::sys::socket::{MsgFlags, recv};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::mem;
@@ -28,9 +32,14 @@ use std::time::Duration;
 /// Bytes the kernel has put into a receive buffer. Given back with [`Kernel::give_back`].
 #[derive(Debug)]
 pub struct Received {
+    /// A provided one, or [`LARGE`].
     buffer: u16,
     bytes: u32,
 }
+
+/// The large buffer.
+const LARGE: u16 = u16::MAX;
+const _: () = assert!(limits::RECEIVE_BUFFERS < LARGE as usize);
 
 const OP_ACCEPT: u8 = 1;
 const OP_RECEIVE: u8 = 3;
@@ -48,6 +57,55 @@ const _: () = assert!(BUFFERS_AT_FIRST <= limits::RECEIVE_BUFFERS);
 fn user_data(op: u8, tag: Tag) -> u64 {
     assert!(tag.generation < 1 << 24);
     u64::from(op) << 56 | u64::from(tag.generation) << 32 | u64::from(tag.index)
+}
+
+fn tag_of(user_data: u64) -> Tag {
+    Tag {
+        index: user_data as u32,
+        generation: (user_data >> 32) as u32 & 0xFF_FFFF,
+    }
+}
+
+/// The receives of large packets: the ring tells when there is something, and it is received when that is taken, all into one buffer that
+/// stays in the cache.
+#[derive(Default)]
+struct Large {
+    /// Of `LARGE_RECEIVE_BYTES`; without memory before the first use.
+    buffer: Vec<u8>,
+    /// It holds what has not been given back.
+    taken: bool,
+    /// The sockets that are waited for, by slot. A slot keeps its socket until its receive is answered.
+    sockets: Vec<Option<RawFd>>,
+}
+
+impl Large {
+    fn wait(&mut self, index: u32, socket: RawFd) {
+        let index = index as usize;
+        if self.sockets.len() <= index {
+            self.sockets.resize(index + 1, None);
+        }
+        self.sockets[index] = Some(socket);
+    }
+
+    /// The socket of a receive that is answered, if it was a large one.
+    fn waited(&mut self, index: u32) -> Option<RawFd> {
+        self.sockets.get_mut(index as usize)?.take()
+    }
+
+    /// `Ok(None)`: the peer has closed its side. Errors are `errno` values; EAGAIN: there was nothing after all.
+    fn receive(&mut self, socket: RawFd) -> Result<Option<Received>, i32> {
+        assert!(!self.taken, "what was received before is given back first");
+        self.buffer.resize(limits::LARGE_RECEIVE_BYTES, 0);
+        match recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Ok(None),
+            Ok(bytes) => {
+                self.taken = true;
+                let (buffer, bytes) = (LARGE, bytes as u32);
+                Ok(Some(Received { buffer, bytes }))
+            }
+            Err(errno) => Err(errno as i32),
+        }
+    }
 }
 
 /// A send under way, and what tells the kernel of it.
@@ -77,6 +135,7 @@ pub struct Ring {
     uring: IoUring,
     listeners: Arc<[TcpListener]>,
     buffers: Buffers,
+    large: Large,
     /// Sends under way, by slot.
     sends: Vec<Option<Box<SendRecord>>>,
     // Boxed as those under way are: what the kernel reads must not move.
@@ -120,6 +179,7 @@ impl Kernel for Ring {
             uring,
             listeners: Arc::clone(listeners),
             buffers,
+            large: Large::default(),
             sends: Vec::new(),
             spare_sends: Vec::new(),
             wake_word: Box::new(0),
@@ -168,7 +228,14 @@ impl Kernel for Ring {
 
     fn remove(&mut self, _tag: Tag, _socket: BorrowedFd<'_>) {}
 
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
+        if large {
+            self.large.wait(tag.index, socket.as_raw_fd());
+            let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+            let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events).build();
+            // SAFETY: the operation refers to no memory.
+            return unsafe { self.push(&entry.user_data(user_data(OP_RECEIVE, tag))) };
+        }
         // Length 0: as much as the buffer holds.
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(BUFFER_GROUP)
@@ -183,11 +250,18 @@ impl Kernel for Ring {
     }
 
     fn bytes<'a>(&'a self, received: &Received) -> &'a [u8] {
+        if received.buffer == LARGE {
+            return &self.large.buffer[..received.bytes as usize];
+        }
         self.buffers.bytes(received)
     }
 
     /// The kernel sees it at the next [`Kernel::enter`].
     fn give_back(&mut self, received: Received) {
+        if received.buffer == LARGE {
+            assert!(std::mem::take(&mut self.large.taken));
+            return;
+        }
         self.buffers.put(received.buffer);
     }
 
@@ -302,6 +376,15 @@ impl Kernel for Ring {
             assert!(self.operations > 0);
             self.operations -= 1;
         }
+        let data = entry.user_data();
+        if (data >> 56) as u8 == OP_RECEIVE
+            && let Some(socket) = self.large.waited(tag_of(data).index)
+        {
+            let ready = u32::try_from(entry.result()).map_err(|_| -entry.result());
+            let result = ready.and_then(|_| self.large.receive(socket));
+            let tag = tag_of(data);
+            return Some(Completion::Received { tag, result });
+        }
         Some(completion(&entry, more, &mut self.buffers, &mut self.sends))
     }
 
@@ -361,7 +444,15 @@ impl Ring {
             .submitter()
             .register_sync_cancel(Some(Timespec::from(timeout)), builder);
         for _ in 0..limits::RING_QUIESCE_MS {
-            while self.next_completion().is_some() {}
+            while let Some(completion) = self.next_completion() {
+                if let Completion::Received {
+                    result: Ok(Some(received)),
+                    ..
+                } = completion
+                {
+                    self.give_back(received);
+                }
+            }
             if self.operations == 0 {
                 return true;
             }
@@ -400,10 +491,7 @@ fn completion(
     sends: &mut [Option<Box<SendRecord>>],
 ) -> Completion<Received> {
     let data = entry.user_data();
-    let tag = Tag {
-        index: data as u32,
-        generation: (data >> 32) as u32 & 0xFF_FFFF,
-    };
+    let tag = tag_of(data);
     let result = usize::try_from(entry.result()).map_err(|_| -entry.result());
     // SAFETY: an accept that succeeded gives a descriptor that is ours and nobody else's.
     let socket = |fd: usize| unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
