@@ -32,6 +32,7 @@ fn decode() {
     replay("decode", |data| {
         wire::props::decode_all(data);
         wire::props::frames_ignore_cuts(data);
+        wire::props::runs_say_what_their_first_packet_says(data);
         wire::props::decode_of_encode_is_identity(data);
     });
 }

@@ -342,6 +342,24 @@ fn a_stream_gives_the_same_packets_however_it_is_cut() {
 }
 
 #[test]
+fn packets_that_follow_each_other_are_runs_only_where_they_say_the_same() {
+    for (_, _, bytes) in good_packets()
+        .into_iter()
+        .filter(|(_, _, bytes)| bytes.len() < 100)
+    {
+        props::runs_say_what_their_first_packet_says(&bytes.repeat(3));
+        for index in 0..bytes.len() {
+            for change in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF] {
+                let mut changed = bytes.clone();
+                changed[index] ^= change;
+                let stream = [&bytes[..], &changed, &bytes].concat();
+                props::runs_say_what_their_first_packet_says(&stream);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_bad_row_keeps_the_properties() {
     for row in rows() {
         props::frames_ignore_cuts(&row.bytes);

@@ -36,5 +36,6 @@ fuzz_target!(|data: &[u8]| {
     props::decode_all(data);
     assert_eq!(ALLOCATED_BYTES.get(), before, "decoding allocates nothing");
     props::frames_ignore_cuts(data);
+    props::runs_say_what_their_first_packet_says(data);
     props::decode_of_encode_is_identity(data);
 });

@@ -1,7 +1,7 @@
 //! Truths about the wire that hold for any bytes. Each is written once and asserted by tests, by the fuzzer and by the
 //! simulator alike; each panics where it does not hold.
 
-use super::{Frame, Malformed, Packet, Version, decode, encode, next_frame};
+use super::{Frame, Malformed, Packet, Run, Version, decode, encode, next_frame};
 
 /// What the properties read as one packet at most.
 const PACKET_BYTES_MAX: u32 = 1024 * 1024;
@@ -75,6 +75,48 @@ fn frames(data: &[u8]) -> Frames {
         }
     }
     found
+}
+
+/// The packets of a run are those a stream falls into, and each says what the first says, but for its payload; so it is enough to check and to
+/// route the first.
+pub fn runs_say_what_their_first_packet_says(data: &[u8]) {
+    for version in Version::ALL {
+        let mut rest = data;
+        while let Ok(Some(frame)) = next_frame(rest, PACKET_BYTES_MAX) {
+            let run = Run::of(version, &frame, rest, PACKET_BYTES_MAX);
+            check_run(version, &run, rest);
+            rest = &rest[run.bytes.len()..];
+        }
+    }
+}
+
+fn check_run(version: Version, run: &Run<'_>, rest: &[u8]) {
+    assert!(run.packets >= 1 && rest.starts_with(run.bytes));
+    let mut end = 0;
+    for frame in run.frames() {
+        assert_eq!(next_frame(&rest[end..], PACKET_BYTES_MAX), Ok(Some(frame)));
+        end += frame.bytes.len();
+    }
+    assert_eq!(end, run.bytes.len());
+    let mut packets = run.frames().map(|frame| decode(Some(version), &frame));
+    let first = packets.next().expect("there is one");
+    let Ok(Packet::Publish(first)) = first else {
+        // Whoever is to be closed for the first packet is closed for it, whatever follows.
+        return;
+    };
+    let mut messages = run.messages(first.payload.len());
+    let (_, payload) = messages.next().expect("there is one");
+    assert_eq!(payload, first.payload);
+    for packet in packets {
+        let Ok(Packet::Publish(publish)) = packet else {
+            panic!("a packet of a run is no PUBLISH: {packet:?}");
+        };
+        let (_, payload) = messages.next().expect("as many");
+        assert_eq!(payload, publish.payload);
+        let payload = first.payload;
+        assert_eq!(super::Publish { payload, ..publish }, first);
+    }
+    assert!(messages.next().is_none());
 }
 
 /// Each packet of a stream that decodes is, once encoded, decoded to the same packet: by its own version and never longer
