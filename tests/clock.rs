@@ -5,44 +5,23 @@
 
 mod support;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 use support::packet::{PINGREQ, PINGRESP, Will};
-use support::{Broker, Client, Connect, DEADLINE, Folder, Options, packet5, reference};
+use support::{Broker, Client, Connect, DEADLINE, Folder, Options, packet5, reference, wall_clock};
 
 on_1_and_2_shards!(a_year_back_changes_nothing_but_the_log);
 
 /// Of the retained message.
 const EXPIRY: Duration = Duration::from_secs(2);
 
-/// What makes the clock go back, compiled into this folder.
-fn shim(folder: &Folder) -> String {
-    let (source, library) = (
-        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/back.c"),
-        folder.path("back.so").display().to_string(),
-    );
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o", &library, source, "-ldl"])
-        .output()
-        .expect("run the C compiler");
-    let said = String::from_utf8_lossy(&compiled.stderr);
-    assert!(compiled.status.success(), "{said}");
-    library
-}
-
 fn a_year_back_changes_nothing_but_the_log(shards: usize) {
     if reference() {
         return;
     }
     let folder = Folder::new();
-    let back = folder.path("back");
     let broker = Broker::start_with(Options {
         shards,
-        launcher: vec![
-            "env".to_owned(),
-            format!("LD_PRELOAD={}", shim(&folder)),
-            format!("CLOCK_BACK={}", back.display()),
-        ],
+        launcher: wall_clock::launcher(&folder),
         ..Options::default()
     });
     let mut watcher = Client::connect(&broker, "watcher");
@@ -71,7 +50,7 @@ fn a_year_back_changes_nothing_but_the_log(shards: usize) {
 
     let mark = broker.log_len();
     let before = broker.log()[0].clone();
-    std::fs::write(&back, "").expect("the file that sets the clock back");
+    wall_clock::set(&folder, -365);
     // The log tells that the clock did go back.
     let late = Client::connect(&broker, "late");
     let after = broker.logged_since(mark, &["late"]);

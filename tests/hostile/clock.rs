@@ -3,47 +3,18 @@
 use crate::attack_with;
 use crate::support::packet::PINGREQ;
 use crate::support::packet5;
-use crate::support::{Broker, Client, Connect, Folder, Options, reference};
+use crate::support::{Broker, Client, Connect, Folder, Options, reference, wall_clock};
 use nix::sys::signal::Signal;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::process::Command;
 use std::time::Duration;
 
 crate::on_1_and_2_shards_at_once!(case_59_clock_jumps, case_59_stopped_and_continued);
 
-/// Starts the broker behind `clock.c`, whose offset the file holds.
 fn under_another_clock(shards: usize, folder: &Folder) -> Options {
-    let library = folder.path("clock.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/clock.c");
-    let mut compiler = Command::new("cc");
-    compiler
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(source);
-    let status = compiler.status().expect("cc, which builds the broker too");
-    assert!(status.success());
-    let file = folder.path("offset");
-    std::fs::write(&file, [0; 8]).expect("write the offset");
     Options {
         shards,
-        launcher: vec![
-            "env".into(),
-            format!("LD_PRELOAD={}", library.display()),
-            format!("CLOCK_OFFSET_FILE={}", file.display()),
-        ],
+        launcher: wall_clock::launcher(folder),
         ..Options::default()
     }
-}
-
-/// Sets the wall clock this many days off.
-fn jump(folder: &Folder, days: i64) {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .open(folder.path("offset"))
-        .expect("the offset");
-    file.write_all(&(days * 86_400).to_ne_bytes())
-        .expect("write the offset");
 }
 
 /// The year in the log when a client connects.
@@ -82,7 +53,7 @@ fn case_59_clock_jumps(shards: usize) {
         idle.send(&retained);
         assert_eq!(idle.packet()[0] >> 4, 3);
         for days in [400, -400, 0, 36_500, -10_000] {
-            jump(&folder, days);
+            wall_clock::set(&folder, days);
             let then = year(broker);
             assert_eq!((then - now).signum(), days.signum() as i32, "{now}, {then}");
             // Neither Keep Alive nor Session nor message is over.
@@ -92,7 +63,7 @@ fn case_59_clock_jumps(shards: usize) {
             new.subscribe("later", 0);
             new.expect_message("later", b"x", 0);
         }
-        jump(&folder, 0);
+        wall_clock::set(&folder, 0);
         let (mut kept, present) = Client::connect_with(broker, &connect);
         assert!(present);
         for _ in 0..5 {

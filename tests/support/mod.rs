@@ -18,6 +18,7 @@ pub mod packet;
 pub mod packet5;
 pub mod pair;
 pub mod tool;
+pub mod wall_clock;
 
 pub use broker::{Broker, Options, reference};
 pub use client::{Answer, Client};
