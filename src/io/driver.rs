@@ -19,6 +19,27 @@ mod outputs;
 pub mod sending;
 pub mod slots;
 
+/// Each of these as one test for each driver.
+#[cfg(test)]
+macro_rules! under_each_driver {
+    ($($name:ident),+ $(,)?) => {
+        #[cfg(target_pointer_width = "64")]
+        mod uring {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::uring::ring::Ring>();
+            })+
+        }
+
+        mod epoll {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::epoll::Epoll>();
+            })+
+        }
+    };
+}
+
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

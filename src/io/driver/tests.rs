@@ -670,26 +670,6 @@ fn urgent_data_holds_up_nothing<K: Kernel>() {
     broker.stop();
 }
 
-/// Each of these as one test for each driver.
-macro_rules! under_each_driver {
-    ($($name:ident),+ $(,)?) => {
-        #[cfg(target_pointer_width = "64")]
-        mod uring {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::uring::ring::Ring>();
-            })+
-        }
-
-        mod epoll {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::epoll::Epoll>();
-            })+
-        }
-    };
-}
-
 under_each_driver!(
     urgent_data_holds_up_nothing,
     a_long_stream_is_echoed_whole,

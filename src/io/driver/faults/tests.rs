@@ -584,26 +584,6 @@ fn a_starved_shard<K: Kernel>() {
     }
 }
 
-/// Each of these as one test for each driver.
-macro_rules! under_each_driver {
-    ($($name:ident),+ $(,)?) => {
-        #[cfg(target_pointer_width = "64")]
-        mod uring {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::uring::ring::Ring>();
-            })+
-        }
-
-        mod epoll {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::epoll::Epoll>();
-            })+
-        }
-    };
-}
-
 under_each_driver!(
     one_byte_at_a_time,
     errors_that_pass,
