@@ -253,7 +253,7 @@ mod tests {
         config.settings.packet_bytes_max = 1 << 20;
         config.settings.shard_queue_bytes_max = 1 << 28;
         let one = memory_bound(&config, 1);
-        assert_eq!(one.fixed_bytes, (7 << 20) + (64 << 10));
+        assert_eq!(one.fixed_bytes, (7 << 20) + (32 << 10));
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(

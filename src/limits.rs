@@ -185,7 +185,7 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 /// One receive of a connection that sends large packets, into the one buffer of a shard for these.
-pub const LARGE_RECEIVE_BYTES: usize = 64 * 1024;
+pub const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
 /// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are smaller, a larger receive
 /// would hold so many of them that others wait long.
 pub const LARGE_RECEIVE_PACKET_BYTES: usize = 1024;

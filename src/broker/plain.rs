@@ -180,10 +180,7 @@ impl Shard {
             }
             let id = connection.id;
             if so {
-                connection
-                    .outbox
-                    .block(&mut self.pool, bytes.len())
-                    .extend_from_slice(bytes);
+                connection.outbox.append(&mut self.pool, bytes);
                 connection.unsent_bytes += bytes.len();
                 if !connection.dirty {
                     connection.dirty = true;

@@ -109,6 +109,27 @@ impl Outbox {
         &mut self.tail
     }
 
+    /// Appends packets, over two blocks where they do not fit into a large one that has been begun: many of them at once would leave much of
+    /// it unused.
+    #[inline]
+    pub fn append(&mut self, pool: &mut Pool, packets: &[u8]) {
+        let room = self.tail.capacity() - self.tail.len();
+        if room >= packets.len() {
+            return self.tail.extend_from_slice(packets);
+        }
+        self.append_to_next(pool, packets, room);
+    }
+
+    #[inline(never)]
+    fn append_to_next(&mut self, pool: &mut Pool, packets: &[u8], room: usize) {
+        let mut rest = packets;
+        if self.tail.capacity() >= LARGE_BLOCK_BYTES {
+            self.tail.extend_from_slice(&packets[..room]);
+            rest = &packets[room..];
+        }
+        self.block(pool, rest.len()).extend_from_slice(rest);
+    }
+
     /// Appends `payload[start..end]` without copying it. Nothing is appended when that is empty.
     pub fn append_shared(&mut self, payload: Payload, start: u32, end: u32) {
         assert!(start <= end);
@@ -306,6 +327,18 @@ mod tests {
     }
 
     #[test]
+    fn packets_fill_a_large_block_to_its_end() {
+        let mut pool = Pool::new();
+        let mut outbox = Outbox::new();
+        for _ in 0..4 {
+            outbox.append(&mut pool, &[1; 20_000]);
+        }
+        let chunks = outbox.take();
+        let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.bytes().len()).collect();
+        assert_eq!(sizes, [LARGE_BLOCK_BYTES, 80_000 - LARGE_BLOCK_BYTES]);
+    }
+
+    #[test]
     fn clear_gives_everything_back() {
         let mut pool = Pool::new();
         let mut outbox = Outbox::new();
@@ -353,7 +386,13 @@ mod tests {
                         outbox.block(&mut pool, announced).extend_from_slice(&run);
                         oracle.extend_from_slice(&run);
                     }
-                    60..90 => {
+                    60..75 => {
+                        let scale = [10, 100, 5_000, 70_000][random(&mut state) % 4];
+                        let run = vec![step as u8; 1 + random(&mut state) % scale];
+                        outbox.append(&mut pool, &run);
+                        oracle.extend_from_slice(&run);
+                    }
+                    75..90 => {
                         let end = random(&mut state) % (payload.len() + 1);
                         let start = random(&mut state) % (end + 1);
                         outbox.append_shared(payload.clone(), start as u32, end as u32);
