@@ -155,6 +155,8 @@ fn turns(cases: &mut Vec<Case>) {
                 one_to_one(level, messages as usize)
             }));
         }
+        let id = format!("shard/qos0-16-topics-a-read-{name}");
+        cases.push(case(id, 20, 16, move || topics_in_turn(level, 16)));
         for (messages, what) in [(1, "1-to-100"), (16, "1-to-100-16-a-read")] {
             let id = format!("shard/qos0-{what}-{name}");
             cases.push(case(id, 32 / messages, 100 * messages, move || {
@@ -176,6 +178,21 @@ fn one_to_one(level: u8, messages: usize) -> Run {
     rig.subscribe(subscriber, TOPIC, 0);
     let publisher = rig.client(1);
     let bytes = publish(level, TOPIC, &PAYLOAD, 0, 0).repeat(messages);
+    Box::new(move || assert_eq!(rig.turn(publisher, black_box(&bytes)), bytes.len()))
+}
+
+/// A read of messages to as many topics, for one subscriber of them all: no two are routed as one.
+fn topics_in_turn(level: u8, messages: usize) -> Run {
+    let mut rig = Rig::new(level);
+    let subscriber = rig.client(0);
+    rig.subscribe(subscriber, "house/#", 0);
+    let publisher = rig.client(1);
+    let bytes: Vec<u8> = (0..messages)
+        .flat_map(|number| {
+            let topic = format!("house/kitchen/sensor-{number}/temperature");
+            publish(level, &topic, &PAYLOAD, 0, 0)
+        })
+        .collect();
     Box::new(move || assert_eq!(rig.turn(publisher, black_box(&bytes)), bytes.len()))
 }
 
