@@ -66,6 +66,8 @@ pub struct Tally {
     pub overtaken: u64,
     /// Receives and sends that were for less than there was.
     pub pieces: u64,
+    /// Receives for which the large buffer was asked.
+    pub large: u64,
     /// Completions found at once, without entering the kernel between them.
     pub found_at_once_max: usize,
 }
@@ -265,6 +267,7 @@ impl<K: Kernel> Kernel for Faulty<K> {
         } else if let Some(bytes) = self.left.remove(&tag.index) {
             self.give(tag, bytes);
         } else {
+            self.tally.large += u64::from(large);
             self.kernel.receive(tag, socket, large)?;
         }
         Ok(())

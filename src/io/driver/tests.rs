@@ -41,7 +41,8 @@ struct Client {
 /// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive stays armed, and
 /// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close; `A` check the
 /// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1; `D` close at once; `L` echo, with large
-/// receives and small ones in turn.
+/// receives and small ones in turn, and large ones alone as long as little comes; `W` echo by large receives, and waver: stop reading
+/// and go on every 2 ms.
 struct Double {
     shard: ShardId,
     seen: Seen,
@@ -49,7 +50,13 @@ struct Double {
     resume_at: Option<(Time, ConnectionId)>,
     tick_at: Option<Time>,
     large_in_turn: Option<ConnectionId>,
+    /// When it stops reading or goes on, whichever it did not do last.
+    wavering: Option<(Time, ConnectionId)>,
+    reads: bool,
 }
+
+/// Pauses of who wavers.
+const WAVER_MS: u64 = 2;
 
 impl Double {
     fn see(&self, event: impl Into<String>) {
@@ -84,6 +91,17 @@ impl Double {
             to: ShardId(1),
             hand_over: Box::new(hand_over),
         });
+    }
+
+    fn waver(&mut self, now: Time, connection: ConnectionId, out: &mut Outputs) {
+        self.reads = !self.reads;
+        out.push(if self.reads {
+            Output::ResumeReading { connection }
+        } else {
+            self.see("stopped");
+            Output::StopReading { connection }
+        });
+        self.wavering = Some((now + WAVER_MS, connection));
     }
 
     fn on_wish(&mut self, now: Time, connection: ConnectionId, bytes: &[u8], out: &mut Outputs) {
@@ -154,6 +172,13 @@ impl Double {
                 self.client(connection).outbox.extend_from_slice(bytes);
                 self.large_in_turn = Some(connection);
             }
+            b'W' => {
+                self.client(connection).outbox.extend_from_slice(bytes);
+                let on = true;
+                out.push(Output::ReadLarge { connection, on });
+                self.reads = true;
+                self.wavering = Some((now + WAVER_MS, connection));
+            }
             b'T' => self.tick_at = Some(now + 30),
             b'F' => {
                 for sequence in 0..3 * limits::SPILL_HIGH as u64 {
@@ -220,6 +245,7 @@ impl Core for Double {
             Input::Closed { connection, cause } => {
                 self.client(connection);
                 self.clients.remove(&connection.index);
+                self.wavering.take_if(|(_, id)| *id == connection);
                 self.see(format!("closed {cause:?}"));
             }
             Input::Verdict {
@@ -251,8 +277,14 @@ impl Core for Double {
                 if let Some((_, connection)) = self.resume_at.take() {
                     out.push(Output::ResumeReading { connection });
                 }
+                if let Some((at, connection)) = self.wavering
+                    && at <= now
+                {
+                    self.waver(now, connection, out);
+                }
             }
             Input::Shutdown => {
+                self.wavering = None;
                 for (_, client) in self.clients.drain() {
                     let connection = client.id;
                     out.push(Output::Close {
@@ -278,7 +310,9 @@ impl Core for Double {
 
     fn next_deadline(&self) -> Option<Time> {
         let resume = self.resume_at.map(|(at, _)| at);
-        self.tick_at.into_iter().chain(resume).min()
+        let waver = self.wavering.map(|(at, _)| at);
+        let others = resume.into_iter().chain(waver);
+        self.tick_at.into_iter().chain(others).min()
     }
 
     fn is_weary(&self) -> bool {
@@ -331,6 +365,8 @@ impl Broker {
                 resume_at: None,
                 tick_at: None,
                 large_in_turn: None,
+                wavering: None,
+                reads: false,
             };
             thread::spawn(move || Driver::<_, K>::new(double, seat).unwrap().run().unwrap())
         };
@@ -367,6 +403,15 @@ impl Broker {
         }
         std::mem::take(&mut self.seen.lock().unwrap())
     }
+}
+
+/// Ends a connection without a word.
+fn reset(client: TcpStream) {
+    let linger = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&client, sockopt::Linger, &linger).unwrap();
 }
 
 /// Bytes no two positions of which are easily confused.
@@ -460,6 +505,60 @@ fn large_and_small_receives_bring_the_stream_in_order<K: Kernel>() {
     drop(client);
 }
 
+fn what_comes_with_the_end_is_received_by_a_large_receive<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    for round in 0..30 {
+        let mut client = broker.connect();
+        let sent = stream(b'L', 300);
+        // From here on its receives are large.
+        assert!(echoed(&client, &sent[..1], 1) == sent[..1]);
+        assert!(echoed(&client, &sent[1..200], 1) == sent[1..200]);
+        client.write_all(&sent[200..]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).unwrap();
+        assert!(back == sent[200..], "round {round}");
+    }
+    broker.wait_for("0:closed PeerClosed");
+    broker.stop();
+}
+
+fn a_reset_is_told_by_a_large_receive<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let client = broker.connect();
+    assert_eq!(echoed(&client, b"L", 1), b"L");
+    assert_eq!(echoed(&client, b"2", 1), b"2");
+    reset(client);
+    broker.wait_for(&format!("0:closed {:?}", CloseCause::Reset));
+    broker.stop();
+}
+
+fn a_large_receive_that_is_cancelled_loses_no_byte<K: Kernel>() {
+    let broker = Broker::start::<K>(1);
+    let client = broker.connect();
+    let sent = stream(b'W', 2_000_000);
+    // Slowly, so that reading stops while there is nothing to receive, and while something comes.
+    let paced = thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in sent.chunks(20_000) {
+                (&client).write_all(piece).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut back = vec![0; sent.len()];
+        (&client).read_exact(&mut back).unwrap();
+        back
+    });
+    assert!(paced == sent);
+    // And all that fits at once.
+    assert!(echoed(&client, &sent[1..], 500_000) == sent[1..]);
+    drop(client);
+    broker.wait_for("0:closed PeerClosed");
+    let seen = broker.stop();
+    let stops = seen.iter().filter(|event| *event == "0:stopped").count();
+    assert!(stops >= 10, "{stops} stops");
+}
+
 fn last_bytes_arrive_although_the_peer_sends_on<K: Kernel>() {
     let broker = Broker::start::<K>(1);
     for _ in 0..20 {
@@ -541,12 +640,7 @@ fn a_reset_is_told_as_one<K: Kernel>() {
     (&client).write_all(b"E").unwrap();
     let mut back = [0];
     (&client).read_exact(&mut back).unwrap();
-    let linger = nix::libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    setsockopt(&client, sockopt::Linger, &linger).unwrap();
-    drop(client);
+    reset(client);
     broker.wait_for(&format!("0:closed {:?}", CloseCause::Reset));
     broker.stop();
 }
@@ -677,6 +771,9 @@ under_each_driver!(
     a_hand_over_with_an_armed_receive_loses_no_byte,
     reading_stops_and_goes_on_where_it_was,
     large_and_small_receives_bring_the_stream_in_order,
+    what_comes_with_the_end_is_received_by_a_large_receive,
+    a_reset_is_told_by_a_large_receive,
+    a_large_receive_that_is_cancelled_loses_no_byte,
     last_bytes_arrive_although_the_peer_sends_on,
     a_close_waits_for_what_is_still_to_be_sent,
     who_never_reads_is_let_go,

@@ -158,6 +158,7 @@ impl Broker {
             sum.errors += left.tally.errors;
             sum.overtaken += left.tally.overtaken;
             sum.pieces += left.tally.pieces;
+            sum.large += left.tally.large;
             sum.found_at_once_max = sum.found_at_once_max.max(left.tally.found_at_once_max);
         }
         assert_eq!(self.places.taken(), 0);
@@ -412,7 +413,7 @@ fn errors_that_pass<K: Kernel>() {
         let broker = Broker::start::<K>(shards, plan);
         converse(&broker, 40, &[payload(1 << 20)]);
         let tally = broker.stop();
-        assert!(tally.errors > 200, "{tally:?}");
+        assert!(tally.errors > 200 && tally.large > 0, "{tally:?}");
     }
 }
 
@@ -425,7 +426,7 @@ fn completions_in_disorder<K: Kernel>() {
         let broker = Broker::start::<K>(shards, plan);
         converse(&broker, 40, &[payload(1 << 20)]);
         let tally = broker.stop();
-        assert!(tally.overtaken > 0, "{tally:?}");
+        assert!(tally.overtaken > 0 && tally.large > 0, "{tally:?}");
     }
 }
 
