@@ -35,6 +35,11 @@ pub(super) struct Routing<'a> {
 }
 
 impl Routing<'_> {
+    /// Messages in it: those of a run, else one.
+    pub fn packets(&self) -> u32 {
+        self.as_came.map_or(1, |as_came| as_came.run.packets)
+    }
+
     /// The message in a form that outlives the turn.
     pub fn message(&mut self) -> &Rc<Message> {
         self.message.get_or_insert_with(|| {

@@ -9,6 +9,7 @@
 
 use super::deliver::{Origin, routing_of};
 use super::event::Outputs;
+use super::publish::PUBLISH_TYPE;
 use super::shard::Shard;
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
@@ -16,9 +17,6 @@ use crate::limits;
 use crate::session::Message;
 use crate::wire::{self, Publish, Version};
 use std::rc::Rc;
-
-/// PUBLISH, in the high half of the first byte.
-const PUBLISH_TYPE: u8 = 3;
 
 /// Is this one packet, complete, whose message is to keep its memory?
 pub(super) fn is_large_publish(bytes: &[u8]) -> bool {

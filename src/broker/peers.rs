@@ -12,6 +12,7 @@ use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
+use crate::session::message::expired_on_the_way;
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::{Publish, Run, TopicFilter, TopicName, Version};
@@ -321,8 +322,7 @@ impl Shard {
         let mut matches = std::mem::take(&mut self.matches);
         self.routes.matches(&self.trie, routing.topic, &mut matches);
         self.toil.add(matches.visited);
-        // What was to be delivered at once or not at all, interval 0, may still be. [v5 MQTT-3.3.2-5]
-        if routing.expires < self.now && !planted!(ExpiredCrosses) {
+        if expired_on_the_way(routing.expires, self.now) && !planted!(ExpiredCrosses) {
             let lost = matches.local.len() as u64;
             self.counters.drop_messages(Dropped::Expired, lost);
         } else {

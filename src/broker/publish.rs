@@ -20,7 +20,8 @@ use crate::wire::{
 };
 use std::rc::Rc;
 
-const PUBLISH_TYPE: u8 = 3;
+/// In the high half of the first byte.
+pub(super) const PUBLISH_TYPE: u8 = 3;
 
 /// A retained message, or the mark that one was deleted.
 #[derive(Debug)]
@@ -248,7 +249,8 @@ impl Shard {
         let topic = routing.topic.as_str();
         if topic.starts_with("$SYS/") || topic == "$SYS" {
             // Clients do not write to the broker's own tree; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
-            self.counters.drop_messages(Dropped::SysTopic, 1);
+            self.counters
+                .drop_messages(Dropped::SysTopic, u64::from(routing.packets()));
             return Routed::Nobody;
         }
         let version = routing.retain.then(|| {

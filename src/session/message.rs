@@ -116,12 +116,17 @@ impl Message {
     /// Its time ran out between two shards. What was to be delivered at once or not at all, interval 0, may still be.
     /// [v5 MQTT-3.3.2-5]
     pub fn expired_on_the_way(&self, now: Time) -> bool {
-        self.expires < now
+        expired_on_the_way(self.expires, now)
     }
 
     fn payload_start(&self) -> usize {
         usize::from(self.topic_bytes) + self.passed_on_bytes as usize
     }
+}
+
+/// See [`Message::expired_on_the_way`].
+pub fn expired_on_the_way(expires: Time, now: Time) -> bool {
+    expires < now
 }
 
 /// Whole seconds from `now` to `expires`, rounded up; `None` for `Time::NEVER`.

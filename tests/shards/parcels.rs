@@ -2,6 +2,7 @@
 //! parcel. Nobody must notice but by the clock.
 
 use crate::*;
+use mqttfast::broker::Dropped;
 use mqttfast::limits::PAYLOAD_SHARED_FROM_BYTES;
 
 /// A Client of each kind that takes its messages in a way of its own; the last two are a group.
@@ -141,4 +142,15 @@ fn a_turn_crosses_in_one_parcel() {
         world.texts(subscriber),
         [expected, vec!["last".into()]].concat()
     );
+}
+
+#[test]
+fn what_a_read_writes_to_the_tree_of_the_broker_is_counted_message_by_message() {
+    let mut world = World::new(1);
+    world.read_whole();
+    let publisher = world.connect(&connect(V, "publisher"));
+    let bytes = publish("$SYS/uptime", "x").bytes(V).repeat(30);
+    world.send(publisher, &bytes);
+    let counters = world.shard(0).counters();
+    assert_eq!(counters.dropped(Dropped::SysTopic), 30);
 }
