@@ -26,7 +26,8 @@ pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
 }
 
 impl Shard {
-    /// Handles a PUBLISH that fills `packet`. `Ok(Some)`: it has not been handled, and is to be read like any other.
+    /// Handles a PUBLISH that fills `packet`. `Ok(Some)`: it has not been handled, and is to be read like any other,
+    /// at once or when the connection is no longer withheld.
     pub(super) fn on_large_publish(
         &mut self,
         id: ConnectionId,
@@ -45,6 +46,9 @@ impl Shard {
             return Ok(Some(packet));
         };
         if publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
+            return Ok(Some(packet));
+        }
+        if self.hold_back(id, topic, out) {
             return Ok(Some(packet));
         }
         self.counters.messages_received += 1;

@@ -7,6 +7,7 @@ use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::connection::Waiter;
+use crate::wire::TopicName;
 
 impl Shard {
     /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
@@ -68,6 +69,38 @@ impl Shard {
             };
             out.push(Output::Peer { to: shard, message });
         }
+    }
+
+    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic is far behind. True: it has to wait.
+    ///
+    /// A publisher paced behind its packet has put it into the outbox before, and so may all the others: with large packets, more than fits.
+    pub(super) fn hold_back(
+        &mut self,
+        publisher: ConnectionId,
+        topic: TopicName<'_>,
+        out: &mut Outputs,
+    ) -> bool {
+        let mut matches = std::mem::take(&mut self.matches);
+        self.routes.matches(&self.trie, topic, &mut matches);
+        self.toil.add(matches.visited);
+        let far_behind = matches.local.iter().find_map(|(session_id, _)| {
+            let id = self.sessions.get(*session_id)?.connection;
+            let id = id.filter(|id| *id != publisher)?;
+            let connection = self.connections.get(id)?;
+            (connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES && !connection.stalled)
+                .then_some((*session_id, id))
+        });
+        self.matches = matches;
+        let Some((session_id, id)) = far_behind else {
+            return false;
+        };
+        let origin = Origin {
+            session: None,
+            connection: Some((self.id, publisher)),
+        };
+        self.pace_if_slow(session_id, id, origin, out);
+        let held = self.connections.get(publisher);
+        held.is_some_and(|connection| connection.withheld)
     }
 
     /// One more reason not to read from a connection.
@@ -136,7 +169,12 @@ impl Shard {
             return;
         }
         connection.stalled = false;
-        for waiter in connection.waiters.take_keys() {
+        let mut waiters = connection.waiters.take_keys();
+        // Large packets go one after the other, the first first: each is to be the first in its turn.
+        self.releases += 1;
+        let first = self.releases % waiters.len().max(1);
+        waiters.rotate_left(first);
+        for waiter in waiters {
             self.release(waiter, out);
         }
     }

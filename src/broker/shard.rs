@@ -43,6 +43,8 @@ pub struct Shard {
     pub(super) dirty: Vec<ConnectionId>,
     /// Connections no longer paced, whose withheld packets come next.
     pub(super) resumable: VecDeque<ConnectionId>,
+    /// How often publishers that waited for a reader went on.
+    pub(super) releases: usize,
     pub(super) replays: super::replay::Replays,
     pub(super) sweep: super::sweep::Sweep,
     pub(super) shares: super::share::Shares,
@@ -118,6 +120,7 @@ impl Shard {
             session_alarms: Alarms::default(),
             dirty: Vec::new(),
             resumable: VecDeque::new(),
+            releases: 0,
             replays: Default::default(),
             sweep: Default::default(),
             shares: Default::default(),

@@ -9,7 +9,9 @@ use super::violation::Violation;
 use crate::buffer::Pool;
 use crate::config::Logs;
 use crate::ids::ConnectionId;
-use crate::limits::{LARGE_RECEIVE_PACKET_BYTES, RECEIVE_BUFFER_BYTES, SPARE_PACKET_BYTES};
+use crate::limits::{
+    LARGE_RECEIVE_BYTES, LARGE_RECEIVE_PACKET_BYTES, RECEIVE_BUFFER_BYTES, SPARE_PACKET_BYTES,
+};
 use crate::session::Phase;
 use crate::wire::{self, Run};
 
@@ -69,7 +71,7 @@ impl Shard {
                 let missing = missing_bytes(&begun);
                 let mut taken = missing.min(bytes.len());
                 if missing <= 3 * begun.len() {
-                    begun.reserve_exact(missing);
+                    begun.reserve_exact(missing + room_behind(begun.len() + missing));
                 }
                 begun.extend_from_slice(&bytes[..taken]);
                 while taken < bytes.len() && missing_bytes(&begun) > 0 {
@@ -85,11 +87,16 @@ impl Shard {
             Some(_) => bytes,
             None => return,
         };
-        let used = self.on_packets(id, rest, out);
-        if used < rest.len()
+        self.on_rest(id, rest, out);
+    }
+
+    /// Takes packets out of `bytes`, and keeps the incomplete rest, or all that has to wait: nothing else is kept yet.
+    fn on_rest(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let used = self.on_packets(id, bytes, out);
+        if used < bytes.len()
             && let Some(connection) = self.connections.get_mut(id)
         {
-            keep(&mut connection.received, &rest[used..], &mut self.pool);
+            keep(&mut connection.received, &bytes[used..], &mut self.pool);
         }
     }
 
@@ -173,6 +180,29 @@ impl Shard {
         used
     }
 
+    /// Handles what had to wait, and keeps what still has to or is incomplete.
+    fn on_withheld(&mut self, id: ConnectionId, mut withheld: Vec<u8>, out: &mut Outputs) {
+        if let Some(whole) = wire::frame_bytes(&withheld)
+            && whole <= withheld.len()
+            && is_large_publish(&withheld[..whole])
+        {
+            let rest = withheld.split_off(whole);
+            if self.on_begun(id, withheld, &rest, out) {
+                self.on_rest(id, &rest, out);
+            }
+            return;
+        }
+        let used = self.on_packets(id, &withheld, out);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if used == 0 {
+            connection.received = withheld;
+        } else if used < withheld.len() {
+            keep(&mut connection.received, &withheld[used..], &mut self.pool);
+        }
+    }
+
     /// Packets withheld while the connection was paced or being authenticated.
     pub(super) fn resume(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
@@ -182,15 +212,10 @@ impl Shard {
             return;
         }
         let withheld = std::mem::take(&mut connection.received);
-        let used = self.on_packets(id, &withheld, out);
+        self.on_withheld(id, withheld, out);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if used == 0 {
-            connection.received = withheld;
-        } else if used < withheld.len() {
-            connection.received = withheld[used..].to_vec();
-        }
         if connection.paced == 0 && !connection.reading {
             connection.reading = true;
             connection.heard = self.now;
@@ -206,15 +231,24 @@ fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
 }
 
+/// Room behind a packet of `whole` bytes for what is read with its end, should both have to wait: without, all of it would move.
+fn room_behind(whole: usize) -> usize {
+    if whole >= SPARE_PACKET_BYTES {
+        LARGE_RECEIVE_BYTES
+    } else {
+        0
+    }
+}
+
 /// Keeps the beginning of a packet in an empty `received`: in what an earlier one of its size has left, or else with room for all of it when
 /// much of it has come, so that it is moved but once. What was only announced gets no room.
 fn keep(received: &mut Vec<u8>, begun: &[u8], pool: &mut Pool) {
     if let Some(bytes) = wire::frame_bytes(begun).filter(|bytes| *bytes >= SPARE_PACKET_BYTES) {
-        *received = pool.take_packet(bytes);
+        *received = pool.take_packet(bytes + room_behind(bytes));
     }
     let missing = missing_bytes(begun);
     let room = if missing <= 3 * begun.len() {
-        missing
+        missing + room_behind(begun.len() + missing)
     } else {
         0
     };

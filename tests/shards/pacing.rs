@@ -1,6 +1,7 @@
 //! Slow subscribers and full lanes pace those who publish to them, and nobody stands still for ever.
 
 use crate::*;
+use mqttfast::broker::Dropped;
 
 /// Bytes of this Client's messages that are inside the broker: neither delivered nor unread.
 fn inside(world: &World, sent: usize, publisher: Client, delivered: usize) -> usize {
@@ -111,6 +112,65 @@ fn paced_ends_with_the_subscriber() {
             assert!(world.unread(publisher) > 0, "it is paced");
             world.drop_connection(subscriber);
             assert_eq!(world.unread(publisher), 0, "it waits for one that is gone");
+        }
+    }
+}
+
+#[test]
+fn large_packets_wait_with_their_publishers() {
+    const PUBLISHERS: usize = 12;
+    const EACH: usize = 4;
+    const BYTES: usize = 900_000;
+    for qos in 0..=1 {
+        let mut world = World::new(1);
+        let subscriber = world.connect(&connect(V, "subscriber"));
+        world.subscribe(subscriber, "t/+", qos);
+        world.read_slowly(subscriber);
+        world.acknowledge_at_once(subscriber);
+        let publishers: Vec<Client> = (0..PUBLISHERS)
+            .map(|number| world.connect(&connect(V, &format!("publisher-{number}"))))
+            .collect();
+        for (number, publisher) in publishers.iter().enumerate() {
+            let mut stream = Vec::new();
+            for each in 0..EACH {
+                let mut payload = format!("{number} {each} ");
+                payload += &"x".repeat(BYTES);
+                let packet = publish(&format!("t/{number}"), payload).qos(qos, each as u16 + 1);
+                stream.extend(packet.bytes(V));
+            }
+            // Its end is read with the last packet and has to wait with it.
+            stream.extend(pingreq());
+            world.send(*publisher, stream);
+        }
+        let mut order = Vec::new();
+        while order.len() < PUBLISHERS * EACH {
+            assert!(world.take_bytes(subscriber, 250_000) > 0, "it stands still");
+            world.advance(10);
+            order = texts_so_far(&world, subscriber)
+                .iter()
+                .map(|text| {
+                    text.split(' ')
+                        .take(2)
+                        .map(|word| word.parse().unwrap())
+                        .collect()
+                })
+                .collect::<Vec<Vec<usize>>>();
+        }
+        assert_eq!(world.shard(0).counters().dropped(Dropped::SlowReader), 0);
+        for number in 0..PUBLISHERS {
+            let places: Vec<usize> = (0..order.len())
+                .filter(|at| order[*at][0] == number)
+                .collect();
+            let numbers: Vec<usize> = places.iter().map(|at| order[*at][1]).collect();
+            assert_eq!(numbers, [0, 1, 2, 3], "of publisher {number}");
+            assert!(
+                places[0] < order.len() / 2,
+                "publisher {number} waits too long: {order:?}"
+            );
+        }
+        for publisher in publishers {
+            assert_eq!(world.unread(publisher), 0);
+            assert!(world.history(publisher).contains(&Packet::PingResp));
         }
     }
 }
