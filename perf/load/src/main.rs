@@ -82,6 +82,9 @@ struct Arguments {
     /// speak MQTT 5.0
     #[argh(switch)]
     v5: bool,
+    /// what client ids begin with, where several generators load one broker
+    #[argh(option, default = "String::new()")]
+    name: String,
     /// topic of the publishers, to which /0, /1 ... is added
     #[argh(option)]
     topic: Option<String>,
@@ -104,6 +107,7 @@ fn plan(arguments: &Arguments) -> Option<Plan> {
         qos: 0,
         topic: format!("bench/{}", arguments.scenario),
         topics: arguments.topics.unwrap_or(1),
+        name: arguments.name.clone(),
         probe_rate: 0.0,
         place: match arguments.place.as_deref() {
             Some("same") => Some(Place::SameShard),

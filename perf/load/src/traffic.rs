@@ -102,6 +102,8 @@ pub struct Plan {
     pub probe_rate: f64,
     /// Where the homes of publisher and subscriber are, as client ids choose them.
     pub place: Option<Place>,
+    /// What client ids begin with.
+    pub name: String,
     /// Of the window scenarios; `Open` and the probe are always timed.
     pub latency: bool,
     pub warm_up_s: f64,
@@ -192,6 +194,7 @@ struct Engine {
     subscribers: Vec<Subscriber>,
     v5: bool,
     place: Option<(Place, Shape)>,
+    name: String,
     qos: u8,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -292,6 +295,7 @@ impl Engine {
             subscribers: Vec::new(),
             v5: to.v5,
             place: plan.place.map(|place| (place, plan.shape)),
+            name: plan.name.clone(),
             qos: plan.qos,
             buffer: vec![0; READ_BYTES],
             scratch: Vec::new(),
@@ -448,7 +452,7 @@ impl Engine {
 
     /// `beside`: how many shards from the home of the subscriber it hears or is heard by.
     fn client_id(&self, role: &str, index: usize, beside: u64) -> String {
-        let base = format!("{role}{index}");
+        let base = format!("{}{role}{index}", self.name);
         match self.place {
             None => base,
             Some((_, Shape::Pairs)) => Place::client_id(&base, index as u64 + beside),
