@@ -243,6 +243,7 @@ impl Shard {
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
+            && session.inflight.is_resent()
             && (session.inflight.count() < connection.window || planted!(WindowIgnored))
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {

@@ -69,6 +69,12 @@ impl Inflight {
         self.items.iter()
     }
 
+    /// Nothing is left to be sent again on the present connection. Until then nothing new may start: it would overtake what was sent
+    /// before it. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
+    pub fn is_resent(&self) -> bool {
+        self.unsent == 0
+    }
+
     /// A new connection: all are to be sent again.
     pub fn begin_resend(&mut self) {
         self.unsent = self.items.len();
@@ -89,7 +95,7 @@ impl Inflight {
 
     /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5 MQTT-2.2.1-4]
     ///
-    /// There must be room: at most 65,534 under way.
+    /// There must be room, at most 65,534 under way, and all of the last connection must have been sent again: [`Inflight::is_resent`].
     pub fn start(&mut self, stage: Stage) -> PacketId {
         assert!(self.items.len() < usize::from(u16::MAX) && self.unsent == 0);
         let packet_id = loop {

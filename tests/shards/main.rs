@@ -7,6 +7,7 @@ mod support;
 mod large;
 mod pacing;
 mod parcels;
+mod resend;
 mod retained;
 mod sessions;
 mod subscriptions;
