@@ -1,21 +1,23 @@
 //! From the first bytes of a Network Connection to CONNACK, and what becomes of the Session when it closes.
 
 use super::counters::Dropped;
-use super::event::{HandOver, Level, Output, Outputs, Verdict};
+use super::event::{Ending, HandOver, Level, Output, Verdict};
 use super::faults::planted;
-use super::shard::{Ending, Shard, Shown};
+use super::outputs::Outputs;
+use super::shard::{Shard, Shown};
 use super::violation::Violation;
 use crate::config::{ClientIdTakeover, Logs};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
-use crate::session::contest::{Contest, Told};
-use crate::session::{Connection, Phase, Session};
+use crate::session::contest::Told;
+use crate::session::{Connection, Contest, Phase, Session};
 use crate::time::Time;
-use crate::wire::connack::{self, ConnAckProperties};
+use crate::wire;
+use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{self, ConnAck, Connect, Malformed, Packet, Version};
+use crate::wire::{ConnAck, Connect, Malformed, Packet, Version, connack};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 

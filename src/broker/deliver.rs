@@ -4,85 +4,21 @@
 //! encoding for each shape, into the outbox of each subscriber.
 
 use super::counters::Dropped;
-use super::encode::Sending;
-use super::event::{Outputs, RetainVersion};
+use super::event::RetainVersion;
 use super::faults::planted;
-use super::plain::{AsCame, NOBODY, is_plain};
+use super::outputs::Outputs;
+use super::passing::{
+    Origin, Routed, Routing, Sending, Subscription, Target, identifiers_of, routing_of,
+};
+use super::plain::{NOBODY, is_plain};
 use super::shard::Shard;
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::inflight::Stage;
-use crate::session::queue::{Extras, Identifiers};
 use crate::session::{Message, Queued};
-use crate::time::Time;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{AckKind, PacketId, QoS, TopicName};
+use crate::wire::{AckKind, PacketId, QoS};
 use std::rc::Rc;
-
-/// A message on its way through the shard.
-pub(super) struct Routing<'a> {
-    pub topic: TopicName<'a>,
-    /// v5 property bytes that are passed on.
-    pub passed_on: &'a [u8],
-    pub payload: &'a [u8],
-    pub qos: QoS,
-    pub retain: bool,
-    pub expires: Time,
-    /// The packets as they came, where they can go on so; more than one are a run, of which this is the first message.
-    pub as_came: Option<AsCame<'a>>,
-    /// The message in a form that outlives the turn; made when first needed.
-    pub message: Option<Rc<Message>>,
-}
-
-impl Routing<'_> {
-    /// Messages in it: those of a run, else one.
-    pub fn packets(&self) -> u32 {
-        self.as_came.map_or(1, |as_came| as_came.run.packets)
-    }
-
-    /// The message in a form that outlives the turn.
-    pub fn message(&mut self) -> &Rc<Message> {
-        self.message.get_or_insert_with(|| {
-            Rc::new(Message::new(
-                self.topic.as_str(),
-                self.passed_on,
-                self.payload,
-                self.qos,
-                self.retain,
-                self.expires,
-            ))
-        })
-    }
-}
-
-/// What became of a message on its way to its subscribers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Routed {
-    /// At least one got it, or will, or would not have it.
-    Taken,
-    /// There is no subscriber anywhere.
-    Nobody,
-    /// There are subscribers, but none has room for it.
-    Refused,
-}
-
-/// Who published.
-#[derive(Clone, Copy)]
-pub(super) struct Origin {
-    /// The publisher's Session, if its home is here. [v5 No Local]
-    pub session: Option<SessionId>,
-    /// The connection to pace, and its shard.
-    pub connection: Option<(ShardId, ConnectionId)>,
-}
-
-/// One subscriber of a routing, overlaps already joined: highest QoS, all identifiers. [v3.1.1 MQTT-3.3.5-1, v5 MQTT-3.3.4-2]
-#[derive(Debug)]
-pub struct Target {
-    session: SessionId,
-    qos: QoS,
-    retain_as_published: bool,
-    identifiers: Identifiers,
-}
 
 impl Shard {
     /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
@@ -116,7 +52,7 @@ impl Shard {
     pub(super) fn deliver_here(
         &mut self,
         routing: &mut Routing<'_>,
-        matches: &[(SessionId, super::subscribe::Subscription)],
+        matches: &[(SessionId, Subscription)],
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
@@ -134,7 +70,7 @@ impl Shard {
     pub(super) fn deliver_message(
         &mut self,
         routing: &mut Routing<'_>,
-        matches: &[(SessionId, super::subscribe::Subscription)],
+        matches: &[(SessionId, Subscription)],
         served: u64,
         origin: Origin,
         out: &mut Outputs,
@@ -160,7 +96,7 @@ impl Shard {
     fn deliver_general(
         &mut self,
         routing: &mut Routing<'_>,
-        matches: &[(SessionId, super::subscribe::Subscription)],
+        matches: &[(SessionId, Subscription)],
         origin: Origin,
         out: &mut Outputs,
     ) -> Option<bool> {
@@ -470,22 +406,4 @@ impl Shard {
         };
         self.shares.done(session_id, ended.and_then(|e| e.share));
     }
-}
-
-/// A routing around a stored message.
-pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
-    Routing {
-        topic: TopicName::new(message.topic()).expect("it was a Topic Name when it came"),
-        passed_on: message.passed_on(),
-        payload: message.payload(),
-        qos: message.qos,
-        retain: message.retain,
-        expires: message.expires,
-        as_came: None,
-        message: Some(Rc::clone(message)),
-    }
-}
-
-fn identifiers_of(extras: &Option<Box<Extras>>) -> &[u32] {
-    extras.as_ref().map_or(&[], |extras| &extras.identifiers)
 }

@@ -1,38 +1,16 @@
 //! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, copied into the outbox of each subscriber.
 
 use super::counters::Dropped;
-use super::deliver::Routing;
 use super::faults::planted;
+use super::passing::{Routing, Sending};
 use super::shard::Shard;
 use crate::ids::ConnectionId;
 use crate::limits;
 use crate::session::alias::Alias;
 use crate::session::message::expiry_left_s;
-use crate::session::queue::{Extras, Share};
 use crate::time::Time;
 use crate::wire::publish::Delivery;
 use crate::wire::{PacketId, QoS, Version};
-
-/// A delivery's content, apart from its Packet Identifier.
-pub(super) struct Sending<'a> {
-    pub qos: QoS,
-    pub dup: bool,
-    pub retain: bool,
-    pub identifiers: &'a [u32],
-    /// The group it is delivered for, at QoS 1 and 2.
-    pub share: Option<Share>,
-}
-
-impl Sending<'_> {
-    pub fn extras(&self) -> Option<Box<Extras>> {
-        (!self.identifiers.is_empty() || self.share.is_some()).then(|| {
-            Box::new(Extras {
-                identifiers: self.identifiers.into(),
-                share: self.share,
-            })
-        })
-    }
-}
 
 /// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
 #[derive(Default)]

@@ -2,13 +2,13 @@
 //! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
 //! the outputs out in their order.
 
-use super::faults::planted;
-use super::parcel::{Parcel, Parcels};
-use super::plain::AsCame;
-use super::share::ShareMessage;
-use crate::buffer::{Chunks, Pool};
-use crate::ids::{ConnectionId, ShardId, SocketHandle};
+use super::parcel::Parcel;
+use super::violation::Violation;
+use crate::buffer::Chunks;
+use crate::ids::{ConnectionId, GroupId, SessionId, ShardId, SocketHandle};
 use crate::session::Message;
+use crate::session::queue::Share;
+use crate::wire::{QoS, SubscriptionOptions};
 use std::net::SocketAddr;
 
 /// One event.
@@ -114,65 +114,6 @@ pub enum Output {
         level: Level,
         text: String,
     },
-}
-
-/// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
-#[derive(Default, Debug)]
-pub struct Outputs {
-    pub list: Vec<Output>,
-    /// For peers, until the turn ends or something else is said to them.
-    parcels: Parcels,
-}
-
-impl Outputs {
-    #[inline]
-    pub fn push(&mut self, output: Output) {
-        if let Output::Peer { to, .. } = &output {
-            self.close_parcel(*to);
-        }
-        self.list.push(output);
-    }
-
-    /// What was packed for a peer goes before whatever is said to it next.
-    #[inline(never)]
-    fn close_parcel(&mut self, to: ShardId) {
-        if planted!(ParcelOvertaken) {
-            return;
-        }
-        if let Some(parcel) = self.parcels.close(to) {
-            self.send_parcel(to, parcel);
-        }
-    }
-
-    /// Sends packets of a connection to a peer, in a parcel with others of this turn.
-    pub(super) fn pack(
-        &mut self,
-        to: ShardId,
-        origin: ConnectionId,
-        as_came: &AsCame<'_>,
-        pool: &mut Pool,
-    ) {
-        if let Some(full) = self.parcels.append(to, origin, as_came, pool) {
-            self.send_parcel(to, full);
-        }
-    }
-
-    /// The turn ends: what was packed is sent.
-    pub(super) fn close_parcels(&mut self) {
-        while let Some((to, parcel)) = self.parcels.close_any() {
-            self.send_parcel(to, parcel);
-        }
-    }
-
-    /// A parcel that came has been dealt with.
-    pub(super) fn reuse_parcel(&mut self, parcel: Box<Parcel>, pool: &mut Pool) {
-        self.parcels.reuse(parcel, pool);
-    }
-
-    fn send_parcel(&mut self, to: ShardId, parcel: Box<Parcel>) {
-        let message = PeerMessage::Parcel(parcel);
-        self.list.push(Output::Peer { to, message });
-    }
 }
 
 /// Importance of a log line.
@@ -299,4 +240,82 @@ impl PeerMessage {
             | PeerMessage::Clock { .. } => 0,
         }
     }
+}
+
+/// What the owner of a group and the home of a member say to each other. `filter` is the whole text, `$share/…`.
+#[derive(Debug)]
+pub enum ShareMessage {
+    /// To the owner: a Session of the sender subscribes, or changes its options.
+    Join {
+        filter: Box<str>,
+        session: SessionId,
+        membership: u32,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+        ticket: u64,
+    },
+    /// To the home: from now on, on every shard, the group gets its messages and the member is one of it.
+    Joined { ticket: u64 },
+    /// To the owner: a Session of the sender belongs to the group no more.
+    Leave {
+        filter: Box<str>,
+        session: SessionId,
+    },
+    /// To the owner: the Client of a member has come or gone.
+    Present {
+        filter: Box<str>,
+        session: SessionId,
+        connected: bool,
+    },
+    /// To the home: a message for a member.
+    Deliver {
+        message: Message,
+        session: SessionId,
+        share: Share,
+        qos: QoS,
+        retain: bool,
+        identifier: Option<u32>,
+        /// Who is to be paced if the member is slow.
+        origin: Option<(ShardId, ConnectionId)>,
+    },
+    /// To the owner: QoS 1 and 2 messages are done, well or not.
+    Done {
+        group: GroupId,
+        session: SessionId,
+        count: u32,
+    },
+    /// To the owner: a message for another member.
+    Return {
+        message: Message,
+        group: GroupId,
+        session: SessionId,
+    },
+}
+
+impl std::fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CloseCause::PeerClosed => write!(f, "it closed the connection without DISCONNECT"),
+            CloseCause::Reset => write!(f, "it reset the connection"),
+            CloseCause::TimedOut => write!(f, "it no longer answers"),
+            CloseCause::Error(errno) => write!(f, "the connection failed with error {errno}"),
+        }
+    }
+}
+
+/// How a Network Connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// DISCONNECT of the Client. `with_will`: v5 reason code 0x04 and others but 0. [v5 3.14.2.1]
+    Disconnect { with_will: bool },
+    /// The Network Connection failed.
+    Lost(CloseCause),
+    /// A rule was broken.
+    Violation(Violation),
+    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
+    TakenOver { silently: bool },
+    /// CONNACK refused it; the line is in the log already.
+    Refused,
+    /// The broker stops.
+    Shutdown,
 }

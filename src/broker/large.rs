@@ -7,15 +7,16 @@
 //!
 //! What goes before the payload is moved up to it, so that name, properties and payload lie as in every `Message`.
 
-use super::deliver::{Origin, routing_of};
-use super::event::Outputs;
+use super::outputs::Outputs;
+use super::passing::{Origin, routing_of};
 use super::publish::PUBLISH_TYPE;
 use super::shard::Shard;
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
-use crate::wire::{self, Publish, Version};
+use crate::wire;
+use crate::wire::{Publish, Version};
 use std::rc::Rc;
 
 /// Is this one packet, complete, whose message is to keep its memory?

@@ -1,11 +1,12 @@
 //! Shared Subscriptions at the home of a member: which groups its Sessions belong to, and what goes back to a group's owner.
 //! The owner's part is in `share`.
 
-use super::event::{Output, Outputs, PeerMessage};
+use super::event::{Output, PeerMessage, ShareMessage};
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::Subscription;
 use super::shard::Shard;
-use super::share::{ShareMessage, owner_of};
-use super::subscribe::Subscription;
+use super::share::owner_of;
 use crate::ids::{SessionId, ShardId};
 use crate::limits;
 use crate::session::inflight::Stage;

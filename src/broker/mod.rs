@@ -11,8 +11,10 @@ mod event;
 mod faults;
 mod large;
 mod member;
+mod outputs;
 mod pace;
 mod parcel;
+mod passing;
 mod peers;
 mod plain;
 mod publish;
@@ -31,11 +33,11 @@ mod will;
 
 pub use counters::{Counters, Dropped};
 pub use event::{
-    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, RetainVersion, Verdict,
+    CloseCause, HandOver, Input, Level, Output, PeerMessage, RetainVersion, ShareMessage, Verdict,
 };
 #[cfg(feature = "faults")]
 pub use faults::{Fault, plant, plant_panic};
+pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use shard::Shard;
-pub use share::ShareMessage;
 pub use violation::Violation;

@@ -1,8 +1,9 @@
 //! Who publishes to a slow reader is not read from until that one has caught up, on whichever shard either is.
 
-use super::deliver::Origin;
-use super::event::{Output, Outputs, PeerMessage};
+use super::event::{Output, PeerMessage};
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::Origin;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;

@@ -14,7 +14,7 @@
 //! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels; where as much comes as goes, nothing is
 //! allocated.
 
-use super::plain::AsCame;
+use super::passing::AsCame;
 use crate::buffer::Pool;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;

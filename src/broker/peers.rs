@@ -4,10 +4,10 @@
 //! matched with the filter, and everything it sent before lies in front of the answer.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing, routing_of};
-use super::event::{Output, Outputs, PeerMessage, RetainVersion};
+use super::event::{Output, PeerMessage, RetainVersion};
 use super::faults::planted;
-use super::plain::AsCame;
+use super::outputs::Outputs;
+use super::passing::{AsCame, Origin, Routing, routing_of};
 use super::shard::Shard;
 use super::subscribe::PendingSubscribe;
 use crate::ids::{ConnectionId, ShardId};

@@ -5,54 +5,13 @@
 //! The general way is in `deliver`; both do the same, and the simulator plays both.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing};
-use super::encode::Sending;
-use super::event::Outputs;
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::{AsCame, Origin, Routing, Sending, Subscription};
 use super::shard::Shard;
-use super::subscribe::Subscription;
 use crate::ids::SessionId;
 use crate::limits;
-use crate::session::Connection;
-use crate::wire::publish::PACKET_BYTES_MAX;
-use crate::wire::{Publish, QoS, Run, Version};
-
-/// Packets that can be sent on as they came: at QoS 0, without flags, with nothing that is the publisher's alone.
-#[derive(Clone, Copy)]
-pub(super) struct AsCame<'a> {
-    pub run: Run<'a>,
-    /// 3.1 and 3.1.1 read the same.
-    pub version: Version,
-}
-
-impl<'a> AsCame<'a> {
-    /// `run` begins with `publish`. `None`: it must be encoded anew, or is so large that its payload is referenced.
-    #[inline]
-    pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<AsCame<'a>> {
-        let properties = &publish.properties;
-        (publish.qos == QoS::AtMostOnce
-            && !publish.retain
-            && !publish.dup
-            && publish.topic.is_some()
-            // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
-            && properties.passed_on_bytes == properties.raw.len()
-            && publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
-            .then_some(AsCame { run, version })
-    }
-
-    /// Does this Client take them so: no other version, no aliases, no limit of its own?
-    #[inline(always)]
-    pub fn suits(&self, connection: &Connection) -> bool {
-        match &connection.version5 {
-            None => self.version != Version::V5,
-            Some(version5) => {
-                self.version == Version::V5
-                    && version5.outward.is_none()
-                    && connection.packet_bytes_max == PACKET_BYTES_MAX
-            }
-        }
-    }
-}
+use crate::wire::{QoS, Run};
 
 /// Nothing of a subscription but No Local can matter to this message.
 pub(super) fn is_plain(routing: &Routing<'_>, matches: &[(SessionId, Subscription)]) -> bool {

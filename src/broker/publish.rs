@@ -1,11 +1,11 @@
 //! What a connected Client sends, packet by packet, and the way in of an Application Message.
 
 use super::counters::Dropped;
-use super::deliver::{Origin, Routed, Routing};
-use super::event::{Level, Output, Outputs, RetainVersion};
+use super::event::{Ending, Level, Output, RetainVersion};
 use super::faults::planted;
-use super::plain::AsCame;
-use super::shard::{Ending, Shard, Shown};
+use super::outputs::Outputs;
+use super::passing::{AsCame, Origin, Routed, Routing};
+use super::shard::{Shard, Shown};
 use super::violation::Violation;
 use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId};
@@ -13,10 +13,11 @@ use crate::limits;
 use crate::session::Message;
 use crate::session::connection::Version5;
 use crate::time::Time;
+use crate::wire;
 use crate::wire::frame::Frame;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, Run, TopicName, Version,
+    Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, Run, TopicName, Version,
 };
 use std::rc::Rc;
 

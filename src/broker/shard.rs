@@ -2,11 +2,13 @@
 
 use super::counters::{Counters, Dropped};
 use super::encode::Shapes;
-use super::event::{CloseCause, Input, Level, Output, Outputs, Verdict};
+use super::event::{Ending, Input, Level, Output, Verdict};
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::{Subscription, Target};
 use super::peers::Peers;
 use super::slots::Slots;
-use super::subscribe::{Subscription, Unfinished};
+use super::subscribe::Unfinished;
 use super::timers::Alarms;
 use super::violation::Violation;
 use crate::buffer::{Chunks, Pool};
@@ -16,7 +18,8 @@ use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
 use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
-use crate::wire::{self, Version};
+use crate::wire;
+use crate::wire::Version;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -50,7 +53,7 @@ pub struct Shard {
     pub(super) shares: super::share::Shares,
     /// Scratch of the routing, kept so that a warm turn allocates nothing.
     pub(super) matches: Matches<SessionId, Subscription>,
-    pub(super) targets: Vec<super::deliver::Target>,
+    pub(super) targets: Vec<Target>,
     pub(super) shapes: Shapes,
     /// Scratch for the Topic Name of a retained message.
     pub(super) replay_topic: String,
@@ -78,23 +81,6 @@ pub struct Shard {
     drops_due: Time,
     /// The filter of the violation that is about to close its connection, for the log.
     pub(super) offending_filter: Option<String>,
-}
-
-/// How a Network Connection ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
-    /// DISCONNECT of the Client. `with_will`: v5 reason code 0x04 and others but 0. [v5 3.14.2.1]
-    Disconnect { with_will: bool },
-    /// The Network Connection failed.
-    Lost(CloseCause),
-    /// A rule was broken.
-    Violation(Violation),
-    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
-    TakenOver { silently: bool },
-    /// CONNACK refused it; the line is in the log already.
-    Refused,
-    /// The broker stops.
-    Shutdown,
 }
 
 impl Shard {
@@ -642,17 +628,6 @@ impl std::fmt::Display for Shown<'_> {
             write!(f, "\"\"")
         } else {
             Ok(())
-        }
-    }
-}
-
-impl std::fmt::Display for CloseCause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            CloseCause::PeerClosed => write!(f, "it closed the connection without DISCONNECT"),
-            CloseCause::Reset => write!(f, "it reset the connection"),
-            CloseCause::TimedOut => write!(f, "it no longer answers"),
-            CloseCause::Error(errno) => write!(f, "the connection failed with error {errno}"),
         }
     }
 }

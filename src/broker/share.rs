@@ -7,71 +7,20 @@
 
 use super::connect::home_of;
 use super::counters::Dropped;
-use super::deliver::{Origin, Routing, routing_of};
-use super::encode::Sending;
-use super::event::{Output, Outputs, PeerMessage};
+use super::event::{Output, PeerMessage, ShareMessage};
 use super::faults::planted;
 use super::member::Members;
+use super::outputs::Outputs;
+use super::passing::{Origin, Routing, Sending, Subscription, routing_of};
 use super::shard::Shard;
 use super::slots::{GENERATION_NEVER, Slots};
-use super::subscribe::Subscription;
-use crate::ids::{ConnectionId, GroupId, NodeId, SessionId, ShardId};
+use crate::ids::{GroupId, NodeId, SessionId, ShardId};
 use crate::session::Message;
 use crate::session::queue::Share;
 use crate::wire::{Malformed, QoS, SubscriptionOptions, TopicFilter};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
-
-/// What the owner of a group and the home of a member say to each other. `filter` is the whole text, `$share/…`.
-#[derive(Debug)]
-pub enum ShareMessage {
-    /// To the owner: a Session of the sender subscribes, or changes its options.
-    Join {
-        filter: Box<str>,
-        session: SessionId,
-        membership: u32,
-        options: SubscriptionOptions,
-        identifier: Option<u32>,
-        ticket: u64,
-    },
-    /// To the home: from now on, on every shard, the group gets its messages and the member is one of it.
-    Joined { ticket: u64 },
-    /// To the owner: a Session of the sender belongs to the group no more.
-    Leave {
-        filter: Box<str>,
-        session: SessionId,
-    },
-    /// To the owner: the Client of a member has come or gone.
-    Present {
-        filter: Box<str>,
-        session: SessionId,
-        connected: bool,
-    },
-    /// To the home: a message for a member.
-    Deliver {
-        message: Message,
-        session: SessionId,
-        share: Share,
-        qos: QoS,
-        retain: bool,
-        identifier: Option<u32>,
-        /// Who is to be paced if the member is slow.
-        origin: Option<(ShardId, ConnectionId)>,
-    },
-    /// To the owner: QoS 1 and 2 messages are done, well or not.
-    Done {
-        group: GroupId,
-        session: SessionId,
-        count: u32,
-    },
-    /// To the owner: a message for another member.
-    Return {
-        message: Message,
-        group: GroupId,
-        session: SessionId,
-    },
-}
 
 /// One member of a group, wherever it lives.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
 
-use super::event::{Output, Outputs};
+use super::event::{Ending, Output};
 use super::faults::planted;
 use super::large::is_large_publish;
-use super::shard::{Ending, Shard};
+use super::outputs::Outputs;
+use super::shard::Shard;
 use super::unaccepted;
 use super::violation::Violation;
 use crate::buffer::Pool;
@@ -13,7 +14,8 @@ use crate::limits::{
     LARGE_RECEIVE_BYTES, LARGE_RECEIVE_PACKET_BYTES, RECEIVE_BUFFER_BYTES, SPARE_PACKET_BYTES,
 };
 use crate::session::Phase;
-use crate::wire::{self, Run};
+use crate::wire;
+use crate::wire::Run;
 
 impl Shard {
     pub(super) fn on_bytes(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {

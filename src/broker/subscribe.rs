@@ -1,7 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
-use super::event::{Level, Output, Outputs};
+use super::event::{Level, Output};
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::Subscription;
 use super::replay::Replay;
 use super::shard::{Shard, Shown};
 use super::share::shared_filter;
@@ -10,35 +12,15 @@ use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::limits;
 use crate::session::Connection;
 use crate::topic::RetainCursor;
+use crate::wire;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    self, Malformed, Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscriptionOptions,
-    TopicFilter, UnsubAck, Unsubscribe, Version,
+    Malformed, Packet, PacketId, RetainHandling, SubAck, Subscribe, TopicFilter, UnsubAck,
+    Unsubscribe, Version,
 };
 
 /// SUBACK code of a filter that is refused, in 3.1.1. [v3.1.1 3.9.3]
 const FAILURE: u8 = 0x80;
-
-/// What the trie keeps for a subscriber of a filter: 8 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Subscription {
-    pub options: SubscriptionOptions,
-    /// Subscription Identifier, 0 for none. [v5 3.8.2.1.2]
-    identifier: u32,
-}
-
-impl Subscription {
-    pub fn new(options: SubscriptionOptions, identifier: Option<u32>) -> Subscription {
-        Subscription {
-            options,
-            identifier: identifier.unwrap_or(0),
-        }
-    }
-
-    pub fn identifier(&self) -> Option<u32> {
-        (self.identifier != 0).then_some(self.identifier)
-    }
-}
 
 /// A SUBSCRIBE whose answer waits until its filters are in force everywhere.
 #[derive(Debug)]

@@ -10,7 +10,8 @@
 //!
 //! Ordinary messages visit some ten nodes and meet none of this.
 
-use super::event::{Output, Outputs, PeerMessage};
+use super::event::{Output, PeerMessage};
+use super::outputs::Outputs;
 use super::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;

@@ -1,13 +1,14 @@
 //! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
 
-use super::deliver::{Origin, Routing};
-use super::event::Outputs;
 use super::faults::planted;
+use super::outputs::Outputs;
+use super::passing::{Origin, Routing};
 use super::shard::Shard;
 use crate::ids::SessionId;
 use crate::session::{Message, StoredWill};
 use crate::time::Time;
-use crate::wire::{self, TopicName};
+use crate::wire;
+use crate::wire::TopicName;
 use std::rc::Rc;
 
 /// A will in a form that outlives its CONNECT.

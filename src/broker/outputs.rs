@@ -1,0 +1,67 @@
+//! The list of a turn's consequences, and the parcels that are packed for peers meanwhile.
+
+use super::event::{Output, PeerMessage};
+use super::faults::planted;
+use super::parcel::{Parcel, Parcels};
+use super::passing::AsCame;
+use crate::buffer::Pool;
+use crate::ids::{ConnectionId, ShardId};
+
+/// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
+#[derive(Default, Debug)]
+pub struct Outputs {
+    pub list: Vec<Output>,
+    /// For peers, until the turn ends or something else is said to them.
+    parcels: Parcels,
+}
+
+impl Outputs {
+    #[inline]
+    pub fn push(&mut self, output: Output) {
+        if let Output::Peer { to, .. } = &output {
+            self.close_parcel(*to);
+        }
+        self.list.push(output);
+    }
+
+    /// What was packed for a peer goes before whatever is said to it next.
+    #[inline(never)]
+    fn close_parcel(&mut self, to: ShardId) {
+        if planted!(ParcelOvertaken) {
+            return;
+        }
+        if let Some(parcel) = self.parcels.close(to) {
+            self.send_parcel(to, parcel);
+        }
+    }
+
+    /// Sends packets of a connection to a peer, in a parcel with others of this turn.
+    pub(super) fn pack(
+        &mut self,
+        to: ShardId,
+        origin: ConnectionId,
+        as_came: &AsCame<'_>,
+        pool: &mut Pool,
+    ) {
+        if let Some(full) = self.parcels.append(to, origin, as_came, pool) {
+            self.send_parcel(to, full);
+        }
+    }
+
+    /// The turn ends: what was packed is sent.
+    pub(super) fn close_parcels(&mut self) {
+        while let Some((to, parcel)) = self.parcels.close_any() {
+            self.send_parcel(to, parcel);
+        }
+    }
+
+    /// A parcel that came has been dealt with.
+    pub(super) fn reuse_parcel(&mut self, parcel: Box<Parcel>, pool: &mut Pool) {
+        self.parcels.reuse(parcel, pool);
+    }
+
+    fn send_parcel(&mut self, to: ShardId, parcel: Box<Parcel>) {
+        let message = PeerMessage::Parcel(parcel);
+        self.list.push(Output::Peer { to, message });
+    }
+}

@@ -1,0 +1,172 @@
+//! A message on its way: what is routed, from whom, to whom. Nouns only; the verbs are in the files that act.
+
+use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits;
+use crate::session::queue::{Extras, Identifiers, Share};
+use crate::session::{Connection, Message};
+use crate::time::Time;
+use crate::wire::publish::PACKET_BYTES_MAX;
+use crate::wire::{Publish, QoS, Run, SubscriptionOptions, TopicName, Version};
+use std::rc::Rc;
+
+/// A message on its way through the shard.
+pub(super) struct Routing<'a> {
+    pub topic: TopicName<'a>,
+    /// v5 property bytes that are passed on.
+    pub passed_on: &'a [u8],
+    pub payload: &'a [u8],
+    pub qos: QoS,
+    pub retain: bool,
+    pub expires: Time,
+    /// The packets as they came, where they can go on so; more than one are a run, of which this is the first message.
+    pub as_came: Option<AsCame<'a>>,
+    /// The message in a form that outlives the turn; made when first needed.
+    pub message: Option<Rc<Message>>,
+}
+
+impl Routing<'_> {
+    /// Messages in it: those of a run, else one.
+    pub fn packets(&self) -> u32 {
+        self.as_came.map_or(1, |as_came| as_came.run.packets)
+    }
+
+    /// The message in a form that outlives the turn.
+    pub fn message(&mut self) -> &Rc<Message> {
+        self.message.get_or_insert_with(|| {
+            Rc::new(Message::new(
+                self.topic.as_str(),
+                self.passed_on,
+                self.payload,
+                self.qos,
+                self.retain,
+                self.expires,
+            ))
+        })
+    }
+}
+
+/// What became of a message on its way to its subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Routed {
+    /// At least one got it, or will, or would not have it.
+    Taken,
+    /// There is no subscriber anywhere.
+    Nobody,
+    /// There are subscribers, but none has room for it.
+    Refused,
+}
+
+/// Who published.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The publisher's Session, if its home is here. [v5 No Local]
+    pub session: Option<SessionId>,
+    /// The connection to pace, and its shard.
+    pub connection: Option<(ShardId, ConnectionId)>,
+}
+
+/// One subscriber of a routing, overlaps already joined: highest QoS, all identifiers. [v3.1.1 MQTT-3.3.5-1, v5 MQTT-3.3.4-2]
+#[derive(Debug)]
+pub(super) struct Target {
+    pub session: SessionId,
+    pub qos: QoS,
+    pub retain_as_published: bool,
+    pub identifiers: Identifiers,
+}
+
+/// A delivery's content, apart from its Packet Identifier.
+pub(super) struct Sending<'a> {
+    pub qos: QoS,
+    pub dup: bool,
+    pub retain: bool,
+    pub identifiers: &'a [u32],
+    /// The group it is delivered for, at QoS 1 and 2.
+    pub share: Option<Share>,
+}
+
+impl Sending<'_> {
+    pub fn extras(&self) -> Option<Box<Extras>> {
+        (!self.identifiers.is_empty() || self.share.is_some()).then(|| {
+            Box::new(Extras {
+                identifiers: self.identifiers.into(),
+                share: self.share,
+            })
+        })
+    }
+}
+
+/// Packets that can be sent on as they came: at QoS 0, without flags, with nothing that is the publisher's alone.
+#[derive(Clone, Copy)]
+pub(super) struct AsCame<'a> {
+    pub run: Run<'a>,
+    /// 3.1 and 3.1.1 read the same.
+    pub version: Version,
+}
+
+impl<'a> AsCame<'a> {
+    /// `run` begins with `publish`. `None`: it must be encoded anew, or is so large that its payload is referenced.
+    #[inline]
+    pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<AsCame<'a>> {
+        let properties = &publish.properties;
+        (publish.qos == QoS::AtMostOnce
+            && !publish.retain
+            && !publish.dup
+            && publish.topic.is_some()
+            // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
+            && properties.passed_on_bytes == properties.raw.len()
+            && publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
+            .then_some(AsCame { run, version })
+    }
+
+    /// Does this Client take them so: no other version, no aliases, no limit of its own?
+    #[inline(always)]
+    pub fn suits(&self, connection: &Connection) -> bool {
+        match &connection.version5 {
+            None => self.version != Version::V5,
+            Some(version5) => {
+                self.version == Version::V5
+                    && version5.outward.is_none()
+                    && connection.packet_bytes_max == PACKET_BYTES_MAX
+            }
+        }
+    }
+}
+
+/// What the trie keeps for a subscriber of a filter: 8 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Subscription {
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier, 0 for none. [v5 3.8.2.1.2]
+    identifier: u32,
+}
+
+impl Subscription {
+    pub fn new(options: SubscriptionOptions, identifier: Option<u32>) -> Subscription {
+        Subscription {
+            options,
+            identifier: identifier.unwrap_or(0),
+        }
+    }
+
+    pub fn identifier(&self) -> Option<u32> {
+        (self.identifier != 0).then_some(self.identifier)
+    }
+}
+
+/// A routing around a stored message.
+pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
+    Routing {
+        topic: TopicName::new(message.topic()).expect("it was a Topic Name when it came"),
+        passed_on: message.passed_on(),
+        payload: message.payload(),
+        qos: message.qos,
+        retain: message.retain,
+        expires: message.expires,
+        as_came: None,
+        message: Some(Rc::clone(message)),
+    }
+}
+
+pub(super) fn identifiers_of(extras: &Option<Box<Extras>>) -> &[u32] {
+    extras.as_ref().map_or(&[], |extras| &extras.identifiers)
+}
