@@ -12,6 +12,7 @@ use support::{Answer, Broker, Client, Connect, DEADLINE, Folder, Level, Options,
 
 on_1_and_2_shards!(
     sigterm_ends_within_two_seconds,
+    signals_meant_for_mosquitto_end_nothing,
     sighup_reads_the_password_file_again,
     takeover_at_once,
     every_byte_in_a_segment_of_its_own,
@@ -247,7 +248,7 @@ fn anonymous_on_loopback_by_default() {
 // Signals
 
 fn sigterm_ends_within_two_seconds(shards: usize) {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR] {
         let mut broker = Broker::start(shards);
         let mut clients: Vec<Client> = (0..20)
             .map(|n| Client::connect(&broker, &format!("c{n}")))
@@ -260,6 +261,39 @@ fn sigterm_ends_within_two_seconds(shards: usize) {
             client.expect_close();
         }
     }
+}
+
+/// Mosquitto saves (USR1), prints its tree (USR2) or opens its log again (RTMIN, 34): here each is a line. So are others that end a process
+/// which does not know them.
+fn signals_meant_for_mosquitto_end_nothing(shards: usize) {
+    if reference() {
+        return;
+    }
+    let mut broker = Broker::start(shards);
+    let mut client = Client::connect(&broker, "c");
+    for (number, words) in [
+        (10, "SIGUSR1 ignored: "),
+        (12, "SIGUSR2 ignored: "),
+        (34, "SIGRTMIN ignored: "),
+        (64, "SIGRTMIN+30 ignored: "),
+        (14, "SIGALRM ignored: "),
+        (16, "SIGSTKFLT ignored: "),
+        (29, "SIGIO ignored: "),
+    ] {
+        let mark = broker.log_len();
+        // `nix` knows no real-time signals.
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{number} {}", broker.pid())])
+            .status();
+        assert!(sent.expect("run sh").success());
+        broker.logged_since(mark, &["info ", words]);
+    }
+    // These say nothing at all: a log at the size limit of its file could not say it.
+    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        broker.signal(signal);
+    }
+    client.expect_alive();
+    assert!(broker.is_running());
 }
 
 fn sighup_reads_the_password_file_again(shards: usize) {

@@ -9,6 +9,7 @@ use crate::io::log::Log;
 use crate::io::notify::{Notify, Watchdog};
 use crate::limits;
 use nix::errno::Errno;
+use nix::libc::SIGRTMIN;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::{SigSet, Signal};
@@ -16,31 +17,100 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+/// Signals that stay as the system made them: faults of this process, what a terminal or a debugger sends, limits and timers of processor
+/// time, and those that do nothing by default.
+const LEFT_ALONE: [Signal; 18] = [
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    Signal::SIGQUIT,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGCONT,
+    Signal::SIGCHLD,
+    Signal::SIGURG,
+    Signal::SIGWINCH,
+    Signal::SIGXCPU,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+];
+
+/// Signals of a write that failed, blocked so that a log that was closed, or a file at its size limit, cannot end the broker. The write
+/// says what is wrong.
+const OF_WRITES: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
+
 /// Blocked signals, to be read one at a time.
 pub struct Signals {
     descriptor: SignalFd,
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Stop(Signal),
+    Reload,
+    /// Nothing that is done here. Its number.
+    Nothing(i32),
+}
+
 impl Signals {
-    /// Blocks the signals we answer, in this thread and all it starts. SIGPIPE is ignored by Rust's start-up already; blocked
-    /// here too, it cannot end a broker whose standard error was closed.
+    /// Blocks, in this thread and all it starts, every signal that would end the process, real-time signals included: an operator
+    /// who signals the broker as he would Mosquitto gets an answer in the log.
     pub fn block() -> nix::Result<Signals> {
-        let mut all = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            all.add(signal);
+        let mut blocked = SigSet::all();
+        for signal in LEFT_ALONE {
+            blocked.remove(signal);
         }
-        let mut blocked = all;
-        blocked.add(Signal::SIGPIPE);
         blocked.thread_block()?;
+        let mut read = blocked;
+        for signal in OF_WRITES {
+            read.remove(signal);
+        }
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let descriptor = SignalFd::with_flags(&all, flags)?;
+        let descriptor = SignalFd::with_flags(&read, flags)?;
         Ok(Signals { descriptor })
     }
 
-    fn next(&self) -> Option<Signal> {
+    fn next(&self) -> Option<Asked> {
         let info = self.descriptor.read_signal().ok()??;
-        Signal::try_from(info.ssi_signo as i32).ok()
+        Some(meaning(info.ssi_signo as i32))
     }
+}
+
+fn meaning(number: i32) -> Asked {
+    match Signal::try_from(number) {
+        // SIGPWR: a container's manager or an uninterruptible power supply wants an orderly end.
+        Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGPWR)) => Asked::Stop(signal),
+        Ok(Signal::SIGHUP) => Asked::Reload,
+        _ => Asked::Nothing(number),
+    }
+}
+
+/// The line for a signal that asks for nothing here, with what it means to Mosquitto where it means something.
+fn unused(number: i32) -> String {
+    let why = match Signal::try_from(number) {
+        Ok(Signal::SIGUSR1) => {
+            "nothing is kept on disk that could be saved, and the log goes to standard error, so there is no file to open again"
+        }
+        Ok(Signal::SIGUSR2) => "the tree of subscriptions is not printed",
+        _ if number == SIGRTMIN() => {
+            "the log goes to standard error, so there is no file to open again"
+        }
+        _ => "it means nothing to mqttfast",
+    };
+    let name = match Signal::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => match number - SIGRTMIN() {
+            0 => "SIGRTMIN".to_owned(),
+            more => format!("SIGRTMIN+{more}"),
+        },
+    };
+    format!("{name} ignored: {why}")
 }
 
 /// How the broker ended.
@@ -70,10 +140,11 @@ pub fn serve(
     loop {
         while let Some(signal) = signals.next() {
             match (signal, stop_at) {
-                (Signal::SIGHUP, None) => reload(checker, log, notify),
-                (Signal::SIGHUP, Some(_)) => {}
-                (_, Some(_)) => return End::Hurried,
-                (signal, None) => {
+                (Asked::Nothing(number), _) => log.line(Level::Info, unused(number)),
+                (Asked::Reload, None) => reload(checker, log, notify),
+                (Asked::Reload, Some(_)) => {}
+                (Asked::Stop(_), Some(_)) => return End::Hurried,
+                (Asked::Stop(signal), None) => {
                     log.line(Level::Info, format!("{signal}: stopping"));
                     notify.stopping("stopping, as asked");
                     stop_at = Some(stop(shards));
@@ -150,4 +221,29 @@ fn reload(checker: Option<&Checker>, log: &Log, notify: &Notify) {
 fn stop(shards: &Shards) -> Instant {
     shards.tell_all(|| ToShard::Shutdown);
     Instant::now() + Duration::from_millis(limits::SHUTDOWN_MS + limits::SHUTDOWN_GRACE_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signal is left alone, asks for something, or is a line: none that ends a process by default is forgotten.
+    #[test]
+    fn every_signal_has_an_answer() {
+        for number in (1..=31).chain(SIGRTMIN()..=nix::libc::SIGRTMAX()) {
+            let signal = Signal::try_from(number).ok();
+            if signal.is_some_and(|s| LEFT_ALONE.contains(&s) || OF_WRITES.contains(&s)) {
+                continue;
+            }
+            let name = signal.map_or("SIGRTMIN", Signal::as_str);
+            let expected = match name {
+                "SIGTERM" | "SIGINT" | "SIGPWR" => Asked::Stop(signal.unwrap()),
+                "SIGHUP" => Asked::Reload,
+                _ => Asked::Nothing(number),
+            };
+            assert_eq!(meaning(number), expected);
+            assert!(unused(number).starts_with(name));
+        }
+        assert!(unused(SIGRTMIN() + 2).starts_with("SIGRTMIN+2 ignored: "));
+    }
 }
