@@ -17,11 +17,9 @@ use crate::time::Time;
 use crate::wire;
 use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{ConnAck, Connect, Malformed, Packet, Version, connack};
+use crate::wire::{ConnAck, Connect, Malformed, Packet, Version, connack, packet_type};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
-
-const CONNECT_TYPE: u8 = 1;
 
 /// Characters that stand before an assigned client id.
 const ASSIGNED_PREFIX: &str = "auto-";
@@ -35,7 +33,7 @@ impl Shard {
         };
         if bytes
             .first()
-            .is_some_and(|first| first >> 4 != CONNECT_TYPE)
+            .is_some_and(|first| first >> 4 != packet_type::CONNECT)
         {
             // The type is checked before the length is believed.
             connection.received = bytes;

@@ -9,20 +9,19 @@
 
 use super::outputs::Outputs;
 use super::passing::{Origin, routing_of};
-use super::publish::PUBLISH_TYPE;
 use super::shard::Shard;
 use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
 use crate::wire;
-use crate::wire::{Publish, Version};
+use crate::wire::{Publish, Version, packet_type};
 use std::rc::Rc;
 
 /// Is this one packet, complete, whose message is to keep its memory?
 pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
     bytes.len() >= limits::PAYLOAD_SHARED_FROM_BYTES
-        && bytes[0] >> 4 == PUBLISH_TYPE
+        && bytes[0] >> 4 == packet_type::PUBLISH
         && wire::frame_bytes(bytes) == Some(bytes.len())
 }
 

@@ -17,12 +17,9 @@ use crate::wire;
 use crate::wire::frame::Frame;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{
-    Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, Run, TopicName, Version,
+    Ack, AckKind, Disconnect, Packet, PacketId, Publish, QoS, Run, TopicName, Version, packet_type,
 };
 use std::rc::Rc;
-
-/// In the high half of the first byte.
-pub(super) const PUBLISH_TYPE: u8 = 3;
 
 /// A retained message, or the mark that one was deleted.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl Shard {
                 self.log_packet(session, &frame, out);
             }
         }
-        if frame.packet_type() == PUBLISH_TYPE {
+        if frame.packet_type() == packet_type::PUBLISH {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
             return self.on_publish(id, session, version, &publish, run, out);
         }
@@ -513,7 +510,7 @@ impl Shard {
         };
         let text = format!(
             "{} ({} bytes) from {}",
-            packet_name(frame.packet_type()),
+            packet_type::name(frame.packet_type()),
             frame.bytes.len(),
             Shown(&session.client_id)
         );
@@ -530,27 +527,4 @@ fn sent_by_clients(reason: ReasonCode) -> bool {
         reason.0,
         0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99
     )
-}
-
-/// The standard's name of a packet type. [v5 table 2-1]
-fn packet_name(packet_type: u8) -> &'static str {
-    const NAMES: [&str; 16] = [
-        "Reserved",
-        "CONNECT",
-        "CONNACK",
-        "PUBLISH",
-        "PUBACK",
-        "PUBREC",
-        "PUBREL",
-        "PUBCOMP",
-        "SUBSCRIBE",
-        "SUBACK",
-        "UNSUBSCRIBE",
-        "UNSUBACK",
-        "PINGREQ",
-        "PINGRESP",
-        "DISCONNECT",
-        "AUTH",
-    ];
-    NAMES[usize::from(packet_type & 0x0F)]
 }

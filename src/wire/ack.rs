@@ -8,7 +8,7 @@ use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::reason::CodeSet;
 use super::varint;
-use super::{Malformed, PacketId, ReasonCode, Version};
+use super::{Malformed, PacketId, RESERVED_FLAGS, ReasonCode, Version, packet_type};
 
 /// Which of the four.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,10 +24,10 @@ impl AckKind {
     #[inline]
     fn first_byte(self) -> u8 {
         match self {
-            Self::PubAck => 0x40,
-            Self::PubRec => 0x50,
-            Self::PubRel => 0x62,
-            Self::PubComp => 0x70,
+            Self::PubAck => packet_type::PUBACK << 4,
+            Self::PubRec => packet_type::PUBREC << 4,
+            Self::PubRel => packet_type::PUBREL << 4 | RESERVED_FLAGS,
+            Self::PubComp => packet_type::PUBCOMP << 4,
         }
     }
 

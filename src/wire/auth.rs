@@ -5,9 +5,9 @@ use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::reason::CodeSet;
 use super::varint;
-use super::{Malformed, ReasonCode};
+use super::{Malformed, ReasonCode, packet_type};
 
-const FIRST_BYTE: u8 = 0xF0;
+const FIRST_BYTE: u8 = packet_type::AUTH << 4;
 
 /// One step. The default is success, with nothing to add.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]

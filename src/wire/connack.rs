@@ -5,9 +5,9 @@ use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::reason::CodeSet;
 use super::varint;
-use super::{Malformed, QoS, ReasonCode, Version};
+use super::{Malformed, QoS, ReasonCode, Version, packet_type};
 
-const FIRST_BYTE: u8 = 0x20;
+const FIRST_BYTE: u8 = packet_type::CONNACK << 4;
 
 // Return codes of v3 [v3.1.1 §3.2.2.3].
 pub const ACCEPTED: u8 = 0;

@@ -5,9 +5,9 @@ use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::publish::PublishProperties;
 use super::varint;
-use super::{Malformed, QoS, TopicName, Version};
+use super::{Malformed, QoS, TopicName, Version, packet_type};
 
-const FIRST_BYTE: u8 = 0x10;
+const FIRST_BYTE: u8 = packet_type::CONNECT << 4;
 
 // Connect Flags [v5 §3.1.2.3].
 const USER_NAME: u8 = 0x80;
@@ -331,7 +331,7 @@ fn check_flags(version: Version, flags: u8) -> Result<(), Malformed> {
 /// its form; `None` if the packet does not say so in the name of MQTT.
 pub fn protocol_level(packet: &[u8]) -> Option<u8> {
     let (&first, rest) = packet.split_first()?;
-    if first >> 4 != FIRST_BYTE >> 4 {
+    if first >> 4 != packet_type::CONNECT {
         return None;
     }
     let (_, header_bytes) = varint::read(rest).ok()??;

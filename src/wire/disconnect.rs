@@ -5,9 +5,9 @@ use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::reason::CodeSet;
 use super::varint;
-use super::{Malformed, ReasonCode, Version};
+use super::{Malformed, ReasonCode, Version, packet_type};
 
-const FIRST_BYTE: u8 = 0xE0;
+const FIRST_BYTE: u8 = packet_type::DISCONNECT << 4;
 
 /// The end of a Network Connection. The default is the normal one.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]

@@ -128,10 +128,35 @@ pub mod packet_type {
     pub const PINGRESP: u8 = 13;
     pub const DISCONNECT: u8 = 14;
     pub const AUTH: u8 = 15;
+
+    /// The standard's name of a packet type. [v5 table 2-1]
+    pub fn name(packet_type: u8) -> &'static str {
+        match packet_type {
+            CONNECT => "CONNECT",
+            CONNACK => "CONNACK",
+            PUBLISH => "PUBLISH",
+            PUBACK => "PUBACK",
+            PUBREC => "PUBREC",
+            PUBREL => "PUBREL",
+            PUBCOMP => "PUBCOMP",
+            SUBSCRIBE => "SUBSCRIBE",
+            SUBACK => "SUBACK",
+            UNSUBSCRIBE => "UNSUBSCRIBE",
+            UNSUBACK => "UNSUBACK",
+            PINGREQ => "PINGREQ",
+            PINGRESP => "PINGRESP",
+            DISCONNECT => "DISCONNECT",
+            AUTH => "AUTH",
+            _ => "Reserved",
+        }
+    }
 }
 
-const PINGREQ: [u8; 2] = [0xC0, 0];
-const PINGRESP: [u8; 2] = [0xD0, 0];
+/// Flags of the Fixed Header of PUBREL, SUBSCRIBE and UNSUBSCRIBE; of all others but PUBLISH they are 0. [v5 table 2-2]
+const RESERVED_FLAGS: u8 = 0x02;
+
+const PINGREQ: [u8; 2] = [packet_type::PINGREQ << 4, 0];
+const PINGRESP: [u8; 2] = [packet_type::PINGRESP << 4, 0];
 
 /// Decodes any packet, of Clients and Servers; the caller refuses what its peer may not send. Before CONNECT `version`
 /// is `None`; a CONNECT names its own version whatever is given.
@@ -154,7 +179,7 @@ pub fn decode<'a>(version: Option<Version>, frame: &Frame<'a>) -> Result<Packet<
 fn decode_flagless<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>, Malformed> {
     let packet_type = frame.packet_type();
     let reserved = match packet_type {
-        packet_type::PUBREL | packet_type::SUBSCRIBE | packet_type::UNSUBSCRIBE => 0x02,
+        packet_type::PUBREL | packet_type::SUBSCRIBE | packet_type::UNSUBSCRIBE => RESERVED_FLAGS,
         _ => 0x00,
     };
     if frame.flags() != reserved && version != Version::V31 {

@@ -5,11 +5,11 @@ use super::cursor::{Cursor, append_binary_data};
 use super::frame::Frame;
 use super::property::{self, IdSet, Properties, Property, id};
 use super::varint;
-use super::{Malformed, PacketId, QoS, TopicName, Version};
+use super::{Malformed, PacketId, QoS, TopicName, Version, packet_type};
 use crate::limits::REMAINING_LENGTH_MAX;
 
 /// Packet type in the high half of the first byte.
-const FIRST_BYTE: u8 = 0x30;
+const FIRST_BYTE: u8 = packet_type::PUBLISH << 4;
 const DUP: u8 = 0x08;
 const RETAIN: u8 = 0x01;
 /// Of a PUBLISH at QoS 0 without flags.

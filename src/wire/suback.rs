@@ -7,10 +7,10 @@ use super::frame::Frame;
 use super::property::UserProperties;
 use super::reason::CodeSet;
 use super::varint;
-use super::{Malformed, PacketId, Version};
+use super::{Malformed, PacketId, Version, packet_type};
 
-const SUBACK: u8 = 0x90;
-const UNSUBACK: u8 = 0xB0;
+const SUBACK: u8 = packet_type::SUBACK << 4;
+const UNSUBACK: u8 = packet_type::UNSUBACK << 4;
 
 /// What v3.1.1 says instead of a QoS [v3.1.1 §3.9.3]; v3.1 has no failure code.
 pub const FAILURE: u8 = 0x80;

@@ -4,9 +4,9 @@ use super::cursor::{Cursor, append_binary_data};
 use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
 use super::varint;
-use super::{Malformed, PacketId, QoS, Version};
+use super::{Malformed, PacketId, QoS, RESERVED_FLAGS, Version, packet_type};
 
-const FIRST_BYTE: u8 = 0x82;
+const FIRST_BYTE: u8 = packet_type::SUBSCRIBE << 4 | RESERVED_FLAGS;
 
 // Subscription Options [v5 §3.8.3.1]; v3 has the QoS alone.
 const QOS: u8 = 0x03;

@@ -4,9 +4,9 @@ use super::cursor::{Cursor, append_binary_data};
 use super::frame::Frame;
 use super::property::{self, IdSet, UserProperties, id};
 use super::varint;
-use super::{Malformed, PacketId, Version};
+use super::{Malformed, PacketId, RESERVED_FLAGS, Version, packet_type};
 
-const FIRST_BYTE: u8 = 0xA2;
+const FIRST_BYTE: u8 = packet_type::UNSUBSCRIBE << 4 | RESERVED_FLAGS;
 
 /// A request to end subscriptions.
 #[derive(Clone, Copy)]
