@@ -33,7 +33,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "io",
         &[
-            "broker", "session", "passwd", "config", "mesh", "buffer", "ids", "time", "limits",
+            "broker",
+            "session",
+            "wire::Version",
+            "wire::packet_type",
+            "passwd",
+            "config",
+            "mesh",
+            "buffer",
+            "ids",
+            "time",
+            "limits",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 #[path = "support_shard/mod.rs"]
 mod support;
 
+use mqttfast::io::words;
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -96,7 +97,7 @@ fn a_publisher_that_owes_an_acknowledgement_is_paced_like_others() {
             break;
         }
     }
-    let counters = world.shard(0).counters().to_string();
+    let counters = words::counters(world.shard(0).counters());
     assert_eq!(received, usize::from(count), "{counters}");
     assert!(!counters.contains("dropped"), "{counters}");
 }

@@ -1,12 +1,13 @@
 //! From the first bytes of a Network Connection to CONNACK, and what becomes of the Session when it closes.
 
 use super::counters::Dropped;
-use super::event::{Ending, HandOver, Level, Output, Verdict};
+use super::event::{Ending, HandOver, Output, Verdict};
 use super::faults::planted;
+use super::happening::{Begun, Happening, Level, Refusal, Who};
 use super::outputs::Outputs;
-use super::shard::{Shard, Shown};
+use super::shard::Shard;
 use super::violation::Violation;
-use crate::config::{ClientIdTakeover, Logs};
+use crate::config::ClientIdTakeover;
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
@@ -120,18 +121,18 @@ impl Shard {
                 Version::V5 => ReasonCode::QUOTA_EXCEEDED,
                 Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
             };
-            let why = "the broker has as many connections as it may (--max-connections)";
+            let why = Refusal::ConnectionsMax;
             return self.refuse(id, connect, code, why, out);
         }
         if connect.properties.authentication_method.is_some() {
-            let why = "its authentication method is not offered here";
+            let why = Refusal::AuthenticationMethod;
             return self.refuse(id, connect, ReasonCode::BAD_AUTHENTICATION_METHOD, why, out);
         }
         if connect.client_id.is_empty()
             && (connect.version == Version::V31
                 || (connect.version == Version::V311 && !connect.clean_start))
         {
-            let why = "an empty client id needs clean session 1 and MQTT 3.1.1 [MQTT-3.1.3-8]";
+            let why = Refusal::EmptyClientId;
             return self.refuse(
                 id,
                 connect,
@@ -142,13 +143,12 @@ impl Shard {
         }
         match connect.user_name {
             None if !self.settings.anonymous => {
-                let why = "no user name, and anonymous clients are not allowed \
-                           (--allow-anonymous would)";
+                let why = Refusal::Anonymous;
                 self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if self.settings.passwords => {
                 if !self.keep_unaccepted(id, bytes.to_vec()) {
-                    let why = "too many large CONNECTs wait for a password check";
+                    let why = Refusal::NoRoomForCheck;
                     return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
                 }
                 let connection = self.connections.get_mut(id).expect("it is there");
@@ -180,15 +180,9 @@ impl Shard {
                 return self.on_authentic(id, &connect, &bytes, out);
             }
             Verdict::Accepted => return self.on_authentic(id, &connect, &bytes, out),
-            Verdict::UnknownUser => (
-                ReasonCode::NOT_AUTHORIZED,
-                "its user is not in the password file",
-            ),
-            Verdict::WrongPassword => (ReasonCode::NOT_AUTHORIZED, "wrong password"),
-            Verdict::Busy => (
-                ReasonCode::SERVER_BUSY,
-                "too many password checks are waiting",
-            ),
+            Verdict::UnknownUser => (ReasonCode::NOT_AUTHORIZED, Refusal::UnknownUser),
+            Verdict::WrongPassword => (ReasonCode::NOT_AUTHORIZED, Refusal::WrongPassword),
+            Verdict::Busy => (ReasonCode::SERVER_BUSY, Refusal::ChecksWaiting),
         };
         self.refuse(id, &connect, code, why, out);
     }
@@ -270,7 +264,7 @@ impl Shard {
                 && self.settings.client_id_takeover == ClientIdTakeover::Owner
                 && session.user_name.as_deref() != connect.user_name
             {
-                let why = "its client id belongs to a session of another user";
+                let why = Refusal::AnotherUsersSession;
                 self.connections.get_mut(id).expect("it is there").version = connect.version;
                 return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
@@ -377,14 +371,11 @@ impl Shard {
         else {
             return;
         };
-        let text = format!(
-            "client id {} is taken over again and again, {takeovers} times now, at last from {from} by {by}: if these are two clients, \
-             give each an id of its own",
-            Shown(&session.client_id)
-        );
-        out.push(Output::Log {
-            level: Level::Warning,
-            text,
+        self.happened(Level::Warning, out, || Happening::Contested {
+            client_id: session.client_id.clone(),
+            takeovers,
+            from,
+            by,
         });
     }
 
@@ -477,28 +468,24 @@ impl Shard {
         id: ConnectionId,
         connect: &Connect<'_>,
         reason: ReasonCode,
-        why: &str,
+        why: Refusal,
         out: &mut Outputs,
     ) {
+        let text = why.to_string();
         let properties = ConnAckProperties {
-            reason_string: Some(why),
+            reason_string: Some(&text),
             ..Default::default()
         };
         self.append_connack(id, false, reason, &properties);
         self.counters.refusals += 1;
-        if let Some(connection) = self.connections.get(id) {
-            let user = match connect.user_name {
-                Some(user_name) => format!("user {}", Shown(user_name)),
-                None => "no user".to_owned(),
-            };
-            let text = format!(
-                "refused {} ({}, {user}): {why}",
-                Shown(connect.client_id),
-                connection.address
-            );
-            out.push(Output::Log {
-                level: Level::Info,
-                text,
+        if let Some(address) = self.connections.get(id).map(|c| c.address) {
+            self.happened(Level::Info, out, || Happening::Refused {
+                who: Who {
+                    client_id: connect.client_id.into(),
+                    user_name: connect.user_name.map(Into::into),
+                    address,
+                },
+                why,
             });
         }
         self.close(id, Ending::Refused, out);
@@ -629,10 +616,24 @@ impl Shard {
             }
         }
         if ends {
+            self.log_expiry(id, out);
             return self.end_session(id, out);
         }
         let deadline = self.sessions.get(id).map_or(Time::NEVER, Session::deadline);
         self.session_alarms.set(id.index, deadline);
+    }
+
+    /// Other ends of a Session show in the lines of its connection.
+    fn log_expiry(&self, id: SessionId, out: &mut Outputs) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        if session.expiry_interval_s > 0 {
+            self.happened(Level::Info, out, || Happening::SessionExpired {
+                client_id: session.client_id.clone(),
+                messages: session.queue.count() + session.inflight.count(),
+            });
+        }
     }
 
     /// The end of a Session: its subscriptions, queue and windows go. Retained messages stay. [v3.1.1 MQTT-3.1.2-7]
@@ -704,37 +705,22 @@ impl Shard {
         session_present: bool,
         out: &mut Outputs,
     ) {
-        if self.settings.logs < Logs::Events {
-            return;
-        }
-        let Some(connection) = self.connections.get(id) else {
+        let Some(address) = self.connections.get(id).map(|c| c.address) else {
             return;
         };
-        let user = connect
-            .user_name
-            .map_or(String::new(), |u| format!(", user {}", Shown(u)));
-        let version = match connect.version {
-            Version::V31 => "3.1",
-            Version::V311 => "3.1.1",
-            Version::V5 => "5.0",
-        };
-        let session = match (session_present, connect.clean_start) {
-            (true, _) => "session resumed",
-            (false, true) => "clean session",
-            (false, false) => "new session",
-        };
-        let keep_alive = match connect.keep_alive_s {
-            0 => "no keep alive".to_owned(),
-            seconds => format!("keep alive {seconds} s"),
-        };
-        let text = format!(
-            "connected {} ({}{user}): MQTT {version}, {session}, {keep_alive}",
-            Shown(client_id),
-            connection.address
-        );
-        out.push(Output::Log {
-            level: Level::Info,
-            text,
+        self.happened(Level::Info, out, || Happening::Connected {
+            who: Who {
+                client_id: client_id.into(),
+                user_name: connect.user_name.map(Into::into),
+                address,
+            },
+            version: connect.version,
+            session: match (session_present, connect.clean_start) {
+                (true, _) => Begun::Resumed,
+                (false, true) => Begun::Clean,
+                (false, false) => Begun::New,
+            },
+            keep_alive_s: connect.keep_alive_s,
         });
     }
 }

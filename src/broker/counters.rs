@@ -37,19 +37,6 @@ impl Dropped {
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
     ];
-
-    /// A few words for the log.
-    pub fn words(self) -> &'static str {
-        match self {
-            Dropped::SlowReader => "QoS 0, subscriber reads too slowly",
-            Dropped::SessionQueueFull => "queue of the session full (--max-queued-bytes)",
-            Dropped::ShardQueueFull => "queues of all sessions full",
-            Dropped::TooLargeForClient => "larger than the subscriber's Maximum Packet Size",
-            Dropped::Expired => "Message Expiry Interval over",
-            Dropped::SysTopic => "published to $SYS by a client",
-            Dropped::SessionEnded => "session ended",
-        }
-    }
 }
 
 /// Sums since the start of the shard.
@@ -93,22 +80,5 @@ impl Counters {
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }
-    }
-}
-
-impl std::fmt::Display for Counters {
-    /// One line: what went through, and every reason that dropped something.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} clients served, {} refused, {} probes; {} messages in, {} out",
-            self.connects, self.refusals, self.probes, self.messages_received, self.messages_sent
-        )?;
-        for why in Dropped::ALL {
-            if self.dropped(why) > 0 {
-                write!(f, "; {} dropped ({})", self.dropped(why), why.words())?;
-            }
-        }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
 //! the outputs out in their order.
 
+use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
 use super::violation::Violation;
 use crate::buffer::Chunks;
@@ -109,34 +110,8 @@ pub enum Output {
         to: ShardId,
         message: PeerMessage,
     },
-    /// One line of the log.
-    Log {
-        level: Level,
-        text: String,
-    },
-}
-
-/// Importance of a log line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
-    Error,
-    Warning,
-    Info,
-    /// Packets, with `--verbose` only.
-    Packet,
-}
-
-/// Why a Network Connection ended, as its driver saw it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CloseCause {
-    /// The peer closed its side.
-    PeerClosed,
-    /// The peer reset the connection.
-    Reset,
-    /// TCP gave up: no answer from the peer.
-    TimedOut,
-    /// Another error of the kernel, by its `errno`.
-    Error(i32),
+    /// Something the configured `Logs` shows has happened.
+    Happened(Box<Happening>),
 }
 
 /// What the password check found.

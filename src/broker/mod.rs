@@ -9,6 +9,7 @@ mod deliver;
 mod encode;
 mod event;
 mod faults;
+mod happening;
 mod large;
 mod member;
 mod outputs;
@@ -32,11 +33,10 @@ mod violation;
 mod will;
 
 pub use counters::{Counters, Dropped};
-pub use event::{
-    CloseCause, HandOver, Input, Level, Output, PeerMessage, RetainVersion, ShareMessage, Verdict,
-};
+pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessage, Verdict};
 #[cfg(feature = "faults")]
 pub use faults::{Fault, plant, plant_panic};
+pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
 pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use shard::Shard;

@@ -1,11 +1,12 @@
 //! What a connected Client sends, packet by packet, and the way in of an Application Message.
 
 use super::counters::Dropped;
-use super::event::{Ending, Level, Output, RetainVersion};
+use super::event::{Ending, RetainVersion};
 use super::faults::planted;
+use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::{AsCame, Origin, Routed, Routing};
-use super::shard::{Shard, Shown};
+use super::shard::Shard;
 use super::violation::Violation;
 use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId};
@@ -508,15 +509,10 @@ impl Shard {
         let Some(session) = self.sessions.get(session) else {
             return;
         };
-        let text = format!(
-            "{} ({} bytes) from {}",
-            packet_type::name(frame.packet_type()),
-            frame.bytes.len(),
-            Shown(&session.client_id)
-        );
-        out.push(Output::Log {
-            level: Level::Packet,
-            text,
+        self.happened(Level::Packet, out, || Happening::PacketReceived {
+            client_id: session.client_id.clone(),
+            packet_type: frame.packet_type(),
+            bytes: frame.bytes.len(),
         });
     }
 }

@@ -2,8 +2,9 @@
 
 use super::counters::{Counters, Dropped};
 use super::encode::Shapes;
-use super::event::{Ending, Input, Level, Output, Verdict};
+use super::event::{Ending, Input, Output, Verdict};
 use super::faults::planted;
+use super::happening::{Ended, Happening, Level, Unaccepted, Who};
 use super::outputs::Outputs;
 use super::passing::{Subscription, Target};
 use super::peers::Peers;
@@ -12,7 +13,7 @@ use super::subscribe::Unfinished;
 use super::timers::Alarms;
 use super::violation::Violation;
 use crate::buffer::{Chunks, Pool};
-use crate::config::{Logs, Settings};
+use crate::config::Settings;
 use crate::ids::{ConnectionId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
@@ -443,11 +444,25 @@ impl Shard {
         for id in self.connections.ids() {
             self.close(id, Ending::Shutdown, out);
         }
-        let text = format!("shard {}: {}", self.id, self.counters);
-        out.push(Output::Log {
-            level: Level::Info,
-            text,
+        self.happened(Level::Info, out, || Happening::Stopped {
+            shard: self.id,
+            counters: Box::new(self.counters.clone()),
         });
+    }
+
+    /// Tells what happened, if the configured logs show it; else nothing is built.
+    #[inline]
+    pub(super) fn happened(
+        &self,
+        level: Level,
+        out: &mut Outputs,
+        happening: impl FnOnce() -> Happening,
+    ) {
+        if self.settings.logs >= level.logs() {
+            let happening = happening();
+            debug_assert_eq!(happening.level(), level);
+            out.push(Output::Happened(Box::new(happening)));
+        }
     }
 
     /// Tells the log when messages have been dropped, with the reasons: at once, then at most once a while.
@@ -461,70 +476,53 @@ impl Shard {
         }
         self.drops_logged = dropped;
         self.drops_due = self.now + limits::DROPS_LOGGED_EVERY_MS;
-        let text = format!("shard {} drops messages: {}", self.id, self.counters);
-        out.push(Output::Log {
-            level: Level::Warning,
-            text,
+        self.happened(Level::Warning, out, || Happening::Dropping {
+            shard: self.id,
+            counters: Box::new(self.counters.clone()),
         });
     }
 
     fn log_ending(&mut self, connection: &Connection, ending: Ending, out: &mut Outputs) {
         let address = connection.address;
-        let who = connection.session().and_then(|id| self.sessions.get(id));
-        let Some(session) = who else {
+        let filter = self.offending_filter.take();
+        let accepted = connection.session().and_then(|id| self.sessions.get(id));
+        let Some(session) = accepted else {
             let why = match ending {
-                Ending::Refused | Ending::Shutdown => return,
                 Ending::Violation(Violation::ConnectTooLate) | Ending::Lost(_)
                     if connection.received.is_empty() =>
                 {
                     self.counters.probes += 1;
                     return;
                 }
-                Ending::Violation(violation) => violation.to_string(),
-                Ending::Lost(cause) => format!("before CONNECT was complete, {cause}"),
-                Ending::Disconnect { .. } | Ending::TakenOver { .. } => return,
+                Ending::Violation(violation) => Unaccepted::Violation(violation),
+                Ending::Lost(cause) => Unaccepted::Lost(cause),
+                Ending::Refused
+                | Ending::Shutdown
+                | Ending::Disconnect { .. }
+                | Ending::TakenOver { .. } => return,
             };
             self.counters.refusals += 1;
-            if self.settings.logs < Logs::Events {
-                return;
-            }
-            out.push(Output::Log {
-                level: Level::Info,
-                text: format!("refused {address}: {why}"),
-            });
-            return;
+            let unaccepted = || Happening::Unaccepted { address, why };
+            return self.happened(Level::Info, out, unaccepted);
         };
-        if self.settings.logs < Logs::Events {
-            return;
-        }
-        let client_id = Shown(&session.client_id);
-        let text = match ending {
-            Ending::Disconnect { with_will: false } => {
-                format!("disconnected {client_id} ({address})")
-            }
-            Ending::Disconnect { with_will: true } => {
-                format!("disconnected {client_id} ({address}), asks for its will")
-            }
-            Ending::Lost(cause) => format!("lost {client_id} ({address}): {cause}"),
-            Ending::Violation(violation) => match self.offending_filter.take() {
-                Some(filter) => {
-                    format!(
-                        "closed {client_id} ({address}): {} — {violation}",
-                        Shown(&filter)
-                    )
-                }
-                None => format!("closed {client_id} ({address}): {violation}"),
+        let how = match ending {
+            Ending::Disconnect { with_will } => Ended::Disconnected { with_will },
+            Ending::Lost(cause) => Ended::Lost(cause),
+            Ending::Violation(violation) => Ended::Violation {
+                violation,
+                filter: filter.map(String::into_boxed_str),
             },
-            Ending::TakenOver { silently: true } => return,
-            Ending::TakenOver { silently: false } => {
-                format!("closed {client_id} ({address}): taken over by a new connection")
-            }
-            Ending::Refused => return,
-            Ending::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
+            Ending::TakenOver { silently: false } => Ended::TakenOver,
+            Ending::Shutdown => Ended::Shutdown,
+            Ending::TakenOver { silently: true } | Ending::Refused => return,
         };
-        out.push(Output::Log {
-            level: Level::Info,
-            text,
+        self.happened(Level::Info, out, || Happening::Ended {
+            who: Who {
+                client_id: session.client_id.clone(),
+                user_name: session.user_name.clone(),
+                address,
+            },
+            how,
         });
     }
 
@@ -605,29 +603,5 @@ fn reorder_lane(out: &mut Outputs) {
         .position(|output| to_peer(output) == to);
     if let Some(second) = second {
         out.list.swap(first, first + 1 + second);
-    }
-}
-
-/// A client id or Topic Name as the log shows it: without control characters, and never endless.
-pub(super) struct Shown<'a>(pub &'a str);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const CHARACTERS_MAX: usize = 120;
-        for (count, c) in self.0.chars().enumerate() {
-            if count == CHARACTERS_MAX {
-                return write!(f, "… ({} bytes)", self.0.len());
-            }
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        if self.0.is_empty() {
-            write!(f, "\"\"")
-        } else {
-            Ok(())
-        }
     }
 }

@@ -1,11 +1,11 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
-use super::event::{Level, Output};
 use super::faults::planted;
+use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::Subscription;
 use super::replay::Replay;
-use super::shard::{Shard, Shown};
+use super::shard::Shard;
 use super::share::shared_filter;
 use super::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
@@ -178,13 +178,9 @@ impl Shard {
         let Some(session) = self.sessions.get(session).filter(|_| count > 0) else {
             return;
         };
-        let text = format!(
-            "refused {count} subscriptions of {}: it has as many as it may",
-            Shown(&session.client_id)
-        );
-        out.push(Output::Log {
-            level: Level::Warning,
-            text,
+        self.happened(Level::Warning, out, || Happening::FiltersRefused {
+            client_id: session.client_id.clone(),
+            count,
         });
     }
 

@@ -1,6 +1,7 @@
 //! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
 
 use super::faults::planted;
+use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::{Origin, Routing};
 use super::shard::Shard;
@@ -52,6 +53,15 @@ impl Shard {
             session: Some(session),
             connection: None,
         };
+        if let Some(session) = self.sessions.get(session) {
+            self.happened(Level::Packet, out, || Happening::WillPublished {
+                client_id: session.client_id.clone(),
+                topic: message.topic().into(),
+                qos: message.qos,
+                retain: message.retain,
+                payload_bytes: message.payload().len(),
+            });
+        }
         self.publish(&mut routing, origin, out);
         if planted!(WillTwice) {
             self.publish(&mut routing, origin, out);

@@ -66,12 +66,7 @@ impl Log {
 
     /// Appends a line; never waits for the writer.
     pub fn line(&self, level: Level, text: impl Into<String>) {
-        let wanted = match level {
-            Level::Error | Level::Warning => Logs::Faults,
-            Level::Info => Logs::Events,
-            Level::Packet => Logs::Packets,
-        };
-        if self.shared.logs < wanted {
+        if self.shared.logs < level.logs() {
             return;
         }
         let line = Line {

@@ -2,8 +2,8 @@
 //!
 //! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
 //! signals ([`control`]) until the end; a service manager is told ([`notify`]). Shards are driven by
-//! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`]) and check passwords
-//! ([`checker`]).
+//! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`], in the sentences of
+//! [`words`]) and check passwords ([`checker`]).
 
 pub mod checker;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod notify;
 // glommio does not build for 32 bits.
 #[cfg(target_pointer_width = "64")]
 pub mod uring;
+pub mod words;
 pub mod zone;
 
 use crate::broker::Level;

@@ -14,6 +14,7 @@ use mqttfast::broker::{
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ShardId, SocketHandle};
+use mqttfast::io::words::sentence;
 use mqttfast::time::Time;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -709,7 +710,7 @@ impl World {
                     };
                     self.put_into_lane(shard, to, message);
                 }
-                Output::Log { level, text } => self.log.push((level, text)),
+                Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{Core, Driver, Later};
 use crate::broker::{Output, PeerMessage, Verdict};
 use crate::ids::SocketHandle;
 use crate::io::checker::Request;
+use crate::io::words;
 use crate::limits;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
@@ -117,7 +118,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
             Output::Peer { to, message } => self.seat.endpoint.send(to, message),
-            Output::Log { level, text } => self.seat.log.line(level, text),
+            Output::Happened(happening) => {
+                let (level, text) = words::sentence(&happening);
+                self.seat.log.line(level, text);
+            }
         }
         Ok(())
     }

@@ -1,0 +1,217 @@
+//! What a shard tells the world about: typed events, so that the log, denials and statistics need not read sentences.
+//!
+//! A happening is small and owned, and is built only where the configured [`Logs`] shows it. Its text is made by the driver
+//! (`io::words`). Names are as Clients sent them: whoever shows them escapes them.
+
+use super::counters::Counters;
+use super::violation::Violation;
+use crate::config::Logs;
+use crate::ids::ShardId;
+use crate::wire::{QoS, Version};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Importance of a happening, and of a line of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    Error,
+    Warning,
+    Info,
+    /// Packets, with `--verbose` only.
+    Packet,
+}
+
+impl Level {
+    /// What must be configured for it to be shown.
+    pub fn logs(self) -> Logs {
+        match self {
+            Level::Error | Level::Warning => Logs::Faults,
+            Level::Info => Logs::Events,
+            Level::Packet => Logs::Packets,
+        }
+    }
+}
+
+/// Why a Network Connection ended, as its driver saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    /// The peer closed its side.
+    PeerClosed,
+    /// The peer reset the connection.
+    Reset,
+    /// TCP gave up: no answer from the peer.
+    TimedOut,
+    /// Another error of the kernel, by its `errno`.
+    Error(i32),
+}
+
+/// A Client as it named itself, on its Network Connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Who {
+    /// Empty in a refused CONNECT that asks for an assigned one.
+    pub client_id: Box<str>,
+    pub user_name: Option<Box<str>>,
+    pub address: SocketAddr,
+}
+
+/// What became of the Session of a CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// The one of before goes on.
+    Resumed,
+    /// A new one, as there was none before.
+    New,
+    /// A new one, as the Client asked for a clean start.
+    Clean,
+}
+
+/// Why CONNACK refuses a CONNECT that could be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The broker has as many connections as it may.
+    ConnectionsMax,
+    /// Its Authentication Method is not offered. [v5 4.12]
+    AuthenticationMethod,
+    /// An empty client id where the standard forbids it. [v3.1.1 MQTT-3.1.3-8]
+    EmptyClientId,
+    /// It has no user name, and anonymous Clients are not allowed.
+    Anonymous,
+    UnknownUser,
+    WrongPassword,
+    /// Too many large CONNECTs wait for their verdicts.
+    NoRoomForCheck,
+    /// Too many password checks are waiting.
+    ChecksWaiting,
+    /// The Session of its client id belongs to another user.
+    AnotherUsersSession,
+}
+
+impl fmt::Display for Refusal {
+    /// The Reason String of CONNACK, and the end of the log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::ConnectionsMax => {
+                "the broker has as many connections as it may (--max-connections)"
+            }
+            Refusal::AuthenticationMethod => "its authentication method is not offered here",
+            Refusal::EmptyClientId => {
+                "an empty client id needs clean session 1 and MQTT 3.1.1 [MQTT-3.1.3-8]"
+            }
+            Refusal::Anonymous => {
+                "no user name, and anonymous clients are not allowed (--allow-anonymous would)"
+            }
+            Refusal::UnknownUser => "its user is not in the password file",
+            Refusal::WrongPassword => "wrong password",
+            Refusal::NoRoomForCheck => "too many large CONNECTs wait for a password check",
+            Refusal::ChecksWaiting => "too many password checks are waiting",
+            Refusal::AnotherUsersSession => "its client id belongs to a session of another user",
+        })
+    }
+}
+
+/// Why a connection that was never accepted is closed without an answer to a readable CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unaccepted {
+    Violation(Violation),
+    /// It failed while its CONNECT was incomplete.
+    Lost(CloseCause),
+}
+
+/// How the connection of an accepted Client ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// DISCONNECT; `with_will`: it asks for its will. [v5 3.14.2.1]
+    Disconnected { with_will: bool },
+    /// The Network Connection failed.
+    Lost(CloseCause),
+    /// It broke a rule; with the Topic Filter that did, where it was one.
+    Violation {
+        violation: Violation,
+        filter: Option<Box<str>>,
+    },
+    /// A new connection came with its client id.
+    TakenOver,
+    /// The broker stops.
+    Shutdown,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// CONNACK accepted it.
+    Connected {
+        who: Who,
+        version: Version,
+        session: Begun,
+        /// 0: none.
+        keep_alive_s: u16,
+    },
+    /// CONNACK refused it.
+    Refused { who: Who, why: Refusal },
+    /// Closed before it was accepted. Probes, which send nothing, are counted only.
+    Unaccepted {
+        address: SocketAddr,
+        why: Unaccepted,
+    },
+    /// The connection of an accepted Client is over.
+    Ended { who: Who, how: Ended },
+    /// Two connections or more take one client id from each other again and again.
+    Contested {
+        client_id: Box<str>,
+        /// Takeovers up to now.
+        takeovers: u64,
+        from: SocketAddr,
+        by: SocketAddr,
+    },
+    /// The Session of an absent Client is over, by its Session Expiry Interval. [v5 3.1.2.11.2]
+    SessionExpired {
+        client_id: Box<str>,
+        /// Messages that waited for the Client.
+        messages: usize,
+    },
+    /// Filters of a SUBSCRIBE were refused: the Session has as many as it may.
+    FiltersRefused { client_id: Box<str>, count: usize },
+    /// Messages were lost at a limit since the last such event.
+    Dropping {
+        shard: ShardId,
+        counters: Box<Counters>,
+    },
+    /// The shard has closed its connections and serves no more.
+    Stopped {
+        shard: ShardId,
+        counters: Box<Counters>,
+    },
+    /// A packet came from an accepted Client.
+    PacketReceived {
+        client_id: Box<str>,
+        /// The high four bits of its first byte.
+        packet_type: u8,
+        /// Fixed Header included.
+        bytes: usize,
+    },
+    /// A will was published.
+    WillPublished {
+        client_id: Box<str>,
+        topic: Box<str>,
+        qos: QoS,
+        retain: bool,
+        payload_bytes: usize,
+    },
+}
+
+impl Happening {
+    pub fn level(&self) -> Level {
+        match self {
+            Happening::Contested { .. }
+            | Happening::FiltersRefused { .. }
+            | Happening::Dropping { .. } => Level::Warning,
+            Happening::Connected { .. }
+            | Happening::Refused { .. }
+            | Happening::Unaccepted { .. }
+            | Happening::Ended { .. }
+            | Happening::SessionExpired { .. }
+            | Happening::Stopped { .. } => Level::Info,
+            Happening::PacketReceived { .. } | Happening::WillPublished { .. } => Level::Packet,
+        }
+    }
+}

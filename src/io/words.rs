@@ -1,0 +1,431 @@
+//! Sentences of the log about what a shard tells: the only place where a [`Happening`] becomes text.
+//!
+//! Names that Clients chose are shown without control characters, and never endless.
+
+use crate::broker::{
+    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Unaccepted, Who,
+};
+use crate::wire::{Version, packet_type};
+use std::fmt::{self, Display, Write as _};
+
+/// The line of the log for one event, without its time.
+pub fn sentence(happening: &Happening) -> (Level, String) {
+    (happening.level(), text(happening))
+}
+
+fn text(happening: &Happening) -> String {
+    match happening {
+        Happening::Connected {
+            who,
+            version,
+            session,
+            keep_alive_s,
+        } => connected(who, *version, *session, *keep_alive_s),
+        Happening::Refused { who, why } => {
+            let user = match &who.user_name {
+                Some(user_name) => format!("user {}", Shown(user_name)),
+                None => "no user".to_owned(),
+            };
+            let client_id = Shown(&who.client_id);
+            format!("refused {client_id} ({}, {user}): {why}", who.address)
+        }
+        Happening::Unaccepted { address, why } => match why {
+            Unaccepted::Violation(violation) => format!("refused {address}: {violation}"),
+            Unaccepted::Lost(cause) => format!(
+                "refused {address}: before CONNECT was complete, {}",
+                closed(*cause)
+            ),
+        },
+        Happening::Ended { who, how } => ended(who, how),
+        Happening::Contested {
+            client_id,
+            takeovers,
+            from,
+            by,
+        } => format!(
+            "client id {} is taken over again and again, {takeovers} times now, at last from {from} by {by}: if these are two clients, \
+             give each an id of its own",
+            Shown(client_id)
+        ),
+        Happening::SessionExpired {
+            client_id,
+            messages,
+        } => {
+            let waiting = match messages {
+                0 => String::new(),
+                1 => ", with 1 message that waited".to_owned(),
+                many => format!(", with {many} messages that waited"),
+            };
+            format!(
+                "session of {} ended: its Session Expiry Interval is over{waiting}",
+                Shown(client_id)
+            )
+        }
+        Happening::FiltersRefused { client_id, count } => format!(
+            "refused {count} subscriptions of {}: it has as many as it may",
+            Shown(client_id)
+        ),
+        Happening::Dropping { shard, counters } => {
+            format!("shard {shard} drops messages: {}", self::counters(counters))
+        }
+        Happening::Stopped { shard, counters } => {
+            format!("shard {shard}: {}", self::counters(counters))
+        }
+        Happening::PacketReceived {
+            client_id,
+            packet_type,
+            bytes,
+        } => format!(
+            "{} ({bytes} bytes) from {}",
+            packet_type::name(*packet_type),
+            Shown(client_id)
+        ),
+        Happening::WillPublished {
+            client_id,
+            topic,
+            qos,
+            retain,
+            payload_bytes,
+        } => format!(
+            "will of {} ({payload_bytes} bytes, QoS {}{}) to {}",
+            Shown(client_id),
+            *qos as u8,
+            if *retain { ", retained" } else { "" },
+            Shown(topic)
+        ),
+    }
+}
+
+fn connected(who: &Who, version: Version, session: Begun, keep_alive_s: u16) -> String {
+    let user = who
+        .user_name
+        .as_deref()
+        .map_or(String::new(), |user| format!(", user {}", Shown(user)));
+    let version = match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
+    };
+    let session = match session {
+        Begun::Resumed => "session resumed",
+        Begun::Clean => "clean session",
+        Begun::New => "new session",
+    };
+    let keep_alive = match keep_alive_s {
+        0 => "no keep alive".to_owned(),
+        seconds => format!("keep alive {seconds} s"),
+    };
+    format!(
+        "connected {} ({}{user}): MQTT {version}, {session}, {keep_alive}",
+        Shown(&who.client_id),
+        who.address
+    )
+}
+
+fn ended(who: &Who, how: &Ended) -> String {
+    let (client_id, address) = (Shown(&who.client_id), who.address);
+    match how {
+        Ended::Disconnected { with_will: false } => format!("disconnected {client_id} ({address})"),
+        Ended::Disconnected { with_will: true } => {
+            format!("disconnected {client_id} ({address}), asks for its will")
+        }
+        Ended::Lost(cause) => format!("lost {client_id} ({address}): {}", closed(*cause)),
+        Ended::Violation {
+            violation,
+            filter: Some(filter),
+        } => format!(
+            "closed {client_id} ({address}): {} — {violation}",
+            Shown(filter)
+        ),
+        Ended::Violation {
+            violation,
+            filter: None,
+        } => format!("closed {client_id} ({address}): {violation}"),
+        Ended::TakenOver => {
+            format!("closed {client_id} ({address}): taken over by a new connection")
+        }
+        Ended::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
+    }
+}
+
+/// How a connection ended without our asking, as the end of a sentence.
+fn closed(cause: CloseCause) -> String {
+    match cause {
+        CloseCause::PeerClosed => "it closed the connection without DISCONNECT".to_owned(),
+        CloseCause::Reset => "it reset the connection".to_owned(),
+        CloseCause::TimedOut => "it no longer answers".to_owned(),
+        CloseCause::Error(errno) => format!("the connection failed with error {errno}"),
+    }
+}
+
+/// One line: what went through, and every reason that dropped something.
+pub fn counters(counters: &Counters) -> String {
+    let mut text = format!(
+        "{} clients served, {} refused, {} probes; {} messages in, {} out",
+        counters.connects,
+        counters.refusals,
+        counters.probes,
+        counters.messages_received,
+        counters.messages_sent
+    );
+    for why in Dropped::ALL {
+        if counters.dropped(why) > 0 {
+            let _ = write!(
+                text,
+                "; {} dropped ({})",
+                counters.dropped(why),
+                dropped(why)
+            );
+        }
+    }
+    text
+}
+
+fn dropped(why: Dropped) -> &'static str {
+    match why {
+        Dropped::SlowReader => "QoS 0, subscriber reads too slowly",
+        Dropped::SessionQueueFull => "queue of the session full (--max-queued-bytes)",
+        Dropped::ShardQueueFull => "queues of all sessions full",
+        Dropped::TooLargeForClient => "larger than the subscriber's Maximum Packet Size",
+        Dropped::Expired => "Message Expiry Interval over",
+        Dropped::SysTopic => "published to $SYS by a client",
+        Dropped::SessionEnded => "session ended",
+    }
+}
+
+/// A name that a Client chose: without control characters, and never endless.
+struct Shown<'a>(&'a str);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHARACTERS_MAX: usize = 120;
+        for (count, c) in self.0.chars().enumerate() {
+            if count == CHARACTERS_MAX {
+                return write!(f, "… ({} bytes)", self.0.len());
+            }
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        if self.0.is_empty() {
+            write!(f, "\"\"")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Refusal, Violation};
+    use crate::ids::ShardId;
+    use crate::wire::QoS;
+
+    fn who(client_id: &str, user_name: Option<&str>) -> Who {
+        Who {
+            client_id: client_id.into(),
+            user_name: user_name.map(Into::into),
+            address: ([192, 0, 2, 7], 4711).into(),
+        }
+    }
+
+    fn counted() -> Box<Counters> {
+        let mut counters = Counters {
+            messages_received: 5,
+            messages_sent: 7,
+            connects: 2,
+            refusals: 1,
+            probes: 3,
+            ..Counters::default()
+        };
+        counters.drop_messages(Dropped::SlowReader, 4);
+        Box::new(counters)
+    }
+
+    #[test]
+    fn each_happening_is_one_line_of_its_level() {
+        let lost = CloseCause::PeerClosed;
+        let ended = |how| Happening::Ended {
+            who: who("lamp", Some("alice")),
+            how,
+        };
+        let connected = |user_name, version, session, keep_alive_s| Happening::Connected {
+            who: who("lamp", user_name),
+            version,
+            session,
+            keep_alive_s,
+        };
+        let unaccepted = |why| Happening::Unaccepted {
+            address: ([192, 0, 2, 7], 4711).into(),
+            why,
+        };
+        let violation = Violation::SecondConnect;
+        let cases = [
+            (
+                connected(None, Version::V311, Begun::New, 0),
+                "connected lamp (192.0.2.7:4711): MQTT 3.1.1, new session, no keep alive",
+            ),
+            (
+                connected(Some("alice"), Version::V5, Begun::Resumed, 60),
+                "connected lamp (192.0.2.7:4711, user alice): MQTT 5.0, session resumed, keep alive 60 s",
+            ),
+            (
+                connected(None, Version::V31, Begun::Clean, 1),
+                "connected lamp (192.0.2.7:4711): MQTT 3.1, clean session, keep alive 1 s",
+            ),
+            (
+                Happening::Refused {
+                    who: who("lamp", Some("alice")),
+                    why: Refusal::WrongPassword,
+                },
+                "refused lamp (192.0.2.7:4711, user alice): wrong password",
+            ),
+            (
+                Happening::Refused {
+                    who: who("", None),
+                    why: Refusal::Anonymous,
+                },
+                "refused \"\" (192.0.2.7:4711, no user): no user name, and anonymous clients are not allowed (--allow-anonymous would)",
+            ),
+            (
+                unaccepted(Unaccepted::Violation(Violation::FirstPacketNotConnect)),
+                "refused 192.0.2.7:4711: the first packet is not CONNECT [MQTT-3.1.0-1]",
+            ),
+            (
+                unaccepted(Unaccepted::Lost(CloseCause::Error(5))),
+                "refused 192.0.2.7:4711: before CONNECT was complete, the connection failed with error 5",
+            ),
+            (
+                ended(Ended::Disconnected { with_will: false }),
+                "disconnected lamp (192.0.2.7:4711)",
+            ),
+            (
+                ended(Ended::Disconnected { with_will: true }),
+                "disconnected lamp (192.0.2.7:4711), asks for its will",
+            ),
+            (
+                ended(Ended::Lost(lost)),
+                "lost lamp (192.0.2.7:4711): it closed the connection without DISCONNECT",
+            ),
+            (
+                ended(Ended::Violation {
+                    violation,
+                    filter: None,
+                }),
+                "closed lamp (192.0.2.7:4711): a second CONNECT on one connection [MQTT-3.1.0-2]",
+            ),
+            (
+                ended(Ended::Violation {
+                    violation: Violation::ServerPacket,
+                    filter: Some("a/#/b".into()),
+                }),
+                "closed lamp (192.0.2.7:4711): a/#/b — a packet that only a server may send",
+            ),
+            (
+                ended(Ended::TakenOver),
+                "closed lamp (192.0.2.7:4711): taken over by a new connection",
+            ),
+            (
+                ended(Ended::Shutdown),
+                "closed lamp (192.0.2.7:4711): the broker stops",
+            ),
+            (
+                Happening::SessionExpired {
+                    client_id: "lamp".into(),
+                    messages: 0,
+                },
+                "session of lamp ended: its Session Expiry Interval is over",
+            ),
+            (
+                Happening::SessionExpired {
+                    client_id: "lamp".into(),
+                    messages: 2,
+                },
+                "session of lamp ended: its Session Expiry Interval is over, with 2 messages that waited",
+            ),
+            (
+                Happening::Stopped {
+                    shard: ShardId(1),
+                    counters: counted(),
+                },
+                "shard 1: 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 4 dropped (QoS 0, subscriber reads too slowly)",
+            ),
+        ];
+        for (happening, expected) in cases {
+            let expected = (Level::Info, expected.to_owned());
+            assert_eq!(sentence(&happening), expected);
+        }
+        let warnings = [
+            (
+                Happening::Contested {
+                    client_id: "lamp".into(),
+                    takeovers: 3,
+                    from: ([192, 0, 2, 7], 1).into(),
+                    by: ([192, 0, 2, 8], 2).into(),
+                },
+                "client id lamp is taken over again and again, 3 times now, at last from 192.0.2.7:1 by 192.0.2.8:2: if these are two clients, give each an id of its own",
+            ),
+            (
+                Happening::FiltersRefused {
+                    client_id: "lamp".into(),
+                    count: 2,
+                },
+                "refused 2 subscriptions of lamp: it has as many as it may",
+            ),
+            (
+                Happening::Dropping {
+                    shard: ShardId(0),
+                    counters: counted(),
+                },
+                "shard 0 drops messages: 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 4 dropped (QoS 0, subscriber reads too slowly)",
+            ),
+        ];
+        for (happening, expected) in warnings {
+            let expected = (Level::Warning, expected.to_owned());
+            assert_eq!(sentence(&happening), expected);
+        }
+        let packets = [
+            (
+                Happening::PacketReceived {
+                    client_id: "lamp".into(),
+                    packet_type: 12,
+                    bytes: 2,
+                },
+                "PINGREQ (2 bytes) from lamp",
+            ),
+            (
+                Happening::WillPublished {
+                    client_id: "lamp".into(),
+                    topic: "gone".into(),
+                    qos: QoS::AtLeastOnce,
+                    retain: true,
+                    payload_bytes: 3,
+                },
+                "will of lamp (3 bytes, QoS 1, retained) to gone",
+            ),
+        ];
+        for (happening, expected) in packets {
+            let expected = (Level::Packet, expected.to_owned());
+            assert_eq!(sentence(&happening), expected);
+        }
+    }
+
+    #[test]
+    fn no_name_breaks_a_line_or_fills_the_log() {
+        let client_id = format!("a\nb\x1b[2J{}", "é".repeat(200));
+        let (_, text) = sentence(&Happening::Refused {
+            who: who(&client_id, Some("x\r\ny")),
+            why: Refusal::UnknownUser,
+        });
+        let shown = format!("a\\nb\\u{{1b}}[2J{}… (407 bytes)", "é".repeat(113));
+        assert_eq!(
+            text,
+            format!(
+                "refused {shown} (192.0.2.7:4711, user x\\r\\ny): its user is not in the password file"
+            )
+        );
+    }
+}

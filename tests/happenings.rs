@@ -1,0 +1,67 @@
+//! What a shard tells the world: events by the level that is configured, and their sentences in the log.
+
+#[path = "support_shard/mod.rs"]
+mod support;
+
+use mqttfast::broker::Level;
+use mqttfast::config::{Logs, Settings};
+use support::*;
+
+fn logging(logs: Logs) -> Settings {
+    Settings {
+        logs,
+        ..Settings::default()
+    }
+}
+
+/// A Client that comes and is lost with a will, one that is refused, one that breaks a rule, a Session that expires.
+fn a_day(world: &mut World, version: Version) {
+    let lost = world.connect(&connect(version, "lost").will("w", "gone", 0, false));
+    world.send(lost, pingreq());
+    world.drop_connection(lost);
+    let refused = world.open(version);
+    world.send(refused, vec![0x20, 2, 0, 0]);
+    let kept = world.connect(&connect(version, "kept").expiry(1).persistent());
+    world.subscribe(kept, "t", 1);
+    world.drop_connection(kept);
+    let rude = world.connect(&connect(version, "rude"));
+    world.publish(rude, &publish("t", "x").qos(1, 1));
+    world.advance(1_500);
+    world.send(rude, connect(version, "rude").bytes());
+    world.settle();
+}
+
+#[test]
+fn nothing_is_told_that_the_log_would_not_show() {
+    for (logs, levels) in [
+        (Logs::Faults, &[][..]),
+        (Logs::Events, &[Level::Info][..]),
+        (Logs::Packets, &[Level::Info, Level::Packet][..]),
+    ] {
+        each5_with(&logging(logs), |world| {
+            a_day(world, Version::V5);
+            for level in [Level::Error, Level::Warning, Level::Info, Level::Packet] {
+                let told = world.log.iter().any(|(of, _)| *of == level);
+                assert_eq!(told, levels.contains(&level), "{level:?}: {:?}", world.log);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_log_tells_of_wills_and_of_sessions_that_expire() {
+    each5_with(&logging(Logs::Packets), |world| {
+        a_day(world, Version::V5);
+        let has = |line: &str| world.log.iter().filter(|(_, text)| text == line).count();
+        assert_eq!(has("will of lost (4 bytes, QoS 0) to w"), 1);
+        assert_eq!(has("PINGREQ (2 bytes) from lost"), 1);
+        let expired = "session of kept ended: its Session Expiry Interval is over, with 1 message that waited";
+        assert_eq!(has(expired), 1, "{:?}", world.log);
+        let ends = |(_, text): &&(Level, String)| text.starts_with("session of");
+        assert_eq!(
+            world.log.iter().filter(ends).count(),
+            1,
+            "the others end with their connections"
+        );
+    });
+}
