@@ -2,7 +2,6 @@
 
 use super::counters::Dropped;
 use super::event::{Ending, HandOver, Output, Verdict};
-use super::faults::planted;
 use super::happening::{Begun, Happening, Level, Refusal, Who};
 use super::outputs::Outputs;
 use super::shard::Shard;
@@ -176,9 +175,6 @@ impl Shard {
             return;
         };
         let (code, why) = match verdict {
-            Verdict::WrongPassword if planted!(WrongPasswordAccepted) => {
-                return self.on_authentic(id, &connect, &bytes, out);
-            }
             Verdict::Accepted => return self.on_authentic(id, &connect, &bytes, out),
             Verdict::UnknownUser => (ReasonCode::NOT_AUTHORIZED, Refusal::UnknownUser),
             Verdict::WrongPassword => (ReasonCode::NOT_AUTHORIZED, Refusal::WrongPassword),
@@ -268,8 +264,7 @@ impl Shard {
                 self.connections.get_mut(id).expect("it is there").version = connect.version;
                 return self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            let clean_start = connect.clean_start && !planted!(CleanStartIgnored);
-            (contest, told) = self.take_over(earlier, clean_start, id, out);
+            (contest, told) = self.take_over(earlier, connect.clean_start, id, out);
         }
         // Leaving may have ended it.
         let earlier = self.find_session(client_id);
@@ -329,12 +324,7 @@ impl Shard {
         {
             // The Session goes on before the delay is over. [v5 MQTT-3.1.3-9]
             session.will_due = Time::NEVER;
-            let will = session.will.take();
-            if planted!(WillNotCancelled)
-                && let Some(will) = will
-            {
-                self.publish_will(earlier, *will, out);
-            }
+            session.will = None;
         }
         let mut told = Told::Each;
         let connection = self.sessions.get(earlier).and_then(|s| s.connection);
@@ -411,13 +401,11 @@ impl Shard {
         connection.heard = now;
         connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
-        connection.window = usize::from(self.settings.inflight_max.min(
-            if planted!(ReceiveMaximumIgnored) {
-                u16::MAX
-            } else {
-                connect.properties.receive_maximum
-            },
-        ));
+        connection.window = usize::from(
+            self.settings
+                .inflight_max
+                .min(connect.properties.receive_maximum),
+        );
         if connect.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
@@ -567,19 +555,11 @@ impl Shard {
         };
         session.connection = None;
         match &session.will {
-            Some(_)
-                if matches!(ending, Ending::TakenOver { .. }) && planted!(WillLostAtTakeover) =>
-            {
-                session.will = None;
-            }
-            Some(_)
-                if matches!(ending, Ending::Disconnect { with_will: false })
-                    && !planted!(WillAfterDisconnect) =>
-            {
+            Some(_) if matches!(ending, Ending::Disconnect { with_will: false }) => {
                 session.will = None; // [v3.1.1 MQTT-3.14.4-3]
             }
             Some(will) => {
-                session.will_due = if session.expiry_interval_s == 0 || planted!(WillDelayIgnored) {
+                session.will_due = if session.expiry_interval_s == 0 {
                     now
                 } else {
                     now.plus_s(will.delay_interval_s)
@@ -588,10 +568,8 @@ impl Shard {
             None => {}
         }
         session.ends = match session.expiry_interval_s {
-            0 if planted!(SessionNotEnded) => Time::NEVER,
             0 => now,
             u32::MAX => Time::NEVER,
-            _ if planted!(SessionNeverExpires) => Time::NEVER,
             seconds => now.plus_s(seconds),
         };
         if session.ends > now {

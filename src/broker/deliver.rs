@@ -5,7 +5,6 @@
 
 use super::counters::Dropped;
 use super::event::RetainVersion;
-use super::faults::planted;
 use super::outputs::Outputs;
 use super::passing::{
     Origin, Routed, Routing, Sending, Subscription, Target, identifiers_of, routing_of,
@@ -104,27 +103,20 @@ impl Shard {
         targets.clear();
         for (session_id, subscription) in matches {
             let options = subscription.options;
-            if options.no_local && origin.session == Some(*session_id) && !planted!(NoLocalIgnored)
-            {
+            if options.no_local && origin.session == Some(*session_id) {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
                 self.shares.found(*session_id);
                 continue;
             };
-            let qos = if planted!(QosNotLowered) {
-                routing.qos
-            } else {
-                options.qos.min(routing.qos)
-            };
+            let qos = options.qos.min(routing.qos);
             let (mark, at) = session.route_mark;
             if mark == self.routings {
                 let target: &mut Target = &mut targets[at as usize];
                 target.qos = target.qos.max(qos);
                 target.retain_as_published |= options.retain_as_published;
-                if !planted!(IdentifiersNotJoined) {
-                    target.identifiers.extend(subscription.identifier());
-                }
+                target.identifiers.extend(subscription.identifier());
             } else {
                 session.route_mark = (self.routings, targets.len() as u32);
                 targets.push(Target {
@@ -136,12 +128,11 @@ impl Shard {
             }
         }
         let mut taken = (!targets.is_empty()).then_some(false);
-        let retain = routing.retain && !planted!(RetainAsPublishedIgnored);
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
-                retain: retain && (target.retain_as_published || planted!(RetainOnLive)),
+                retain: routing.retain && target.retain_as_published,
                 identifiers: &target.identifiers,
                 share: None,
             };
@@ -180,7 +171,7 @@ impl Shard {
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
             && session.inflight.is_resent()
-            && (session.inflight.count() < connection.window || planted!(WindowIgnored))
+            && session.inflight.count() < connection.window
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
             self.start_delivery(id, session_id, routing, sending);
@@ -233,11 +224,6 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;
         };
-        if planted!(QueueDropsFirst)
-            && let Some(first) = session.queue.pop()
-        {
-            self.queued_bytes -= first.bytes() as u64;
-        }
         let session_max = self.settings.session_queue_bytes_max as usize;
         let shard_max = self.settings.shard_queue_bytes_max;
         if session.queue.bytes() + bytes > session_max
@@ -251,10 +237,7 @@ impl Shard {
         }
         // One message always fits an empty queue, however small the limit is set.
         if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
-            self.counters.drop_messages(
-                Dropped::SessionQueueFull,
-                u64::from(!planted!(DropNotCounted)),
-            );
+            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
             self.shares.done(session_id, sending.share);
             return false;
         }
@@ -291,7 +274,7 @@ impl Shard {
             }
             let item = session.queue.pop().expect("it is not empty");
             self.queued_bytes -= item.bytes() as u64;
-            if item.message.expired(self.now) && !planted!(ExpiredDelivered) {
+            if item.message.expired(self.now) {
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.shares.done(session_id, item.share());
                 continue;
@@ -379,14 +362,11 @@ impl Shard {
             let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
             let sending = Sending {
                 qos,
-                dup: !planted!(ResendWithoutDup),
+                dup: true,
                 retain: *retain,
                 identifiers: identifiers_of(&extras),
                 share: None, // It stands in `inflight` already.
             };
-            if planted!(ResendNothing) {
-                continue;
-            }
             self.with_message(&message, |shard, routing| {
                 if !shard.send_publish(id, routing, &sending, Some(packet_id)) {
                     shard.give_up(session_id, packet_id, qos);

@@ -1,7 +1,6 @@
 //! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, copied into the outbox of each subscriber.
 
 use super::counters::Dropped;
-use super::faults::planted;
 use super::passing::{Routing, Sending};
 use super::shard::Shard;
 use crate::ids::ConnectionId;
@@ -114,11 +113,6 @@ fn delivery<'a>(
         },
         topic_alias: None,
         message_expiry_interval_s: if v5 {
-            let now = if planted!(ExpiryNotLowered) {
-                Time(now.0.saturating_sub(5_000))
-            } else {
-                now
-            };
             expiry_left_s(routing.expires, now)
         } else {
             None
@@ -156,17 +150,11 @@ impl Shard {
                 && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
         });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
-        let alias = match alias {
-            Some(Alias::New(alias)) if alias > 1 && planted!(WrongAlias) => Some(Alias::Known(1)),
-            alias => alias,
-        };
         let bytes_most = bytes_at_most(routing, sending);
         if bytes_most > connection.packet_bytes_max {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             let packet = aliased(packet, alias);
-            if packet.packet_bytes(version) > connection.packet_bytes_max
-                && !planted!(PacketSizeIgnored)
-            {
+            if packet.packet_bytes(version) > connection.packet_bytes_max {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }

@@ -2,7 +2,6 @@
 //! The owner's part is in `share`.
 
 use super::event::{Output, PeerMessage, ShareMessage};
-use super::faults::planted;
 use super::outputs::Outputs;
 use super::passing::Subscription;
 use super::shard::Shard;
@@ -230,7 +229,6 @@ impl Shard {
                 ..
             } = &delivering.stage
                 && let Some(share) = extras.share
-                && !planted!(InflightNotHandedBack)
             {
                 self.hand_back(id, share, message, out);
                 handed_back += 1;
@@ -277,9 +275,6 @@ impl Shard {
         message: &Rc<Message>,
         out: &mut Outputs,
     ) {
-        if planted!(HandBackForgotten) {
-            return;
-        }
         if share.owner == self.id {
             return self.take_back(self.id, session, share.group, message, out);
         }

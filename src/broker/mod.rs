@@ -8,7 +8,6 @@ mod counters;
 mod deliver;
 mod encode;
 mod event;
-mod faults;
 mod happening;
 mod large;
 mod member;
@@ -34,8 +33,6 @@ mod will;
 
 pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessage, Verdict};
-#[cfg(feature = "faults")]
-pub use faults::{Fault, plant, plant_panic};
 pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
 pub use outputs::Outputs;
 pub use parcel::Parcel;

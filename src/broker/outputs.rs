@@ -1,7 +1,6 @@
 //! The list of a turn's consequences, and the parcels that are packed for peers meanwhile.
 
 use super::event::{Output, PeerMessage};
-use super::faults::planted;
 use super::parcel::{Parcel, Parcels};
 use super::passing::AsCame;
 use crate::buffer::Pool;
@@ -27,9 +26,6 @@ impl Outputs {
     /// What was packed for a peer goes before whatever is said to it next.
     #[inline(never)]
     fn close_parcel(&mut self, to: ShardId) {
-        if planted!(ParcelOvertaken) {
-            return;
-        }
         if let Some(parcel) = self.parcels.close(to) {
             self.send_parcel(to, parcel);
         }

@@ -1,7 +1,6 @@
 //! Who publishes to a slow reader is not read from until that one has caught up, on whichever shard either is.
 
 use super::event::{Output, PeerMessage};
-use super::faults::planted;
 use super::outputs::Outputs;
 use super::passing::Origin;
 use super::shard::Shard;
@@ -128,9 +127,6 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if planted!(PaceNeverReleased) {
-            return;
-        }
         assert!(connection.paced > 0);
         connection.paced -= 1;
         connection.withheld &= connection.paced > 0;

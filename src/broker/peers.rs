@@ -5,7 +5,6 @@
 
 use super::counters::Dropped;
 use super::event::{Output, PeerMessage, RetainVersion};
-use super::faults::planted;
 use super::outputs::Outputs;
 use super::passing::{AsCame, Origin, Routing, routing_of};
 use super::shard::Shard;
@@ -155,10 +154,7 @@ impl Shard {
         let own_connection = self.own_connection(origin);
         for to in self.other_shards() {
             let live = shards & to.bit() != 0;
-            if !live && (retain.is_none() || planted!(RetainNotSpread)) {
-                continue;
-            }
-            if planted!(DropOnFullLane) && self.peers.full_lanes & to.bit() != 0 {
+            if !live && retain.is_none() {
                 continue;
             }
             if let Some(as_came) = &routing.as_came {
@@ -250,9 +246,6 @@ impl Shard {
             PeerMessage::FilterRemoved { filter } => self.trie.remove_shard(&filter, from),
             PeerMessage::FiltersInForce { sequence } => {
                 self.peers.acknowledged[from.index()] = sequence;
-                if planted!(SubackEarly) {
-                    self.peers.acknowledged.fill(sequence);
-                }
                 self.answer_joins(out);
                 self.resume_unfinished();
                 self.complete_subscribes();
@@ -322,7 +315,7 @@ impl Shard {
         let mut matches = std::mem::take(&mut self.matches);
         self.routes.matches(&self.trie, routing.topic, &mut matches);
         self.toil.add(matches.visited);
-        if expired_on_the_way(routing.expires, self.now) && !planted!(ExpiredCrosses) {
+        if expired_on_the_way(routing.expires, self.now) {
             let lost = matches.local.len() as u64;
             self.counters.drop_messages(Dropped::Expired, lost);
         } else {

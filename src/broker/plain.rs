@@ -5,7 +5,6 @@
 //! The general way is in `deliver`; both do the same, and the simulator plays both.
 
 use super::counters::Dropped;
-use super::faults::planted;
 use super::outputs::Outputs;
 use super::passing::{AsCame, Origin, Routing, Sending, Subscription};
 use super::shard::Shard;
@@ -17,7 +16,6 @@ use crate::wire::{QoS, Run};
 pub(super) fn is_plain(routing: &Routing<'_>, matches: &[(SessionId, Subscription)]) -> bool {
     routing.qos == QoS::AtMostOnce
         && !routing.retain
-        && !planted!(NoLocalIgnored)
         && matches
             .iter()
             .all(|(_, subscription)| subscription.identifier().is_none())
@@ -48,11 +46,7 @@ impl Shard {
         let mut served = NOBODY;
         if is_plain(routing, matches) {
             self.routings += 1;
-            served = if planted!(RunTwice) {
-                NOBODY
-            } else {
-                self.routings
-            };
+            served = self.routings;
             if !self
                 .deliver_plain(routing, matches, NOBODY, origin, out)
                 .others
@@ -89,14 +83,9 @@ impl Shard {
             share: None,
         };
         let as_came = routing.as_came;
-        let (mut bytes, packets) = as_came.map_or((&[][..], 1), |as_came| {
+        let (bytes, packets) = as_came.map_or((&[][..], 1), |as_came| {
             (as_came.run.bytes, as_came.run.packets)
         });
-        if planted!(RunCut)
-            && let Some(as_came) = as_came
-        {
-            bytes = as_came.run.frames().next().expect("it has one").bytes;
-        }
         let mut met = Met {
             found: None,
             others: false,

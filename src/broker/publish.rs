@@ -2,7 +2,6 @@
 
 use super::counters::Dropped;
 use super::event::{Ending, RetainVersion};
-use super::faults::planted;
 use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::{AsCame, Origin, Routed, Routing};
@@ -114,9 +113,6 @@ impl Shard {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
             (None, topic) => topic.expect("there is a name or an alias"),
         };
-        if planted!(Panic) {
-            panic!("a planted fault");
-        }
         if !self.is_new(id, session_id, version, publish)? {
             return Ok(());
         }
@@ -184,7 +180,7 @@ impl Shard {
             .get_mut(session_id)
             .expect("a connection has one");
         let exactly_once = publish.qos == QoS::ExactlyOnce;
-        if exactly_once && session.received.contains(packet_id) && !planted!(SkipQos2Dedup) {
+        if exactly_once && session.received.contains(packet_id) {
             self.append_ack(id, AckKind::PubRec, version, packet_id, ReasonCode::SUCCESS);
             return Ok(false);
         }
@@ -268,7 +264,7 @@ impl Shard {
     pub(super) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic;
         let held = self.retained.get(topic.as_str());
-        if held.is_some_and(|held| held.version > version) && !planted!(IgnoreRetainVersions) {
+        if held.is_some_and(|held| held.version > version) {
             return;
         }
         let held_mark = held.is_some_and(|held| held.message.is_none());
@@ -283,7 +279,7 @@ impl Shard {
                     message: Some(message),
                 },
             );
-        } else if self.shards == 1 || planted!(NoDeletionMark) {
+        } else if self.shards == 1 {
             self.retained.remove(topic.as_str());
         } else {
             self.retained.set(
@@ -325,9 +321,7 @@ impl Shard {
             if version5.aliases.len() <= index {
                 version5.aliases.resize(index + 1, Box::from(""));
             }
-            if version5.aliases[index].is_empty() || !planted!(AliasNotReplaced) {
-                version5.aliases[index] = topic.as_str().into();
-            }
+            version5.aliases[index] = topic.as_str().into();
             return Ok(topic.as_str().to_owned());
         }
         match version5.aliases.get(index) {
@@ -394,7 +388,6 @@ impl Shard {
         let ended = self
             .sessions
             .get_mut(session)
-            .filter(|_| !planted!(LeakPacketId))
             .and_then(|s| s.inflight.acknowledge(ack.packet_id));
         if let Some(ended) = ended {
             self.shares.done(session, ended.share);
@@ -423,9 +416,6 @@ impl Shard {
         }
         if let Some(ended) = session.inflight.receive(ack.packet_id) {
             self.shares.done(session_id, ended.share);
-            if planted!(ForgetPubRel) {
-                return;
-            }
             self.append_ack(
                 id,
                 AckKind::PubRel,
@@ -494,13 +484,9 @@ impl Shard {
             if session.expiry_interval_s == 0 && seconds != 0 {
                 return Err(Violation::SessionExpiryRaised);
             }
-            if !planted!(DisconnectKeepsExpiry) {
-                session.expiry_interval_s = seconds;
-            }
+            session.expiry_interval_s = seconds;
         }
-        let with_will = version == Version::V5
-            && disconnect.reason != ReasonCode::SUCCESS
-            && !planted!(WillLostAt04);
+        let with_will = version == Version::V5 && disconnect.reason != ReasonCode::SUCCESS;
         self.close(id, Ending::Disconnect { with_will }, out);
         Ok(())
     }

@@ -3,7 +3,6 @@
 use super::counters::{Counters, Dropped};
 use super::encode::Shapes;
 use super::event::{Ending, Input, Output, Verdict};
-use super::faults::planted;
 use super::happening::{Ended, Happening, Level, Unaccepted, Who};
 use super::outputs::Outputs;
 use super::passing::{Subscription, Target};
@@ -170,8 +169,6 @@ impl Shard {
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
-        #[cfg(feature = "faults")]
-        reorder_lane(out);
     }
 
     /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that has
@@ -345,7 +342,6 @@ impl Shard {
                 let why = "another connection came with this client id".to_owned();
                 (ReasonCode::SESSION_TAKEN_OVER, Some(why))
             }
-            Ending::Shutdown if planted!(ShutdownSilent) => return,
             Ending::Shutdown => {
                 let why = "the broker stops".to_owned();
                 (ReasonCode::SERVER_SHUTTING_DOWN, Some(why))
@@ -576,32 +572,5 @@ impl Shard {
                 assert_eq!(session.connection, Some(id));
             }
         }
-    }
-}
-
-/// The fault of that name: the first two messages to one peer shard change places.
-#[cfg(feature = "faults")]
-fn reorder_lane(out: &mut Outputs) {
-    use super::event::PeerMessage::{Parcel, Publish};
-    if !planted!(ReorderLane) {
-        return;
-    }
-    let to_peer = |output: &Output| match output {
-        Output::Peer {
-            to,
-            message: Publish { .. } | Parcel(_),
-        } => Some(*to),
-        _ => None,
-    };
-    let first = out.list.iter().position(|output| to_peer(output).is_some());
-    let Some(first) = first else { return };
-    let to = to_peer(&out.list[first]);
-    let second = out
-        .list
-        .iter()
-        .skip(first + 1)
-        .position(|output| to_peer(output) == to);
-    if let Some(second) = second {
-        out.list.swap(first, first + 1 + second);
     }
 }

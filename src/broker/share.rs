@@ -8,7 +8,6 @@
 use super::connect::home_of;
 use super::counters::Dropped;
 use super::event::{Output, PeerMessage, ShareMessage};
-use super::faults::planted;
 use super::member::Members;
 use super::outputs::Outputs;
 use super::passing::{Origin, Routing, Sending, Subscription, routing_of};
@@ -246,11 +245,7 @@ impl Shard {
 
     /// Answers the joins whose group every peer knows.
     pub(super) fn answer_joins(&mut self, out: &mut Outputs) {
-        let in_force = if planted!(JoinedEarly) {
-            u64::MAX
-        } else {
-            self.peers.in_force()
-        };
+        let in_force = self.peers.in_force();
         while let Some(&(sequence, to, ticket)) = self.shares.joins.front() {
             if sequence > in_force {
                 return;
@@ -356,9 +351,6 @@ impl Shard {
         let mut found = std::mem::take(&mut self.shares.found);
         for group in found.drain(..) {
             taken |= self.deliver_to_group(group, routing, origin, out);
-            if planted!(ShareToTwo) {
-                self.deliver_to_group(group, routing, origin, out);
-            }
         }
         self.shares.found = found;
         taken
@@ -435,7 +427,7 @@ impl Shard {
             return self.hand_back(session, share, &message, out);
         }
         let share = (qos > QoS::AtMostOnce).then_some(share);
-        if message.expired_on_the_way(self.now) && !planted!(ExpiredCrosses) {
+        if message.expired_on_the_way(self.now) {
             self.counters.drop_messages(Dropped::Expired, 1);
             return self.shares.done(session, share);
         }

@@ -1,7 +1,6 @@
 //! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
 
 use super::event::{Ending, Output};
-use super::faults::planted;
 use super::large::is_large_publish;
 use super::outputs::Outputs;
 use super::shard::Shard;
@@ -159,9 +158,7 @@ impl Shard {
                 Ok(Some(frame)) => {
                     let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
                     used += run.bytes.len();
-                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out)
-                        && !planted!(MalformedIgnored)
-                    {
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out) {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
                     }

@@ -1,6 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
-use super::faults::planted;
 use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::Subscription;
@@ -124,7 +123,7 @@ impl Shard {
             codes,
             replays,
         };
-        if self.is_in_force(&pending) || planted!(SkipFiltersInForceWait) {
+        if self.is_in_force(&pending) {
             self.complete_subscribe(id, session, pending);
         } else {
             self.peers.await_in_force(id, pending);
@@ -272,7 +271,7 @@ impl Shard {
         let wanted = match subscription.options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => done.replaced.is_none(),
-            RetainHandling::DoNotSend => planted!(RetainHandlingIgnored),
+            RetainHandling::DoNotSend => false,
         };
         if wanted {
             replays.push(Replay {
@@ -310,9 +309,6 @@ impl Shard {
             wire::encode(&Packet::SubAck(suback), *version, block);
         });
         for replay in pending.replays {
-            if planted!(NoReplay) {
-                continue;
-            }
             // It may have been unsubscribed while the answer waited.
             if self
                 .trie
@@ -345,8 +341,7 @@ impl Shard {
         let until = part.until(total);
         for filter in unsubscribe.filters().take(until).skip(done) {
             self.toil.add(limits::TOIL_OF_FILTER);
-            if planted!(DeliverAfterUnsubscribe) || self.unsubscribe_shared(filter, session_id, out)
-            {
+            if self.unsubscribe_shared(filter, session_id, out) {
                 part.codes.push(ReasonCode::SUCCESS.0);
                 continue;
             }
@@ -358,7 +353,7 @@ impl Shard {
                         session.filters.remove(done.node);
                         self.replays.stop(session_id, done.node);
                     }
-                    if done.last || planted!(FilterRemovedTooSoon) {
+                    if done.last {
                         self.tell_filter_removed(filter, out);
                     }
                     ReasonCode::SUCCESS
@@ -396,10 +391,7 @@ impl Shard {
             self.trie.filter_text(node, &mut text);
         }
         let done = self.trie.unsubscribe_node(node, session);
-        if planted!(MaskKept) {
-            return;
-        }
-        if done.is_some_and(|done| done.last || planted!(FilterRemovedTooSoon)) {
+        if done.is_some_and(|done| done.last) {
             self.tell_filter_removed(&text, out);
         }
     }

@@ -1,6 +1,5 @@
 //! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
 
-use super::faults::planted;
 use super::happening::{Happening, Level};
 use super::outputs::Outputs;
 use super::passing::{Origin, Routing};
@@ -63,8 +62,5 @@ impl Shard {
             });
         }
         self.publish(&mut routing, origin, out);
-        if planted!(WillTwice) {
-            self.publish(&mut routing, origin, out);
-        }
     }
 }

@@ -326,8 +326,6 @@ fn pin(core: usize) -> nix::Result<()> {
 /// that never came this far.
 fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.log.clone());
-    #[cfg(feature = "faults")]
-    crate::broker::plant_panic(id);
     let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {
         Ok(driver) => driver,
         Err(error) => {

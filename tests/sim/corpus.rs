@@ -1,7 +1,7 @@
 //! The dialogues that `fuzz/` has kept, one file each: what its target `dialogue` does with them, without a fuzzer.
 
 use crate::generate::case_of_bytes;
-use crate::{hush, verdict};
+use crate::verdict::{hush, verdict};
 use std::fs;
 use std::path::Path;
 

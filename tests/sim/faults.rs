@@ -1,13 +1,15 @@
 //! The net catches fish: each fault planted in the broker is found within a stated number of seeds.
 //!
-//!     cargo test --features faults --test sim faults
+//!     cargo test -p mqttfast-planted --test faults
 //!     MQTTFAST_SIM_FAULT=ShareToTwo MQTTFAST_SIM_SEEDS=5000                one of them, in that many seeds
+//!
+//! The mistakes are in `tests/planted/edits.txt`.
 
 use crate::found;
 use crate::generate::generate;
-use crate::verdict;
-use mqttfast::broker::Fault::{self, *};
-use mqttfast::broker::plant;
+use crate::verdict::{hush, number, verdict};
+use mqttfast::planted::Fault::{self, *};
+use mqttfast::planted::plant;
 use std::ops::Range;
 
 /// Where nearly all are found.
@@ -72,7 +74,7 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
 
 #[test]
 fn faults_are_found() {
-    crate::hush();
+    hush();
     let mut missed = Vec::new();
     let chosen = std::env::var("MQTTFAST_SIM_FAULT").ok();
     for (fault, seeds) in FAULTS {
@@ -82,7 +84,7 @@ fn faults_are_found() {
         {
             continue;
         }
-        let seeds = match crate::number("MQTTFAST_SIM_SEEDS") {
+        let seeds = match number("MQTTFAST_SIM_SEEDS") {
             Some(count) => 0..count,
             None => seeds.clone(),
         };
@@ -102,10 +104,19 @@ fn faults_are_found() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
+/// Whoever writes a mistake says where it is found.
+#[test]
+fn every_fault_is_sought() {
+    let sought = |fault: &&Fault| FAULTS.iter().any(|(of_list, _)| of_list == *fault);
+    for fault in Fault::ALL.iter().filter(|fault| **fault != Panic) {
+        assert!(sought(&fault), "{fault:?} is in no list of this file");
+    }
+}
+
 /// What was found once would be found again.
 #[test]
 fn found_cases_fail_without_their_fix() {
-    crate::hush();
+    hush();
     plant(Some(ExpiredCrosses));
     let between = verdict(&found::expires_between_shards(4));
     let to_member = verdict(&found::expires_on_its_way_to_a_member(4));

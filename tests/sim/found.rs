@@ -2,7 +2,7 @@
 
 use crate::actions::*;
 use crate::support::Version;
-use crate::verdict;
+use crate::verdict::verdict;
 
 fn case(versions: Version, shards: usize, actions: Vec<Action>) -> Case {
     Case {

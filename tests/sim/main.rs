@@ -8,8 +8,6 @@
 mod actions;
 mod client;
 mod corpus;
-#[cfg(feature = "faults")]
-mod faults;
 mod found;
 mod generate;
 mod groups;
@@ -21,51 +19,15 @@ mod session;
 mod shrink;
 #[path = "../support_shard/mod.rs"]
 mod support;
+mod verdict;
 
 use actions::Case;
 use generate::generate;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+use verdict::{hush, number, verdict};
 
 /// Seeds of an ordinary run.
 const SEEDS_DEFAULT: u64 = 300;
-
-thread_local! {
-    /// Panics of this thread are findings, not news.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Plays a case; a panic of broker or world is a finding too.
-fn verdict(case: &Case) -> Result<(), String> {
-    QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| play::Play::new(case).run()));
-    QUIET.set(false);
-    result.unwrap_or_else(|cause| {
-        let text = cause
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("panic: {}", text.unwrap_or_default()))
-    })
-}
-
-fn hush() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !QUIET.get() {
-            before(info);
-        }
-    }));
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
-    )
-}
 
 /// The shrunk trace of a failing seed.
 fn report(seed: u64, why: &str) -> String {

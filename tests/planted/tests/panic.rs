@@ -1,9 +1,10 @@
-//! A panic in one shard ends the broker, at once and with its message: one of which half is dead would go on accepting Clients it cannot serve.
+//! A panic in one shard ends the broker, at once and with its message: one of which half is dead would go on accepting
+//! Clients it cannot serve.
 //!
-//!     cargo test --features faults --test panic
+//!     cargo test -p mqttfast-planted --test panic
 //!
-//! The feature plants the panic. Under this profile the thread unwinds and the others are told; the release profile aborts.
-#![cfg(feature = "faults")]
+//! Part of `tests/planted`, whose broker has the panic in it. Under this profile the thread unwinds and the others are
+//! told; the release profile aborts.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -37,7 +38,7 @@ fn connect(port: u16, client_id: &str) -> TcpStream {
 }
 
 fn a_panic_of_shard_1_ends_the_broker(io: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mqttfast"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqttfast-planted"));
     command.args([
         "--port",
         "0",

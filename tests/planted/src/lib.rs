@@ -1,0 +1,24 @@
+//! The copy of the product that `build.rs` has made, and `planted`, which says what mistake is in force in this thread.
+
+include!(concat!(env!("OUT_DIR"), "/src/lib.rs"));
+
+pub mod planted {
+    //! Which mistake is in force. `edits.txt` lists them.
+    use std::cell::Cell;
+
+    include!(concat!(env!("OUT_DIR"), "/fault.rs"));
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// From now on all shards of this thread make this mistake, or none.
+    pub fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    /// What an edit asks at run time.
+    pub fn is(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}
