@@ -1,7 +1,6 @@
 //! Newtypes of the numbers that travel through the broker, so that none is taken for another.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 
 /// A shard: one thread, one core, one `broker::Shard`. Counts from 0; at most
 /// [`crate::limits::SHARDS_MAX`] of them, so that a set of shards fits in 64 bits.
@@ -23,6 +22,17 @@ impl ShardId {
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A listener of the configuration, by its place there. Counts from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ListenerId(pub u8);
+
+impl ListenerId {
+    /// Index into arrays that hold one element a listener.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -53,7 +63,3 @@ pub struct GroupId {
 /// A Topic Filter's place in the trie of one shard; holds while someone subscribes to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NodeId(pub u32);
-
-/// A socket on its way to a peer shard; the broker only passes it on.
-#[derive(Debug)]
-pub struct SocketHandle(pub OwnedFd);

@@ -151,6 +151,12 @@ pub const SPARE_PACKET_BYTES: usize = 64 * 1024;
 pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SPARE_PACKETS_MAX: usize = 8;
 
+// Listeners
+
+/// Listeners of one broker; a `ListenerId` counts them.
+pub const LISTENERS_MAX: usize = 64;
+const _: () = assert!(LISTENERS_MAX <= 1 << u8::BITS);
+
 // Between shards
 
 /// Slots of one lane; a power of two.

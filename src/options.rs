@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{ClientIdTakeover, Config, Io, Logs, Settings};
+use mqttfast::config::{ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs};
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -163,28 +163,32 @@ fn config(options: Options) -> Result<Config, String> {
     let seed = getrandom::u64().map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
+    let settings = ListenerSettings {
+        anonymous: options.allow_anonymous || options.passwd.is_none(),
+        passwords: options.passwd.is_some(),
+        client_id_takeover: options.client_id_takeover,
+        packet_bytes_max: options.max_packet_size,
+    };
+    let listener = Listener::plain(
+        options.bind,
+        options.port,
+        options.allow_anonymous,
+        settings,
+    );
     Ok(Config {
-        settings: Settings {
-            anonymous: options.allow_anonymous || options.passwd.is_none(),
-            passwords: options.passwd.is_some(),
-            client_id_takeover: options.client_id_takeover,
-            logs,
-            packet_bytes_max: options.max_packet_size,
-            inflight_max: options.max_inflight,
-            session_queue_bytes_max: options.max_queued_bytes,
-            // What one client may queue, a shard must be able to hold.
-            shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
-                .max(options.max_queued_bytes.into()),
-            seed,
-        },
-        port: options.port,
-        bind: options.bind,
+        listeners: vec![listener],
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
         io: options.io,
         connections_max: options.max_connections,
         logs,
+        inflight_max: options.max_inflight,
+        session_queue_bytes_max: options.max_queued_bytes,
+        // What one client may queue, a shard must be able to hold.
+        shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
+            .max(options.max_queued_bytes.into()),
+        seed,
     })
 }
 

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ids", &["limits"]),
     ("sorted", &[]),
     ("time", &["limits"]),
-    ("config", &["limits"]),
+    ("config", &["limits", "ids"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),

@@ -4,15 +4,16 @@
 mod support;
 
 use mqttfast::broker::Level;
-use mqttfast::config::{ClientIdTakeover, Settings};
+use mqttfast::config::{ClientIdTakeover, ListenerSettings, Settings};
+use mqttfast::ids::ListenerId;
 use support::*;
 
 fn with_passwords() -> Settings {
-    Settings {
+    Settings::with_listener(ListenerSettings {
         anonymous: false,
         passwords: true,
-        ..Settings::default()
-    }
+        ..ListenerSettings::default()
+    })
 }
 
 fn known_users(world: &mut World) {
@@ -88,10 +89,10 @@ fn a_client_id_belongs_to_the_user_who_made_its_session() {
 
 #[test]
 fn any_user_may_take_a_client_id_over_where_the_operator_says_so() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         client_id_takeover: ClientIdTakeover::Any,
-        ..with_passwords()
-    };
+        ..with_passwords().listeners[0].clone()
+    });
     each_with(
         &[Version::V311, Version::V5],
         &settings,
@@ -237,4 +238,60 @@ fn who_pinged_while_the_broker_was_stopped_is_not_silent() {
         world.advance(2_500);
         assert!(world.is_open(pinging) && world.is_closed(silent));
     });
+}
+
+/// Each connection lives by the rules of the listener it came in by, on its Session's home shard too.
+#[test]
+fn every_listener_has_its_own_rules() {
+    let users_only = with_passwords().listeners[0].clone();
+    let small_packets = ListenerSettings {
+        client_id_takeover: ClientIdTakeover::Any,
+        packet_bytes_max: 1000,
+        ..ListenerSettings::default()
+    };
+    let (inner, outer) = (ListenerId(0), ListenerId(1));
+    for shards in 1..=3 {
+        for accepting in 0..shards {
+            let settings = Settings {
+                listeners: [users_only.clone(), small_packets.clone()].into(),
+                ..Settings::default()
+            };
+            let world = &mut World::with(shards, Order::Fair, settings);
+            known_users(world);
+            let version = Version::V311;
+            let come = |world: &mut World, listener, connect: Connect| {
+                let client = world.open_by(listener, accepting, version);
+                world.send(client, connect.bytes());
+                world.answer_credentials();
+                world.settle();
+                match world.received(client).first() {
+                    Some(Packet::ConnAck { code, .. }) => (client, *code),
+                    other => panic!("CONNACK expected, not {other:?}"),
+                }
+            };
+            let anonymous = connect(version, "lamp");
+            let alices = connect(version, "lamp").user(b"alice").password(b"secret");
+            assert_eq!(come(world, inner, anonymous.clone()).1, 5);
+            let (alice, code) = come(world, inner, alices);
+            assert_eq!(code, 0);
+            let large = publish("t", [b'x'; 2000]).bytes(version);
+            world.send(alice, large.clone());
+            world.settle();
+            assert!(
+                world.is_open(alice),
+                "the inner listener takes large packets"
+            );
+
+            // Whoever comes by the outer one is not asked for a name, and may take over what others have begun.
+            let (guest, code) = come(world, outer, anonymous);
+            assert_eq!(code, 0);
+            assert!(!world.is_open(alice), "her client id was taken over");
+            world.send(guest, large);
+            world.settle();
+            assert!(
+                !world.is_open(guest),
+                "the outer listener takes small packets"
+            );
+        }
+    }
 }

@@ -6,8 +6,8 @@
 mod packet;
 
 use mqttfast::broker::{Input, Output, Outputs, Shard, Verdict};
-use mqttfast::config::Settings;
-use mqttfast::ids::{ConnectionId, ShardId};
+use mqttfast::config::{ListenerSettings, Settings};
+use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::limits::{UNACCEPTED_BYTES_FREE, UNACCEPTED_BYTES_MAX};
 use mqttfast::time::Time;
 use packet::Connect;
@@ -28,10 +28,10 @@ enum State {
 
 impl Door {
     fn new(passwords: bool) -> Door {
-        let settings = Settings {
+        let settings = Settings::with_listener(ListenerSettings {
             passwords,
-            ..Settings::default()
-        };
+            ..ListenerSettings::default()
+        });
         Door {
             shard: Shard::new(ShardId(0), 1, settings),
             opened: 0,
@@ -73,6 +73,7 @@ impl Door {
         self.input(Input::Opened {
             connection,
             address,
+            listener: ListenerId(0),
             crowded: false,
         });
         let mut state = State::Waiting;

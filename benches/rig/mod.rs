@@ -5,7 +5,7 @@
 
 use mqttfast::broker::{CloseCause, Input, Output, Outputs, Shard};
 use mqttfast::config::Settings;
-use mqttfast::ids::{ConnectionId, ShardId};
+use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::time::Time;
 
 /// The protocol levels that a CONNECT names [v3.1.1 MQTT-3.1.2-2, v5 §3.1.2.2].
@@ -52,6 +52,7 @@ impl Rig {
         let input = Input::Opened {
             connection,
             address: std::net::SocketAddr::from(([127, 0, 0, 1], 1000)),
+            listener: ListenerId(0),
             crowded: false,
         };
         self.shard.handle(self.now, input, &mut self.out);

@@ -7,7 +7,7 @@ use super::outputs::Outputs;
 use super::shard::Shard;
 use super::violation::Violation;
 use crate::config::ClientIdTakeover;
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, ListenerId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
@@ -140,12 +140,13 @@ impl Shard {
                 out,
             );
         }
+        let listener = self.settings.listener(connection.listener);
         match connect.user_name {
-            None if !self.settings.anonymous => {
+            None if !listener.anonymous => {
                 let why = Refusal::Anonymous;
                 self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            Some(user_name) if self.settings.passwords => {
+            Some(user_name) if listener.passwords => {
                 if !self.keep_unaccepted(id, bytes.to_vec()) {
                     let why = Refusal::NoRoomForCheck;
                     return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
@@ -218,11 +219,12 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         address: SocketAddr,
+        listener: ListenerId,
         hand_over: HandOver,
         out: &mut Outputs,
     ) {
         assert_eq!(hand_over.verdict, Verdict::Accepted);
-        let mut connection = Connection::new(id, address, self.now);
+        let mut connection = Connection::new(id, address, listener, self.now);
         connection.reading = false;
         self.connections.put(id, connection);
         if self.stopping {
@@ -247,7 +249,7 @@ impl Shard {
             .is_empty()
             .then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        if !self.connack_fits(assigned.as_deref(), connect) {
+        if !self.connack_fits(id, assigned.as_deref(), connect) {
             // Not even a DISCONNECT may come before CONNACK. [v5 MQTT-3.1.2-24, MQTT-3.14.0-1]
             let violation = Violation::AnswerTooLarge;
             return self.close(id, Ending::Violation(violation), out);
@@ -256,8 +258,9 @@ impl Shard {
         let earlier = self.find_session(client_id);
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
-            if self.settings.passwords
-                && self.settings.client_id_takeover == ClientIdTakeover::Owner
+            let listener = self.listener(id).expect("it is there");
+            if listener.passwords
+                && listener.client_id_takeover == ClientIdTakeover::Owner
                 && session.user_name.as_deref() != connect.user_name
             {
                 let why = Refusal::AnotherUsersSession;
@@ -274,7 +277,7 @@ impl Shard {
             None => self.add_session(Session::new(client_id, connect.user_name, id)),
         };
         self.bind(id, session, connect, contest);
-        let properties = self.connack_properties(assigned.as_deref(), connect);
+        let properties = self.connack_properties(id, assigned.as_deref(), connect);
         self.append_connack(id, session_present, ReasonCode::SUCCESS, &properties);
         self.counters.connects += 1;
         if told == Told::Each {
@@ -416,7 +419,12 @@ impl Shard {
     }
 
     /// The CONNACK of an acceptance is within the Client's Maximum Packet Size.
-    fn connack_fits(&self, assigned: Option<&str>, connect: &Connect<'_>) -> bool {
+    fn connack_fits(
+        &self,
+        id: ConnectionId,
+        assigned: Option<&str>,
+        connect: &Connect<'_>,
+    ) -> bool {
         let most = packet_bytes_max(connect);
         if most >= limits::CONNACK_BYTES_MAX {
             return true;
@@ -424,7 +432,7 @@ impl Shard {
         let connack = ConnAck {
             session_present: false,
             code: ReasonCode::SUCCESS.0,
-            properties: self.connack_properties(assigned, connect),
+            properties: self.connack_properties(id, assigned, connect),
         };
         let mut bytes = Vec::new();
         wire::encode(&Packet::ConnAck(connack), connect.version, &mut bytes);
@@ -434,6 +442,7 @@ impl Shard {
 
     fn connack_properties<'a>(
         &self,
+        id: ConnectionId,
         assigned: Option<&'a str>,
         connect: &Connect<'_>,
     ) -> ConnAckProperties<'a> {
@@ -443,7 +452,7 @@ impl Shard {
         ConnAckProperties {
             assigned_client_identifier: assigned,
             receive_maximum: Some(limits::RECEIVE_MAXIMUM),
-            maximum_packet_size: Some(self.settings.packet_bytes_max),
+            maximum_packet_size: Some(self.packet_bytes_max(id)),
             topic_alias_maximum: Some(limits::TOPIC_ALIAS_MAXIMUM),
             ..Default::default()
         }

@@ -6,7 +6,7 @@ use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
 use super::violation::Violation;
 use crate::buffer::Chunks;
-use crate::ids::{ConnectionId, GroupId, SessionId, ShardId, SocketHandle};
+use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
 use crate::session::Message;
 use crate::session::queue::Share;
 use crate::wire::{QoS, SubscriptionOptions};
@@ -18,6 +18,7 @@ pub enum Input<'a> {
     Opened {
         connection: ConnectionId,
         address: SocketAddr,
+        listener: ListenerId,
         /// The broker has as many connections as it may: the CONNECT of this one is answered with that.
         crowded: bool,
     },
@@ -25,6 +26,8 @@ pub enum Input<'a> {
     Adopted {
         connection: ConnectionId,
         address: SocketAddr,
+        /// By which it came to the peer.
+        listener: ListenerId,
         hand_over: Box<HandOver>,
     },
     /// Bytes in the order of the stream. Allowed after `StopReading` too (what was already on its way).
@@ -98,8 +101,8 @@ pub enum Output {
         user_name: String,
         password: Vec<u8>,
     },
-    /// Move this connection's socket to shard `to` by `PeerMessage::Adopt`; its reading is stopped and nothing was sent on it. This
-    /// shard has forgotten the connection.
+    /// Move this connection to shard `to`, where it becomes `Input::Adopted`; its reading is stopped and this shard has sent nothing on it.
+    /// This shard has forgotten the connection.
     HandOver {
         connection: ConnectionId,
         to: ShardId,
@@ -144,12 +147,6 @@ pub struct RetainVersion {
 /// What one shard says to another. Lanes keep its order.
 #[derive(Debug)]
 pub enum PeerMessage {
-    /// Made by the driver out of `Output::HandOver`; the receiving driver turns it into `Input::Adopted`.
-    Adopt {
-        socket: SocketHandle,
-        address: SocketAddr,
-        hand_over: Box<HandOver>,
-    },
     /// An Application Message that sessions of the receiver may want, and with `retain` a write to the retained tree.
     Publish {
         message: Message,
@@ -198,7 +195,6 @@ impl PeerMessage {
     /// What it holds besides its slot in a lane. A payload counts in each lane it is in.
     pub fn bytes(&self) -> usize {
         match self {
-            PeerMessage::Adopt { hand_over, .. } => hand_over.bytes.len(),
             PeerMessage::Publish { message, .. } => message.bytes(),
             PeerMessage::Parcel(parcel) => parcel.bytes(),
             PeerMessage::FilterAdded { filter, .. } | PeerMessage::FilterRemoved { filter } => {

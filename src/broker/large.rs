@@ -36,7 +36,8 @@ impl Shard {
         mut packet: Vec<u8>,
         out: &mut Outputs,
     ) -> Result<Option<Vec<u8>>, Violation> {
-        let frame = wire::next_frame(&packet, self.settings.packet_bytes_max);
+        let packet_bytes_max = self.packet_bytes_max(id);
+        let frame = wire::next_frame(&packet, packet_bytes_max);
         let Some(frame) = frame.map_err(Violation::Malformed)? else {
             return Ok(Some(packet));
         };

@@ -270,7 +270,6 @@ impl Shard {
                 self.peers.clocks[from.index()] = clock;
                 self.drop_marks();
             }
-            PeerMessage::Adopt { .. } => unreachable!("the driver turns it into `Adopted`"),
         }
     }
 

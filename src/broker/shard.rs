@@ -12,8 +12,8 @@ use super::subscribe::Unfinished;
 use super::timers::Alarms;
 use super::violation::Violation;
 use crate::buffer::{Chunks, Pool};
-use crate::config::Settings;
-use crate::ids::{ConnectionId, NodeId, SessionId, ShardId};
+use crate::config::{ListenerSettings, Settings};
+use crate::ids::{ConnectionId, ListenerId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::session::{Connection, Phase, Session};
 use crate::time::Time;
@@ -23,6 +23,7 @@ use crate::wire::Version;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::net::SocketAddr;
 
 /// One core's share of the broker: its connections and sessions, all filters that matter to it, all retained messages.
 pub struct Shard {
@@ -148,14 +149,16 @@ impl Shard {
             Input::Opened {
                 connection,
                 address,
+                listener,
                 crowded,
-            } => self.on_opened(connection, address, crowded),
+            } => self.on_opened(connection, address, listener, crowded),
             Input::Adopted {
                 connection,
                 address,
+                listener,
                 hand_over,
             } => {
-                self.on_adopted(connection, address, *hand_over, out);
+                self.on_adopted(connection, address, listener, *hand_over, out);
             }
             Input::Closed { connection, cause } => {
                 self.close(connection, Ending::Lost(cause), out);
@@ -225,6 +228,18 @@ impl Shard {
         .min()
     }
 
+    /// The rules of the listener this connection came in by.
+    pub(super) fn listener(&self, connection: ConnectionId) -> Option<&ListenerSettings> {
+        let connection = self.connections.get(connection)?;
+        Some(self.settings.listener(connection.listener))
+    }
+
+    /// The largest packet taken from this connection; 0 once it is gone.
+    pub(super) fn packet_bytes_max(&self, connection: ConnectionId) -> u32 {
+        self.listener(connection)
+            .map_or(0, |listener| listener.packet_bytes_max)
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -255,8 +270,14 @@ impl Shard {
         all
     }
 
-    fn on_opened(&mut self, id: ConnectionId, address: std::net::SocketAddr, crowded: bool) {
-        let mut connection = Connection::new(id, address, self.now);
+    fn on_opened(
+        &mut self,
+        id: ConnectionId,
+        address: SocketAddr,
+        listener: ListenerId,
+        crowded: bool,
+    ) {
+        let mut connection = Connection::new(id, address, listener, self.now);
         connection.crowded = crowded;
         self.connection_alarms.set(id.index, connection.deadline());
         self.connections.put(id, connection);

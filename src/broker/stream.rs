@@ -141,7 +141,7 @@ impl Shard {
 
     /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
     fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
-        let packet_bytes_max = self.settings.packet_bytes_max;
+        let packet_bytes_max = self.packet_bytes_max(id);
         let toil_before = self.toil.done();
         let mut used = 0;
         while used < bytes.len() {

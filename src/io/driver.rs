@@ -45,17 +45,18 @@ mod faults;
 #[cfg(test)]
 mod tests;
 
-use crate::broker::{CloseCause, HandOver, Input, Outputs, PeerMessage, Shard, Verdict};
+use crate::broker::{CloseCause, HandOver, Input, Outputs, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId};
+use crate::io::crossing::Crossing;
 use crate::io::host::{Seat, ToShard};
+use crate::io::link::Link;
 use crate::limits;
 use crate::time::Time;
 use accept::Accepting;
-use kernel::{Kernel, Tag};
+use kernel::Kernel;
 use slots::Slots;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -89,15 +90,8 @@ impl Core for Shard {
 /// An input that came up while outputs were carried out; it is handled when the next turn begins.
 enum Later {
     /// The connection is over: its end was read, or a send failed and nothing is left to read.
-    Over(Tag, CloseCause),
+    Over(ConnectionId, CloseCause),
     Verdict(ConnectionId, Verdict),
-}
-
-/// A connection that a peer shard hands over.
-struct Adoption {
-    stream: TcpStream,
-    address: SocketAddr,
-    hand_over: Box<HandOver>,
 }
 
 /// One shard and its sockets.
@@ -111,18 +105,18 @@ pub struct Driver<C, K> {
     out: Outputs,
     later: VecDeque<Later>,
     /// Slots whose receive is to be looked at when the turn ends.
-    touched: Vec<Tag>,
-    looking_at: Vec<Tag>,
+    touched: Vec<ConnectionId>,
+    looking_at: Vec<ConnectionId>,
     /// Closing and lingering sockets, in the order of their deadlines.
-    lingering: VecDeque<(Time, Tag)>,
-    lane_messages: Vec<(ShardId, PeerMessage)>,
+    lingering: VecDeque<(Time, ConnectionId)>,
+    crossings: Vec<(ShardId, Crossing)>,
     /// Connections handed over to this shard, and the turn that is to take them in.
-    adopting: VecDeque<(u64, Adoption)>,
+    adopting: VecDeque<(u64, Box<Link>, Box<HandOver>)>,
     turns: u64,
     mail: Vec<ToShard>,
     mail_came: bool,
     /// The kernel ran out of receive buffers.
-    starved: Vec<Tag>,
+    starved: Vec<ConnectionId>,
     /// Peers whose lane has spilled over, as told to the shard.
     pressed: u64,
     /// The lanes held more than a turn takes.
@@ -134,9 +128,9 @@ pub struct Driver<C, K> {
 impl<C: Core, K: Kernel> Driver<C, K> {
     /// Sets up the kernel's part on the calling thread and arms accepts and wake-up.
     pub fn new(core: C, seat: Seat) -> io::Result<Driver<C, K>> {
-        let mut kernel = K::new(&seat.listeners)?;
+        let mut kernel = K::new(&seat.listeners.sockets)?;
         kernel.read_wake_up(seat.waker().as_fd())?;
-        let accepting = Accepting::new(seat.listeners.len());
+        let accepting = Accepting::new(seat.listeners.sockets.len());
         let now = seat.clock.now();
         Ok(Driver {
             core,
@@ -149,7 +143,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             touched: Vec::new(),
             looking_at: Vec::new(),
             lingering: VecDeque::new(),
-            lane_messages: Vec::new(),
+            crossings: Vec::new(),
             adopting: VecDeque::new(),
             turns: 0,
             mail: Vec::new(),

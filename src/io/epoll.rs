@@ -14,7 +14,8 @@
 //! that enters no kernel; never two such turns in a row, so sockets that are always ready do not keep others from being seen.
 
 use crate::buffer::Chunks;
-use crate::io::driver::kernel::{Completion, Kernel, Tag};
+use crate::ids::ConnectionId;
+use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
 use crate::limits;
 use nix::errno::Errno;
@@ -63,7 +64,7 @@ struct Listening {
 enum Ready {
     Accept(u32),
     /// Try the armed receive.
-    Receive(Tag),
+    Receive(ConnectionId),
     Answer(Completion<usize>),
 }
 
@@ -87,23 +88,23 @@ pub struct Epoll {
     spare_sends: Vec<Box<Sending>>,
 }
 
-/// Events carry a tag; the index tells those apart that are none of a socket.
+/// Events carry a connection's number; the index tells those apart that are none of a socket.
 const WAKE_UP: u32 = u32::MAX;
 const LISTENER: u32 = u32::MAX - 1;
 
-fn data(tag: Tag) -> u64 {
-    u64::from(tag.generation) << 32 | u64::from(tag.index)
+fn data(connection: ConnectionId) -> u64 {
+    u64::from(connection.generation) << 32 | u64::from(connection.index)
 }
 
 impl Epoll {
-    fn watched(&mut self, tag: Tag) -> Option<&mut Watched> {
-        let watched = self.watched.get_mut(tag.index as usize)?.as_mut();
-        watched.filter(|watched| watched.generation == tag.generation)
+    fn watched(&mut self, connection: ConnectionId) -> Option<&mut Watched> {
+        let watched = self.watched.get_mut(connection.index as usize)?.as_mut();
+        watched.filter(|watched| watched.generation == connection.generation)
     }
 
-    /// The socket under this tag, which the driver says is there.
-    fn present(&mut self, tag: Tag) -> &mut Watched {
-        self.watched(tag).expect("the socket was added")
+    /// The socket of this connection, which the driver says is there.
+    fn present(&mut self, connection: ConnectionId) -> &mut Watched {
+        self.watched(connection).expect("the socket was added")
     }
 
     fn answer(&mut self, completion: Completion<usize>) {
@@ -115,12 +116,14 @@ impl Epoll {
         let index = listener as usize;
         if !self.listening[index].registered {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE;
-            let tag = Tag {
+            let connection = ConnectionId {
                 index: LISTENER,
                 generation: listener,
             };
-            self.set
-                .add(&self.listeners[index], EpollEvent::new(flags, data(tag)))?;
+            self.set.add(
+                &self.listeners[index],
+                EpollEvent::new(flags, data(connection)),
+            )?;
             self.listening[index].registered = true;
         }
         self.queue_accept(listener);
@@ -136,11 +139,11 @@ impl Epoll {
     }
 
     /// Puts an armed receive that may succeed into the queue, once.
-    fn queue_receive(&mut self, tag: Tag) {
-        let watched = self.present(tag);
+    fn queue_receive(&mut self, connection: ConnectionId) {
+        let watched = self.present(connection);
         let able = watched.receiving && watched.readable;
         if able && !std::mem::replace(&mut watched.queued, true) {
-            self.ready.push_back(Ready::Receive(tag));
+            self.ready.push_back(Ready::Receive(connection));
         }
     }
 
@@ -156,12 +159,12 @@ impl Epoll {
                 self.listening[generation as usize].ready = true;
                 self.queue_accept(generation);
             }
-            index => self.on_socket(Tag { index, generation }, event.events()),
+            index => self.on_socket(ConnectionId { index, generation }, event.events()),
         }
     }
 
-    fn on_socket(&mut self, tag: Tag, events: EpollFlags) {
-        let Some(watched) = self.watched(tag) else {
+    fn on_socket(&mut self, connection: ConnectionId, events: EpollFlags) {
+        let Some(watched) = self.watched(connection) else {
             return;
         };
         let ending = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
@@ -169,16 +172,16 @@ impl Epoll {
         let room = watched.full && events.intersects(EpollFlags::EPOLLOUT | ending);
         if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | ending) {
             watched.readable = true;
-            self.queue_receive(tag);
+            self.queue_receive(connection);
         }
         if room {
-            self.try_send(tag);
+            self.try_send(connection);
         }
     }
 
     /// The send of this slot: as much as goes now, or a wait for room.
-    fn try_send(&mut self, tag: Tag) {
-        let watched = self.present(tag);
+    fn try_send(&mut self, connection: ConnectionId) {
+        let watched = self.present(connection);
         let socket = watched.socket;
         let sending = watched.sending.as_ref().expect("a send is under way");
         let (first, others) = sending.rest();
@@ -195,15 +198,15 @@ impl Epoll {
         watched.full = result == Err(Errno::EAGAIN);
         if !watched.full {
             let result = result.map_err(|errno| errno as i32);
-            self.answer(Completion::Sent { tag, result });
+            self.answer(Completion::Sent { connection, result });
         }
     }
 
     /// The armed receive of this slot, if it still is and has something to tell.
-    fn try_receive(&mut self, tag: Tag) -> Option<Completion<usize>> {
-        let index = tag.index as usize;
+    fn try_receive(&mut self, connection: ConnectionId) -> Option<Completion<usize>> {
+        let index = connection.index as usize;
         let watched = self.watched.get_mut(index)?.as_mut()?;
-        if watched.generation != tag.generation {
+        if watched.generation != connection.generation {
             return None;
         }
         watched.queued = false;
@@ -233,7 +236,7 @@ impl Epoll {
             Err(errno) => Err(errno as i32),
         };
         watched.receiving = false;
-        Some(Completion::Received { tag, result })
+        Some(Completion::Received { connection, result })
     }
 
     fn try_accept(&mut self, listener: u32) -> Option<Completion<usize>> {
@@ -307,30 +310,34 @@ impl Kernel for Epoll {
     /// The eventfd is never read: by each write it makes an edge.
     fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()> {
         self.waking = true;
-        let tag = Tag {
+        let connection = ConnectionId {
             index: WAKE_UP,
             generation: 0,
         };
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        match self.set.add(event, EpollEvent::new(flags, data(tag))) {
+        match self
+            .set
+            .add(event, EpollEvent::new(flags, data(connection)))
+        {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    fn add(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn add(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLPRI
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        self.set.add(socket, EpollEvent::new(flags, data(tag)))?;
-        let index = tag.index as usize;
+        self.set
+            .add(socket, EpollEvent::new(flags, data(connection)))?;
+        let index = connection.index as usize;
         if self.watched.len() <= index {
             self.watched.resize_with(index + 1, || None);
         }
         self.watched[index] = Some(Watched {
-            generation: tag.generation,
+            generation: connection.generation,
             socket: socket.as_raw_fd(),
             receiving: false,
             large: false,
@@ -343,24 +350,29 @@ impl Kernel for Epoll {
         Ok(())
     }
 
-    fn remove(&mut self, tag: Tag, socket: BorrowedFd<'_>) {
+    fn remove(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) {
         // It was added, and nothing else can be wrong.
         let _ = self.set.delete(socket);
-        self.watched[tag.index as usize] = None;
+        self.watched[connection.index as usize] = None;
     }
 
-    fn receive(&mut self, tag: Tag, _socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
-        let watched = self.present(tag);
+    fn receive(
+        &mut self,
+        connection: ConnectionId,
+        _socket: BorrowedFd<'_>,
+        large: bool,
+    ) -> io::Result<()> {
+        let watched = self.present(connection);
         watched.receiving = true;
         watched.large = large;
-        self.queue_receive(tag);
+        self.queue_receive(connection);
         Ok(())
     }
 
-    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()> {
-        if std::mem::take(&mut self.present(tag).receiving) {
+    fn cancel_receive(&mut self, connection: ConnectionId) -> io::Result<()> {
+        if std::mem::take(&mut self.present(connection).receiving) {
             let result = Err(libc::ECANCELED);
-            self.answer(Completion::Received { tag, result });
+            self.answer(Completion::Received { connection, result });
         }
         Ok(())
     }
@@ -377,18 +389,23 @@ impl Kernel for Epoll {
         true
     }
 
-    fn send(&mut self, tag: Tag, _socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()> {
+    fn send(
+        &mut self,
+        connection: ConnectionId,
+        _socket: BorrowedFd<'_>,
+        chunks: Chunks,
+    ) -> io::Result<()> {
         let mut sending = self.spare_sends.pop().unwrap_or_default();
         *sending = Sending::new(chunks);
-        let watched = self.present(tag);
+        let watched = self.present(connection);
         assert!(watched.sending.is_none(), "one send a connection at a time");
         watched.sending = Some(sending);
-        self.try_send(tag);
+        self.try_send(connection);
         Ok(())
     }
 
-    fn send_rest(&mut self, tag: Tag, _socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.try_send(tag);
+    fn send_rest(&mut self, connection: ConnectionId, _socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.try_send(connection);
         Ok(())
     }
 
@@ -411,11 +428,11 @@ impl Kernel for Epoll {
         chunks
     }
 
-    fn cancel_send(&mut self, tag: Tag) -> io::Result<()> {
+    fn cancel_send(&mut self, connection: ConnectionId) -> io::Result<()> {
         // One that does not wait is answered already.
-        if std::mem::take(&mut self.present(tag).full) {
+        if std::mem::take(&mut self.present(connection).full) {
             let result = Err(libc::ECANCELED);
-            self.answer(Completion::Sent { tag, result });
+            self.answer(Completion::Sent { connection, result });
         }
         Ok(())
     }
@@ -449,7 +466,7 @@ impl Kernel for Epoll {
         while let Some(ready) = self.ready.pop_front() {
             let completion = match ready {
                 Ready::Answer(completion) => Some(completion),
-                Ready::Receive(tag) => self.try_receive(tag),
+                Ready::Receive(connection) => self.try_receive(connection),
                 Ready::Accept(listener) => self.try_accept(listener),
             };
             if completion.is_some() {

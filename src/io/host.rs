@@ -3,26 +3,27 @@
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
-use crate::broker::{Level, PeerMessage, Shard, Verdict};
+use crate::broker::{Level, Shard, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
+use crate::io::crossing::Crossing;
 use crate::io::driver::Driver;
 use crate::io::driver::kernel::Kernel;
 use crate::io::epoll::Epoll;
+use crate::io::listener::ListeningSockets;
 use crate::io::log::Log;
 #[cfg(target_pointer_width = "64")]
 use crate::io::uring::{probe, ring::Ring};
 use crate::limits;
-use crate::mesh::{Bounds, Endpoint, Mailbox, Places, WakeFlag};
+use crate::mesh::{Endpoint, Mailbox, Places, WakeFlag};
 #[cfg(target_pointer_width = "64")]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -68,21 +69,14 @@ impl AsFd for Waker {
     }
 }
 
-/// What a lane between two shards holds.
-pub const LANE_BOUNDS: Bounds<PeerMessage> = Bounds {
-    items: limits::LANE_SLOTS,
-    bytes: limits::LANE_BYTES_MAX,
-    bytes_of: PeerMessage::bytes,
-};
-
 /// Everything a shard's thread is given.
 pub struct Seat {
     pub id: ShardId,
-    pub endpoint: Endpoint<PeerMessage>,
+    pub endpoint: Endpoint<Crossing>,
     pub mailbox: Mailbox<ToShard>,
     /// Of all shards, by their number.
     pub wakers: Arc<[Waker]>,
-    pub listeners: Arc<[TcpListener]>,
+    pub listeners: ListeningSockets,
     pub places: Arc<Places>,
     pub checker: Option<Checker>,
     pub log: Log,
@@ -142,8 +136,8 @@ impl Shards {
     /// The seats of all shards, in their order.
     pub fn seats(
         &self,
-        endpoints: Vec<Endpoint<PeerMessage>>,
-        listeners: &Arc<[TcpListener]>,
+        endpoints: Vec<Endpoint<Crossing>>,
+        listeners: &ListeningSockets,
         checker: Option<&Checker>,
         log: &Log,
         clock: Clock,
@@ -156,7 +150,7 @@ impl Shards {
                 mailbox: self.mailboxes[endpoint.shard().index()].clone(),
                 endpoint,
                 wakers: Arc::clone(&self.wakers),
-                listeners: Arc::clone(listeners),
+                listeners: listeners.clone(),
                 places: Arc::clone(&self.places),
                 checker: checker.cloned(),
                 log: log.clone(),

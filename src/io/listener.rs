@@ -3,42 +3,85 @@
 //! A socket has SO_REUSEADDR, so that a restart does not wait for connections in TIME_WAIT, and not SO_REUSEPORT, which would let a
 //! second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted socket.
 
-use crate::config::Config;
+use crate::config::{Address, Config, Hosts};
+use crate::ids::ListenerId;
 use crate::io::StartError;
 use crate::io::holder::Holder;
 use crate::limits;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, setsockopt, sockopt,
 };
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Attempts to find one port that is free on all addresses, when the system is to choose.
 const PORT_CHOICES: usize = 8;
 
+/// The listening sockets of all listeners. Copies share them.
+#[derive(Clone)]
+pub struct ListeningSockets {
+    pub sockets: Arc<[TcpListener]>,
+    /// The listener each socket belongs to.
+    ids: Arc<[ListenerId]>,
+}
+
+/// Sockets of the first listener.
+impl From<Vec<TcpListener>> for ListeningSockets {
+    fn from(sockets: Vec<TcpListener>) -> ListeningSockets {
+        ListeningSockets {
+            ids: vec![ListenerId(0); sockets.len()].into(),
+            sockets: sockets.into(),
+        }
+    }
+}
+
+impl ListeningSockets {
+    /// The listener of the socket at this place.
+    pub fn id(&self, socket: u32) -> ListenerId {
+        self.ids[socket as usize]
+    }
+}
+
 /// Binds all addresses of `config` and listens, so that a Client may connect from now on.
 ///
 /// Errors: one sentence with address, port, cause and remedy.
-pub fn listen_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let mut wanted = config.listen_addresses();
+pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
+    let mut sockets = Vec::new();
+    let mut ids = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let Address::Tcp { hosts, port } = &listener.address;
+        for socket in listen(hosts, *port)? {
+            sockets.push(socket);
+            ids.push(ListenerId(index as u8));
+        }
+    }
+    Ok(ListeningSockets {
+        sockets: sockets.into(),
+        ids: ids.into(),
+    })
+}
+
+/// The sockets of one listener.
+fn listen(hosts: &Hosts, port: u16) -> Result<Vec<TcpListener>, StartError> {
+    let mut wanted = hosts.addresses();
     let mut seen = HashSet::new();
     wanted.retain(|ip| seen.insert(*ip));
     // Nobody asked for them by name: a machine without IPv6, or without IPv4, is served by the other.
-    let optional = config.bind.is_empty();
-    let attempts = if config.port == 0 { PORT_CHOICES } else { 1 };
+    let optional = !hosts.must_all_work();
+    let attempts = if port == 0 { PORT_CHOICES } else { 1 };
     for _ in 1..attempts {
-        match listen_on(&wanted, config.port, optional) {
+        match listen_on(&wanted, port, optional) {
             // The system chose a port for the first address that another process has on the second.
             Err((Errno::EADDRINUSE, _)) => {}
             result => return result.map_err(|(_, error)| error),
         }
     }
-    listen_on(&wanted, config.port, optional).map_err(|(_, error)| error)
+    listen_on(&wanted, port, optional).map_err(|(_, error)| error)
 }
 
 fn listen_on(
@@ -90,14 +133,14 @@ fn listen_once(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     // Blocking: io_uring waits on a socket only if it may block.
-    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &v6_only)?;
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&socket, Backlog::new(limits::LISTEN_BACKLOG)?)?;
+    socket::listen(&socket, Backlog::new(limits::LISTEN_BACKLOG)?)?;
     Ok(TcpListener::from(socket))
 }
 
@@ -125,27 +168,16 @@ fn refusal(address: SocketAddr, errno: Errno) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Io, Logs, Settings};
     use nix::sys::socket::getsockopt;
     use std::net::TcpStream;
 
-    fn config(port: u16, bind: &[&str]) -> Config {
-        Config {
-            port,
-            bind: bind.iter().map(|ip| ip.parse().unwrap()).collect(),
-            passwd: None,
-            allow_anonymous: false,
-            shards: None,
-            io: Io::Auto,
-            connections_max: None,
-            logs: Logs::Events,
-            settings: Settings::default(),
-        }
+    fn named(bind: &[&str]) -> Hosts {
+        Hosts::Named(bind.iter().map(|ip| ip.parse().unwrap()).collect())
     }
 
     #[test]
     fn what_is_accepted_has_no_delay() {
-        let listeners = listen_all(&config(0, &["127.0.0.1"])).unwrap();
+        let listeners = listen(&named(&["127.0.0.1"]), 0).unwrap();
         let client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
         let (accepted, _) = listeners[0].accept().unwrap();
         assert!(getsockopt(&accepted, sockopt::TcpNoDelay).unwrap());
@@ -154,7 +186,7 @@ mod tests {
 
     #[test]
     fn without_a_wish_loopback_alone_on_one_port() {
-        let listeners = listen_all(&config(0, &[])).unwrap();
+        let listeners = listen(&Hosts::Loopback, 0).unwrap();
         let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         assert!(
@@ -167,15 +199,15 @@ mod tests {
 
     #[test]
     fn an_address_given_twice_is_bound_once() {
-        let listeners = listen_all(&config(0, &["127.0.0.1", "127.0.0.1"])).unwrap();
+        let listeners = listen(&named(&["127.0.0.1", "127.0.0.1"]), 0).unwrap();
         assert_eq!(listeners.len(), 1);
     }
 
     #[test]
     fn both_families_on_all_interfaces_do_not_meet() {
-        let listeners = listen_all(&config(0, &["0.0.0.0", "::"])).unwrap();
+        let listeners = listen(&named(&["0.0.0.0", "::"]), 0).unwrap();
         assert_eq!(listeners.len(), 2);
-        let dual = listen_all(&config(0, &["::"])).unwrap();
+        let dual = listen(&named(&["::"]), 0).unwrap();
         let port = dual[0].local_addr().unwrap().port();
         TcpStream::connect(("127.0.0.1", port)).unwrap();
     }
@@ -185,7 +217,7 @@ mod tests {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = holder.local_addr().unwrap().port();
         let started = Instant::now();
-        let error = listen_all(&config(port, &["127.0.0.1"])).unwrap_err();
+        let error = listen(&named(&["127.0.0.1"]), port).unwrap_err();
         assert!(started.elapsed() >= Duration::from_millis(limits::BIND_RETRY_MS));
         let text = error.to_string();
         assert!(
@@ -200,9 +232,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let text = listen_all(&config(0, &["192.0.2.1"]))
-            .unwrap_err()
-            .to_string();
+        let text = listen(&named(&["192.0.2.1"]), 0).unwrap_err().to_string();
         assert!(text.contains("no such address"), "{text}");
     }
 }

@@ -9,11 +9,13 @@ pub mod checker;
 pub mod clock;
 pub mod control;
 pub mod cpu;
+pub mod crossing;
 pub mod driver;
 pub mod epoll;
 pub mod files;
 pub mod holder;
 pub mod host;
+pub mod link;
 pub mod listener;
 pub mod log;
 pub mod notify;
@@ -32,13 +34,14 @@ use crate::passwd::PasswordFile;
 use checker::Checker;
 use clock::Clock;
 use control::{End, Signals};
-use host::{LANE_BOUNDS, Means, Shards, Threads};
+use crossing::LANE_BOUNDS;
+use host::{Means, Shards, Threads};
+use listener::ListeningSockets;
 use log::Log;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
 use notify::{Notify, Watchdog};
 use std::fmt;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,6 +109,10 @@ fn serve(
         }
         None => None,
     };
+    if config.listeners.len() > limits::LISTENERS_MAX {
+        let (count, max) = (config.listeners.len(), limits::LISTENERS_MAX);
+        return Err(StartError::new(format!("{count} listeners: at most {max}")));
+    }
     let (means, why) = choose_means(config.io)?;
     files::raise_limit(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
@@ -119,7 +126,7 @@ fn serve(
         None => cpu::shards_default(allowed.len()),
     };
     let cores = cpu::placement(count, &allowed);
-    let listeners: Arc<[TcpListener]> = listener::listen_all(&config)?.into();
+    let listeners = listener::listen_all(&config)?;
 
     let start = |means| {
         start_shards(
@@ -157,6 +164,7 @@ fn serve(
     announce(&config, &cores, &why, log);
     announce_places(&config, places, files, log);
     let addresses: Vec<String> = listeners
+        .sockets
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.to_string())
@@ -198,7 +206,7 @@ fn start_shards(
     means: Means,
     config: &Config,
     cores: &[usize],
-    listeners: &Arc<[TcpListener]>,
+    listeners: &ListeningSockets,
     checker: Option<&Checker>,
     log: &Log,
     clock: Clock,
@@ -209,7 +217,7 @@ fn start_shards(
     let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
     let endpoints = lanes(count, &LANE_BOUNDS);
     let seats = shards.seats(endpoints, listeners, checker, log, clock);
-    let threads = host::start(means, seats, cores, &config.settings, &ended, &shards)
+    let threads = host::start(means, seats, cores, &config.settings(), &ended, &shards)
         .map_err(|error| StartError::new(means.explain(&error, count)))?;
     Ok(Running {
         shards,
@@ -248,7 +256,7 @@ fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
         [core] => format!("1 shard on core {core}"),
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
-    info(memory_bound(config, cores.len()).to_string());
+    info(memory_bound(&config.settings(), cores.len()).to_string());
     info(access(config));
 }
 

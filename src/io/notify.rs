@@ -192,7 +192,7 @@ impl<'a> Watchdog<'a> {
 mod tests {
     use super::*;
     use crate::io::clock::Clock;
-    use crate::io::host::LANE_BOUNDS;
+    use crate::io::crossing::LANE_BOUNDS;
     use crate::io::host::Seat;
     use crate::io::log::Log;
     use crate::mesh::lanes;

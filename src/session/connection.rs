@@ -1,7 +1,7 @@
 //! What the broker keeps of a Network Connection; gone when it closes.
 
 use crate::buffer::Outbox;
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, ListenerId, SessionId, ShardId};
 use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::sorted::Sorted;
@@ -45,6 +45,8 @@ pub struct Version5 {
 pub struct Connection {
     pub id: ConnectionId,
     pub address: SocketAddr,
+    /// It came in by this listener, whose rules hold for it.
+    pub listener: ListenerId,
     pub phase: Phase,
     pub version: Version,
     /// 1.5 times the Keep Alive in milliseconds; 0: none.
@@ -89,10 +91,16 @@ pub struct Connection {
 
 impl Connection {
     /// A connection just accepted or adopted.
-    pub fn new(id: ConnectionId, address: SocketAddr, now: Time) -> Connection {
+    pub fn new(
+        id: ConnectionId,
+        address: SocketAddr,
+        listener: ListenerId,
+        now: Time,
+    ) -> Connection {
         Connection {
             id,
             address,
+            listener,
             phase: Phase::AwaitConnect,
             version: Version::V311,
             silence_ms_max: 0,

@@ -3,7 +3,7 @@
 use crate::claims::*;
 use crate::support::*;
 use mqttfast::broker::Verdict;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 
 crate::table! {
     mqtt_3_2_0_1_connack_is_the_first_packet,
@@ -17,11 +17,11 @@ crate::table! {
 
 /// Only known users with their passwords.
 fn closed_settings() -> Settings {
-    Settings {
+    Settings::with_listener(ListenerSettings {
         anonymous: false,
         passwords: true,
-        ..Settings::default()
-    }
+        ..ListenerSettings::default()
+    })
 }
 
 fn mqtt_3_2_0_1_connack_is_the_first_packet() {

@@ -3,7 +3,7 @@
 use crate::claims::*;
 use crate::support::*;
 use mqttfast::broker::CloseCause;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 
 crate::table! {
     mqtt_3_1_0_1_first_packet_is_connect,
@@ -595,11 +595,11 @@ fn mqtt_3_1_4_4_accepted_connect_is_answered_by_connack_0() {
 }
 
 fn mqtt_3_1_4_5_nothing_after_a_refused_connect_is_processed() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         anonymous: false,
         passwords: true,
-        ..Settings::default()
-    };
+        ..ListenerSettings::default()
+    });
     each_with(V3, &settings, |world, version| {
         world.allow_user("ann", b"right");
         let ann = connect(version, "watcher").user(b"ann").password(b"right");
@@ -636,11 +636,11 @@ fn mqtt_3_1_4_5_nothing_after_a_refused_connect_is_processed() {
 }
 
 fn mqtt_3_1_4_5_nothing_is_processed_before_the_verdict() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         anonymous: false,
         passwords: true,
-        ..Settings::default()
-    };
+        ..ListenerSettings::default()
+    });
     each_with(V3, &settings, |world, version| {
         let world = world.as_shards().expect("not over sockets");
         // `send_past_stop` needs an empty wire before it.

@@ -3,7 +3,7 @@
 use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 
 crate::table! {
     mqtt_3_2_0_1_connack_0_is_the_first_packet,
@@ -95,10 +95,10 @@ fn mqtt_3_2_2_9_every_qos_and_retain_are_offered() {
 
 /// MQTT-3.2.2-15, MQTT-4.13.1-1.
 fn mqtt_3_2_2_15_a_packet_above_our_limit_closes() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         packet_bytes_max: 1000,
-        ..Settings::default()
-    };
+        ..ListenerSettings::default()
+    });
     each5_with(&settings, |world| {
         let client = client(world, "client");
         let connack = world.connack(client);

@@ -3,7 +3,7 @@
 use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 
 crate::table! {
     mqtt_3_1_0_1_the_first_packet_is_connect,
@@ -473,11 +473,11 @@ fn mqtt_3_1_3_6_an_empty_client_id_gets_one_of_its_own() {
 }
 
 fn with_passwords() -> Settings {
-    Settings {
+    Settings::with_listener(ListenerSettings {
         anonymous: false,
         passwords: true,
-        ..Settings::default()
-    }
+        ..ListenerSettings::default()
+    })
 }
 
 /// MQTT-3.1.4-2, MQTT-3.1.4-6, MQTT-3.2.2-6, MQTT-3.2.2-7, MQTT-4.13.2-1, MQTT-3.14.0-1.

@@ -3,7 +3,7 @@
 use crate::claims::*;
 use crate::support::property::*;
 use crate::support::*;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::limits;
 
 crate::table! {
@@ -14,10 +14,10 @@ crate::table! {
 
 /// MQTT-3.2.2-8, MQTT-4.9.0-1. And they are true: one more is refused, that many are served.
 fn mqtt_3_2_2_8_connack_tells_every_limit_a_client_can_meet() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         packet_bytes_max: 300_000,
-        ..Settings::default()
-    };
+        ..ListenerSettings::default()
+    });
     each5_with(&settings, |world| {
         world.read_whole();
         let client = self::client(world, "client");

@@ -9,7 +9,7 @@ use crate::groups::Groups;
 use crate::model::Message;
 use crate::support::*;
 use mqttfast::broker::CloseCause;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 
 pub struct Play {
     pub world: World,
@@ -40,14 +40,16 @@ impl Play {
         let default = Settings::default();
         let settings = Settings {
             inflight_max: case.inflight_max,
-            passwords: case.passwords,
             session_queue_bytes_max: case
                 .session_queue_bytes_max
                 .unwrap_or(default.session_queue_bytes_max),
             shard_queue_bytes_max: case
                 .shard_queue_bytes_max
                 .unwrap_or(default.shard_queue_bytes_max),
-            ..default
+            ..Settings::with_listener(ListenerSettings {
+                passwords: case.passwords,
+                ..ListenerSettings::default()
+            })
         };
         let mut world = World::with(case.shards, Order::Seeded(case.seed), settings);
         world.lanes_held = true;

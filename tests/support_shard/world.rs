@@ -13,7 +13,7 @@ use mqttfast::broker::{
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
-use mqttfast::ids::{ConnectionId, ShardId, SocketHandle};
+use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::io::words::sentence;
 use mqttfast::time::Time;
 use std::collections::VecDeque;
@@ -32,14 +32,22 @@ pub enum Order {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     At(ShardId, ConnectionId),
-    /// In the lane to this shard, inside an `Adopt`.
+    /// In the lane to this shard, inside a `Crossing::Adopt`.
     InLane(ShardId),
     Gone,
+}
+
+/// One item of a lane.
+enum Crossing {
+    /// This Client's connection moves.
+    Adopt(Client, Box<HandOver>),
+    Said(PeerMessage),
 }
 
 struct ClientState {
     ear: Ear,
     address: SocketAddr,
+    listener: ListenerId,
     place: Place,
     /// Bytes the Client sent that no shard has read yet.
     unread: Stream,
@@ -77,7 +85,7 @@ pub struct World {
     shards: Vec<Shard>,
     slots: Vec<Vec<Slot>>,
     /// `lanes[from * N + to]`.
-    lanes: Vec<VecDeque<PeerMessage>>,
+    lanes: Vec<VecDeque<Crossing>>,
     lane_pressed: Vec<bool>,
     /// Messages of a lane above and below which the receiver of `Pressure` is told.
     pub lane_high: usize,
@@ -169,6 +177,11 @@ impl World {
 
     /// A Network Connection that this shard accepts.
     pub fn open_at(&mut self, shard: usize, version: Version) -> Client {
+        self.open_by(ListenerId(0), shard, version)
+    }
+
+    /// A Network Connection by this listener of the settings.
+    pub fn open_by(&mut self, listener: ListenerId, shard: usize, version: Version) -> Client {
         let client = Client(self.clients.len());
         let number = self.clients.len() as u16;
         let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (number % 250) as u8 + 1));
@@ -177,6 +190,7 @@ impl World {
         self.clients.push(ClientState {
             ear: Ear::new(version),
             address,
+            listener,
             place: Place::At(ShardId(shard as u8), connection),
             unread: Stream::default(),
             reading: true,
@@ -193,6 +207,7 @@ impl World {
             Input::Opened {
                 connection,
                 address,
+                listener,
                 crowded: false,
             },
         );
@@ -357,20 +372,10 @@ impl World {
             self.handle(from, Input::Pressure { to, on: false });
         }
         match message {
-            PeerMessage::Adopt {
-                socket,
-                address,
-                hand_over,
-            } => {
-                drop(socket);
-                let place = Place::InLane(ShardId(to as u8));
-                let client = self
-                    .clients
-                    .iter()
-                    .position(|state| state.place == place && state.address == address);
-                let client = Client(client.expect("handed over to this shard"));
+            Crossing::Adopt(client, hand_over) => {
                 let connection = self.take_slot(to, client);
                 let state = &mut self.clients[client.0];
+                let (address, listener) = (state.address, state.listener);
                 state.place = Place::At(ShardId(to as u8), connection);
                 state.reading = false;
                 let dropped = state.dropped;
@@ -379,6 +384,7 @@ impl World {
                     Input::Adopted {
                         connection,
                         address,
+                        listener,
                         hand_over,
                     },
                 );
@@ -386,7 +392,7 @@ impl World {
                     self.cut(client, CloseCause::PeerClosed);
                 }
             }
-            message => self.handle(
+            Crossing::Said(message) => self.handle(
                 to,
                 Input::Peer {
                     from: ShardId(from as u8),
@@ -708,7 +714,7 @@ impl World {
                         PeerMessage::Parcel(parcel) => parcel.messages(),
                         _ => 0,
                     };
-                    self.put_into_lane(shard, to, message);
+                    self.put_into_lane(shard, to, Crossing::Said(message));
                 }
                 Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
@@ -733,19 +739,13 @@ impl World {
         );
         state.place = Place::InLane(to);
         state.reading = false;
-        let message = PeerMessage::Adopt {
-            // Any descriptor will do: the client is found by its place and address.
-            socket: SocketHandle(std::fs::File::open("/dev/null").expect("open").into()),
-            address: state.address,
-            hand_over,
-        };
-        self.put_into_lane(shard, to, message);
+        self.put_into_lane(shard, to, Crossing::Adopt(client, hand_over));
     }
 
-    fn put_into_lane(&mut self, from: usize, to: ShardId, message: PeerMessage) {
+    fn put_into_lane(&mut self, from: usize, to: ShardId, crossing: Crossing) {
         assert_ne!(to.index(), from, "a message to itself");
         let lane = from * self.shards() + to.index();
-        self.lanes[lane].push_back(message);
+        self.lanes[lane].push_back(crossing);
         if !self.lane_pressed[lane] && self.lanes[lane].len() > self.lane_high {
             self.lane_pressed[lane] = true;
             self.handle(from, Input::Pressure { to, on: true });

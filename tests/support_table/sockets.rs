@@ -180,12 +180,13 @@ impl Sockets {
     fn start(&self) -> Running {
         let folder = Folder::new();
         let default = Settings::default();
+        let listener = &self.settings.listeners[0];
         let mut arguments = Vec::new();
         for (flag, value, default) in [
             (
                 "--max-packet-size",
-                u64::from(self.settings.packet_bytes_max),
-                u64::from(default.packet_bytes_max),
+                u64::from(listener.packet_bytes_max),
+                u64::from(default.listeners[0].packet_bytes_max),
             ),
             (
                 "--max-inflight",
@@ -202,7 +203,7 @@ impl Sockets {
                 arguments.extend([flag.to_owned(), value.to_string()]);
             }
         }
-        let passwd = self.settings.passwords.then(|| {
+        let passwd = listener.passwords.then(|| {
             let file = folder.path("passwd");
             std::fs::write(&file, "").expect("an empty password file");
             let fence = (FENCE_USER.0.to_owned(), FENCE_USER.1.into());
@@ -220,12 +221,12 @@ impl Sockets {
         });
         let broker = Broker::start_with(Options {
             shards: self.shards,
-            allow_anonymous: self.settings.passwords && self.settings.anonymous,
+            allow_anonymous: listener.passwords && listener.anonymous,
             passwd,
             arguments,
             ..Options::default()
         });
-        let user = self.settings.passwords.then_some(FENCE_USER);
+        let user = listener.passwords.then_some(FENCE_USER);
         Running {
             fence: Fence::new(&broker, user),
             broker,

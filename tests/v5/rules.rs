@@ -6,7 +6,7 @@ use super::support_shard::{
     publish, pubrec, remaining_length,
 };
 use mqttfast::broker::Dropped;
-use mqttfast::config::Settings;
+use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::{limits, wire};
 
 const V5: &[Version] = &[Version::V5];
@@ -473,10 +473,10 @@ fn disconnect_changes_the_session_expiry() {
 /// CONNACK tells what this broker does; what is at the standard's default is left out.
 #[test]
 fn connack_tells_the_limits() {
-    let settings = Settings {
+    let settings = Settings::with_listener(ListenerSettings {
         packet_bytes_max: 5000,
-        ..Settings::default()
-    };
+        ..ListenerSettings::default()
+    });
     each_with(V5, &settings, |world, _| {
         let client = world.try_connect(&connect_with("", true, &[]));
         let mut seen = false;

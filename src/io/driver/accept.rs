@@ -4,7 +4,9 @@
 
 use super::kernel::Kernel;
 use crate::broker::Level;
+use crate::ids::ListenerId;
 use crate::io::host::Seat;
+use crate::io::link::Link;
 use crate::limits;
 use crate::mesh::Place;
 use crate::time::Time;
@@ -25,8 +27,7 @@ enum State {
 
 /// A newcomer that was given a place.
 pub struct Newcomer {
-    pub stream: TcpStream,
-    pub address: SocketAddr,
+    pub link: Link,
     pub place: Place,
 }
 
@@ -89,7 +90,10 @@ impl Accepting {
             *state = State::Off;
         }
         match result {
-            Ok(socket) => self.seated(TcpStream::from(socket), seat, now),
+            Ok(socket) => {
+                let listener = seat.listeners.id(listener);
+                self.seated(TcpStream::from(socket), listener, seat, now)
+            }
             // The newcomer has gone again, or its network has; it is no longer in the queue.
             Err(
                 libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN,
@@ -112,9 +116,20 @@ impl Accepting {
         }
     }
 
-    fn seated(&mut self, stream: TcpStream, seat: &Seat, now: Time) -> Option<Newcomer> {
+    fn seated(
+        &mut self,
+        socket: TcpStream,
+        listener: ListenerId,
+        seat: &Seat,
+        now: Time,
+    ) -> Option<Newcomer> {
         // It may have gone again already.
-        let address = canonical(stream.peer_addr().ok()?);
+        let address = canonical(socket.peer_addr().ok()?);
+        let link = Link {
+            socket,
+            address,
+            listener,
+        };
         let place = seat.places.take();
         if place != Some(Place::Seat) {
             let seats = seat.places.seats();
@@ -124,8 +139,7 @@ impl Accepting {
             self.complain(seat, now, &text);
         }
         Some(Newcomer {
-            stream,
-            address,
+            link,
             place: place?,
         })
     }

@@ -10,9 +10,11 @@
 
 mod tests;
 
-use super::kernel::{Completion, Kernel, Tag};
+use super::kernel::{Completion, Kernel};
 use super::sending::Sending;
 use crate::buffer::{Chunk, Chunks};
+use crate::ids::ConnectionId;
+
 use crate::limits;
 use nix::libc;
 use std::cell::Cell;
@@ -122,16 +124,17 @@ impl<K: Kernel> Faulty<K> {
     }
 
     /// Answers a receive with the first of these bytes and keeps the others.
-    fn give(&mut self, tag: Tag, mut bytes: Vec<u8>) {
+    fn give(&mut self, connection: ConnectionId, mut bytes: Vec<u8>) {
         let part = self.part(bytes.len(), self.plan.receive_bytes_max);
         let rest = bytes.split_off(part);
         if !rest.is_empty() {
-            self.left.insert(tag.index, rest);
+            self.left.insert(connection.index, rest);
         }
         self.receives += 1;
         self.received.insert(self.receives, bytes);
         let result = Ok(Some(self.receives));
-        self.held.push_back(Completion::Received { tag, result });
+        self.held
+            .push_back(Completion::Received { connection, result });
     }
 
     /// Takes over all completions there are.
@@ -141,26 +144,26 @@ impl<K: Kernel> Faulty<K> {
             found += 1;
             let completion = match completion {
                 Completion::Received {
-                    tag,
+                    connection,
                     result: Ok(Some(received)),
                 } => {
                     let bytes = self.kernel.bytes(&received).to_vec();
                     self.kernel.give_back(received);
-                    self.give(tag, bytes);
+                    self.give(connection, bytes);
                     continue;
                 }
-                Completion::Received { tag, result } => Completion::Received {
-                    tag,
+                Completion::Received { connection, result } => Completion::Received {
+                    connection,
                     // Bytes were dealt with above: this is the end of the stream, or an error.
                     result: result.map(|_| None),
                 },
-                Completion::Sent { tag, result } => {
-                    let whole =
-                        result.is_ok_and(|bytes| self.kernel.sent(tag.index, bytes).is_some());
+                Completion::Sent { connection, result } => {
+                    let whole = result
+                        .is_ok_and(|bytes| self.kernel.sent(connection.index, bytes).is_some());
                     if !whole {
-                        self.kernel.end_send(tag.index);
+                        self.kernel.end_send(connection.index);
                     }
-                    Completion::Sent { tag, result }
+                    Completion::Sent { connection, result }
                 }
                 Completion::Accepted {
                     listener,
@@ -241,40 +244,46 @@ impl<K: Kernel> Kernel for Faulty<K> {
         self.kernel.read_wake_up(event)
     }
 
-    fn add(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn add(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()> {
         let mut moved = MOVED.lock().unwrap();
         match moved.get_or_insert_default().remove(&socket.as_raw_fd()) {
-            Some(bytes) => self.left.insert(tag.index, bytes),
-            None => self.left.remove(&tag.index),
+            Some(bytes) => self.left.insert(connection.index, bytes),
+            None => self.left.remove(&connection.index),
         };
-        self.kernel.add(tag, socket)
+        self.kernel.add(connection, socket)
     }
 
-    fn remove(&mut self, tag: Tag, socket: BorrowedFd<'_>) {
-        if let Some(bytes) = self.left.remove(&tag.index) {
+    fn remove(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) {
+        if let Some(bytes) = self.left.remove(&connection.index) {
             let mut moved = MOVED.lock().unwrap();
             moved
                 .get_or_insert_default()
                 .insert(socket.as_raw_fd(), bytes);
         }
-        self.kernel.remove(tag, socket);
+        self.kernel.remove(connection, socket);
     }
 
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
+    fn receive(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        large: bool,
+    ) -> io::Result<()> {
         if let Some(errno) = self.error() {
             let result = Err(errno);
-            self.held.push_back(Completion::Received { tag, result });
-        } else if let Some(bytes) = self.left.remove(&tag.index) {
-            self.give(tag, bytes);
+            self.held
+                .push_back(Completion::Received { connection, result });
+        } else if let Some(bytes) = self.left.remove(&connection.index) {
+            self.give(connection, bytes);
         } else {
             self.tally.large += u64::from(large);
-            self.kernel.receive(tag, socket, large)?;
+            self.kernel.receive(connection, socket, large)?;
         }
         Ok(())
     }
 
-    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()> {
-        self.kernel.cancel_receive(tag)
+    fn cancel_receive(&mut self, connection: ConnectionId) -> io::Result<()> {
+        self.kernel.cancel_receive(connection)
     }
 
     fn bytes<'a>(&'a self, received: &u64) -> &'a [u8] {
@@ -305,23 +314,28 @@ impl<K: Kernel> Kernel for Faulty<K> {
         self.kernel.has_buffers() && (!self.plan.disorder || used.count() < 2)
     }
 
-    fn send(&mut self, tag: Tag, socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()> {
-        let before = self.sends.insert(tag.index, Sending::new(chunks));
+    fn send(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        chunks: Chunks,
+    ) -> io::Result<()> {
+        let before = self.sends.insert(connection.index, Sending::new(chunks));
         assert!(before.is_none(), "one send a connection at a time");
-        self.send_rest(tag, socket)
+        self.send_rest(connection, socket)
     }
 
-    fn send_rest(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn send_rest(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()> {
         if let Some(errno) = self.error() {
             let result = Err(errno);
-            self.held.push_back(Completion::Sent { tag, result });
+            self.held.push_back(Completion::Sent { connection, result });
             return Ok(());
         }
-        let bytes = self.sends[&tag.index].rest().0.len();
+        let bytes = self.sends[&connection.index].rest().0.len();
         let part = self.part(bytes, self.plan.send_bytes_max);
-        let piece = self.sends[&tag.index].rest().0[..part].to_vec();
+        let piece = self.sends[&connection.index].rest().0[..part].to_vec();
         self.kernel
-            .send(tag, socket, Chunks::from_iter([Chunk::Block(piece)]))
+            .send(connection, socket, Chunks::from_iter([Chunk::Block(piece)]))
     }
 
     fn sent(&mut self, index: u32, bytes: usize) -> Option<Chunks> {
@@ -336,8 +350,8 @@ impl<K: Kernel> Kernel for Faulty<K> {
             .take()
     }
 
-    fn cancel_send(&mut self, tag: Tag) -> io::Result<()> {
-        self.kernel.cancel_send(tag)
+    fn cancel_send(&mut self, connection: ConnectionId) -> io::Result<()> {
+        self.kernel.cancel_send(connection)
     }
 
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {

@@ -1,16 +1,18 @@
 //! What arrives in a turn: completions, lane messages, mail, and moments that have come.
 
 use super::accept::Newcomer;
-use super::kernel::{Completion, Kernel, Tag};
-use super::slots::{Phase, Receive, Socket, connection, tag};
-use super::{Adoption, Core, Driver, Later};
-use crate::broker::{CloseCause, Input, PeerMessage};
+use super::kernel::{Completion, Kernel};
+use super::slots::{Phase, Receive, Socket};
+use super::{Core, Driver, Later};
+use crate::broker::{CloseCause, HandOver, Input};
+use crate::ids::ConnectionId;
+use crate::io::crossing::Crossing;
 use crate::io::host::ToShard;
+use crate::io::link::Link;
 use crate::limits;
 use crate::mesh::Place;
 use nix::libc;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsFd;
 
 /// Turns until a connection handed over is taken in. The kernel is asked in one of two turns at least.
@@ -24,13 +26,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 break;
             };
             match completion {
-                Completion::Received { tag, result } => {
-                    bytes += self.on_received(tag, result)?;
+                Completion::Received { connection, result } => {
+                    bytes += self.on_received(connection, result)?;
                     if bytes >= limits::RECEIVED_BYTES_PER_TURN {
                         break;
                     }
                 }
-                Completion::Sent { tag, result } => self.on_sent(tag, result)?,
+                Completion::Sent { connection, result } => self.on_sent(connection, result)?,
                 Completion::Accepted {
                     listener,
                     result,
@@ -60,31 +62,28 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
-        let Newcomer {
-            stream,
-            address,
-            place,
-        } = newcomer;
-        let Some(tag) = self.take_slot(Socket::new(stream, address, true)) else {
+        let Newcomer { link, place } = newcomer;
+        let (address, listener) = (link.address, link.listener);
+        let Some(connection) = self.take_slot(Socket::new(link, true)) else {
             return Ok(());
         };
-        self.touch(tag);
-        let connection = connection(tag);
+        self.touch(connection);
         self.input(Input::Opened {
             connection,
             address,
+            listener,
             crowded: place == Place::Standing,
         })
     }
 
     /// The slot of a new socket, if the kernel's part can take it.
-    fn take_slot(&mut self, socket: Socket) -> Option<Tag> {
-        let tag = self.slots.insert(socket);
-        let socket = self.slots.get(tag).expect("just put there");
-        match self.kernel.add(tag, socket.stream.as_fd()) {
-            Ok(()) => Some(tag),
+    fn take_slot(&mut self, socket: Socket) -> Option<ConnectionId> {
+        let connection = self.slots.insert(socket);
+        let socket = self.slots.get(connection).expect("just put there");
+        match self.kernel.add(connection, socket.link.as_fd()) {
+            Ok(()) => Some(connection),
             Err(error) => {
-                drop(self.slots.remove(tag));
+                drop(self.slots.remove(connection));
                 self.seat.places.give_back();
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
@@ -95,11 +94,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     /// Returns the number of bytes that were received.
     fn on_received(
         &mut self,
-        tag: Tag,
+        connection: ConnectionId,
         result: Result<Option<K::Received>, i32>,
     ) -> io::Result<usize> {
-        self.touch(tag);
-        let Some(socket) = self.slots.get(tag) else {
+        self.touch(connection);
+        let Some(socket) = self.slots.get(connection) else {
             if let Ok(Some(received)) = result {
                 self.kernel.give_back(received);
             }
@@ -113,12 +112,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 if matches!(socket.phase, Phase::Open) {
                     // Only when this turn has been flushed: who sends and closes at once still gets its answers.
                     let cause = socket.send_failed.unwrap_or(CloseCause::PeerClosed);
-                    self.later.push_back(Later::Over(tag, cause));
+                    self.later.push_back(Later::Over(connection, cause));
                 }
                 return Ok(0);
             }
             Err(libc::ENOBUFS) => {
-                self.starved.push(tag);
+                self.starved.push(connection);
                 return Ok(0);
             }
             Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Ok(0),
@@ -126,7 +125,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 socket.ended = true;
                 if matches!(socket.phase, Phase::Open) {
                     let cause = socket.send_failed.unwrap_or(cause(errno));
-                    self.over(tag, cause)?;
+                    self.over(connection, cause)?;
                 }
                 return Ok(0);
             }
@@ -135,7 +134,6 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let bytes_len = bytes.len();
         match &mut socket.phase {
             Phase::Open => {
-                let connection = connection(tag);
                 let input = Input::Bytes { connection, bytes };
                 self.core.handle(self.now, input, &mut self.out);
             }
@@ -148,30 +146,29 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(bytes_len)
     }
 
-    fn on_sent(&mut self, tag: Tag, result: Result<usize, i32>) -> io::Result<()> {
-        let Some(socket) = self.slots.get(tag) else {
+    fn on_sent(&mut self, connection: ConnectionId, result: Result<usize, i32>) -> io::Result<()> {
+        let Some(socket) = self.slots.get(connection) else {
             panic!("a slot is kept while a send is under way");
         };
         let open = matches!(socket.phase, Phase::Open);
         match result {
             Ok(bytes) => {
-                let returned = self.kernel.sent(tag.index, bytes);
+                let returned = self.kernel.sent(connection.index, bytes);
                 if returned.is_some() {
                     socket.sending = false;
                     if let Some(chunks) = socket.last_words.take() {
                         assert!(!open, "the last words are followed by `Close`");
                         socket.sending = true;
-                        let descriptor = socket.stream.as_fd();
-                        return self.kernel.send(tag, descriptor, *chunks);
+                        let descriptor = socket.link.as_fd();
+                        return self.kernel.send(connection, descriptor, *chunks);
                     }
                 } else if matches!(socket.phase, Phase::Ending) {
-                    self.kernel.end_send(tag.index);
+                    self.kernel.end_send(connection.index);
                     socket.sending = false;
                 } else {
-                    self.kernel.send_rest(tag, socket.stream.as_fd())?;
+                    self.kernel.send_rest(connection, socket.link.as_fd())?;
                 }
                 if open {
-                    let connection = connection(tag);
                     return self.input(Input::Sent {
                         connection,
                         bytes,
@@ -183,11 +180,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS)
                 if !matches!(socket.phase, Phase::Ending) =>
             {
-                let socket = socket.stream.as_fd();
-                return self.kernel.send_rest(tag, socket);
+                let socket = socket.link.as_fd();
+                return self.kernel.send_rest(connection, socket);
             }
             Err(errno) => {
-                self.kernel.end_send(tag.index);
+                self.kernel.end_send(connection.index);
                 socket.sending = false;
                 if open {
                     // The peer may have said DISCONNECT before it closed: what it sent is read first.
@@ -198,9 +195,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
         }
         if matches!(socket.phase, Phase::Closing) && !socket.sending {
-            self.linger(tag);
+            self.linger(connection);
         }
-        self.touch(tag);
+        self.touch(connection);
         Ok(())
     }
 
@@ -209,38 +206,29 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         if self.seat.endpoint.shards() == 1 {
             return Ok(());
         }
-        let mut messages = std::mem::take(&mut self.lane_messages);
+        let mut crossings = std::mem::take(&mut self.crossings);
         for _ in 0..limits::LANE_MESSAGES_PER_TURN / limits::LANE_MESSAGES_AT_ONCE {
             let taken =
                 self.seat
                     .endpoint
-                    .receive(limits::LANE_MESSAGES_AT_ONCE, |from, message| {
-                        messages.push((from, message));
+                    .receive(limits::LANE_MESSAGES_AT_ONCE, |from, crossing| {
+                        crossings.push((from, crossing));
                     });
             self.lanes_left = taken == limits::LANE_MESSAGES_AT_ONCE;
-            for (from, message) in messages.drain(..) {
-                match message {
-                    PeerMessage::Adopt {
-                        socket,
-                        address,
-                        hand_over,
-                    } => {
-                        let adoption = Adoption {
-                            stream: TcpStream::from(socket.0),
-                            address,
-                            hand_over,
-                        };
-                        self.adopting
-                            .push_back((self.turns + ADOPTED_AFTER, adoption));
+            for (from, crossing) in crossings.drain(..) {
+                match crossing {
+                    Crossing::Adopt(link, hand_over) => {
+                        let turn = self.turns + ADOPTED_AFTER;
+                        self.adopting.push_back((turn, link, hand_over));
                     }
-                    message => self.input(Input::Peer { from, message })?,
+                    Crossing::Said(message) => self.input(Input::Peer { from, message })?,
                 }
             }
             if !self.lanes_left || self.core.is_weary() {
                 break;
             }
         }
-        self.lane_messages = messages;
+        self.crossings = crossings;
         Ok(())
     }
 
@@ -250,30 +238,26 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         while self
             .adopting
             .front()
-            .is_some_and(|(turn, _)| *turn <= self.turns)
+            .is_some_and(|(turn, ..)| *turn <= self.turns)
         {
-            let (_, adoption) = self.adopting.pop_front().expect("it is there");
-            self.on_adopt(adoption)?;
+            let (_, link, hand_over) = self.adopting.pop_front().expect("it is there");
+            self.on_adopt(*link, hand_over)?;
         }
         Ok(())
     }
 
-    fn on_adopt(&mut self, adoption: Adoption) -> io::Result<()> {
-        let Adoption {
-            stream,
-            address,
-            hand_over,
-        } = adoption;
+    fn on_adopt(&mut self, link: Link, hand_over: Box<HandOver>) -> io::Result<()> {
+        let (address, listener) = (link.address, link.listener);
         if self.stop_at.is_some() {
             return Ok(());
         }
-        let Some(tag) = self.take_slot(Socket::new(stream, address, false)) else {
+        let Some(connection) = self.take_slot(Socket::new(link, false)) else {
             return Ok(());
         };
-        let connection = connection(tag);
         self.input(Input::Adopted {
             connection,
             address,
+            listener,
             hand_over,
         })
     }
@@ -310,11 +294,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     pub(super) fn on_later(&mut self, later: Later) -> io::Result<()> {
         match later {
-            Later::Over(tag, cause) => match self.slots.get(tag) {
-                Some(socket) if matches!(socket.phase, Phase::Open) => self.over(tag, cause),
+            Later::Over(connection, cause) => match self.slots.get(connection) {
+                Some(socket) if matches!(socket.phase, Phase::Open) => self.over(connection, cause),
                 _ => Ok(()),
             },
-            Later::Verdict(connection, verdict) => match self.slots.get(tag(connection)) {
+            Later::Verdict(connection, verdict) => match self.slots.get(connection) {
                 Some(socket) if matches!(socket.phase, Phase::Open) => self.input(Input::Verdict {
                     connection,
                     verdict,
@@ -325,14 +309,14 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     pub(super) fn on_time(&mut self) -> io::Result<()> {
-        while let Some((at, tag)) = self.lingering.front().copied() {
+        while let Some((at, connection)) = self.lingering.front().copied() {
             if at > self.now {
                 break;
             }
             self.lingering.pop_front();
-            if let Some(socket) = self.slots.get(tag) {
+            if let Some(socket) = self.slots.get(connection) {
                 socket.phase = Phase::Ending;
-                self.touch(tag);
+                self.touch(connection);
             }
         }
         if self.core.next_deadline().is_some_and(|at| at <= self.now) {
@@ -348,20 +332,20 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     /// An open connection has ended without the shard's asking.
-    fn over(&mut self, tag: Tag, cause: CloseCause) -> io::Result<()> {
+    fn over(&mut self, connection: ConnectionId, cause: CloseCause) -> io::Result<()> {
         let now = self.now;
-        let Some(socket) = self.slots.get(tag) else {
+        let Some(socket) = self.slots.get(connection) else {
             return Ok(());
         };
         // What is being sent may still reach a peer that has closed only its own side.
         if socket.sending && cause == CloseCause::PeerClosed {
             socket.phase = Phase::Closing;
-            self.lingering.push_back((now + limits::LINGER_MS, tag));
+            self.lingering
+                .push_back((now + limits::LINGER_MS, connection));
         } else {
             socket.phase = Phase::Ending;
         }
-        self.touch(tag);
-        let connection = connection(tag);
+        self.touch(connection);
         self.input(Input::Closed { connection, cause })
     }
 }

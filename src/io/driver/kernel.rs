@@ -2,19 +2,12 @@
 //! to the kernel as it is; [`crate::io::epoll`] carries it out itself as soon as a socket is ready.
 
 use crate::buffer::Chunks;
+use crate::ids::ConnectionId;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A slot of the driver and the generation of its use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tag {
-    pub index: u32,
-    /// Modulo 2^24.
-    pub generation: u32,
-}
 
 /// One answer. Errors are `errno` values. `more`: the operation stays armed. `R` stands for bytes received, see [`Kernel::Received`].
 #[derive(Debug)]
@@ -27,11 +20,11 @@ pub enum Completion<R> {
     },
     /// `Ok(None)`: the peer has closed its side.
     Received {
-        tag: Tag,
+        connection: ConnectionId,
         result: Result<Option<R>, i32>,
     },
     Sent {
-        tag: Tag,
+        connection: ConnectionId,
         result: Result<usize, i32>,
     },
     /// Another thread has written to the shard's eventfd.
@@ -59,20 +52,25 @@ pub trait Kernel: Sized {
     /// Arms the wake-up by the shard's eventfd; again after each [`Completion::Woken`].
     fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// A socket has come to stay under this tag; comes before its first operation.
+    /// This connection's socket has come to stay; comes before its first operation.
     ///
     /// Errors: the machine cannot take one more socket; others are served on.
-    fn add(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+    fn add(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()>;
 
     /// The socket leaves without being closed; nothing of it is under way.
-    fn remove(&mut self, tag: Tag, socket: BorrowedFd<'_>);
+    fn remove(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>);
 
     /// Arms a receive of at most one buffer: of `RECEIVE_BUFFER_BYTES`, or `large`, of `LARGE_RECEIVE_BYTES`. There is one large buffer, so
     /// what was received into it is given back before the next completion is taken.
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()>;
+    fn receive(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        large: bool,
+    ) -> io::Result<()>;
 
     /// Asks for the end of the receive under way; it may still complete otherwise.
-    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()>;
+    fn cancel_receive(&mut self, connection: ConnectionId) -> io::Result<()>;
 
     /// The bytes of a receive.
     fn bytes<'a>(&'a self, received: &Self::Received) -> &'a [u8];
@@ -87,10 +85,15 @@ pub trait Kernel: Sized {
     fn has_buffers(&self) -> bool;
 
     /// Starts the one send of this slot. `chunks` hold at least one byte.
-    fn send(&mut self, tag: Tag, socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()>;
+    fn send(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        chunks: Chunks,
+    ) -> io::Result<()>;
 
     /// Goes on with this slot's send, after [`Completion::Sent`] and [`Kernel::sent`].
-    fn send_rest(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()>;
+    fn send_rest(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()>;
 
     /// Notes that `bytes` of this slot's send have left. `Some`: that was the rest; the chunks come back.
     fn sent(&mut self, index: u32, bytes: usize) -> Option<Chunks>;
@@ -99,7 +102,7 @@ pub trait Kernel: Sized {
     fn end_send(&mut self, index: u32) -> Chunks;
 
     /// Asks for the end of the send under way; it may still complete otherwise.
-    fn cancel_send(&mut self, tag: Tag) -> io::Result<()>;
+    fn cancel_send(&mut self, connection: ConnectionId) -> io::Result<()>;
 
     /// Starts everything asked for and waits for at least `want` completions, no longer than `timeout`.
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()>;

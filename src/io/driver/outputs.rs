@@ -1,11 +1,12 @@
 //! What follows in a turn: the shard's outputs, and the receives and farewells they lead to.
 
-use super::kernel::{Kernel, Tag};
-use super::slots::{Phase, Receive, Slots, Socket, tag};
+use super::kernel::Kernel;
+use super::slots::{Phase, Receive, Slots, Socket};
 use super::{Core, Driver, Later};
-use crate::broker::{Output, PeerMessage, Verdict};
-use crate::ids::SocketHandle;
+use crate::broker::{Output, Verdict};
+use crate::ids::ConnectionId;
 use crate::io::checker::Request;
+use crate::io::crossing::Crossing;
 use crate::io::words;
 use crate::limits;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -29,33 +30,30 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_output(&mut self, output: Output) -> io::Result<()> {
         match output {
             Output::Send { connection, chunks } => {
-                let tag = tag(connection);
-                if let Some(socket) = open(&mut self.slots, tag) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     if socket.sending {
                         socket.last_words = Some(Box::new(chunks));
                         return Ok(());
                     }
                     socket.sending = true;
-                    let descriptor = socket.stream.as_fd();
-                    self.kernel.send(tag, descriptor, chunks)?;
+                    let descriptor = socket.link.as_fd();
+                    self.kernel.send(connection, descriptor, chunks)?;
                 }
             }
             Output::StopReading { connection } => {
-                let tag = tag(connection);
-                if let Some(socket) = open(&mut self.slots, tag) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     socket.reading = false;
-                    self.touch(tag);
+                    self.touch(connection);
                 }
             }
             Output::ResumeReading { connection } => {
-                let tag = tag(connection);
-                if let Some(socket) = open(&mut self.slots, tag) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     socket.reading = true;
-                    self.touch(tag);
+                    self.touch(connection);
                 }
             }
             Output::ReadLarge { connection, on } => {
-                if let Some(socket) = open(&mut self.slots, tag(connection)) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     socket.large = on;
                 }
             }
@@ -63,24 +61,24 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 connection,
                 at_once,
             } => {
-                let (tag, at) = (tag(connection), self.now + limits::LINGER_MS);
-                if let Some(socket) = open(&mut self.slots, tag) {
+                let at = self.now + limits::LINGER_MS;
+                if let Some(socket) = open(&mut self.slots, connection) {
                     if at_once && !socket.sending {
                         socket.phase = Phase::Ending;
                     } else {
                         socket.phase = Phase::Closing;
-                        self.lingering.push_back((at, tag));
+                        self.lingering.push_back((at, connection));
                         if !socket.sending {
-                            self.linger(tag);
+                            self.linger(connection);
                         }
                     }
-                    self.touch(tag);
+                    self.touch(connection);
                 }
             }
             Output::ProbePeer { connection } => {
-                if let Some(socket) = open(&mut self.slots, tag(connection)) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     // A socket that takes no options has ended already, as its receive will tell.
-                    let _ = probe_peer(&socket.stream);
+                    let _ = probe_peer(&socket.link.socket);
                 }
             }
             Output::Authenticate {
@@ -110,14 +108,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 to,
                 hand_over,
             } => {
-                let tag = tag(connection);
-                if let Some(socket) = open(&mut self.slots, tag) {
+                if let Some(socket) = open(&mut self.slots, connection) {
                     assert!(!socket.sending, "nothing is sent before the hand-over");
                     socket.phase = Phase::HandingOver { to, hand_over };
-                    self.touch(tag);
+                    self.touch(connection);
                 }
             }
-            Output::Peer { to, message } => self.seat.endpoint.send(to, message),
+            Output::Peer { to, message } => self.seat.endpoint.send(to, Crossing::Said(message)),
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
                 self.seat.log.line(level, text);
@@ -127,11 +124,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     /// The last bytes are on their way: closes our side and waits for the peer's end.
-    pub(super) fn linger(&mut self, tag: Tag) {
-        let Some(socket) = self.slots.get(tag) else {
+    pub(super) fn linger(&mut self, connection: ConnectionId) {
+        let Some(socket) = self.slots.get(connection) else {
             return;
         };
-        let closed = socket.stream.shutdown(Shutdown::Write);
+        let closed = socket.link.socket.shutdown(Shutdown::Write);
         socket.phase = if socket.ended || closed.is_err() {
             Phase::Ending
         } else {
@@ -139,12 +136,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         };
     }
 
-    pub(super) fn touch(&mut self, tag: Tag) {
-        if let Some(socket) = self.slots.get(tag)
+    pub(super) fn touch(&mut self, connection: ConnectionId) {
+        if let Some(socket) = self.slots.get(connection)
             && !socket.touched
         {
             socket.touched = true;
-            self.touched.push(tag);
+            self.touched.push(connection);
         }
     }
 
@@ -153,24 +150,24 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         if !self.starved.is_empty() {
             self.kernel.add_buffers();
             // First of all, or those who got a buffer in this turn would take them all again in the next.
-            for tag in std::mem::take(&mut self.starved) {
-                self.look_at(tag)?;
+            for connection in std::mem::take(&mut self.starved) {
+                self.look_at(connection)?;
             }
         }
         let mut looking_at =
             std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
-        for tag in looking_at.drain(..) {
-            if let Some(socket) = self.slots.get(tag) {
+        for connection in looking_at.drain(..) {
+            if let Some(socket) = self.slots.get(connection) {
                 socket.touched = false;
-                self.look_at(tag)?;
+                self.look_at(connection)?;
             }
         }
         self.looking_at = looking_at;
         Ok(())
     }
 
-    fn look_at(&mut self, tag: Tag) -> io::Result<()> {
-        let Some(socket) = self.slots.get(tag) else {
+    fn look_at(&mut self, connection: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.slots.get(connection) else {
             return Ok(());
         };
         let wanted = match &socket.phase {
@@ -182,75 +179,71 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             (Receive::Off, true) => {
                 if !socket.large && !self.kernel.has_buffers() {
                     // Those that are held come back when the completions still waiting are handled.
-                    self.touch(tag);
+                    self.touch(connection);
                     return Ok(());
                 }
                 socket.receive = Receive::Armed;
-                let descriptor = socket.stream.as_fd();
-                return self.kernel.receive(tag, descriptor, socket.large);
+                let descriptor = socket.link.as_fd();
+                return self.kernel.receive(connection, descriptor, socket.large);
             }
             (Receive::Armed, false) => {
                 socket.receive = Receive::Cancelling;
-                self.kernel.cancel_receive(tag)?;
+                self.kernel.cancel_receive(connection)?;
             }
             _ => {}
         }
-        self.let_go(tag)
+        self.let_go(connection)
     }
 
     /// Ends the use of a slot whose time has come, as soon as the kernel holds nothing of it.
-    fn let_go(&mut self, tag: Tag) -> io::Result<()> {
-        let Some(socket) = self.slots.get(tag) else {
+    fn let_go(&mut self, connection: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.slots.get(connection) else {
             return Ok(());
         };
         match socket.phase {
-            Phase::Ending if socket.sending => self.kernel.cancel_send(tag),
+            Phase::Ending if socket.sending => self.kernel.cancel_send(connection),
             Phase::Ending if socket.idle() => {
-                drop(self.slots.remove(tag));
+                drop(self.slots.remove(connection));
                 self.seat.places.give_back();
                 Ok(())
             }
             Phase::HandingOver { .. } if socket.idle() => {
-                self.hand_over(tag);
+                self.hand_over(connection);
                 Ok(())
             }
             Phase::Open if socket.receive == Receive::Off && !socket.ended => {
                 if let Some(cause) = socket.send_failed
                     && !socket.reading
                 {
-                    self.later.push_back(Later::Over(tag, cause));
+                    self.later.push_back(Later::Over(connection, cause));
                 }
                 Ok(())
             }
             Phase::Lingering if socket.ended => {
                 socket.phase = Phase::Ending;
-                self.let_go(tag)
+                self.let_go(connection)
             }
             _ => Ok(()),
         }
     }
 
-    fn hand_over(&mut self, tag: Tag) {
-        let socket = self.slots.remove(tag);
-        self.kernel.remove(tag, socket.stream.as_fd());
+    fn hand_over(&mut self, connection: ConnectionId) {
+        let socket = self.slots.remove(connection);
+        self.kernel.remove(connection, socket.link.as_fd());
         let Phase::HandingOver { to, hand_over } = socket.phase else {
             panic!("only a socket that is handed over comes here");
         };
         if self.stop_at.is_some() {
             return;
         }
-        let message = PeerMessage::Adopt {
-            socket: SocketHandle(socket.stream.into()),
-            address: socket.address,
-            hand_over,
-        };
-        self.seat.endpoint.send(to, message);
+        let crossing = Crossing::Adopt(Box::new(socket.link), hand_over);
+        self.seat.endpoint.send(to, crossing);
     }
 }
 
 /// The socket of a connection the shard knows; outputs for others come too late.
-fn open(slots: &mut Slots, tag: Tag) -> Option<&mut Socket> {
-    let socket = slots.get(tag);
+fn open(slots: &mut Slots, connection: ConnectionId) -> Option<&mut Socket> {
+    let socket = slots.get(connection);
     debug_assert!(
         socket.is_some(),
         "the shard names a connection that is gone"

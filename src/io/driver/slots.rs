@@ -1,11 +1,10 @@
 //! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use; each use has its
 //! own generation, so that an answer or an output of an earlier use is recognised.
 
-use super::kernel::Tag;
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
-use std::net::{SocketAddr, TcpStream};
+use crate::io::link::Link;
 
 /// Where a Network Connection is in its life.
 #[derive(Debug)]
@@ -37,8 +36,7 @@ pub enum Receive {
 /// One use of a slot.
 #[derive(Debug)]
 pub struct Socket {
-    pub stream: TcpStream,
-    pub address: SocketAddr,
+    pub link: Link,
     pub phase: Phase,
     pub receive: Receive,
     /// The shard takes bytes.
@@ -58,10 +56,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, address: SocketAddr, reading: bool) -> Socket {
+    pub fn new(link: Link, reading: bool) -> Socket {
         Socket {
-            stream,
-            address,
+            link,
             phase: Phase::Open,
             receive: Receive::Off,
             reading,
@@ -95,7 +92,7 @@ pub struct Slots {
 
 impl Slots {
     /// Puts a socket into a free slot.
-    pub fn insert(&mut self, socket: Socket) -> Tag {
+    pub fn insert(&mut self, socket: Socket) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
@@ -103,16 +100,16 @@ impl Slots {
         let slot = &mut self.slots[index as usize];
         assert!(slot.socket.is_none());
         slot.socket = Some(socket);
-        Tag {
+        ConnectionId {
             index,
             generation: slot.generation,
         }
     }
 
     /// The socket of exactly this use of the slot.
-    pub fn get(&mut self, tag: Tag) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(tag.index as usize)?;
-        if slot.generation == tag.generation {
+    pub fn get(&mut self, connection: ConnectionId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(connection.index as usize)?;
+        if slot.generation == connection.generation {
             slot.socket.as_mut()
         } else {
             None
@@ -120,13 +117,13 @@ impl Slots {
     }
 
     /// Takes the socket out; the slot is free for its next generation.
-    pub fn remove(&mut self, tag: Tag) -> Socket {
-        let slot = &mut self.slots[tag.index as usize];
-        assert!(slot.generation == tag.generation);
+    pub fn remove(&mut self, connection: ConnectionId) -> Socket {
+        let slot = &mut self.slots[connection.index as usize];
+        assert!(slot.generation == connection.generation);
         let socket = slot.socket.take().expect("the slot is in use");
         assert!(socket.idle());
         slot.generation = (slot.generation + 1) & 0xFF_FFFF;
-        self.free.push(tag.index);
+        self.free.push(connection.index);
         socket
     }
 
@@ -136,31 +133,22 @@ impl Slots {
     }
 }
 
-/// The same numbers as the shard knows them.
-pub fn connection(tag: Tag) -> ConnectionId {
-    ConnectionId {
-        index: tag.index,
-        generation: tag.generation,
-    }
-}
-
-pub fn tag(connection: ConnectionId) -> Tag {
-    Tag {
-        index: connection.index,
-        generation: connection.generation,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use crate::ids::ListenerId;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_slot_is_used_again_under_its_next_generation() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = || Socket::new(TcpStream::connect(address).unwrap(), address, true);
+        let link = || Link {
+            socket: TcpStream::connect(address).unwrap(),
+            address,
+            listener: ListenerId(0),
+        };
+        let socket = || Socket::new(link(), true);
         let mut slots = Slots::default();
         let first = slots.insert(socket());
         let second = slots.insert(socket());
@@ -171,8 +159,5 @@ mod tests {
         let third = slots.insert(socket());
         assert_eq!((third.index, third.generation), (0, 1));
         assert!(slots.get(first).is_none() && slots.get(third).is_some());
-        for _ in 0..3 {
-            assert_eq!(tag(connection(third)), third);
-        }
     }
 }

@@ -8,7 +8,9 @@ use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
 use crate::io::clock::Clock;
-use crate::io::host::{LANE_BOUNDS, Shards, ToShard};
+use crate::io::crossing::LANE_BOUNDS;
+use crate::io::host::{Shards, ToShard};
+use crate::io::listener::ListeningSockets;
 use crate::io::log::Log;
 use crate::limits;
 use crate::mesh::lanes;
@@ -344,7 +346,7 @@ impl Broker {
     fn start<K: Kernel>(count: usize) -> Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners: Arc<[TcpListener]> = vec![listener].into();
+        let listeners = ListeningSockets::from(vec![listener]);
         let (log, clock) = (Log::start(Logs::Events).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
         let file = PasswordFile::parse(b"").unwrap();
@@ -354,7 +356,7 @@ impl Broker {
         let mut seats = shards.seats(endpoints, &listeners, Some(&checker), &log, clock);
         // The first shard accepts alone, so that tests know where a connection is.
         for seat in &mut seats[1..] {
-            seat.listeners = Vec::new().into();
+            seat.listeners = ListeningSockets::from(Vec::new());
         }
         let seen = Seen::default();
         let run = |seat: crate::io::host::Seat| {

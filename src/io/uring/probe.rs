@@ -1,7 +1,8 @@
 //! Whether io_uring can be used here: tried, not guessed from version numbers, before glommio needs it (which would panic).
 
 use super::ring::Ring;
-use crate::io::driver::kernel::{Completion, Kernel, Tag};
+use crate::ids::ConnectionId;
+use crate::io::driver::kernel::{Completion, Kernel};
 use crate::limits;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -111,12 +112,12 @@ fn explain(error: &io::Error, disabled: u8) -> String {
 /// Two receives into provided buffers: both bytes must come.
 fn receive_twice(mut ring: Ring) -> io::Result<()> {
     let (mut near, far) = UnixStream::pair()?;
-    let tag = Tag {
+    let connection = ConnectionId {
         index: 0,
         generation: 0,
     };
     for _ in 0..2 {
-        ring.receive(tag, far.as_fd(), false)?;
+        ring.receive(connection, far.as_fd(), false)?;
         near.write_all(&[0])?;
         ring.enter(1, Some(Duration::from_millis(limits::RING_QUIESCE_MS)))?;
         match ring.next_completion() {

@@ -12,7 +12,8 @@
 //! handled, and what is handled would have left the cache.
 
 use crate::buffer::Chunks;
-use crate::io::driver::kernel::{Completion, Kernel, Tag};
+use crate::ids::ConnectionId;
+use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
 use crate::limits;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -54,13 +55,18 @@ const BUFFER_GROUP: u16 = 0;
 const BUFFERS_AT_FIRST: usize = 8;
 const _: () = assert!(BUFFERS_AT_FIRST <= limits::RECEIVE_BUFFERS);
 
-fn user_data(op: u8, tag: Tag) -> u64 {
-    assert!(tag.generation < 1 << 24);
-    u64::from(op) << 56 | u64::from(tag.generation) << 32 | u64::from(tag.index)
+/// For an operation of a listener, or of none (0).
+fn user_data(op: u8, listener: u32) -> u64 {
+    u64::from(op) << 56 | u64::from(listener)
 }
 
-fn tag_of(user_data: u64) -> Tag {
-    Tag {
+fn user_data_of(op: u8, connection: ConnectionId) -> u64 {
+    assert!(connection.generation < 1 << 24);
+    u64::from(op) << 56 | u64::from(connection.generation) << 32 | u64::from(connection.index)
+}
+
+fn connection_of(user_data: u64) -> ConnectionId {
+    ConnectionId {
         index: user_data as u32,
         generation: (user_data >> 32) as u32 & 0xFF_FFFF,
     }
@@ -188,53 +194,50 @@ impl Kernel for Ring {
     }
 
     fn accept(&mut self, listener: u32) -> io::Result<()> {
-        let tag = Tag {
-            index: listener,
-            generation: 0,
-        };
         let entry = opcode::AcceptMulti::new(self.listener(listener))
             .flags(libc::SOCK_CLOEXEC)
             .build()
-            .user_data(user_data(OP_ACCEPT, tag));
+            .user_data(user_data(OP_ACCEPT, listener));
         // SAFETY: the operation refers to no memory.
         unsafe { self.push(&entry) }
     }
 
     fn cancel_accept(&mut self, listener: u32) -> io::Result<()> {
-        self.cancel(OP_ACCEPT, listener)
+        self.cancel(user_data(OP_ACCEPT, listener))
     }
 
     fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()> {
         let word: *mut u64 = &mut *self.wake_word;
-        let tag = Tag {
-            index: 0,
-            generation: 0,
-        };
         let entry = opcode::Read::new(
             Fd(event.as_raw_fd()),
             word.cast(),
             mem::size_of::<u64>() as u32,
         )
         .build()
-        .user_data(user_data(OP_WAKE, tag));
+        .user_data(user_data(OP_WAKE, 0));
         // SAFETY: the word is boxed, 8 bytes, used for nothing else, and freed by `Ring::drop` only when the kernel
         // has answered every operation.
         unsafe { self.push(&entry) }
     }
 
-    fn add(&mut self, _tag: Tag, _socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn add(&mut self, _connection: ConnectionId, _socket: BorrowedFd<'_>) -> io::Result<()> {
         Ok(())
     }
 
-    fn remove(&mut self, _tag: Tag, _socket: BorrowedFd<'_>) {}
+    fn remove(&mut self, _connection: ConnectionId, _socket: BorrowedFd<'_>) {}
 
-    fn receive(&mut self, tag: Tag, socket: BorrowedFd<'_>, large: bool) -> io::Result<()> {
+    fn receive(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        large: bool,
+    ) -> io::Result<()> {
         if large {
-            self.large.wait(tag.index, socket.as_raw_fd());
+            self.large.wait(connection.index, socket.as_raw_fd());
             let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
             let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events).build();
             // SAFETY: the operation refers to no memory.
-            return unsafe { self.push(&entry.user_data(user_data(OP_RECEIVE, tag))) };
+            return unsafe { self.push(&entry.user_data(user_data_of(OP_RECEIVE, connection))) };
         }
         // Length 0: as much as the buffer holds.
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
@@ -242,11 +245,11 @@ impl Kernel for Ring {
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         // SAFETY: the kernel writes only to provided buffers, which live as long as the ring.
-        unsafe { self.push(&entry.user_data(user_data(OP_RECEIVE, tag))) }
+        unsafe { self.push(&entry.user_data(user_data_of(OP_RECEIVE, connection))) }
     }
 
-    fn cancel_receive(&mut self, tag: Tag) -> io::Result<()> {
-        self.cancel_tag(OP_RECEIVE, tag)
+    fn cancel_receive(&mut self, connection: ConnectionId) -> io::Result<()> {
+        self.cancel(user_data_of(OP_RECEIVE, connection))
     }
 
     fn bytes<'a>(&'a self, received: &Received) -> &'a [u8] {
@@ -273,8 +276,13 @@ impl Kernel for Ring {
         self.buffers.free > 0
     }
 
-    fn send(&mut self, tag: Tag, socket: BorrowedFd<'_>, chunks: Chunks) -> io::Result<()> {
-        let index = tag.index as usize;
+    fn send(
+        &mut self,
+        connection: ConnectionId,
+        socket: BorrowedFd<'_>,
+        chunks: Chunks,
+    ) -> io::Result<()> {
+        let index = connection.index as usize;
         if self.sends.len() <= index {
             self.sends.resize_with(index + 1, || None);
         }
@@ -285,12 +293,12 @@ impl Kernel for Ring {
         let mut record = self.spare_sends.pop().unwrap_or_else(SendRecord::new);
         record.sending = Sending::new(chunks);
         self.sends[index] = Some(record);
-        self.send_rest(tag, socket)
+        self.send_rest(connection, socket)
     }
 
-    fn send_rest(&mut self, tag: Tag, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn send_rest(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()> {
         let socket = Fd(socket.as_raw_fd());
-        let record = self.sends[tag.index as usize]
+        let record = self.sends[connection.index as usize]
             .as_mut()
             .expect("a send is under way");
         assert!(!record.in_kernel);
@@ -315,7 +323,7 @@ impl Kernel for Ring {
         };
         // SAFETY: `header` is boxed; `vectors` and the chunks' bytes are on the heap and not touched while `in_kernel`
         // is set, which only the completion of this operation clears. `Ring::drop` leaks what the kernel still holds.
-        unsafe { self.push(&entry.user_data(user_data(OP_SEND, tag))) }
+        unsafe { self.push(&entry.user_data(user_data_of(OP_SEND, connection))) }
     }
 
     fn sent(&mut self, index: u32, bytes: usize) -> Option<Chunks> {
@@ -338,8 +346,8 @@ impl Kernel for Ring {
         chunks
     }
 
-    fn cancel_send(&mut self, tag: Tag) -> io::Result<()> {
-        self.cancel_tag(OP_SEND, tag)
+    fn cancel_send(&mut self, connection: ConnectionId) -> io::Result<()> {
+        self.cancel(user_data_of(OP_SEND, connection))
     }
 
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
@@ -378,12 +386,12 @@ impl Kernel for Ring {
         }
         let data = entry.user_data();
         if (data >> 56) as u8 == OP_RECEIVE
-            && let Some(socket) = self.large.waited(tag_of(data).index)
+            && let Some(socket) = self.large.waited(connection_of(data).index)
         {
             let ready = u32::try_from(entry.result()).map_err(|_| -entry.result());
             let result = ready.and_then(|_| self.large.receive(socket));
-            let tag = tag_of(data);
-            return Some(Completion::Received { tag, result });
+            let connection = connection_of(data);
+            return Some(Completion::Received { connection, result });
         }
         Some(completion(&entry, more, &mut self.buffers, &mut self.sends))
     }
@@ -398,18 +406,11 @@ impl Ring {
         Fd(self.listeners[listener as usize].as_raw_fd())
     }
 
-    fn cancel(&mut self, op: u8, listener: u32) -> io::Result<()> {
-        let tag = Tag {
-            index: listener,
-            generation: 0,
-        };
-        self.cancel_tag(op, tag)
-    }
-
-    fn cancel_tag(&mut self, op: u8, tag: Tag) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(op, tag))
+    /// Cancels the operation of this `user_data`.
+    fn cancel(&mut self, operation: u64) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(operation)
             .build()
-            .user_data(user_data(OP_CANCEL, tag));
+            .user_data(user_data(OP_CANCEL, 0));
         // SAFETY: the operation refers to no memory.
         unsafe { self.push(&entry) }
     }
@@ -491,13 +492,13 @@ fn completion(
     sends: &mut [Option<Box<SendRecord>>],
 ) -> Completion<Received> {
     let data = entry.user_data();
-    let tag = tag_of(data);
+    let connection = connection_of(data);
     let result = usize::try_from(entry.result()).map_err(|_| -entry.result());
     // SAFETY: an accept that succeeded gives a descriptor that is ours and nobody else's.
     let socket = |fd: usize| unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
     match (data >> 56) as u8 {
         OP_ACCEPT => Completion::Accepted {
-            listener: tag.index,
+            listener: connection.index,
             result: result.map(socket),
             more,
         },
@@ -519,14 +520,14 @@ fn completion(
                     result.map(|_| None)
                 }
             };
-            Completion::Received { tag, result }
+            Completion::Received { connection, result }
         }
         OP_SEND => {
-            let sending = sends[tag.index as usize].as_mut();
+            let sending = sends[connection.index as usize].as_mut();
             sending
                 .expect("a send is kept until it is answered")
                 .in_kernel = false;
-            Completion::Sent { tag, result }
+            Completion::Sent { connection, result }
         }
         OP_WAKE => Completion::Woken {
             result: result.map(|_| ()),

@@ -5,9 +5,11 @@ use super::{Faulty, PLAN, Plan, Tally};
 use crate::broker::{Input, Output, Outputs, Shard};
 use crate::config::Settings;
 use crate::io::clock::Clock;
+use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
-use crate::io::host::{LANE_BOUNDS, Shards, ToShard};
+use crate::io::host::{Shards, ToShard};
+use crate::io::listener::ListeningSockets;
 use crate::io::log::Log;
 use crate::limits;
 use crate::mesh::{Places, lanes};
@@ -90,7 +92,7 @@ impl Broker {
     fn start<K: Kernel>(count: usize, plan: Plan) -> Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners: Arc<[TcpListener]> = vec![listener].into();
+        let listeners = ListeningSockets::from(vec![listener]);
         let (log, clock) = (
             Log::start(crate::config::Logs::Events).unwrap(),
             Clock::start(),

@@ -1,0 +1,129 @@
+//! Listeners: where the broker listens, what its connections speak there, and which rules hold for them.
+
+use super::settings::ListenerSettings;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// One listener. A broker has at least one; its place in [`super::Config::listeners`] is its `ListenerId`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    pub address: Address,
+    pub transport: Transport,
+    pub settings: ListenerSettings,
+}
+
+/// Where a listener listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    Tcp {
+        hosts: Hosts,
+        /// The same for all hosts; 0 lets the system choose (the start-up line tells which).
+        port: u16,
+    },
+}
+
+/// The addresses of this machine that a listener takes connections at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hosts {
+    /// These, and each of them must work.
+    Named(Vec<IpAddr>),
+    /// `127.0.0.1` and `::1`; one that works is enough.
+    Loopback,
+    /// All interfaces: `::` for IPv6 and `0.0.0.0` for IPv4; one that works is enough.
+    All,
+}
+
+/// What a listener's connections carry MQTT in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// MQTT itself on TCP.
+    Plain,
+}
+
+impl Hosts {
+    /// The addresses, in the order in which they are bound.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Hosts::Named(addresses) => addresses.clone(),
+            Hosts::Loopback => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Hosts::All => vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()],
+        }
+    }
+
+    /// Each address must work: the operator named them.
+    pub fn must_all_work(&self) -> bool {
+        matches!(self, Hosts::Named(_))
+    }
+
+    /// An address that other machines can reach.
+    pub fn beyond_loopback(&self) -> Option<IpAddr> {
+        let other_machines = |address: &IpAddr| !address.to_canonical().is_loopback();
+        self.addresses().into_iter().find(other_machines)
+    }
+}
+
+impl Listener {
+    /// A listener for MQTT on TCP.
+    ///
+    /// `bind`: the addresses the operator named. Without one, all interfaces, unless nobody said who may connect (neither a password
+    /// file nor `--allow-anonymous`): then this machine alone.
+    pub fn plain(
+        bind: Vec<IpAddr>,
+        port: u16,
+        allow_anonymous: bool,
+        settings: ListenerSettings,
+    ) -> Listener {
+        let hosts = if !bind.is_empty() {
+            Hosts::Named(bind)
+        } else if allow_anonymous || settings.passwords {
+            Hosts::All
+        } else {
+            Hosts::Loopback
+        };
+        Listener {
+            address: Address::Tcp { hosts, port },
+            transport: Transport::Plain,
+            settings,
+        }
+    }
+
+    pub fn hosts(&self) -> &Hosts {
+        let Address::Tcp { hosts, .. } = &self.address;
+        hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(bind: &[&str], allow_anonymous: bool, passwords: bool) -> Hosts {
+        let bind = bind.iter().map(|ip| ip.parse().unwrap()).collect();
+        let settings = ListenerSettings {
+            passwords,
+            ..ListenerSettings::default()
+        };
+        let listener = Listener::plain(bind, 1883, allow_anonymous, settings);
+        listener.hosts().clone()
+    }
+
+    #[test]
+    fn a_listener_is_open_to_the_network_only_when_someone_said_who_may_connect() {
+        let texts = |hosts: Hosts| -> Vec<String> {
+            hosts.addresses().iter().map(IpAddr::to_string).collect()
+        };
+        assert_eq!(texts(hosts(&[], false, false)), ["127.0.0.1", "::1"]);
+        assert_eq!(texts(hosts(&[], true, false)), ["::", "0.0.0.0"]);
+        assert_eq!(texts(hosts(&[], false, true)), ["::", "0.0.0.0"]);
+        assert_eq!(texts(hosts(&["10.0.0.1"], false, false)), ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn addresses_that_other_machines_reach_are_found() {
+        let named = |bind: &[&str]| hosts(bind, false, false).beyond_loopback();
+        let far = Some([10, 0, 0, 1].into());
+        assert_eq!(named(&["127.0.0.2", "10.0.0.1"]), far);
+        assert_eq!(named(&["127.0.0.2", "::1", "::ffff:127.0.0.1"]), None);
+        assert_eq!(Hosts::Loopback.beyond_loopback(), None);
+        assert!(Hosts::All.beyond_loopback().is_some());
+    }
+}

@@ -1,0 +1,90 @@
+//! What the broker core needs to know: once for a whole broker ([`Settings`]), and for each listener ([`ListenerSettings`]).
+
+use crate::ids::ListenerId;
+use crate::limits;
+use std::sync::Arc;
+
+/// Who may take over a Session by a CONNECT with its client id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientIdTakeover {
+    /// The user who made it, where user names are checked.
+    Owner,
+    /// Whoever may connect.
+    Any,
+}
+
+/// What is logged; each one more than the one before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Logs {
+    /// Warnings and errors.
+    Faults,
+    /// And what happens: who comes, who goes, start and stop.
+    Events,
+    /// And every packet received.
+    Packets,
+}
+
+/// The rules for the Network Connections of one listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerSettings {
+    /// Clients without a user name may connect.
+    pub anonymous: bool,
+    /// A password file is in force: user names are checked.
+    pub passwords: bool,
+    pub client_id_takeover: ClientIdTakeover,
+    /// The largest packet accepted, Fixed Header included; told to v5 Clients in CONNACK.
+    pub packet_bytes_max: u32,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        ListenerSettings {
+            anonymous: true,
+            passwords: false,
+            client_id_takeover: ClientIdTakeover::Owner,
+            packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
+        }
+    }
+}
+
+/// What one shard needs to know. The same for all shards of a broker.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// By [`ListenerId`]; at least one.
+    pub listeners: Arc<[ListenerSettings]>,
+    pub logs: Logs,
+    pub inflight_max: u16,
+    pub session_queue_bytes_max: u32,
+    pub shard_queue_bytes_max: u64,
+    /// Seed of assigned client ids and of hashing.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// The defaults, with one listener of these settings.
+    pub fn with_listener(listener: ListenerSettings) -> Settings {
+        Settings {
+            listeners: [listener].into(),
+            ..Settings::default()
+        }
+    }
+
+    /// The rules for connections of this listener. Panics if there is none: drivers name listeners of the configuration alone.
+    #[inline]
+    pub fn listener(&self, id: ListenerId) -> &ListenerSettings {
+        &self.listeners[id.index()]
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            listeners: [ListenerSettings::default()].into(),
+            logs: Logs::Events,
+            inflight_max: limits::INFLIGHT_MAX_DEFAULT,
+            session_queue_bytes_max: limits::SESSION_QUEUE_BYTES_MAX_DEFAULT,
+            shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT,
+            seed: 0,
+        }
+    }
+}
