@@ -13,6 +13,7 @@ mod rig;
 mod sensor;
 
 use house::{scattered, trie};
+use mqttfast::acl::{Acl, Act};
 use mqttfast::topic::Matches;
 use mqttfast::wire::topic::TopicName;
 use mqttfast::wire::{self, Packet, Publish, QoS, Version};
@@ -147,6 +148,37 @@ fn matching(
     })
 }
 
+/// One question to an ACL file of 100 rules, which are all the user's own, or all patterns with `%u`.
+fn rights(cases: &mut Vec<Case>) {
+    let own = |room| format!("topic readwrite house/room-{room}/+/temperature");
+    let pattern = |room| format!("pattern readwrite house/%u/room-{room}/+/temperature");
+    for (kind, top) in [("own", "house"), ("pattern", "house/ann")] {
+        let rule: fn(usize) -> String = if kind == "own" { own } else { pattern };
+        for (what, level) in [("allowed", "temperature"), ("refused", "pressure")] {
+            cases.push(case(
+                format!("acl/100-{kind}-{what}"),
+                NAMES as u32,
+                1,
+                move || {
+                    let rules: Vec<String> = (0..100).map(rule).collect();
+                    let acl = Acl::parse(format!("user ann\n{}\n", rules.join("\n")).as_bytes());
+                    let acl = acl.expect("well-formed");
+                    let standing = acl.standing(Some("ann"), "sensor-1");
+                    let name = |i| format!("{top}/room-{}/sensor-1/{level}", scattered(i, 100));
+                    let names: Vec<String> = (0..NAMES).map(name).collect();
+                    let mut turn = 0;
+                    Box::new(move || {
+                        let name = black_box(&names[turn % NAMES]);
+                        turn += 1;
+                        let verdict = acl.may(standing, Some("ann"), "sensor-1", Act::Write, name);
+                        assert_eq!(verdict.is_allowed(), level == "temperature");
+                    })
+                },
+            ));
+        }
+    }
+}
+
 fn turns(cases: &mut Vec<Case>) {
     for (name, _, level) in VERSIONS {
         for messages in [1, 16] {
@@ -258,6 +290,7 @@ fn main() {
     let mut cases = Vec::new();
     codec(&mut cases);
     matcher(&mut cases);
+    rights(&mut cases);
     turns(&mut cases);
     let word = std::env::args().nth(1).unwrap_or_default();
     if word == "--list" {

@@ -30,4 +30,6 @@ pub mod broker;
 
 pub mod passwd;
 
+pub mod acl;
+
 pub mod io;

@@ -274,3 +274,11 @@ pub const USER_NAME_BYTES_MAX: usize = 65_535;
 pub const PASSWORD_BYTES_MAX: usize = 65_535;
 /// How long `mqttfast passwd` waits for another one that writes in the same directory.
 pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
+
+// ACL file
+
+/// Bytes of an ACL file: the largest known has some 80 lines.
+pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Faulty lines told at once, and lines told that have no effect.
+pub const ACL_FAULTS_MAX: usize = 20;
+pub const ACL_WARNINGS_MAX: usize = 100;

@@ -4,7 +4,7 @@
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
 
-use mqttfast::{passwd, topic, wire};
+use mqttfast::{acl, passwd, topic, wire};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::{fs, thread};
@@ -50,6 +50,11 @@ fn topic_match() {
 #[test]
 fn passwd_file() {
     replay("passwd_file", passwd::props::files_are_whole_or_refused);
+}
+
+#[test]
+fn acl_file() {
+    replay("acl_file", acl::props::verdicts_are_the_models);
 }
 
 /// Chance alone, as many packets as a second takes: the corpus is small.

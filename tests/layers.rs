@@ -33,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("passwd", &["limits"]),
+    ("acl", &["wire::topic", "limits"]),
     (
         "io",
         &[

@@ -1,0 +1,360 @@
+use super::props::verdicts_are_the_models;
+use super::*;
+use crate::limits;
+
+/// `user client read|write name` → is it allowed, by which line.
+fn ask(acl: &Acl, user: Option<&str>, client: &str, act: Act, name: &str) -> Verdict {
+    acl.may(acl.standing(user, client), user, client, act, name)
+}
+
+fn acl(text: &str) -> Acl {
+    Acl::parse(text.as_bytes()).unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+const RULE: fn(u32) -> Verdict = |line| Verdict::Allowed(Cause::Rule { line });
+const DENIED: fn(u32) -> Verdict = |line| Verdict::Refused(Cause::Rule { line });
+const NO_RULE: Verdict = Verdict::Refused(Cause::NoRule);
+
+#[test]
+fn sections_patterns_and_their_order() {
+    let acl = acl("\
+topic read open/#
+user ann
+topic readwrite #
+topic deny b/#
+topic readwrite b/ok
+topic read $SYS/#
+user bert
+topic  write  cellar/+/state
+topic  read   cellar/+/set
+pattern write device/%c/state
+pattern readwrite home/%u/#
+pattern deny home/%u/safe
+pattern read all
+user ann
+topic deny late
+");
+    let (ann, bert) = (Some("ann"), Some("bert"));
+    for (user, client, act, name, wanted) in [
+        (None, "c", Act::Read, "open/x", RULE(1)),
+        (None, "c", Act::Write, "open/x", NO_RULE),
+        (ann, "c", Act::Write, "open/x", RULE(3)),
+        (ann, "c", Act::Read, "b", DENIED(4)),
+        (ann, "c", Act::Read, "b/ok", DENIED(4)),
+        (ann, "c", Act::Read, "$SYS/broker/version", RULE(6)),
+        (ann, "c", Act::Read, "$other/x", NO_RULE),
+        (
+            ann,
+            "c",
+            Act::Write,
+            "$SYS/broker/version",
+            Verdict::Refused(Cause::SysIsTheBrokers),
+        ),
+        // The user's own rules come before the patterns that deny.
+        (ann, "c", Act::Write, "home/ann/safe", RULE(3)),
+        (ann, "c", Act::Read, "late", DENIED(15)),
+        (bert, "c", Act::Read, "cellar/1/set", RULE(9)),
+        (bert, "c", Act::Read, "cellar/1/state", NO_RULE),
+        (bert, "c", Act::Read, "cellar/set", NO_RULE),
+        (bert, "c", Act::Read, "cellar/1/2/set", NO_RULE),
+        (bert, "c", Act::Write, "cellar/1/state", RULE(8)),
+        (bert, "c", Act::Write, "cellar/1/set", NO_RULE),
+        (bert, "c", Act::Write, "device/c/state", RULE(10)),
+        (bert, "d", Act::Write, "device/c/state", NO_RULE),
+        (bert, "c", Act::Write, "home/bert", RULE(11)),
+        (bert, "c", Act::Write, "home/bert/a/b", RULE(11)),
+        (bert, "c", Act::Read, "home/bert/safe", DENIED(12)),
+        (bert, "c", Act::Read, "home/ann/a", NO_RULE),
+        (bert, "c", Act::Read, "all", RULE(13)),
+        (bert, "c", Act::Read, "open/x", NO_RULE),
+        // %u needs a user name.
+        (None, "c", Act::Read, "home//a", NO_RULE),
+        (Some(""), "c", Act::Read, "home//a", RULE(11)),
+        (None, "c", Act::Write, "device/c/state", RULE(10)),
+        (Some("carl"), "c", Act::Read, "all", RULE(13)),
+        (Some("carl"), "c", Act::Read, "open/x", NO_RULE),
+        (
+            bert,
+            "+",
+            Act::Read,
+            "all",
+            Verdict::Refused(Cause::WildcardInName),
+        ),
+        (
+            Some("a#"),
+            "c",
+            Act::Read,
+            "all",
+            Verdict::Refused(Cause::WildcardInName),
+        ),
+        // Its own rules are asked first.
+        (bert, "+", Act::Read, "cellar/1/set", RULE(9)),
+        // Mosquitto puts names in as text.
+        (bert, "x/y", Act::Write, "device/x/y/state", RULE(10)),
+        (bert, "x/y", Act::Write, "device/x/state", NO_RULE),
+        (Some("u/v"), "c", Act::Read, "home/u/v/1", RULE(11)),
+        (Some("u/v"), "c", Act::Read, "home/u/1", NO_RULE),
+        (
+            ann,
+            "c",
+            Act::Read,
+            "$share/g/x",
+            Verdict::Refused(Cause::ShareIsNoName),
+        ),
+    ] {
+        let verdict = ask(&acl, user, client, act, name);
+        assert_eq!(verdict, wanted, "{user:?} {client} {act:?} {name}");
+    }
+    assert_eq!(acl.rule(4).unwrap().to_string(), "topic deny b/#");
+    assert_eq!(
+        acl.rule(12).unwrap().to_string(),
+        "pattern deny home/%u/safe"
+    );
+    assert!(acl.rule(2).is_none() && acl.rule(99).is_none());
+}
+
+#[test]
+fn names_that_begin_with_a_dollar() {
+    let acl = acl("\
+topic readwrite #
+topic readwrite +/broker/#
+topic readwrite $own/#
+pattern read $SYS/broker/%c/#
+pattern write $SYS/broker/connection/%c/state
+");
+    let ask = |act, name| ask(&acl, None, "edge", act, name);
+    assert_eq!(ask(Act::Read, "$SYS/broker/version"), NO_RULE);
+    assert_eq!(ask(Act::Read, "$SYS/broker/edge/x"), RULE(4));
+    assert_eq!(
+        ask(Act::Write, "$SYS/broker/connection/edge/state"),
+        RULE(5)
+    );
+    assert_eq!(
+        ask(Act::Write, "$SYS/broker/connection/other/state"),
+        NO_RULE
+    );
+    assert_eq!(ask(Act::Write, "$own/x"), RULE(3));
+    assert_eq!(ask(Act::Write, "$other/x"), NO_RULE);
+    assert!(may_without_file(Act::Write, "$other/x").is_allowed());
+    assert!(may_without_file(Act::Read, "$SYS/x").is_allowed());
+    assert!(may_without_file(Act::Write, "$SYS/broker/connection/edge/state").is_allowed());
+    assert!(!may_without_file(Act::Write, "$SYS/x").is_allowed());
+}
+
+#[test]
+fn what_mosquitto_takes_is_taken() {
+    let fine = |text: &str| acl(text).rules().len();
+    assert_eq!(fine(""), 0);
+    assert_eq!(fine("\r\n\n   \n# topic #\r\n"), 0);
+    assert_eq!(
+        fine("  topic   read   a/b  \r\ntopic a\ntopic write a b/c d"),
+        3
+    );
+    let names = acl("user sp ace  \r\ntopic read x\nuser ann \n \ntopic y");
+    assert_eq!(ask(&names, Some("sp ace"), "c", Act::Read, "x"), RULE(2));
+    assert_eq!(ask(&names, Some("ann"), "c", Act::Write, "y"), RULE(5));
+    // An access word alone is a topic.
+    let odd = acl("topic read\ntopic deny \ntopic read \"a/b\"");
+    assert_eq!(ask(&odd, None, "c", Act::Write, "read"), RULE(1));
+    assert_eq!(ask(&odd, None, "c", Act::Write, "deny"), RULE(2));
+    assert_eq!(ask(&odd, None, "c", Act::Read, "a/b"), NO_RULE);
+    assert_eq!(ask(&odd, None, "c", Act::Read, "\"a/b\""), RULE(3));
+    // `%u` and `%c` are text in `topic`.
+    let text = acl("topic %u/%c");
+    assert_eq!(ask(&text, None, "c", Act::Read, "%u/%c"), RULE(1));
+    // An empty file closes everything.
+    assert_eq!(ask(&acl(""), Some("ann"), "c", Act::Read, "x"), NO_RULE);
+}
+
+#[test]
+fn lines_with_another_effect_than_they_seem_to_have_are_told() {
+    let warned = |text: &str| {
+        let acl = acl(text);
+        let lines: Vec<u32> = acl.warnings().iter().map(|warning| warning.line).collect();
+        lines
+    };
+    assert_eq!(warned("topic read a\nuser ann\npattern read %u\n#x"), []);
+    assert_eq!(
+        warned("topic read\ntopic read \"a\"\n  # x\npattern all"),
+        [1, 2, 3, 4]
+    );
+    assert_eq!(warned("user ann # the boss\ntopic %u"), [1, 2]);
+    let deep = format!("topic a{}", "/a".repeat(limits::TOPIC_LEVELS_MAX));
+    assert_eq!(warned(&deep), [1]);
+    assert_eq!(acl(&deep).rules().len(), 0);
+}
+
+#[test]
+fn rules_below_a_user_that_is_not_utf_8_fall_to_nobody() {
+    let acl = Acl::parse(b"user ann\ntopic read a\nuser caf\xe9\ntopic read b\ntopic read \xe9\n")
+        .unwrap();
+    assert_eq!(ask(&acl, Some("ann"), "c", Act::Read, "b"), NO_RULE);
+    assert_eq!(ask(&acl, Some("caf\u{FFFD}"), "c", Act::Read, "b"), NO_RULE);
+    assert_eq!(acl.warnings().len(), 2);
+}
+
+#[test]
+fn faulty_lines_are_refused_with_the_line_to_write() {
+    for (line, reason, instead) in [
+        ("topic\tread a", "a TAB stands", Some("topic read a")),
+        ("User ann", "must be written `user`", Some("user ann")),
+        (
+            "TOPIC read a",
+            "must be written `topic`",
+            Some("topic read a"),
+        ),
+        ("\u{FEFF}user ann", "byte order mark", Some("user ann")),
+        ("allow ann", "begins no line", None),
+        ("listener 1883", "begins no line", None),
+        ("//x", "begins no line", None),
+        ("topic rw x", "`rw` is no right", Some("topic readwrite x")),
+        (
+            "topic publish x",
+            "`publish` is no right",
+            Some("topic write x"),
+        ),
+        ("topic Read x", "`Read` is no right", Some("topic read x")),
+        (
+            "pattern sub %c",
+            "`sub` is no right",
+            Some("pattern read %c"),
+        ),
+        (
+            "topic my room/1",
+            "`my` is no right",
+            Some("topic readwrite my room/1"),
+        ),
+        (
+            "topic a/# # all",
+            "`a/#` is no right",
+            Some("topic readwrite a/#"),
+        ),
+        ("topic", "needs a filter", Some("topic readwrite FILTER")),
+        ("topic   ", "needs a filter", Some("topic readwrite FILTER")),
+        (
+            "pattern",
+            "needs a filter",
+            Some("pattern readwrite FILTER"),
+        ),
+        ("user", "needs a name", Some("user NAME")),
+        ("user  ", "needs a name", Some("user NAME")),
+        (
+            "topic readwrite green/#  # all of it",
+            "a comment must stand on a line of its own",
+            Some("topic readwrite green/#"),
+        ),
+        ("topic read a+", "`+` must fill", None),
+        ("topic read a/#/b", "`#` must be the last", None),
+        (
+            "topic read a #",
+            "`#` must be the last",
+            Some("topic read a"),
+        ),
+        ("topic #a", "`#` must be the last", None),
+        ("pattern read %c+/a", "`+` must fill", None),
+        ("topic read \0", "a NUL byte", None),
+    ] {
+        let text = format!("# first\n{line}\nuser ann\n");
+        let Err(refused) = Acl::parse(text.as_bytes()) else {
+            panic!("{line:?} is taken");
+        };
+        let [fault] = &refused.faults[..] else {
+            panic!("{line:?}: {refused}");
+        };
+        assert_eq!(fault.line, 2, "{line:?}");
+        assert!(fault.reason.contains(reason), "{line:?}: {fault}");
+        assert_eq!(fault.write_instead.as_deref(), instead, "{line:?}");
+    }
+    let long = format!("topic read {}", "a".repeat(65_536));
+    assert!(Acl::parse(long.as_bytes()).is_err());
+    let all = "x\n".repeat(1000);
+    let Err(refused) = Acl::parse(all.as_bytes()) else {
+        panic!("taken")
+    };
+    assert_eq!(refused.faults.len(), limits::ACL_FAULTS_MAX);
+    assert_eq!(refused.to_string().lines().count(), limits::ACL_FAULTS_MAX);
+    let large = vec![b'\n'; limits::ACL_FILE_BYTES_MAX + 1];
+    assert!(Acl::parse(&large).is_err());
+}
+
+/// A cheap source of chance.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most
+    }
+
+    fn pick(&mut self, of: &[&str]) -> String {
+        of[self.below(of.len())].to_owned()
+    }
+
+    fn path(&mut self, of: &[&str]) -> String {
+        let levels: Vec<String> = (0..=self.below(4)).map(|_| self.pick(of)).collect();
+        levels.join("/")
+    }
+}
+
+/// Random files of few words, so that rules and names meet, against the plain model.
+#[test]
+fn verdicts_are_those_of_the_plain_model() {
+    let mut chance = Chance(1);
+    for _ in 0..10_000 {
+        let users = ["", "ann", "b", "a/b", "+", "$SYS", "%c", "%u"];
+        let clients = ["c", "ann", "x/y", "#", "$SYS", "", "%u"];
+        let words = [
+            "a",
+            "b",
+            "ann",
+            "c",
+            "",
+            "$SYS",
+            "$a",
+            "%u",
+            "x",
+            "connection",
+            "broker",
+            "state",
+        ];
+        let filters = [
+            "a", "b", "ann", "+", "+", "#", "", "$SYS", "$a", "%u", "%c", "p%c", "%u%c", "%cq%u",
+        ];
+        let mut text = format!("{}\n{}\n", chance.pick(&users), chance.pick(&clients));
+        let names: Vec<String> = (0..4).map(|_| chance.path(&words)).collect();
+        text.push_str(&names.join(";"));
+        for _ in 0..chance.below(12) {
+            let mut filter = chance.path(&filters);
+            // A `#` in the midst would only be refused.
+            if let Some(at) = filter.find("#/") {
+                filter.truncate(at + 1);
+            }
+            let access = chance.pick(&["", "read ", "write ", "readwrite ", "deny "]);
+            let line = match chance.below(8) {
+                0 | 1 => format!("user {}", chance.pick(&["ann", "b", "a/b", "$SYS"])),
+                2..5 => format!("topic {access}{filter}"),
+                _ => format!("pattern {access}{filter}"),
+            };
+            text.push('\n');
+            text.push_str(&line);
+        }
+        verdicts_are_the_models(text.as_bytes());
+    }
+}
+
+/// Bytes of a small alphabet: most such files are refused somewhere.
+#[test]
+fn any_bytes_are_a_table_or_refused_by_lines_that_are_there() {
+    let mut chance = Chance(2);
+    let alphabet = b"topic user pattern read write deny\n\n\n#+/%uc\t\r\0\xE9\xEF\xBB\xBF;$a";
+    for _ in 0..20_000 {
+        let length = chance.below(120);
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| alphabet[chance.below(alphabet.len())])
+            .collect();
+        verdicts_are_the_models(&bytes);
+    }
+}
