@@ -27,8 +27,8 @@ pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 pub const CONNACK_BYTES_MAX: usize = 64;
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
 pub const USER_PROPERTIES_MAX: usize = 1024;
-/// Levels in a Topic Name or Topic Filter.
-pub const TOPIC_LEVELS_MAX: usize = 200;
+/// Levels in a Topic Name or Topic Filter, behind the ShareName of a shared one: 200 separators, as Mosquitto takes.
+pub const TOPIC_LEVELS_MAX: usize = 201;
 
 // Time
 

@@ -13,8 +13,8 @@ pub enum Dropped {
     TooLargeForClient,
     /// Its Message Expiry Interval passed. [v5 MQTT-3.3.2-5]
     Expired,
-    /// Published by a Client to `$SYS`, which belongs to the broker.
-    SysTopic,
+    /// Published by a Client to `$SYS` or `$CONTROL`, which belong to the broker.
+    OwnTopic,
     /// Waiting or under way in a Session that ended.
     SessionEnded,
 }
@@ -27,7 +27,7 @@ impl Dropped {
         Dropped::ShardQueueFull,
         Dropped::TooLargeForClient,
         Dropped::Expired,
-        Dropped::SysTopic,
+        Dropped::OwnTopic,
         Dropped::SessionEnded,
     ];
 

@@ -13,7 +13,7 @@ use super::plain::{NOBODY, is_plain};
 use super::shard::Shard;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
-use crate::session::inflight::Stage;
+use crate::session::inflight::{Acknowledged, Stage};
 use crate::session::{Message, Queued};
 use crate::wire::reason::ReasonCode;
 use crate::wire::{AckKind, PacketId, QoS};
@@ -384,6 +384,8 @@ impl Shard {
             QoS::ExactlyOnce => session.inflight.refuse(packet_id),
             QoS::AtLeastOnce | QoS::AtMostOnce => session.inflight.acknowledge(packet_id),
         };
-        self.shares.done(session_id, ended.and_then(|e| e.share));
+        if let Acknowledged::Known(ended) = ended {
+            self.shares.done(session_id, ended.share);
+        }
     }
 }

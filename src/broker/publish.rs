@@ -12,6 +12,7 @@ use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
 use crate::session::connection::Version5;
+use crate::session::inflight::Acknowledged;
 use crate::time::Time;
 use crate::wire;
 use crate::wire::frame::Frame;
@@ -51,10 +52,10 @@ impl Shard {
             return self.on_publish(id, session, version, &publish, run, out);
         }
         match wire::decode(Some(version), frame).map_err(Violation::Malformed)? {
-            Packet::PubAck(ack) => self.on_puback(id, session, &ack, out),
-            Packet::PubRec(ack) => self.on_pubrec(id, session, version, &ack, out),
+            Packet::PubAck(ack) => return self.on_puback(id, session, &ack, out),
+            Packet::PubRec(ack) => return self.on_pubrec(id, session, version, &ack, out),
             Packet::PubRel(ack) => self.on_pubrel(id, session, version, &ack),
-            Packet::PubComp(ack) => self.on_pubcomp(id, session, &ack, out),
+            Packet::PubComp(ack) => return self.on_pubcomp(id, session, &ack, out),
             Packet::Subscribe(subscribe) => {
                 return self.on_subscribe(id, session, version, &subscribe, out);
             }
@@ -242,10 +243,10 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         let topic = routing.topic.as_str();
-        if topic.starts_with("$SYS/") || topic == "$SYS" {
-            // Clients do not write to the broker's own tree; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
+        if is_brokers_own(topic) {
+            // Clients do not write to the broker's own trees; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
             self.counters
-                .drop_messages(Dropped::SysTopic, u64::from(routing.packets()));
+                .drop_messages(Dropped::OwnTopic, u64::from(routing.packets()));
             return Routed::Nobody;
         }
         let version = routing.retain.then(|| {
@@ -381,17 +382,33 @@ impl Shard {
     fn on_puback(
         &mut self,
         id: ConnectionId,
-        session: SessionId,
+        session_id: SessionId,
         ack: &Ack<'_>,
         out: &mut Outputs,
-    ) {
-        let ended = self
-            .sessions
-            .get_mut(session)
-            .and_then(|s| s.inflight.acknowledge(ack.packet_id));
-        if let Some(ended) = ended {
-            self.shares.done(session, ended.share);
-            self.on_progress(id, session, out);
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return Ok(());
+        };
+        let acknowledged = session.inflight.acknowledge(ack.packet_id);
+        self.on_ended(id, session_id, acknowledged, out)
+    }
+
+    /// A delivery has come to its end, if the acknowledgement was right.
+    fn on_ended(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        acknowledged: Acknowledged,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        match acknowledged {
+            Acknowledged::Known(ended) => {
+                self.shares.done(session, ended.share);
+                self.on_progress(id, session, out);
+                Ok(())
+            }
+            Acknowledged::Unknown => Ok(()),
+            Acknowledged::WrongKind => Err(Violation::WrongAcknowledgement),
         }
     }
 
@@ -402,32 +419,26 @@ impl Shard {
         version: Version,
         ack: &Ack<'_>,
         out: &mut Outputs,
-    ) {
+    ) -> Result<(), Violation> {
         let Some(session) = self.sessions.get_mut(session_id) else {
-            return;
+            return Ok(());
         };
         if ack.reason.is_failure() {
             // It ends the flow: no PUBREL. [v5 4.3.3]
-            if let Some(ended) = session.inflight.refuse(ack.packet_id) {
+            let acknowledged = session.inflight.refuse(ack.packet_id);
+            return self.on_ended(id, session_id, acknowledged, out);
+        }
+        let reason = match session.inflight.receive(ack.packet_id) {
+            Acknowledged::Known(ended) => {
                 self.shares.done(session_id, ended.share);
-                self.on_progress(id, session_id, out);
+                ReasonCode::SUCCESS
             }
-            return;
-        }
-        if let Some(ended) = session.inflight.receive(ack.packet_id) {
-            self.shares.done(session_id, ended.share);
-            self.append_ack(
-                id,
-                AckKind::PubRel,
-                version,
-                ack.packet_id,
-                ReasonCode::SUCCESS,
-            );
-        } else {
             // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
-            let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
-            self.append_ack(id, AckKind::PubRel, version, ack.packet_id, reason);
-        }
+            Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            Acknowledged::WrongKind => return Err(Violation::WrongAcknowledgement),
+        };
+        self.append_ack(id, AckKind::PubRel, version, ack.packet_id, reason);
+        Ok(())
     }
 
     fn on_pubrel(&mut self, id: ConnectionId, session: SessionId, version: Version, ack: &Ack<'_>) {
@@ -446,17 +457,15 @@ impl Shard {
     fn on_pubcomp(
         &mut self,
         id: ConnectionId,
-        session: SessionId,
+        session_id: SessionId,
         ack: &Ack<'_>,
         out: &mut Outputs,
-    ) {
-        let known = self
-            .sessions
-            .get_mut(session)
-            .is_some_and(|s| s.inflight.complete(ack.packet_id).is_some());
-        if known {
-            self.on_progress(id, session, out);
-        }
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return Ok(());
+        };
+        let acknowledged = session.inflight.complete(ack.packet_id);
+        self.on_ended(id, session_id, acknowledged, out)
     }
 
     /// A place in the window is free.
@@ -501,6 +510,14 @@ impl Shard {
             bytes: frame.bytes.len(),
         });
     }
+}
+
+/// Topic Names that only the broker may publish to: `$SYS` and `$CONTROL` and all below them. `$SYS` is reserved by convention, and
+/// `$CONTROL` is where Mosquitto takes orders of administrators: nothing that a Client says there may look like the broker's word.
+/// [v3.1.1 4.7.2, v5 4.7.2]
+fn is_brokers_own(topic: &str) -> bool {
+    let first = topic.split('/').next();
+    matches!(first, Some("$SYS" | "$CONTROL"))
 }
 
 /// The codes of a DISCONNECT that come from Clients. [v5 3.14.2.1]

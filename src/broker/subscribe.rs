@@ -32,14 +32,69 @@ pub(super) struct PendingSubscribe {
     packet_id: PacketId,
     /// For SUBACK.
     codes: Vec<u8>,
+    refusal: Option<Refusal>,
     /// Replays to begin after it.
     replays: Vec<Replay>,
+}
+
+/// Why a Topic Filter is refused though it is well formed.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// More than [`limits::TOPIC_LEVELS_MAX`] levels.
+    TooManyLevels,
+    /// The Session has [`limits::FILTERS_PER_SESSION_MAX`] subscriptions.
+    TooManySubscriptions,
+    /// The Session has [`limits::SHARED_FILTERS_PER_SESSION_MAX`] Shared Subscriptions.
+    TooManySharedSubscriptions,
+    /// The Session has ended.
+    NoSession,
+}
+
+impl Refusal {
+    /// The code for a v5 SUBACK or UNSUBACK. [v5 3.9.3]
+    fn reason_code(self) -> ReasonCode {
+        match self {
+            Refusal::TooManyLevels => Malformed::TooManyFilterLevels.reason_code(),
+            Refusal::TooManySubscriptions | Refusal::TooManySharedSubscriptions => {
+                ReasonCode::QUOTA_EXCEEDED
+            }
+            Refusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
+        }
+    }
+
+    /// Its Reason String.
+    fn sentence(self) -> String {
+        match self {
+            Refusal::TooManyLevels => Malformed::TooManyFilterLevels.sentence().to_owned(),
+            Refusal::TooManySubscriptions => format!(
+                "The session has as many subscriptions as it may, {}.",
+                limits::FILTERS_PER_SESSION_MAX
+            ),
+            Refusal::TooManySharedSubscriptions => format!(
+                "The session has as many shared subscriptions as it may, {}.",
+                limits::SHARED_FILTERS_PER_SESSION_MAX
+            ),
+            Refusal::NoSession => ReasonCode::UNSPECIFIED_ERROR.name().to_owned(),
+        }
+    }
+
+    /// What ends the connection of a 3.1 Client: its SUBACK has no code for a refusal. [v3.1 §3.9]
+    fn violation(self) -> Violation {
+        match self {
+            Refusal::TooManyLevels => Violation::TopicFilter(Malformed::TooManyFilterLevels),
+            Refusal::TooManySubscriptions
+            | Refusal::TooManySharedSubscriptions
+            | Refusal::NoSession => Violation::TooManySubscriptions,
+        }
+    }
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several turns.
 #[derive(Default)]
 pub(super) struct Unfinished {
     codes: Vec<u8>,
+    /// Of the first filter that was refused.
+    refusal: Option<Refusal>,
     /// Replays to begin after SUBACK.
     replays: Vec<Replay>,
 }
@@ -60,20 +115,8 @@ fn checked(text: &str) -> Result<TopicFilter<'_>, Malformed> {
 }
 
 /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
-fn why_refused(codes: &[u8]) -> &'static str {
-    let refusal = codes
-        .iter()
-        .copied()
-        .map(ReasonCode)
-        .find(|code| code.is_failure());
-    match refusal {
-        None => "",
-        Some(ReasonCode::TOPIC_FILTER_INVALID) => {
-            "a Topic Filter is not valid: '+' and '#' fill a whole level, '#' is the last one, $share/NAME/ has a filter behind it"
-        }
-        Some(ReasonCode::QUOTA_EXCEEDED) => "the session has as many subscriptions as it may",
-        Some(code) => code.name(),
-    }
+fn why_refused(refusal: Option<Refusal>) -> String {
+    refusal.map(Refusal::sentence).unwrap_or_default()
 }
 
 impl Shard {
@@ -88,9 +131,7 @@ impl Shard {
         let mut part = self.take_unfinished(id);
         let total = subscribe.filters().count();
         if part.codes.is_empty() {
-            if version != Version::V5 {
-                self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
-            }
+            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
             self.check_answer(id, version, total)?;
         }
         let done = part.codes.len();
@@ -98,14 +139,16 @@ impl Shard {
         for (filter, options) in subscribe.filters().take(until).skip(done) {
             self.toil.add(limits::TOIL_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
-            let code = self.subscribe(
-                session,
-                version,
-                filter,
-                subscription,
-                &mut part.replays,
-                out,
-            )?;
+            let granted = self.subscribe(session, filter, subscription, &mut part.replays, out);
+            let code = match (granted, version) {
+                (Ok(qos), _) => qos,
+                (Err(refusal), Version::V5) => refusal.reason_code().0,
+                (Err(_), Version::V311) => FAILURE,
+                // Its codes are the granted QoS and nothing else, and to grant what is not there would lose messages in silence.
+                // What stood before it in the packet stays in force. [v3.1 §3.9]
+                (Err(refusal), Version::V31) => return Err(refusal.violation()),
+            };
+            part.refusal = part.refusal.or(granted.err());
             part.codes.push(code);
         }
         if until < total {
@@ -114,13 +157,18 @@ impl Shard {
             return Ok(());
         }
         self.log_refused_filters(session, &part.codes, out);
-        let Unfinished { codes, replays } = part;
+        let Unfinished {
+            codes,
+            refusal,
+            replays,
+        } = part;
         let pending = PendingSubscribe {
             sequence: self.peers.sequence(),
             ticket: self.shares.last_ticket(),
             version,
             packet_id: subscribe.packet_id,
             codes,
+            refusal,
             replays,
         };
         if self.is_in_force(&pending) {
@@ -183,17 +231,21 @@ impl Shard {
         });
     }
 
-    /// All filters of a packet, before any is put in force: no code tells a Client before v5 what is wrong with one, so
-    /// its connection closes. [v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    /// Looks at all filters of a packet before any is put in force. One that is not well formed makes the packet malformed, and the
+    /// connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly formed but is not allowed".
+    /// [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    ///
+    /// One with too many levels is well formed: only we do not serve it.
     fn check_filters<'a>(
         &mut self,
         mut filters: impl Iterator<Item = &'a str>,
     ) -> Result<(), Violation> {
-        filters.try_for_each(|filter| {
-            checked(filter).map(drop).map_err(|malformed| {
+        filters.try_for_each(|filter| match checked(filter) {
+            Ok(_) | Err(Malformed::TooManyFilterLevels) => Ok(()),
+            Err(malformed) => {
                 self.offending_filter = Some(filter.to_owned());
-                Violation::TopicFilter(malformed)
-            })
+                Err(Violation::TopicFilter(malformed))
+            }
         })
     }
 
@@ -216,34 +268,28 @@ impl Shard {
         }
     }
 
-    /// One filter of a SUBSCRIBE; the code for SUBACK.
-    ///
-    /// Errors: `TooManySubscriptions` where 3.1 would have to say so in SUBACK: its codes are the granted QoS and nothing else, and
-    /// to grant what is not there would lose messages in silence. What stood before it in the packet stays in force. [v3.1 §3.9]
+    /// One filter of a SUBSCRIBE, well formed; the QoS granted.
     fn subscribe(
         &mut self,
         session_id: SessionId,
-        version: Version,
         text: &str,
         subscription: Subscription,
         replays: &mut Vec<Replay>,
         out: &mut Outputs,
-    ) -> Result<u8, Violation> {
-        let refused = |reason: ReasonCode| match version {
-            Version::V5 => Ok(reason.0),
-            Version::V311 => Ok(FAILURE),
-            Version::V31 => Err(Violation::TooManySubscriptions),
-        };
-        // Before v5 every filter was checked already.
-        let Ok(filter) = checked(text) else {
-            return refused(ReasonCode::TOPIC_FILTER_INVALID);
-        };
-        let Some(session) = self.sessions.get_mut(session_id) else {
-            return refused(ReasonCode::UNSPECIFIED_ERROR);
-        };
+    ) -> Result<u8, Refusal> {
+        let filter = checked(text).map_err(|_| Refusal::TooManyLevels)?;
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .ok_or(Refusal::NoSession)?;
         let shared = filter.share().is_some();
-        let is_full = session.filters.len() >= limits::FILTERS_PER_SESSION_MAX
-            || (shared && self.shares.is_full(session_id));
+        let full = if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX {
+            Some(Refusal::TooManySubscriptions)
+        } else if shared && self.shares.is_full(session_id) {
+            Some(Refusal::TooManySharedSubscriptions)
+        } else {
+            None
+        };
         // A filter that is there already is replaced, and takes no more room. [v5 MQTT-3.8.4-3]
         let is_there = || {
             if shared {
@@ -252,8 +298,10 @@ impl Shard {
                 self.trie.options(text, session_id).is_some()
             }
         };
-        if is_full && !is_there() {
-            return refused(ReasonCode::QUOTA_EXCEEDED);
+        if let Some(full) = full
+            && !is_there()
+        {
+            return Err(full);
         }
         if shared {
             self.subscribe_shared(session_id, filter, subscription, out);
@@ -297,9 +345,10 @@ impl Shard {
             version,
             packet_id,
             codes,
+            refusal,
             ..
         } = &pending;
-        self.append_explained(id, why_refused(codes), |reason_string, block| {
+        self.append_explained(id, &why_refused(*refusal), |reason_string, block| {
             let suback = SubAck {
                 packet_id: *packet_id,
                 codes,
@@ -332,9 +381,7 @@ impl Shard {
         let mut part = self.take_unfinished(id);
         let total = unsubscribe.filters().count();
         if part.codes.is_empty() {
-            if version != Version::V5 {
-                self.check_filters(unsubscribe.filters())?;
-            }
+            self.check_filters(unsubscribe.filters())?;
             self.check_answer(id, version, total)?;
         }
         let done = part.codes.len();
@@ -346,7 +393,10 @@ impl Shard {
                 continue;
             }
             let reason = match self.trie.unsubscribe(filter, session_id) {
-                None if checked(filter).is_err() => ReasonCode::TOPIC_FILTER_INVALID,
+                None if checked(filter).is_err() => {
+                    let refusal = Refusal::TooManyLevels;
+                    part.refusal.get_or_insert(refusal).reason_code()
+                }
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
                     if let Some(session) = self.sessions.get_mut(session_id) {
@@ -367,11 +417,13 @@ impl Shard {
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());
         }
-        let mut codes = part.codes;
+        let Unfinished {
+            mut codes, refusal, ..
+        } = part;
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }
-        self.append_explained(id, why_refused(&codes), |reason_string, block| {
+        self.append_explained(id, &why_refused(refusal), |reason_string, block| {
             let unsuback = UnsubAck {
                 packet_id: unsubscribe.packet_id,
                 codes: &codes,

@@ -20,7 +20,7 @@ pub enum Violation {
     NoRoomUnaccepted,
     /// Nothing heard for 1.5 times the Keep Alive. [v5 MQTT-3.1.2-22]
     KeepAlive { silence_ms_max: u64 },
-    /// A Topic Filter that the standard does not allow, from a Client whose version knows no failure code for it. [v3.1.1 4.7.1]
+    /// A Topic Filter that is not well formed, or from a 3.1 Client one with too many levels. [v5 4.7, 4.8.2, v3.1.1 4.7]
     TopicFilter(Malformed),
     /// A subscription above what a Session may have, from a Client whose version knows no failure code in SUBACK. [v3.1 §3.9]
     TooManySubscriptions,
@@ -30,6 +30,8 @@ pub enum Violation {
     TopicAliasInvalid,
     /// A Topic Alias that was never set. [v5 3.3.2.3.4]
     TopicAliasUnknown,
+    /// PUBACK, PUBREC or PUBCOMP for a delivery that awaits another of them. [v5 4.3, v3.1.1 4.3]
+    WrongAcknowledgement,
     /// More QoS 1 and 2 messages under way than we allowed. [v5 3.3.4]
     ReceiveMaximumExceeded,
     /// A Subscription Identifier in a PUBLISH of a Client. [v5 MQTT-3.3.4-6]
@@ -46,8 +48,9 @@ impl Violation {
     /// For the v5 DISCONNECT.
     pub fn reason_code(self) -> ReasonCode {
         match self {
-            Violation::Malformed(malformed) => malformed.reason_code(),
-            Violation::TopicFilter(_) => ReasonCode::TOPIC_FILTER_INVALID,
+            Violation::Malformed(malformed) | Violation::TopicFilter(malformed) => {
+                malformed.reason_code()
+            }
             Violation::TooManySubscriptions => ReasonCode::QUOTA_EXCEEDED,
             Violation::KeepAlive { .. } => ReasonCode::KEEP_ALIVE_TIMEOUT,
             Violation::TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
@@ -60,6 +63,7 @@ impl Violation {
             | Violation::ConnectTooLate
             | Violation::UnexpectedAuth
             | Violation::TopicAliasUnknown
+            | Violation::WrongAcknowledgement
             | Violation::SubscriptionIdentifierFromClient
             | Violation::ServerDisconnect
             | Violation::SessionExpiryRaised => ReasonCode::PROTOCOL_ERROR,
@@ -110,6 +114,10 @@ impl fmt::Display for Violation {
             Violation::TopicAliasUnknown => {
                 write!(f, "a Topic Alias that was never set [v5 3.3.2.3.4]")
             }
+            Violation::WrongAcknowledgement => write!(
+                f,
+                "an acknowledgement of the wrong kind: PUBACK answers QoS 1, PUBREC and then PUBCOMP answer QoS 2 [v5 4.3, v3.1.1 4.3]"
+            ),
             Violation::ReceiveMaximumExceeded => {
                 write!(
                     f,

@@ -188,7 +188,7 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::ShardQueueFull => "queues of all sessions full",
         Dropped::TooLargeForClient => "larger than the subscriber's Maximum Packet Size",
         Dropped::Expired => "Message Expiry Interval over",
-        Dropped::SysTopic => "published to $SYS by a client",
+        Dropped::OwnTopic => "published to $SYS or $CONTROL by a client",
         Dropped::SessionEnded => "session ended",
     }
 }

@@ -28,6 +28,14 @@ pub struct Ended {
 }
 
 impl Stage {
+    /// PUBREC is right for it, for the first time or again.
+    fn awaits_pubrec(&self) -> bool {
+        match self {
+            Stage::Published { qos, .. } => *qos == QoS::ExactlyOnce,
+            Stage::Released => true,
+        }
+    }
+
     fn ended(&self) -> Ended {
         let share = match self {
             Stage::Published { extras, .. } => extras.as_ref().and_then(|extras| extras.share),
@@ -35,6 +43,18 @@ impl Stage {
         };
         Ended { share }
     }
+}
+
+/// What an acknowledgement of the Client means for the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acknowledged {
+    /// It belongs to this delivery, which goes on or has ended.
+    Known(Ended),
+    /// No delivery has its Packet Identifier. No error: that delivery may have ended before, with an earlier connection or because it was
+    /// too large for the Client.
+    Unknown,
+    /// A delivery has its Packet Identifier, but awaits another packet: the Client breaks the protocol flow of its QoS. [v5 4.3]
+    WrongKind,
 }
 
 /// One delivery under way.
@@ -110,48 +130,44 @@ impl Inflight {
         packet_id
     }
 
-    /// PUBACK: ends a QoS 1 delivery. `None` if none of that identifier awaits it.
-    pub fn acknowledge(&mut self, packet_id: PacketId) -> Option<Ended> {
+    /// PUBACK: ends a QoS 1 delivery.
+    pub fn acknowledge(&mut self, packet_id: PacketId) -> Acknowledged {
         self.end(
             packet_id,
             |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::AtLeastOnce),
         )
     }
 
-    /// PUBREC: a QoS 2 delivery goes on to `Released`; a repeated PUBREC is taken too. `None` if none of that
-    /// identifier awaits it.
-    pub fn receive(&mut self, packet_id: PacketId) -> Option<Ended> {
+    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is taken too: a Client answers each PUBLISH, and one was sent
+    /// again.
+    pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
-            Some(Delivering {
-                stage: Stage::Published { qos, .. },
-                ..
-            }) if *qos != QoS::ExactlyOnce => None,
-            Some(delivering) => {
+            Some(delivering) if delivering.stage.awaits_pubrec() => {
                 let ended = delivering.stage.ended();
                 delivering.stage = Stage::Released;
-                Some(ended)
+                Acknowledged::Known(ended)
             }
-            None => None,
+            Some(_) => Acknowledged::WrongKind,
+            None => Acknowledged::Unknown,
         }
     }
 
-    /// PUBREC with a failure code: ends a QoS 2 delivery. [v5 4.3.3]
-    pub fn refuse(&mut self, packet_id: PacketId) -> Option<Ended> {
-        self.end(
-            packet_id,
-            |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::ExactlyOnce),
-        )
+    /// PUBREC with a failure code: ends a QoS 2 delivery, whatever an earlier PUBREC said. [v5 4.3.3]
+    pub fn refuse(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.end(packet_id, Stage::awaits_pubrec)
     }
 
-    /// PUBCOMP: ends a released delivery. `None` if none of that identifier awaits it.
-    pub fn complete(&mut self, packet_id: PacketId) -> Option<Ended> {
+    /// PUBCOMP: ends a released delivery.
+    pub fn complete(&mut self, packet_id: PacketId) -> Acknowledged {
         self.end(packet_id, |stage| matches!(stage, Stage::Released))
     }
 
-    fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Option<Ended> {
-        let at = self.items.iter().position(|d| d.packet_id == packet_id)?;
+    fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Acknowledged {
+        let Some(at) = self.items.iter().position(|d| d.packet_id == packet_id) else {
+            return Acknowledged::Unknown;
+        };
         if !expected(&self.items[at].stage) {
-            return None;
+            return Acknowledged::WrongKind;
         }
         let ended = self.items[at].stage.ended();
         if at >= self.items.len() - self.unsent {
@@ -162,7 +178,7 @@ impl Inflight {
         } else {
             self.items.remove(at);
         }
-        Some(ended)
+        Acknowledged::Known(ended)
     }
 
     /// Panics if an identifier is there twice.
@@ -179,6 +195,8 @@ impl Inflight {
 mod tests {
     use super::*;
     use crate::time::Time;
+
+    const KNOWN: Acknowledged = Acknowledged::Known(Ended { share: None });
 
     fn published(qos: QoS) -> Stage {
         let message = Rc::new(Message::new("t", b"", b"x", qos, false, Time::NEVER));
@@ -211,11 +229,11 @@ mod tests {
         assert_eq!(next(&mut inflight), Some(ids[0]));
         assert_eq!(next(&mut inflight), Some(ids[1]));
         assert_eq!(next(&mut inflight), None);
-        assert!(inflight.acknowledge(ids[0]).is_some());
+        assert_eq!(inflight.acknowledge(ids[0]), KNOWN);
         assert_eq!(next(&mut inflight), Some(ids[2]));
         // An acknowledgement, from the connection before, of one that was not sent again.
-        assert!(inflight.acknowledge(ids[3]).is_some());
-        assert!(inflight.acknowledge(ids[1]).is_some());
+        assert_eq!(inflight.acknowledge(ids[3]), KNOWN);
+        assert_eq!(inflight.acknowledge(ids[1]), KNOWN);
         assert_eq!(next(&mut inflight), None, "none is left");
         inflight.check_invariants();
         assert_eq!(inflight.count(), 1);
@@ -226,17 +244,28 @@ mod tests {
         let mut inflight = Inflight::default();
         let one = inflight.start(published(QoS::AtLeastOnce));
         let two = inflight.start(published(QoS::ExactlyOnce));
-        assert!(inflight.receive(one).is_none());
-        assert!(inflight.complete(one).is_none());
-        assert!(inflight.acknowledge(two).is_none());
-        assert!(inflight.complete(two).is_none());
-        assert!(inflight.receive(two).is_some());
-        assert!(
-            inflight.receive(two).is_some(),
-            "a repeated PUBREC is answered again"
-        );
-        assert!(inflight.complete(two).is_some());
-        assert!(inflight.acknowledge(one).is_some());
+        assert_eq!(inflight.receive(one), Acknowledged::WrongKind);
+        assert_eq!(inflight.refuse(one), Acknowledged::WrongKind);
+        assert_eq!(inflight.complete(one), Acknowledged::WrongKind);
+        assert_eq!(inflight.acknowledge(two), Acknowledged::WrongKind);
+        assert_eq!(inflight.complete(two), Acknowledged::WrongKind);
+        assert_eq!(inflight.receive(two), KNOWN);
+        assert_eq!(inflight.receive(two), KNOWN, "a repeated PUBREC");
+        assert_eq!(inflight.acknowledge(two), Acknowledged::WrongKind);
+        assert_eq!(inflight.complete(two), KNOWN);
+        assert_eq!(inflight.complete(two), Acknowledged::Unknown);
+        assert_eq!(inflight.acknowledge(one), KNOWN);
+        assert_eq!(inflight.acknowledge(one), Acknowledged::Unknown);
+        assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn a_failure_ends_a_released_delivery_too() {
+        let mut inflight = Inflight::default();
+        let two = inflight.start(published(QoS::ExactlyOnce));
+        assert_eq!(inflight.receive(two), KNOWN);
+        assert_eq!(inflight.refuse(two), KNOWN);
+        assert_eq!(inflight.receive(two), Acknowledged::Unknown);
         assert!(inflight.is_empty());
     }
 

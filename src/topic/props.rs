@@ -314,7 +314,7 @@ fn is_filter(text: &str) -> bool {
     let plain_level = |level: &&str| *level == "+" || !level.contains(['+', '#']);
     !text.is_empty()
         && !text.contains('\0')
-        && levels.len() <= TOPIC_LEVELS_MAX
+        && plain.len() <= TOPIC_LEVELS_MAX
         && others.iter().all(plain_level)
         && (*last == "#" || plain_level(last))
 }
@@ -493,6 +493,8 @@ mod tests {
         for levels in [TOPIC_LEVELS_MAX - 1, TOPIC_LEVELS_MAX, TOPIC_LEVELS_MAX + 1] {
             let text = vec!["a"; levels].join("/");
             matches_are_those_of_the_standard(format!("{text}\n{text}").as_bytes());
+            let shared = format!("$share/g/{text}\n{text}");
+            matches_are_those_of_the_standard(shared.as_bytes());
         }
     }
 

@@ -55,7 +55,7 @@ malformed! {
     PropertyNotAllowed => MALFORMED_PACKET, "The packet may not carry this Property [v5 §2.2.2.2].";
     DuplicateProperty => PROTOCOL_ERROR, "A Property stands twice that may stand once [v5 §2.2.2.2].";
     PropertyOutOfRange => PROTOCOL_ERROR, "A Property has a value outside its range [v5 §2.2.2.2].";
-    TooManyUserProperties => QUOTA_EXCEEDED, "There are more User Properties than this Server serves in one packet.";
+    TooManyUserProperties => QUOTA_EXCEEDED, "The packet has more than 1024 User Properties, the most this Server serves.";
     WildcardInResponseTopic => PROTOCOL_ERROR, "The Response Topic holds a wildcard [v5 MQTT-3.3.2-14].";
     TopicAliasZero => TOPIC_ALIAS_INVALID, "The Topic Alias is 0 [v5 MQTT-3.3.2-8].";
     MissingAuthenticationMethod => PROTOCOL_ERROR, "There is no Authentication Method [v5 §3.1.2.11.10, §3.15.2.2.2].";
@@ -70,15 +70,15 @@ malformed! {
     ReservedAcknowledgeFlags => MALFORMED_PACKET, "A reserved bit of the Connect Acknowledge Flags is 1 [v5 MQTT-3.2.2-1].";
     SessionPresentWithFailure => PROTOCOL_ERROR, "A refusal says Session Present [v5 MQTT-3.2.2-6, v3.1.1 MQTT-3.2.2-4].";
 
-    // Topics
-    EmptyTopic => TOPIC_NAME_INVALID, "The Topic Name is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
-    WildcardInTopicName => TOPIC_NAME_INVALID, "The Topic Name holds a wildcard [v5 MQTT-3.3.2-2, v3.1.1 MQTT-3.3.2-2].";
-    TooManyTopicLevels => TOPIC_NAME_INVALID, "The Topic Name has more levels than this Server serves.";
-    EmptyTopicFilter => TOPIC_FILTER_INVALID, "The Topic Filter is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
-    MisplacedWildcard => TOPIC_FILTER_INVALID, "A wildcard does not fill a level, or '#' is not last [v5 MQTT-4.7.1-1 and -2, v3.1.1 MQTT-4.7.1-2 and -3].";
-    TooManyFilterLevels => TOPIC_FILTER_INVALID, "The Topic Filter has more levels than this Server serves.";
-    InvalidShareName => TOPIC_FILTER_INVALID, "The ShareName is empty or holds a wildcard [v5 MQTT-4.8.2-1 and -2].";
-    NoFilterAfterShareName => TOPIC_FILTER_INVALID, "No Topic Filter follows the ShareName [v5 MQTT-4.8.2-2].";
+    // Topics: "correctly formed, but not accepted" is what 0x8F and 0x90 mean [v5 §3.14.2.1], so what is formed wrongly is malformed
+    EmptyTopic => MALFORMED_PACKET, "The Topic Name is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
+    WildcardInTopicName => MALFORMED_PACKET, "The Topic Name holds a wildcard [v5 MQTT-3.3.2-2, v3.1.1 MQTT-3.3.2-2].";
+    TooManyTopicLevels => TOPIC_NAME_INVALID, "The Topic Name has more than 201 levels, the most this Server serves.";
+    EmptyTopicFilter => MALFORMED_PACKET, "The Topic Filter is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
+    MisplacedWildcard => MALFORMED_PACKET, "A wildcard does not fill a level, or '#' is not last [v5 MQTT-4.7.1-1 and -2, v3.1.1 MQTT-4.7.1-2 and -3].";
+    TooManyFilterLevels => TOPIC_FILTER_INVALID, "The Topic Filter has more than 201 levels, the most this Server serves.";
+    InvalidShareName => MALFORMED_PACKET, "The ShareName is empty or holds a wildcard [v5 MQTT-4.8.2-1 and -2].";
+    NoFilterAfterShareName => MALFORMED_PACKET, "No Topic Filter follows the ShareName [v5 MQTT-4.8.2-2].";
 
     // PUBLISH
     BothQosBits => MALFORMED_PACKET, "Both QoS bits are set [v5 MQTT-3.3.1-4, v3.1.1 MQTT-3.3.1-4].";
@@ -101,3 +101,24 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn sentences_about_limits_name_them() {
+        for (rule, limit) in [
+            (Malformed::TooManyTopicLevels, limits::TOPIC_LEVELS_MAX),
+            (Malformed::TooManyFilterLevels, limits::TOPIC_LEVELS_MAX),
+            (
+                Malformed::TooManyUserProperties,
+                limits::USER_PROPERTIES_MAX,
+            ),
+        ] {
+            let sentence = rule.sentence();
+            assert!(sentence.contains(&format!(" {limit} ")), "{sentence}");
+        }
+    }
+}

@@ -54,7 +54,7 @@ impl<'a> TopicName<'a> {
 }
 
 /// Which messages a subscription wants: 1..=65,535 bytes, wildcards in their places, no U+0000, at most
-/// [`TOPIC_LEVELS_MAX`] levels. With `$share/name/` before it, a Shared Subscription.
+/// [`TOPIC_LEVELS_MAX`] levels. With `$share/name/` before these, a Shared Subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TopicFilter<'a>(&'a str);
 
@@ -62,7 +62,7 @@ pub struct TopicFilter<'a>(&'a str);
 const SHARE_PREFIX: &str = "$share/";
 
 impl<'a> TopicFilter<'a> {
-    /// Checks a Topic Filter. `O(bytes)`.
+    /// Checks a Topic Filter: its form first, then our own limit. `O(bytes)`.
     ///
     /// Errors: `EmptyTopicFilter` [v5 MQTT-4.7.3-1]; `NulInString` [v5 MQTT-1.5.4-2];
     /// `MisplacedWildcard` [v5 MQTT-4.7.1-1, MQTT-4.7.1-2]; `InvalidShareName` and
@@ -74,9 +74,6 @@ impl<'a> TopicFilter<'a> {
         }
         if memchr::memchr(0, bytes).is_some() {
             return Err(Malformed::NulInString);
-        }
-        if has_too_many_levels(bytes) {
-            return Err(Malformed::TooManyFilterLevels);
         }
         let mut plain = text;
         if let Some(shared) = text.strip_prefix(SHARE_PREFIX) {
@@ -90,6 +87,9 @@ impl<'a> TopicFilter<'a> {
             plain = filter;
         }
         check_wildcards(plain.as_bytes())?;
+        if has_too_many_levels(plain.as_bytes()) {
+            return Err(Malformed::TooManyFilterLevels);
+        }
         Ok(Self(text))
     }
 

@@ -443,21 +443,33 @@ fn mqtt_3_3_5_1_overlapping_subscriptions_deliver_once_at_the_highest_qos() {
 }
 
 fn mqtt_3_3_5_2_publish_without_permission_is_acknowledged_as_usual() {
-    // What no Client may publish to: the broker's own topics.
+    // What no Client may publish to, or have as the topic of its will: the broker's own trees.
     each(V3, |world, version| {
         let watcher = world.connect(&connect(version, "watcher"));
-        world.subscribe(watcher, "$SYS/#", 2);
-        world.messages(watcher);
         let publisher = publisher(world, version);
-        for qos in 0..=2 {
-            world.publish(
-                publisher,
-                &publish("$SYS/broker/fake", "x").qos(qos, 0).retain(),
-            );
+        for topic in [
+            "$SYS/broker/fake",
+            "$SYS",
+            "$CONTROL/dynamic-security/v1",
+            "$CONTROL",
+        ] {
+            world.subscribe(watcher, topic, 2);
+            world.messages(watcher);
+            for qos in 0..=2 {
+                world.publish(publisher, &publish(topic, "x").qos(qos, 0).retain());
+            }
+            alive(world, publisher);
+            let dying = world.connect(&connect(version, "dying").will(topic, "x", 1, true));
+            world.drop_connection(dying);
+            assert_eq!(world.messages(watcher), [], "{topic}");
+            retained_is(world, version, topic, None);
         }
-        alive(world, publisher);
-        assert_eq!(world.messages(watcher), []);
-        retained_is(world, version, "$SYS/broker/fake", None);
+        // Names that only look alike are anybody's.
+        for topic in ["$SYSTEM/x", "$CONTROLS", "a/$SYS/x", "$control/x"] {
+            world.subscribe(watcher, topic, 1);
+            world.publish(publisher, &publish(topic, "x").qos(1, 0));
+            assert_eq!(world.messages(watcher).len(), 1, "{topic}");
+        }
     });
 }
 

@@ -4,6 +4,7 @@ use crate::claims::*;
 use crate::support::*;
 
 crate::table! {
+    mqtt_4_8_0_1_an_acknowledgement_of_the_wrong_kind_closes,
     mqtt_4_3_1_1_qos_0_is_sent_once_with_dup_0,
     mqtt_4_3_2_1_qos_1_sender,
     mqtt_4_3_2_1_the_window_moves_with_each_acknowledgement,
@@ -145,8 +146,6 @@ fn mqtt_4_3_3_1_qos_2_sender() {
                 .map(|message| (message.packet_id, message.dup)),
             Some((packet_id, true))
         );
-        // A PUBACK does not do.
-        world.send(subscriber, puback(packet_id));
         world.send(subscriber, pubrec(packet_id));
         world.expect(subscriber, &[Packet::pubrel(packet_id)]);
         // From now on PUBREL, never PUBLISH again; a repeated PUBREC gets it again.
@@ -251,5 +250,53 @@ fn mqtt_4_3_3_2_identifiers_of_the_two_directions_are_unrelated() {
         }
         world.expect(client, &[]);
         alive(world, client);
+    });
+}
+
+/// What a stage of a delivery does not await breaks the flow of its QoS [v3.1.1 4.3.2, 4.3.3]; the delivery goes on with the next
+/// connection. What belongs to no delivery is harmless: it may be late.
+fn mqtt_4_8_0_1_an_acknowledgement_of_the_wrong_kind_closes() {
+    each(ALL, |world, version| {
+        for (qos, released, wrong) in [
+            (1, false, pubrec(1)),
+            (1, false, pubcomp(1)),
+            (2, false, puback(1)),
+            (2, false, pubcomp(1)),
+            (2, true, puback(1)),
+        ] {
+            let publisher = publisher(world, version);
+            let id = connect(version, "subscriber").persistent();
+            let subscriber = world.connect(&id);
+            world.subscribe(subscriber, "t", 2);
+            world.publish(publisher, &publish("t", "x").qos(qos, 0));
+            let received = world.received(subscriber);
+            let packet_id = received[0].message().expect("PUBLISH").packet_id;
+            if released {
+                world.send(subscriber, pubrec(packet_id));
+                world.expect(subscriber, &[Packet::pubrel(packet_id)]);
+            }
+            for late in [puback(packet_id + 1), pubcomp(packet_id + 1)] {
+                world.send(subscriber, late);
+            }
+            alive(world, subscriber);
+            let mut wrong = wrong.to_vec();
+            wrong[2..4].copy_from_slice(&packet_id.to_be_bytes());
+            world.send(subscriber, &wrong);
+            assert!(world.is_closed(subscriber), "{wrong:02x?} for QoS {qos}");
+            let subscriber = world.connect(&id);
+            let again = world.received(subscriber);
+            match &again[..] {
+                [Packet::PubRel { .. }] => assert!(released),
+                [Packet::Publish(message)] => {
+                    assert!(!released && message.dup && message.packet_id == packet_id);
+                }
+                _ => panic!("{again:?}"),
+            }
+            // A clean session ends it.
+            world.disconnect(subscriber);
+            let clean = world.connect(&connect(version, "subscriber"));
+            world.disconnect(clean);
+            world.disconnect(publisher);
+        }
     });
 }

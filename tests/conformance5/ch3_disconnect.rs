@@ -69,7 +69,7 @@ fn mqtt_3_14_2_2_the_servers_disconnect_is_its_last_word() {
         let causes = [
             (vec![0xc0, 0x80, 0x00], MALFORMED),
             (connect(V5, "client").bytes(), PROTOCOL_ERROR),
-            (publish("#", "x").bytes(V5), 0x90),
+            (publish("#", "x").bytes(V5), 0x81),
             (publish("t", "x").with(topic_alias(0)).bytes(V5), 0x94),
         ];
         for (bytes, code) in causes {

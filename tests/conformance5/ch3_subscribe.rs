@@ -84,13 +84,19 @@ fn mqtt_3_8_3_3_no_local() {
 fn mqtt_3_8_4_1_suback_has_a_code_for_each_filter_in_order() {
     each5(|world| {
         let client = client(world, "client");
+        // Well formed, but more levels than are served.
+        let deep = [
+            "/".repeat(201),
+            "+/".repeat(201),
+            "$share/g".to_owned() + &"/".repeat(202),
+        ];
         let filters = [
             ("a", 2),
-            ("b/#/c", 1),
+            (&deep[0], 1),
             ("b", 0),
-            ("c+", 0),
+            (&deep[1], 0),
             ("c/+", 1),
-            ("", 1),
+            (&deep[2], 1),
             ("a", 1),
             ("#", 2),
         ];
@@ -184,13 +190,14 @@ fn mqtt_3_9_2_1_suback_and_unsuback_shed_what_is_too_large() {
             let connect = connect(V5, "id").with(maximum_packet_size(bytes));
             let client = world.connect(&connect);
             // Its CONNACK fits already.
-            world.send(client, subscribe(V5, 1, &[("a#", 0), ("$share/g", 1)]));
+            let deep = "/".repeat(201);
+            world.send(client, subscribe(V5, 1, &[(&deep, 0), ("t", 1)]));
             let suback = world.received_full(client);
             assert!(matches!(
                 suback.last().expect("SUBACK").packet,
                 Packet::SubAck { packet_id: 1, .. }
             ));
-            world.send(client, unsubscribe(V5, 2, &["a#", "none"]));
+            world.send(client, unsubscribe(V5, 2, &[&deep, "none"]));
             let unsuback = world.received_full(client);
             assert!(matches!(
                 unsuback[..],

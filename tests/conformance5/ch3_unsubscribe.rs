@@ -25,7 +25,8 @@ fn mqtt_3_10_4_1_filters_are_compared_as_text() {
         for filter in ["a/b", "a/+", "A/B", "#"] {
             world.subscribe(client, filter, 0);
         }
-        let filters = ["a/b/", "a/b", "a/#", "+/b", "a/b", "#", "a#"];
+        let deep = "/".repeat(201);
+        let filters = ["a/b/", "a/b", "a/#", "+/b", "a/b", "#", &deep];
         world.send(client, unsubscribe(V5, 600, &filters));
         let received = world.received(client);
         let Packet::UnsubAck { packet_id, codes } = &received[0] else {
@@ -33,7 +34,7 @@ fn mqtt_3_10_4_1_filters_are_compared_as_text() {
         };
         assert_eq!(*packet_id, 600);
         assert_eq!(codes[..6], [0x11, 0, 0x11, 0x11, 0x11, 0]);
-        assert!(matches!(codes[6..], [0x11 | 0x8f]));
+        assert_eq!(codes[6..], [0x8f], "more levels than are served");
         world.publish(client, &publish("a/b", "by a/+"));
         world.publish(client, &publish("A/B", "by A/B"));
         world.publish(client, &publish("c", "by none"));

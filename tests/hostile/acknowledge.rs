@@ -52,7 +52,7 @@ fn case_33_acknowledgements_of_nothing(shards: usize) {
             violation(broker, "no packet id", &packet(kind, &[]));
             violation(broker, "wrong flags", &acknowledgement(kind ^ 0x01, 1));
         }
-        // The wrong kind for the message in flight does not end its flight.
+        // The wrong kind for the message in flight ends the connection, and not the flight.
         for (qos, wrong) in [(1, PUBREC), (1, PUBCOMP), (2, PUBACK), (2, PUBCOMP)] {
             let id = format!("confused-{qos}-{wrong}");
             let connect = Connect {
@@ -67,9 +67,8 @@ fn case_33_acknowledgements_of_nothing(shards: usize) {
             let mut speaker = Client::connect(broker, "speaker");
             speaker.publish(&id, b"kept", qos, false);
             let message = Published::read(&client.packet()).expect("a PUBLISH");
-            client.try_send(&acknowledgement(wrong, message.packet_id));
-            while let Answer::Packet(_) = client.answer(Duration::from_millis(100)) {}
-            drop(client);
+            client.send(&acknowledgement(wrong, message.packet_id));
+            client.expect_close();
             let (mut client, present) = Client::connect_with(broker, &connect);
             assert!(present);
             let again = Published::read(&client.packet()).expect("the message again");

@@ -152,5 +152,5 @@ fn what_a_read_writes_to_the_tree_of_the_broker_is_counted_message_by_message() 
     let bytes = publish("$SYS/uptime", "x").bytes(V).repeat(30);
     world.send(publisher, &bytes);
     let counters = world.shard(0).counters();
-    assert_eq!(counters.dropped(Dropped::SysTopic), 30);
+    assert_eq!(counters.dropped(Dropped::OwnTopic), 30);
 }

@@ -136,7 +136,12 @@ pub enum Action {
         who: usize,
         what: usize,
     },
-    /// The same from a stranger: before a CONNECT of his own, or after.
+    /// Instead of one of the acknowledgements it owes it sends one that the delivery does not await.
+    Misacknowledge {
+        who: usize,
+        what: usize,
+    },
+    /// Garbage from a stranger: before a CONNECT of his own, or after.
     Stranger {
         shard: usize,
         what: usize,

@@ -96,6 +96,8 @@ pub struct Connection {
     pub will_in_doubt: bool,
     /// It sent what no Client may send.
     pub faulty: bool,
+    /// v5: the code the broker must say to that.
+    pub must_hear: Option<u8>,
     /// Bytes of the last packet that were held back.
     pub held: Vec<u8>,
     pub owed: VecDeque<Owed>,
@@ -132,6 +134,7 @@ impl Connection {
             leaving: false,
             will_in_doubt: false,
             faulty: false,
+            must_hear: None,
             held: Vec::new(),
             owed: VecDeque::new(),
             sent_at: 0,
@@ -190,6 +193,20 @@ pub fn connect_bytes(
         packet = packet.user(name.as_bytes()).password(password.as_bytes());
     }
     packet.bytes()
+}
+
+/// An acknowledgement that the delivery does not await whose right one is owed; the broker must close. None for PUBREL, which may come for
+/// any Packet Identifier. [v5 4.3, v3.1.1 4.3]
+pub fn wrong_acknowledgement(owed: &Owed, what: usize) -> Option<Vec<u8>> {
+    let mut bytes = owed.bytes.clone();
+    let wrong: &[u8] = match bytes[0] {
+        0x40 => &[0x50, 0x70],
+        0x50 => &[0x40, 0x70],
+        0x70 => &[0x40],
+        _ => return None,
+    };
+    bytes[0] = wrong[what % wrong.len()];
+    Some(bytes)
 }
 
 /// What no Client may send after CONNECT; the broker must close. [v5 4.13, v3.1.1 4.8]

@@ -21,6 +21,7 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
     (ResendWithoutDup, FIRST),
     (ReorderLane, FIRST),
     (LeakPacketId, FIRST),
+    (WrongKindIgnored, FIRST),
     (DeliverAfterUnsubscribe, FIRST),
     (DropOnFullLane, FIRST),
     (SkipFiltersInForceWait, FIRST),

@@ -225,6 +225,10 @@ fn action(random: &mut Random, theme: &Theme) -> Action {
             0 => Action::Reload,
             _ => Action::Verdicts,
         },
+        107 => Action::Misacknowledge {
+            who,
+            what: who + cut,
+        },
         _ => Action::Lanes { pick: 0, count: 1 },
     }
 }

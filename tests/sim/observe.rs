@@ -224,7 +224,8 @@ impl Play {
     }
 
     /// The broker may close only after DISCONNECT, a takeover, a mistake or too long a silence.
-    fn check_close(&self, index: usize) -> Judged {
+    fn check_close(&mut self, index: usize) -> Judged {
+        self.check_last_word(index)?;
         let connection = &self.connections[index];
         let who = connection.asked.who;
         let later = self.connections[index + 1..].iter();
@@ -239,6 +240,23 @@ impl Play {
         }
         let log = &self.world.log[self.world.log.len().saturating_sub(2)..];
         Err(format!("sim-{who} was closed without reason: {log:?}"))
+    }
+
+    /// Who acknowledged wrongly has heard that, unless it was closed for another reason before that was read.
+    fn check_last_word(&mut self, index: usize) -> Judged {
+        let connection = &self.connections[index];
+        let Some(wanted) = connection.must_hear.filter(|_| !connection.slow) else {
+            return Ok(());
+        };
+        let who = connection.asked.who;
+        match self.world.history(connection.client).last() {
+            // Keep Alive timeout, and Session taken over.
+            Some(Packet::Disconnect { code: 0x8d | 0x8e }) => Ok(()),
+            Some(Packet::Disconnect { code }) if *code == wanted => Ok(()),
+            last => Err(format!(
+                "sim-{who} must hear {wanted:#x}, and heard {last:?}"
+            )),
+        }
     }
 
     fn receive(&mut self, index: usize, packet: &Packet, full: Option<&Full>) -> Judged {

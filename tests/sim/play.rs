@@ -173,6 +173,7 @@ impl Play {
             | Action::Vanish { who }
             | Action::Disconnect { who, .. }
             | Action::Garbage { who, .. }
+            | Action::Misacknowledge { who, .. }
             | Action::Slow { who }
             | Action::Take { who, .. }
             | Action::Quick { who } => {
@@ -379,6 +380,16 @@ impl Play {
             Action::Garbage { what, .. } => {
                 self.connections[index].faulty = true;
                 self.write(index, &garbage(version, what), 0);
+            }
+            Action::Misacknowledge { what, .. } => {
+                let connection = &mut self.connections[index];
+                let mut owed = connection.owed.iter();
+                let wrong = owed.find_map(|owed| wrong_acknowledgement(owed, what));
+                if let Some(bytes) = wrong {
+                    connection.faulty = true;
+                    connection.must_hear = (version == Version::V5).then_some(0x82);
+                    self.write(index, &bytes, 0);
+                }
             }
             Action::Slow { .. } => {
                 self.connections[index].slow = true;

@@ -146,7 +146,7 @@ impl Play {
             (Dropped::ShardQueueFull, small_shard),
             (Dropped::Expired, expires),
             (Dropped::TooLargeForClient, bounded),
-            (Dropped::SysTopic, false),
+            (Dropped::OwnTopic, false),
         ] {
             if !there && counters.dropped(reason) > 0 {
                 return Err(format!("{} drops for {reason:?}", counters.dropped(reason)));
