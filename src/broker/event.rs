@@ -263,17 +263,6 @@ pub enum ShareMessage {
     },
 }
 
-impl std::fmt::Display for CloseCause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            CloseCause::PeerClosed => write!(f, "it closed the connection without DISCONNECT"),
-            CloseCause::Reset => write!(f, "it reset the connection"),
-            CloseCause::TimedOut => write!(f, "it no longer answers"),
-            CloseCause::Error(errno) => write!(f, "the connection failed with error {errno}"),
-        }
-    }
-}
-
 /// How a Network Connection ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ending {

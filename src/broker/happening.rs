@@ -43,6 +43,8 @@ pub enum CloseCause {
     TimedOut,
     /// Another error of the kernel, by its `errno`.
     Error(i32),
+    /// What it sent is not what its listener speaks; the reason, as one clause.
+    Transport(&'static str),
 }
 
 /// A Client as it named itself, on its Network Connection.

@@ -37,6 +37,9 @@ pub enum Hosts {
 pub enum Transport {
     /// MQTT itself on TCP.
     Plain,
+    /// See `io::link::framed`.
+    #[cfg(test)]
+    Framed,
 }
 
 impl Hosts {

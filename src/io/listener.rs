@@ -3,7 +3,7 @@
 //! A socket has SO_REUSEADDR, so that a restart does not wait for connections in TIME_WAIT, and not SO_REUSEPORT, which would let a
 //! second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted socket.
 
-use crate::config::{Address, Config, Hosts};
+use crate::config::{Address, Config, Hosts, Transport};
 use crate::ids::ListenerId;
 use crate::io::StartError;
 use crate::io::holder::Holder;
@@ -26,24 +26,29 @@ const PORT_CHOICES: usize = 8;
 #[derive(Clone)]
 pub struct ListeningSockets {
     pub sockets: Arc<[TcpListener]>,
-    /// The listener each socket belongs to.
-    ids: Arc<[ListenerId]>,
+    /// The listener each socket belongs to, and what its connections speak.
+    listeners: Arc<[(ListenerId, Transport)]>,
 }
 
-/// Sockets of the first listener.
+/// Sockets of the first listener, for MQTT itself.
 impl From<Vec<TcpListener>> for ListeningSockets {
     fn from(sockets: Vec<TcpListener>) -> ListeningSockets {
-        ListeningSockets {
-            ids: vec![ListenerId(0); sockets.len()].into(),
-            sockets: sockets.into(),
-        }
+        ListeningSockets::of_one_listener(sockets, Transport::Plain)
     }
 }
 
 impl ListeningSockets {
-    /// The listener of the socket at this place.
-    pub fn id(&self, socket: u32) -> ListenerId {
-        self.ids[socket as usize]
+    /// Sockets of the first listener.
+    pub fn of_one_listener(sockets: Vec<TcpListener>, transport: Transport) -> ListeningSockets {
+        ListeningSockets {
+            listeners: vec![(ListenerId(0), transport); sockets.len()].into(),
+            sockets: sockets.into(),
+        }
+    }
+
+    /// The listener of the socket at this place, and what its connections speak.
+    pub fn listener(&self, socket: u32) -> (ListenerId, Transport) {
+        self.listeners[socket as usize]
     }
 }
 
@@ -52,17 +57,17 @@ impl ListeningSockets {
 /// Errors: one sentence with address, port, cause and remedy.
 pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
     let mut sockets = Vec::new();
-    let mut ids = Vec::new();
+    let mut listeners = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         let Address::Tcp { hosts, port } = &listener.address;
         for socket in listen(hosts, *port)? {
             sockets.push(socket);
-            ids.push(ListenerId(index as u8));
+            listeners.push((ListenerId(index as u8), listener.transport));
         }
     }
     Ok(ListeningSockets {
         sockets: sockets.into(),
-        ids: ids.into(),
+        listeners: listeners.into(),
     })
 }
 

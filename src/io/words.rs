@@ -155,6 +155,9 @@ fn closed(cause: CloseCause) -> String {
         CloseCause::Reset => "it reset the connection".to_owned(),
         CloseCause::TimedOut => "it no longer answers".to_owned(),
         CloseCause::Error(errno) => format!("the connection failed with error {errno}"),
+        CloseCause::Transport(reason) => {
+            format!("its bytes were not what this listener takes: {reason}")
+        }
     }
 }
 
@@ -297,6 +300,10 @@ mod tests {
             (
                 unaccepted(Unaccepted::Lost(CloseCause::Error(5))),
                 "refused 192.0.2.7:4711: before CONNECT was complete, the connection failed with error 5",
+            ),
+            (
+                unaccepted(Unaccepted::Lost(CloseCause::Transport("no TLS"))),
+                "refused 192.0.2.7:4711: before CONNECT was complete, its bytes were not what this listener takes: no TLS",
             ),
             (
                 ended(Ended::Disconnected { with_will: false }),

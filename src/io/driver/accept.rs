@@ -4,7 +4,6 @@
 
 use super::kernel::Kernel;
 use crate::broker::Level;
-use crate::ids::ListenerId;
 use crate::io::host::Seat;
 use crate::io::link::Link;
 use crate::limits;
@@ -90,10 +89,7 @@ impl Accepting {
             *state = State::Off;
         }
         match result {
-            Ok(socket) => {
-                let listener = seat.listeners.id(listener);
-                self.seated(TcpStream::from(socket), listener, seat, now)
-            }
+            Ok(socket) => self.seated(TcpStream::from(socket), listener, seat, now),
             // The newcomer has gone again, or its network has; it is no longer in the queue.
             Err(
                 libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN,
@@ -119,17 +115,14 @@ impl Accepting {
     fn seated(
         &mut self,
         socket: TcpStream,
-        listener: ListenerId,
+        listener: u32,
         seat: &Seat,
         now: Time,
     ) -> Option<Newcomer> {
         // It may have gone again already.
         let address = canonical(socket.peer_addr().ok()?);
-        let link = Link {
-            socket,
-            address,
-            listener,
-        };
+        let (listener, transport) = seat.listeners.listener(listener);
+        let link = Link::new(socket.into(), address, listener, transport);
         let place = seat.places.take();
         if place != Some(Place::Seat) {
             let seats = seat.places.seats();

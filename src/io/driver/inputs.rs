@@ -2,13 +2,13 @@
 
 use super::accept::Newcomer;
 use super::kernel::{Completion, Kernel};
-use super::slots::{Phase, Receive, Socket};
+use super::slots::{Phase, Receive, Send, Socket};
 use super::{Core, Driver, Later};
 use crate::broker::{CloseCause, HandOver, Input};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
 use crate::io::host::ToShard;
-use crate::io::link::Link;
+use crate::io::link::{Broken, Link};
 use crate::limits;
 use crate::mesh::Place;
 use nix::libc;
@@ -132,18 +132,58 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         };
         let bytes = self.kernel.bytes(&received);
         let bytes_len = bytes.len();
+        let mut broken = None;
         match &mut socket.phase {
-            Phase::Open => {
-                let input = Input::Bytes { connection, bytes };
-                self.core.handle(self.now, input, &mut self.out);
-            }
-            Phase::HandingOver { hand_over, .. } => hand_over.bytes.extend_from_slice(bytes),
+            Phase::Open => match socket.link.open(bytes) {
+                Ok([]) => {}
+                Ok(bytes) => {
+                    let input = Input::Bytes { connection, bytes };
+                    self.core.handle(self.now, input, &mut self.out);
+                }
+                Err(reason) => broken = Some(reason),
+            },
+            Phase::HandingOver { hand_over, .. } => match socket.link.open(bytes) {
+                Ok(bytes) => hand_over.bytes.extend_from_slice(bytes),
+                Err(reason) => broken = Some(reason),
+            },
             // Nobody wants to know any more.
             Phase::Closing | Phase::Lingering | Phase::Ending => {}
         }
         self.kernel.give_back(received);
+        if broken.is_some() || socket.link.has_own_bytes() || socket.link.has_ended() {
+            self.after_open(connection, broken)?;
+        }
         self.carry_out()?;
         Ok(bytes_len)
+    }
+
+    /// Sends what a link answers for itself, and ends a connection whose link has ended or is broken.
+    #[cold]
+    fn after_open(&mut self, connection: ConnectionId, broken: Option<Broken>) -> io::Result<()> {
+        let Some(socket) = self.slots.get(connection) else {
+            return Ok(());
+        };
+        if socket.send == Send::Off
+            && let Some(chunks) = socket.next_send()
+        {
+            self.kernel.send(connection, socket.link.as_fd(), chunks)?;
+        }
+        socket.ended |= broken.is_some() || socket.link.has_ended();
+        match (&socket.phase, broken) {
+            (Phase::Open, Some(Broken(reason))) => {
+                self.over(connection, CloseCause::Transport(reason))
+            }
+            (Phase::HandingOver { .. }, Some(_)) => {
+                socket.phase = Phase::Ending;
+                Ok(())
+            }
+            (Phase::Open, None) if socket.ended => {
+                self.later
+                    .push_back(Later::Over(connection, CloseCause::PeerClosed));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn on_sent(&mut self, connection: ConnectionId, result: Result<usize, i32>) -> io::Result<()> {
@@ -154,21 +194,25 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         match result {
             Ok(bytes) => {
                 let returned = self.kernel.sent(connection.index, bytes);
+                let of_shard = socket.send == Send::Shards;
+                let bytes = if of_shard {
+                    socket.link.sent(bytes, returned.is_some())
+                } else {
+                    0
+                };
+                let ending = matches!(socket.phase, Phase::Ending);
                 if returned.is_some() {
-                    socket.sending = false;
-                    if let Some(chunks) = socket.last_words.take() {
-                        assert!(!open, "the last words are followed by `Close`");
-                        socket.sending = true;
-                        let descriptor = socket.link.as_fd();
-                        return self.kernel.send(connection, descriptor, *chunks);
+                    socket.send = Send::Off;
+                    if !ending && let Some(chunks) = socket.next_send() {
+                        self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                     }
-                } else if matches!(socket.phase, Phase::Ending) {
+                } else if ending {
                     self.kernel.end_send(connection.index);
-                    socket.sending = false;
+                    socket.send = Send::Off;
                 } else {
                     self.kernel.send_rest(connection, socket.link.as_fd())?;
                 }
-                if open {
+                if open && of_shard {
                     return self.input(Input::Sent {
                         connection,
                         bytes,
@@ -185,7 +229,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Err(errno) => {
                 self.kernel.end_send(connection.index);
-                socket.sending = false;
+                socket.send = Send::Off;
+                socket.waiting = None;
                 if open {
                     // The peer may have said DISCONNECT before it closed: what it sent is read first.
                     socket.send_failed = Some(cause(errno));
@@ -194,8 +239,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
         }
-        if matches!(socket.phase, Phase::Closing) && !socket.sending {
-            self.linger(connection);
+        if matches!(socket.phase, Phase::Closing) && socket.send == Send::Off {
+            self.linger(connection)?;
         }
         self.touch(connection);
         Ok(())
@@ -247,13 +292,17 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn on_adopt(&mut self, link: Link, hand_over: Box<HandOver>) -> io::Result<()> {
-        let (address, listener) = (link.address, link.listener);
+        let (address, listener, ended) = (link.address, link.listener, link.has_ended());
         if self.stop_at.is_some() {
             return Ok(());
         }
         let Some(connection) = self.take_slot(Socket::new(link, false)) else {
             return Ok(());
         };
+        if ended {
+            let over = Later::Over(connection, CloseCause::PeerClosed);
+            self.later.push_back(over);
+        }
         self.input(Input::Adopted {
             connection,
             address,
@@ -337,8 +386,15 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let Some(socket) = self.slots.get(connection) else {
             return Ok(());
         };
-        // What is being sent may still reach a peer that has closed only its own side.
-        if socket.sending && cause == CloseCause::PeerClosed {
+        // A peer that has closed only its own side, or whose link broke, may still take what is being sent and what the link says last.
+        let may_listen = matches!(cause, CloseCause::PeerClosed | CloseCause::Transport(_));
+        if may_listen && socket.send == Send::Off {
+            socket.link.farewell();
+            if let Some(chunks) = socket.next_send() {
+                self.kernel.send(connection, socket.link.as_fd(), chunks)?;
+            }
+        }
+        if may_listen && socket.send != Send::Off {
             socket.phase = Phase::Closing;
             self.lingering
                 .push_back((now + limits::LINGER_MS, connection));

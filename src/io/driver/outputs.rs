@@ -1,7 +1,7 @@
 //! What follows in a turn: the shard's outputs, and the receives and farewells they lead to.
 
 use super::kernel::Kernel;
-use super::slots::{Phase, Receive, Slots, Socket};
+use super::slots::{Phase, Receive, Send, Slots, Socket};
 use super::{Core, Driver, Later};
 use crate::broker::{Output, Verdict};
 use crate::ids::ConnectionId;
@@ -9,10 +9,9 @@ use crate::io::checker::Request;
 use crate::io::crossing::Crossing;
 use crate::io::words;
 use crate::limits;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 impl<C: Core, K: Kernel> Driver<C, K> {
     pub(super) fn carry_out(&mut self) -> io::Result<()> {
@@ -30,14 +29,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_output(&mut self, output: Output) -> io::Result<()> {
         match output {
             Output::Send { connection, chunks } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
-                    if socket.sending {
-                        socket.last_words = Some(Box::new(chunks));
-                        return Ok(());
-                    }
-                    socket.sending = true;
-                    let descriptor = socket.link.as_fd();
-                    self.kernel.send(connection, descriptor, chunks)?;
+                if let Some(socket) = open(&mut self.slots, connection)
+                    && let Some(chunks) = socket.seal_or_keep(chunks)
+                {
+                    self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                 }
             }
             Output::StopReading { connection } => {
@@ -63,13 +58,17 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             } => {
                 let at = self.now + limits::LINGER_MS;
                 if let Some(socket) = open(&mut self.slots, connection) {
-                    if at_once && !socket.sending {
+                    let sending = socket.send != Send::Off;
+                    if !sending {
+                        socket.link.farewell();
+                    }
+                    if at_once && !sending && !socket.link.has_own_bytes() {
                         socket.phase = Phase::Ending;
                     } else {
                         socket.phase = Phase::Closing;
                         self.lingering.push_back((at, connection));
-                        if !socket.sending {
-                            self.linger(connection);
+                        if !sending {
+                            self.linger(connection)?;
                         }
                     }
                     self.touch(connection);
@@ -78,7 +77,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Output::ProbePeer { connection } => {
                 if let Some(socket) = open(&mut self.slots, connection) {
                     // A socket that takes no options has ended already, as its receive will tell.
-                    let _ = probe_peer(&socket.link.socket);
+                    let _ = probe_peer(socket.link.as_fd());
                 }
             }
             Output::Authenticate {
@@ -109,7 +108,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 hand_over,
             } => {
                 if let Some(socket) = open(&mut self.slots, connection) {
-                    assert!(!socket.sending, "nothing is sent before the hand-over");
+                    assert!(
+                        socket.send != Send::Shards,
+                        "the shard sends nothing before the hand-over"
+                    );
                     socket.phase = Phase::HandingOver { to, hand_over };
                     self.touch(connection);
                 }
@@ -123,17 +125,22 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// The last bytes are on their way: closes our side and waits for the peer's end.
-    pub(super) fn linger(&mut self, connection: ConnectionId) {
+    /// No send is under way: says the link's farewell, or, that being sent, closes our side and waits for the peer's end.
+    pub(super) fn linger(&mut self, connection: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.slots.get(connection) else {
-            return;
+            return Ok(());
         };
-        let closed = socket.link.socket.shutdown(Shutdown::Write);
+        socket.link.farewell();
+        if let Some(chunks) = socket.next_send() {
+            return self.kernel.send(connection, socket.link.as_fd(), chunks);
+        }
+        let closed = shutdown(socket.link.as_fd().as_raw_fd(), Shutdown::Write);
         socket.phase = if socket.ended || closed.is_err() {
             Phase::Ending
         } else {
             Phase::Lingering
         };
+        Ok(())
     }
 
     pub(super) fn touch(&mut self, connection: ConnectionId) {
@@ -201,7 +208,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return Ok(());
         };
         match socket.phase {
-            Phase::Ending if socket.sending => self.kernel.cancel_send(connection),
+            Phase::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
             Phase::Ending if socket.idle() => {
                 drop(self.slots.remove(connection));
                 self.seat.places.give_back();
@@ -252,17 +259,17 @@ fn open(slots: &mut Slots, connection: ConnectionId) -> Option<&mut Socket> {
 }
 
 /// Lets TCP find out that the peer is gone: by probes when nothing is sent, by a time limit when something is.
-fn probe_peer(stream: &TcpStream) -> nix::Result<()> {
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &limits::TCP_PROBE_IDLE_S)?;
+fn probe_peer(socket: BorrowedFd<'_>) -> nix::Result<()> {
+    setsockopt(&socket, sockopt::KeepAlive, &true)?;
+    setsockopt(&socket, sockopt::TcpKeepIdle, &limits::TCP_PROBE_IDLE_S)?;
     setsockopt(
-        stream,
+        &socket,
         sockopt::TcpKeepInterval,
         &limits::TCP_PROBE_INTERVAL_S,
     )?;
-    setsockopt(stream, sockopt::TcpKeepCount, &limits::TCP_PROBE_COUNT)?;
+    setsockopt(&socket, sockopt::TcpKeepCount, &limits::TCP_PROBE_COUNT)?;
     setsockopt(
-        stream,
+        &socket,
         sockopt::TcpUserTimeout,
         &limits::TCP_USER_TIMEOUT_MS,
     )

@@ -33,6 +33,16 @@ pub enum Receive {
     Cancelling,
 }
 
+/// The send of a connection; there is one at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Send {
+    Off,
+    /// Bytes of the shard; it is told what has left.
+    Shards,
+    /// Bytes of the link itself.
+    Links,
+}
+
 /// One use of a slot.
 #[derive(Debug)]
 pub struct Socket {
@@ -45,10 +55,9 @@ pub struct Socket {
     pub large: bool,
     /// The peer has closed its side.
     pub ended: bool,
-    /// A send is under way.
-    pub sending: bool,
-    /// The last bytes before `Close`, given while a send was under way.
-    pub last_words: Option<Box<Chunks>>,
+    pub send: Send,
+    /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or what waits for the link's own.
+    pub waiting: Option<Box<Chunks>>,
     /// A send failed; what the peer sent before is still read, then the connection is over for this cause.
     pub send_failed: Option<CloseCause>,
     /// Already in the list of slots to look at when the turn ends.
@@ -64,8 +73,8 @@ impl Socket {
             reading,
             large: false,
             ended: false,
-            sending: false,
-            last_words: None,
+            send: Send::Off,
+            waiting: None,
             send_failed: None,
             touched: false,
         }
@@ -73,7 +82,34 @@ impl Socket {
 
     /// Does the kernel hold no operation of this socket?
     pub fn idle(&self) -> bool {
-        self.receive == Receive::Off && !self.sending
+        self.receive == Receive::Off && self.send == Send::Off
+    }
+
+    /// What the shard wants to send, as it is to be sent now; `None`: it waits for the end of the send under way.
+    #[inline]
+    pub fn seal_or_keep(&mut self, chunks: Chunks) -> Option<Chunks> {
+        if self.send == Send::Off {
+            self.send = Send::Shards;
+            return Some(self.link.seal(chunks));
+        }
+        match &mut self.waiting {
+            Some(waiting) => waiting.extend(chunks),
+            None => self.waiting = Some(Box::new(chunks)),
+        }
+        None
+    }
+
+    /// The next bytes to send, when no send is under way.
+    #[inline]
+    pub fn next_send(&mut self) -> Option<Chunks> {
+        assert!(self.send == Send::Off);
+        if let Some(own) = self.link.own_bytes() {
+            self.send = Send::Links;
+            return Some(own);
+        }
+        let waiting = self.waiting.take()?;
+        self.send = Send::Shards;
+        Some(self.link.seal(*waiting))
     }
 }
 
@@ -136,6 +172,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Transport;
     use crate::ids::ListenerId;
     use std::net::{TcpListener, TcpStream};
 
@@ -143,10 +180,9 @@ mod tests {
     fn a_slot_is_used_again_under_its_next_generation() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let link = || Link {
-            socket: TcpStream::connect(address).unwrap(),
-            address,
-            listener: ListenerId(0),
+        let link = || {
+            let socket = TcpStream::connect(address).unwrap().into();
+            Link::new(socket, address, ListenerId(0), Transport::Plain)
         };
         let socket = || Socket::new(link(), true);
         let mut slots = Slots::default();

@@ -1,0 +1,127 @@
+//! A transport for the tests of the driver that needs all a transport may need: a handshake, frames, answers of its own, a farewell.
+//!
+//! The Client says `HELLO` and is answered `WELCOME`. Then both send frames: a byte of length and that many bytes, each XOR [`MASK`].
+//! Length 0 is the farewell; [`PING`] and [`PONG`] are frames of their own, a question and its answer; [`BAD`] breaks the rules.
+
+use super::Broken;
+use crate::buffer::{Chunk, Chunks};
+
+pub const HELLO: &[u8] = b"HELLO";
+pub const WELCOME: &[u8] = b"WELCOME";
+pub const MASK: u8 = 0x55;
+pub const FAREWELL: u8 = 0;
+/// The longest frame.
+pub const FRAME_BYTES_MAX: usize = 200;
+pub const PING: u8 = 253;
+pub const PONG: u8 = 254;
+pub const BAD: u8 = 255;
+
+#[derive(Default, Debug)]
+pub struct Framed {
+    /// Bytes of [`HELLO`] that have come.
+    hello: usize,
+    /// Bytes of the present frame that have not come.
+    left: usize,
+    plain: Vec<u8>,
+    own: Vec<u8>,
+    ended: bool,
+    farewell_said: bool,
+    /// Of the sealed send under way: bytes of MQTT, and those told to have left.
+    sealed: usize,
+    told: usize,
+    sealed_sent: usize,
+}
+
+impl Framed {
+    pub fn open(&mut self, received: &[u8]) -> Result<&[u8], Broken> {
+        self.plain.clear();
+        for &byte in received {
+            if self.ended {
+                break;
+            }
+            if let Some(&expected) = HELLO.get(self.hello) {
+                if byte != expected {
+                    self.own.push(BAD);
+                    self.farewell_said = true;
+                    return Err(Broken("it did not say HELLO"));
+                }
+                self.hello += 1;
+                if self.hello == HELLO.len() {
+                    self.own.extend_from_slice(WELCOME);
+                }
+            } else if self.left > 0 {
+                self.plain.push(byte ^ MASK);
+                self.left -= 1;
+            } else {
+                match byte {
+                    FAREWELL => self.ended = true,
+                    PING => self.own.push(PONG),
+                    BAD => {
+                        self.own.push(BAD);
+                        self.farewell_said = true;
+                        return Err(Broken("a frame of 255 bytes"));
+                    }
+                    bytes => self.left = bytes.into(),
+                }
+            }
+        }
+        Ok(&self.plain)
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub fn has_own_bytes(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    pub fn own_bytes(&mut self) -> Option<Chunks> {
+        let own = std::mem::take(&mut self.own);
+        (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
+    }
+
+    pub fn seal(&mut self, chunks: Chunks) -> Chunks {
+        assert!(self.hello == HELLO.len() && self.own.is_empty() && self.sealed == 0);
+        assert!(!self.farewell_said, "nothing follows the farewell");
+        let plain: Vec<u8> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.bytes().to_vec())
+            .collect();
+        self.sealed = plain.len();
+        Chunks::from_iter([Chunk::Block(frames(&plain))])
+    }
+
+    pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
+        self.sealed_sent += bytes;
+        // Only bytes of whole frames count before the end.
+        let sure = self.sealed_sent / (FRAME_BYTES_MAX + 1) * FRAME_BYTES_MAX;
+        let left = if whole {
+            self.sealed
+        } else {
+            sure.min(self.sealed)
+        };
+        let more = left - self.told;
+        self.told = left;
+        if whole {
+            (self.sealed, self.told, self.sealed_sent) = (0, 0, 0);
+        }
+        more
+    }
+
+    pub fn farewell(&mut self) {
+        if self.hello == HELLO.len() && !std::mem::replace(&mut self.farewell_said, true) {
+            self.own.push(FAREWELL);
+        }
+    }
+}
+
+/// Bytes of MQTT as either side sends them.
+pub fn frames(plain: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for frame in plain.chunks(FRAME_BYTES_MAX) {
+        out.push(frame.len() as u8);
+        out.extend(frame.iter().map(|byte| byte ^ MASK));
+    }
+    out
+}
