@@ -264,6 +264,12 @@ const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
 
 /// Bytes of a password file: about 400,000 users.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Skipped lines of a file that are remembered with their cause, and of which the log tells; the others are counted.
+pub const PASSWORD_LINES_SKIPPED_KEPT: usize = 1000;
+pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
+const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
+/// Users one line of the log names.
+pub const PASSWORD_USERS_TOLD: usize = 10;
 /// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a slip, since one
 /// such check holds up all others.
 pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;

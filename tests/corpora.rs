@@ -49,7 +49,7 @@ fn topic_match() {
 
 #[test]
 fn passwd_file() {
-    replay("passwd_file", passwd::props::files_are_whole_or_refused);
+    replay("passwd_file", passwd::props::whole_lines_alone_let_in);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use support::{Answer, Broker, Client, Connect, DEADLINE, Folder, Level, Options,
 on_1_and_2_shards!(
     sigterm_ends_within_two_seconds,
     signals_meant_for_mosquitto_end_nothing,
+    bad_lines_of_a_password_file_are_skipped,
     sighup_reads_the_password_file_again,
     takeover_at_once,
     every_byte_in_a_segment_of_its_own,
@@ -154,7 +155,7 @@ fn without_io_uring_asked_for_it_refuses_to_start() {
 }
 
 #[test]
-fn bad_password_files_stop_the_start() {
+fn unreadable_password_files_stop_the_start() {
     if reference() {
         return;
     }
@@ -178,17 +179,71 @@ fn bad_password_files_stop_the_start() {
         said.contains("did you mean") && said.contains("/passwd"),
         "the sibling it found: {said}"
     );
+}
 
-    for bad in ["bob:$7$101$short$", "bob:$9$x", "bob:plain text", "bob:"] {
-        let file = folder.path("bad");
-        std::fs::write(&file, format!("# users\n{ALICE}{bad}\n")).expect("write a password file");
-        let said = start(&file);
-        assert!(
-            said.contains("bad") && said.contains('3'),
-            "file and line of {bad:?}: {said}"
-        );
-        assert!(!said.contains("LGtgXL"), "a hash in: {said}");
+/// A line that lets nobody in is told and skipped: the others' users come in, and its own user does not, with no password at all, with its
+/// text or with what it was cut from.
+fn bad_lines_of_a_password_file_are_skipped(shards: usize) {
+    let folder = Folder::new();
+    let file = folder.path("passwd");
+    // Two further lines for alice, one of them her own; the end of her line is cut off in bob's.
+    let lines = [
+        "bob:$7$101$dJRVb0YElmDAtSWM$LGtg",
+        "carl:",
+        "dan:secret",
+        "  # eve: on holiday",
+        "frank",
+        "gina:$9$x",
+        "alice:secret2",
+    ];
+    let text = format!("# users\n{ALICE}{}\n{OLD}{ALICE}", lines.join("\n"));
+    std::fs::write(&file, text).expect("write a password file");
+    let broker = Broker::start_with(Options {
+        shards,
+        passwd: Some(file),
+        ..Options::default()
+    });
+    assert_eq!(return_code(&broker, &login("a", "alice", "secret")), 0);
+    assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 0);
+    for user in ["bob", "carl", "dan", "  # eve", "# eve", "frank", "gina"] {
+        for password in [
+            Some("secret"),
+            Some(""),
+            Some("$7$101$dJRVb0YElmDAtSWM$LGtg"),
+            None,
+        ] {
+            let connect = Connect {
+                password,
+                ..login("x", user, "")
+            };
+            assert_eq!(return_code(&broker, &connect), 5, "{user} {password:?}");
+        }
     }
+    if reference() {
+        return;
+    }
+    for line in 3..=9 {
+        let line = broker.logged(&["warning ", &format!("passwd:{line} skipped"), "; "]);
+        assert!(!line.contains("LGtg") && !line.contains("secret"), "{line}");
+    }
+    broker.logged(&["warning ", "passwd:11 skipped", "'alice'", "line 2"]);
+}
+
+/// Nobody can log in, and that is said.
+#[test]
+fn a_password_file_without_users_is_told() {
+    if reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.path("passwd");
+    std::fs::write(&file, "# nobody yet\n").expect("write a password file");
+    let broker = Broker::start_with(Options {
+        passwd: Some(file),
+        ..Options::default()
+    });
+    broker.logged(&["warning ", "has no users", "mqttfast passwd ", " USER"]);
+    assert_eq!(return_code(&broker, &login("a", "alice", "secret")), 5);
 }
 
 #[test]
@@ -317,15 +372,16 @@ fn sighup_reads_the_password_file_again(shards: usize) {
         return;
     }
 
-    // A bad file: the old one stays in force, and the log says why.
+    // A bad line that would shut alice out: the old file stays in force, and the log says why.
     std::fs::write(&file, format!("{OLD}alice:$7$nonsense\n")).expect("write a password file");
     let mark = broker.log_len();
     broker.signal(Signal::SIGHUP);
-    let line = broker.logged_since(mark, &["passwd", "2"]);
+    let line = broker.logged_since(mark, &["warning ", "passwd:2 skipped"]);
     assert!(
         !line.contains("nonsense"),
         "no part of a hash belongs into the log: {line}"
     );
+    broker.logged_since(mark, &["error ", "not read again", "'alice'"]);
     assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 0);
     assert_eq!(return_code(&broker, &login("x", "alice", "secret")), 0);
     assert_eq!(return_code(&broker, &login("y", "alice", "wrong")), 5);
@@ -338,11 +394,11 @@ fn sighup_reads_the_password_file_again(shards: usize) {
     assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 0);
     alice.expect_alive();
 
-    // And a user is gone once a good file says so.
-    std::fs::write(&file, OLD).expect("write a password file");
+    // And a user is gone once no line names him, whatever else is wrong with the file.
+    std::fs::write(&file, format!("{OLD}bob:plain\n")).expect("write a password file");
     let mark = broker.log_len();
     broker.signal(Signal::SIGHUP);
-    broker.logged_since(mark, &["passwd"]);
+    broker.logged_since(mark, &["passwd", "read again: 1 user; gone: 'alice'"]);
     assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 5);
 }
 

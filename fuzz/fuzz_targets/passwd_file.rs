@@ -5,4 +5,4 @@
 use libfuzzer_sys::fuzz_target;
 use mqttfast::passwd::props;
 
-fuzz_target!(|data: &[u8]| props::files_are_whole_or_refused(data));
+fuzz_target!(|data: &[u8]| props::whole_lines_alone_let_in(data));

@@ -5,7 +5,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::host::{Shards, ToShard};
 use crate::limits;
-use crate::passwd::{Check, PasswordFile};
+use crate::passwd::{Check, PasswordFile, Succession, shown};
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +20,36 @@ pub struct Request {
     pub user_name: String,
     pub password: Vec<u8>,
     pub asked: Time,
+}
+
+/// What came of a reload.
+pub struct Reloaded {
+    /// One line, for the log and the service manager.
+    pub summary: (Level, String),
+    /// What is wrong with the file that was read, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl Reloaded {
+    /// The old file stays in force.
+    fn kept(why: String, warnings: Vec<String>) -> Reloaded {
+        let text = format!("password file not read again, the old one stays: {why}");
+        Reloaded {
+            summary: (Level::Error, text),
+            warnings,
+        }
+    }
+}
+
+/// Some users' names, the first of them if they are many.
+fn named(users: &[Box<str>]) -> String {
+    let told = users.iter().take(limits::PASSWORD_USERS_TOLD);
+    let mut text = told.map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let more = users.len().saturating_sub(limits::PASSWORD_USERS_TOLD);
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
 }
 
 /// A handle of the thread and its bounded queue.
@@ -85,23 +115,39 @@ impl Checker {
         true
     }
 
-    /// Reads the file again, and tells how that went. A file that cannot be used leaves the old one in force.
-    pub fn reload(&self) -> (Level, String) {
-        let path = self.shared.path.display();
-        match PasswordFile::load(&self.shared.path) {
-            Ok(file) => {
-                let users = file.len();
-                *lock(&self.shared.file) = Arc::new(file);
-                let text = format!(
-                    "password file {path} read again: {users} {}",
-                    if users == 1 { "user" } else { "users" }
+    /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does one whose bad lines
+    /// would shut out users of the old one.
+    pub fn reload(&self) -> Reloaded {
+        let path = &self.shared.path;
+        let new = match PasswordFile::load(path) {
+            Ok(new) => new,
+            Err(error) => return Reloaded::kept(error.to_string(), Vec::new()),
+        };
+        let warnings = new.warnings(path);
+        let old = Arc::clone(&lock(&self.shared.file));
+        let gone = match old.successor(&new) {
+            Succession::Gone(gone) => gone,
+            Succession::Lost(lost) => {
+                let why = format!(
+                    "its bad lines would shut out {}; mend them, or delete them if that is meant, and reload",
+                    named(&lost)
                 );
-                (Level::Info, text)
+                return Reloaded::kept(format!("{}: {why}", path.display()), warnings);
             }
-            Err(error) => {
-                let text = format!("password file not read again, the old one stays: {error}");
-                (Level::Error, text)
-            }
+        };
+        let count = new.len();
+        *lock(&self.shared.file) = Arc::new(new);
+        let users = if count == 1 { "user" } else { "users" };
+        let mut text = format!(
+            "password file {} read again: {count} {users}",
+            path.display()
+        );
+        if !gone.is_empty() {
+            text += &format!("; gone: {}", named(&gone));
+        }
+        Reloaded {
+            summary: (Level::Info, text),
+            warnings,
         }
     }
 

@@ -207,7 +207,13 @@ pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
 fn reload(checker: Option<&Checker>, log: &Log, notify: &Notify) {
     notify.reloading();
     let (level, text) = match checker {
-        Some(checker) => checker.reload(),
+        Some(checker) => {
+            let reloaded = checker.reload();
+            for warning in reloaded.warnings {
+                log.line(Level::Warning, warning);
+            }
+            reloaded.summary
+        }
         None => {
             let text = "SIGHUP: there is no password file to read";
             (Level::Info, text.to_owned())

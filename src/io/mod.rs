@@ -105,6 +105,9 @@ fn serve(
     let checker = match &config.passwd {
         Some(path) => {
             let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
+            for warning in file.warnings(path) {
+                log.line(Level::Warning, warning);
+            }
             Some(Checker::new(path, file))
         }
         None => None,

@@ -1,30 +1,27 @@
-//! Reads a whole password file and checks user names and passwords against it.
+//! The users of a password file, and how a CONNECT is checked against them.
 //!
-//! A file is taken as a whole or not at all: a line that cannot be read refuses it, since a line skipped in
-//! silence is how a user without a password came to be once (CVE-2018-12551). Lines are `user:hash`, blanks around
-//! both trimmed; what follows a second `:` is ignored, as Mosquitto does. Blank lines and those that start with
-//! `#` are skipped.
+//! Lines are `user:hash`, blanks around both trimmed; what follows a second `:` is ignored, as Mosquitto does. Blank lines and those that
+//! start with `#` are comments. Every other line that cannot be read is skipped: it lets nobody in, and is told with its number, the cause
+//! and the remedy. A broker before this one took such a line for a user without a password (CVE-2018-12551); here a user exists by a
+//! whole hash alone. Where two lines give one user two hashes, the user is skipped: one of the two passwords is out of date.
+//!
+//! A file that takes another's place at run time is compared with it first, see [`PasswordFile::successor`].
 
-use super::fault::{Account, Denied, Fault, LineFault, Owner, PasswordFileError};
+use super::fault::{LineFault, PasswordFileError};
 use super::hash::{Hash, Scheme};
+use super::open;
 use crate::limits;
-use std::fs::{File, Metadata};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-
-/// Files beside a missing one that are looked at for a similar name.
-const SIBLINGS_MAX: usize = 1000;
-/// Letters to change, add or take away at most for two names to be similar.
-const NAME_EDITS_MAX: usize = 2;
-/// First letters two names must share to be similar however they end.
-const NAME_PREFIX_MIN: usize = 4;
+use std::hash::{BuildHasher, DefaultHasher, Hash as _, Hasher, RandomState};
+use std::path::Path;
 
 /// The users of one file. Immutable: a changed file is loaded anew.
 pub struct PasswordFile {
     /// Sorted by user name.
     users: Vec<User>,
+    /// The first lines that are skipped, at most [`limits::PASSWORD_LINES_SKIPPED_KEPT`], by number.
+    skipped: Vec<Skipped>,
+    /// All lines that are skipped.
+    skipped_count: usize,
     /// Chooses, unforeseeably but always alike for one name, whose hash stands in for an unknown user's.
     stand_in: RandomState,
     /// Stands in when there are no users at all.
@@ -37,59 +34,148 @@ struct User {
     line: u32,
 }
 
+/// A line that lets nobody in.
+struct Skipped {
+    line: u32,
+    fault: LineFault,
+    whose: Whose,
+}
+
+/// Whom a skipped line would have let in.
+#[derive(PartialEq, Eq)]
+enum Whose {
+    User(Box<str>),
+    /// It has no name that can be read. The hash of its text tells whether another file has the same line.
+    Unknown(u64),
+    /// It is a comment.
+    Nobody,
+}
+
 /// What a check of user name and password found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Check {
+    /// The password is the user's.
     Accepted,
+    /// No line lets this user in.
     UnknownUser,
+    /// It is not the user's, or empty.
     WrongPassword,
+}
+
+/// What becomes of the users of one file when another takes its place.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Succession {
+    /// These users are gone, since no line names them any more. Sorted.
+    Gone(Vec<Box<str>>),
+    /// These users would be shut out by lines that have gone bad since. Sorted, and never empty.
+    Lost(Vec<Box<str>>),
 }
 
 impl PasswordFile {
     /// Reads the file at `path`, following symbolic links.
     ///
-    /// Errors: one sentence with file, line and remedy; nothing of a bad file is used.
+    /// Errors: there is no such file, or it cannot be read; one sentence with the remedy.
     pub fn load(path: &Path) -> Result<PasswordFile, PasswordFileError> {
-        let at_path = |fault| PasswordFileError {
-            path: path.to_path_buf(),
-            fault,
-        };
-        let bytes = read(path).map_err(at_path)?;
-        PasswordFile::parse(&bytes).map_err(at_path)
+        match open::read(path) {
+            Ok(bytes) => Ok(PasswordFile::parse(&bytes)),
+            Err(fault) => Err(PasswordFileError {
+                path: path.to_path_buf(),
+                fault,
+            }),
+        }
     }
 
-    /// Reads the text of a file; the errors are `Fault::Line` and `Fault::Duplicate` alone.
-    pub fn parse(bytes: &[u8]) -> Result<PasswordFile, Fault> {
+    /// Reads the text of a file. Any text will do: what is no user's line is skipped.
+    pub fn parse(bytes: &[u8]) -> PasswordFile {
         let mut users = Vec::new();
+        let mut skips = Skips::default();
         for (line, text) in lines(bytes) {
-            let user = parse_line(text).map_err(|fault| Fault::Line { line, fault })?;
-            if let Some((user_name, hash)) = user {
-                users.push(User {
+            match parse_line(text) {
+                Ok(None) => {}
+                Ok(Some((user_name, hash))) => users.push(User {
                     user_name: user_name.into(),
                     hash,
                     line,
-                });
+                }),
+                Err(fault) => skips.push(line, fault, || whose(text)),
             }
         }
-        users.sort_by(|a, b| a.user_name.cmp(&b.user_name).then(a.line.cmp(&b.line)));
-        // Of several, the one highest in the file is told, so that the answer does not depend on the names' order.
-        let duplicate = users
-            .windows(2)
-            .filter(|pair| pair[0].user_name == pair[1].user_name)
-            .min_by_key(|pair| pair[1].line);
-        if let Some([first, second]) = duplicate {
-            return Err(Fault::Duplicate {
-                user_name: first.user_name.to_string(),
-                first: first.line,
-                second: second.line,
-            });
-        }
+        users.sort_unstable_by(|a, b| a.user_name.cmp(&b.user_name).then(a.line.cmp(&b.line)));
+        let users = one_line_each(users, &mut skips);
+        let (skipped, skipped_count) = skips.finish();
         let iterations = limits::PASSWORD_ITERATIONS_DEFAULT;
-        Ok(PasswordFile {
+        PasswordFile {
             users,
+            skipped,
+            skipped_count,
             stand_in: RandomState::new(),
             nobody: Hash::of_nobody(Scheme::Pbkdf2 { iterations }),
-        })
+        }
+    }
+
+    /// What the owner of the file at `path` should know: skipped lines, of which the first
+    /// [`limits::PASSWORD_LINES_SKIPPED_TOLD`] are told, and that there are no users. A sentence each.
+    pub fn warnings(&self, path: &Path) -> Vec<String> {
+        let file = path.display();
+        let told = self
+            .skipped
+            .iter()
+            .take(limits::PASSWORD_LINES_SKIPPED_TOLD);
+        let mut warnings: Vec<String> = told
+            .map(|Skipped { line, fault, whose }| {
+                let sentence = fault.sentence(path);
+                match whose {
+                    Whose::User(name) => {
+                        let name = shown(name);
+                        format!("password file {file}:{line} skipped, user {name}: {sentence}")
+                    }
+                    Whose::Unknown(_) | Whose::Nobody => {
+                        format!("password file {file}:{line} skipped: {sentence}")
+                    }
+                }
+            })
+            .collect();
+        let more = self.skipped_count - warnings.len();
+        if more > 0 {
+            warnings.push(format!(
+                "password file {file}: {more} more lines skipped; is it the right file?"
+            ));
+        }
+        if self.users.is_empty() {
+            let argument = super::fault::shell_quoted(path);
+            warnings.push(format!(
+                "password file {file} has no users, so nobody can log in; add one with: mqttfast passwd {argument} USER"
+            ));
+        }
+        warnings
+    }
+
+    /// Whether `new` may take the place of this file.
+    ///
+    /// A user whom no line of `new` names is gone: somebody deleted that line. But a user whom only a skipped line names did not go by
+    /// anybody's will. A line that names nobody, a cut one, may have been anybody's: if it is new, everyone missing is lost.
+    pub fn successor(&self, new: &PasswordFile) -> Succession {
+        let missing = || {
+            let users = self.users.iter().map(|user| &user.user_name);
+            users.filter(|name| new.hash_of(name).is_none())
+        };
+        let is_new = |skipped: &Skipped| {
+            matches!(skipped.whose, Whose::Unknown(_))
+                && !self.skipped.iter().any(|old| old.whose == skipped.whose)
+        };
+        let not_kept = |file: &PasswordFile| file.skipped_count - file.skipped.len();
+        let anybody = not_kept(new) > not_kept(self) || new.skipped.iter().any(is_new);
+        let mut bad: Vec<&str> = new.skipped.iter().filter_map(Skipped::user_name).collect();
+        bad.sort_unstable();
+        let lost: Vec<Box<str>> = missing()
+            .filter(|name| anybody || bad.binary_search(&&***name).is_ok())
+            .cloned()
+            .collect();
+        if lost.is_empty() {
+            Succession::Gone(missing().cloned().collect())
+        } else {
+            Succession::Lost(lost)
+        }
     }
 
     /// Checks a CONNECT's User Name and Password.
@@ -128,8 +214,121 @@ impl PasswordFile {
         self.users.len()
     }
 
+    /// There are no users, so nobody can log in.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
+    }
+
+    /// Lines that are skipped.
+    pub fn skipped(&self) -> usize {
+        self.skipped_count
+    }
+
+    /// Line and fault of the first lines that are skipped.
+    pub(super) fn faults(&self) -> impl Iterator<Item = (u32, LineFault)> {
+        self.skipped
+            .iter()
+            .map(|skipped| (skipped.line, skipped.fault))
+    }
+}
+
+impl Skipped {
+    fn user_name(&self) -> Option<&str> {
+        match &self.whose {
+            Whose::User(name) => Some(name),
+            Whose::Unknown(_) | Whose::Nobody => None,
+        }
+    }
+}
+
+/// A user name as a warning shows it: in quotes, and never endless.
+pub fn shown(user_name: &str) -> String {
+    const CHARACTERS_MAX: usize = 60;
+    match user_name.char_indices().nth(CHARACTERS_MAX) {
+        None => format!("'{user_name}'"),
+        Some((end, _)) => format!("'{}…'", &user_name[..end]),
+    }
+}
+
+/// Skipped lines while a file is read. Those of one kind come by rising number, so the first of each kind are enough.
+#[derive(Default)]
+struct Skips {
+    kept: Vec<Skipped>,
+    count: usize,
+    /// Skips of the kind under way that are in `kept`.
+    of_kind: usize,
+}
+
+impl Skips {
+    fn push(&mut self, line: u32, fault: LineFault, whose: impl FnOnce() -> Whose) {
+        self.count += 1;
+        if self.of_kind < limits::PASSWORD_LINES_SKIPPED_KEPT {
+            self.of_kind += 1;
+            let whose = whose();
+            self.kept.push(Skipped { line, fault, whose });
+        }
+    }
+
+    /// What is pushed from here on is of another kind.
+    fn begin_kind(&mut self) {
+        self.of_kind = 0;
+    }
+
+    /// The first by number, and the number of all.
+    fn finish(mut self) -> (Vec<Skipped>, usize) {
+        self.kept.sort_unstable_by_key(|skipped| skipped.line);
+        self.kept.truncate(limits::PASSWORD_LINES_SKIPPED_KEPT);
+        (self.kept, self.count)
+    }
+}
+
+/// Leaves one line to each user whose lines agree, and none to one whose lines do not. `users` are sorted by name, then line.
+fn one_line_each(users: Vec<User>, skips: &mut Skips) -> Vec<User> {
+    let mut kept: Vec<User> = Vec::with_capacity(users.len());
+    let mut surplus: Vec<(u32, LineFault, Box<str>)> = Vec::new();
+    let mut rest = users.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let mut others = Vec::new();
+        while let Some(other) = rest.next_if(|user| user.user_name == first.user_name) {
+            others.push(other);
+        }
+        let first_line = first.line;
+        let differing = others.iter().find(|other| other.hash != first.hash);
+        let differing = differing.map(|other| other.line);
+        for other in others {
+            let fault = match differing {
+                None => LineFault::Doubled { first: first_line },
+                Some(line) if other.hash == first.hash => LineFault::Contradicted { other: line },
+                Some(_) => LineFault::Contradicted { other: first_line },
+            };
+            surplus.push((other.line, fault, other.user_name));
+        }
+        match differing {
+            None => kept.push(first),
+            Some(other) => {
+                let fault = LineFault::Contradicted { other };
+                surplus.push((first_line, fault, first.user_name));
+            }
+        }
+    }
+    surplus.sort_unstable_by_key(|(line, _, _)| *line);
+    skips.begin_kind();
+    for (line, fault, user_name) in surplus {
+        skips.push(line, fault, || Whose::User(user_name));
+    }
+    kept
+}
+
+/// Whom a line that is skipped would have let in.
+fn whose(text: &[u8]) -> Whose {
+    match split_line(text) {
+        Ok(Some((user_name, _))) => Whose::User(user_name.into()),
+        Ok(None) | Err(LineFault::IndentedComment) => Whose::Nobody,
+        Err(_) => {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            Whose::Unknown(hasher.finish())
+        }
     }
 }
 
@@ -167,9 +366,14 @@ pub(super) fn parse_line(text: &[u8]) -> Result<Option<(&str, Hash)>, LineFault>
 }
 
 /// User name and all that follows the first `:`; `None` for a comment and a blank line.
+///
+/// Errors: what is wrong before that `:`.
 pub(super) fn split_line(text: &[u8]) -> Result<Option<(&str, &str)>, LineFault> {
     if text.trim_ascii().is_empty() || text.starts_with(b"#") {
         return Ok(None);
+    }
+    if text.trim_ascii_start().starts_with(b"#") {
+        return Err(LineFault::IndentedComment);
     }
     let text = std::str::from_utf8(text).map_err(|_| LineFault::NotUtf8)?;
     let (user_name, rest) = text.split_once(':').ok_or(LineFault::NoColon)?;
@@ -186,154 +390,16 @@ pub(super) fn split_line(text: &[u8]) -> Result<Option<(&str, &str)>, LineFault>
     Ok(Some((user_name, rest)))
 }
 
-/// The bytes of a regular file of allowed size.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    // Without O_NONBLOCK the opening of a named pipe would wait for its writer.
-    let file = File::options()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| explain(path, error))?;
-    let metadata = file.metadata().map_err(Fault::Refused)?;
-    if !metadata.is_file() {
-        return Err(Fault::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    file.take(limits::PASSWORD_FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Fault::Refused)?;
-    if bytes.len() as u64 > limits::PASSWORD_FILE_BYTES_MAX {
-        return Err(Fault::TooLarge);
-    }
-    Ok(bytes)
-}
-
-/// Looks around for the cause of a failed opening.
-pub(super) fn explain(path: &Path, error: io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound => match parent(path) {
-            directory if !directory.is_dir() => Fault::MissingDirectory(directory),
-            directory => Fault::Missing {
-                similar: similar_sibling(&directory, path),
-            },
-        },
-        io::ErrorKind::PermissionDenied => explain_denied(path).unwrap_or(Fault::Refused(error)),
-        _ => Fault::Refused(error),
-    }
-}
-
-/// The directory of a path, `.` for a bare name.
-pub(super) fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// Tells a file that may not be read from a directory that may not be passed.
-fn explain_denied(path: &Path) -> Option<Fault> {
-    if let Ok(metadata) = path.metadata() {
-        return Some(Fault::Unreadable(denied(&metadata)));
-    }
-    // The innermost directory that can be looked at is the one that lets nobody further.
-    let directory = path.ancestors().skip(1).map(|directory| match directory {
-        empty if empty.as_os_str().is_empty() => Path::new("."),
-        directory => directory,
-    });
-    for directory in directory {
-        if let Ok(metadata) = directory.metadata() {
-            return Some(Fault::Unreachable {
-                directory: directory.to_path_buf(),
-                denied: denied(&metadata),
-            });
-        }
-    }
-    None
-}
-
-fn denied(metadata: &Metadata) -> Box<Denied> {
-    let group = nix::unistd::Group::from_gid(metadata.gid().into());
-    Box::new(Denied {
-        owner: Owner {
-            user: account(metadata.uid()),
-            group: Account {
-                id: metadata.gid(),
-                name: group.ok().flatten().map(|group| group.name),
-            },
-            mode: metadata.permissions().mode() & 0o7777,
-        },
-        reader: account(nix::unistd::geteuid().as_raw()),
-    })
-}
-
-fn account(id: u32) -> Account {
-    Account {
-        id,
-        name: nix::unistd::User::from_uid(id.into())
-            .ok()
-            .flatten()
-            .map(|user| user.name),
-    }
-}
-
-/// The regular file in `directory` whose name is most like that of `path`, if one is like it at all.
-fn similar_sibling(directory: &Path, path: &Path) -> Option<PathBuf> {
-    let wanted = path.file_name()?.to_str()?.to_lowercase();
-    directory
-        .read_dir()
-        .ok()?
-        .take(SIBLINGS_MAX)
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let distance = likeness(&wanted, &name.to_lowercase())?;
-            let sibling = match path.parent() {
-                Some(parent) => parent.join(&name),
-                None => PathBuf::from(&name),
-            };
-            sibling.is_file().then_some((distance, sibling))
-        })
-        .min()
-        .map(|(_, sibling)| sibling)
-}
-
-/// Edits between two names that are alike; `None` if they are not. A name is also like another that begins as it
-/// does: `passwd` and `passwordfile`, `users` and `users.txt`.
-fn likeness(a: &str, b: &str) -> Option<usize> {
-    let distance = edit_distance(a, b);
-    let shared = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    let alike = distance <= NAME_EDITS_MAX && distance < a.chars().count().min(b.chars().count());
-    (alike || shared >= NAME_PREFIX_MIN).then_some(distance)
-}
-
-/// Levenshtein distance, O(a × b) for file names of at most 255 bytes.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &to) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(from != to))
-                .min(above + 1)
-                .min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passwd::hash;
 
     const ALICE: &str = "alice:$7$101$dJRVb0YElmDAtSWM$LGtgXLEgC1nJ/xzVh3QQNF4LzoAYc79t3AZ6WktAyZeu9eyDX10vVhkkMqwFwuYAdL+hQg/pZ6ah35YIfE5Xbg==";
     const OLD: &str = "old:$6$PeS/X1OZ/ASKpDs/$w3n3MEI696QaTsBk12qY58as69W/BiBDNQlXlBEiTmBib5zzBb6ChmVjS1SZd8IQxbrADluvoFIZ9mE60VSQew==";
 
     fn check(text: &str, user_name: &str, password: &str) -> Check {
-        PasswordFile::parse(text.as_bytes())
-            .unwrap_or_else(|fault| panic!("{fault:?}"))
-            .check(user_name, password.as_bytes())
+        PasswordFile::parse(text.as_bytes()).check(user_name, password.as_bytes())
     }
 
     #[test]
@@ -368,106 +434,161 @@ mod tests {
             "\u{FEFF}# users\r\n\r\n   \t\n  {}  :more:fields\r\n#{OLD}\n {OLD}",
             ALICE.replace(':', " : ")
         );
-        let file = PasswordFile::parse(text.as_bytes()).unwrap_or_else(|fault| panic!("{fault:?}"));
-        assert_eq!(file.len(), 2);
+        let file = PasswordFile::parse(text.as_bytes());
+        assert_eq!((file.len(), file.skipped()), (2, 0));
         assert_eq!(file.check("alice", b"secret"), Check::Accepted);
         assert_eq!(file.check("old", b"oldpw"), Check::Accepted);
-        assert!(PasswordFile::parse(b"").is_ok_and(|file| file.is_empty()));
+        assert!(PasswordFile::parse(b"").is_empty());
+    }
+
+    fn skipped(file: &PasswordFile) -> Vec<(u32, LineFault)> {
+        file.faults().collect()
     }
 
     #[test]
-    fn one_bad_line_refuses_the_file_and_is_named() {
+    fn a_bad_line_lets_nobody_in_and_the_others_stand() {
+        let long = "u".repeat(limits::USER_NAME_BYTES_MAX + 1) + ":x";
         for (bad, expected) in [
             (&b"alice"[..], LineFault::NoColon),
+            (b" # alice: on holiday", LineFault::IndentedComment),
             (b":$6$a$b", LineFault::EmptyUserName),
             (b"  :x", LineFault::EmptyUserName),
-            (b"alice:", LineFault::NoPassword),
-            (b"alice: ", LineFault::NoPassword),
-            (b"alice::x", LineFault::NoPassword),
+            (b"bob:", LineFault::NoPassword),
+            (b"bob: ", LineFault::NoPassword),
+            (b"bob::x", LineFault::NoPassword),
             (b"bob:secret", LineFault::PlainText),
             (b"b\x01b:secret", LineFault::ControlCharacter),
             (b"b\xffb:secret", LineFault::NotUtf8),
             (b"b\xc2\x85b:secret", LineFault::ControlCharacter),
             (b"bob:$7$101$dJRVb0YElmDAtSWM", LineFault::MissingField),
+            (b"bob:$7$101$dJRVb0YElmDAtSWM$", LineFault::Digest),
+            (long.as_bytes(), LineFault::UserNameTooLong),
         ] {
-            let text = [
-                ALICE.as_bytes(),
-                b"\n# c\n",
-                bad,
-                b"\n",
-                OLD.as_bytes(),
-                b"\n",
-            ]
-            .concat();
-            match PasswordFile::parse(&text).err() {
-                Some(Fault::Line { line: 3, fault }) => assert_eq!(fault, expected),
-                other => panic!("{other:?} for {}", String::from_utf8_lossy(bad)),
+            let text = [ALICE.as_bytes(), b"\n# c\n", bad, b"\n", OLD.as_bytes()].concat();
+            let file = PasswordFile::parse(&text);
+            assert_eq!(skipped(&file), [(3, expected)]);
+            assert_eq!((file.len(), file.skipped()), (2, 1));
+            assert_eq!(file.check("alice", b"secret"), Check::Accepted);
+            assert_eq!(file.check("old", b"oldpw"), Check::Accepted);
+            for password in ["", "secret", "x", "$7$101$dJRVb0YElmDAtSWM"] {
+                assert_eq!(file.check("bob", password.as_bytes()), Check::UnknownUser);
+                assert_ne!(file.check("", password.as_bytes()), Check::Accepted);
             }
+            let warnings = file.warnings(Path::new("pw"));
+            assert_eq!(warnings.len(), 1);
+            assert!(warnings[0].starts_with("password file pw:3 skipped"));
         }
-        let long = "u".repeat(limits::USER_NAME_BYTES_MAX + 1) + ":x";
-        assert!(matches!(
-            PasswordFile::parse(long.as_bytes()).err(),
-            Some(Fault::Line {
-                line: 1,
-                fault: LineFault::UserNameTooLong
-            })
-        ));
     }
 
-    /// Every file cut short is refused or has lost whole lines only.
+    /// A file cut anywhere lets in whose lines are whole, and nobody else.
     #[test]
     fn no_truncation_makes_another_user_or_password() {
         let text = format!("{OLD}\n{ALICE}\n");
+        let full = PasswordFile::parse(text.as_bytes());
         for cut in 0..text.len() {
-            match PasswordFile::parse(&text.as_bytes()[..cut]) {
-                Err(_) => {}
-                Ok(file) => {
-                    assert_eq!(
-                        file.check("alice", b"secret") == Check::Accepted,
-                        cut >= text.len() - 1
-                    );
-                    assert_eq!(
-                        file.len(),
-                        text[..cut]
-                            .split('\n')
-                            .filter(|line| !line.is_empty())
-                            .count()
-                    );
-                }
+            let file = PasswordFile::parse(&text.as_bytes()[..cut]);
+            let whole = [("old", cut >= OLD.len()), ("alice", cut >= text.len() - 1)];
+            for (user, is_whole) in whole {
+                let hash = full.hash_of(user).filter(|_| is_whole);
+                assert!(file.hash_of(user) == hash, "{user} at {cut}");
             }
+            assert_eq!(
+                file.len(),
+                whole.iter().filter(|(_, is_whole)| *is_whole).count()
+            );
         }
     }
 
     #[test]
-    fn a_user_twice_is_told_with_both_lines() {
+    fn a_user_twice_is_in_with_one_hash_and_out_with_two() {
+        let other = OLD.replace("old:", "alice:");
         let text = format!("# c\n{ALICE}\n{OLD}\n\n{ALICE}\n{OLD}\n");
-        match PasswordFile::parse(text.as_bytes()).err() {
-            Some(Fault::Duplicate {
-                user_name,
-                first: 2,
-                second: 5,
-            }) => assert_eq!(user_name, "alice"),
-            other => panic!("{other:?}"),
-        }
+        let file = PasswordFile::parse(text.as_bytes());
+        let doubled = |first| LineFault::Doubled { first };
+        assert_eq!(skipped(&file), [(5, doubled(2)), (6, doubled(3))]);
+        assert_eq!(file.check("alice", b"secret"), Check::Accepted);
+        assert_eq!(file.check("old", b"oldpw"), Check::Accepted);
+
+        let file = PasswordFile::parse(format!("{ALICE}\n{OLD}\n{other}\n{ALICE}").as_bytes());
+        let contradicted = |other| LineFault::Contradicted { other };
+        let expected = [
+            (1, contradicted(3)),
+            (3, contradicted(1)),
+            (4, contradicted(3)),
+        ];
+        assert_eq!(skipped(&file), expected);
+        assert_eq!(file.check("alice", b"secret"), Check::UnknownUser);
+        assert_eq!(file.check("alice", b"oldpw"), Check::UnknownUser);
+        assert_eq!(file.check("old", b"oldpw"), Check::Accepted);
+
+        // A line that lets nobody in contradicts none that does.
+        let file = PasswordFile::parse(format!("alice:plain\n{ALICE}\nalice:$7$\n").as_bytes());
+        assert_eq!((file.len(), file.skipped()), (1, 2));
+        assert_eq!(file.check("alice", b"secret"), Check::Accepted);
+        assert_eq!(file.check("alice", b"plain"), Check::WrongPassword);
     }
 
     #[test]
-    fn names_that_are_alike() {
-        for (a, b) in [
-            ("passwordfile", "passwd"),
-            ("passwd", "paswd"),
-            ("pwfile", "pw_file"),
-            ("users", "users.txt"),
-        ] {
-            assert!(likeness(a, b).is_some(), "{a} {b}");
-        }
-        for (a, b) in [
-            ("passwd", "mosquitto.conf"),
-            ("a", "b"),
-            ("acl", "pwd"),
-            ("pw", "ca"),
-        ] {
-            assert!(likeness(a, b).is_none(), "{a} {b}");
+    fn warnings_are_few_however_many_lines_are_bad() {
+        let text = "bad\n".repeat(3 * limits::PASSWORD_LINES_SKIPPED_KEPT);
+        let file = PasswordFile::parse(format!("{text}{ALICE}\n{ALICE}\n").as_bytes());
+        let skipped = 3 * limits::PASSWORD_LINES_SKIPPED_KEPT + 1;
+        assert_eq!((file.len(), file.skipped()), (1, skipped));
+        assert_eq!(file.faults().count(), limits::PASSWORD_LINES_SKIPPED_KEPT);
+        let warnings = file.warnings(Path::new("pw"));
+        let told = limits::PASSWORD_LINES_SKIPPED_TOLD;
+        assert_eq!(warnings.len(), told + 1);
+        assert!(warnings[told].contains(&format!("{} more lines", skipped - told)));
+        let empty = PasswordFile::parse(b"# nobody yet\n").warnings(Path::new("pw"));
+        assert!(matches!(&empty[..], [one] if one.contains("mqttfast passwd pw USER")));
+    }
+
+    #[test]
+    fn users_are_gone_without_a_line_and_lost_by_a_bad_one() {
+        let old = format!("{ALICE}\n{OLD}\nplain:text\n  # note\nno colon\n");
+        let old = PasswordFile::parse(old.as_bytes());
+        let after = |text: &str| old.successor(&PasswordFile::parse(text.as_bytes()));
+        let gone =
+            |names: &[&str]| Succession::Gone(names.iter().map(|&name| name.into()).collect());
+        let lost =
+            |names: &[&str]| Succession::Lost(names.iter().map(|&name| name.into()).collect());
+        assert_eq!(after(&format!("{OLD}\nnew:plain\n{ALICE}\ncut")), gone(&[]));
+        assert_eq!(after(&format!("{OLD}\n")), gone(&["alice"]));
+        assert_eq!(after(&format!("{OLD}\n # {ALICE}\n")), gone(&["alice"]));
+        assert_eq!(after(""), gone(&["alice", "old"]));
+        // What was bad before shuts nobody out now.
+        assert_eq!(
+            after(&format!("{OLD}\nno colon\nplain:text")),
+            gone(&["alice"])
+        );
+        // A line of the user's own, or one that may have been anybody's.
+        assert_eq!(after(&format!("{OLD}\nalice:secret\n")), lost(&["alice"]));
+        let twice = format!("{OLD}\n{ALICE}\n{}\n", OLD.replace("old:", "alice:"));
+        assert_eq!(after(&twice), lost(&["alice"]));
+        assert_eq!(after("alice:$7$101$dJRV"), lost(&["alice"]));
+        assert_eq!(after(&format!("{OLD}\nali")), lost(&["alice"]));
+        assert_eq!(after("\u{0}\u{1}"), lost(&["alice", "old"]));
+    }
+
+    /// Hashing is what a check costs: an unknown user's takes as much of it as a known one's, whatever the password, or the answer's time
+    /// would tell who is in the file.
+    #[test]
+    fn an_unknown_user_is_hashed_like_a_known_one() {
+        let users = ["alice", "bob", "carol"];
+        let text = users.map(|name| ALICE.replace("alice", name)).join("\n");
+        let file = PasswordFile::parse(format!("{text}\ndan:plain\n").as_bytes());
+        let cost = |file: &PasswordFile, user: &str, password: &[u8]| {
+            let before = hash::iterations_done();
+            file.check(user, password);
+            hash::iterations_done() - before
+        };
+        for password in [&b"secret"[..], b"wrong", b""] {
+            for user in users.iter().chain(&["dan", "eve", "", "ALICE"]) {
+                assert_eq!(cost(&file, user, password), 101, "{user}");
+            }
+            let empty = PasswordFile::parse(b"");
+            let default = u64::from(limits::PASSWORD_ITERATIONS_DEFAULT);
+            assert_eq!(cost(&empty, "alice", password), default);
         }
     }
 }

@@ -1,19 +1,23 @@
-//! Password files in the format of `mosquitto_passwd`: `file` reads one and checks user names against it, `hash`
-//! knows the two kinds of digest, `fault` says what is wrong with a file, `tool` is the command `mqttfast passwd` that
-//! writes them, with `prompt` (a password typed without echo) and `replace` (the file exchanged as a whole) as its hands.
+//! Password files in the format of `mosquitto_passwd`: `open` reads the bytes of one, `file` finds its users and checks user names
+//! against them, `hash` knows the two kinds of digest, `fault` says what is wrong with a file or a line. `tool` is the command
+//! `mqttfast passwd` that writes such files, with `prompt` (a password typed without echo) and `replace` (the file exchanged as a
+//! whole) as its hands; `failure` is why it does not.
 //!
 //! Nothing here knows of sockets or of the broker; a check is a long computation (below 1 ms at 1000
 //! iterations on a server, several times that on a small board) and belongs on a helper thread.
 
+mod failure;
 mod fault;
 mod file;
 mod hash;
+mod open;
 mod prompt;
 pub mod props;
 mod replace;
 mod tool;
 
-pub use fault::{Account, Denied, Fault, LineFault, Owner, PasswordFileError};
-pub use file::{Check, PasswordFile};
+pub use failure::Failure;
+pub use fault::{Fault, LineFault, PasswordFileError};
+pub use file::{Check, PasswordFile, Succession, shown};
 pub use hash::{Hash, Scheme};
-pub use tool::{Command, Failure, run};
+pub use tool::{Command, run};

@@ -1,6 +1,6 @@
 //! Asks for a password twice, without echo on a terminal; what comes through a pipe is read line by line.
 
-use super::tool::Failure;
+use super::failure::Failure;
 use crate::limits;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};

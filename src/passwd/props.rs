@@ -1,43 +1,38 @@
 //! What must hold of password files, as functions of arbitrary bytes: called by the tests below with random ones and
 //! by `fuzz/` with worse. They panic where it does not hold.
 
-use super::fault::{Fault, LineFault, PasswordFileError};
-use super::file::{self, Check, PasswordFile, split_line};
+use super::fault::LineFault;
+use super::file::{self, Check, PasswordFile, Succession, split_line};
 use super::hash::{Hash, SALT_BYTES, Scheme};
 use super::tool::{Change, Refusal, check_user_name, edit};
 use crate::limits;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Iterations up to which a line's password is tried, so that a property takes milliseconds whatever a file asks for.
 const ITERATIONS_TRIED_MAX: u32 = 100;
 /// Users of a file whose passwords are tried.
 const USERS_TRIED_MAX: usize = 8;
-/// Bytes of a refusal beside the user name it quotes.
+/// Bytes of a warning, whatever a file holds.
 const SENTENCE_BYTES_MAX: usize = 1000;
 /// Bytes of the longest hash there is: 64 bytes of salt and of digest in base64, and the most iterations.
 const HASH_BYTES_MAX: usize = "$7$10000000$$".len() + 2 * 88;
 /// What the tool writes here: the cheapest there is.
 const SCHEME: Scheme = Scheme::Pbkdf2 { iterations: 1 };
 
-/// The first line is a user name, the second a password, all that follows the text of a password file. It is taken whole, or
-/// refused by a line that is there; and what the tool makes of it, given that name and password, is what was asked for.
-pub fn files_are_whole_or_refused(data: &[u8]) {
+/// The first line is a user name, the second a password, all that follows the text of a password file. Whole lines let their users in and
+/// no other line lets anybody in; and what the tool makes of the file, given that name and password, is what was asked for.
+pub fn whole_lines_alone_let_in(data: &[u8]) {
     let mut parts = data.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
     let (user_name, password, text) = (part(), part(), part());
-    let file = match PasswordFile::parse(text) {
-        Ok(file) => {
-            is_whole(&file, text, password);
-            Some(file)
-        }
-        Err(fault) => {
-            is_refused(fault, text);
-            None
-        }
-    };
+    let file = PasswordFile::parse(text);
+    has_users_of_whole_lines(&file, text, password);
+    tells_skipped_lines(&file, text);
+    gives_way_to_another(&file, text);
     upgrade_hashes_what_is_plain(text);
     if let Ok(user_name) = std::str::from_utf8(user_name) {
-        set_and_delete_touch_one_user(user_name, password, text, file.as_ref());
+        set_and_delete_touch_one_user(user_name, password, text, &file);
     }
 }
 
@@ -60,26 +55,35 @@ fn is_cheap(hash: &Hash) -> bool {
     }
 }
 
-/// A file that is taken has each of its lines' users with that line's hash, and no other.
-fn is_whole(file: &PasswordFile, text: &[u8], password: &[u8]) {
-    let users = user_lines(text);
-    assert_eq!(file.len(), users.len());
-    assert_eq!(file.is_empty(), users.is_empty());
-    let mut all_cheap = !users.is_empty();
-    for (index, (user_name, rest)) in users.into_iter().enumerate() {
-        let hash = Hash::parse(field(rest)).expect("its line was taken");
-        let written = hash.to_string();
-        assert!(Hash::parse(&written).is_ok_and(|read| read == hash));
-        assert!(written.len() <= HASH_BYTES_MAX);
-        assert!(file.hash_of(user_name) == Some(&hash));
-        all_cheap &= is_cheap(&hash);
-        if index < USERS_TRIED_MAX && is_cheap(&hash) {
-            let right = hash.verify(password) && !password.is_empty();
-            let expected = if right {
-                Check::Accepted
-            } else {
-                Check::WrongPassword
-            };
+/// Each name's user is there with the hash of the lines that have one, if these agree; nobody else is.
+fn has_users_of_whole_lines(file: &PasswordFile, text: &[u8], password: &[u8]) {
+    let mut hashes: BTreeMap<&str, Vec<Hash>> = BTreeMap::new();
+    for (_, line) in file::lines(text) {
+        if let Ok(Some((user_name, hash))) = file::parse_line(line) {
+            hashes.entry(user_name).or_default().push(hash);
+        }
+    }
+    let agree = |hashes: &Vec<Hash>| hashes.iter().all(|hash| *hash == hashes[0]);
+    let users = hashes.values().filter(|hashes| agree(hashes)).count();
+    assert_eq!(file.len(), users);
+    assert_eq!(file.is_empty(), users == 0);
+    let all_cheap = !file.is_empty() && hashes.values().flatten().all(is_cheap);
+    for (index, (user_name, rest)) in user_lines(text).into_iter().enumerate() {
+        let hash = hashes.get(user_name).filter(|hashes| agree(hashes));
+        let hash = hash.map(|hashes| &hashes[0]);
+        assert!(file.hash_of(user_name) == hash);
+        if let Ok(read) = Hash::parse(field(rest)) {
+            let written = read.to_string();
+            assert!(Hash::parse(&written).is_ok_and(|again| again == read));
+            assert!(written.len() <= HASH_BYTES_MAX);
+        }
+        let expected = match hash {
+            None => Check::UnknownUser,
+            Some(hash) if !is_cheap(hash) => continue,
+            Some(hash) if hash.verify(password) && !password.is_empty() => Check::Accepted,
+            Some(_) => Check::WrongPassword,
+        };
+        if index < USERS_TRIED_MAX && (hash.is_some() || all_cheap) {
             assert_eq!(file.check(user_name, password), expected);
         }
     }
@@ -90,40 +94,65 @@ fn is_whole(file: &PasswordFile, text: &[u8], password: &[u8]) {
     }
 }
 
-/// A refusal names the first line that is wrong, or both lines of a user, in one sentence of bounded length.
-fn is_refused(fault: Fault, text: &[u8]) {
-    let line_text = |line: u32| {
-        let found = file::lines(text).find(|&(number, _)| number == line);
-        found.expect("the line is there").1
-    };
-    let (line, quoted) = match &fault {
-        Fault::Line { line, fault } => {
-            for (number, text) in file::lines(text).take(*line as usize) {
-                let refused = file::parse_line(text).err();
-                assert_eq!(refused, (number == *line).then_some(*fault));
+/// Every line is a comment, a user's, or skipped. Of the first that are skipped each is told: one sentence of bounded length with its number.
+fn tells_skipped_lines(file: &PasswordFile, text: &[u8]) {
+    let parsed: Vec<_> = file::lines(text)
+        .map(|(line, text)| (line, file::parse_line(text)))
+        .collect();
+    let comments = parsed.iter().filter(|(_, read)| matches!(read, Ok(None)));
+    assert_eq!(comments.count() + file.len() + file.skipped(), parsed.len());
+    let faults: Vec<_> = file.faults().collect();
+    let kept = limits::PASSWORD_LINES_SKIPPED_KEPT;
+    assert_eq!(faults.len(), file.skipped().min(kept));
+    assert!(faults.is_sorted_by(|(a, _), (b, _)| a < b));
+    for (line, fault) in &faults {
+        let (number, read) = &parsed[*line as usize - 1];
+        assert_eq!(number, line);
+        match (fault, read) {
+            (LineFault::Doubled { first: other }, Ok(Some((name, hash))))
+            | (LineFault::Contradicted { other }, Ok(Some((name, hash)))) => {
+                let Ok(Some((other_name, other_hash))) = &parsed[*other as usize - 1].1 else {
+                    panic!("line {other} has a hash");
+                };
+                let is_doubled = matches!(fault, LineFault::Doubled { .. });
+                assert!(name == other_name && (hash == other_hash) == is_doubled);
             }
-            (*line, 0)
+            (fault, read) => assert_eq!(read.as_ref().err(), Some(fault)),
         }
-        Fault::Duplicate {
-            user_name,
-            first,
-            second,
-        } => {
-            assert!(first < second);
-            for line in [*first, *second] {
-                let found = split_line(line_text(line)).ok().flatten();
-                assert_eq!(found.map(|(found, _)| found), Some(&**user_name));
+    }
+    let warnings = file.warnings(Path::new("passwd"));
+    let told = faults.len().min(limits::PASSWORD_LINES_SKIPPED_TOLD);
+    let more = usize::from(file.skipped() > told) + usize::from(file.is_empty());
+    assert_eq!(warnings.len(), told + more);
+    for (warning, (line, _)) in warnings.iter().zip(&faults[..told]) {
+        assert!(warning.starts_with(&format!("password file passwd:{line} skipped")));
+    }
+    for warning in warnings {
+        assert!(!warning.contains('\n') && warning.len() <= SENTENCE_BYTES_MAX);
+    }
+}
+
+/// Beside a file that was cut, users are gone only if no line may have been theirs, and either way they were here and are not there.
+fn gives_way_to_another(file: &PasswordFile, text: &[u8]) {
+    assert_eq!(file.successor(file), Succession::Gone(Vec::new()));
+    for cut in [0, text.len() / 2, text.len().saturating_sub(1)] {
+        let text = &text[..cut];
+        let new = PasswordFile::parse(text);
+        let (missing, are_gone) = match file.successor(&new) {
+            Succession::Gone(names) => (names, true),
+            Succession::Lost(names) => {
+                assert!(!names.is_empty());
+                (names, false)
             }
-            (*second, user_name.len())
+        };
+        for name in missing {
+            assert!(file.hash_of(&name).is_some() && new.hash_of(&name).is_none());
+            let named = user_lines(text).iter().any(|(user, _)| **user == *name);
+            // Beyond what is kept of skipped lines, nobody knows whose they were.
+            let known = new.skipped() <= limits::PASSWORD_LINES_SKIPPED_KEPT;
+            assert!(!(are_gone && named && known));
         }
-        other => panic!("a text has no such fault: {other:?}"),
-    };
-    let _ = line_text(line);
-    let path = Path::new("passwd").to_path_buf();
-    let sentence = PasswordFileError { path, fault }.to_string();
-    assert!(sentence.contains(&format!("line {line}:")));
-    assert!(!sentence.contains('\n'));
-    assert!(sentence.len() <= SENTENCE_BYTES_MAX + quoted);
+    }
 }
 
 /// `-U` keeps every user, every hash and every comment, and makes a hash of each plain password; a second time it changes
@@ -152,10 +181,14 @@ fn upgrade_hashes_what_is_plain(text: &[u8]) {
     }
     assert_eq!(file::lines(text).count(), file::lines(&new).count());
     assert!(edit(&new, &change).is_ok_and(|again| again == new));
-    match PasswordFile::parse(&new) {
-        Ok(_) | Err(Fault::Duplicate { .. }) => {}
-        Err(Fault::Line { fault, .. }) => assert_eq!(fault, LineFault::Argon2),
-        Err(other) => panic!("a text has no such fault: {other:?}"),
+    for (_, fault) in PasswordFile::parse(&new).faults() {
+        assert!(matches!(
+            fault,
+            LineFault::Argon2
+                | LineFault::IndentedComment
+                | LineFault::Doubled { .. }
+                | LineFault::Contradicted { .. }
+        ));
     }
 }
 
@@ -165,11 +198,11 @@ fn set_and_delete_touch_one_user(
     user_name: &str,
     password: &[u8],
     text: &[u8],
-    old: Option<&PasswordFile>,
+    old: &PasswordFile,
 ) {
     let hash = Hash::new(SCHEME, password, [7; SALT_BYTES]);
     let alone = PasswordFile::parse(format!("{user_name}:{hash}\n").as_bytes());
-    let comes_back = alone.is_ok_and(|file| file.hash_of(user_name) == Some(&hash));
+    let comes_back = alone.hash_of(user_name) == Some(&hash);
     assert_eq!(
         check_user_name(user_name).is_ok(),
         comes_back,
@@ -207,11 +240,8 @@ fn set_and_delete_touch_one_user(
     let gone = edited(&new, &delete);
     assert_eq!(others(&gone), others(text));
     assert!(matches!(edit(&gone, &delete), Err(Refusal::UnknownUser(_))));
-    let Some(old) = old else {
-        return;
-    };
-    let new = PasswordFile::parse(&new).unwrap_or_else(|fault| panic!("{fault:?}"));
-    let gone = PasswordFile::parse(&gone).unwrap_or_else(|fault| panic!("{fault:?}"));
+    let new = PasswordFile::parse(&new);
+    let gone = PasswordFile::parse(&gone);
     assert!(new.hash_of(user_name) == Some(&hash) && gone.hash_of(user_name).is_none());
     assert_eq!(new.check(user_name, password), Check::Accepted);
     assert_eq!(new.check(user_name, b""), Check::WrongPassword);
@@ -222,7 +252,7 @@ fn set_and_delete_touch_one_user(
     assert_eq!(new.len(), old.len() + 1 - was_there);
     for (name, _) in user_lines(text) {
         if name != user_name {
-            assert!(old.hash_of(name).is_some() && old.hash_of(name) == new.hash_of(name));
+            assert!(old.hash_of(name) == new.hash_of(name));
             assert!(new.hash_of(name) == gone.hash_of(name));
         }
     }
@@ -253,11 +283,11 @@ mod tests {
         "ü",
     ];
 
-    /// Found by the property above: `-U` wrote the line without its blank, which made a comment of it.
+    /// Found by the property above: `-U` wrote the line without its blank. Today a blank before `#` makes no user.
     #[test]
-    fn upgrade_keeps_a_user_whose_name_is_a_comment_but_for_a_blank() {
-        files_are_whole_or_refused(b"\n\n #bob:secret\n");
-        files_are_whole_or_refused("\n\n\u{FEFF}\u{FEFF}bob:secret\n".as_bytes());
+    fn upgrade_keeps_a_comment_behind_a_blank() {
+        whole_lines_alone_let_in(b"\n\n #bob:secret\n");
+        whole_lines_alone_let_in("\n\n\u{FEFF}\u{FEFF}bob:secret\n".as_bytes());
     }
 
     /// Found by it too: the second line's name lost its first character as its line became the first.
@@ -265,7 +295,7 @@ mod tests {
     fn a_deleted_first_line_leaves_the_second_as_it_is() {
         let hash = Hash::new(SCHEME, b"pw", [7; SALT_BYTES]);
         let text = format!("a\npw\na:{hash}\n\u{FEFF}b:{hash}\n");
-        files_are_whole_or_refused(text.as_bytes());
+        whole_lines_alone_let_in(text.as_bytes());
     }
 
     #[test]
@@ -282,7 +312,7 @@ mod tests {
             for _ in 0..next() % 20 {
                 text.push_str(PIECES[next() % PIECES.len()]);
             }
-            files_are_whole_or_refused(text.as_bytes());
+            whole_lines_alone_let_in(text.as_bytes());
         }
     }
 }

@@ -5,9 +5,9 @@
 //! behind and does not move with the file that is exchanged. Owner, group and mode of an existing file stay;
 //! access control lists, extended attributes and further hard links do not.
 
-use super::fault::{Fault, PasswordFileError};
-use super::file;
-use super::tool::Failure;
+use super::failure::Failure;
+use super::fault::Fault;
+use super::open;
 use crate::limits;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -40,7 +40,7 @@ impl Locked {
     /// Waits for other writers in the directory, at most [`limits::PASSWORD_LOCK_WAIT_MS`].
     pub fn new(path: &Path) -> Result<Locked, Failure> {
         let target = resolve(path).map_err(|fault| Failure::file(path, fault))?;
-        let directory = file::parent(&target);
+        let directory = open::parent(&target);
         let mut handle = File::open(&directory).map_err(|error| {
             Failure::refused(format!(
                 "directory {} cannot be opened: {error}; run this as a user who may write there",
@@ -79,9 +79,9 @@ impl Locked {
 
     /// What the file holds now; `None` if there is none.
     pub fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
-        match file::read(&self.target) {
+        match open::read(&self.target) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(Fault::Missing { .. }) => Ok(None),
+            Err(Fault::Missing | Fault::Misspelled { .. }) => Ok(None),
             Err(fault) => Err(Failure::file(&self.given, fault)),
         }
     }
@@ -172,35 +172,24 @@ fn resolve(path: &Path) -> Result<PathBuf, Fault> {
         match fs::canonicalize(&path) {
             Ok(target) => return Ok(target),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file::explain(&path, error));
+                return Err(open::explain(&path, error));
             }
             Err(_) => {}
         }
         match fs::read_link(&path) {
             // An absolute link replaces the path.
-            Ok(link) => path = file::parent(&path).join(link),
+            Ok(link) => path = open::parent(&path).join(link),
             Err(_) => {
-                let directory = file::parent(&path);
+                let directory = open::parent(&path);
                 let name = path.file_name().ok_or(Fault::NotAFile)?;
                 return match fs::canonicalize(&directory) {
                     Ok(directory) => Ok(directory.join(name)),
-                    Err(_) => Err(Fault::MissingDirectory(directory)),
+                    Err(_) => Err(Fault::MissingDirectory {
+                        directory: directory.display().to_string().into(),
+                    }),
                 };
             }
         }
     }
     Err(Fault::NotAFile)
-}
-
-impl Failure {
-    /// What a password file that cannot be used has to say.
-    pub(super) fn file(path: &Path, fault: Fault) -> Failure {
-        Failure::refused(
-            PasswordFileError {
-                path: path.to_path_buf(),
-                fault,
-            }
-            .to_string(),
-        )
-    }
 }

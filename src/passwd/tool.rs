@@ -5,9 +5,11 @@
 //! group and mode, leaves lines it does not understand as they are, and `-U` hashes only what is plain text. It writes
 //! `$7$` with 1000 iterations, as Mosquitto 2.1 does, but with a salt of 12 bytes, so that 2.0 reads it too.
 
-use super::fault::{LineFault, PasswordFileError, shell_quoted};
+use super::failure::Failure;
+use super::fault::{LineFault, shell_quoted};
 use super::file::{self, PasswordFile, split_line};
 use super::hash::{Hash, SALT_BYTES, Scheme};
+use super::open;
 use super::prompt;
 use super::replace::Locked;
 use crate::limits;
@@ -88,29 +90,6 @@ fn parse_iterations(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Why a command was not carried out: one sentence, and the exit code (2: it was given wrongly).
-#[derive(PartialEq, Eq, Debug)]
-pub struct Failure {
-    pub exit_code: u8,
-    pub text: String,
-}
-
-impl Failure {
-    pub(super) fn refused(text: impl Into<String>) -> Failure {
-        Failure {
-            exit_code: 1,
-            text: text.into(),
-        }
-    }
-
-    fn usage(text: impl Into<String>) -> Failure {
-        Failure {
-            exit_code: 2,
-            text: text.into(),
-        }
-    }
-}
-
 /// What is to become of the file.
 pub(super) enum Change {
     /// Add the user or change the password; with `create` in a file of its own.
@@ -161,14 +140,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
             shell_quoted(path)
         );
     }
-    if let Err(fault) = PasswordFile::parse(&new) {
-        let error = PasswordFileError {
-            path: path.to_path_buf(),
-            fault,
-        };
-        eprintln!(
-            "mqttfast passwd: warning: done, but the broker will not take this file: {error}"
-        );
+    for warning in PasswordFile::parse(&new).warnings(path) {
+        eprintln!("mqttfast passwd: warning: done, but the broker will say: {warning}");
     }
     Ok(())
 }
@@ -233,7 +206,7 @@ fn change(command: &Command) -> Result<Change, Failure> {
             // Before the question: who cannot write need not type.
             drop(Locked::new(path)?);
             if !command.create {
-                file::read(path).map_err(|fault| Failure::file(path, fault))?;
+                open::read(path).map_err(|fault| Failure::file(path, fault))?;
             }
             prompt::ask_twice()?
         }
@@ -344,9 +317,7 @@ impl Refusal {
                 "there is no user '{user_name}' in {}; nothing was changed",
                 path.display()
             )),
-            Refusal::Line { line, fault } => {
-                Failure::file(path, super::fault::Fault::Line { line, fault })
-            }
+            Refusal::Line { line, fault } => Failure::line(path, line, fault),
             Refusal::ColonInPassword { line } => Failure::refused(format!(
                 "password file {}, line {line}: the plain password has a ':' in it, where Mosquitto would cut it; nothing was changed, delete the line and set the password with: mqttfast passwd {} USER",
                 path.display(),
@@ -389,8 +360,8 @@ fn set(text: &[u8], user_name: &str, hash: &Hash) -> Vec<u8> {
     new
 }
 
-/// Puts `line` in place of the user's first line and drops further ones (a file with a user twice is refused by the
-/// broker, and this is its remedy). Also tells whether there was one.
+/// Puts `line` in place of the user's first line and drops further ones (a user with two hashes is skipped by the broker, and this is the
+/// remedy). Also tells whether there was one.
 fn replace_user(text: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
     let mut new = Vec::with_capacity(text.len() + line.len());
     let mut found = false;
@@ -413,9 +384,13 @@ fn upgrade(text: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
     let mut new = Vec::with_capacity(text.len());
     for (line, raw, line_text) in raw_lines(text) {
         let refuse = |fault| Refusal::Line { line, fault };
-        let Some((_, rest)) = split_line(line_text).map_err(refuse)? else {
-            new.extend_from_slice(raw);
-            continue;
+        let rest = match split_line(line_text) {
+            Ok(Some((_, rest))) => rest,
+            Ok(None) | Err(LineFault::IndentedComment) => {
+                new.extend_from_slice(raw);
+                continue;
+            }
+            Err(fault) => return Err(refuse(fault)),
         };
         let field = rest.split(':').next().unwrap_or(rest).trim_ascii();
         match Hash::parse(field) {
@@ -426,7 +401,7 @@ fn upgrade(text: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
             }
             Err(LineFault::PlainText) => {
                 let hash = Hash::new(scheme, field.as_bytes(), salt().map_err(Refusal::Failed)?);
-                // Up to the ':' as it stands: without the blank before it a name like `#a` would become a comment.
+                // Up to the ':' the line stays as it is.
                 let name_bytes = memchr(b':', raw).map_or(0, |colon| colon + 1);
                 new.extend_from_slice(&raw[..name_bytes]);
                 new.extend_from_slice(format!("{hash}\n").as_bytes());

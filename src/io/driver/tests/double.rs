@@ -352,7 +352,7 @@ impl Broker {
         let listeners = ListeningSockets::of_one_listener(vec![listener], transport);
         let (log, clock) = (Log::start(Logs::Events).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
-        let file = PasswordFile::parse(b"").unwrap();
+        let file = PasswordFile::parse(b"");
         let checker = Checker::new(Path::new("no file"), file);
         checker.start(shards.clone(), clock).unwrap();
         let endpoints = lanes(count, &LANE_BOUNDS);
