@@ -131,6 +131,10 @@ const _: () = assert!(TOIL_OF_MESSAGE < TOIL_OF_READ && TOIL_OF_READ < TOIL_OF_T
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than 64 times as many, a part of 64.
 pub const FILTERS_AT_ONCE: usize = 1_000;
 
+/// Sessions a turn looks at, and ends, of users who are gone from the password file.
+pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;
+pub const GONE_SESSIONS_AT_ONCE: u64 = 200;
+
 // Blocks of a shard's pool
 
 /// Capacity of an outbox block that holds little: a connection's turn, mostly.

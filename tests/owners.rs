@@ -6,6 +6,7 @@ mod support;
 use mqttfast::broker::Level;
 use mqttfast::config::{ClientIdTakeover, ListenerSettings, Settings};
 use mqttfast::ids::ListenerId;
+use mqttfast::limits;
 use support::*;
 
 fn with_passwords() -> Settings {
@@ -294,4 +295,205 @@ fn every_listener_has_its_own_rules() {
             );
         }
     }
+}
+// Users who are gone
+
+fn all_shards(world: &World) -> Vec<usize> {
+    (0..world.shards()).collect()
+}
+
+#[test]
+fn sessions_of_a_user_who_is_gone_end() {
+    each_with(
+        &[Version::V311, Version::V5],
+        &with_passwords(),
+        |world, version| {
+            known_users(world);
+            let alices = |id: &str| {
+                let connect = connect(version, id).user(b"alice").password(b"secret");
+                connect.persistent()
+            };
+            let bobs = |id: &str| {
+                let connect = connect(version, id).user(b"bob").password(b"hidden");
+                connect.persistent()
+            };
+            let (watcher, _, _) = connack(world, &bobs("watcher"), version);
+            world.subscribe(watcher, "will/#", 0);
+            let here = alices("here").will("will/here", "gone", 0, false);
+            let (here, _, _) = connack(world, &here, version);
+            world.subscribe(here, "t", 1);
+            for connect in [alices("absent"), bobs("other")] {
+                let (client, _, _) = connack(world, &connect, version);
+                world.subscribe(client, "t", 1);
+                world.drop_connection(client);
+            }
+            world.settle();
+            world.received(here);
+
+            world.delete_user("alice", &all_shards(world));
+            world.settle();
+            assert!(world.is_closed(here) && world.is_open(watcher));
+            let told = world.received(here);
+            match version {
+                Version::V5 => assert!(matches!(told[..], [Packet::Disconnect { code: 0x98 }])),
+                Version::V31 | Version::V311 => assert!(told.is_empty(), "{told:?}"),
+            }
+            // It did not say DISCONNECT. [v3.1.1 MQTT-3.1.2-8, v5 MQTT-3.1.2-8]
+            let wills = world.received(watcher);
+            assert!(
+                wills
+                    .iter()
+                    .filter_map(Packet::message)
+                    .any(|m| m.text() == "gone")
+            );
+            let sessions: usize = (0..world.shards()).map(|n| world.shard(n).sizes().1).sum();
+            assert_eq!(sessions, 2, "those of bob");
+            assert!(
+                world
+                    .log
+                    .iter()
+                    .any(|(_, line)| line.contains("closed here")
+                        && line.contains("user alice is gone from the password file"))
+            );
+
+            // A login under a new name has the ids at once, and bob's are his as before.
+            world.allow_user("alicia", b"secret");
+            for id in ["here", "absent"] {
+                let connect = connect(version, id).user(b"alicia").password(b"secret");
+                let (_, code, present) = connack(world, &connect.persistent(), version);
+                assert_eq!((code, present), (0, false));
+            }
+            let (_, code, present) = connack(world, &bobs("other"), version);
+            assert_eq!((code, present), (0, true));
+        },
+    );
+}
+
+/// Two hundred in a turn at most; and a client id that the walk has not come to is free at once.
+#[test]
+fn thousands_of_sessions_end_in_parts_and_none_is_found_meanwhile() {
+    const SESSIONS: usize = 5000;
+    let mut world = World::with(1, Order::Fair, with_passwords());
+    world.unchecked = true;
+    known_users(&mut world);
+    let alices = |number: usize| {
+        let connect = connect(Version::V311, &format!("c{number}")).persistent();
+        connect.user(b"alice").password(b"secret")
+    };
+    for number in 0..SESSIONS - 1 {
+        let client = world.connect(&alices(number));
+        world.drop_connection(client);
+    }
+    let last = world.connect(&alices(SESSIONS - 1));
+    world.settle();
+    // Alice is let in again by a later file, and bob takes an id, while the walk is under way: their verdicts come in its second turn.
+    let bobs = connect(Version::V311, &format!("c{}", SESSIONS - 2)).persistent();
+    let bobs = bobs.user(b"bob").password(b"hidden");
+    world.verdicts_held = true;
+    let newcomers = [alices(SESSIONS - 1), bobs].map(|connect| {
+        let client = world.open(Version::V311);
+        world.send(client, connect.bytes());
+        client
+    });
+    // Told, and not one turn more: one flush follows.
+    world.delete_user("alice", &[0]);
+    let left = world.shard(0).sizes().1;
+    assert_eq!(left, SESSIONS - limits::GONE_SESSIONS_AT_ONCE as usize);
+    // Neither finds the old Session, and the walk leaves the new ones alone.
+    world.answer_credentials();
+    assert!(world.is_closed(last));
+    for client in newcomers {
+        let connack = world.received(client);
+        let Some(Packet::ConnAck {
+            code,
+            session_present,
+        }) = connack.first()
+        else {
+            panic!("CONNACK expected, not {connack:?}");
+        };
+        assert_eq!((*code, *session_present), (0, false));
+        assert!(world.is_open(client));
+    }
+    assert_eq!(world.shard(0).sizes().1, 2);
+    world.shard(0).check_invariants();
+    let text = "sessions of users who are gone from the password file ended: ";
+    let ended: Vec<_> = world
+        .log
+        .iter()
+        .filter_map(|(_, line)| line.split_once(text))
+        .collect();
+    // All but the two that were ended for the newcomers.
+    assert!(matches!(ended[..], [(_, "4998")]), "{ended:?}");
+}
+
+/// The verdict came before the user was gone, and the connection comes home after: its password is checked again there.
+#[test]
+fn a_connection_handed_over_is_checked_again_when_users_have_gone() {
+    for is_alice_gone in [true, false] {
+        let mut world = World::with(2, Order::Fair, with_passwords());
+        known_users(&mut world);
+        world.lanes_held = true;
+        let mut on_the_way = Vec::new();
+        for number in 0..8 {
+            let client = world.open_at(0, Version::V5);
+            let connect = connect(Version::V5, &format!("c{number}")).persistent();
+            world.send(client, connect.user(b"alice").password(b"secret").bytes());
+            world.settle();
+            if world.received(client).is_empty() {
+                on_the_way.push(client);
+            }
+        }
+        assert!(
+            !on_the_way.is_empty(),
+            "some are at home on the other shard"
+        );
+        let gone = if is_alice_gone { "alice" } else { "bob" };
+        world.delete_user(gone, &[1, 0]);
+        world.lanes_held = false;
+        world.settle();
+        for client in on_the_way {
+            let code = match world.received(client).first() {
+                Some(Packet::ConnAck { code, .. }) => *code,
+                other => panic!("CONNACK expected, not {other:?}"),
+            };
+            assert_eq!(code, if is_alice_gone { 0x87 } else { 0 });
+            assert_eq!(world.is_open(client), !is_alice_gone);
+        }
+        let sessions = world.shard(0).sizes().1 + world.shard(1).sizes().1;
+        assert_eq!(sessions, if is_alice_gone { 0 } else { 8 });
+    }
+}
+
+/// A stranger learns neither who is in the password file nor whose a client id is; the log does, and says what the operator can do.
+#[test]
+fn a_refusal_tells_the_log_more_than_the_client() {
+    let mut world = World::with(1, Order::Fair, with_passwords());
+    known_users(&mut world);
+    let connect = |user: &str, password: &str| {
+        let connect = connect(Version::V5, "lamp").persistent();
+        connect.user(user.as_bytes()).password(password.as_bytes())
+    };
+    let mut refused = |user: &str, password: &str| {
+        let client = world.open(Version::V5);
+        world.send(client, connect(user, password).bytes());
+        world.settle();
+        let line = world.log.last().expect("a line").1.clone();
+        (world.raw(client), line)
+    };
+    let (unknown, line) = refused("nobody", "secret");
+    assert!(
+        line.contains("its user is not in the password file"),
+        "{line}"
+    );
+    let (wrong, line) = refused("alice", "wrong");
+    assert!(line.ends_with("wrong password"), "{line}");
+    assert_eq!(unknown, wrong);
+    refused("alice", "secret");
+    let (owned, line) = refused("bob", "hidden");
+    assert!(line.contains("--client-id-takeover any"), "{line}");
+    let told = String::from_utf8_lossy(&owned);
+    assert!(
+        told.contains("another user") && !told.contains("alice"),
+        "{told}"
+    );
 }

@@ -394,12 +394,25 @@ fn sighup_reads_the_password_file_again(shards: usize) {
     assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 0);
     alice.expect_alive();
 
+    // A Session of hers, without a connection now.
+    let lamp = |user, password| Connect {
+        clean_session: false,
+        ..login("lamp", user, password)
+    };
+    drop(Client::connect_with(&broker, &lamp("alice", "secret")));
+    assert_eq!(return_code(&broker, &lamp("old", "oldpw")), 5);
+    broker.logged(&["refused lamp", "user old", "--client-id-takeover any"]);
+
     // And a user is gone once no line names him, whatever else is wrong with the file.
     std::fs::write(&file, format!("{OLD}bob:plain\n")).expect("write a password file");
     let mark = broker.log_len();
     broker.signal(Signal::SIGHUP);
     broker.logged_since(mark, &["passwd", "read again: 1 user; gone: 'alice'"]);
     assert_eq!(return_code(&broker, &login("z", "alice", "secret")), 5);
+    // So are her Sessions, and others may have their client ids.
+    broker.logged_since(mark, &["closed a ", "alice is gone"]);
+    alice.expect_close();
+    assert_eq!(return_code(&broker, &lamp("old", "oldpw")), 0);
 }
 
 // Connections

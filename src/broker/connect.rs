@@ -147,20 +147,34 @@ impl Shard {
                 self.refuse(id, connect, ReasonCode::NOT_AUTHORIZED, why, out);
             }
             Some(user_name) if listener.passwords => {
-                if !self.keep_unaccepted(id, bytes.to_vec()) {
-                    let why = Refusal::NoRoomForCheck;
-                    return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
-                }
-                let connection = self.connections.get_mut(id).expect("it is there");
-                connection.phase = Phase::Authenticating;
-                out.push(Output::Authenticate {
-                    connection: id,
-                    user_name: user_name.to_owned(),
-                    password: connect.password.unwrap_or_default().to_vec(),
-                });
+                self.authenticate(id, connect, user_name, bytes, out);
             }
             None | Some(_) => self.on_authentic(id, connect, bytes, out),
         }
+    }
+
+    /// Has the password checked; the verdict comes later.
+    fn authenticate(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        user_name: &str,
+        bytes: &[u8],
+        out: &mut Outputs,
+    ) {
+        if !self.keep_unaccepted(id, bytes.to_vec()) {
+            let why = Refusal::NoRoomForCheck;
+            return self.refuse(id, connect, ReasonCode::SERVER_BUSY, why, out);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.phase = Phase::Authenticating;
+        out.push(Output::Authenticate {
+            connection: id,
+            user_name: user_name.to_owned(),
+            password: connect.password.unwrap_or_default().to_vec(),
+        });
     }
 
     pub(super) fn on_verdict(&mut self, id: ConnectionId, verdict: Verdict, out: &mut Outputs) {
@@ -206,6 +220,7 @@ impl Shard {
             let hand_over = HandOver {
                 bytes: bytes.to_vec(),
                 verdict: Verdict::Accepted,
+                user_epoch: self.gone.epoch(),
             };
             out.push(Output::HandOver {
                 connection: id,
@@ -233,6 +248,18 @@ impl Shard {
         let Some(connect) = reread(&hand_over.bytes) else {
             return;
         };
+        if let Some(user_name) = connect.user_name
+            && self.settings.listener(listener).passwords
+            && hand_over.user_epoch < self.gone.epoch()
+        {
+            // Users have gone since the verdict, this one perhaps.
+            let connection = self.connections.get_mut(id).expect("it was put there");
+            connection.version = connect.version;
+            connection.packet_bytes_max = packet_bytes_max(&connect);
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            return self.authenticate(id, &connect, user_name, &hand_over.bytes, out);
+        }
         self.establish(id, &connect, &hand_over.bytes, out);
     }
 
@@ -255,7 +282,12 @@ impl Shard {
             return self.close(id, Ending::Violation(violation), out);
         }
         let (mut contest, mut told) = (None, Told::Each);
-        let earlier = self.find_session(client_id);
+        let mut earlier = self.find_session(client_id);
+        if let Some(session) = earlier.and_then(|earlier| self.sessions.get(earlier))
+            && self.gone.ends(session)
+        {
+            self.end_with_user(earlier.take().expect("it was found"), out);
+        }
         if let Some(earlier) = earlier {
             let session = self.sessions.get(earlier).expect("it was found");
             let listener = self.listener(id).expect("it is there");
@@ -382,11 +414,18 @@ impl Shard {
     ) {
         let now = self.now;
         let will = connect.will.as_ref().map(super::will::stored);
+        // A name that nobody checked takes no Session away from its user.
+        let checked = connect.user_name.is_some()
+            && self.listener(id).is_some_and(|listener| listener.passwords);
         let session = self
             .sessions
             .get_mut(session_id)
             .expect("it was found or made");
         session.connection = Some(id);
+        session.user_epoch = self.gone.epoch();
+        if checked && session.user_name.as_deref() != connect.user_name {
+            session.user_name = connect.user_name.map(Into::into);
+        }
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;
@@ -624,7 +663,7 @@ impl Shard {
     }
 
     /// The end of a Session: its subscriptions, queue and windows go. Retained messages stay. [v3.1.1 MQTT-3.1.2-7]
-    fn end_session(&mut self, id: SessionId, out: &mut Outputs) {
+    pub(super) fn end_session(&mut self, id: SessionId, out: &mut Outputs) {
         // Its will goes out while it still has its name, and before anyone else can take it.
         if let Some(will) = self
             .sessions

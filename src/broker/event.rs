@@ -11,6 +11,7 @@ use crate::session::Message;
 use crate::session::queue::Share;
 use crate::wire::{QoS, SubscriptionOptions};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One event.
 pub enum Input<'a> {
@@ -56,6 +57,9 @@ pub enum Input<'a> {
     Peer { from: ShardId, message: PeerMessage },
     /// The lane to a peer has spilled over (`on`) or is served again.
     Pressure { to: ShardId, on: bool },
+    /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order, and a verdict that
+    /// comes later is of the users who are left.
+    UsersGone(Arc<[Box<str>]>),
     /// Time has passed `Shard::next_deadline`.
     Tick,
     /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).
@@ -134,6 +138,8 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// The verdict of the accepting shard; always an acceptance.
     pub verdict: Verdict,
+    /// How often users had gone when that verdict came.
+    pub user_epoch: u32,
 }
 
 /// Orders two writes of one retained message: the higher wins, on every shard alike.
@@ -274,6 +280,8 @@ pub(super) enum Ending {
     Violation(Violation),
     /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
     TakenOver { silently: bool },
+    /// Its user is gone from the password file.
+    UserGone,
     /// CONNACK refused it; the line is in the log already.
     Refused,
     /// The broker stops.

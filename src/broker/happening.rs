@@ -89,7 +89,7 @@ pub enum Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// The Reason String of CONNACK, and the end of the log line.
+    /// The Reason String of CONNACK. The log may tell more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::ConnectionsMax => {
@@ -102,8 +102,8 @@ impl fmt::Display for Refusal {
             Refusal::Anonymous => {
                 "no user name, and anonymous clients are not allowed (--allow-anonymous would)"
             }
-            Refusal::UnknownUser => "its user is not in the password file",
-            Refusal::WrongPassword => "wrong password",
+            // The log alone has which it was: a stranger who knew would try the passwords of users who exist.
+            Refusal::UnknownUser | Refusal::WrongPassword => "user name or password is wrong",
             Refusal::NoRoomForCheck => "too many large CONNECTs wait for a password check",
             Refusal::ChecksWaiting => "too many password checks are waiting",
             Refusal::AnotherUsersSession => "its client id belongs to a session of another user",
@@ -133,6 +133,8 @@ pub enum Ended {
     },
     /// A new connection came with its client id.
     TakenOver,
+    /// Its user is gone from the password file.
+    UserGone,
     /// The broker stops.
     Shutdown,
 }
@@ -170,6 +172,12 @@ pub enum Happening {
         client_id: Box<str>,
         /// Messages that waited for the Client.
         messages: usize,
+    },
+    /// All Sessions of users who are gone from the password file have ended.
+    UsersGone {
+        shard: ShardId,
+        /// How many they were, of all these users.
+        sessions: u64,
     },
     /// Filters of a SUBSCRIBE were refused: the Session has as many as it may.
     FiltersRefused { client_id: Box<str>, count: usize },
@@ -212,6 +220,7 @@ impl Happening {
             | Happening::Unaccepted { .. }
             | Happening::Ended { .. }
             | Happening::SessionExpired { .. }
+            | Happening::UsersGone { .. }
             | Happening::Stopped { .. } => Level::Info,
             Happening::PacketReceived { .. } | Happening::WillPublished { .. } => Level::Packet,
         }

@@ -8,6 +8,7 @@ mod counters;
 mod deliver;
 mod encode;
 mod event;
+mod gone;
 mod happening;
 mod large;
 mod member;

@@ -70,6 +70,7 @@ pub struct Shard {
     pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
     /// What peers must have answered before more of that goes.
     pub(super) departed_sequence: u64,
+    pub(super) gone: super::gone::GoneUsers,
     /// Packets that are not finished yet, each at the front of what was received on its connection.
     pub(super) unfinished: HashMap<ConnectionId, Unfinished>,
     /// State of the generator of client ids.
@@ -122,6 +123,7 @@ impl Shard {
             toil: Default::default(),
             departed: VecDeque::new(),
             departed_sequence: 0,
+            gone: Default::default(),
             unfinished: HashMap::new(),
             random,
             stopping: false,
@@ -169,6 +171,7 @@ impl Shard {
             } => self.on_verdict(connection, verdict, out),
             Input::Peer { from, message } => self.on_peer(from, message, out),
             Input::Pressure { to, on } => self.on_pressure(to, on),
+            Input::UsersGone(users) => self.on_users_gone(users),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
@@ -181,6 +184,7 @@ impl Shard {
         self.now = now;
         self.begin_next_toil(out);
         self.forget_departed(out);
+        self.walk_gone_users(out);
         while let Some(connection) = self.resumable.pop_front() {
             self.resume(connection, out);
         }
@@ -214,6 +218,7 @@ impl Shard {
             || !self.resumable.is_empty()
             || self.toil.has_deferred()
             || self.may_forget_departed()
+            || self.may_walk()
         {
             return Some(self.now);
         }
@@ -261,6 +266,7 @@ impl Shard {
             ("nodes of filters", self.trie.nodes()),
             ("retained", self.retained.len()),
             ("replays", self.replays.count()),
+            ("walks for gone users", self.gone.walks()),
             ("connections to resume", self.resumable.len()),
             ("connections to flush", self.dirty.len()),
         ];
@@ -362,6 +368,10 @@ impl Shard {
             Ending::TakenOver { .. } => {
                 let why = "another connection came with this client id".to_owned();
                 (ReasonCode::SESSION_TAKEN_OVER, Some(why))
+            }
+            Ending::UserGone => {
+                let why = "the user may log in no more".to_owned();
+                (ReasonCode::ADMINISTRATIVE_ACTION, Some(why))
             }
             Ending::Shutdown => {
                 let why = "the broker stops".to_owned();
@@ -516,7 +526,8 @@ impl Shard {
                 Ending::Refused
                 | Ending::Shutdown
                 | Ending::Disconnect { .. }
-                | Ending::TakenOver { .. } => return,
+                | Ending::TakenOver { .. }
+                | Ending::UserGone => return,
             };
             self.counters.refusals += 1;
             let unaccepted = || Happening::Unaccepted { address, why };
@@ -530,6 +541,7 @@ impl Shard {
                 filter: filter.map(String::into_boxed_str),
             },
             Ending::TakenOver { silently: false } => Ended::TakenOver,
+            Ending::UserGone => Ended::UserGone,
             Ending::Shutdown => Ended::Shutdown,
             Ending::TakenOver { silently: true } | Ending::Refused => return,
         };

@@ -130,6 +130,11 @@ impl<I: SlotId, T> Slots<I, T> {
         slot.value.as_ref().map(|_| I::new(index, slot.generation))
     }
 
+    /// Slots there are, free ones too: every index is below this.
+    pub fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// All ids, by rising index.
     pub fn ids(&self) -> Vec<I> {
         (0..self.slots.len() as u32)

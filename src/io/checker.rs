@@ -91,13 +91,7 @@ impl Checker {
             .spawn(move || {
                 loop {
                     let request = checker.next();
-                    let (shard, connection) = (request.shard, request.connection);
-                    let verdict = checker.check(&request, clock.now());
-                    let answer = ToShard::Verdict {
-                        connection,
-                        verdict,
-                    };
-                    shards.tell(shard, answer);
+                    checker.answer(&request, &shards, clock);
                 }
             })?;
         Ok(())
@@ -117,7 +111,8 @@ impl Checker {
 
     /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does one whose bad lines
     /// would shut out users of the old one.
-    pub fn reload(&self) -> Reloaded {
+    /// The shards are told who is gone.
+    pub fn reload(&self, shards: &Shards) -> Reloaded {
         let path = &self.shared.path;
         let new = match PasswordFile::load(path) {
             Ok(new) => new,
@@ -136,7 +131,13 @@ impl Checker {
             }
         };
         let count = new.len();
-        *lock(&self.shared.file) = Arc::new(new);
+        let mut file = lock(&self.shared.file);
+        *file = Arc::new(new);
+        if !gone.is_empty() {
+            let gone: Arc<[Box<str>]> = gone.as_slice().into();
+            shards.tell_all(|| ToShard::UsersGone(Arc::clone(&gone)));
+        }
+        drop(file);
         let users = if count == 1 { "user" } else { "users" };
         let mut text = format!(
             "password file {} read again: {count} {users}",
@@ -162,16 +163,34 @@ impl Checker {
         }
     }
 
-    fn check(&self, request: &Request, now: Time) -> Verdict {
-        // Its connection has met its deadline by now: under a flood the thread catches up instead of hashing for nobody.
-        if now.since_ms(request.asked) >= limits::CONNECT_DEADLINE_MS {
-            return Verdict::Busy;
+    /// Checks a request and tells its shard. Where the file was exchanged while this took its time, the new one is asked. The verdict is told
+    /// while nobody can exchange it, so every verdict that lets in a user of an old file comes before the word that this user is gone.
+    fn answer(&self, request: &Request, shards: &Shards, clock: Clock) {
+        let mut file = Arc::clone(&lock(&self.shared.file));
+        loop {
+            let verdict = check(&file, request, clock.now());
+            let current = lock(&self.shared.file);
+            if Arc::ptr_eq(&file, &current) {
+                let connection = request.connection;
+                let answer = ToShard::Verdict {
+                    connection,
+                    verdict,
+                };
+                return shards.tell(request.shard, answer);
+            }
+            file = Arc::clone(&current);
         }
-        let file = Arc::clone(&lock(&self.shared.file));
-        match file.check(&request.user_name, &request.password) {
-            Check::Accepted => Verdict::Accepted,
-            Check::UnknownUser => Verdict::UnknownUser,
-            Check::WrongPassword => Verdict::WrongPassword,
-        }
+    }
+}
+
+fn check(file: &PasswordFile, request: &Request, now: Time) -> Verdict {
+    // Its connection has met its deadline by now: under a flood the thread catches up instead of hashing for nobody.
+    if now.since_ms(request.asked) >= limits::CONNECT_DEADLINE_MS {
+        return Verdict::Busy;
+    }
+    match file.check(&request.user_name, &request.password) {
+        Check::Accepted => Verdict::Accepted,
+        Check::UnknownUser => Verdict::UnknownUser,
+        Check::WrongPassword => Verdict::WrongPassword,
     }
 }

@@ -141,7 +141,7 @@ pub fn serve(
         while let Some(signal) = signals.next() {
             match (signal, stop_at) {
                 (Asked::Nothing(number), _) => log.line(Level::Info, unused(number)),
-                (Asked::Reload, None) => reload(checker, log, notify),
+                (Asked::Reload, None) => reload(checker, shards, log, notify),
                 (Asked::Reload, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,
                 (Asked::Stop(signal), None) => {
@@ -204,11 +204,11 @@ pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
 }
 
 /// Reads again what SIGHUP asks for. Whatever comes of it, we serve on.
-fn reload(checker: Option<&Checker>, log: &Log, notify: &Notify) {
+fn reload(checker: Option<&Checker>, shards: &Shards, log: &Log, notify: &Notify) {
     notify.reloading();
     let (level, text) = match checker {
         Some(checker) => {
-            let reloaded = checker.reload();
+            let reloaded = checker.reload(shards);
             for warning in reloaded.warnings {
                 log.line(Level::Warning, warning);
             }

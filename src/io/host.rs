@@ -38,6 +38,8 @@ pub enum ToShard {
     },
     /// Add 1 here: the shard still turns.
     AreYouThere(Arc<EventFd>),
+    /// These users, sorted, are gone from the password file.
+    UsersGone(Arc<[Box<str>]>),
     Shutdown,
 }
 
@@ -127,9 +129,11 @@ impl Shards {
         self.wakers[to.index()].wake();
     }
 
+    /// Tells every shard, whether its mailbox is full or not: for what must not be lost.
     pub fn tell_all(&self, item: impl Fn() -> ToShard) {
-        for to in 0..self.count() {
-            self.tell(ShardId(to as u8), item());
+        for (mailbox, waker) in self.mailboxes.iter().zip(&*self.wakers) {
+            mailbox.push_always(item());
+            waker.wake();
         }
     }
 

@@ -3,7 +3,7 @@
 //! Names that Clients chose are shown without control characters, and never endless.
 
 use crate::broker::{
-    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Unaccepted, Who,
+    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Refusal, Unaccepted, Who,
 };
 use crate::wire::{Version, packet_type};
 use std::fmt::{self, Display, Write as _};
@@ -27,6 +27,7 @@ fn text(happening: &Happening) -> String {
                 None => "no user".to_owned(),
             };
             let client_id = Shown(&who.client_id);
+            let why = refused(*why);
             format!("refused {client_id} ({}, {user}): {why}", who.address)
         }
         Happening::Unaccepted { address, why } => match why {
@@ -59,6 +60,11 @@ fn text(happening: &Happening) -> String {
             format!(
                 "session of {} ended: its Session Expiry Interval is over{waiting}",
                 Shown(client_id)
+            )
+        }
+        Happening::UsersGone { shard, sessions } => {
+            format!(
+                "shard {shard}: sessions of users who are gone from the password file ended: {sessions}"
             )
         }
         Happening::FiltersRefused { client_id, count } => format!(
@@ -144,7 +150,30 @@ fn ended(who: &Who, how: &Ended) -> String {
         Ended::TakenOver => {
             format!("closed {client_id} ({address}): taken over by a new connection")
         }
+        Ended::UserGone => {
+            let user_name = Shown(who.user_name.as_deref().unwrap_or_default());
+            format!(
+                "closed {client_id} ({address}): its user {user_name} is gone from the password file"
+            )
+        }
         Ended::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
+    }
+}
+
+/// Why a CONNECT was refused: for the operator, who may know more than the Client.
+fn refused(why: Refusal) -> String {
+    match why {
+        Refusal::UnknownUser => "its user is not in the password file".to_owned(),
+        Refusal::WrongPassword => "wrong password".to_owned(),
+        Refusal::AnotherUsersSession => {
+            format!("{why}, until that ends; --client-id-takeover any lets every user take it over")
+        }
+        Refusal::ConnectionsMax
+        | Refusal::AuthenticationMethod
+        | Refusal::EmptyClientId
+        | Refusal::Anonymous
+        | Refusal::NoRoomForCheck
+        | Refusal::ChecksWaiting => why.to_string(),
     }
 }
 
@@ -223,7 +252,7 @@ impl Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{Refusal, Violation};
+    use crate::broker::Violation;
     use crate::ids::ShardId;
     use crate::wire::QoS;
 
@@ -334,6 +363,24 @@ mod tests {
             (
                 ended(Ended::TakenOver),
                 "closed lamp (192.0.2.7:4711): taken over by a new connection",
+            ),
+            (
+                ended(Ended::UserGone),
+                "closed lamp (192.0.2.7:4711): its user alice is gone from the password file",
+            ),
+            (
+                Happening::UsersGone {
+                    shard: ShardId(1),
+                    sessions: 7,
+                },
+                "shard 1: sessions of users who are gone from the password file ended: 7",
+            ),
+            (
+                Happening::Refused {
+                    who: who("lamp", Some("alice")),
+                    why: Refusal::AnotherUsersSession,
+                },
+                "refused lamp (192.0.2.7:4711, user alice): its client id belongs to a session of another user, until that ends; --client-id-takeover any lets every user take it over",
             ),
             (
                 ended(Ended::Shutdown),

@@ -12,8 +12,10 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Session {
     pub client_id: Box<str>,
-    /// The user who made it; a checked user name or none.
+    /// The user who made it, or who took it over last; a checked user name or none.
     pub user_name: Option<Box<str>>,
+    /// How often users had gone from the password file when this one was last let in.
+    pub user_epoch: u32,
     /// The Network Connection that has it now.
     pub connection: Option<ConnectionId>,
     /// Session Expiry Interval in seconds: 0 ends it with the connection, `u32::MAX` never. [v5 3.1.2.11.2]
@@ -43,6 +45,7 @@ impl Session {
         Session {
             client_id: client_id.into(),
             user_name: user_name.map(Into::into),
+            user_epoch: 0,
             connection: Some(connection),
             expiry_interval_s: 0,
             ends: Time::NEVER,

@@ -18,6 +18,7 @@ use mqttfast::io::words::sentence;
 use mqttfast::time::Time;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// The order in which lanes deliver when a test does not choose it itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -299,6 +300,15 @@ impl World {
 
     pub fn probed(&self, client: Client) -> bool {
         self.clients[client.0].probed
+    }
+
+    /// This user is deleted from the password file; the shards are told one by one, in the order given.
+    pub fn delete_user(&mut self, user_name: &str, shards: &[usize]) {
+        self.credentials.retain(|(name, _)| name != user_name);
+        let users: Arc<[Box<str>]> = [user_name.into()].into();
+        for &shard in shards {
+            self.handle(shard, Input::UsersGone(Arc::clone(&users)));
+        }
     }
 
     /// Gives the answers held back by `verdicts_held`.

@@ -325,6 +325,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 } => self.on_later(Later::Verdict(connection, verdict))?,
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
+                ToShard::UsersGone(users) => self.input(Input::UsersGone(users))?,
                 ToShard::Shutdown => self.on_shutdown()?,
             }
         }

@@ -84,6 +84,7 @@ impl Double {
     fn hand_over(&mut self, connection: ConnectionId, bytes: &[u8], out: &mut Outputs) {
         self.clients.remove(&connection.index);
         let hand_over = HandOver {
+            user_epoch: 0,
             bytes: bytes.to_vec(),
             verdict: Verdict::Accepted,
         };
@@ -270,6 +271,7 @@ impl Core for Double {
                 }
             }
             Input::Pressure { to, on } => self.see(format!("pressure {to} {on}")),
+            Input::UsersGone(users) => self.see(format!("gone {users:?}")),
             Input::Tick => {
                 if let Some(at) = self.tick_at.take() {
                     assert!(now >= at);
