@@ -253,6 +253,14 @@ pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
+/// Entries of one page of a survey.
+pub const SURVEY_ITEMS_MAX: usize = 128;
+/// Slots and nodes that one page of a survey looks at, so that one over empty slots ends, too.
+pub const SURVEY_STEPS_MAX: usize = 1024;
+/// Bytes of names in one page of a survey, passed by one entry at most.
+pub const SURVEY_BYTES_MAX: usize = 64 * 1024;
+/// How long the main thread waits for the reports of all shards.
+pub const SURVEY_WAIT_MS: u64 = 500;
 /// Nodes of the retained tree that replays look at in one turn, for all connections together.
 pub const RETAINED_PER_TURN: usize = 2048;
 

@@ -46,6 +46,21 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         self.get(key).is_some()
     }
 
+    /// The entry with the lowest key above `key`; the lowest of all for `None`.
+    pub fn after(&self, key: Option<K>) -> Option<(K, V)> {
+        let is_above = |held: K| key.is_none_or(|key| held > key);
+        match self {
+            Sorted::None => None,
+            Sorted::One(only) => is_above(only.0).then_some(*only),
+            Sorted::Many(chunks) => {
+                let index = key.map_or(0, |key| chunk_of(chunks, key));
+                let at = chunks[index].partition_point(|&(held, _)| !is_above(held));
+                let next = || chunks.get(index + 1)?.first();
+                chunks[index].get(at).or_else(next).copied()
+            }
+        }
+    }
+
     /// Adds an entry, or changes its value and returns the old one.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self {
@@ -206,6 +221,11 @@ mod tests {
                     assert_eq!(sorted.get(name), model.get(&name).copied());
                     assert_eq!(sorted.len(), model.len());
                     assert_eq!(sorted.contains(name), model.contains_key(&name));
+                    let above = model.range(name + 1..).next();
+                    assert_eq!(sorted.after(Some(name)), above.map(|(&s, &o)| (s, o)));
+                    let walk =
+                        std::iter::successors(sorted.after(None), |&(s, _)| sorted.after(Some(s)));
+                    assert!(walk.eq(model.iter().map(|(&s, &o)| (s, o))));
                     let mut copy = sorted.clone();
                     assert!(copy.take_keys().into_iter().eq(model.keys().copied()));
                     assert!(copy.is_empty());

@@ -14,6 +14,7 @@ on_1_and_2_shards!(
     sigterm_ends_within_two_seconds,
     signals_meant_for_mosquitto_end_nothing,
     bad_lines_of_a_password_file_are_skipped,
+    sigusr1_logs_what_each_shard_holds,
     sighup_reads_the_password_file_again,
     takeover_at_once,
     every_byte_in_a_segment_of_its_own,
@@ -318,7 +319,7 @@ fn sigterm_ends_within_two_seconds(shards: usize) {
     }
 }
 
-/// Mosquitto saves (USR1), prints its tree (USR2) or opens its log again (RTMIN, 34): here each is a line. So are others that end a process
+/// Mosquitto prints its tree (USR2) or opens its log again (RTMIN, 34): here each is a line. So are others that end a process
 /// which does not know them.
 fn signals_meant_for_mosquitto_end_nothing(shards: usize) {
     if reference() {
@@ -327,7 +328,6 @@ fn signals_meant_for_mosquitto_end_nothing(shards: usize) {
     let mut broker = Broker::start(shards);
     let mut client = Client::connect(&broker, "c");
     for (number, words) in [
-        (10, "SIGUSR1 ignored: "),
         (12, "SIGUSR2 ignored: "),
         (34, "SIGRTMIN ignored: "),
         (64, "SIGRTMIN+30 ignored: "),
@@ -349,6 +349,33 @@ fn signals_meant_for_mosquitto_end_nothing(shards: usize) {
     }
     client.expect_alive();
     assert!(broker.is_running());
+}
+
+fn sigusr1_logs_what_each_shard_holds(shards: usize) {
+    if reference() {
+        return;
+    }
+    let broker = Broker::start(shards);
+    let mut client = Client::connect(&broker, "c");
+    client.subscribe("t/+", 1);
+    client.publish("kept", b"x", 1, true);
+    for _ in 0..2 {
+        let mark = broker.log_len();
+        broker.signal(Signal::SIGUSR1);
+        let lines: Vec<String> = (0..shards)
+            .map(|shard| {
+                let name = format!("info shard {shard}: ");
+                broker.logged_since(mark, &[&name, " 1 retained message, 0 bytes queued"])
+            })
+            .collect();
+        let home = ": 1 connection, 1 session, 1 subscription, ";
+        let other = ": 0 connections, 0 sessions, 0 subscriptions, ";
+        let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+        assert_eq!((count(home), count(other)), (1, shards - 1), "{lines:?}");
+        let went_through = "; 1 clients served, 0 refused, 0 probes; 1 messages in, 0 out";
+        assert_eq!(count(went_through), 1, "{lines:?}");
+    }
+    client.expect_alive();
 }
 
 fn sighup_reads_the_password_file_again(shards: usize) {

@@ -440,6 +440,7 @@ impl Shard {
         self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.version = connect.version;
         connection.packet_bytes_max = packet_bytes_max(connect);
+        connection.since = now;
         connection.heard = now;
         connection.watched = now;
         connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;

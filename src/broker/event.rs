@@ -4,6 +4,7 @@
 
 use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
+use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
@@ -60,6 +61,8 @@ pub enum Input<'a> {
     /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order, and a verdict that
     /// comes later is of the users who are left.
     UsersGone(Arc<[Box<str>]>),
+    /// What does the shard hold? Answered by one `Output::Report` at once.
+    Survey(Box<Survey>),
     /// Time has passed `Shard::next_deadline`.
     Tick,
     /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).
@@ -119,6 +122,8 @@ pub enum Output {
     },
     /// Something the configured `Logs` shows has happened.
     Happened(Box<Happening>),
+    /// The answer to `Input::Survey`.
+    Report(Box<Report>),
 }
 
 /// What the password check found.

@@ -109,6 +109,18 @@ impl super::share::Shares {
         self.members.count
     }
 
+    /// Memberships of one Session.
+    pub fn memberships_of(&self, session: SessionId) -> usize {
+        self.members.by_session.get(&session).map_or(0, Vec::len)
+    }
+
+    /// The first `$share/…` of a Session, or the one that follows on `last`.
+    pub fn membership_after(&self, session: SessionId, last: Option<&str>) -> Option<&str> {
+        let list = self.members.by_session.get(&session)?;
+        let at = last.map_or(0, |last| list.partition_point(|held| &*held.filter <= last));
+        list.get(at).map(|membership| &*membership.filter)
+    }
+
     /// The Session has as many memberships as it may.
     pub fn is_full(&self, session: SessionId) -> bool {
         let list = self.members.by_session.get(&session);

@@ -20,11 +20,13 @@ mod peers;
 mod plain;
 mod publish;
 mod replay;
+mod report;
 mod shard;
 mod share;
 mod slots;
 mod stream;
 mod subscribe;
+mod survey;
 mod sweep;
 mod timers;
 mod toil;
@@ -38,4 +40,8 @@ pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccep
 pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use shard::Shard;
+pub use survey::{
+    ConnectionReport, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
+    Survey,
+};
 pub use violation::Violation;

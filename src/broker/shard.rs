@@ -172,6 +172,7 @@ impl Shard {
             Input::Peer { from, message } => self.on_peer(from, message, out),
             Input::Pressure { to, on } => self.on_pressure(to, on),
             Input::UsersGone(users) => self.on_users_gone(users),
+            Input::Survey(survey) => self.on_survey(*survey, out),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
@@ -309,6 +310,7 @@ impl Shard {
         );
         connection.unsent_bytes -= bytes;
         connection.drained_bytes = connection.drained_bytes.saturating_add(bytes);
+        connection.sent_bytes += bytes as u64;
         if done {
             connection.sending = false;
             if !connection.outbox.is_empty() && !connection.dirty {

@@ -61,6 +61,11 @@ impl<I: SlotId, T> Slots<I, T> {
         self.count
     }
 
+    /// All indices ever used are below this.
+    pub fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     #[inline]
     pub fn get(&self, id: I) -> Option<&T> {
         let slot = self.slots.get(id.index())?;

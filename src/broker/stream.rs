@@ -37,6 +37,7 @@ impl Shard {
             }
             Phase::Connected(_) => {
                 connection.heard = now;
+                connection.received_bytes += bytes.len() as u64;
                 if connection.withheld {
                     connection.received.extend_from_slice(bytes);
                     return;

@@ -7,6 +7,7 @@ use crate::io::checker::Checker;
 use crate::io::host::{Shards, ToShard};
 use crate::io::log::Log;
 use crate::io::notify::{Notify, Watchdog};
+use crate::io::summary;
 use crate::limits;
 use nix::errno::Errno;
 use nix::libc::SIGRTMIN;
@@ -54,6 +55,8 @@ pub struct Signals {
 enum Asked {
     Stop(Signal),
     Reload,
+    /// A line of the log for each shard.
+    Sums,
     /// Nothing that is done here. Its number.
     Nothing(i32),
 }
@@ -87,6 +90,7 @@ fn meaning(number: i32) -> Asked {
         // SIGPWR: a container's manager or an uninterruptible power supply wants an orderly end.
         Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGPWR)) => Asked::Stop(signal),
         Ok(Signal::SIGHUP) => Asked::Reload,
+        Ok(Signal::SIGUSR1) => Asked::Sums,
         _ => Asked::Nothing(number),
     }
 }
@@ -94,9 +98,6 @@ fn meaning(number: i32) -> Asked {
 /// The line for a signal that asks for nothing here, with what it means to Mosquitto where it means something.
 fn unused(number: i32) -> String {
     let why = match Signal::try_from(number) {
-        Ok(Signal::SIGUSR1) => {
-            "nothing is kept on disk that could be saved, and the log goes to standard error, so there is no file to open again"
-        }
         Ok(Signal::SIGUSR2) => "the tree of subscriptions is not printed",
         _ if number == SIGRTMIN() => {
             "the log goes to standard error, so there is no file to open again"
@@ -142,7 +143,8 @@ pub fn serve(
             match (signal, stop_at) {
                 (Asked::Nothing(number), _) => log.line(Level::Info, unused(number)),
                 (Asked::Reload, None) => reload(checker, shards, log, notify),
-                (Asked::Reload, Some(_)) => {}
+                (Asked::Sums, None) => summary::log_sums(shards, log),
+                (Asked::Reload | Asked::Sums, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,
                 (Asked::Stop(signal), None) => {
                     log.line(Level::Info, format!("{signal}: stopping"));
@@ -245,6 +247,7 @@ mod tests {
             let expected = match name {
                 "SIGTERM" | "SIGINT" | "SIGPWR" => Asked::Stop(signal.unwrap()),
                 "SIGHUP" => Asked::Reload,
+                "SIGUSR1" => Asked::Sums,
                 _ => Asked::Nothing(number),
             };
             assert_eq!(meaning(number), expected);

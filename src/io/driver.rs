@@ -45,7 +45,7 @@ mod faults;
 #[cfg(test)]
 mod tests;
 
-use crate::broker::{CloseCause, HandOver, Input, Outputs, Shard, Verdict};
+use crate::broker::{CloseCause, HandOver, Input, Outputs, Report, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::crossing::Crossing;
 use crate::io::host::{Seat, ToShard};
@@ -58,6 +58,7 @@ use slots::Slots;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 /// What the loop drives: the shard, or a double in the tests of the loop.
@@ -115,6 +116,8 @@ pub struct Driver<C, K> {
     turns: u64,
     mail: Vec<ToShard>,
     mail_came: bool,
+    /// Surveys that the shard has not answered, the oldest first.
+    askers: VecDeque<Sender<Box<Report>>>,
     /// The kernel ran out of receive buffers.
     starved: Vec<ConnectionId>,
     /// Peers whose lane has spilled over, as told to the shard.
@@ -147,6 +150,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             adopting: VecDeque::new(),
             turns: 0,
             mail: Vec::new(),
+            askers: VecDeque::new(),
             // What was posted before the wake-up was armed is found without one.
             mail_came: true,
             starved: Vec::new(),

@@ -3,7 +3,7 @@
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
-use crate::broker::{Level, Shard, Verdict};
+use crate::broker::{Level, Report, Shard, Survey, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
@@ -35,6 +35,11 @@ pub enum ToShard {
     Verdict {
         connection: ConnectionId,
         verdict: Verdict,
+    },
+    /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.
+    Survey {
+        survey: Box<Survey>,
+        reply: Sender<Box<Report>>,
     },
     /// Add 1 here: the shard still turns.
     AreYouThere(Arc<EventFd>),

@@ -19,6 +19,7 @@ pub mod link;
 pub mod listener;
 pub mod log;
 pub mod notify;
+pub mod summary;
 // glommio does not build for 32 bits.
 #[cfg(target_pointer_width = "64")]
 pub mod uring;

@@ -3,8 +3,9 @@
 //! Names that Clients chose are shown without control characters, and never endless.
 
 use crate::broker::{
-    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Refusal, Unaccepted, Who,
+    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Refusal, Sums, Unaccepted, Who,
 };
+use crate::ids::ShardId;
 use crate::wire::{Version, packet_type};
 use std::fmt::{self, Display, Write as _};
 
@@ -54,8 +55,7 @@ fn text(happening: &Happening) -> String {
         } => {
             let waiting = match messages {
                 0 => String::new(),
-                1 => ", with 1 message that waited".to_owned(),
-                many => format!(", with {many} messages that waited"),
+                many => format!(", with {} that waited", number(*many, "message")),
             };
             format!(
                 "session of {} ended: its Session Expiry Interval is over{waiting}",
@@ -190,6 +190,25 @@ fn closed(cause: CloseCause) -> String {
     }
 }
 
+/// What a shard holds and what went through it, as an operator asked.
+pub fn sums(shard: ShardId, sums: &Sums) -> String {
+    format!(
+        "shard {shard}: {}, {}, {}, {}, {} bytes queued; {}",
+        number(sums.connections, "connection"),
+        number(sums.sessions, "session"),
+        number(sums.subscriptions, "subscription"),
+        number(sums.retained, "retained message"),
+        sums.queued_bytes,
+        counters(&sums.counters)
+    )
+}
+
+/// So many of a thing.
+fn number(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// One line: what went through, and every reason that dropped something.
 pub fn counters(counters: &Counters) -> String {
     let mut text = format!(
@@ -253,7 +272,6 @@ impl Display for Shown<'_> {
 mod tests {
     use super::*;
     use crate::broker::Violation;
-    use crate::ids::ShardId;
     use crate::wire::QoS;
 
     fn who(client_id: &str, user_name: Option<&str>) -> Who {
@@ -465,6 +483,25 @@ mod tests {
             let expected = (Level::Packet, expected.to_owned());
             assert_eq!(sentence(&happening), expected);
         }
+    }
+
+    #[test]
+    fn sums_are_one_line() {
+        let text = sums(
+            ShardId(2),
+            &Sums {
+                counters: *counted(),
+                connections: 1,
+                sessions: 2,
+                subscriptions: 3,
+                retained: 4,
+                queued_bytes: 5,
+            },
+        );
+        assert_eq!(
+            text,
+            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued; 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 4 dropped (QoS 0, subscriber reads too slowly)"
+        );
     }
 
     #[test]

@@ -51,8 +51,13 @@ pub struct Connection {
     pub version: Version,
     /// 1.5 times the Keep Alive in milliseconds; 0: none.
     pub silence_ms_max: u64,
+    /// When CONNACK accepted it; before that, when it opened.
+    pub since: Time,
     /// When the connection opened or last sent something.
     pub heard: Time,
+    /// Bytes that came since CONNACK accepted it, and bytes that have left.
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
     /// What `received` takes of the shard's allowance for connections that are not accepted; 0 once this one is.
@@ -104,7 +109,10 @@ impl Connection {
             phase: Phase::AwaitConnect,
             version: Version::V311,
             silence_ms_max: 0,
+            since: now,
             heard: now,
+            received_bytes: 0,
+            sent_bytes: 0,
             received: Vec::new(),
             charged_bytes: 0,
             crowded: false,

@@ -249,6 +249,15 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         self.targets[target].subscribers.get(subscriber)
     }
 
+    /// The options of one subscription by its node.
+    pub fn options_at(&self, node: NodeId, subscriber: S) -> Option<O> {
+        let target = self.nodes.get(node.0)?.target;
+        if target == NONE {
+            return None;
+        }
+        self.targets[target].subscribers.get(subscriber)
+    }
+
     /// Appends the filter of a node in use, put together from its levels.
     pub fn filter_text(&self, node: NodeId, out: &mut String) {
         let mut path = SmallVec::<[LevelId; 16]>::new();

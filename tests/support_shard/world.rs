@@ -9,7 +9,8 @@ use super::random::Random;
 use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::broker::{
-    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Shard, Verdict,
+    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Report, Shard, Survey,
+    Verdict,
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
@@ -112,6 +113,7 @@ pub struct World {
     pub read_bytes_max: usize,
     credentials: Vec<(String, Vec<u8>)>,
     pub log: Vec<(Level, String)>,
+    reports: Vec<Report>,
     /// Messages put into lanes so far, by `PeerMessage::Publish` and in parcels.
     pub publishes_in_lanes: usize,
     /// Events handled so far; a bound against a broker that never comes to rest.
@@ -156,6 +158,7 @@ impl World {
             read_bytes_max: 16 * 1024,
             credentials: Vec::new(),
             log: Vec::new(),
+            reports: Vec::new(),
             publishes_in_lanes: 0,
             events: 0,
         }
@@ -163,6 +166,13 @@ impl World {
 
     pub fn shard(&self, shard: usize) -> &Shard {
         &self.shards[shard]
+    }
+
+    /// Asks a shard; it answers while it is asked.
+    pub fn ask(&mut self, shard: usize, survey: Survey) -> Report {
+        self.handle(shard, Input::Survey(Box::new(survey)));
+        assert_eq!(self.reports.len(), 1, "one survey, one report");
+        self.reports.remove(0)
     }
 
     pub fn now(&self) -> Time {
@@ -726,6 +736,7 @@ impl World {
                     };
                     self.put_into_lane(shard, to, Crossing::Said(message));
                 }
+                Output::Report(report) => self.reports.push(*report),
                 Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
         }

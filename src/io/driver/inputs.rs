@@ -323,6 +323,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     verdict,
                 } => self.on_later(Later::Verdict(connection, verdict))?,
+                ToShard::Survey { survey, reply } => {
+                    self.askers.push_back(reply);
+                    self.input(Input::Survey(survey))?;
+                }
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::UsersGone(users) => self.input(Input::UsersGone(users))?,

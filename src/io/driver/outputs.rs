@@ -117,6 +117,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
             Output::Peer { to, message } => self.seat.endpoint.send(to, Crossing::Said(message)),
+            Output::Report(report) => {
+                if let Some(reply) = self.askers.pop_front() {
+                    // The asker may have lost its patience.
+                    let _ = reply.send(report);
+                }
+            }
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
                 self.seat.log.line(level, text);

@@ -4,13 +4,16 @@ mod double;
 mod links;
 
 use super::kernel::Kernel;
-use crate::broker::CloseCause;
+use crate::broker::{CloseCause, Report, Survey};
+use crate::ids::ShardId;
+use crate::io::host::ToShard;
 use crate::limits;
 use double::{Broker, echoed, reset, stream};
 use nix::sys::socket::MsgFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::{RecvError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -340,7 +343,39 @@ fn urgent_data_holds_up_nothing<K: Kernel>() {
     broker.stop();
 }
 
+/// Each survey is answered to its asker, in their order; a shard that has ended answers none, and says so by the channel's end.
+fn surveys_are_answered_by_mail<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
+    let (reply, reports) = channel();
+    let (other, others) = channel();
+    let ask = |shard, survey: Survey, reply: &Sender<_>| {
+        let (survey, reply) = (Box::new(survey), reply.clone());
+        broker.shards.tell(shard, ToShard::Survey { survey, reply });
+    };
+    for items in 1..=100 {
+        ask(ShardId(0), Survey::sums().in_pages_of(items), &reply);
+        ask(ShardId(1), Survey::retained(), &other);
+        let report: Box<Report> = reports.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(report.shard, ShardId(0));
+        let asked = format!("{:?}", Survey::sums().in_pages_of(items));
+        assert_eq!(format!("{:?}", report.next.unwrap()), asked);
+    }
+    for _ in 1..=100 {
+        let report: Box<Report> = others.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(report.shard, ShardId(1));
+    }
+    // An asker that has gone harms nothing.
+    let (gone, _) = channel();
+    ask(ShardId(0), Survey::sums(), &gone);
+    ask(ShardId(0), Survey::sums(), &reply);
+    drop(reply);
+    reports.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(matches!(reports.recv(), Err(RecvError)));
+    broker.stop();
+}
+
 under_each_driver!(
+    surveys_are_answered_by_mail,
     urgent_data_holds_up_nothing,
     a_long_stream_is_echoed_whole,
     a_hand_over_loses_no_byte,

@@ -1,6 +1,6 @@
 //! What the tests of the turn loop stand on: a double in the shard's place, and drivers on threads.
 
-use crate::broker::{HandOver, Input, Output, Outputs, PeerMessage, Verdict};
+use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report, Verdict};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::config::{Logs, Transport};
 use crate::ids::{ConnectionId, ShardId};
@@ -286,6 +286,15 @@ impl Core for Double {
                     self.waver(now, connection, out);
                 }
             }
+            Input::Survey(survey) => {
+                // What was asked for comes back as what is left to ask.
+                out.push(Output::Report(Box::new(Report {
+                    shard: self.shard,
+                    now,
+                    found: Found::Sums(Box::default()),
+                    next: Some(*survey),
+                })));
+            }
             Input::Shutdown => {
                 self.wavering = None;
                 for (_, client) in self.clients.drain() {
@@ -339,7 +348,7 @@ fn split(bytes: Vec<u8>) -> Chunks {
 pub struct Broker {
     pub address: SocketAddr,
     pub seen: Seen,
-    shards: Shards,
+    pub shards: Shards,
     threads: Vec<JoinHandle<()>>,
 }
 

@@ -1,11 +1,8 @@
-//! What a shard tells the world: events by the level that is configured, and their sentences in the log.
+//! What a shard tells: events by the level that is configured, and their sentences in the log.
 
-#[path = "support_shard/mod.rs"]
-mod support;
-
+use crate::support::*;
 use mqttfast::broker::Level;
 use mqttfast::config::{Logs, Settings};
-use support::*;
 
 fn logging(logs: Logs) -> Settings {
     Settings {

@@ -1,0 +1,217 @@
+//! The answer to a survey: one page, of bounded work and size, from the shard's own structures. Nothing is copied or
+//! locked for it beforehand.
+//!
+//! Sessions are walked by their slots, which never move; filters of a Session by rising node, its Shared Subscriptions
+//! by rising name, retained messages by the cursor of replays. Each of these finds what stays exactly once. A page costs
+//! at most `limits::SURVEY_STEPS_MAX` steps of O(1) to O(levels).
+
+use super::event::Output;
+use super::outputs::Outputs;
+use super::shard::Shard;
+use super::survey::{
+    ConnectionReport, Found, Last, Report, RetainedReport, SessionReport, Subject,
+    SubscriptionReport, Sums, Survey,
+};
+use crate::ids::SessionId;
+use crate::limits;
+use crate::session::Session;
+use crate::topic::{RetainCursor, RetainStep};
+
+/// What a page may still take.
+struct Room {
+    items: usize,
+    bytes: usize,
+    steps: usize,
+}
+
+impl Room {
+    fn new(items: usize) -> Room {
+        Room {
+            items,
+            bytes: limits::SURVEY_BYTES_MAX,
+            steps: limits::SURVEY_STEPS_MAX,
+        }
+    }
+
+    fn is_left(&self) -> bool {
+        self.items > 0 && self.bytes > 0 && self.steps > 0
+    }
+
+    fn step(&mut self) {
+        self.steps = self.steps.saturating_sub(1);
+    }
+
+    /// An entry with so many bytes of names is reported.
+    fn take(&mut self, bytes: usize) {
+        self.items -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Shard {
+    pub(super) fn on_survey(&mut self, survey: Survey, out: &mut Outputs) {
+        let Survey { subject, items_max } = survey;
+        let room = Room::new(items_max);
+        let (found, rest) = match subject {
+            Subject::Sums => (Found::Sums(Box::new(self.sums())), None),
+            Subject::Sessions { slot } => self.page_of_sessions(slot, room),
+            Subject::Subscriptions { slot, after } => self.page_of_subscriptions(slot, after, room),
+            Subject::Retained(cursor) => self.page_of_retained(cursor, room),
+        };
+        let next = rest.map(|subject| Survey { subject, items_max });
+        out.push(Output::Report(Box::new(Report {
+            shard: self.id,
+            now: self.now,
+            found,
+            next,
+        })));
+    }
+
+    fn sums(&self) -> Sums {
+        let (connections, sessions, subscriptions, retained) = self.sizes();
+        Sums {
+            counters: self.counters.clone(),
+            connections,
+            sessions,
+            subscriptions,
+            retained,
+            queued_bytes: self.queued_bytes,
+        }
+    }
+
+    fn page_of_sessions(&self, mut slot: u32, mut room: Room) -> (Found, Option<Subject>) {
+        let mut page = Vec::new();
+        while room.is_left() && slot < self.sessions.end() {
+            room.step();
+            if let Some(id) = self.sessions.id_at(slot)
+                && let Some(session) = self.sessions.get(id)
+            {
+                page.push(self.session_report(id, session));
+                let user_bytes = session.user_name.as_deref().map_or(0, str::len);
+                room.take(session.client_id.len() + user_bytes);
+            }
+            slot += 1;
+        }
+        let more = slot < self.sessions.end();
+        let rest = more.then_some(Subject::Sessions { slot });
+        (Found::Sessions(page), rest)
+    }
+
+    fn session_report(&self, id: SessionId, session: &Session) -> SessionReport {
+        let connection = session.connection.and_then(|id| self.connections.get(id));
+        let connection = connection.map(|connection| ConnectionReport {
+            address: connection.address,
+            listener: connection.listener,
+            version: connection.version,
+            since: connection.since,
+            keep_alive_s: (connection.silence_ms_max / 1500) as u16,
+            received_bytes: connection.received_bytes,
+            sent_bytes: connection.sent_bytes,
+            unsent_bytes: connection.unsent_bytes,
+        });
+        SessionReport {
+            client_id: session.client_id.clone(),
+            user_name: session.user_name.clone(),
+            connection,
+            ends: session.ends,
+            subscriptions: session.filters.len() + self.shares.memberships_of(id),
+            queued: session.queue.count(),
+            queued_bytes: session.queue.bytes(),
+            in_flight: session.inflight.count(),
+        }
+    }
+
+    fn page_of_subscriptions(
+        &self,
+        mut slot: u32,
+        mut after: Option<(SessionId, Last)>,
+        mut room: Room,
+    ) -> (Found, Option<Subject>) {
+        let mut page = Vec::new();
+        while room.is_left() && slot < self.sessions.end() {
+            room.step();
+            let Some(id) = self.sessions.id_at(slot) else {
+                (slot, after) = (slot + 1, None);
+                continue;
+            };
+            // Another Session in this slot than before is a new one: it begins with its first subscription.
+            let last = after
+                .take()
+                .filter(|(of, _)| *of == id)
+                .map(|(_, last)| last);
+            match self.subscription_after(id, last) {
+                Some((report, last)) => {
+                    room.take(report.client_id.len() + report.filter.len());
+                    page.push(report);
+                    after = Some((id, last));
+                }
+                None => slot += 1,
+            }
+        }
+        let more = slot < self.sessions.end();
+        let rest = more.then_some(Subject::Subscriptions { slot, after });
+        (Found::Subscriptions(page), rest)
+    }
+
+    /// The first subscription of a Session, or the one behind `last`.
+    fn subscription_after(
+        &self,
+        id: SessionId,
+        last: Option<Last>,
+    ) -> Option<(SubscriptionReport, Last)> {
+        let session = self.sessions.get(id)?;
+        let client_id = session.client_id.clone();
+        let (node, shared) = match last {
+            None => (session.filters.after(None), None),
+            Some(Last::Filter(node)) => (session.filters.after(Some(node)), None),
+            Some(Last::Shared(filter)) => (None, Some(filter)),
+        };
+        if let Some((node, ())) = node {
+            let mut filter = String::new();
+            self.trie.filter_text(node, &mut filter);
+            let subscription = self.trie.options_at(node, id);
+            let report = SubscriptionReport {
+                client_id,
+                filter: filter.into(),
+                options: subscription.map(|subscription| subscription.options),
+            };
+            return Some((report, Last::Filter(node)));
+        }
+        let filter = self.shares.membership_after(id, shared.as_deref())?;
+        let report = SubscriptionReport {
+            client_id,
+            filter: filter.into(),
+            options: None,
+        };
+        Some((report, Last::Shared(filter.into())))
+    }
+
+    fn page_of_retained(
+        &self,
+        mut cursor: Box<RetainCursor>,
+        mut room: Room,
+    ) -> (Found, Option<Subject>) {
+        let mut page = Vec::new();
+        let mut topic = String::new();
+        while room.is_left() {
+            topic.clear();
+            match self.retained.step(&mut cursor, &mut topic, &mut room.steps) {
+                RetainStep::Message(retained) => {
+                    let message = retained.message.as_deref();
+                    if let Some(message) = message.filter(|message| message.expires > self.now) {
+                        room.take(topic.len());
+                        page.push(RetainedReport {
+                            topic: topic.as_str().into(),
+                            qos: message.qos,
+                            payload_bytes: message.payload().len(),
+                            expires: message.expires,
+                        });
+                    }
+                }
+                RetainStep::Pause => break,
+                RetainStep::End => return (Found::Retained(page), None),
+            }
+        }
+        (Found::Retained(page), Some(Subject::Retained(cursor)))
+    }
+}

@@ -1,0 +1,177 @@
+//! Questions to a shard about what it holds, and the answers: for statistics, a status page, a signal's line in the log.
+//!
+//! A [`Survey`] is one [`super::Input`], answered by one [`Report`] while it is handled. Lists come a page at a time,
+//! so that a shard with 100,000 Sessions is never held up: a report with more to come holds the survey that asks for
+//! the rest.
+//!
+//! Between two pages the shard goes on, and things come and go. Whatever is there from the first page to the last is
+//! reported exactly once; what comes, goes or is made anew meanwhile may be reported or not.
+
+use super::counters::Counters;
+use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
+use crate::limits;
+use crate::time::Time;
+use crate::topic::RetainCursor;
+use crate::wire::{QoS, SubscriptionOptions, Version};
+use std::net::SocketAddr;
+
+/// One question. Where a page begins is part of it.
+#[derive(Debug)]
+pub struct Survey {
+    pub(super) subject: Subject,
+    /// Entries of a page, at most.
+    pub(super) items_max: usize,
+}
+
+/// What is asked for, and where the page begins.
+#[derive(Debug)]
+pub(super) enum Subject {
+    Sums,
+    /// The Sessions from this slot on.
+    Sessions {
+        slot: u32,
+    },
+    Subscriptions {
+        /// The Sessions from this slot on.
+        slot: u32,
+        /// What was reported last of the Session in `slot`, if a part of it was.
+        after: Option<(SessionId, Last)>,
+    },
+    Retained(Box<RetainCursor>),
+}
+
+/// The subscription of a Session that was reported last: its own filters come first, then its Shared Subscriptions.
+#[derive(Debug)]
+pub(super) enum Last {
+    Filter(NodeId),
+    Shared(Box<str>),
+}
+
+impl Survey {
+    fn of(subject: Subject) -> Survey {
+        Survey {
+            subject,
+            items_max: limits::SURVEY_ITEMS_MAX,
+        }
+    }
+
+    /// Asks for counters and sizes.
+    pub fn sums() -> Survey {
+        Survey::of(Subject::Sums)
+    }
+
+    /// Asks for the Sessions whose home the shard is, with the connection of each.
+    pub fn sessions() -> Survey {
+        Survey::of(Subject::Sessions { slot: 0 })
+    }
+
+    /// Asks for the subscriptions of these Sessions.
+    pub fn subscriptions() -> Survey {
+        Survey::of(Subject::Subscriptions {
+            slot: 0,
+            after: None,
+        })
+    }
+
+    /// Asks for the retained messages, those below `$` too. All shards hold the same.
+    pub fn retained() -> Survey {
+        Survey::of(Subject::Retained(Box::new(RetainCursor::everything())))
+    }
+
+    /// The same in pages of at most `items` entries, within 1..=`limits::SURVEY_ITEMS_MAX`.
+    pub fn in_pages_of(mut self, items: usize) -> Survey {
+        self.items_max = items.clamp(1, limits::SURVEY_ITEMS_MAX);
+        self
+    }
+}
+
+/// The answer to one survey.
+#[derive(Debug)]
+pub struct Report {
+    pub shard: ShardId,
+    /// The shard's time as it answered; times of entries are on the same clock.
+    pub now: Time,
+    pub found: Found,
+    /// Asks for what comes next; `None`: this is all. A page may be empty and not the last.
+    pub next: Option<Survey>,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Found {
+    Sums(Box<Sums>),
+    Sessions(Vec<SessionReport>),
+    Subscriptions(Vec<SubscriptionReport>),
+    Retained(Vec<RetainedReport>),
+}
+
+/// Counters and sizes of one shard.
+#[derive(Clone, Default, Debug)]
+pub struct Sums {
+    pub counters: Counters,
+    /// Network Connections, those that are not accepted yet among them.
+    pub connections: usize,
+    pub sessions: usize,
+    /// Subscriptions of its Sessions, Shared Subscriptions among them.
+    pub subscriptions: usize,
+    /// Retained messages, those of all shards.
+    pub retained: usize,
+    /// Bytes in the queues of all its Sessions.
+    pub queued_bytes: u64,
+}
+
+/// One Session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionReport {
+    pub client_id: Box<str>,
+    /// The user who made it; `None`: it has no user name, or none was checked.
+    pub user_name: Option<Box<str>>,
+    /// `None`: the Client is away.
+    pub connection: Option<ConnectionReport>,
+    /// When it ends, while the Client is away; `Time::NEVER`: it does not.
+    pub ends: Time,
+    pub subscriptions: usize,
+    /// Messages that wait for room in the window, and what they take of the byte limits.
+    pub queued: usize,
+    pub queued_bytes: usize,
+    /// QoS 1 and 2 deliveries that the Client has not completed.
+    pub in_flight: usize,
+}
+
+/// The Network Connection of a Session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionReport {
+    pub address: SocketAddr,
+    /// Which listener accepted it.
+    pub listener: ListenerId,
+    pub version: Version,
+    /// When CONNACK accepted it.
+    pub since: Time,
+    /// 0: none.
+    pub keep_alive_s: u16,
+    /// Bytes of packets that came after CONNECT, and bytes that the system took to send.
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Bytes that wait to be sent.
+    pub unsent_bytes: usize,
+}
+
+/// One subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubscriptionReport {
+    pub client_id: Box<str>,
+    /// As subscribed, `$share/NAME/` included.
+    pub filter: Box<str>,
+    /// `None` for a Shared Subscription, whose options are with the shard that owns its group.
+    pub options: Option<SubscriptionOptions>,
+}
+
+/// One retained message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RetainedReport {
+    pub topic: Box<str>,
+    pub qos: QoS,
+    pub payload_bytes: usize,
+    /// `Time::NEVER`: it does not.
+    pub expires: Time,
+}

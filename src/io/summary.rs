@@ -1,0 +1,50 @@
+//! What an operator asks of all shards at once: counters and sizes, one line of the log for each.
+
+use crate::broker::{Found, Level, Report, Survey};
+use crate::ids::ShardId;
+use crate::io::host::{Shards, ToShard};
+use crate::io::log::Log;
+use crate::io::words;
+use crate::limits;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// Logs the sums of each shard, in their order. Waits `limits::SURVEY_WAIT_MS` at most; a shard that has not answered by then is named.
+pub fn log_sums(shards: &Shards, log: &Log) {
+    let mut answers = sums(shards);
+    answers.sort_by_key(|report| report.shard);
+    for report in &answers {
+        if let Found::Sums(sums) = &report.found {
+            log.line(Level::Info, words::sums(report.shard, sums));
+        }
+    }
+    for shard in (0..shards.count()).map(|index| ShardId(index as u8)) {
+        if !answers.iter().any(|report| report.shard == shard) {
+            let text = format!(
+                "shard {shard} gave no sums within {} ms",
+                limits::SURVEY_WAIT_MS
+            );
+            log.line(Level::Warning, text);
+        }
+    }
+}
+
+/// The reports of all shards that answer in time.
+fn sums(shards: &Shards) -> Vec<Report> {
+    let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);
+    let (reply, reports) = channel();
+    shards.tell_all(|| ToShard::Survey {
+        survey: Box::new(Survey::sums()),
+        reply: reply.clone(),
+    });
+    // The channel ends when all shards have answered, or will not: they hold what is left of `reply`.
+    drop(reply);
+    let next = || {
+        let left = until.saturating_duration_since(Instant::now());
+        reports
+            .recv_timeout(left)
+            .ok()
+            .map(|report: Box<Report>| *report)
+    };
+    std::iter::from_fn(next).collect()
+}
