@@ -50,6 +50,9 @@ pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
 pub const CONTEST_TAKEOVERS: u64 = 3;
 pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
+/// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a shard that takes
+/// longer is overloaded.
+pub const LAST_ANSWERS_MS: u64 = 1_000;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.

@@ -17,6 +17,7 @@ on_1_and_2_shards!(
     sigusr1_logs_what_each_shard_holds,
     sighup_reads_the_password_file_again,
     takeover_at_once,
+    subscribe_is_answered_before_the_close,
     every_byte_in_a_segment_of_its_own,
     silent_connection_ends_at_the_deadline,
     three_hundred_connections_at_once,
@@ -475,6 +476,30 @@ fn takeover_at_once(shards: usize) {
         last.disconnect();
     }
     watcher.expect_silence(Duration::from_millis(100));
+}
+
+/// SUBSCRIBE, and in the same segment what ends the connection. [v3.1.1 MQTT-3.8.4-1]
+fn subscribe_is_answered_before_the_close(shards: usize) {
+    let broker = Broker::start(shards);
+    for number in 0..50 {
+        let id = format!("brief-{number}");
+        let connect = Connect {
+            client_id: id.as_bytes(),
+            ..Connect::default()
+        };
+        for (end, filter) in [
+            (&[0xE0, 0][..], &b"t"[..]),
+            (&[0xE0, 0], b"$share/g/t"),
+            (&[0x00, 0], b"t"),
+        ] {
+            let mut client = Client::open(&broker);
+            let subscribe = subscribe(1, &[(filter, 0)]);
+            client.send(&[&connect.bytes()[..], &subscribe, end].concat());
+            client.expect_packet(&[0x20, 2, 0, 0]);
+            client.expect_packet(&[0x90, 3, 0, 1, 0]);
+            client.expect_close();
+        }
+    }
 }
 
 fn every_byte_in_a_segment_of_its_own(shards: usize) {

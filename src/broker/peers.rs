@@ -4,7 +4,7 @@
 //! matched with the filter, and everything it sent before lies in front of the answer.
 
 use super::counters::Dropped;
-use super::event::{Output, PeerMessage, RetainVersion};
+use super::event::{Ending, Output, PeerMessage, RetainVersion};
 use super::outputs::Outputs;
 use super::passing::{AsCame, Origin, Routing, routing_of};
 use super::shard::Shard;
@@ -15,6 +15,7 @@ use crate::session::message::expired_on_the_way;
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::{Publish, Run, TopicFilter, TopicName, Version};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -30,6 +31,8 @@ pub(super) struct Peers {
     acknowledged: Vec<u64>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
+    /// Connections that have ended and close when their SUBSCRIBEs are answered, with how they ended.
+    pub closing: HashMap<ConnectionId, Ending>,
     /// SUBSCRIBEs and UNSUBSCRIBEs whose next part waits for peers, by rising sequence.
     pub parts: VecDeque<(ConnectionId, u64)>,
     /// Lanes that have spilled over, and the publishers that wait for each.
@@ -50,6 +53,7 @@ impl Peers {
             sequence: 0,
             acknowledged: vec![0; shards],
             awaiting: VecDeque::new(),
+            closing: HashMap::new(),
             parts: VecDeque::new(),
             full_lanes: 0,
             lane_waiters: vec![Sorted::None; shards],
@@ -60,8 +64,9 @@ impl Peers {
     }
 
     /// What is held, by name; for tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 3] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 4] {
         [
+            ("connections that close", self.closing.len()),
             ("SUBSCRIBEs to answer", self.awaiting.len()),
             ("deletion marks", self.deletion_marks),
             (
@@ -83,8 +88,10 @@ impl Peers {
         self.acknowledged.iter().copied().min().unwrap_or(u64::MAX)
     }
 
-    pub fn await_in_force(&mut self, connection: ConnectionId, pending: PendingSubscribe) {
-        self.awaiting.push_back((connection, pending));
+    /// SUBSCRIBEs of a connection whose answer waits, counted one by one; for tests.
+    pub fn answers_awaited(&self, connection: ConnectionId) -> usize {
+        let of_it = |(id, _): &&(ConnectionId, PendingSubscribe)| *id == connection;
+        self.awaiting.iter().filter(of_it).count()
     }
 
     pub fn clock_due(&self) -> Option<Time> {
@@ -248,7 +255,7 @@ impl Shard {
                 self.peers.acknowledged[from.index()] = sequence;
                 self.answer_joins(out);
                 self.resume_unfinished();
-                self.complete_subscribes();
+                self.complete_subscribes(out);
             }
             PeerMessage::Share(message) => self.on_share(from, message, out),
             PeerMessage::Pace {
@@ -329,20 +336,35 @@ impl Shard {
         self.peers.in_force() >= pending.sequence && self.shares.has_joined(pending.ticket)
     }
 
+    /// Leaves a SUBSCRIBE of this connection until its filters are in force everywhere.
+    pub(super) fn await_in_force(&mut self, id: ConnectionId, pending: PendingSubscribe) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.answers_awaited += 1;
+            self.peers.awaiting.push_back((id, pending));
+        }
+    }
+
     /// Completes the SUBSCRIBEs, in their order, whose filters every peer has in force.
-    pub(super) fn complete_subscribes(&mut self) {
+    pub(super) fn complete_subscribes(&mut self, out: &mut Outputs) {
         while let Some((_, pending)) = self.peers.awaiting.front() {
             if !self.is_in_force(pending) {
                 return;
             }
-            let (id, pending) = self.peers.awaiting.pop_front().expect("it is there");
-            let session = self
-                .connections
-                .get(id)
-                .and_then(|connection| connection.session());
-            if let Some(session) = session {
-                self.complete_subscribe(id, session, pending);
-            }
+            self.complete_first_subscribe(out);
+        }
+    }
+
+    /// The broker stops, and so may the peers: whoever waits has the answer now. Its filters are in force here, and nothing more is published.
+    pub(super) fn complete_all_subscribes(&mut self, out: &mut Outputs) {
+        while !self.peers.awaiting.is_empty() {
+            self.complete_first_subscribe(out);
+        }
+    }
+
+    fn complete_first_subscribe(&mut self, out: &mut Outputs) {
+        if let Some((id, pending)) = self.peers.awaiting.pop_front() {
+            self.complete_subscribe(id, pending);
+            self.note_answered(id, out);
         }
     }
 

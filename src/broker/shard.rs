@@ -260,6 +260,11 @@ impl Shard {
         )
     }
 
+    /// The connection has ended, and only waits for the last answers it is owed; for tests.
+    pub fn is_closing(&self, connection: ConnectionId) -> bool {
+        self.peers.closing.contains_key(&connection)
+    }
+
     /// What is held though nobody is connected, no Session lives and nothing is retained, by name and number; for tests.
     pub fn leftovers(&self) -> Vec<(&'static str, usize)> {
         let mut all = vec![
@@ -327,16 +332,39 @@ impl Shard {
     }
 
     /// Ends a Network Connection: tells the Client where the standard lets us, publishes the will where it must be, ends or
-    /// keeps the Session, and forgets the connection.
+    /// keeps the Session, and forgets the connection, at once or when it has the answers it is owed.
     pub(super) fn close(&mut self, id: ConnectionId, ending: Ending, out: &mut Outputs) {
         let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
+        if connection.is_closing() {
+            // All that follows from its end has been done, but for the last bytes.
+            let begun = self.peers.closing.remove(&id);
+            let ending = match ending {
+                Ending::Lost(_) => ending,
+                _ => begun.unwrap_or(ending),
+            };
+            return self.end(connection, ending, out);
+        }
         self.uncharge(&mut connection);
         if !self.unfinished.is_empty() {
             self.unfinished.remove(&id);
         }
         self.log_ending(&connection, ending, out);
+        let session = connection.session();
+        if connection.answers_awaited > 0 && !matches!(ending, Ending::Lost(_)) {
+            self.begin_closing(connection, ending, out);
+        } else {
+            self.end(connection, ending, out);
+        }
+        if let Some(session) = session {
+            self.leave_session(session, ending, out);
+        }
+    }
+
+    /// Sends a connection's last bytes and forgets it.
+    fn end(&mut self, mut connection: Box<Connection>, ending: Ending, out: &mut Outputs) {
+        let id = connection.id;
         if !matches!(ending, Ending::Lost(_)) {
             self.append_disconnect(&mut connection, ending);
             if !connection.outbox.is_empty() {
@@ -354,15 +382,54 @@ impl Shard {
         for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }
-        if let Some(session) = connection.session() {
-            self.leave_session(session, ending, out);
+    }
+
+    /// A connection ends while SUBACKs wait for other shards: SUBSCRIBE was received, so it is answered. [v3.1.1 MQTT-3.8.4-1,
+    /// v5 MQTT-3.8.4-1]
+    ///
+    /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the server, if one is
+    /// due, is the last word.
+    fn begin_closing(
+        &mut self,
+        mut connection: Box<Connection>,
+        ending: Ending,
+        out: &mut Outputs,
+    ) {
+        let id = connection.id;
+        if connection.reading {
+            connection.reading = false;
+            out.push(Output::StopReading { connection: id });
+        }
+        connection.phase = Phase::Closing {
+            until: self.now + limits::LAST_ANSWERS_MS,
+        };
+        connection.received = Vec::new();
+        for waiter in connection.waiters.take_keys() {
+            self.release(waiter, out);
+        }
+        self.connection_alarms.set(id.index, connection.deadline());
+        self.connections.put(id, *connection);
+        self.peers.closing.insert(id, ending);
+    }
+
+    /// One of the answers that a connection waited for is in its outbox: after the last one a connection that has ended closes.
+    pub(super) fn note_answered(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.answers_awaited -= 1;
+        if connection.answers_awaited == 0
+            && let Some(ending) = self.peers.closing.get(&id).copied()
+        {
+            self.close(id, ending, out);
         }
     }
 
     /// DISCONNECT of the server: v5 only, and only after CONNACK. [v5 3.14]
     fn append_disconnect(&mut self, connection: &mut Connection, ending: Ending) {
         use crate::wire::reason::ReasonCode;
-        if connection.version != Version::V5 || connection.session().is_none() {
+        let accepted = connection.is_closing() || connection.session().is_some();
+        if connection.version != Version::V5 || !accepted {
             return;
         }
         let (reason, text) = match ending {
@@ -464,12 +531,15 @@ impl Shard {
             // Its CONNECT came in time, and has an answer.
             Phase::Authenticating => return self.on_verdict(id, Verdict::Busy, out),
             Phase::AwaitConnect => Violation::ConnectTooLate,
+            // It waits no longer, and closes as it began to.
+            Phase::Closing { .. } => return self.close(id, Ending::Shutdown, out),
         };
         self.close(id, Ending::Violation(violation), out);
     }
 
     fn on_shutdown(&mut self, out: &mut Outputs) {
         self.stopping = true;
+        self.complete_all_subscribes(out);
         for id in self.connections.ids() {
             self.close(id, Ending::Shutdown, out);
         }
@@ -602,6 +672,13 @@ impl Shard {
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");
             assert!(connection.outbox.bytes() <= connection.unsent_bytes);
+            let awaited = self.peers.answers_awaited(id);
+            assert_eq!(awaited, connection.answers_awaited as usize);
+            assert_eq!(
+                connection.is_closing(),
+                self.peers.closing.contains_key(&id)
+            );
+            assert!(!connection.is_closing() || (awaited > 0 && !connection.reading));
             if let Some(session) = connection.session() {
                 let session = self.sessions.get(session).expect("it has a session");
                 assert_eq!(session.connection, Some(id));

@@ -165,7 +165,7 @@ impl Shard {
             }
             ShareMessage::Joined { ticket } => {
                 self.shares.members.note_joined(ticket);
-                self.complete_subscribes();
+                self.complete_subscribes(out);
             }
             ShareMessage::Leave { filter, session } => {
                 self.leave_group(from, session, &filter, out);

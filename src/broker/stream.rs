@@ -35,6 +35,8 @@ impl Shard {
                     self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
                 }
             }
+            // Nothing counts that comes behind its end.
+            Phase::Closing { .. } => {}
             Phase::Connected(_) => {
                 connection.heard = now;
                 connection.received_bytes += bytes.len() as u64;
@@ -149,12 +151,12 @@ impl Shard {
             let Some(connection) = self.connections.get(id) else {
                 return bytes.len();
             };
+            let (Some(session), version) = (connection.session(), connection.version) else {
+                return bytes.len(); // It ended by the packet before.
+            };
             if connection.withheld {
                 break;
             }
-            let (Some(session), version) = (connection.session(), connection.version) else {
-                break;
-            };
             match wire::next_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Some(frame)) => {
                     let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);

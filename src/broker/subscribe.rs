@@ -28,6 +28,7 @@ pub(super) struct PendingSubscribe {
     pub sequence: u64,
     /// `Join` ticket up to which every owner of a group must have answered.
     pub ticket: u64,
+    session: SessionId,
     version: Version,
     packet_id: PacketId,
     /// For SUBACK.
@@ -163,6 +164,7 @@ impl Shard {
             replays,
         } = part;
         let pending = PendingSubscribe {
+            session,
             sequence: self.peers.sequence(),
             ticket: self.shares.last_ticket(),
             version,
@@ -172,9 +174,9 @@ impl Shard {
             replays,
         };
         if self.is_in_force(&pending) {
-            self.complete_subscribe(id, session, pending);
+            self.complete_subscribe(id, pending);
         } else {
-            self.peers.await_in_force(id, pending);
+            self.await_in_force(id, pending);
         }
         self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
@@ -334,13 +336,10 @@ impl Shard {
         Ok(subscription.options.qos as u8)
     }
 
-    /// Every shard knows the filters: SUBACK, and the retained messages.
-    pub(super) fn complete_subscribe(
-        &mut self,
-        id: ConnectionId,
-        session_id: SessionId,
-        pending: PendingSubscribe,
-    ) {
+    /// Every shard knows the filters: SUBACK, and the retained messages. The Session may have left the connection meanwhile: it has the
+    /// subscription all the same, and takes its retained messages along. [v3.1.1 MQTT-3.3.1-6]
+    pub(super) fn complete_subscribe(&mut self, id: ConnectionId, pending: PendingSubscribe) {
+        let session_id = pending.session;
         let PendingSubscribe {
             version,
             packet_id,
@@ -357,6 +356,9 @@ impl Shard {
             };
             wire::encode(&Packet::SubAck(suback), *version, block);
         });
+        if self.sessions.get(session_id).is_none() {
+            return;
+        }
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self

@@ -19,6 +19,9 @@ pub enum Phase {
     Authenticating,
     /// CONNACK 0 was sent.
     Connected(SessionId),
+    /// It has ended and its Session has left it; nothing more is read. It closes when the answers it is owed are there, at this time at
+    /// the latest.
+    Closing { until: Time },
 }
 
 /// Someone whose reading waits until this connection has taken what lies before it.
@@ -70,6 +73,8 @@ pub struct Connection {
     pub reads_large: bool,
     /// Reasons not to read from it: slow subscribers and full lanes it published to.
     pub paced: u32,
+    /// SUBSCRIBEs whose SUBACK waits for other shards.
+    pub answers_awaited: u32,
     /// While it is paced, what was read already waits too: a subscriber has far more before it than it takes.
     pub withheld: bool,
     pub outbox: Outbox,
@@ -119,6 +124,7 @@ impl Connection {
             reading: true,
             reads_large: false,
             paced: 0,
+            answers_awaited: 0,
             withheld: false,
             outbox: Outbox::default(),
             unsent_bytes: 0,
@@ -138,14 +144,20 @@ impl Connection {
     pub fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Connected(session) => Some(session),
-            Phase::AwaitConnect | Phase::Authenticating => None,
+            Phase::AwaitConnect | Phase::Authenticating | Phase::Closing { .. } => None,
         }
+    }
+
+    /// It has ended, and waits for its last answers.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
     }
 
     /// The next moment at which it wants attention: CONNECT deadline, Keep Alive, or others waiting for it.
     pub fn deadline(&self) -> Time {
         let silence = match self.phase {
             Phase::AwaitConnect | Phase::Authenticating => self.heard + limits::CONNECT_DEADLINE_MS,
+            Phase::Closing { until } => until,
             Phase::Connected(_) if self.silence_ms_max == 0 => Time::NEVER,
             // Withheld bytes are packets that did come; only silence of the Client counts.
             Phase::Connected(_) if !self.reading => Time::NEVER,

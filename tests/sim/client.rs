@@ -98,6 +98,10 @@ pub struct Connection {
     pub faulty: bool,
     /// v5: the code the broker must say to that.
     pub must_hear: Option<u8>,
+    /// Packet Identifiers of its SUBSCRIBEs: each is answered, if it was read.
+    pub subscribes: Vec<u16>,
+    /// Since when it is over in the broker, while last answers may come; in milliseconds.
+    pub closing: Option<u64>,
     /// Bytes of the last packet that were held back.
     pub held: Vec<u8>,
     pub owed: VecDeque<Owed>,
@@ -135,6 +139,8 @@ impl Connection {
             will_in_doubt: false,
             faulty: false,
             must_hear: None,
+            subscribes: Vec::new(),
+            closing: None,
             held: Vec::new(),
             owed: VecDeque::new(),
             sent_at: 0,

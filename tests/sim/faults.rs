@@ -24,6 +24,7 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
     (WrongKindIgnored, FIRST),
     (DeliverAfterUnsubscribe, FIRST),
     (DropOnFullLane, FIRST),
+    (SubackLostAtClose, FIRST),
     (SkipFiltersInForceWait, FIRST),
     (SubackEarly, 500..600),
     (IgnoreRetainVersions, FIRST),

@@ -29,10 +29,15 @@ impl Play {
             for index in 0..self.connections.len() {
                 // An acknowledgement of one Client may let another's packets be read.
                 self.wills_and_ends();
+                self.check_last_answers(index)?;
                 if !self.connections[index].alive {
                     continue;
                 }
                 let client = self.connections[index].client;
+                if self.connections[index].slow && self.world.is_over(client) {
+                    // It is judged by all that it was given before.
+                    self.world.read_at_once(client);
+                }
                 if !self.connections[index].ghost {
                     for (packet, full) in self.received(index) {
                         quiet = false;
@@ -42,9 +47,11 @@ impl Play {
                         })?;
                     }
                 }
-                if !self.world.is_open(client) {
+                if self.world.is_over(client) {
+                    self.connections[index].closing = Some(self.world.now().0);
                     self.check_close(index)?;
                     self.ended(index)?;
+                    self.check_last_answers(index)?;
                 } else if self.connections[index].asked.eager
                     && self.connections[index].accepted.is_some()
                     && !self.connections[index].owed.is_empty()
@@ -92,11 +99,11 @@ impl Play {
                 continue;
             }
             let who = connection.asked.who;
-            let is_open = self.world.is_open(connection.client);
+            let is_over = self.world.is_over(connection.client);
             if !connection.settled && self.is_established(index) {
                 self.settle(index);
             }
-            if is_open || !self.connections[index].settled {
+            if !is_over || !self.connections[index].settled {
                 continue;
             }
             self.will_left(index);
@@ -224,8 +231,7 @@ impl Play {
     }
 
     /// The broker may close only after DISCONNECT, a takeover, a mistake or too long a silence.
-    fn check_close(&mut self, index: usize) -> Judged {
-        self.check_last_word(index)?;
+    fn check_close(&self, index: usize) -> Judged {
         let connection = &self.connections[index];
         let who = connection.asked.who;
         let later = self.connections[index + 1..].iter();
@@ -240,6 +246,38 @@ impl Play {
         }
         let log = &self.world.log[self.world.log.len().saturating_sub(2)..];
         Err(format!("sim-{who} was closed without reason: {log:?}"))
+    }
+
+    /// A connection that was over has closed: what came last.
+    fn check_last_answers(&mut self, index: usize) -> Judged {
+        let connection = &mut self.connections[index];
+        if self.world.is_open(connection.client) {
+            return Ok(());
+        }
+        let Some(since_ms) = connection.closing.take() else {
+            return Ok(());
+        };
+        let waited_ms = self.world.now().0 - since_ms;
+        self.check_last_word(index)?;
+        let connection = &self.connections[index];
+        let who = connection.asked.who;
+        let mut later = self.connections[index + 1..].iter();
+        let taken_over = later.any(|c| c.asked.who == who && !c.refused);
+        let by_itself = connection.leaving || connection.faulty;
+        let slow_peers = waited_ms >= mqttfast::limits::LAST_ANSWERS_MS;
+        let silent = connection.asked.keep_alive_s > 0;
+        if !by_itself || connection.ghost || taken_over || silent || slow_peers {
+            return Ok(()); // SUBSCRIBE may not have been read, or those who must answer do not.
+        }
+        for packet_id in &connection.subscribes {
+            let is_answer = |packet: &Packet| matches!(packet, Packet::SubAck { packet_id: of, .. } if of == packet_id);
+            if !self.world.history(connection.client).iter().any(is_answer) {
+                return Err(format!(
+                    "sim-{who} has no SUBACK for {packet_id} at the close"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Who acknowledged wrongly has heard that, unless it was closed for another reason before that was read.

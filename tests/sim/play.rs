@@ -440,6 +440,7 @@ impl Play {
         let session = self.identities[who].session.as_mut();
         let session = session.expect("a connected Client has one");
         session.subscribe(filter, group, options, packet_id);
+        self.connections[index].subscribes.push(packet_id);
         self.write(index, &bytes, cut);
     }
 
@@ -566,7 +567,7 @@ impl Play {
         let client = self.connections[index].client;
         self.write(index, &bytes, 0);
         let connection = &mut self.connections[index];
-        if self.world.is_closed(client) {
+        if self.world.is_over(client) {
             // It was read; what came before the close still counts.
             connection.expiry_s = (after, after);
             if !keeps_will {

@@ -274,7 +274,7 @@ impl Play {
     /// The broker is stopped in the middle: everyone is closed, and v5 Clients are told why. [v5 3.14.2.1]
     pub fn shut_down(&mut self) -> Judged {
         let open: Vec<usize> = (0..self.connections.len())
-            .filter(|index| self.world.is_open(self.connections[*index].client))
+            .filter(|index| !self.world.is_over(self.connections[*index].client))
             .collect();
         self.world.shut_down();
         self.world.lanes_held = false;

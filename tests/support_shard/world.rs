@@ -303,6 +303,15 @@ impl World {
         state.reading && state.unread.is_empty() && matches!(state.place, Place::At(..))
     }
 
+    /// The broker has ended the connection, though last answers may still come.
+    pub fn is_over(&self, client: Client) -> bool {
+        match self.clients[client.0].place {
+            Place::At(shard, connection) => self.shards[shard.index()].is_closing(connection),
+            Place::InLane(_) => false,
+            Place::Gone => true,
+        }
+    }
+
     /// Times that reading from this Client was stopped after it had connected.
     pub fn stops(&self, client: Client) -> usize {
         self.clients[client.0].stops
