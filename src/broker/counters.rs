@@ -44,6 +44,8 @@ impl Dropped {
 pub struct Counters {
     /// PUBLISH packets taken from Clients.
     pub messages_received: u64,
+    /// Messages of the broker's own.
+    pub messages_own: u64,
     /// PUBLISH packets handed to Clients.
     pub messages_sent: u64,
     /// Messages that crossed to a peer shard.
@@ -72,6 +74,7 @@ impl Counters {
     /// Adds another shard's sums.
     pub fn add(&mut self, other: &Counters) {
         self.messages_received += other.messages_received;
+        self.messages_own += other.messages_own;
         self.messages_sent += other.messages_sent;
         self.messages_crossed += other.messages_crossed;
         self.probes += other.probes;

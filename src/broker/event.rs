@@ -4,6 +4,7 @@
 
 use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
+use super::passing::OwnMessage;
 use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::buffer::Chunks;
@@ -61,6 +62,9 @@ pub enum Input<'a> {
     /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order, and a verdict that
     /// comes later is of the users who are left.
     UsersGone(Arc<[Box<str>]>),
+    /// A message of the broker's own. One shard is told, whichever; it goes to the others as any message does. Nobody is paced for it,
+    /// so whoever makes such messages keeps them few.
+    Publish(OwnMessage),
     /// What does the shard hold? Answered by one `Output::Report` at once.
     Survey(Box<Survey>),
     /// Time has passed `Shard::next_deadline`.

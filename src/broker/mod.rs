@@ -39,6 +39,7 @@ pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessag
 pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
 pub use outputs::Outputs;
 pub use parcel::Parcel;
+pub use passing::OwnMessage;
 pub use shard::Shard;
 pub use survey::{
     ConnectionReport, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,

@@ -6,8 +6,38 @@ use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Connection, Message};
 use crate::time::Time;
 use crate::wire::publish::PACKET_BYTES_MAX;
-use crate::wire::{Publish, QoS, Run, SubscriptionOptions, TopicName, Version};
+use crate::wire::{Malformed, Publish, QoS, Run, SubscriptionOptions, TopicName, Version};
 use std::rc::Rc;
+
+/// A message of the broker's own, made by a helper thread: `$SYS`, presence and the like. Its Topic Name may be one that
+/// Clients may not publish to.
+#[derive(Debug)]
+pub struct OwnMessage(pub(super) Message);
+
+impl OwnMessage {
+    /// Copies the parts. With `retain` it replaces the retained message of its topic, or deletes it by an empty payload.
+    ///
+    /// Errors: `topic` is no Topic Name [v3.1.1 4.7, v5 4.7]; `PacketTooLarge`: no packet could hold it.
+    pub fn new(
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<OwnMessage, Malformed> {
+        let name = TopicName::new(topic)?;
+        let bytes = topic.len() + payload.len();
+        if topic.len() > usize::from(u16::MAX) || bytes > PACKET_BYTES_MAX {
+            return Err(Malformed::PacketTooLarge);
+        }
+        let message = Message::new(name.as_str(), &[], payload, qos, retain, Time::NEVER);
+        Ok(OwnMessage(message))
+    }
+
+    /// The same with a time from which on it is delivered to nobody. [v5 3.3.2.3.3]
+    pub fn expiring(self, expires: Time) -> OwnMessage {
+        OwnMessage(self.0.expiring(expires))
+    }
+}
 
 /// A message on its way through the shard.
 pub(super) struct Routing<'a> {

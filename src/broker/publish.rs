@@ -4,7 +4,7 @@ use super::counters::Dropped;
 use super::event::{Ending, RetainVersion};
 use super::happening::{Happening, Level};
 use super::outputs::Outputs;
-use super::passing::{AsCame, Origin, Routed, Routing};
+use super::passing::{AsCame, Origin, OwnMessage, Routed, Routing, routing_of};
 use super::shard::Shard;
 use super::violation::Violation;
 use crate::config::Logs;
@@ -249,6 +249,27 @@ impl Shard {
                 .drop_messages(Dropped::OwnTopic, u64::from(routing.packets()));
             return Routed::Nobody;
         }
+        self.keep_and_route(routing, origin, out)
+    }
+
+    /// Takes a message of the broker's own, whose Topic Name nothing forbids.
+    pub(super) fn publish_own(&mut self, OwnMessage(message): OwnMessage, out: &mut Outputs) {
+        self.counters.messages_own += 1;
+        let message = Rc::new(message);
+        let nobody = Origin {
+            session: None,
+            connection: None,
+        };
+        self.keep_and_route(&mut routing_of(&message), nobody, out);
+    }
+
+    #[inline]
+    fn keep_and_route(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
         let version = routing.retain.then(|| {
             let version = self.next_retain_version();
             self.retain(routing, version);

@@ -172,6 +172,7 @@ impl Shard {
             Input::Peer { from, message } => self.on_peer(from, message, out),
             Input::Pressure { to, on } => self.on_pressure(to, on),
             Input::UsersGone(users) => self.on_users_gone(users),
+            Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),

@@ -3,7 +3,7 @@
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
-use crate::broker::{Level, Report, Shard, Survey, Verdict};
+use crate::broker::{Level, OwnMessage, Report, Shard, Survey, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::checker::Checker;
@@ -36,6 +36,8 @@ pub enum ToShard {
         connection: ConnectionId,
         verdict: Verdict,
     },
+    /// Nothing tells whether it was taken: with a full mailbox it is lost.
+    Publish(OwnMessage),
     /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.
     Survey {
         survey: Box<Survey>,

@@ -219,6 +219,9 @@ pub fn counters(counters: &Counters) -> String {
         counters.messages_received,
         counters.messages_sent
     );
+    if counters.messages_own > 0 {
+        let _ = write!(text, "; {} of the broker's own", counters.messages_own);
+    }
     for why in Dropped::ALL {
         if counters.dropped(why) > 0 {
             let _ = write!(
@@ -490,7 +493,10 @@ mod tests {
         let text = sums(
             ShardId(2),
             &Sums {
-                counters: *counted(),
+                counters: Counters {
+                    messages_own: 9,
+                    ..*counted()
+                },
                 connections: 1,
                 sessions: 2,
                 subscriptions: 3,
@@ -500,7 +506,7 @@ mod tests {
         );
         assert_eq!(
             text,
-            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued; 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 4 dropped (QoS 0, subscriber reads too slowly)"
+            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued; 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 9 of the broker's own; 4 dropped (QoS 0, subscriber reads too slowly)"
         );
     }
 

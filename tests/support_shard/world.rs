@@ -9,8 +9,8 @@ use super::random::Random;
 use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::broker::{
-    CloseCause, HandOver, Input, Level, Output, Outputs, PeerMessage, Report, Shard, Survey,
-    Verdict,
+    CloseCause, HandOver, Input, Level, Output, Outputs, OwnMessage, PeerMessage, Report, Shard,
+    Survey, Verdict,
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
@@ -166,6 +166,11 @@ impl World {
 
     pub fn shard(&self, shard: usize) -> &Shard {
         &self.shards[shard]
+    }
+
+    /// Gives a shard a message of the broker's own.
+    pub fn publish_own(&mut self, shard: usize, message: OwnMessage) {
+        self.handle(shard, Input::Publish(message));
     }
 
     /// Asks a shard; it answers while it is asked.

@@ -323,6 +323,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     verdict,
                 } => self.on_later(Later::Verdict(connection, verdict))?,
+                ToShard::Publish(message) => self.input(Input::Publish(message))?,
                 ToShard::Survey { survey, reply } => {
                     self.askers.push_back(reply);
                     self.input(Input::Survey(survey))?;

@@ -4,10 +4,11 @@ mod double;
 mod links;
 
 use super::kernel::Kernel;
-use crate::broker::{CloseCause, Report, Survey};
+use crate::broker::{CloseCause, OwnMessage, Report, Survey};
 use crate::ids::ShardId;
 use crate::io::host::ToShard;
 use crate::limits;
+use crate::wire::QoS;
 use double::{Broker, echoed, reset, stream};
 use nix::sys::socket::MsgFlags;
 use std::io::{ErrorKind, Read, Write};
@@ -374,7 +375,20 @@ fn surveys_are_answered_by_mail<K: Kernel>() {
     broker.stop();
 }
 
+fn messages_of_the_brokers_own_come_by_mail<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
+    let own = |n: u8| OwnMessage::new("$SYS/x", &[n], QoS::AtLeastOnce, true).unwrap();
+    for n in 0..100 {
+        broker.shards.tell(ShardId(1), ToShard::Publish(own(n)));
+    }
+    broker.wait_for(&format!("1:own {:?}", own(99)));
+    let seen = broker.stop();
+    let expected: Vec<String> = (0..100).map(|n| format!("1:own {:?}", own(n))).collect();
+    assert_eq!(seen, expected);
+}
+
 under_each_driver!(
+    messages_of_the_brokers_own_come_by_mail,
     surveys_are_answered_by_mail,
     urgent_data_holds_up_nothing,
     a_long_stream_is_echoed_whole,

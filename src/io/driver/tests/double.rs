@@ -286,6 +286,7 @@ impl Core for Double {
                     self.waver(now, connection, out);
                 }
             }
+            Input::Publish(message) => self.see(format!("own {message:?}")),
             Input::Survey(survey) => {
                 // What was asked for comes back as what is left to ask.
                 out.push(Output::Report(Box::new(Report {
