@@ -1,6 +1,9 @@
 //! What a service manager such as systemd is told, by the protocol of `sd_notify(3)`: that we serve, read our files again or stop, one line of status, and
 //! that every shard still turns.
 //!
+//! By hand, since the crate for it (sd-notify 0.5) knows no abstract sockets, which container managers use, and may wait for ever in a
+//! send to a manager that does not read.
+//!
 //! A datagram of `NAME=value` lines goes to the socket named by `NOTIFY_SOCKET`. Without that variable nothing here does anything, and
 //! nobody wakes for it: the watchdog's ticks too exist only where the manager asks for them by `WATCHDOG_USEC`.
 
