@@ -1,10 +1,13 @@
 //! Clients that people use, against the broker: Debian's `mosquitto_pub` and `mosquitto_sub` with the command lines of the tutorials,
 //! paho-mqtt, MQTT.js and MicroPython's `umqtt.simple`. `tests/setup` installs them.
 
+#[path = "clients/bridge.rs"]
+mod bridge;
 mod support;
 #[path = "clients/v5.rs"]
 mod v5;
 
+use bridge::bridge_of_mosquitto;
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +29,7 @@ on_1_and_2_shards!(
     paho,
     mqtt_js,
     umqtt_simple,
+    bridge_of_mosquitto,
 );
 
 /// The versions that Debian's clients speak and we serve today.

@@ -422,6 +422,7 @@ impl Shard {
             .get_mut(session_id)
             .expect("it was found or made");
         session.connection = Some(id);
+        session.bridge = connect.bridge;
         session.user_epoch = self.gone.epoch();
         if checked && session.user_name.as_deref() != connect.user_name {
             session.user_name = connect.user_name.map(Into::into);

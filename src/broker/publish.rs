@@ -243,7 +243,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         let topic = routing.topic.as_str();
-        if is_brokers_own(topic) {
+        if is_brokers_own(topic) && !(is_bridge_state(topic) && self.is_bridge(origin)) {
             // Clients do not write to the broker's own trees; it is acknowledged and goes nowhere. [v3.1.1 4.7.2]
             self.counters
                 .drop_messages(Dropped::OwnTopic, u64::from(routing.packets()));
@@ -279,6 +279,12 @@ impl Shard {
             Routed::Refused if version.is_some() => Routed::Taken, // It is kept as the retained message.
             routed => routed,
         }
+    }
+
+    /// The publisher is a bridge.
+    fn is_bridge(&self, origin: Origin) -> bool {
+        let session = origin.session.and_then(|id| self.sessions.get(id));
+        session.is_some_and(|session| session.bridge)
     }
 
     /// Stores, replaces or removes a retained message, if the write is newer than what is there.
@@ -531,6 +537,14 @@ impl Shard {
             bytes: frame.bytes.len(),
         });
     }
+}
+
+/// Topic Names by which a bridge says that it is connected, or by its will that it is not: `$SYS/broker/connection/NAME/state`.
+fn is_bridge_state(topic: &str) -> bool {
+    let name = topic
+        .strip_prefix("$SYS/broker/connection/")
+        .and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.contains('/'))
 }
 
 /// Topic Names that only the broker may publish to: `$SYS` and `$CONTROL` and all below them. `$SYS` is reserved by convention, and

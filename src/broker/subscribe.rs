@@ -137,7 +137,13 @@ impl Shard {
         }
         let done = part.codes.len();
         let until = part.until(total);
-        for (filter, options) in subscribe.filters().take(until).skip(done) {
+        let bridge = self.sessions.get(session).is_some_and(|s| s.bridge);
+        for (filter, mut options) in subscribe.filters().take(until).skip(done) {
+            if bridge {
+                // As Mosquitto does: nothing comes back to the broker it came from, and what is retained there is retained here.
+                options.no_local = true;
+                options.retain_as_published = true;
+            }
             self.toil.add(limits::TOIL_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
             let granted = self.subscribe(session, filter, subscription, &mut part.replays, out);

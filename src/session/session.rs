@@ -26,6 +26,8 @@ pub struct Session {
     pub will_due: Time,
     /// Published when the connection ends, unless DISCONNECT takes it back.
     pub will: Option<Box<StoredWill>>,
+    /// Its Client says that it is a bridge, another broker: by a bit of the protocol level, as Mosquitto does (`try_private`).
+    pub bridge: bool,
     /// Where its subscriptions lie in the trie.
     pub filters: Sorted<NodeId, ()>,
     /// QoS 1 and 2 towards the Client.
@@ -51,6 +53,7 @@ impl Session {
             ends: Time::NEVER,
             will_due: Time::NEVER,
             will: None,
+            bridge: false,
             filters: Sorted::None,
             inflight: Inflight::default(),
             queue: Queue::default(),

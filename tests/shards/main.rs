@@ -4,6 +4,7 @@
 #[path = "../support_shard/mod.rs"]
 mod support;
 
+mod bridge;
 mod closing;
 mod large;
 mod pacing;
