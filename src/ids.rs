@@ -1,6 +1,7 @@
 //! Newtypes of the numbers that travel through the broker, so that none is taken for another.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// A shard: one thread, one core, one `broker::Shard`. Counts from 0; at most
 /// [`crate::limits::SHARDS_MAX`] of them, so that a set of shards fits in 64 bits.
@@ -50,7 +51,8 @@ pub struct ConnectionId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionId {
     pub index: u32,
-    pub generation: u32,
+    /// Never 0, so that an enum with a SessionId in one variant and a slot in another takes no more room than a SessionId.
+    pub generation: NonZeroU32,
 }
 
 /// A group of a Shared Subscription at its owner shard: a slot and the generation of its use, as with [`ConnectionId`].

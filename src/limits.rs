@@ -119,17 +119,17 @@ const _: () = assert!(
         && OUTBOX_WITHHOLD_BYTES < OUTBOX_BYTES_MAX
 );
 
-// Work of one turn, in nodes of the trie visited; see `broker/toil.rs`
+// Work of one turn, in nodes of the trie visited; see `broker/turn.rs`
 
 /// Work for the packets of one read after which the others of them wait for the next turn.
-pub const TOIL_OF_READ: usize = 20_000;
+pub const WORK_OF_READ: usize = 20_000;
 /// Work for everyone after which costly reads end sooner, and lanes wait.
-pub const TOIL_OF_TURN: usize = 100_000;
+pub const WORK_OF_TURN: usize = 100_000;
 /// What a message costs that counts as costly.
-pub const TOIL_OF_MESSAGE: usize = 1_000;
+pub const WORK_OF_MESSAGE: usize = 1_000;
 /// What putting a Topic Filter into the trie, or taking it out, counts.
-pub const TOIL_OF_FILTER: usize = 10;
-const _: () = assert!(TOIL_OF_MESSAGE < TOIL_OF_READ && TOIL_OF_READ < TOIL_OF_TURN);
+pub const WORK_OF_FILTER: usize = 10;
+const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_TURN);
 
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than 64 times as many, a part of 64.
 pub const FILTERS_AT_ONCE: usize = 1_000;

@@ -52,6 +52,73 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Each room of `broker/`, a file or a folder, and what it may import of the others. A row names only rows above it, so there is no circle.
+const BROKER_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("home", &[]),
+    ("random", &[]),
+    ("slots", &[]),
+    ("violation", &[]),
+    ("counters", &[]),
+    ("gone", &[]),
+    ("rights", &[]),
+    ("turn", &[]),
+    ("passing", &[]),
+    ("survey", &["counters"]),
+    ("parcel", &["passing"]),
+    ("happening", &["counters", "violation"]),
+    (
+        "event",
+        &["happening", "parcel", "passing", "survey", "violation"],
+    ),
+    ("outputs", &["event", "happening", "parcel", "passing"]),
+    ("peers", &["event", "outputs"]),
+    // Who is here: never who wants what, nor what shards agreed on.
+    (
+        "clients",
+        &[
+            "counters",
+            "event",
+            "happening",
+            "outputs",
+            "passing",
+            "random",
+            "slots",
+            "violation",
+        ],
+    ),
+    // Who wants what: never a connection, and no output.
+    ("topics", &["event", "home", "passing", "slots"]),
+    ("pending", &["topics", "violation"]),
+    (
+        "shard",
+        &[
+            "clients", "counters", "event", "gone", "outputs", "peers", "pending", "rights",
+            "topics", "turn",
+        ],
+    ),
+    // The only room that sees both.
+    (
+        "on",
+        &[
+            "clients",
+            "counters",
+            "event",
+            "happening",
+            "home",
+            "outputs",
+            "passing",
+            "peers",
+            "pending",
+            "rights",
+            "shard",
+            "survey",
+            "topics",
+            "turn",
+            "violation",
+        ],
+    ),
+];
+
 /// Words and the only places they may stand in, as beginnings of paths below `src/`.
 const LIVES_IN: &[(&str, &[&str])] = &[
     ("unsafe", &["mesh", "buffer", "io/uring"]),
@@ -217,6 +284,62 @@ fn modules_import_only_what_is_below_them() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
+/// What a line of a file in `broker/` imports of the rooms there.
+fn broker_imports(path: &str, line: &str) -> Vec<String> {
+    let mut found: Vec<String> = imports(line)
+        .into_iter()
+        .filter_map(|path| path.strip_prefix("broker::").map(str::to_owned))
+        .collect();
+    let at_the_root = path.matches('/').count() == 1 && !path.ends_with("mod.rs");
+    if let Some((_, rest)) = line.split_once("super::").filter(|_| at_the_root) {
+        found.push(rest.to_owned());
+    }
+    let room = |path: String| {
+        let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
+        path[..end.unwrap_or(path.len())].to_owned()
+    };
+    found.into_iter().map(room).collect()
+}
+
+#[test]
+fn rooms_of_the_broker_import_only_what_is_below_them() {
+    let mut broken = Vec::new();
+    for (at, (room, allowed)) in BROKER_MAY_IMPORT.iter().enumerate() {
+        let above = |name: &&str| BROKER_MAY_IMPORT[..at].iter().any(|(room, _)| room == name);
+        assert!(
+            allowed.iter().all(above),
+            "{room} names what is not above it"
+        );
+    }
+    let mut rooms = 0;
+    for source in sources() {
+        let Some(path) = source
+            .path
+            .strip_prefix("broker/")
+            .filter(|path| *path != "mod.rs")
+        else {
+            continue;
+        };
+        let room = path.split(['/', '.']).next().unwrap();
+        let Some((_, allowed)) = BROKER_MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
+            panic!("no row for broker/{path}");
+        };
+        rooms += 1;
+        for (number, line) in &source.lines {
+            for import in broker_imports(&source.path, line) {
+                if import != room && !allowed.contains(&&*import) {
+                    broken.push(format!(
+                        "src/{}:{number}: {room} imports {import}",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    assert!(rooms > 40, "the rooms are found");
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
 #[test]
 fn sockets_clocks_atomics_and_unsafe_code_stay_where_they_belong() {
     let mut broken = Vec::new();
@@ -281,6 +404,18 @@ fn the_reader_of_this_test_reads() {
     assert_eq!(
         without_comment_and_strings("a(\"x // y\"); // unsafe"),
         "a(); "
+    );
+    assert_eq!(
+        broker_imports("broker/peers.rs", "use super::event::{A, B};"),
+        ["event"]
+    );
+    assert_eq!(
+        broker_imports("broker/on/will.rs", "use crate::broker::shard::Shard;"),
+        ["shard"]
+    );
+    assert_eq!(
+        broker_imports("broker/on/will.rs", "use super::large::f;"),
+        [""; 0]
     );
     assert!(holds_word("unsafe {", "unsafe") && !holds_word("unsafely", "unsafe"));
     assert!(holds_word("use nix::poll", "nix::") && !holds_word("unix::poll", "nix::"));

@@ -7,12 +7,6 @@
 //! A Session remembers the epoch in which its user was last let in, and a walk leaves Sessions of its own epoch and later ones alone. A
 //! connection that is handed over remembers the epoch of its verdict: where its new home has come further, the password is checked again.
 
-use super::event::Ending;
-use super::happening::{Happening, Level};
-use super::outputs::Outputs;
-use super::shard::Shard;
-use crate::ids::SessionId;
-use crate::limits;
 use crate::session::Session;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,17 +23,18 @@ pub(super) struct GoneUsers {
 }
 
 /// A walk over the slots of all Sessions.
-struct Walk {
+pub(super) struct Walk {
     /// Sorted.
     users: Arc<[Box<str>]>,
     epoch: u32,
     /// The slot that is looked at next.
-    next: u32,
-    ended: u64,
+    pub next: u32,
+    /// Sessions that it has ended.
+    pub ended: u64,
 }
 
 impl Walk {
-    fn ends(&self, session: &Session) -> bool {
+    pub fn ends(&self, session: &Session) -> bool {
         let gone = |user: &str| self.users.binary_search_by(|gone| (**gone).cmp(user));
         session.user_epoch < self.epoch
             && session
@@ -64,81 +59,36 @@ impl GoneUsers {
     pub fn ends(&self, session: &Session) -> bool {
         self.walks.iter().any(|walk| walk.ends(session))
     }
-}
 
-impl Shard {
-    pub(super) fn on_users_gone(&mut self, users: Arc<[Box<str>]>) {
+    /// These users are gone: a walk begins.
+    pub fn begin(&mut self, users: Arc<[Box<str>]>) {
         debug_assert!(users.is_sorted());
-        self.gone.epoch += 1;
-        self.gone.walks.push_back(Walk {
+        self.epoch += 1;
+        self.walks.push_back(Walk {
             users,
-            epoch: self.gone.epoch,
+            epoch: self.epoch,
             next: 0,
             ended: 0,
         });
     }
 
     /// There is a walk, and what its last part took out of the trie is out of the peers' way.
-    pub(super) fn may_walk(&self) -> bool {
-        !self.gone.walks.is_empty()
-            && self.departed.is_empty()
-            && self.peers.in_force() >= self.gone.sequence
+    pub fn may_walk(&self, in_force: u64) -> bool {
+        !self.walks.is_empty() && in_force >= self.sequence
     }
 
-    /// Goes on with the oldest walk, until it is through or has had its share of this turn.
-    pub(super) fn walk_gone_users(&mut self, out: &mut Outputs) {
-        if !self.may_walk() {
-            return;
-        }
-        let Some(mut walk) = self.gone.walks.pop_front() else {
-            return;
-        };
-        let (mut looked_at, mut ended, mut filters) = (0, 0, 0);
-        while walk.next < self.sessions.slots()
-            && looked_at < limits::GONE_SESSIONS_LOOKED_AT
-            && ended < limits::GONE_SESSIONS_AT_ONCE
-            && filters < limits::FILTERS_AT_ONCE
-            && !self.is_weary()
-        {
-            let id = self.sessions.id_at(walk.next);
-            walk.next += 1;
-            looked_at += 1;
-            let Some(id) = id else { continue };
-            let session = self.sessions.get(id).filter(|session| walk.ends(session));
-            if let Some(session) = session {
-                filters += session.filters.len();
-                ended += 1;
-                self.end_with_user(id, out);
-            }
-        }
-        walk.ended += ended;
-        if filters > 0 {
-            self.gone.sequence = self.ask_in_force(out);
-        }
-        if walk.next < self.sessions.slots() {
-            return self.gone.walks.push_front(walk);
-        }
-        if walk.ended > 0 {
-            let (shard, sessions) = (self.id, walk.ended);
-            self.happened(Level::Info, out, || Happening::UsersGone {
-                shard,
-                sessions,
-            });
-        }
+    /// The oldest walk, to go on with it.
+    pub fn take_walk(&mut self) -> Option<Walk> {
+        self.walks.pop_front()
     }
 
-    /// Ends a Session whose user is gone, and its Network Connection with it.
-    pub(super) fn end_with_user(&mut self, id: SessionId, out: &mut Outputs) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        // The Session ends now, so a delayed will is due. [v5 3.1.3.2.2]
-        session.expiry_interval_s = 0;
-        if let Some(connection) = session.connection {
-            self.close(connection, Ending::UserGone, out);
-        }
-        if self.sessions.get(id).is_some() {
-            self.end_session(id, out);
-        }
+    /// It goes on in another turn.
+    pub fn put_back(&mut self, walk: Walk) {
+        self.walks.push_front(walk);
+    }
+
+    /// The next part waits until peers have come to this sequence.
+    pub fn await_peers(&mut self, sequence: u64) {
+        self.sequence = sequence;
     }
 }

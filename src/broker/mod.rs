@@ -3,36 +3,26 @@
 //! [`Shard::handle`] takes one [`Input`] at a time and appends [`Output`]s; [`Shard::flush`] ends the turn. Nothing here waits, owns
 //! a socket or reads a clock: same inputs, same outputs.
 
-mod connect;
+mod clients;
 mod counters;
-mod deliver;
-mod encode;
 mod event;
 mod gone;
 mod happening;
-mod large;
-mod member;
+mod home;
+mod on;
 mod outputs;
-mod pace;
 mod parcel;
 mod passing;
 mod peers;
-mod plain;
-mod publish;
-mod replay;
-mod report;
+mod pending;
+mod random;
+mod rights;
 mod shard;
-mod share;
 mod slots;
-mod stream;
-mod subscribe;
 mod survey;
-mod sweep;
-mod timers;
-mod toil;
-mod unaccepted;
+mod topics;
+mod turn;
 mod violation;
-mod will;
 
 pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessage, Verdict};

@@ -1,9 +1,11 @@
 //! The list of a turn's consequences, and the parcels that are packed for peers meanwhile.
 
 use super::event::{Output, PeerMessage};
+use super::happening::{Happening, Level};
 use super::parcel::{Parcel, Parcels};
 use super::passing::AsCame;
 use crate::buffer::Pool;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
 
 /// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
@@ -21,6 +23,16 @@ impl Outputs {
             self.close_parcel(*to);
         }
         self.list.push(output);
+    }
+
+    /// Tells what happened, if the configured logs show it; else nothing is built.
+    #[inline]
+    pub(super) fn tell(&mut self, logs: Logs, level: Level, happening: impl FnOnce() -> Happening) {
+        if logs >= level.logs() {
+            let happening = happening();
+            debug_assert_eq!(happening.level(), level);
+            self.push(Output::Happened(Box::new(happening)));
+        }
     }
 
     /// What was packed for a peer goes before whatever is said to it next.

@@ -162,6 +162,15 @@ impl<'a> AsCame<'a> {
     }
 }
 
+/// A subscriber of a Topic Filter on this shard: what the trie's answers name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Subscriber {
+    Session(SessionId),
+    /// A Shared Subscription that this shard owns, by the slot of its group. It leaves the trie before its slot is reused.
+    Group(u32),
+}
+const _: () = assert!(size_of::<Subscriber>() == size_of::<SessionId>());
+
 /// What the trie keeps for a subscriber of a filter: 8 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Subscription {

@@ -1,6 +1,7 @@
 //! Boxes in numbered slots whose generation tells one use of a slot from the next.
 
 use crate::ids::{ConnectionId, GroupId, SessionId};
+use std::num::NonZeroU32;
 
 /// An id made of a slot's index and the generation of its use.
 pub trait SlotId: Copy {
@@ -25,11 +26,20 @@ macro_rules! slot_id {
     };
 }
 slot_id!(ConnectionId);
-slot_id!(SessionId);
 slot_id!(GroupId);
 
-/// No id that [`Slots::add`] chose has this generation.
-pub const GENERATION_NEVER: u32 = u32::MAX;
+impl SlotId for SessionId {
+    fn new(index: u32, generation: u32) -> Self {
+        let generation = NonZeroU32::new(generation).expect("`Slots::add` gives no 0");
+        Self { index, generation }
+    }
+    fn index(self) -> usize {
+        self.index as usize
+    }
+    fn generation(self) -> u32 {
+        self.generation.get()
+    }
+}
 
 struct Slot<T> {
     generation: u32,
@@ -59,11 +69,6 @@ impl<I: SlotId, T> Slots<I, T> {
     /// Values held.
     pub fn count(&self) -> usize {
         self.count
-    }
-
-    /// All indices ever used are below this.
-    pub fn end(&self) -> u32 {
-        self.slots.len() as u32
     }
 
     #[inline]
@@ -101,13 +106,13 @@ impl<I: SlotId, T> Slots<I, T> {
         self.count += 1;
     }
 
-    /// Puts a value into a slot of our choice.
+    /// Puts a value into a slot of our choice. Its generation is never 0.
     pub fn add(&mut self, value: T) -> I {
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         let generation = self
             .slots
             .get(index as usize)
-            .map_or(0, |slot| (slot.generation + 1) % GENERATION_NEVER);
+            .map_or(1, |slot| slot.generation.checked_add(1).unwrap_or(1));
         let id = I::new(index, generation);
         self.put(id, value);
         id
@@ -135,8 +140,8 @@ impl<I: SlotId, T> Slots<I, T> {
         slot.value.as_ref().map(|_| I::new(index, slot.generation))
     }
 
-    /// Slots there are, free ones too: every index is below this.
-    pub fn slots(&self) -> u32 {
+    /// All indices ever used are below this.
+    pub fn end(&self) -> u32 {
         self.slots.len() as u32
     }
 

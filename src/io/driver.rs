@@ -67,7 +67,7 @@ pub trait Core {
     fn flush(&mut self, now: Time, out: &mut Outputs);
     fn next_deadline(&self) -> Option<Time>;
     /// It wants no more from its lanes in this turn.
-    fn is_weary(&self) -> bool;
+    fn is_spent(&self) -> bool;
 }
 
 impl Core for Shard {
@@ -83,8 +83,8 @@ impl Core for Shard {
         Shard::next_deadline(self)
     }
 
-    fn is_weary(&self) -> bool {
-        Shard::is_weary(self)
+    fn is_spent(&self) -> bool {
+        Shard::is_spent(self)
     }
 }
 

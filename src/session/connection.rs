@@ -6,8 +6,8 @@ use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::sorted::Sorted;
 use crate::time::Time;
-use crate::wire::Version;
 use crate::wire::publish::PACKET_BYTES_MAX;
+use crate::wire::{Connect, Version};
 use std::net::SocketAddr;
 
 /// How far a connection has come.
@@ -138,6 +138,12 @@ impl Connection {
             packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,
         }
+    }
+
+    /// Takes down what CONNECT says of the form of packets.
+    pub fn note_terms(&mut self, connect: &Connect<'_>) {
+        self.version = connect.version;
+        self.packet_bytes_max = connect.packet_bytes_max();
     }
 
     /// The Session it serves.

@@ -162,6 +162,14 @@ impl<'a> ConnectProperties<'a> {
 }
 
 impl<'a> Connect<'a> {
+    /// The largest packet this Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
+    pub fn packet_bytes_max(&self) -> usize {
+        let most = self.properties.maximum_packet_size;
+        most.map_or(crate::wire::publish::PACKET_BYTES_MAX, |bytes| {
+            bytes as usize
+        })
+    }
+
     /// Decodes a CONNECT of any version.
     ///
     /// Errors: `UnknownProtocolName`, `UnsupportedProtocolLevel`; `FixedHeaderFlags` and `ReservedConnectFlag`,

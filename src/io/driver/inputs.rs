@@ -269,7 +269,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     Crossing::Said(message) => self.input(Input::Peer { from, message })?,
                 }
             }
-            if !self.lanes_left || self.core.is_weary() {
+            if !self.lanes_left || self.core.is_spent() {
                 break;
             }
         }

@@ -66,8 +66,8 @@ impl Core for Drowsy {
         self.shard.next_deadline()
     }
 
-    fn is_weary(&self) -> bool {
-        self.shard.is_weary()
+    fn is_spent(&self) -> bool {
+        self.shard.is_spent()
     }
 }
 

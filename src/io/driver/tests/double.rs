@@ -328,7 +328,7 @@ impl Core for Double {
         self.tick_at.into_iter().chain(others).min()
     }
 
-    fn is_weary(&self) -> bool {
+    fn is_spent(&self) -> bool {
         false
     }
 }

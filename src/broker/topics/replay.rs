@@ -1,19 +1,17 @@
 //! Retained messages on their way to a new subscription: a cursor in the tree, moved as far as the Client takes. Nothing is copied into
 //! a queue, so a `#` among a million retained messages costs one cursor.
 
-use super::shard::Shard;
 use crate::ids::{NodeId, SessionId};
 use crate::limits;
 use crate::session::queue::Identifiers;
-use crate::topic::{RetainCursor, RetainStep};
+use crate::topic::RetainCursor;
 use crate::wire::QoS;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// A replay of retained messages under way.
 #[derive(Debug)]
-pub(super) struct Replay {
+pub struct Replay {
     pub cursor: RetainCursor,
     /// The filter's node, to stop when it is unsubscribed.
     pub node: NodeId,
@@ -35,7 +33,7 @@ struct Queue {
 
 /// The replays of all Sessions; one goes on where it was when its Client comes back.
 #[derive(Default)]
-pub(super) struct Replays {
+pub struct Replays {
     by_session: HashMap<SessionId, Queue>,
     last_number: u64,
     /// Sessions whose replay goes on in the next turn, those served longest ago first.
@@ -96,71 +94,48 @@ impl Replays {
         }
         std::mem::take(&mut self.unfinished)
     }
-}
 
-impl Shard {
-    /// Goes on with the replays of a Session, while its queue is empty and window and outbox have room, within the share of work of one turn.
-    ///
-    /// The queue goes first: a live message that waits there is older than, or the same as, what the tree holds now, and must
-    /// not come after it.
-    pub(super) fn replay(&mut self, session_id: SessionId) {
-        if self.replays.by_session.is_empty() {
-            return;
+    /// The replay of a Session that goes on, and the nodes that may still be looked at in this turn. Stopped ones before it are dropped.
+    #[inline]
+    pub fn front(&mut self, session: SessionId) -> Option<(&mut Replay, &mut usize)> {
+        if self.by_session.is_empty() {
+            return None;
         }
-        loop {
-            let Some(queue) = self.replays.by_session.get_mut(&session_id) else {
+        self.drop_stopped(session);
+        let queue = self.by_session.get_mut(&session)?;
+        let (_, replay) = queue.replays.front_mut()?;
+        Some((replay, &mut self.work_left))
+    }
+
+    /// Drops stopped replays at the front, and the queue of a Session with no other.
+    fn drop_stopped(&mut self, session: SessionId) {
+        let Some(queue) = self.by_session.get_mut(&session) else {
+            return;
+        };
+        while let Some((number, replay)) = queue.replays.front() {
+            if queue.current.get(&replay.node) == Some(number) {
                 return;
-            };
-            let Some((number, replay)) = queue.replays.front_mut() else {
-                self.replays.forget(session_id);
-                return;
-            };
-            if queue.current.get(&replay.node) != Some(number) {
-                queue.replays.pop_front();
-                continue;
             }
-            let Some(session) = self.sessions.get(session_id) else {
-                return;
-            };
-            let Some(connection) = session.connection.and_then(|id| self.connections.get(id))
-            else {
-                return;
-            };
-            let id = connection.id;
-            if !session.queue.is_empty()
-                || connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES
-                || (replay.qos > QoS::AtMostOnce && session.inflight.count() >= connection.window)
-            {
-                return; // An acknowledgement or a completed send comes back here.
-            }
-            let qos = replay.qos;
-            let identifiers = replay.identifiers.clone();
-            self.replay_topic.clear();
-            let step = self.retained.step(
-                &mut replay.cursor,
-                &mut self.replay_topic,
-                &mut self.replays.work_left,
-            );
-            let message = match step {
-                RetainStep::Message(retained) => retained.message.as_ref().map(Rc::clone),
-                RetainStep::End => {
-                    queue.current.remove(&replay.node);
-                    queue.replays.pop_front();
-                    continue;
-                }
-                RetainStep::Pause => {
-                    if !std::mem::replace(&mut queue.unfinished, true) {
-                        self.replays.unfinished.push_back(session_id);
-                    }
-                    return;
-                }
-            };
-            if let Some(message) = message
-                && !message.expired(self.now)
-            {
-                let identifiers = identifiers.as_deref().map_or(&[][..], |ids| &ids[..]);
-                self.send_retained(id, session_id, &message, qos, identifiers);
-            }
+            queue.replays.pop_front();
+        }
+        self.by_session.remove(&session);
+    }
+
+    /// The replay in front has come to its end.
+    pub fn finish_front(&mut self, session: SessionId) {
+        if let Some(queue) = self.by_session.get_mut(&session)
+            && let Some((_, replay)) = queue.replays.pop_front()
+        {
+            queue.current.remove(&replay.node);
+        }
+    }
+
+    /// It goes on in the next turn.
+    pub fn pause(&mut self, session: SessionId) {
+        if let Some(queue) = self.by_session.get_mut(&session)
+            && !std::mem::replace(&mut queue.unfinished, true)
+        {
+            self.unfinished.push_back(session);
         }
     }
 }

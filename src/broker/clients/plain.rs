@@ -1,76 +1,50 @@
 //! QoS 0 in its plainest form, which most messages have: not retained, for subscriptions without identifiers. Overlaps then change
 //! nothing in a delivery but that there is one, so each subscriber is served when it is found, in one look at its Session and its connection.
-//! Packets that say the same to every Client of their kind of version are copied as they came, and of a [`Run`] all at once.
-//!
-//! The general way is in `deliver`; both do the same, and the simulator plays both.
+//! Packets that say the same to every Client of their kind of version are copied as they came, and of a [`Run`](crate::wire::Run) all at once.
 
-use super::counters::Dropped;
-use super::outputs::Outputs;
-use super::passing::{AsCame, Origin, Routing, Sending, Subscription};
-use super::shard::Shard;
-use crate::ids::SessionId;
+use super::fan_out::is_plain;
+use super::owner::{Clients, mark_dirty};
+use crate::broker::counters::Dropped;
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, Routing, Sending, Subscriber, Subscription};
 use crate::limits;
-use crate::wire::{QoS, Run};
-
-/// Nothing of a subscription but No Local can matter to this message.
-pub(super) fn is_plain(routing: &Routing<'_>, matches: &[(SessionId, Subscription)]) -> bool {
-    routing.qos == QoS::AtMostOnce
-        && !routing.retain
-        && matches
-            .iter()
-            .all(|(_, subscription)| subscription.identifier().is_none())
-}
+use crate::wire::QoS;
 
 /// The routing in which nobody was served.
-pub(super) const NOBODY: u64 = u64::MAX;
+pub const NOBODY: u64 = u64::MAX;
 
 /// Whom a plain delivery met.
-pub(super) struct Met {
+pub struct Met {
     /// `None`: no Session to take it; a Session always takes QoS 0, be it to drop it.
     pub found: Option<bool>,
     /// Someone who does not take a run as it came: another version, or a group, which shares its messages out.
-    others: bool,
+    pub others: bool,
 }
 
-impl Shard {
-    /// Delivers a run: as it came to who takes it so, then message by message to the others.
-    #[inline(never)]
-    pub(super) fn deliver_run(
+impl Clients {
+    /// Delivers a run as it came to those who take it so. `Some(served)`: others are left, who get its messages one by one; `served` is the
+    /// number of this routing.
+    pub fn deliver_run(
         &mut self,
         routing: &mut Routing<'_>,
-        as_came: &AsCame<'_>,
-        matches: &[(SessionId, Subscription)],
+        matches: &[(Subscriber, Subscription)],
         origin: Origin,
         out: &mut Outputs,
-    ) {
-        let mut served = NOBODY;
-        if is_plain(routing, matches) {
-            self.routings += 1;
-            served = self.routings;
-            if !self
-                .deliver_plain(routing, matches, NOBODY, origin, out)
-                .others
-            {
-                return;
-            }
+    ) -> Option<u64> {
+        if !is_plain(routing, matches) {
+            return Some(NOBODY);
         }
-        for (frame, payload) in as_came.run.messages(routing.payload.len()) {
-            let run = Run::one(&frame);
-            let mut message = Routing {
-                payload,
-                as_came: Some(AsCame { run, ..*as_came }),
-                message: None,
-                ..*routing
-            };
-            self.deliver_message(&mut message, matches, served, origin, out);
-        }
+        self.routings += 1;
+        let served = self.routings;
+        let met = self.deliver_plain(routing, matches, NOBODY, origin, out);
+        met.others.then_some(served)
     }
 
     /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take it as it came.
     pub(super) fn deliver_plain(
         &mut self,
         routing: &mut Routing<'_>,
-        matches: &[(SessionId, Subscription)],
+        matches: &[(Subscriber, Subscription)],
         served: u64,
         origin: Origin,
         out: &mut Outputs,
@@ -90,16 +64,16 @@ impl Shard {
             found: None,
             others: false,
         };
-        for (session_id, subscription) in matches {
+        for (subscriber, subscription) in matches {
+            let Subscriber::Session(session_id) = subscriber else {
+                met.others = true;
+                continue;
+            };
             if subscription.options.no_local && origin.session == Some(*session_id) {
                 continue; // [v5 MQTT-3.8.3-3]
             }
             let Some(session) = self.sessions.get_mut(*session_id) else {
-                if packets == 1 {
-                    self.shares.found(*session_id);
-                }
-                met.others = true;
-                continue;
+                continue; // It has ended; its subscriptions leave the trie part by part.
             };
             let mark = session.route_mark.0;
             if mark == self.routings || mark == served {
@@ -130,10 +104,7 @@ impl Shard {
             if so {
                 connection.outbox.append(&mut self.pool, bytes);
                 connection.unsent_bytes += bytes.len();
-                if !connection.dirty {
-                    connection.dirty = true;
-                    self.dirty.push(id);
-                }
+                mark_dirty(connection, &mut self.dirty);
                 self.counters.messages_sent += u64::from(packets);
                 if connection.unsent_bytes <= limits::OUTBOX_HIGH_BYTES && !behind {
                     continue;

@@ -1,9 +1,6 @@
-//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, copied into the outbox of each subscriber.
+//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, which each subscriber's outbox gets a copy of.
 
-use super::counters::Dropped;
-use super::passing::{Routing, Sending};
-use super::shard::Shard;
-use crate::ids::ConnectionId;
+use crate::broker::passing::{Routing, Sending};
 use crate::limits;
 use crate::session::alias::Alias;
 use crate::session::message::expiry_left_s;
@@ -13,7 +10,7 @@ use crate::wire::{PacketId, QoS, Version};
 
 /// Encodings of the message under way, one for each shape: version, QoS and RETAIN. Packet Identifiers are patched in.
 #[derive(Default)]
-pub(super) struct Shapes {
+pub struct Shapes {
     bytes: Vec<u8>,
     /// Start, end and place of the Packet Identifier in `bytes`; an empty range: not encoded yet.
     ranges: [(u32, u32, u32); 12],
@@ -28,7 +25,7 @@ impl Shapes {
     }
 
     /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be referenced.
-    fn get(
+    pub fn get(
         &mut self,
         version: Version,
         sending: &Sending<'_>,
@@ -65,7 +62,7 @@ impl Shapes {
 }
 
 /// The size of a delivery, or a little more: nearly always enough to know that it is not too large.
-fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
+pub fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
     /// Fixed Header, length of the Topic Name, Packet Identifier, Property Length, expiry and alias come to 26 bytes.
     const FIXED: usize = 32;
     /// A Subscription Identifier, with that of its Property.
@@ -78,7 +75,7 @@ fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
 }
 
 /// The packet with a Topic Alias, and without its name where the Client knows it.
-fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
+pub fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
     match alias {
         None => packet,
         Some(Alias::New(alias)) => Delivery {
@@ -93,7 +90,7 @@ fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
     }
 }
 
-fn delivery<'a>(
+pub fn delivery<'a>(
     version: Version,
     sending: &Sending<'a>,
     routing: &Routing<'a>,
@@ -120,99 +117,6 @@ fn delivery<'a>(
         subscription_identifiers: if v5 { sending.identifiers } else { &[] },
         passed_on: if v5 { routing.passed_on } else { &[] },
         payload_bytes: routing.payload.len(),
-    }
-}
-
-impl Shard {
-    /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
-    pub(super) fn send_publish(
-        &mut self,
-        id: ConnectionId,
-        routing: &mut Routing<'_>,
-        sending: &Sending<'_>,
-        packet_id: Option<PacketId>,
-    ) -> bool {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return true;
-        };
-        let version = connection.version;
-        let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
-        let topic = routing.topic.as_str();
-        let outward = match &mut connection.version5 {
-            Some(version5) => version5.outward.as_deref_mut(),
-            None => None,
-        };
-        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by alias
-        // without a name, so these messages carry theirs.
-        let mut outward = outward.filter(|_| {
-            !sending.dup
-                && sending.qos < QoS::ExactlyOnce
-                && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
-        });
-        let alias = outward.as_mut().map(|outward| outward.choose(topic));
-        let bytes_most = bytes_at_most(routing, sending);
-        if bytes_most > connection.packet_bytes_max {
-            let packet = delivery(version, sending, routing, packet_id, self.now);
-            let packet = aliased(packet, alias);
-            if packet.packet_bytes(version) > connection.packet_bytes_max {
-                self.counters.drop_messages(Dropped::TooLargeForClient, 1);
-                return false;
-            }
-        }
-        if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
-            outward.define(alias, topic);
-        }
-        let as_came_so = sending.qos == QoS::AtMostOnce
-            && !sending.retain
-            && sending.identifiers.is_empty()
-            && routing
-                .as_came
-                .is_some_and(|as_came| as_came.suits(connection));
-        let copied = if shared {
-            bytes_most - routing.payload.len()
-        } else {
-            bytes_most
-        };
-        let block = connection.outbox.block(&mut self.pool, copied);
-        let before = block.len();
-        let plain = !sending.dup
-            && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
-        match routing.as_came {
-            Some(as_came) if as_came_so => block.extend_from_slice(as_came.run.bytes),
-            _ if plain => {
-                let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
-                block.extend_from_slice(shape);
-                if let Some(packet_id) = packet_id {
-                    let at = before + packet_id_at;
-                    block[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
-                }
-            }
-            _ => {
-                let packet = delivery(version, sending, routing, packet_id, self.now);
-                aliased(packet, alias).append_head(version, block);
-                if !shared {
-                    block.extend_from_slice(routing.payload);
-                }
-            }
-        }
-        let mut bytes = block.len() - before;
-        if shared {
-            let (payload, start, end) = routing.message().shared_payload();
-            bytes += (end - start) as usize;
-            connection.outbox.append_shared(payload, start, end);
-        }
-        connection.unsent_bytes += bytes;
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(id);
-        }
-        self.counters.messages_sent += 1;
-        true
-    }
-
-    /// Another message comes: what was encoded of the last one is of no use.
-    pub(super) fn clear_shapes(&mut self) {
-        self.shapes.clear();
     }
 }
 

@@ -7,10 +7,10 @@
 //!
 //! What goes before the payload is moved up to it, so that name, properties and payload lie as in every `Message`.
 
-use super::outputs::Outputs;
-use super::passing::{Origin, routing_of};
-use super::shard::Shard;
-use super::violation::Violation;
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, routing_of};
+use crate::broker::shard::Shard;
+use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Message;
@@ -28,7 +28,7 @@ pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
 impl Shard {
     /// Handles a PUBLISH that fills `packet`. `Ok(Some)`: it has not been handled, and is to be read like any other,
     /// at once or when the connection is no longer withheld.
-    pub(super) fn on_large_publish(
+    pub(in crate::broker) fn on_large_publish(
         &mut self,
         id: ConnectionId,
         session_id: SessionId,
@@ -36,7 +36,7 @@ impl Shard {
         mut packet: Vec<u8>,
         out: &mut Outputs,
     ) -> Result<Option<Vec<u8>>, Violation> {
-        let packet_bytes_max = self.packet_bytes_max(id);
+        let packet_bytes_max = self.clients.packet_bytes_max(id);
         let frame = wire::next_frame(&packet, packet_bytes_max);
         let Some(frame) = frame.map_err(Violation::Malformed)? else {
             return Ok(Some(packet));
@@ -49,10 +49,13 @@ impl Shard {
         if publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
             return Ok(Some(packet));
         }
-        if self.hold_back(id, topic, out) {
+        let visited = self.topics.find(topic);
+        self.turn.add_work(visited);
+        let found = &self.topics.found().local;
+        if self.clients.hold_back(id, found, out) {
             return Ok(Some(packet));
         }
-        self.counters.messages_received += 1;
+        self.clients.counters_mut().messages_received += 1;
         self.name_by_alias(id, &publish)?;
         if !self.is_new(id, session_id, version, &publish)? {
             return Ok(None);
@@ -85,7 +88,7 @@ impl Shard {
         if let Ok(message) = Rc::try_unwrap(message)
             && let Some(packet) = message.into_vector()
         {
-            self.pool.give_packet(packet);
+            self.clients.pool().give_packet(packet);
         }
         Ok(None)
     }

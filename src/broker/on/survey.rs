@@ -5,10 +5,10 @@
 //! by rising name, retained messages by the cursor of replays. Each of these finds what stays exactly once. A page costs
 //! at most `limits::SURVEY_STEPS_MAX` steps of O(1) to O(levels).
 
-use super::event::Output;
-use super::outputs::Outputs;
-use super::shard::Shard;
-use super::survey::{
+use crate::broker::event::Output;
+use crate::broker::outputs::Outputs;
+use crate::broker::shard::Shard;
+use crate::broker::survey::{
     ConnectionReport, Found, Last, Report, RetainedReport, SessionReport, Subject,
     SubscriptionReport, Sums, Survey,
 };
@@ -49,7 +49,7 @@ impl Room {
 }
 
 impl Shard {
-    pub(super) fn on_survey(&mut self, survey: Survey, out: &mut Outputs) {
+    pub(in crate::broker) fn on_survey(&mut self, survey: Survey, out: &mut Outputs) {
         let Survey { subject, items_max } = survey;
         let room = Room::new(items_max);
         let (found, rest) = match subject {
@@ -61,7 +61,7 @@ impl Shard {
         let next = rest.map(|subject| Survey { subject, items_max });
         out.push(Output::Report(Box::new(Report {
             shard: self.id,
-            now: self.now,
+            now: self.turn.now(),
             found,
             next,
         })));
@@ -70,21 +70,21 @@ impl Shard {
     fn sums(&self) -> Sums {
         let (connections, sessions, subscriptions, retained) = self.sizes();
         Sums {
-            counters: self.counters.clone(),
+            counters: self.clients.counters().clone(),
             connections,
             sessions,
             subscriptions,
             retained,
-            queued_bytes: self.queued_bytes,
+            queued_bytes: self.clients.queued_bytes(),
         }
     }
 
     fn page_of_sessions(&self, mut slot: u32, mut room: Room) -> (Found, Option<Subject>) {
         let mut page = Vec::new();
-        while room.is_left() && slot < self.sessions.end() {
+        while room.is_left() && slot < self.clients.sessions_end() {
             room.step();
-            if let Some(id) = self.sessions.id_at(slot)
-                && let Some(session) = self.sessions.get(id)
+            if let Some(id) = self.clients.session_at(slot)
+                && let Some(session) = self.clients.session(id)
             {
                 page.push(self.session_report(id, session));
                 let user_bytes = session.user_name.as_deref().map_or(0, str::len);
@@ -92,13 +92,15 @@ impl Shard {
             }
             slot += 1;
         }
-        let more = slot < self.sessions.end();
+        let more = slot < self.clients.sessions_end();
         let rest = more.then_some(Subject::Sessions { slot });
         (Found::Sessions(page), rest)
     }
 
     fn session_report(&self, id: SessionId, session: &Session) -> SessionReport {
-        let connection = session.connection.and_then(|id| self.connections.get(id));
+        let connection = session
+            .connection
+            .and_then(|id| self.clients.connection(id));
         let connection = connection.map(|connection| ConnectionReport {
             address: connection.address,
             listener: connection.listener,
@@ -114,7 +116,7 @@ impl Shard {
             user_name: session.user_name.clone(),
             connection,
             ends: session.ends,
-            subscriptions: session.filters.len() + self.shares.memberships_of(id),
+            subscriptions: session.filters.len() + self.topics.members().of(id).len(),
             queued: session.queue.count(),
             queued_bytes: session.queue.bytes(),
             in_flight: session.inflight.count(),
@@ -128,9 +130,9 @@ impl Shard {
         mut room: Room,
     ) -> (Found, Option<Subject>) {
         let mut page = Vec::new();
-        while room.is_left() && slot < self.sessions.end() {
+        while room.is_left() && slot < self.clients.sessions_end() {
             room.step();
-            let Some(id) = self.sessions.id_at(slot) else {
+            let Some(id) = self.clients.session_at(slot) else {
                 (slot, after) = (slot + 1, None);
                 continue;
             };
@@ -148,7 +150,7 @@ impl Shard {
                 None => slot += 1,
             }
         }
-        let more = slot < self.sessions.end();
+        let more = slot < self.clients.sessions_end();
         let rest = more.then_some(Subject::Subscriptions { slot, after });
         (Found::Subscriptions(page), rest)
     }
@@ -159,7 +161,7 @@ impl Shard {
         id: SessionId,
         last: Option<Last>,
     ) -> Option<(SubscriptionReport, Last)> {
-        let session = self.sessions.get(id)?;
+        let session = self.clients.session(id)?;
         let client_id = session.client_id.clone();
         let (node, shared) = match last {
             None => (session.filters.after(None), None),
@@ -167,9 +169,7 @@ impl Shard {
             Some(Last::Shared(filter)) => (None, Some(filter)),
         };
         if let Some((node, ())) = node {
-            let mut filter = String::new();
-            self.trie.filter_text(node, &mut filter);
-            let subscription = self.trie.options_at(node, id);
+            let (filter, subscription) = self.topics.subscription_at(node, id);
             let report = SubscriptionReport {
                 client_id,
                 filter: filter.into(),
@@ -177,7 +177,7 @@ impl Shard {
             };
             return Some((report, Last::Filter(node)));
         }
-        let filter = self.shares.membership_after(id, shared.as_deref())?;
+        let filter = self.topics.members().after(id, shared.as_deref())?;
         let report = SubscriptionReport {
             client_id,
             filter: filter.into(),
@@ -195,10 +195,14 @@ impl Shard {
         let mut topic = String::new();
         while room.is_left() {
             topic.clear();
-            match self.retained.step(&mut cursor, &mut topic, &mut room.steps) {
-                RetainStep::Message(retained) => {
-                    let message = retained.message.as_deref();
-                    if let Some(message) = message.filter(|message| message.expires > self.now) {
+            match self
+                .topics
+                .next_retained(&mut cursor, &mut topic, &mut room.steps)
+            {
+                RetainStep::Message(message) => {
+                    if let Some(message) =
+                        message.filter(|message| message.expires > self.turn.now())
+                    {
                         room.take(topic.len());
                         page.push(RetainedReport {
                             topic: topic.as_str().into(),

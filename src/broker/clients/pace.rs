@@ -1,17 +1,16 @@
-//! Who publishes to a slow reader is not read from until that one has caught up, on whichever shard either is.
+//! A publisher whose subscriber reads slowly is not read from until that one has caught up, on whichever shard either is.
 
-use super::event::{Output, PeerMessage};
-use super::outputs::Outputs;
-use super::passing::Origin;
-use super::shard::Shard;
+use super::owner::Clients;
+use crate::broker::event::{Output, PeerMessage};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, Subscriber, Subscription};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::connection::Waiter;
-use crate::wire::TopicName;
 
-impl Shard {
+impl Clients {
     /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
-    pub(super) fn pace_if_slow(
+    pub fn pace_if_slow(
         &mut self,
         session_id: SessionId,
         id: ConnectionId,
@@ -71,26 +70,26 @@ impl Shard {
         }
     }
 
-    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic is far behind. True: it has to wait.
+    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic, one of `matches`, is far behind. True: it has to
+    /// wait.
     ///
     /// A publisher paced behind its packet has put it into the outbox before, and so may all the others: with large packets, more than fits.
-    pub(super) fn hold_back(
+    pub fn hold_back(
         &mut self,
         publisher: ConnectionId,
-        topic: TopicName<'_>,
+        matches: &[(Subscriber, Subscription)],
         out: &mut Outputs,
     ) -> bool {
-        let mut matches = std::mem::take(&mut self.matches);
-        self.routes.matches(&self.trie, topic, &mut matches);
-        self.toil.add(matches.visited);
-        let far_behind = matches.local.iter().find_map(|(session_id, _)| {
+        let far_behind = matches.iter().find_map(|(subscriber, _)| {
+            let Subscriber::Session(session_id) = subscriber else {
+                return None;
+            };
             let id = self.sessions.get(*session_id)?.connection;
             let id = id.filter(|id| *id != publisher)?;
             let connection = self.connections.get(id)?;
             (connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES && !connection.stalled)
                 .then_some((*session_id, id))
         });
-        self.matches = matches;
         let Some((session_id, id)) = far_behind else {
             return false;
         };
@@ -104,7 +103,7 @@ impl Shard {
     }
 
     /// One more reason not to read from a connection.
-    pub(super) fn pace(&mut self, id: ConnectionId, out: &mut Outputs) {
+    pub fn pace(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -116,14 +115,14 @@ impl Shard {
     }
 
     /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
-    pub(super) fn withhold(&mut self, id: ConnectionId) {
+    pub fn withhold(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.withheld = connection.paced > 0;
         }
     }
 
     /// One reason less; after the last the withheld packets come, at the end of this turn.
-    pub(super) fn unpace(&mut self, id: ConnectionId) {
+    pub fn unpace(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -136,7 +135,7 @@ impl Shard {
     }
 
     /// Lets one waiting publisher go on.
-    pub(super) fn release(&mut self, waiter: Waiter, out: &mut Outputs) {
+    pub fn release(&mut self, waiter: Waiter, out: &mut Outputs) {
         if waiter.shard == self.id {
             self.unpace(waiter.connection);
         } else {
@@ -152,7 +151,7 @@ impl Shard {
     }
 
     /// A connection has taken something: if that is enough, it is no longer stalled and those who wait for it go on.
-    pub(super) fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+    pub fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -167,7 +166,8 @@ impl Shard {
         }
         connection.stalled = false;
         let mut waiters = connection.waiters.take_keys();
-        // Large packets go one after the other, the first first: each is to be the first in its turn.
+        // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one by one, so the
+        // first of a list would always win.
         self.releases += 1;
         let first = self.releases % waiters.len().max(1);
         waiters.rotate_left(first);

@@ -5,15 +5,16 @@
 //! the shard, [`limits::UNACCEPTED_BYTES_MAX`], and ends its connection when that is used up. A CONNECT that arrives whole and needs no
 //! password check is not kept at all.
 
-use super::shard::Shard;
+use super::owner::Clients;
 use crate::ids::ConnectionId;
 use crate::limits;
-use crate::session::Connection;
+use crate::session::{Connection, Phase};
 use crate::wire;
+use crate::wire::{Connect, Version};
 
-impl Shard {
+impl Clients {
     /// Keeps these bytes of a connection that is not accepted. `false`: there is no room, and nothing changes.
-    pub(super) fn keep_unaccepted(&mut self, id: ConnectionId, bytes: Vec<u8>) -> bool {
+    pub fn keep_unaccepted(&mut self, id: ConnectionId, bytes: Vec<u8>) -> bool {
         let Some(connection) = self.connections.get_mut(id) else {
             return true;
         };
@@ -28,6 +29,45 @@ impl Shard {
         connection.charged_bytes = charge;
         connection.received = bytes;
         true
+    }
+
+    /// Takes down what its CONNECT says of the form of packets.
+    pub fn note_terms(&mut self, id: ConnectionId, connect: &Connect<'_>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.note_terms(connect);
+        }
+    }
+
+    /// Its answer is to have the form of this version.
+    pub fn note_version(&mut self, id: ConnectionId, version: Version) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.version = version;
+        }
+    }
+
+    /// Its CONNECT, which is kept, waits for the password check.
+    pub fn begin_check(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.phase = Phase::Authenticating;
+        }
+    }
+
+    /// It must be accepted in time.
+    pub fn watch(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(id) {
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+        }
+    }
+
+    /// The password check has answered: gives what is kept. `None`: it does not wait for one.
+    pub fn end_check(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let connection = self.connections.get_mut(id)?;
+        if connection.phase != Phase::Authenticating {
+            return None;
+        }
+        connection.phase = Phase::AwaitConnect;
+        Some(std::mem::take(&mut connection.received))
     }
 
     /// A connection is accepted or gone: what was kept of it no longer counts.
@@ -48,7 +88,7 @@ impl Shard {
 }
 
 /// Appends to what is kept, whose room doubles, but not beyond the packet that is awaited.
-pub(super) fn append(kept: &mut Vec<u8>, bytes: &[u8]) {
+pub fn append(kept: &mut Vec<u8>, bytes: &[u8]) {
     let len = kept.len() + bytes.len();
     if len > kept.capacity() {
         let awaited = wire::frame_bytes(kept).unwrap_or(0);

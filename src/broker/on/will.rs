@@ -1,14 +1,13 @@
 //! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
 
-use super::happening::{Happening, Level};
-use super::outputs::Outputs;
-use super::passing::{Origin, Routing};
-use super::shard::Shard;
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, routing_of};
+use crate::broker::shard::Shard;
 use crate::ids::SessionId;
 use crate::session::{Message, StoredWill};
 use crate::time::Time;
 use crate::wire;
-use crate::wire::TopicName;
 use std::rc::Rc;
 
 /// A will in a form that outlives its CONNECT.
@@ -32,28 +31,22 @@ pub(super) fn stored(will: &wire::Will<'_>) -> Box<StoredWill> {
 
 impl Shard {
     /// Publishes a will as its Client would have.
-    pub(super) fn publish_will(&mut self, session: SessionId, will: StoredWill, out: &mut Outputs) {
+    pub(in crate::broker) fn publish_will(
+        &mut self,
+        session: SessionId,
+        will: StoredWill,
+        out: &mut Outputs,
+    ) {
         let message = match will.message_expiry_interval_s {
             None => will.message,
-            Some(seconds) => Rc::new(will.message.expiring(self.now.plus_s(seconds))),
-        };
-        let topic = TopicName::new(message.topic()).expect("CONNECT was decoded with this name");
-        let mut routing = Routing {
-            topic,
-            passed_on: message.passed_on(),
-            payload: message.payload(),
-            qos: message.qos,
-            retain: message.retain,
-            expires: message.expires,
-            as_came: None,
-            message: Some(Rc::clone(&message)),
+            Some(seconds) => Rc::new(will.message.expiring(self.turn.now().plus_s(seconds))),
         };
         let origin = Origin {
             session: Some(session),
             connection: None,
         };
-        if let Some(session) = self.sessions.get(session) {
-            self.happened(Level::Packet, out, || Happening::WillPublished {
+        if let Some(session) = self.clients.session(session) {
+            out.tell(self.logs, Level::Packet, || Happening::WillPublished {
                 client_id: session.client_id.clone(),
                 topic: message.topic().into(),
                 qos: message.qos,
@@ -61,6 +54,6 @@ impl Shard {
                 payload_bytes: message.payload().len(),
             });
         }
-        self.publish(&mut routing, origin, out);
+        self.publish(&mut routing_of(&message), origin, out);
     }
 }

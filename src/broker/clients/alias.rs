@@ -1,0 +1,39 @@
+//! Topic Aliases of Clients: short names for the Topic Names they publish to. [v5 3.3.2.3.4]
+
+use super::owner::Clients;
+use crate::broker::violation::Violation;
+use crate::ids::ConnectionId;
+use crate::limits;
+use crate::wire::TopicName;
+
+impl Clients {
+    /// The Topic Name of a PUBLISH with an alias.
+    pub fn resolve_alias(
+        &mut self,
+        id: ConnectionId,
+        topic: Option<TopicName<'_>>,
+        alias: Option<u16>,
+    ) -> Result<String, Violation> {
+        let alias = alias.ok_or(Violation::TopicAliasUnknown)?;
+        if alias == 0 || alias > limits::TOPIC_ALIAS_MAXIMUM {
+            return Err(Violation::TopicAliasInvalid);
+        }
+        let connection = self.connections.get_mut(id).expect("it sent this packet");
+        let version5 = connection
+            .version5
+            .as_mut()
+            .expect("only v5 has properties");
+        let index = usize::from(alias) - 1;
+        if let Some(topic) = topic {
+            if version5.aliases.len() <= index {
+                version5.aliases.resize(index + 1, Box::from(""));
+            }
+            version5.aliases[index] = topic.as_str().into();
+            return Ok(topic.as_str().to_owned());
+        }
+        match version5.aliases.get(index) {
+            Some(topic) if !topic.is_empty() => Ok(topic.to_string()),
+            _ => Err(Violation::TopicAliasUnknown),
+        }
+    }
+}

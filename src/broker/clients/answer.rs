@@ -1,0 +1,175 @@
+//! Answers: packets other than PUBLISH that are said to a Client. Each goes into the outbox of its connection and leaves in the flush of
+//! this turn; one that is larger than the Client takes loses its Reason String, or is not sent at all.
+
+use super::owner::{Clients, mark_dirty};
+use crate::broker::event::Ending;
+use crate::ids::ConnectionId;
+use crate::limits;
+use crate::session::Connection;
+use crate::session::connection::Version5;
+use crate::wire;
+use crate::wire::connack::ConnAckProperties;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{Ack, AckKind, ConnAck, Packet, PacketId, Version, connack};
+
+/// The bytes of an answer: with its Reason String, or without where the packet would be too large with it. Empty: it is even without.
+/// [v5 MQTT-3.1.2-24, MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3]
+fn fitting(
+    packet_bytes_max: usize,
+    why: Option<&str>,
+    write: impl Fn(Option<&str>, &mut Vec<u8>),
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(why, &mut bytes);
+    if bytes.len() > packet_bytes_max && why.is_some() {
+        bytes.clear();
+        write(None, &mut bytes);
+    }
+    if bytes.len() > packet_bytes_max {
+        bytes.clear();
+    }
+    bytes
+}
+
+impl Clients {
+    /// Appends an answer to a connection's outbox.
+    pub fn append(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let block = connection
+            .outbox
+            .block(&mut self.pool, limits::ANSWER_BYTES);
+        let before = block.len();
+        write(block);
+        if block.len() - before > connection.packet_bytes_max {
+            block.truncate(before); // [v5 MQTT-3.1.2-24]
+            return;
+        }
+        connection.unsent_bytes += block.len() - before;
+        mark_dirty(connection, &mut self.dirty);
+    }
+
+    fn append_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.append(id, |block| block.extend_from_slice(bytes));
+        }
+    }
+
+    /// Appends an answer with a Reason String, or without where the Client does not want it or cannot take it. No `why`: there is
+    /// nothing to explain. [v5 MQTT-3.1.2-29]
+    pub fn append_explained(
+        &mut self,
+        id: ConnectionId,
+        why: &str,
+        write: impl Fn(Option<&str>, &mut Vec<u8>),
+    ) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let silent = |version5: &Version5| version5.silent_about_problems;
+        if why.is_empty() || connection.version5.as_deref().is_none_or(silent) {
+            return self.append(id, |block| write(None, block));
+        }
+        let bytes = fitting(connection.packet_bytes_max, Some(why), write);
+        self.append_bytes(id, &bytes);
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub fn append_ack(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        version: Version,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) {
+        if version == Version::V5 && reason.is_failure() {
+            let why = match reason {
+                ReasonCode::QUOTA_EXCEEDED => "no subscriber has room for it",
+                _ => "no QoS 2 message of this Packet Identifier is under way",
+            };
+            return self.append_explained(id, why, |reason_string, block| {
+                let ack = Ack {
+                    reason_string,
+                    ..Ack::new(packet_id, reason)
+                };
+                ack.encode(kind, version, block);
+            });
+        }
+        self.append(id, |block| {
+            wire::append_ack(kind, version, packet_id, reason, block)
+        });
+    }
+
+    /// CONNACK in the form of the connection's version, or nothing where that has no code for the reason.
+    pub fn append_connack(
+        &mut self,
+        id: ConnectionId,
+        session_present: bool,
+        reason: ReasonCode,
+        properties: &ConnAckProperties<'_>,
+    ) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let version = connection.version;
+        let Some(code) = connack::connack_code(version, reason) else {
+            return;
+        };
+        // 3.1 knows no Session Present: that byte is reserved. [3.1 §3.2]
+        let session_present = session_present && version != Version::V31;
+        let write = |reason_string: Option<&str>, bytes: &mut Vec<u8>| {
+            let packet = ConnAck {
+                session_present,
+                code,
+                properties: ConnAckProperties {
+                    reason_string,
+                    ..*properties
+                },
+            };
+            wire::encode(&Packet::ConnAck(packet), version, bytes);
+        };
+        let bytes = fitting(connection.packet_bytes_max, properties.reason_string, write);
+        self.append_bytes(id, &bytes);
+    }
+
+    /// DISCONNECT of the server: v5 only, and only after CONNACK. [v5 3.14]
+    pub(super) fn append_disconnect(&mut self, connection: &mut Connection, ending: Ending) {
+        let accepted = connection.is_closing() || connection.session().is_some();
+        if connection.version != Version::V5 || !accepted {
+            return;
+        }
+        let (reason, why) = match ending {
+            Ending::Violation(violation) => (violation.reason_code(), violation.to_string()),
+            Ending::TakenOver { .. } => {
+                let why = "another connection came with this client id".to_owned();
+                (ReasonCode::SESSION_TAKEN_OVER, why)
+            }
+            Ending::UserGone => {
+                let why = "the user may log in no more".to_owned();
+                (ReasonCode::ADMINISTRATIVE_ACTION, why)
+            }
+            Ending::Shutdown => {
+                let why = "the broker stops".to_owned();
+                (ReasonCode::SERVER_SHUTTING_DOWN, why)
+            }
+            Ending::Disconnect { .. } | Ending::Lost(_) | Ending::Refused => return,
+        };
+        let write = |reason_string: Option<&str>, bytes: &mut Vec<u8>| {
+            let mut packet = wire::Disconnect {
+                reason,
+                ..Default::default()
+            };
+            packet.reason_string = reason_string;
+            wire::encode(&Packet::Disconnect(packet), Version::V5, bytes);
+        };
+        let bytes = fitting(connection.packet_bytes_max, Some(&why), write);
+        if !bytes.is_empty() {
+            connection
+                .outbox
+                .block(&mut self.pool, bytes.len())
+                .extend_from_slice(&bytes);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! A Network Connection from its opening to its close, and what leaves on it.
+
+use super::owner::{Clients, mark_dirty};
+use crate::broker::event::{Ending, Output};
+use crate::broker::happening;
+use crate::broker::happening::{Happening, Level, Unaccepted, Who};
+use crate::broker::outputs::Outputs;
+use crate::broker::violation::Violation;
+use crate::buffer::Chunks;
+use crate::ids::{ConnectionId, ListenerId, SessionId};
+use crate::limits;
+use crate::session::{Connection, Phase};
+use crate::time::Time;
+use std::net::SocketAddr;
+
+/// A connection whose time is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overdue {
+    /// Its CONNECT came in time, but the password check has not answered.
+    Verdict,
+    /// It has ended, and waits no longer for the answers it is owed.
+    Answers,
+    Violation(Violation),
+}
+
+impl Clients {
+    /// A listener accepted it.
+    pub fn open(
+        &mut self,
+        id: ConnectionId,
+        address: SocketAddr,
+        listener: ListenerId,
+        crowded: bool,
+    ) {
+        let mut connection = Connection::new(id, address, listener, self.now);
+        connection.crowded = crowded;
+        self.connection_alarms.set(id.index, connection.deadline());
+        self.connections.put(id, connection);
+    }
+
+    /// A peer shard handed it over; its reading is off.
+    pub fn adopt(&mut self, id: ConnectionId, address: SocketAddr, listener: ListenerId) {
+        let mut connection = Connection::new(id, address, listener, self.now);
+        connection.reading = false;
+        self.connections.put(id, connection);
+    }
+
+    /// Forgets a connection that goes to a peer shard. `false`: it is gone already.
+    pub fn hand_over(&mut self, id: ConnectionId) -> bool {
+        let Some(mut connection) = self.connections.remove(id) else {
+            return false;
+        };
+        self.uncharge(&mut connection);
+        assert!(connection.outbox.is_empty() && !connection.sending && !connection.reading);
+        true
+    }
+
+    /// Stops reading while its CONNECT is answered.
+    pub fn stop_reading(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.reading = false;
+            out.push(Output::StopReading { connection: id });
+        }
+    }
+
+    /// Bytes have left. `true`: it has room for more of what waits for it.
+    pub fn on_sent(&mut self, id: ConnectionId, bytes: usize, returned: Option<Chunks>) -> bool {
+        let done = returned.is_some();
+        if let Some(chunks) = returned {
+            self.pool.give_chunks(chunks);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return false;
+        };
+        assert!(
+            bytes <= connection.unsent_bytes,
+            "no more is sent than was handed out"
+        );
+        connection.unsent_bytes -= bytes;
+        connection.drained_bytes = connection.drained_bytes.saturating_add(bytes);
+        connection.sent_bytes += bytes as u64;
+        if done {
+            connection.sending = false;
+            if !connection.outbox.is_empty() {
+                mark_dirty(connection, &mut self.dirty);
+            }
+        }
+        connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES
+    }
+
+    /// The turn ends: hands out one `Send` for each connection that has something to send and none under way.
+    pub fn flush(&mut self, out: &mut Outputs) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            connection.dirty = false;
+            if !connection.sending && !connection.outbox.is_empty() {
+                connection.sending = true;
+                let chunks = connection.outbox.take();
+                out.push(Output::Send {
+                    connection: id,
+                    chunks,
+                });
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Ends a Network Connection: tells the Client where the standard lets us, lets publishers go on that waited for it, and forgets it, at
+    /// once or when it has the answers it is owed.
+    ///
+    /// `Some(session)`: this Session is without a connection now and must be left ([`Clients::leave_session`]).
+    pub fn close(
+        &mut self,
+        id: ConnectionId,
+        ending: Ending,
+        filter: Option<String>,
+        out: &mut Outputs,
+    ) -> Option<SessionId> {
+        let mut connection = self.connections.remove(id)?;
+        if connection.is_closing() {
+            // All that follows from its end has been done, but for the last bytes.
+            let begun = self.closing.remove(&id);
+            let ending = match ending {
+                Ending::Lost(_) => ending,
+                _ => begun.unwrap_or(ending),
+            };
+            self.end(connection, ending, out);
+            return None;
+        }
+        self.uncharge(&mut connection);
+        self.report_ending(&connection, ending, filter, out);
+        let session = connection.session();
+        if connection.answers_awaited > 0 && !matches!(ending, Ending::Lost(_)) {
+            self.begin_closing(connection, ending, out);
+        } else {
+            self.end(connection, ending, out);
+        }
+        session
+    }
+
+    /// Sends a connection's last bytes and forgets it.
+    fn end(&mut self, mut connection: Box<Connection>, ending: Ending, out: &mut Outputs) {
+        let id = connection.id;
+        if !matches!(ending, Ending::Lost(_)) {
+            self.append_disconnect(&mut connection, ending);
+            if !connection.outbox.is_empty() {
+                out.push(Output::Send {
+                    connection: id,
+                    chunks: connection.outbox.take(),
+                });
+            }
+            out.push(Output::Close {
+                connection: id,
+                at_once: matches!(ending, Ending::Disconnect { .. }),
+            });
+        }
+        connection.outbox.clear(&mut self.pool);
+        for waiter in connection.waiters.take_keys() {
+            self.release(waiter, out);
+        }
+    }
+
+    /// A connection ends while SUBACKs wait for other shards: SUBSCRIBE was received, so it is answered. [v3.1.1 MQTT-3.8.4-1,
+    /// v5 MQTT-3.8.4-1]
+    ///
+    /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the server, if one is
+    /// due, is the last word.
+    fn begin_closing(
+        &mut self,
+        mut connection: Box<Connection>,
+        ending: Ending,
+        out: &mut Outputs,
+    ) {
+        let id = connection.id;
+        if connection.reading {
+            connection.reading = false;
+            out.push(Output::StopReading { connection: id });
+        }
+        connection.phase = Phase::Closing {
+            until: self.now + limits::LAST_ANSWERS_MS,
+        };
+        connection.received = Vec::new();
+        for waiter in connection.waiters.take_keys() {
+            self.release(waiter, out);
+        }
+        self.connection_alarms.set(id.index, connection.deadline());
+        self.connections.put(id, *connection);
+        self.closing.insert(id, ending);
+    }
+
+    /// An answer of this connection waits for peers. `false`: the connection is gone.
+    pub fn await_answer(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.get_mut(id);
+        connection
+            .map(|connection| connection.answers_awaited += 1)
+            .is_some()
+    }
+
+    /// One of the answers that a connection waited for is in its outbox. `Some`: it was the last one, and the connection, which has ended,
+    /// closes now.
+    pub fn note_answered(&mut self, id: ConnectionId) -> Option<Ending> {
+        let connection = self.connections.get_mut(id)?;
+        connection.answers_awaited -= 1;
+        if connection.answers_awaited > 0 {
+            return None;
+        }
+        self.closing.get(&id).copied()
+    }
+
+    /// The connection has ended, and only waits for the last answers it is owed; for tests.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.closing.contains_key(&id)
+    }
+
+    fn report_ending(
+        &mut self,
+        connection: &Connection,
+        ending: Ending,
+        filter: Option<String>,
+        out: &mut Outputs,
+    ) {
+        let address = connection.address;
+        let logs = self.settings.logs;
+        let accepted = connection.session().and_then(|id| self.sessions.get(id));
+        let Some(session) = accepted else {
+            let why = match ending {
+                Ending::Violation(Violation::ConnectTooLate) | Ending::Lost(_)
+                    if connection.received.is_empty() =>
+                {
+                    self.counters.probes += 1;
+                    return;
+                }
+                Ending::Violation(violation) => Unaccepted::Violation(violation),
+                Ending::Lost(cause) => Unaccepted::Lost(cause),
+                Ending::Refused
+                | Ending::Shutdown
+                | Ending::Disconnect { .. }
+                | Ending::TakenOver { .. }
+                | Ending::UserGone => return,
+            };
+            self.counters.refusals += 1;
+            let unaccepted = || Happening::Unaccepted { address, why };
+            return out.tell(logs, Level::Info, unaccepted);
+        };
+        let how = match ending {
+            Ending::Disconnect { with_will } => happening::Ended::Disconnected { with_will },
+            Ending::Lost(cause) => happening::Ended::Lost(cause),
+            Ending::Violation(violation) => happening::Ended::Violation {
+                violation,
+                filter: filter.map(String::into_boxed_str),
+            },
+            Ending::TakenOver { silently: false } => happening::Ended::TakenOver,
+            Ending::UserGone => happening::Ended::UserGone,
+            Ending::Shutdown => happening::Ended::Shutdown,
+            Ending::TakenOver { silently: true } | Ending::Refused => return,
+        };
+        out.tell(logs, Level::Info, || Happening::Ended {
+            who: Who {
+                client_id: session.client_id.clone(),
+                user_name: session.user_name.clone(),
+                address,
+            },
+            how,
+        });
+    }
+
+    /// The next moment at which a connection or a Session wants attention.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let next = [self.connection_alarms.next(), self.session_alarms.next()];
+        next.into_iter().flatten().min()
+    }
+
+    /// Time has passed: takes note if we ourselves are late, before anyone is said to be silent.
+    pub fn begin_alarms(&mut self) {
+        let late = |due: Time| self.now.since_ms(due) >= limits::LATE_MS;
+        if self.connection_alarms.next().is_some_and(late) {
+            // We did not run when it was due. What came meanwhile is read before anyone is said to be silent.
+            self.overdue_from = self.now + limits::LATE_GRACE_MS;
+        }
+    }
+
+    /// A connection whose alarm has come.
+    pub fn next_due_connection(&mut self) -> Option<ConnectionId> {
+        while let Some(index) = self.connection_alarms.pop_due(self.now) {
+            let id = self.connections.id_at(index);
+            if id.is_some() {
+                return id;
+            }
+        }
+        None
+    }
+
+    /// A Session whose alarm has come.
+    pub fn next_due_session(&mut self) -> Option<SessionId> {
+        while let Some(index) = self.session_alarms.pop_due(self.now) {
+            let id = self.sessions.id_at(index);
+            if id.is_some() {
+                return id;
+            }
+        }
+        None
+    }
+
+    /// Looks at a connection whose alarm has come: lets publishers go on that wait for a stalled one, and sets the alarm anew.
+    /// `Some`: its time is up.
+    pub fn check_connection(&mut self, id: ConnectionId, out: &mut Outputs) -> Option<Overdue> {
+        let now = self.now;
+        let connection = self.connections.get_mut(id)?;
+        if connection.deadline() > now {
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            return None;
+        }
+        if !connection.waiters.is_empty() && connection.watched + limits::STALLED_AFTER_MS <= now {
+            connection.watched = now;
+            let drained_bytes = std::mem::take(&mut connection.drained_bytes);
+            if drained_bytes < limits::PROGRESS_BYTES_MIN {
+                connection.stalled = true;
+                for waiter in connection.waiters.take_keys() {
+                    self.release(waiter, out);
+                }
+            }
+        }
+        let connection = self.connections.get(id)?;
+        if connection.deadline() > now {
+            let deadline = connection.deadline();
+            self.connection_alarms.set(id.index, deadline);
+            return None;
+        }
+        if now < self.overdue_from {
+            self.connection_alarms.set(id.index, self.overdue_from);
+            return None;
+        }
+        Some(match connection.phase {
+            Phase::Connected(_) => Overdue::Violation(Violation::KeepAlive {
+                silence_ms_max: connection.silence_ms_max,
+            }),
+            Phase::Authenticating => Overdue::Verdict,
+            Phase::AwaitConnect => Overdue::Violation(Violation::ConnectTooLate),
+            Phase::Closing { .. } => Overdue::Answers,
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! One PUBLISH into an outbox.
+
+use super::owner::{Clients, mark_dirty};
+use super::shapes::{aliased, bytes_at_most, delivery};
+use crate::broker::counters::Dropped;
+use crate::broker::passing::{Routing, Sending};
+use crate::ids::ConnectionId;
+use crate::limits;
+use crate::session::alias::Alias;
+use crate::wire::{PacketId, QoS, Version};
+
+impl Clients {
+    /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
+    pub(super) fn send_publish(
+        &mut self,
+        id: ConnectionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        packet_id: Option<PacketId>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let version = connection.version;
+        let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let topic = routing.topic.as_str();
+        let outward = match &mut connection.version5 {
+            Some(version5) => version5.outward.as_deref_mut(),
+            None => None,
+        };
+        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by alias
+        // without a name, so these messages carry theirs.
+        let mut outward = outward.filter(|_| {
+            !sending.dup
+                && sending.qos < QoS::ExactlyOnce
+                && topic.len() >= limits::ALIASED_TOPIC_BYTES_MIN
+        });
+        let alias = outward.as_mut().map(|outward| outward.choose(topic));
+        let bytes_most = bytes_at_most(routing, sending);
+        if bytes_most > connection.packet_bytes_max {
+            let packet = delivery(version, sending, routing, packet_id, self.now);
+            let packet = aliased(packet, alias);
+            if packet.packet_bytes(version) > connection.packet_bytes_max {
+                self.counters.drop_messages(Dropped::TooLargeForClient, 1);
+                return false;
+            }
+        }
+        if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
+            outward.define(alias, topic);
+        }
+        let as_came_so = sending.qos == QoS::AtMostOnce
+            && !sending.retain
+            && sending.identifiers.is_empty()
+            && routing
+                .as_came
+                .is_some_and(|as_came| as_came.suits(connection));
+        let copied = if shared {
+            bytes_most - routing.payload.len()
+        } else {
+            bytes_most
+        };
+        let block = connection.outbox.block(&mut self.pool, copied);
+        let before = block.len();
+        let plain = !sending.dup
+            && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
+        match routing.as_came {
+            Some(as_came) if as_came_so => block.extend_from_slice(as_came.run.bytes),
+            _ if plain => {
+                let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
+                block.extend_from_slice(shape);
+                if let Some(packet_id) = packet_id {
+                    let at = before + packet_id_at;
+                    block[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+                }
+            }
+            _ => {
+                let packet = delivery(version, sending, routing, packet_id, self.now);
+                aliased(packet, alias).append_head(version, block);
+                if !shared {
+                    block.extend_from_slice(routing.payload);
+                }
+            }
+        }
+        let mut bytes = block.len() - before;
+        if shared {
+            let (payload, start, end) = routing.message().shared_payload();
+            bytes += (end - start) as usize;
+            connection.outbox.append_shared(payload, start, end);
+        }
+        connection.unsent_bytes += bytes;
+        mark_dirty(connection, &mut self.dirty);
+        self.counters.messages_sent += 1;
+        true
+    }
+}

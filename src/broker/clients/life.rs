@@ -1,0 +1,288 @@
+//! The life of a Session: it begins, is taken by a connection, is left, is taken over, and ends. Nothing else changes whether there is
+//! one, who has it and until when.
+//!
+//! ```text
+//!            begin + bind                  leave_session                 due: end
+//! (none) ───────────────► connected ─────────────────────► absent ─────────────────► (none)
+//!                            ▲  └─ bind of a newcomer ◄─ take_over ─┘ │  Session Expiry Interval, Clean Start
+//!                            └──────────────── bind ◄─────────────────┘
+//! ```
+//!
+//! What others must do then (publish a will, tell groups, take subscriptions out of the trie) stands in what these methods return.
+
+use super::owner::Clients;
+use crate::broker::event::Ending;
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, NodeId, SessionId};
+use crate::session::alias::OutwardAliases;
+use crate::session::connection::Version5;
+use crate::session::contest::Told;
+use crate::session::inflight::Stage;
+use crate::session::queue::Share;
+use crate::session::{Contest, Message, Phase, Session, StoredWill};
+use crate::time::Time;
+use crate::wire::{Connect, QoS, Version};
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+/// What is due for a Session without a connection.
+#[derive(Default)]
+pub struct Due {
+    /// To be published now.
+    pub will: Option<Box<StoredWill>>,
+    /// Its time is over: [`Clients::end_session`].
+    pub ends: bool,
+}
+
+/// What a Session that has ended leaves behind.
+pub struct Ended {
+    /// Where its subscriptions lie in the trie.
+    pub filters: Vec<NodeId>,
+    /// Deliveries that nobody gets, unless they are handed back: those below.
+    pub lost: usize,
+    /// Messages of Shared Subscriptions for other members: QoS 1 in flight first, then what was queued.
+    pub handed_back: Vec<(Share, Rc<Message>)>,
+}
+
+/// What became of the connection and the Session that a CONNECT found.
+pub struct TakenOver {
+    /// Takeovers of this client id up to now, which outlive the Session.
+    pub contest: Option<Box<Contest>>,
+    /// What is reported of this one.
+    pub told: Told,
+    /// The connection that has the Session: to be closed.
+    pub connection: Option<ConnectionId>,
+}
+
+impl Clients {
+    /// A fresh Session, which a connection is about to take.
+    pub fn begin_session(
+        &mut self,
+        client_id: &str,
+        user_name: Option<&str>,
+        connection: ConnectionId,
+    ) -> SessionId {
+        let session = Session::new(client_id, user_name, connection);
+        let hash = self.hasher.hash_one(client_id);
+        let id = self.sessions.add(session);
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        self.by_client_id.insert_unique(hash, id, |id| {
+            let session = sessions.get(*id).expect("an entry has its session");
+            hasher.hash_one(&*session.client_id)
+        });
+        id
+    }
+
+    /// Gives the Session to the connection, under the terms of CONNECT: it is accepted.
+    pub fn bind(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        connect: &Connect<'_>,
+        will: Option<Box<StoredWill>>,
+        contest: Option<Box<Contest>>,
+        user_epoch: u32,
+    ) {
+        // A name that nobody checked takes no Session away from its user.
+        let checked = connect.user_name.is_some()
+            && self.listener(id).is_some_and(|listener| listener.passwords);
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .expect("it was found or made");
+        session.connection = Some(id);
+        session.bridge = connect.bridge;
+        session.user_epoch = user_epoch;
+        if checked && session.user_name.as_deref() != connect.user_name {
+            session.user_name = connect.user_name.map(Into::into);
+        }
+        session.ends = Time::NEVER;
+        session.will_due = Time::NEVER;
+        session.will = will;
+        session.contest = contest;
+        session.expiry_interval_s = match connect.version {
+            Version::V5 => connect.properties.session_expiry_interval_s,
+            Version::V31 | Version::V311 if connect.clean_start => 0,
+            Version::V31 | Version::V311 => u32::MAX,
+        };
+        session.inflight.begin_resend();
+        let connection = self.connections.get_mut(id).expect("it is connecting");
+        connection.phase = Phase::Connected(session_id);
+        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
+        connection.note_terms(connect);
+        connection.since = self.now;
+        connection.heard = self.now;
+        connection.watched = self.now;
+        connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
+        connection.window = usize::from(
+            self.settings
+                .inflight_max
+                .min(connect.properties.receive_maximum),
+        );
+        if connect.version == Version::V5 {
+            connection.version5 = Some(Box::new(Version5 {
+                aliases: Vec::new(),
+                outward: OutwardAliases::new(connect.properties.topic_alias_maximum).map(Box::new),
+                silent_about_problems: !connect.properties.request_problem_information,
+            }));
+        }
+        self.counters.connects += 1;
+    }
+
+    /// A CONNECT comes for this Session, from elsewhere. What it leaves undone is the caller's: to close the connection that has it, and
+    /// with `clean_start` to end it. [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
+    pub fn take_over(&mut self, id: SessionId, clean_start: bool) -> Option<TakenOver> {
+        let now = self.now;
+        let session = self.sessions.get_mut(id)?;
+        let mut contest = session.contest.take();
+        if clean_start {
+            // The Session ends by this takeover, so a delayed will is due. [v5 3.1.3.2.2]
+            session.expiry_interval_s = 0;
+        } else if session
+            .will
+            .as_ref()
+            .is_some_and(|will| will.delay_interval_s > 0 && session.expiry_interval_s > 0)
+        {
+            // The Session goes on before the delay is over. [v5 MQTT-3.1.3-9]
+            session.will_due = Time::NEVER;
+            session.will = None;
+        }
+        let connection = session.connection;
+        let told = match connection {
+            Some(_) => contest.get_or_insert_default().on_takeover(now),
+            None => Told::Each,
+        };
+        Some(TakenOver {
+            contest,
+            told,
+            connection,
+        })
+    }
+
+    /// Its Network Connection has ended: decides about its will, and until when the Session is kept. `true`: it goes on without a
+    /// connection. [`Clients::take_due`] comes next.
+    pub fn leave_session(&mut self, id: SessionId, ending: Ending) -> bool {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return false;
+        };
+        session.connection = None;
+        match &session.will {
+            Some(_) if matches!(ending, Ending::Disconnect { with_will: false }) => {
+                session.will = None; // [v3.1.1 MQTT-3.14.4-3]
+            }
+            Some(will) => {
+                session.will_due = if session.expiry_interval_s == 0 {
+                    now
+                } else {
+                    now.plus_s(will.delay_interval_s)
+                };
+            }
+            None => {}
+        }
+        session.ends = match session.expiry_interval_s {
+            0 => now,
+            u32::MAX => Time::NEVER,
+            seconds => now.plus_s(seconds),
+        };
+        session.ends > now
+    }
+
+    /// Takes what is due for a Session without a connection; sets its alarm if it is not over.
+    pub fn take_due(&mut self, id: SessionId) -> Due {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Due::default();
+        };
+        if session.connection.is_some() {
+            return Due::default();
+        }
+        let ends = session.ends <= self.now;
+        let mut will = None;
+        if session.will_due <= self.now || ends {
+            session.will_due = Time::NEVER;
+            will = session.will.take();
+        }
+        if !ends {
+            self.session_alarms.set(id.index, session.deadline());
+        }
+        Due { will, ends }
+    }
+
+    /// Takes the will of a Session that is to end.
+    pub fn take_will(&mut self, id: SessionId) -> Option<Box<StoredWill>> {
+        self.sessions.get_mut(id)?.will.take()
+    }
+
+    /// The Session is to end with its connection; gives that one. `None`: it has ended. A delayed will is due then. [v5 3.1.3.2.2]
+    pub fn expire_session(&mut self, id: SessionId) -> Option<Option<ConnectionId>> {
+        let session = self.sessions.get_mut(id)?;
+        session.expiry_interval_s = 0;
+        Some(session.connection)
+    }
+
+    /// DISCONNECT changes the Session Expiry Interval. [v5 3.14.2.2.2]
+    pub fn set_expiry(&mut self, id: SessionId, seconds: u32) -> Result<(), Violation> {
+        let session = self.sessions.get_mut(id).expect("a connection has one");
+        if session.expiry_interval_s == 0 && seconds != 0 {
+            return Err(Violation::SessionExpiryRaised);
+        }
+        session.expiry_interval_s = seconds;
+        Ok(())
+    }
+
+    /// The end of a Session, which has no connection: its queue and windows go, and its name is free. Its slot is not, until
+    /// [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
+    pub fn end_session(&mut self, id: SessionId) -> Option<Ended> {
+        let mut session = self.sessions.remove(id)?;
+        assert!(session.connection.is_none());
+        let hash = self.hasher.hash_one(&*session.client_id);
+        if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
+            entry.remove();
+        }
+        self.queued_bytes -= session.queue.bytes() as u64;
+        // QoS 2 messages once sent are this Client's alone. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
+        let mut handed_back = Vec::new();
+        for delivering in session.inflight.iter() {
+            if let Stage::Published {
+                message,
+                qos: QoS::AtLeastOnce,
+                extras: Some(extras),
+                ..
+            } = &delivering.stage
+                && let Some(share) = extras.share
+            {
+                handed_back.push((share, Rc::clone(message)));
+            }
+        }
+        let under_way = session.inflight.count() - handed_back.len();
+        for item in session.queue.take_out(|item| item.share().is_some()) {
+            if let Some(share) = item.share() {
+                handed_back.push((share, item.message));
+            }
+        }
+        Some(Ended {
+            filters: session.filters.take_keys(),
+            lost: session.queue.count() + under_way,
+            handed_back,
+        })
+    }
+
+    /// Nothing names the slot of a Session that has ended any more.
+    pub fn release_session(&mut self, id: SessionId) {
+        self.sessions.release(id);
+    }
+
+    /// A subscription of the Session lies at this node now.
+    pub fn note_filter(&mut self, id: SessionId, node: NodeId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.filters.insert(node, ());
+        }
+    }
+
+    /// None lies there any more.
+    pub fn forget_filter(&mut self, id: SessionId, node: NodeId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.filters.remove(node);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The state of [`Clients`], what may be read of it, and what holds between its parts.
+
+use super::shapes::Shapes;
+use super::timers::Alarms;
+use crate::broker::counters::{Counters, Dropped};
+use crate::broker::event::Ending;
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::Target;
+use crate::broker::random::Random;
+use crate::broker::slots::Slots;
+use crate::buffer::Pool;
+use crate::config::{ListenerSettings, Settings};
+use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits;
+use crate::session::queue::Share;
+use crate::session::{Connection, Session};
+use crate::time::Time;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+pub struct Clients {
+    pub(super) id: ShardId,
+    pub(super) settings: Settings,
+    /// The time of this turn.
+    pub(super) now: Time,
+    pub(super) connections: Slots<ConnectionId, Connection>,
+    pub(super) sessions: Slots<SessionId, Session>,
+    /// Sessions by client id.
+    pub(super) by_client_id: HashTable<SessionId>,
+    pub(super) hasher: DefaultHashBuilder,
+    pub(super) pool: Pool,
+    pub(super) counters: Counters,
+    pub(super) connection_alarms: Alarms,
+    pub(super) session_alarms: Alarms,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<ConnectionId>,
+    /// Connections that have ended and close when their SUBSCRIBEs are answered, with how they ended.
+    pub(super) closing: HashMap<ConnectionId, Ending>,
+    /// Connections no longer paced, whose withheld packets come next.
+    pub(super) resumable: VecDeque<ConnectionId>,
+    /// How often publishers that waited for a reader went on.
+    pub(super) releases: usize,
+    /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
+    pub(super) ended: Vec<(SessionId, Share)>,
+    /// Scratch of a delivery to many, kept so that a warm turn allocates nothing.
+    pub(super) targets: Vec<Target>,
+    pub(super) shapes: Shapes,
+    /// Number of routings so far; marks the Sessions each one found.
+    pub(super) routings: u64,
+    /// Bytes in the queues of all Sessions.
+    pub(super) queued_bytes: u64,
+    /// What connections that are not accepted take of [`limits::UNACCEPTED_BYTES_MAX`].
+    pub(super) unaccepted_bytes: usize,
+    /// Until then nobody is closed for being silent: this shard itself was stopped or starved.
+    pub(super) overdue_from: Time,
+    /// Of assigned client ids.
+    random: Random,
+    /// Losses the log knows of, and when it may be told again.
+    drops_logged: u64,
+    drops_due: Time,
+}
+
+impl Clients {
+    pub fn new(id: ShardId, settings: Settings) -> Clients {
+        Clients {
+            id,
+            random: Random::new(settings.seed, id),
+            settings,
+            now: Time::default(),
+            connections: Slots::default(),
+            sessions: Slots::default(),
+            by_client_id: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            pool: Pool::default(),
+            counters: Counters::default(),
+            connection_alarms: Alarms::default(),
+            session_alarms: Alarms::default(),
+            dirty: Vec::new(),
+            closing: HashMap::new(),
+            resumable: VecDeque::new(),
+            releases: 0,
+            ended: Vec::new(),
+            targets: Vec::new(),
+            shapes: Shapes::default(),
+            routings: 0,
+            queued_bytes: 0,
+            unaccepted_bytes: 0,
+            overdue_from: Time::default(),
+            drops_logged: 0,
+            drops_due: Time::default(),
+        }
+    }
+
+    /// An input is handled, or a turn ends, at `now`.
+    #[inline]
+    pub fn set_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    #[inline]
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id)
+    }
+
+    #[inline]
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// The Session that a connection serves.
+    pub fn session_of(&self, id: ConnectionId) -> Option<SessionId> {
+        self.connections.get(id)?.session()
+    }
+
+    /// The Session of a client id.
+    pub fn find_session(&self, client_id: &str) -> Option<SessionId> {
+        let hash = self.hasher.hash_one(client_id);
+        self.by_client_id
+            .find(hash, |id| {
+                self.sessions
+                    .get(*id)
+                    .is_some_and(|s| &*s.client_id == client_id)
+            })
+            .copied()
+    }
+
+    /// All slots of Sessions are below this.
+    pub fn sessions_end(&self) -> u32 {
+        self.sessions.end()
+    }
+
+    /// The Session in a slot.
+    pub fn session_at(&self, slot: u32) -> Option<SessionId> {
+        self.sessions.id_at(slot)
+    }
+
+    /// All connections, by rising slot.
+    pub fn connection_ids(&self) -> Vec<ConnectionId> {
+        self.connections.ids()
+    }
+
+    /// Bytes in the queues of all Sessions.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    /// Network Connections and Sessions.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.connections.count(), self.sessions.count())
+    }
+
+    /// The rules of the listener this connection came in by.
+    pub fn listener(&self, id: ConnectionId) -> Option<&ListenerSettings> {
+        let connection = self.connections.get(id)?;
+        Some(self.settings.listener(connection.listener))
+    }
+
+    /// The largest packet taken from this connection; 0 once it is gone.
+    pub fn packet_bytes_max(&self, id: ConnectionId) -> u32 {
+        self.listener(id)
+            .map_or(0, |listener| listener.packet_bytes_max)
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// The blocks of this shard, for outboxes and parcels.
+    pub fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    /// For an assigned client id.
+    pub fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// Deliveries of Shared Subscriptions have come to their end: [`Clients::take_ended`].
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Which have, in their order; the list comes back by [`Clients::reuse_ended`].
+    pub fn take_ended(&mut self) -> Vec<(SessionId, Share)> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Keeps the memory of a list that has been dealt with.
+    pub fn reuse_ended(&mut self, mut list: Vec<(SessionId, Share)>) {
+        if self.ended.is_empty() {
+            list.clear();
+            self.ended = list;
+        }
+    }
+
+    /// A delivery has come to its end, well or not.
+    #[inline]
+    pub(super) fn note_ended(&mut self, session: SessionId, share: Option<Share>) {
+        if let Some(share) = share {
+            self.ended.push((session, share));
+        }
+    }
+
+    /// Reports lost messages, with the reasons: at once, then at most once a while.
+    pub fn report_drops(&mut self, out: &mut Outputs) {
+        let dropped: u64 = Dropped::LOSSES
+            .iter()
+            .map(|why| self.counters.dropped(*why))
+            .sum();
+        if dropped == self.drops_logged || self.now < self.drops_due {
+            return;
+        }
+        self.drops_logged = dropped;
+        self.drops_due = self.now + limits::DROPS_LOGGED_EVERY_MS;
+        out.tell(self.settings.logs, Level::Warning, || Happening::Dropping {
+            shard: self.id,
+            counters: Box::new(self.counters.clone()),
+        });
+    }
+
+    /// What is held though nobody is connected and no Session lives, by name; for tests.
+    pub fn leftovers(&self) -> [(&'static str, usize); 4] {
+        [
+            ("connections that close", self.closing.len()),
+            ("queued bytes", self.queued_bytes as usize),
+            ("connections to resume", self.resumable.len()),
+            ("connections to flush", self.dirty.len()),
+        ]
+    }
+
+    /// Walks everything and panics where one part contradicts another; for tests. Gives the number of subscriptions that Sessions hold.
+    pub fn check_invariants(&self) -> usize {
+        let mut queued_bytes = 0;
+        let mut filters = 0;
+        for id in self.sessions.ids() {
+            let session = self.sessions.get(id).expect("it was listed");
+            assert_eq!(self.find_session(&session.client_id), Some(id));
+            session.inflight.check_invariants();
+            session.queue.check_invariants();
+            queued_bytes += session.queue.bytes() as u64;
+            filters += session.filters.len();
+            if let Some(connection) = session.connection {
+                let connection = self
+                    .connections
+                    .get(connection)
+                    .expect("it has a connection");
+                assert_eq!(connection.session(), Some(id));
+            }
+        }
+        assert_eq!(queued_bytes, self.queued_bytes);
+        assert_eq!(self.by_client_id.len(), self.sessions.count());
+        self.check_unaccepted();
+        for id in self.connections.ids() {
+            let connection = self.connections.get(id).expect("it was listed");
+            assert!(connection.outbox.bytes() <= connection.unsent_bytes);
+            assert_eq!(connection.is_closing(), self.closing.contains_key(&id));
+            assert!(
+                !connection.is_closing() || (connection.answers_awaited > 0 && !connection.reading)
+            );
+            if let Some(session) = connection.session() {
+                let session = self.sessions.get(session).expect("it has a session");
+                assert_eq!(session.connection, Some(id));
+            }
+        }
+        filters
+    }
+}
+
+/// The connection has something to send when the turn ends.
+#[inline]
+pub(super) fn mark_dirty(connection: &mut Connection, dirty: &mut Vec<ConnectionId>) {
+    if !connection.dirty {
+        connection.dirty = true;
+        dirty.push(connection.id);
+    }
+}

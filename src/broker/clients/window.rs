@@ -1,0 +1,392 @@
+//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Each of these changes in one
+//! method here and nowhere else: `enqueue` and `take_queued`, `start_delivery` and `acknowledge` and its like, `note_received` and
+//! `release_received`.
+
+use super::owner::Clients;
+use crate::broker::counters::Dropped;
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::inflight::{Acknowledged, Stage};
+use crate::session::queue::Share;
+use crate::session::{Message, Queued};
+use crate::wire::reason::ReasonCode;
+use crate::wire::{AckKind, PacketId, QoS, Version};
+use std::rc::Rc;
+
+/// How far the Client says a delivery has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// PUBACK.
+    Acknowledged,
+    /// PUBREC with a code below 0x80.
+    Received,
+    /// PUBREC that refuses.
+    Refused,
+    /// PUBCOMP.
+    Completed,
+}
+
+impl Clients {
+    /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
+    pub fn deliver(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return true;
+        };
+        let connection = session
+            .connection
+            .and_then(|id| self.connections.get_mut(id));
+        let Some(connection) = connection else {
+            return sending.qos == QoS::AtMostOnce || self.enqueue(session_id, routing, sending);
+        };
+        let id = connection.id;
+        let mut taken = true;
+        if sending.qos == QoS::AtMostOnce {
+            if connection.overfull() {
+                self.counters.drop_messages(Dropped::SlowReader, 1);
+                return true;
+            }
+            self.send_publish(id, routing, sending, None);
+        } else if session.queue.is_empty()
+            && session.inflight.is_resent()
+            && session.inflight.count() < connection.window
+            && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
+        {
+            self.start_delivery(id, session_id, routing, sending);
+        } else {
+            taken = self.enqueue(session_id, routing, sending);
+        }
+        self.pace_if_slow(session_id, id, origin, out);
+        taken
+    }
+
+    /// The same for a stored message, which no other delivery shares its encoding with.
+    pub fn deliver_stored(
+        &mut self,
+        session: SessionId,
+        message: &Rc<Message>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        self.with_message(message, |clients, routing| {
+            clients.deliver(session, routing, sending, origin, out);
+        });
+    }
+
+    /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. There must be room ([`Clients::replay_room`]). [v3.1.1 MQTT-3.3.1-8]
+    pub fn send_retained(
+        &mut self,
+        session_id: SessionId,
+        message: &Rc<Message>,
+        qos: QoS,
+        identifiers: &[u32],
+    ) {
+        let connection = self.sessions.get(session_id).and_then(|s| s.connection);
+        let Some(id) = connection else { return };
+        let sending = Sending {
+            qos: qos.min(message.qos),
+            dup: false,
+            retain: true,
+            identifiers,
+            share: None,
+        };
+        self.with_message(message, |clients, routing| {
+            if sending.qos == QoS::AtMostOnce {
+                clients.send_publish(id, routing, &sending, None);
+            } else {
+                clients.start_delivery(id, session_id, routing, &sending);
+            }
+        });
+    }
+
+    /// A retained message of this QoS may be sent to the Session now: its Client is here, its queue is empty, window and outbox have room.
+    ///
+    /// The queue goes first: a live message that waits there is older than, or the same as, what is retained now, and must not come
+    /// after it.
+    pub fn replay_room(&self, session_id: SessionId, qos: QoS) -> bool {
+        let Some(session) = self.sessions.get(session_id) else {
+            return false;
+        };
+        let Some(connection) = session.connection.and_then(|id| self.connections.get(id)) else {
+            return false;
+        };
+        session.queue.is_empty()
+            && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
+            && (qos == QoS::AtMostOnce || session.inflight.count() < connection.window)
+    }
+
+    /// A routing around a stored message, with no shapes left of another one.
+    fn with_message(
+        &mut self,
+        message: &Rc<Message>,
+        act: impl FnOnce(&mut Clients, &mut Routing<'_>),
+    ) {
+        self.shapes.clear();
+        let mut routing = routing_of(message);
+        act(self, &mut routing);
+        self.shapes.clear();
+    }
+
+    /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
+    fn start_delivery(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) {
+        let message = Rc::clone(routing.message());
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .expect("it is being delivered to");
+        let packet_id = session.inflight.start(Stage::Published {
+            message,
+            qos: sending.qos,
+            retain: sending.retain,
+            extras: sending.extras(),
+        });
+        if !self.send_publish(id, routing, sending, Some(packet_id)) {
+            self.give_up(session_id, packet_id, sending.qos);
+        }
+    }
+
+    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has expired makes room first.
+    /// `false`: there is none.
+    fn enqueue(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) -> bool {
+        let item = Queued {
+            message: Rc::clone(routing.message()),
+            qos: sending.qos,
+            retain: sending.retain,
+            extras: sending.extras(),
+        };
+        let bytes = item.bytes();
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return false;
+        };
+        let session_max = self.settings.session_queue_bytes_max as usize;
+        let shard_max = self.settings.shard_queue_bytes_max;
+        if session.queue.bytes() + bytes > session_max
+            || self.queued_bytes + bytes as u64 > shard_max
+        {
+            for expired in session.queue.take_expired(self.now) {
+                self.queued_bytes -= expired.bytes() as u64;
+                self.counters.drop_messages(Dropped::Expired, 1);
+                if let Some(share) = expired.share() {
+                    self.ended.push((session_id, share));
+                }
+            }
+        }
+        // One message always fits an empty queue, however small the limit is set.
+        if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
+            self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            self.note_ended(session_id, sending.share);
+            return false;
+        }
+        if self.queued_bytes + bytes as u64 > shard_max {
+            self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            self.note_ended(session_id, sending.share);
+            return false;
+        }
+        self.queued_bytes += bytes as u64;
+        session.queue.push(item);
+        true
+    }
+
+    /// A message for the Session has expired on its way here.
+    pub fn drop_expired(&mut self, session: SessionId, share: Option<Share>) {
+        self.counters.drop_messages(Dropped::Expired, 1);
+        self.note_ended(session, share);
+    }
+
+    /// Takes out of a Session's queue what waits there for the groups that `of` names.
+    pub fn take_queued(
+        &mut self,
+        id: SessionId,
+        of: impl Fn(Share) -> bool,
+    ) -> Vec<(Share, Rc<Message>)> {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Vec::new();
+        };
+        let items = session.queue.take_out(|item| item.share().is_some_and(&of));
+        let mut taken = Vec::with_capacity(items.len());
+        for item in items {
+            self.queued_bytes -= item.bytes() as u64;
+            if let Some(share) = item.share() {
+                taken.push((share, item.message));
+            }
+        }
+        taken
+    }
+
+    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is unacknowledged, then the queue.
+    /// `true`: nothing of that is left for want of room in the outbox, so retained messages may follow.
+    pub fn drain(&mut self, session_id: SessionId) -> bool {
+        let connection = self.sessions.get(session_id).and_then(|s| s.connection);
+        if !connection.is_some_and(|id| self.resend(id, session_id)) {
+            return false;
+        }
+        loop {
+            let Some(session) = self.sessions.get_mut(session_id) else {
+                return false;
+            };
+            let Some(id) = session.connection else {
+                return false;
+            };
+            let Some(connection) = self.connections.get(id) else {
+                return false;
+            };
+            if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
+                return false;
+            }
+            if session.inflight.count() >= connection.window || session.queue.is_empty() {
+                return true;
+            }
+            let item = session.queue.pop().expect("it is not empty");
+            self.queued_bytes -= item.bytes() as u64;
+            if item.message.expired(self.now) {
+                self.counters.drop_messages(Dropped::Expired, 1);
+                self.note_ended(session_id, item.share());
+                continue;
+            }
+            let sending = Sending {
+                qos: item.qos,
+                dup: false,
+                retain: item.retain,
+                identifiers: identifiers_of(&item.extras),
+                share: item.share(),
+            };
+            self.with_message(&item.message, |clients, routing| {
+                clients.start_delivery(id, session_id, routing, &sending);
+            });
+        }
+    }
+
+    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox allow: PUBLISH
+    /// with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
+        loop {
+            let (Some(session), Some(connection)) = (
+                self.sessions.get_mut(session_id),
+                self.connections.get_mut(id),
+            ) else {
+                return false;
+            };
+            if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
+                return false;
+            }
+            let version = connection.version;
+            let Some(delivering) = session.inflight.next_resend(connection.window) else {
+                return session.inflight.count() < connection.window;
+            };
+            let packet_id = delivering.packet_id;
+            let Stage::Published {
+                message,
+                qos,
+                retain,
+                extras,
+            } = &delivering.stage
+            else {
+                let success = ReasonCode::SUCCESS;
+                self.append_ack(id, AckKind::PubRel, version, packet_id, success);
+                continue;
+            };
+            let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
+            let sending = Sending {
+                qos,
+                dup: true,
+                retain: *retain,
+                identifiers: identifiers_of(&extras),
+                share: None, // It stands in `inflight` already.
+            };
+            self.with_message(&message, |clients, routing| {
+                if !clients.send_publish(id, routing, &sending, Some(packet_id)) {
+                    clients.give_up(session_id, packet_id, qos);
+                }
+            });
+        }
+    }
+
+    /// A delivery too large for its Client ends as if it had been made. [v5 MQTT-3.1.2-25]
+    fn give_up(&mut self, session: SessionId, packet_id: PacketId, qos: QoS) {
+        let progress = match qos {
+            QoS::ExactlyOnce => Progress::Refused,
+            QoS::AtLeastOnce | QoS::AtMostOnce => Progress::Acknowledged,
+        };
+        self.acknowledge(session, packet_id, progress);
+    }
+
+    /// The Client has acknowledged a delivery, which ends, or of QoS 2 goes on to its second half. `Unknown` where the Session has none of
+    /// that identifier.
+    pub fn acknowledge(
+        &mut self,
+        session_id: SessionId,
+        packet_id: PacketId,
+        progress: Progress,
+    ) -> Acknowledged {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return Acknowledged::Unknown;
+        };
+        let acknowledged = match progress {
+            Progress::Acknowledged => session.inflight.acknowledge(packet_id),
+            Progress::Received => session.inflight.receive(packet_id),
+            Progress::Refused => session.inflight.refuse(packet_id),
+            Progress::Completed => session.inflight.complete(packet_id),
+        };
+        if let Acknowledged::Known(ended) = acknowledged {
+            self.note_ended(session_id, ended.share);
+        }
+        acknowledged
+    }
+
+    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. `Ok(false)`: it was noted
+    /// before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
+    #[inline]
+    pub fn note_received(
+        &mut self,
+        session_id: SessionId,
+        version: Version,
+        qos: QoS,
+        packet_id: PacketId,
+    ) -> Result<bool, Violation> {
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .expect("a connection has one");
+        let exactly_once = qos == QoS::ExactlyOnce;
+        if exactly_once && session.received.contains(packet_id) {
+            return Ok(false);
+        }
+        if version == Version::V5
+            && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
+        {
+            return Err(Violation::ReceiveMaximumExceeded);
+        }
+        if exactly_once {
+            session.received.insert(packet_id);
+        }
+        Ok(true)
+    }
+
+    /// A QoS 2 message of the Client is done: PUBREL, or our PUBREC refused it. `false`: none of that identifier was noted.
+    pub fn release_received(&mut self, session: SessionId, packet_id: PacketId) -> bool {
+        self.sessions
+            .get_mut(session)
+            .is_some_and(|session| session.received.remove(packet_id))
+    }
+}

@@ -1,0 +1,95 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP.
+
+use crate::broker::clients::Progress;
+use crate::broker::outputs::Outputs;
+use crate::broker::shard::Shard;
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::inflight::Acknowledged;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{Ack, AckKind, PacketId, Version};
+
+impl Shard {
+    pub(in crate::broker) fn on_puback(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        self.on_end_of_delivery(id, session, ack.packet_id, Progress::Acknowledged, out)
+    }
+
+    /// Ends a delivery, if the acknowledgement is right.
+    fn on_end_of_delivery(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        packet_id: PacketId,
+        progress: Progress,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        match self.clients.acknowledge(session, packet_id, progress) {
+            Acknowledged::Known(_) => {
+                // A place in the window is free.
+                self.pump(session);
+                self.clients.on_served(id, out);
+                Ok(())
+            }
+            Acknowledged::Unknown => Ok(()),
+            Acknowledged::WrongKind => Err(Violation::WrongAcknowledgement),
+        }
+    }
+
+    pub(in crate::broker) fn on_pubrec(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        let packet_id = ack.packet_id;
+        if ack.reason.is_failure() {
+            // It ends the flow: no PUBREL. [v5 4.3.3]
+            let refusal = Progress::Refused;
+            return self.on_end_of_delivery(id, session, packet_id, refusal, out);
+        }
+        let received = Progress::Received;
+        let reason = match self.clients.acknowledge(session, packet_id, received) {
+            Acknowledged::Known(_) => ReasonCode::SUCCESS,
+            // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
+            Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            Acknowledged::WrongKind => return Err(Violation::WrongAcknowledgement),
+        };
+        self.clients
+            .append_ack(id, AckKind::PubRel, version, packet_id, reason);
+        Ok(())
+    }
+
+    pub(in crate::broker) fn on_pubrel(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        ack: &Ack<'_>,
+    ) {
+        let reason = if self.clients.release_received(session, ack.packet_id) {
+            ReasonCode::SUCCESS
+        } else {
+            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+        };
+        self.clients
+            .append_ack(id, AckKind::PubComp, version, ack.packet_id, reason);
+    }
+
+    pub(in crate::broker) fn on_pubcomp(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        self.on_end_of_delivery(id, session, ack.packet_id, Progress::Completed, out)
+    }
+}

@@ -1,0 +1,241 @@
+//! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
+
+use super::large::is_large_publish;
+use crate::broker::clients::unaccepted;
+use crate::broker::event::Ending;
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::shard::Shard;
+use crate::broker::violation::Violation;
+use crate::config::Logs;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits::RECEIVE_BUFFER_BYTES;
+use crate::session::Phase;
+use crate::wire;
+use crate::wire::frame::Frame;
+use crate::wire::{Packet, Publish, Run, Version, packet_type};
+
+impl Shard {
+    pub(in crate::broker) fn on_bytes(
+        &mut self,
+        id: ConnectionId,
+        bytes: &[u8],
+        out: &mut Outputs,
+    ) {
+        let Some(connection) = self.clients.connection(id) else {
+            return;
+        };
+        match connection.phase {
+            Phase::AwaitConnect => {
+                let mut whole = self.clients.take_received(id);
+                unaccepted::append(&mut whole, bytes);
+                self.try_connect(id, whole, out);
+            }
+            Phase::Authenticating => {
+                let mut whole = self.clients.take_received(id);
+                unaccepted::append(&mut whole, bytes);
+                if !self.clients.keep_unaccepted(id, whole) {
+                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+                }
+            }
+            // Nothing counts that comes behind its end.
+            Phase::Closing { .. } => {}
+            Phase::Connected(_) => {
+                let Some(reads_large) = self.clients.hear(id, bytes) else {
+                    return;
+                };
+                self.on_stream(id, bytes, out);
+                if reads_large || bytes.len() >= RECEIVE_BUFFER_BYTES {
+                    self.clients.choose_read(id, bytes.len(), out);
+                }
+            }
+        }
+    }
+
+    /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest.
+    fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let rest = match self.clients.complete_begun(id, bytes) {
+            Some((begun, taken)) => {
+                if !self.on_begun(id, begun, &bytes[taken..], out) {
+                    return;
+                }
+                &bytes[taken..]
+            }
+            None => bytes,
+        };
+        self.on_rest(id, rest, out);
+    }
+
+    /// Takes packets out of `bytes`, and keeps the incomplete rest, or all that has to wait: nothing else is kept yet.
+    fn on_rest(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+        let used = self.on_packets(id, bytes, out);
+        if used < bytes.len() {
+            self.clients.keep_received(id, &bytes[used..]);
+        }
+    }
+
+    /// Handles a packet that came in pieces. `false`: no more is handled now; `rest` has been kept, or the connection is gone.
+    fn on_begun(
+        &mut self,
+        id: ConnectionId,
+        mut begun: Vec<u8>,
+        rest: &[u8],
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(connection) = self.clients.connection(id) else {
+            return false;
+        };
+        if let Some(session) = connection.session()
+            && is_large_publish(&begun)
+            && self.logs != Logs::Packets
+        {
+            match self.on_large_publish(id, session, connection.version, begun, out) {
+                Ok(None) => return self.clients.connection(id).is_some(),
+                Ok(Some(packet)) => begun = packet,
+                Err(violation) => {
+                    self.close(id, Ending::Violation(violation), out);
+                    return false;
+                }
+            }
+        }
+        let used = self.on_packets(id, &begun, out);
+        if self.clients.connection(id).is_none() {
+            return false;
+        }
+        if used < begun.len() {
+            begun.drain(..used);
+            self.clients.put_received(id, begun, rest);
+            return false;
+        }
+        self.clients.pool().give_packet(begun);
+        true
+    }
+
+    /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
+    fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
+        let packet_bytes_max = self.clients.packet_bytes_max(id);
+        let work_before = self.turn.work();
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(connection) = self.clients.connection(id) else {
+                return bytes.len();
+            };
+            let (Some(session), version) = (connection.session(), connection.version) else {
+                return bytes.len(); // It ended by the packet before.
+            };
+            if connection.withheld {
+                break;
+            }
+            match wire::next_frame(&bytes[used..], packet_bytes_max) {
+                Ok(Some(frame)) => {
+                    let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
+                    used += run.bytes.len();
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out) {
+                        self.close(id, Ending::Violation(violation), out);
+                        return bytes.len();
+                    }
+                    if self.pending.is_unfinished(id) {
+                        used -= frame.bytes.len();
+                        self.defer_unfinished(id, out);
+                    } else if self.turn.is_enough(work_before) && used < bytes.len() {
+                        self.defer(id, out);
+                    }
+                }
+                Ok(None) => break,
+                Err(malformed) => {
+                    self.close(id, Ending::Violation(Violation::Malformed(malformed)), out);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// One packet of a connected Client, or the run that it begins.
+    #[inline]
+    fn on_frame(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+        run: Run<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        if self.logs == Logs::Packets && !self.pending.is_unfinished(id) {
+            for frame in run.frames() {
+                self.log_packet(session, &frame, out);
+            }
+        }
+        if frame.packet_type() == packet_type::PUBLISH {
+            let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
+            return self.on_publish(id, session, version, &publish, run, out);
+        }
+        match wire::decode(Some(version), frame).map_err(Violation::Malformed)? {
+            Packet::PubAck(ack) => return self.on_puback(id, session, &ack, out),
+            Packet::PubRec(ack) => return self.on_pubrec(id, session, version, &ack, out),
+            Packet::PubRel(ack) => self.on_pubrel(id, session, version, &ack),
+            Packet::PubComp(ack) => return self.on_pubcomp(id, session, &ack, out),
+            Packet::Subscribe(subscribe) => {
+                return self.on_subscribe(id, session, version, &subscribe, out);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                return self.on_unsubscribe(id, session, version, &unsubscribe, out);
+            }
+            Packet::PingReq => self.clients.append(id, |block| {
+                wire::encode(&Packet::PingResp, version, block);
+            }),
+            Packet::Disconnect(disconnect) => {
+                return self.on_disconnect(id, session, version, &disconnect, out);
+            }
+            Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
+            Packet::Connect(_) => return Err(Violation::SecondConnect),
+            Packet::Publish(_) => unreachable!("it was taken above"),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                return Err(Violation::ServerPacket);
+            }
+        }
+        Ok(())
+    }
+
+    fn log_packet(&self, session: SessionId, frame: &Frame<'_>, out: &mut Outputs) {
+        let Some(session) = self.clients.session(session) else {
+            return;
+        };
+        out.tell(self.logs, Level::Packet, || Happening::PacketReceived {
+            client_id: session.client_id.clone(),
+            packet_type: frame.packet_type(),
+            bytes: frame.bytes.len(),
+        });
+    }
+
+    /// Handles what had to wait, and keeps what still has to or is incomplete.
+    fn on_withheld(&mut self, id: ConnectionId, mut withheld: Vec<u8>, out: &mut Outputs) {
+        if let Some(whole) = wire::frame_bytes(&withheld)
+            && whole <= withheld.len()
+            && is_large_publish(&withheld[..whole])
+        {
+            let rest = withheld.split_off(whole);
+            if self.on_begun(id, withheld, &rest, out) {
+                self.on_rest(id, &rest, out);
+            }
+            return;
+        }
+        let used = self.on_packets(id, &withheld, out);
+        if used == 0 {
+            self.clients.put_received(id, withheld, &[]);
+        } else if used < withheld.len() {
+            self.clients.keep_received(id, &withheld[used..]);
+        }
+    }
+
+    /// Packets withheld while the connection was paced or being authenticated come now, and reading goes on.
+    pub(in crate::broker) fn resume(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if !self.clients.may_resume(id) {
+            return;
+        }
+        let withheld = self.clients.take_received(id);
+        self.on_withheld(id, withheld, out);
+        self.clients.resume_reading(id, out);
+    }
+}

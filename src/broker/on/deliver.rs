@@ -1,0 +1,250 @@
+//! The way out of an Application Message: from the matches of the trie to Sessions, groups and lanes.
+//!
+//! A QoS 0 message for Clients of this shard allocates nothing: its bytes are copied from the receive buffer, or from one
+//! encoding for each shape, into the outbox of each subscriber.
+
+use crate::broker::clients::NOBODY;
+use crate::broker::counters::Dropped;
+use crate::broker::event::{Output, PeerMessage, RetainVersion};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{AsCame, Origin, Routed, Routing};
+use crate::broker::shard::Shard;
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits;
+use crate::session::connection::Waiter;
+use crate::session::message::expired_on_the_way;
+use crate::wire::Run;
+
+impl Shard {
+    /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
+    /// gets it.
+    pub(in crate::broker) fn route(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        retain: Option<RetainVersion>,
+        out: &mut Outputs,
+    ) -> Routed {
+        let visited = self.topics.find(routing.topic);
+        self.turn.add_work(visited);
+        let nobody = self.topics.found().is_empty();
+        let shards = self.topics.found().shards;
+        let taken = self.deliver_here(routing, origin, out);
+        self.send_to_peers(routing, shards, origin, retain, out);
+        if taken || shards != 0 {
+            Routed::Taken
+        } else if nobody {
+            Routed::Nobody
+        } else {
+            Routed::Refused
+        }
+    }
+
+    /// Delivers what was published on a peer shard.
+    pub(in crate::broker) fn deliver_from_peer(
+        &mut self,
+        routing: &mut Routing<'_>,
+        from: ShardId,
+        publisher: Option<ConnectionId>,
+        out: &mut Outputs,
+    ) {
+        let origin = Origin {
+            session: None,
+            connection: publisher.map(|id| (from, id)),
+        };
+        let visited = self.topics.find(routing.topic);
+        self.turn.add_work(visited);
+        if expired_on_the_way(routing.expires, self.turn.now()) {
+            let lost = self.topics.found().local.len() as u64;
+            self.clients
+                .counters_mut()
+                .drop_messages(Dropped::Expired, lost);
+        } else {
+            self.deliver_here(routing, origin, out);
+        }
+        self.defer_if_costly(visited, from, publisher, out);
+    }
+
+    /// Delivers a message or a run to the subscribers found on this shard. `false`: nobody could take it.
+    #[inline]
+    fn deliver_here(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        match routing.as_came {
+            Some(as_came) if as_came.run.packets > 1 => {
+                self.deliver_run(routing, &as_came, origin, out);
+                true // At QoS 0 nobody is told.
+            }
+            _ => self.deliver_message(routing, NOBODY, origin, out),
+        }
+    }
+
+    /// Delivers a run: as it came to those who take it so, then message by message to the others.
+    #[inline(never)]
+    fn deliver_run(
+        &mut self,
+        routing: &mut Routing<'_>,
+        as_came: &AsCame<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        let found = &self.topics.found().local;
+        let Some(served) = self.clients.deliver_run(routing, found, origin, out) else {
+            return;
+        };
+        for (frame, payload) in as_came.run.messages(routing.payload.len()) {
+            let run = Run::one(&frame);
+            let mut message = Routing {
+                payload,
+                as_came: Some(AsCame { run, ..*as_came }),
+                message: None,
+                ..*routing
+            };
+            self.deliver_message(&mut message, served, origin, out);
+        }
+    }
+
+    /// Delivers one message to all but those who were `served` by an earlier routing. `false`: nobody could take it.
+    #[inline]
+    fn deliver_message(
+        &mut self,
+        routing: &mut Routing<'_>,
+        served: u64,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let found = &self.topics.found().local;
+        let by_sessions = self
+            .clients
+            .deliver_to_all(routing, found, served, origin, out);
+        if !self.topics.has_groups() {
+            // A subscriber that wants nothing of it, No Local or at an end, has refused nothing.
+            return by_sessions.unwrap_or(!found.is_empty());
+        }
+        let by_groups = self.deliver_to_groups(routing, origin, out);
+        match (by_sessions, by_groups) {
+            (None, None) => !self.topics.found().local.is_empty(),
+            (by_sessions, by_groups) => by_sessions.unwrap_or(false) || by_groups.unwrap_or(false),
+        }
+    }
+
+    /// Gives the message under way to one member of each group found. `None`: there is none; `Some(false)`: none could take it.
+    fn deliver_to_groups(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Option<bool> {
+        let mut taken = None;
+        for at in 0..self.topics.found().local.len() {
+            if let Some(group) = self.topics.found_group(at) {
+                let delivered = self.deliver_to_group(group, routing, origin, out);
+                taken = Some(taken.unwrap_or(false) | delivered);
+            }
+        }
+        taken
+    }
+
+    /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
+    #[inline]
+    fn send_to_peers(
+        &mut self,
+        routing: &mut Routing<'_>,
+        shards: u64,
+        origin: Origin,
+        retain: Option<RetainVersion>,
+        out: &mut Outputs,
+    ) {
+        if self.peers.are_none() || (shards == 0 && retain.is_none()) {
+            return;
+        }
+        let own_connection = self.own_connection(origin);
+        for to in self.peers.others() {
+            let live = shards & to.bit() != 0;
+            if !live && retain.is_none() {
+                continue;
+            }
+            if let Some(as_came) = &routing.as_came {
+                let origin = own_connection.expect("it came on a connection of this shard");
+                out.pack(to, origin, as_came, self.clients.pool());
+                self.clients.counters_mut().messages_crossed += u64::from(as_came.run.packets);
+                continue;
+            }
+            let message = PeerMessage::Publish {
+                message: (**routing.message()).clone(),
+                origin: own_connection,
+                retain,
+                live,
+            };
+            out.push(Output::Peer { to, message });
+            self.clients.counters_mut().messages_crossed += 1;
+        }
+        if let Some(id) = own_connection {
+            let used = if retain.is_some() { u64::MAX } else { shards };
+            self.pace_for_full_lanes(id, used, out);
+        }
+    }
+
+    /// The publisher's connection, if it is one of this shard.
+    fn own_connection(&self, origin: Origin) -> Option<ConnectionId> {
+        let own = origin.connection.filter(|(shard, _)| *shard == self.id);
+        own.map(|(_, id)| id)
+    }
+
+    /// Stops reading from a publisher of this shard while the lane its message went into is full.
+    pub(in crate::broker) fn wait_for_lane(
+        &mut self,
+        to: ShardId,
+        origin: Origin,
+        out: &mut Outputs,
+    ) {
+        if let Some(id) = self.own_connection(origin) {
+            self.pace_for_full_lanes(id, to.bit(), out);
+        }
+    }
+
+    /// A connection that made this shard talk to `shards` waits while one of their lanes is full.
+    #[inline]
+    pub(in crate::broker) fn pace_for_full_lanes(
+        &mut self,
+        id: ConnectionId,
+        shards: u64,
+        out: &mut Outputs,
+    ) {
+        for _ in 0..self.peers.wait_for_lanes(id, shards) {
+            self.clients.pace(id, out);
+        }
+    }
+
+    /// A message of another shard's connection cost so many visits here: if that was much, the publisher waits for a turn.
+    fn defer_if_costly(
+        &mut self,
+        visits: usize,
+        shard: ShardId,
+        connection: Option<ConnectionId>,
+        out: &mut Outputs,
+    ) {
+        let Some(connection) = connection.filter(|_| visits > limits::WORK_OF_MESSAGE) else {
+            return;
+        };
+        let message = PeerMessage::Pace {
+            connection,
+            pause: true,
+        };
+        out.push(Output::Peer { to: shard, message });
+        self.turn.defer(Waiter { shard, connection });
+    }
+
+    /// Leaves what a connection of this shard sent beyond its share for the next turn.
+    pub(in crate::broker) fn defer(&mut self, id: ConnectionId, out: &mut Outputs) {
+        self.clients.pace(id, out);
+        self.clients.withhold(id);
+        self.turn.defer(Waiter {
+            shard: self.id,
+            connection: id,
+        });
+    }
+}

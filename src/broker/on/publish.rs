@@ -1,0 +1,208 @@
+//! The way in of an Application Message: PUBLISH of a Client, and whatever else is published here.
+
+use crate::broker::counters::Dropped;
+use crate::broker::event::RetainVersion;
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{AsCame, Origin, OwnMessage, Routed, Routing, routing_of};
+use crate::broker::rights::{Act, Asking, May, Rule};
+use crate::broker::shard::Shard;
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::time::Time;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{AckKind, PacketId, Publish, QoS, Run, TopicName, Version};
+use std::rc::Rc;
+
+impl Shard {
+    pub(in crate::broker) fn on_publish(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        publish: &Publish<'_>,
+        run: Run<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        self.clients.counters_mut().messages_received += u64::from(run.packets);
+        let aliased = self.name_by_alias(id, publish)?;
+        let topic = match (&aliased, publish.topic) {
+            (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
+            (None, topic) => topic.expect("there is a name or an alias"),
+        };
+        if !self.is_new(id, session, version, publish)? {
+            return Ok(());
+        }
+        let mut passed_on = Vec::new();
+        if version == Version::V5 && !publish.properties.raw.is_empty() {
+            publish.properties.append_passed_on(&mut passed_on);
+        }
+        let mut routing = Routing {
+            topic,
+            passed_on: &passed_on,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires: self.expiry(publish),
+            as_came: AsCame::of(version, publish, run),
+            message: None,
+        };
+        let origin = Origin {
+            session: Some(session),
+            connection: Some((self.id, id)),
+        };
+        let routed = self.publish(&mut routing, origin, out);
+        self.answer_publish(id, session, version, publish.qos, publish.packet_id, routed);
+        Ok(())
+    }
+
+    /// Checks that no Server's property is in it, and gives the name that its Topic Alias stands for; `None`: its own counts.
+    /// [v5 MQTT-3.3.4-6, 3.3.2.3.4]
+    #[inline]
+    pub(in crate::broker) fn name_by_alias(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<Option<String>, Violation> {
+        if publish.properties.subscription_identifiers {
+            return Err(Violation::SubscriptionIdentifierFromClient);
+        }
+        match (publish.topic, publish.properties.topic_alias) {
+            (Some(_), None) => Ok(None),
+            (topic, alias) => self.clients.resolve_alias(id, topic, alias).map(Some),
+        }
+    }
+
+    /// Notes a QoS 2 message as received. `false`: it was before, and has been answered again. [v3.1.1 MQTT-4.3.3-2]
+    #[inline]
+    pub(in crate::broker) fn is_new(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        publish: &Publish<'_>,
+    ) -> Result<bool, Violation> {
+        let Some(packet_id) = publish.packet_id else {
+            return Ok(true);
+        };
+        let qos = publish.qos;
+        let new = self
+            .clients
+            .note_received(session, version, qos, packet_id)?;
+        if !new {
+            let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
+            self.clients
+                .append_ack(id, kind, version, packet_id, reason);
+        }
+        Ok(new)
+    }
+
+    /// When a message that comes now expires.
+    #[inline]
+    pub(in crate::broker) fn expiry(&self, publish: &Publish<'_>) -> Time {
+        publish
+            .properties
+            .message_expiry_interval_s
+            .map_or(Time::NEVER, |seconds| self.turn.now().plus_s(seconds))
+    }
+
+    /// PUBACK or PUBREC, if the message wants one.
+    #[inline]
+    pub(in crate::broker) fn answer_publish(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        routed: Routed,
+    ) {
+        let Some(packet_id) = packet_id else {
+            return;
+        };
+        let reason = match (version, routed) {
+            (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            (Version::V5, Routed::Refused) => ReasonCode::QUOTA_EXCEEDED,
+            _ => ReasonCode::SUCCESS,
+        };
+        let kind = match qos {
+            QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        if kind == AckKind::PubRec && reason.is_failure() {
+            self.clients.release_received(session, packet_id); // No PUBREL follows. [v5 4.3.3]
+        }
+        self.clients
+            .append_ack(id, kind, version, packet_id, reason);
+    }
+
+    /// Takes a message of a Client or a will: keeps it if retained, and routes it.
+    pub(in crate::broker) fn publish(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
+        if let May::Refused { rule } = self.may_publish(origin, routing.topic.as_str()) {
+            // It is acknowledged and goes nowhere. [v3.1.1 4.7.2]
+            let why = match rule {
+                Rule::BrokersOwn => Dropped::OwnTopic,
+            };
+            self.clients
+                .counters_mut()
+                .drop_messages(why, u64::from(routing.packets()));
+            return Routed::Nobody;
+        }
+        self.keep_and_route(routing, origin, out)
+    }
+
+    /// Takes a message of the broker's own, whose Topic Name nothing forbids.
+    pub(in crate::broker) fn publish_own(
+        &mut self,
+        OwnMessage(message): OwnMessage,
+        out: &mut Outputs,
+    ) {
+        self.clients.counters_mut().messages_own += 1;
+        let message = Rc::new(message);
+        let nobody = Origin {
+            session: None,
+            connection: None,
+        };
+        self.keep_and_route(&mut routing_of(&message), nobody, out);
+    }
+
+    #[inline]
+    fn keep_and_route(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
+        let version = routing.retain.then(|| {
+            let version = self.peers.next_version();
+            self.retain(routing, version);
+            version
+        });
+        match self.route(routing, origin, version, out) {
+            Routed::Refused if version.is_some() => Routed::Taken, // It is kept as the retained message.
+            routed => routed,
+        }
+    }
+
+    #[inline]
+    fn may_publish(&self, origin: Origin, topic: &str) -> May {
+        let who = || {
+            let session = origin.session.and_then(|id| self.clients.session(id));
+            session.map_or(Asking::default(), |session| Asking {
+                bridge: session.bridge,
+            })
+        };
+        self.rights.may(who, Act::Publish, topic)
+    }
+
+    /// Writes a retained message.
+    pub(in crate::broker) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        if self.topics.retain(routing, version) {
+            self.peers.arm_clock(self.turn.now());
+        }
+    }
+}

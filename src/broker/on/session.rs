@@ -1,0 +1,151 @@
+//! A Session without its connection: what is due for it, its takeover by a newcomer, and its end.
+
+use crate::broker::counters::Dropped;
+use crate::broker::event::Ending;
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::shard::Shard;
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::Contest;
+use crate::session::contest::Told;
+
+impl Shard {
+    /// The Network Connection of a Session has ended.
+    pub(in crate::broker) fn leave_session(
+        &mut self,
+        id: SessionId,
+        ending: Ending,
+        out: &mut Outputs,
+    ) {
+        if self.clients.leave_session(id, ending) {
+            self.tell_groups(id, false, out);
+        }
+        self.on_session_due(id, out);
+    }
+
+    /// Does what is due for a Session without a connection.
+    pub(in crate::broker) fn on_session_due(&mut self, id: SessionId, out: &mut Outputs) {
+        let due = self.clients.take_due(id);
+        if let Some(will) = due.will {
+            self.publish_will(id, *will, out);
+        }
+        if due.ends {
+            self.report_expiry(id, out);
+            self.end_session(id, out);
+        }
+    }
+
+    /// Other ends of a Session show in the lines of its connection.
+    fn report_expiry(&self, id: SessionId, out: &mut Outputs) {
+        let Some(session) = self.clients.session(id) else {
+            return;
+        };
+        if session.expiry_interval_s > 0 {
+            out.tell(self.logs, Level::Info, || Happening::SessionExpired {
+                client_id: session.client_id.clone(),
+                messages: session.queue.count() + session.inflight.count(),
+            });
+        }
+    }
+
+    /// Ends the connection that has the Session now, and the Session itself if the new one wants a clean start.
+    /// [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
+    ///
+    /// Gives the takeovers up to now, which outlive the Session, and what is reported of this one.
+    pub(in crate::broker) fn take_over(
+        &mut self,
+        earlier: SessionId,
+        clean_start: bool,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) -> (Option<Box<Contest>>, Told) {
+        let Some(taken) = self.clients.take_over(earlier, clean_start) else {
+            return (None, Told::Each);
+        };
+        if let Some(connection) = taken.connection {
+            if let Told::Warning { takeovers } = taken.told {
+                self.warn_of_contest(earlier, takeovers, connection, by, out);
+            }
+            let silently = taken.told != Told::Each;
+            self.close(connection, Ending::TakenOver { silently }, out);
+        }
+        if clean_start && self.clients.session(earlier).is_some() {
+            self.end_session(earlier, out);
+        }
+        (taken.contest, taken.told)
+    }
+
+    /// Reports that a client id is taken from one connection by another again and again.
+    fn warn_of_contest(
+        &self,
+        session: SessionId,
+        takeovers: u64,
+        from: ConnectionId,
+        by: ConnectionId,
+        out: &mut Outputs,
+    ) {
+        let address = |id| {
+            self.clients
+                .connection(id)
+                .map(|connection| connection.address)
+        };
+        let (Some(session), Some(from), Some(by)) =
+            (self.clients.session(session), address(from), address(by))
+        else {
+            return;
+        };
+        out.tell(self.logs, Level::Warning, || Happening::Contested {
+            client_id: session.client_id.clone(),
+            takeovers,
+            from,
+            by,
+        });
+    }
+
+    /// The end of a Session: its subscriptions, queue and windows go. Retained messages stay. [v3.1.1 MQTT-3.1.2-7]
+    pub(in crate::broker) fn end_session(&mut self, id: SessionId, out: &mut Outputs) {
+        // Its will goes out while it still has its name, and before anyone else can take it.
+        if let Some(will) = self.clients.take_will(id) {
+            self.publish_will(id, *will, out);
+        }
+        let Some(ended) = self.clients.end_session(id) else {
+            return;
+        };
+        self.leave_groups(id, out);
+        for (share, message) in &ended.handed_back {
+            self.hand_back(id, *share, message, out);
+        }
+        self.clients
+            .counters_mut()
+            .drop_messages(Dropped::SessionEnded, ended.lost as u64);
+        let mut removed = Vec::new();
+        if self.topics.depart(id, ended.filters, &mut removed) {
+            self.clients.release_session(id);
+        }
+        self.tell_removed(&removed, out);
+    }
+
+    /// Takes subscriptions of Sessions that have ended out of the trie, a part in each turn.
+    pub(in crate::broker) fn forget_departed(&mut self, out: &mut Outputs) {
+        if !self.may_forget_departed() {
+            return;
+        }
+        let mut removed = Vec::new();
+        if let Some(session) = self.topics.forget_some(&mut removed) {
+            self.clients.release_session(session);
+        }
+        self.tell_removed(&removed, out);
+        self.topics.await_peers(self.peers.ask_in_force(out));
+    }
+
+    /// There are such subscriptions, and all peers have come to the end of the part before.
+    pub(in crate::broker) fn may_forget_departed(&self) -> bool {
+        self.topics.may_forget_some(self.peers.in_force())
+    }
+
+    fn tell_removed(&self, filters: &[String], out: &mut Outputs) {
+        for filter in filters {
+            self.peers.tell_filter_removed(filter, out);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Shared Subscriptions: what the owner of a group and the home of a member say to each other, and a member's joining and leaving.
+
+use crate::broker::counters::Dropped;
+use crate::broker::event::{Output, PeerMessage, ShareMessage};
+use crate::broker::home::owner_of;
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::{Origin, Routing, Sending, Subscription, routing_of};
+use crate::broker::shard::Shard;
+use crate::broker::topics::Membership;
+use crate::ids::{GroupId, SessionId, ShardId};
+use crate::session::Message;
+use crate::session::queue::Share;
+use crate::wire::{QoS, TopicFilter};
+use std::rc::Rc;
+
+impl Shard {
+    pub(in crate::broker) fn on_share(
+        &mut self,
+        from: ShardId,
+        message: ShareMessage,
+        out: &mut Outputs,
+    ) {
+        match message {
+            ShareMessage::Join {
+                filter,
+                session,
+                membership,
+                options,
+                identifier,
+                ticket,
+            } => {
+                if let Ok(filter) = TopicFilter::new(&filter) {
+                    let subscription = Subscription::new(options, identifier);
+                    self.join_group(from, session, membership, filter, subscription, out);
+                }
+                let sequence = self.peers.sequence();
+                self.topics.await_join(sequence, from, ticket);
+                self.answer_joins(out);
+            }
+            ShareMessage::Joined { ticket } => {
+                self.topics.members_mut().note_joined(ticket);
+                self.complete_subscribes(out);
+            }
+            ShareMessage::Leave { filter, session } => {
+                self.leave_group(from, session, &filter, out);
+            }
+            ShareMessage::Present {
+                filter,
+                session,
+                connected,
+            } => self.topics.note_present(from, session, &filter, connected),
+            ShareMessage::Deliver { .. } => self.on_share_deliver(message, out),
+            ShareMessage::Done {
+                group,
+                session,
+                count,
+            } => self.topics.note_done(from, session, group, count),
+            ShareMessage::Return {
+                message,
+                group,
+                session,
+            } => self.take_back(from, session, group, &Rc::new(message), out),
+        }
+    }
+
+    /// Adds a member to a group of this shard, or changes the options of one.
+    fn join_group(
+        &mut self,
+        home: ShardId,
+        session: SessionId,
+        membership: u32,
+        filter: TopicFilter<'_>,
+        subscription: Subscription,
+        out: &mut Outputs,
+    ) {
+        let new = self
+            .topics
+            .join_group(home, session, membership, filter, subscription);
+        if let Some(inner) = new {
+            self.peers.tell_filter_added(inner.as_str(), out);
+        }
+    }
+
+    /// Answers the joins whose group every peer knows.
+    pub(in crate::broker) fn answer_joins(&mut self, out: &mut Outputs) {
+        let in_force = self.peers.in_force();
+        while let Some((to, ticket)) = self.topics.next_join(in_force) {
+            tell(to, ShareMessage::Joined { ticket }, out);
+        }
+    }
+
+    /// Takes a member out of a group of this shard.
+    fn leave_group(&mut self, home: ShardId, session: SessionId, filter: &str, out: &mut Outputs) {
+        if let Some(inner) = self.topics.leave_group(home, session, filter) {
+            self.peers.tell_filter_removed(inner.as_str(), out);
+        }
+    }
+
+    /// A message that a member was given and will not have: on to another one.
+    fn take_back(
+        &mut self,
+        home: ShardId,
+        session: SessionId,
+        group: GroupId,
+        message: &Rc<Message>,
+        out: &mut Outputs,
+    ) {
+        if message.qos > QoS::AtMostOnce {
+            self.topics.note_done(home, session, group, 1);
+        }
+        if !self.topics.has_group(group) {
+            let counters = self.clients.counters_mut();
+            counters.drop_messages(Dropped::SessionEnded, 1);
+        } else if message.expired(self.turn.now()) {
+            let counters = self.clients.counters_mut();
+            counters.drop_messages(Dropped::Expired, 1);
+        } else {
+            let nobody = Origin {
+                session: None,
+                connection: None,
+            };
+            self.clients.clear_shapes();
+            self.deliver_to_group(group, &mut routing_of(message), nobody, out);
+            self.clients.clear_shapes();
+        }
+    }
+
+    /// Gives a message to one member of a group of this shard. `false`: it could not take it.
+    pub(in crate::broker) fn deliver_to_group(
+        &mut self,
+        id: GroupId,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(pick) = self.topics.pick(id, routing.qos, routing.retain) else {
+            return false;
+        };
+        if pick.home == self.id {
+            let sending = Sending {
+                qos: pick.qos,
+                dup: false,
+                retain: pick.retain,
+                identifiers: pick.identifier.as_slice(),
+                share: (pick.qos > QoS::AtMostOnce).then_some(pick.share),
+            };
+            return self
+                .clients
+                .deliver(pick.session, routing, &sending, origin, out);
+        }
+        let message = ShareMessage::Deliver {
+            message: (**routing.message()).clone(),
+            session: pick.session,
+            share: pick.share,
+            qos: pick.qos,
+            retain: pick.retain,
+            identifier: pick.identifier,
+            origin: origin.connection,
+        };
+        tell(pick.home, message, out);
+        self.clients.counters_mut().messages_crossed += 1;
+        self.wait_for_lane(pick.home, origin, out);
+        true
+    }
+
+    /// A message from the owner for a member that lives here.
+    fn on_share_deliver(&mut self, deliver: ShareMessage, out: &mut Outputs) {
+        let ShareMessage::Deliver {
+            message,
+            session,
+            share,
+            qos,
+            retain,
+            identifier,
+            origin,
+        } = deliver
+        else {
+            return;
+        };
+        let message = Rc::new(message);
+        if !self.topics.members().has(session, share.membership) {
+            return self.hand_back(session, share, &message, out);
+        }
+        let share = (qos > QoS::AtMostOnce).then_some(share);
+        if message.expired_on_the_way(self.turn.now()) {
+            return self.clients.drop_expired(session, share);
+        }
+        let sending = Sending {
+            qos,
+            dup: false,
+            retain,
+            identifiers: identifier.as_slice(),
+            share,
+        };
+        let origin = Origin {
+            session: None,
+            connection: origin,
+        };
+        self.clients
+            .deliver_stored(session, &message, &sending, origin, out);
+    }
+
+    /// Makes a Session a member of a group, or changes its options.
+    pub(in crate::broker) fn subscribe_shared(
+        &mut self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+        subscription: Subscription,
+        out: &mut Outputs,
+    ) {
+        let owner = owner_of(filter.as_str(), self.shards);
+        let members = self.topics.members_mut();
+        let membership = members.join(session, filter.as_str(), owner);
+        if owner == self.id {
+            return self.join_group(owner, session, membership, filter, subscription, out);
+        }
+        let message = ShareMessage::Join {
+            filter: filter.as_str().into(),
+            session,
+            membership,
+            options: subscription.options,
+            identifier: subscription.identifier(),
+            ticket: members.next_ticket(),
+        };
+        tell(owner, message, out);
+    }
+
+    /// Ends a membership; what waits in the queue goes to other members. What was sent, the Client may still acknowledge.
+    /// `false`: there was none. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
+    pub(in crate::broker) fn unsubscribe_shared(
+        &mut self,
+        filter: &str,
+        session: SessionId,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(membership) = self.topics.members_mut().leave(session, filter) else {
+            return false;
+        };
+        self.tell_left(session, &membership, out);
+        self.hand_back_queued(session, out, |share| share.membership == membership.number);
+        true
+    }
+
+    /// The Client of a Session has come or gone. What waits in the queue of one that has gone, others may have.
+    pub(in crate::broker) fn tell_groups(
+        &mut self,
+        session: SessionId,
+        connected: bool,
+        out: &mut Outputs,
+    ) {
+        if self.topics.members().of(session).is_empty() {
+            return;
+        }
+        let mut own = Vec::new();
+        for Membership { filter, owner, .. } in self.topics.members().of(session) {
+            if *owner == self.id {
+                own.push(filter.clone());
+                continue;
+            }
+            let message = ShareMessage::Present {
+                filter: filter.clone(),
+                session,
+                connected,
+            };
+            tell(*owner, message, out);
+        }
+        for filter in own {
+            self.topics
+                .note_present(self.id, session, &filter, connected);
+        }
+        if !connected {
+            self.hand_back_queued(session, out, |_| true);
+        }
+    }
+
+    /// The end of a Session: it leaves its groups. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
+    pub(in crate::broker) fn leave_groups(&mut self, session: SessionId, out: &mut Outputs) {
+        for membership in self.topics.members_mut().leave_all(session) {
+            self.tell_left(session, &membership, out);
+        }
+    }
+
+    fn tell_left(&mut self, session: SessionId, membership: &Membership, out: &mut Outputs) {
+        if membership.owner == self.id {
+            return self.leave_group(self.id, session, &membership.filter, out);
+        }
+        let message = ShareMessage::Leave {
+            filter: membership.filter.clone(),
+            session,
+        };
+        tell(membership.owner, message, out);
+    }
+
+    /// Hands back what waits in a Session's queue for the groups that `of` names.
+    fn hand_back_queued(&mut self, id: SessionId, out: &mut Outputs, of: impl Fn(Share) -> bool) {
+        for (share, message) in self.clients.take_queued(id, of) {
+            self.hand_back(id, share, &message, out);
+        }
+    }
+
+    /// Gives a message back to the owner of its group.
+    pub(in crate::broker) fn hand_back(
+        &mut self,
+        session: SessionId,
+        share: Share,
+        message: &Rc<Message>,
+        out: &mut Outputs,
+    ) {
+        if share.owner == self.id {
+            return self.take_back(self.id, session, share.group, message, out);
+        }
+        let message = ShareMessage::Return {
+            message: (**message).clone(),
+            group: share.group,
+            session,
+        };
+        tell(share.owner, message, out);
+    }
+
+    /// Tells the owners which messages of their groups came to an end in this turn.
+    #[inline]
+    pub(in crate::broker) fn report_done(&mut self, out: &mut Outputs) {
+        if self.clients.has_ended() {
+            self.report_these(out);
+        }
+    }
+
+    fn report_these(&mut self, out: &mut Outputs) {
+        let list = self.clients.take_ended();
+        let mut rest = list.iter().copied().peekable();
+        while let Some((session, share)) = rest.next() {
+            let mut count = 1;
+            while rest.next_if_eq(&(session, share)).is_some() {
+                count += 1;
+            }
+            if share.owner == self.id {
+                self.topics.note_done(self.id, session, share.group, count);
+                continue;
+            }
+            let message = ShareMessage::Done {
+                group: share.group,
+                session,
+                count,
+            };
+            tell(share.owner, message, out);
+        }
+        self.clients.reuse_ended(list);
+    }
+}
+
+fn tell(to: ShardId, message: ShareMessage, out: &mut Outputs) {
+    let message = PeerMessage::Share(message);
+    out.push(Output::Peer { to, message });
+}

@@ -1,0 +1,293 @@
+//! SUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
+
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::Subscription;
+use crate::broker::pending::{FilterRefusal, PendingSubscribe, Unfinished};
+use crate::broker::shard::Shard;
+use crate::broker::topics::Replay;
+use crate::broker::topics::checked_filter;
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::session::Connection;
+use crate::topic::RetainCursor;
+use crate::wire;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{Malformed, Packet, RetainHandling, SubAck, Subscribe, Version};
+
+/// SUBACK code of a filter that is refused, in 3.1.1. [v3.1.1 3.9.3]
+const FAILURE: u8 = 0x80;
+
+impl Shard {
+    pub(in crate::broker) fn on_subscribe(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        subscribe: &Subscribe<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        let mut part = self.pending.take_unfinished(id);
+        let total = subscribe.filters().count();
+        if part.codes.is_empty() {
+            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
+            self.check_answer(id, version, total)?;
+        }
+        let done = part.codes.len();
+        let until = part.until(total);
+        let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
+        for (filter, mut options) in subscribe.filters().take(until).skip(done) {
+            if bridge {
+                // As Mosquitto does: nothing comes back to the broker it came from, and what is retained there is retained here.
+                options.no_local = true;
+                options.retain_as_published = true;
+            }
+            self.turn.add_work(limits::WORK_OF_FILTER);
+            let subscription = Subscription::new(options, subscribe.subscription_identifier);
+            let granted = self.subscribe(session, filter, subscription, &mut part.replays, out);
+            let code = match (granted, version) {
+                (Ok(qos), _) => qos,
+                (Err(refusal), Version::V5) => refusal.reason_code().0,
+                (Err(_), Version::V311) => FAILURE,
+                // Its codes are the granted QoS and nothing else, and to grant what is not there would lose messages in silence.
+                // What stood before it in the packet stays in force. [v3.1 §3.9]
+                (Err(refusal), Version::V31) => return Err(refusal.violation()),
+            };
+            part.refusal = part.refusal.or(granted.err());
+            part.codes.push(code);
+        }
+        if until < total {
+            self.pending.put_unfinished(id, part);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        self.log_refused_filters(session, &part.codes, out);
+        let Unfinished {
+            codes,
+            refusal,
+            replays,
+        } = part;
+        let pending = PendingSubscribe {
+            session,
+            sequence: self.peers.sequence(),
+            ticket: self.topics.members().last_ticket(),
+            version,
+            packet_id: subscribe.packet_id,
+            codes,
+            refusal,
+            replays,
+        };
+        if self.is_in_force(&pending) {
+            self.complete_subscribe(id, pending);
+        } else if self.clients.await_answer(id) {
+            self.pending.await_answer(id, pending);
+        }
+        self.pace_for_full_lanes(id, u64::MAX, out);
+        Ok(())
+    }
+
+    /// One line for all filters of a SUBSCRIBE that found no room.
+    fn log_refused_filters(&self, session: SessionId, codes: &[u8], out: &mut Outputs) {
+        let refused =
+            |code: &&u8| matches!(**code, FAILURE) || **code == ReasonCode::QUOTA_EXCEEDED.0;
+        let count = codes.iter().filter(refused).count();
+        let Some(session) = self.clients.session(session).filter(|_| count > 0) else {
+            return;
+        };
+        out.tell(self.logs, Level::Warning, || Happening::FiltersRefused {
+            client_id: session.client_id.clone(),
+            count,
+        });
+    }
+
+    /// Looks at all filters of a packet before any is put in force. One that is not well formed makes the packet malformed, and the
+    /// connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly formed but is not allowed".
+    /// [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    ///
+    /// One with too many levels is well formed: only we do not serve it.
+    pub(in crate::broker) fn check_filters<'a>(
+        &mut self,
+        mut filters: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Violation> {
+        filters.try_for_each(|filter| match checked_filter(filter) {
+            Ok(_) | Err(Malformed::TooManyFilterLevels) => Ok(()),
+            Err(malformed) => {
+                self.pending.blame(filter);
+                Err(Violation::TopicFilter(malformed))
+            }
+        })
+    }
+
+    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer is not served.
+    /// [v5 MQTT-3.1.2-24]
+    pub(in crate::broker) fn check_answer(
+        &self,
+        id: ConnectionId,
+        version: Version,
+        filters: usize,
+    ) -> Result<(), Violation> {
+        /// Fixed Header, Packet Identifier and an empty Property Length, at most.
+        const HEAD_BYTES: usize = 8;
+        let fits = |connection: &Connection| connection.packet_bytes_max >= HEAD_BYTES + filters;
+        match self.clients.connection(id) {
+            Some(connection) if version == Version::V5 && !fits(connection) => {
+                Err(Violation::AnswerTooLarge)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is for others must
+    /// not wait behind more than one turn's part in the lanes.
+    pub(in crate::broker) fn defer_unfinished(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let sequence = self.peers.sequence();
+        if self.peers.in_force() >= sequence {
+            return self.defer(id, out);
+        }
+        self.clients.pace(id, out);
+        self.clients.withhold(id);
+        self.pending.await_part(id, sequence);
+    }
+
+    /// Peers have filters in force: packets that waited for that go on.
+    pub(in crate::broker) fn resume_unfinished(&mut self) {
+        let in_force = self.peers.in_force();
+        while let Some(id) = self.pending.next_part(in_force) {
+            self.clients.unpace(id);
+        }
+    }
+
+    /// One filter of a SUBSCRIBE, well formed; the QoS granted.
+    fn subscribe(
+        &mut self,
+        session_id: SessionId,
+        text: &str,
+        subscription: Subscription,
+        replays: &mut Vec<Replay>,
+        out: &mut Outputs,
+    ) -> Result<u8, FilterRefusal> {
+        let filter = checked_filter(text).map_err(|_| FilterRefusal::TooManyLevels)?;
+        let session = self
+            .clients
+            .session(session_id)
+            .ok_or(FilterRefusal::NoSession)?;
+        let shared = filter.share().is_some();
+        let full = if session.filters.len() >= limits::FILTERS_PER_SESSION_MAX {
+            Some(FilterRefusal::TooManySubscriptions)
+        } else if shared && self.topics.members().is_full(session_id) {
+            Some(FilterRefusal::TooManySharedSubscriptions)
+        } else {
+            None
+        };
+        // A filter that is there already is replaced, and takes no more room. [v5 MQTT-3.8.4-3]
+        let is_there = || {
+            if shared {
+                self.topics.members().is_member(session_id, text)
+            } else {
+                self.topics.has(text, session_id)
+            }
+        };
+        if let Some(full) = full
+            && !is_there()
+        {
+            return Err(full);
+        }
+        if shared {
+            self.subscribe_shared(session_id, filter, subscription, out);
+            return Ok(subscription.options.qos as u8);
+        }
+        let done = self.topics.subscribe(session_id, filter, subscription);
+        if done.replaced.is_none() {
+            self.clients.note_filter(session_id, done.node);
+        }
+        if done.first {
+            self.peers.tell_filter_added(text, out);
+        }
+        let wanted = match subscription.options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => done.replaced.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted {
+            replays.push(Replay {
+                cursor: RetainCursor::new(filter),
+                node: done.node,
+                qos: subscription.options.qos,
+                identifiers: subscription
+                    .identifier()
+                    .map(|identifier| Box::new(smallvec::smallvec![identifier])),
+            });
+        }
+        Ok(subscription.options.qos as u8)
+    }
+
+    /// Every peer has the filters of a SUBSCRIBE in force, and every owner its members.
+    fn is_in_force(&self, pending: &PendingSubscribe) -> bool {
+        self.peers.in_force() >= pending.sequence
+            && self.topics.members().has_joined(pending.ticket)
+    }
+
+    /// Completes the SUBSCRIBEs, in their order, whose filters every peer has in force.
+    pub(in crate::broker) fn complete_subscribes(&mut self, out: &mut Outputs) {
+        let in_force = self.peers.in_force();
+        loop {
+            let members = self.topics.members();
+            let next = self.pending.next_answer(|pending| {
+                in_force >= pending.sequence && members.has_joined(pending.ticket)
+            });
+            let Some((id, pending)) = next else { return };
+            self.complete_awaited(id, pending, out);
+        }
+    }
+
+    /// The broker stops, and so may the peers: whoever waits has the answer now. Its filters are in force here, and nothing more is published.
+    pub(in crate::broker) fn complete_all_subscribes(&mut self, out: &mut Outputs) {
+        while let Some((id, pending)) = self.pending.first_answer() {
+            self.complete_awaited(id, pending, out);
+        }
+    }
+
+    fn complete_awaited(&mut self, id: ConnectionId, pending: PendingSubscribe, out: &mut Outputs) {
+        self.complete_subscribe(id, pending);
+        if let Some(ending) = self.clients.note_answered(id) {
+            self.close(id, ending, out);
+        }
+    }
+
+    /// Every shard knows the filters: SUBACK, and the retained messages. The Session may have left the connection meanwhile: it has the
+    /// subscription all the same, and takes its retained messages along. [v3.1.1 MQTT-3.3.1-6]
+    fn complete_subscribe(&mut self, id: ConnectionId, pending: PendingSubscribe) {
+        let session_id = pending.session;
+        let PendingSubscribe {
+            version,
+            packet_id,
+            codes,
+            refusal,
+            ..
+        } = &pending;
+        self.clients.append_explained(
+            id,
+            &FilterRefusal::explain(*refusal),
+            |reason_string, block| {
+                let suback = SubAck {
+                    packet_id: *packet_id,
+                    codes,
+                    reason_string,
+                    user_properties: Default::default(),
+                };
+                wire::encode(&Packet::SubAck(suback), *version, block);
+            },
+        );
+        if self.clients.session(session_id).is_none() {
+            return;
+        }
+        for replay in pending.replays {
+            // It may have been unsubscribed while the answer waited.
+            if self.topics.has(replay.cursor.filter(), session_id) {
+                self.topics.replays_mut().add(session_id, replay);
+            }
+        }
+        self.pump(session_id);
+    }
+}

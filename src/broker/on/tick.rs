@@ -1,0 +1,102 @@
+//! Time has passed, bytes have left, the broker stops.
+
+use crate::broker::clients::Overdue;
+use crate::broker::event::{Ending, Verdict};
+use crate::broker::happening::{Happening, Level};
+use crate::broker::outputs::Outputs;
+use crate::broker::shard::Shard;
+use crate::buffer::Chunks;
+use crate::ids::{ConnectionId, SessionId};
+
+impl Shard {
+    pub(in crate::broker) fn on_tick(&mut self, out: &mut Outputs) {
+        self.clients.begin_alarms();
+        while let Some(id) = self.clients.next_due_connection() {
+            match self.clients.check_connection(id, out) {
+                None => {}
+                Some(Overdue::Verdict) => self.on_verdict(id, Verdict::Busy, out),
+                // It closes as it began to.
+                Some(Overdue::Answers) => self.close(id, Ending::Shutdown, out),
+                Some(Overdue::Violation(violation)) => {
+                    self.close(id, Ending::Violation(violation), out);
+                }
+            }
+        }
+        while let Some(id) = self.clients.next_due_session() {
+            self.on_session_due(id, out);
+        }
+        self.on_clock_alarm(out);
+        if self.topics.sweep(self.turn.now()) {
+            self.peers.arm_clock(self.turn.now());
+        }
+    }
+
+    /// Asks peers for their clocks while marks of deleted retained messages are kept.
+    fn on_clock_alarm(&mut self, out: &mut Outputs) {
+        let now = self.turn.now();
+        if !self.peers.take_clock_alarm(now) {
+            return;
+        }
+        if !self.topics.has_marks() {
+            self.topics.clear_marks();
+            return;
+        }
+        self.peers.ask_clocks(out);
+        self.peers.arm_clock(now);
+    }
+
+    pub(in crate::broker) fn on_sent(
+        &mut self,
+        id: ConnectionId,
+        bytes: usize,
+        returned: Option<Chunks>,
+        out: &mut Outputs,
+    ) {
+        if self.clients.on_sent(id, bytes, returned) {
+            if let Some(session) = self.clients.session_of(id) {
+                self.pump(session);
+            }
+            self.clients.on_served(id, out);
+        }
+    }
+
+    /// Sends a Session what waits for it, as far as window and outbox allow: what is unacknowledged, the queue, then retained messages.
+    pub(in crate::broker) fn pump(&mut self, session: SessionId) {
+        if !self.clients.drain(session) {
+            return;
+        }
+        let now = self.turn.now();
+        loop {
+            let room = |qos| self.clients.replay_room(session, qos);
+            let Some(replayed) = self.topics.next_replayed(session, now, room) else {
+                return;
+            };
+            let identifiers = replayed.identifiers.as_deref();
+            let identifiers = identifiers.map_or(&[][..], |ids| &ids[..]);
+            let (message, qos) = (&replayed.message, replayed.qos);
+            self.clients
+                .send_retained(session, message, qos, identifiers);
+        }
+    }
+
+    /// The turn ends: publishers that had spent their share of the one before go on.
+    pub(in crate::broker) fn resume_deferred(&mut self, out: &mut Outputs) {
+        let mut going_on = self.turn.end();
+        for waiter in going_on.drain(..) {
+            self.clients.release(waiter, out);
+        }
+        self.turn.reuse(going_on);
+    }
+
+    pub(in crate::broker) fn on_shutdown(&mut self, out: &mut Outputs) {
+        self.stopping = true;
+        self.complete_all_subscribes(out);
+        for id in self.clients.connection_ids() {
+            self.close(id, Ending::Shutdown, out);
+        }
+        out.tell(self.logs, Level::Info, || Happening::Stopped {
+            shard: self.id,
+            counters: Box::new(self.clients.counters().clone()),
+        });
+    }
+}

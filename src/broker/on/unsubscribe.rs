@@ -1,0 +1,81 @@
+//! UNSUBSCRIBE: out of the trie, and the answer at once.
+
+use crate::broker::outputs::Outputs;
+use crate::broker::pending::{FilterRefusal, Unfinished};
+use crate::broker::shard::Shard;
+use crate::broker::topics::checked_filter;
+use crate::broker::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::wire;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{Packet, UnsubAck, Unsubscribe, Version};
+
+impl Shard {
+    pub(in crate::broker) fn on_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        version: Version,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        let mut part = self.pending.take_unfinished(id);
+        let total = unsubscribe.filters().count();
+        if part.codes.is_empty() {
+            self.check_filters(unsubscribe.filters())?;
+            self.check_answer(id, version, total)?;
+        }
+        let done = part.codes.len();
+        let until = part.until(total);
+        for filter in unsubscribe.filters().take(until).skip(done) {
+            self.turn.add_work(limits::WORK_OF_FILTER);
+            if self.unsubscribe_shared(filter, session_id, out) {
+                part.codes.push(ReasonCode::SUCCESS.0);
+                continue;
+            }
+            let reason = match self.topics.unsubscribe(session_id, filter) {
+                None if checked_filter(filter).is_err() => {
+                    let refusal = FilterRefusal::TooManyLevels;
+                    part.refusal.get_or_insert(refusal).reason_code()
+                }
+                None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                Some(done) => {
+                    self.clients.forget_filter(session_id, done.node);
+                    if done.last {
+                        self.peers.tell_filter_removed(filter, out);
+                    }
+                    ReasonCode::SUCCESS
+                }
+            };
+            part.codes.push(reason.0);
+        }
+        if until < total {
+            self.pending.put_unfinished(id, part);
+            self.peers.ask_in_force(out);
+            self.pace_for_full_lanes(id, u64::MAX, out);
+            return Ok(());
+        }
+        let Unfinished {
+            mut codes, refusal, ..
+        } = part;
+        if version != Version::V5 {
+            codes.clear(); // [v3.1.1 3.11.3]
+        }
+        self.clients.append_explained(
+            id,
+            &FilterRefusal::explain(refusal),
+            |reason_string, block| {
+                let unsuback = UnsubAck {
+                    packet_id: unsubscribe.packet_id,
+                    codes: &codes,
+                    reason_string,
+                    user_properties: Default::default(),
+                };
+                wire::encode(&Packet::UnsubAck(unsuback), version, block);
+            },
+        );
+        self.pace_for_full_lanes(id, u64::MAX, out);
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! SUBSCRIBE and UNSUBSCRIBE under way: packets of thousands of filters that take several turns, and answers that wait until peers know.
+
+use super::topics::Replay;
+use super::violation::Violation;
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
+use crate::wire::reason::ReasonCode;
+use crate::wire::{Malformed, PacketId, Version};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// Why a Topic Filter is refused though it is well formed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FilterRefusal {
+    /// More than [`limits::TOPIC_LEVELS_MAX`] levels.
+    TooManyLevels,
+    /// The Session has [`limits::FILTERS_PER_SESSION_MAX`] subscriptions.
+    TooManySubscriptions,
+    /// The Session has [`limits::SHARED_FILTERS_PER_SESSION_MAX`] Shared Subscriptions.
+    TooManySharedSubscriptions,
+    /// The Session has ended.
+    NoSession,
+}
+
+impl FilterRefusal {
+    /// The code for a v5 SUBACK or UNSUBACK. [v5 3.9.3]
+    pub fn reason_code(self) -> ReasonCode {
+        match self {
+            FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.reason_code(),
+            FilterRefusal::TooManySubscriptions | FilterRefusal::TooManySharedSubscriptions => {
+                ReasonCode::QUOTA_EXCEEDED
+            }
+            FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
+        }
+    }
+
+    /// Its Reason String.
+    fn sentence(self) -> String {
+        match self {
+            FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.sentence().to_owned(),
+            FilterRefusal::TooManySubscriptions => format!(
+                "The session has as many subscriptions as it may, {}.",
+                limits::FILTERS_PER_SESSION_MAX
+            ),
+            FilterRefusal::TooManySharedSubscriptions => format!(
+                "The session has as many shared subscriptions as it may, {}.",
+                limits::SHARED_FILTERS_PER_SESSION_MAX
+            ),
+            FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR.name().to_owned(),
+        }
+    }
+
+    /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
+    pub fn explain(refusal: Option<FilterRefusal>) -> String {
+        refusal.map(FilterRefusal::sentence).unwrap_or_default()
+    }
+
+    /// What ends the connection of a 3.1 Client: its SUBACK has no code for a refusal. [v3.1 §3.9]
+    pub fn violation(self) -> Violation {
+        match self {
+            FilterRefusal::TooManyLevels => Violation::TopicFilter(Malformed::TooManyFilterLevels),
+            FilterRefusal::TooManySubscriptions
+            | FilterRefusal::TooManySharedSubscriptions
+            | FilterRefusal::NoSession => Violation::TooManySubscriptions,
+        }
+    }
+}
+
+/// A SUBSCRIBE whose answer waits until its filters are in force everywhere.
+#[derive(Debug)]
+pub(super) struct PendingSubscribe {
+    /// `FilterAdded` sequence that every peer must have answered.
+    pub sequence: u64,
+    /// `Join` ticket up to which every owner of a group must have answered.
+    pub ticket: u64,
+    pub session: SessionId,
+    pub version: Version,
+    pub packet_id: PacketId,
+    /// For SUBACK.
+    pub codes: Vec<u8>,
+    pub refusal: Option<FilterRefusal>,
+    /// Replays to begin after it.
+    pub replays: Vec<Replay>,
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several turns.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    pub codes: Vec<u8>,
+    /// Of the first filter that was refused.
+    pub refusal: Option<FilterRefusal>,
+    /// Replays to begin after SUBACK.
+    pub replays: Vec<Replay>,
+}
+
+impl Unfinished {
+    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in each turn.
+    pub fn until(&self, total: usize) -> usize {
+        let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
+        total.min(self.codes.len() + at_once)
+    }
+}
+
+/// Those of all connections of this shard.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// Packets that are not finished yet, each at the front of what was received on its connection.
+    unfinished: HashMap<ConnectionId, Unfinished>,
+    /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
+    awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
+    /// Connections whose next part waits for peers, by rising sequence.
+    parts: VecDeque<(ConnectionId, u64)>,
+    /// The filter of the violation that is about to close its connection.
+    offending_filter: Option<String>,
+}
+
+impl Pending {
+    /// What is done of the packet at the front, if it takes several turns.
+    pub fn take_unfinished(&mut self, id: ConnectionId) -> Unfinished {
+        if self.unfinished.is_empty() {
+            return Unfinished::default();
+        }
+        self.unfinished.remove(&id).unwrap_or_default()
+    }
+
+    /// The packet at the front goes on in the next turn.
+    pub fn put_unfinished(&mut self, id: ConnectionId, part: Unfinished) {
+        self.unfinished.insert(id, part);
+    }
+
+    /// It does.
+    #[inline]
+    pub fn is_unfinished(&self, id: ConnectionId) -> bool {
+        !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
+    }
+
+    /// A connection is over.
+    pub fn forget(&mut self, id: ConnectionId) {
+        if !self.unfinished.is_empty() {
+            self.unfinished.remove(&id);
+        }
+    }
+
+    /// The next part of a packet waits until peers have come to this sequence.
+    pub fn await_part(&mut self, id: ConnectionId, sequence: u64) {
+        self.parts.push_back((id, sequence));
+    }
+
+    /// A connection whose next part may come.
+    pub fn next_part(&mut self, in_force: u64) -> Option<ConnectionId> {
+        let (id, sequence) = *self.parts.front()?;
+        if sequence > in_force {
+            return None;
+        }
+        self.parts.pop_front();
+        Some(id)
+    }
+
+    /// An answer waits for peers.
+    pub fn await_answer(&mut self, id: ConnectionId, pending: PendingSubscribe) {
+        self.awaiting.push_back((id, pending));
+    }
+
+    /// The next answer, if `is_ready`.
+    pub fn next_answer(
+        &mut self,
+        is_ready: impl Fn(&PendingSubscribe) -> bool,
+    ) -> Option<(ConnectionId, PendingSubscribe)> {
+        let (_, pending) = self.awaiting.front()?;
+        if !is_ready(pending) {
+            return None;
+        }
+        self.awaiting.pop_front()
+    }
+
+    /// The next answer, ready or not.
+    pub fn first_answer(&mut self) -> Option<(ConnectionId, PendingSubscribe)> {
+        self.awaiting.pop_front()
+    }
+
+    /// Answers of one connection that wait, counted one by one; for tests.
+    pub fn answers_of(&self, id: ConnectionId) -> usize {
+        let of_it = |(of, _): &&(ConnectionId, PendingSubscribe)| *of == id;
+        self.awaiting.iter().filter(of_it).count()
+    }
+
+    /// Answers that wait; for tests.
+    pub fn answers(&self) -> usize {
+        self.awaiting.len()
+    }
+
+    /// A violation is about to close its connection because of this filter.
+    pub fn blame(&mut self, filter: &str) {
+        self.offending_filter = Some(filter.to_owned());
+    }
+
+    /// The filter to blame, once.
+    pub fn take_blamed(&mut self) -> Option<String> {
+        self.offending_filter.take()
+    }
+}

@@ -1,0 +1,124 @@
+//! The state of [`Topics`], and what may be read of it.
+
+use super::group::Groups;
+use super::member::Members;
+use super::replay::Replays;
+use super::sweep::Sweep;
+use super::value::Retained;
+use crate::broker::event::RetainVersion;
+use crate::broker::passing::{Subscriber, Subscription};
+use crate::ids::{NodeId, SessionId, ShardId};
+use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
+use crate::wire::TopicName;
+use std::collections::VecDeque;
+
+pub struct Topics {
+    pub(super) id: ShardId,
+    pub(super) shards: usize,
+    pub(super) trie: FilterTrie<Subscriber, Subscription>,
+    routes: Routes<Subscriber, Subscription>,
+    /// The answer to [`Topics::find`], kept so that a warm turn allocates nothing.
+    found: Matches<Subscriber, Subscription>,
+    pub(super) groups: Groups,
+    pub(super) members: Members,
+    /// Sessions that have ended, and what of theirs is still in the trie.
+    pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
+    /// What peers must have answered before more of that goes.
+    pub(super) departed_sequence: u64,
+    pub(super) retained: RetainTree<Retained>,
+    /// Deleted retained messages whose mark is kept.
+    pub(super) deletion_marks: usize,
+    pub(super) marks: VecDeque<(Box<str>, RetainVersion)>,
+    pub(super) replays: Replays,
+    pub(super) sweep: Sweep,
+    /// Scratch for the Topic Name of a retained message.
+    pub(super) text: String,
+}
+
+impl Topics {
+    pub fn new(id: ShardId, shards: usize) -> Topics {
+        Topics {
+            id,
+            shards,
+            trie: FilterTrie::default(),
+            routes: Routes::default(),
+            found: Matches::new(),
+            groups: Groups::default(),
+            members: Members::default(),
+            departed: VecDeque::new(),
+            departed_sequence: 0,
+            retained: RetainTree::default(),
+            deletion_marks: 0,
+            marks: VecDeque::new(),
+            replays: Replays::default(),
+            sweep: Sweep::default(),
+            text: String::new(),
+        }
+    }
+
+    /// Looks for the subscribers of a topic: [`Topics::found`]. Gives what it cost, in nodes of the trie visited.
+    #[inline]
+    pub fn find(&mut self, topic: TopicName<'_>) -> usize {
+        self.routes.matches(&self.trie, topic, &mut self.found);
+        self.found.visited
+    }
+
+    /// Who wants the topic of the last [`Topics::find`].
+    #[inline]
+    pub fn found(&self) -> &Matches<Subscriber, Subscription> {
+        &self.found
+    }
+
+    /// The memberships of this shard's Sessions in Shared Subscriptions.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    pub fn members_mut(&mut self) -> &mut Members {
+        &mut self.members
+    }
+
+    /// Replays of retained messages.
+    pub fn replays(&self) -> &Replays {
+        &self.replays
+    }
+
+    pub fn replays_mut(&mut self) -> &mut Replays {
+        &mut self.replays
+    }
+
+    /// Subscriptions and retained messages.
+    pub fn counts(&self) -> (usize, usize) {
+        (
+            self.trie.subscriptions() - self.groups.count() + self.members.count(),
+            self.retained.len() - self.deletion_marks,
+        )
+    }
+
+    /// What is held though no Session lives and nothing is retained, by name; for tests.
+    pub fn leftovers(&self) -> [(&'static str, usize); 8] {
+        [
+            ("nodes of filters", self.trie.nodes()),
+            ("retained", self.retained.len()),
+            ("replays", self.replays.count()),
+            ("groups", self.groups.count()),
+            ("memberships", self.members.count()),
+            ("joins to answer", self.groups.joins()),
+            ("joins unanswered", self.members.unanswered()),
+            ("deletion marks", self.deletion_marks),
+        ]
+    }
+
+    /// Walks everything and panics where one part contradicts another; for tests. `filters` is the number of subscriptions that the
+    /// Sessions of this shard hold.
+    pub fn check_invariants(&self, filters: usize) {
+        self.trie.check_invariants();
+        let departed: usize = self.departed.iter().map(|(_, nodes)| nodes.len()).sum();
+        assert_eq!(
+            filters + departed + self.groups.count(),
+            self.trie.subscriptions()
+        );
+        self.groups.check_invariants();
+        self.members.check_invariants();
+    }
+}

@@ -1,0 +1,202 @@
+//! Retained messages: each is kept, replaced and deleted in one method here, and replayed to new subscriptions.
+//!
+//! A write carries a version, and the higher version wins on every shard alike. Beside peers a deletion leaves a mark with its version until
+//! every peer's clock has passed it, so that no older write that is still on its way brings the message back.
+
+use super::owner::Topics;
+use super::value::Retained;
+use crate::broker::event::RetainVersion;
+use crate::broker::passing::Routing;
+use crate::ids::SessionId;
+use crate::limits;
+use crate::session::Message;
+use crate::session::queue::Identifiers;
+use crate::time::Time;
+use crate::topic::{RetainCursor, RetainStep};
+use crate::wire::{QoS, TopicName};
+use std::rc::Rc;
+
+/// A retained message on its way to a new subscription.
+pub struct Replayed {
+    pub message: Rc<Message>,
+    /// Granted QoS.
+    pub qos: QoS,
+    pub identifiers: Option<Box<Identifiers>>,
+}
+
+impl Topics {
+    /// Stores, replaces or deletes a retained message, if the write is newer than what is there. `true`: a mark was left that must be
+    /// cleared one day. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
+    pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
+        let topic = routing.topic;
+        let held = self.retained.get(topic.as_str());
+        if held.is_some_and(|held| held.version > version) {
+            return false;
+        }
+        let held_mark = held.is_some_and(|held| held.message.is_none());
+        let marks_before = self.deletion_marks;
+        if !routing.payload.is_empty() {
+            let message = Rc::clone(routing.message());
+            self.sweep.note(message.expires);
+            self.retained.set(
+                topic,
+                Retained {
+                    version,
+                    message: Some(message),
+                },
+            );
+        } else if self.shards == 1 {
+            self.retained.remove(topic.as_str());
+        } else {
+            self.mark_deleted(topic, version);
+        }
+        if held_mark {
+            self.deletion_marks -= 1;
+        }
+        self.deletion_marks > marks_before
+    }
+
+    fn mark_deleted(&mut self, topic: TopicName<'_>, version: RetainVersion) {
+        self.retained.set(
+            topic,
+            Retained {
+                version,
+                message: None,
+            },
+        );
+        self.deletion_marks += 1;
+        self.marks.push_back((topic.as_str().into(), version));
+    }
+
+    /// Marks of deletions are kept.
+    pub fn has_marks(&self) -> bool {
+        self.deletion_marks > 0
+    }
+
+    /// Forgets the list of marks that no longer stand in the tree: there is none.
+    pub fn clear_marks(&mut self) {
+        assert_eq!(self.deletion_marks, 0);
+        self.marks.clear();
+    }
+
+    /// Every peer's clock has passed `passed`: forgets the marks that no older write can meet any more.
+    pub fn drop_marks(&mut self, passed: u64) {
+        while let Some((_, version)) = self.marks.front() {
+            if version.clock > passed {
+                return;
+            }
+            let (topic, version) = self.marks.pop_front().expect("it is there");
+            let still = self
+                .retained
+                .get(&topic)
+                .is_some_and(|held| held.version == version && held.message.is_none());
+            if still {
+                self.retained.remove(&topic);
+                self.deletion_marks -= 1;
+            }
+        }
+    }
+
+    /// The next retained message of a walk, its Topic Name in `topic`; `None` where a deletion has left a mark. `work` is lowered by what is
+    /// looked at.
+    pub fn next_retained(
+        &self,
+        cursor: &mut RetainCursor,
+        topic: &mut String,
+        work: &mut usize,
+    ) -> RetainStep<Option<&Message>> {
+        match self.retained.step(cursor, topic, work) {
+            RetainStep::Message(retained) => RetainStep::Message(retained.message.as_deref()),
+            RetainStep::Pause => RetainStep::Pause,
+            RetainStep::End => RetainStep::End,
+        }
+    }
+
+    /// When [`Topics::sweep`] is due.
+    pub fn sweep_due(&self, now: Time) -> Option<Time> {
+        self.sweep.due(now)
+    }
+
+    /// Goes on with the walk that frees expired messages, or begins one that is due. `true`: a mark was left.
+    pub fn sweep(&mut self, now: Time) -> bool {
+        let Some(mut cursor) = self.sweep.begin(now) else {
+            return false;
+        };
+        let mut work = limits::RETAINED_PER_TURN;
+        let mut marked = false;
+        let mut topic = std::mem::take(&mut self.text);
+        loop {
+            topic.clear();
+            let step = self.retained.step(&mut cursor, &mut topic, &mut work);
+            match step {
+                RetainStep::Message(retained) => {
+                    let expires = retained.message.as_ref().map(|message| message.expires);
+                    match expires {
+                        Some(expires) if expires <= now => marked |= self.expire(&topic),
+                        Some(expires) => self.sweep.note(expires),
+                        None => {}
+                    }
+                }
+                RetainStep::Pause => {
+                    self.sweep.pause(cursor);
+                    break;
+                }
+                RetainStep::End => break,
+            }
+        }
+        self.text = topic;
+        marked
+    }
+
+    /// An expired retained message goes. Beside peers its version stays as the mark of a deletion: `true`.
+    fn expire(&mut self, topic: &str) -> bool {
+        let Some(version) = self.retained.get(topic).map(|held| held.version) else {
+            return false;
+        };
+        if self.shards == 1 {
+            self.retained.remove(topic);
+        } else if let Ok(topic) = TopicName::new(topic) {
+            self.mark_deleted(topic, version);
+            return true;
+        }
+        false
+    }
+
+    /// The next message of a Session's replays, in the order of its subscriptions, while there is `room` for its QoS and within the share
+    /// of work of one turn.
+    pub fn next_replayed(
+        &mut self,
+        session: SessionId,
+        now: Time,
+        room: impl Fn(QoS) -> bool,
+    ) -> Option<Replayed> {
+        loop {
+            let (replay, work_left) = self.replays.front(session)?;
+            if !room(replay.qos) {
+                return None; // An acknowledgement or a completed send comes back here.
+            }
+            self.text.clear();
+            let step = self
+                .retained
+                .step(&mut replay.cursor, &mut self.text, work_left);
+            match step {
+                RetainStep::Message(retained) => {
+                    if let Some(message) = &retained.message
+                        && !message.expired(now)
+                    {
+                        return Some(Replayed {
+                            message: Rc::clone(message),
+                            qos: replay.qos,
+                            identifiers: replay.identifiers.clone(),
+                        });
+                    }
+                }
+                RetainStep::End => self.replays.finish_front(session),
+                RetainStep::Pause => {
+                    self.replays.pause(session);
+                    return None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Subscriptions of Sessions: each comes and goes in one method here.
+
+use super::owner::Topics;
+use crate::broker::passing::{Subscriber, Subscription};
+use crate::ids::{NodeId, SessionId, ShardId};
+use crate::limits;
+use crate::topic::{Subscribed, Unsubscribed};
+use crate::wire::TopicFilter;
+
+impl Topics {
+    /// The Session has this very filter.
+    pub fn has(&self, filter: &str, session: SessionId) -> bool {
+        let subscriber = Subscriber::Session(session);
+        self.trie.options(filter, subscriber).is_some()
+    }
+
+    /// The filter of a node in use, and how this Session subscribed to it.
+    pub fn subscription_at(
+        &self,
+        node: NodeId,
+        session: SessionId,
+    ) -> (String, Option<Subscription>) {
+        let mut filter = String::new();
+        self.trie.filter_text(node, &mut filter);
+        let subscriber = Subscriber::Session(session);
+        (filter, self.trie.options_at(node, subscriber))
+    }
+
+    /// Adds a subscription, or changes the one there is, whose replay ends: the same filter again begins it anew.
+    /// [v3.1.1 MQTT-3.8.4-3]
+    pub fn subscribe(
+        &mut self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+        subscription: Subscription,
+    ) -> Subscribed<Subscription> {
+        let subscriber = Subscriber::Session(session);
+        let done = self.trie.subscribe(filter, subscriber, subscription);
+        self.replays.stop(session, done.node);
+        done
+    }
+
+    /// Takes a subscription away, and its replay. `None`: there was none.
+    pub fn unsubscribe(&mut self, session: SessionId, filter: &str) -> Option<Unsubscribed> {
+        let done = self
+            .trie
+            .unsubscribe(filter, Subscriber::Session(session))?;
+        self.replays.stop(session, done.node);
+        Some(done)
+    }
+
+    /// A Session has ended: its replays end, and what it subscribed to leaves the trie. Appends to `removed` the filters that peers need
+    /// not serve any more. `false`: there are too many for one turn; [`Topics::forget_some`] goes on.
+    pub fn depart(
+        &mut self,
+        session: SessionId,
+        nodes: Vec<NodeId>,
+        removed: &mut Vec<String>,
+    ) -> bool {
+        self.replays.forget(session);
+        if nodes.len() > limits::FILTERS_AT_ONCE {
+            self.departed.push_back((session, nodes));
+            return false;
+        }
+        for node in nodes {
+            removed.extend(self.forget(session, node));
+        }
+        true
+    }
+
+    /// Subscriptions of Sessions that have ended are still in the trie.
+    pub fn has_departed(&self) -> bool {
+        !self.departed.is_empty()
+    }
+
+    /// There are, and every peer has come to the end of the part before.
+    pub fn may_forget_some(&self, in_force: u64) -> bool {
+        self.has_departed() && in_force >= self.departed_sequence
+    }
+
+    /// The next part waits until peers have come to this sequence.
+    pub fn await_peers(&mut self, sequence: u64) {
+        self.departed_sequence = sequence;
+    }
+
+    /// Takes a part of these out: nobody is found by them any more, but a quarter of a million at once would hold up everyone, and the
+    /// lanes. `Some`: all of this Session's are out now.
+    pub fn forget_some(&mut self, removed: &mut Vec<String>) -> Option<SessionId> {
+        let (session, mut nodes) = self.departed.pop_front()?;
+        let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
+        for node in nodes.drain(kept..) {
+            removed.extend(self.forget(session, node));
+        }
+        if nodes.is_empty() {
+            return Some(session);
+        }
+        self.departed.push_front((session, nodes));
+        None
+    }
+
+    /// Takes one subscription of a Session that has ended out of the trie. `Some`: no Session of this shard has this filter any more, and
+    /// there are peers to tell.
+    fn forget(&mut self, session: SessionId, node: NodeId) -> Option<String> {
+        let mut text = String::new();
+        if self.shards > 1 {
+            self.trie.filter_text(node, &mut text);
+        }
+        let done = self
+            .trie
+            .unsubscribe_node(node, Subscriber::Session(session));
+        let last = done.is_some_and(|done| done.last);
+        (last && self.shards > 1).then_some(text)
+    }
+
+    /// A peer shard has a Session that subscribed to this filter now.
+    pub fn add_shard(&mut self, filter: TopicFilter<'_>, shard: ShardId) {
+        self.trie.add_shard(filter, shard);
+    }
+
+    /// It has none any more.
+    pub fn remove_shard(&mut self, filter: &str, shard: ShardId) {
+        self.trie.remove_shard(filter, shard);
+    }
+}

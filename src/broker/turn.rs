@@ -1,0 +1,94 @@
+//! The turn: its time, and what it may cost.
+//!
+//! A client that subscribes to all combinations of `a` and `+` makes every message to `a/a/a/…` visit each of them in the trie, and one
+//! read holds hundreds of messages: all others would wait for seconds. So work is counted, in nodes of the trie visited, and a connection
+//! that has spent its share goes on in the next turn:
+//!
+//! - a connection that spent [`limits::WORK_OF_READ`] on the packets of one read, or [`limits::WORK_OF_MESSAGE`] once the turn has
+//!   spent [`limits::WORK_OF_TURN`] in all, is paced for a turn, and its other packets wait. At least one is handled each time.
+//! - the publisher of a message from another shard that costs more than [`limits::WORK_OF_MESSAGE`] here is paced for a turn, so that
+//!   the lane in front of everyone's messages does not fill with such messages;
+//! - a shard whose turn has spent its budget takes nothing more from its lanes ([`Turn::is_spent`]).
+//!
+//! Ordinary messages visit some ten nodes and reach none of these limits.
+
+use crate::limits;
+use crate::session::connection::Waiter;
+use crate::time::Time;
+
+/// The turn under way.
+#[derive(Default)]
+pub(super) struct Turn {
+    now: Time,
+    /// Work done, in nodes of the trie visited.
+    spent: usize,
+    /// Publishers that wait since this turn, and those that go on at its end.
+    deferred: Vec<Waiter>,
+    ready: Vec<Waiter>,
+}
+
+impl Turn {
+    /// Monotonic; the same for all that one input leads to.
+    #[inline]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Time goes on.
+    #[inline]
+    pub fn set_time(&mut self, now: Time) {
+        assert!(now >= self.now, "time does not run backwards");
+        self.now = now;
+    }
+
+    /// So many nodes were visited, or as much was done.
+    #[inline]
+    pub fn add_work(&mut self, visits: usize) {
+        self.spent = self.spent.saturating_add(visits);
+    }
+
+    /// Work done in this turn.
+    #[inline]
+    pub fn work(&self) -> usize {
+        self.spent
+    }
+
+    /// A connection that came from `before` to here with its packets has had its share of this turn.
+    #[inline]
+    pub fn is_enough(&self, before: usize) -> bool {
+        let own = self.spent - before;
+        own > limits::WORK_OF_READ
+            || (own > limits::WORK_OF_MESSAGE && self.spent > limits::WORK_OF_TURN)
+    }
+
+    /// This turn has spent its budget: what lies in lanes waits for the next one.
+    pub fn is_spent(&self) -> bool {
+        self.spent > limits::WORK_OF_TURN
+    }
+
+    /// A publisher that has been paced goes on at the end of the next turn.
+    pub fn defer(&mut self, waiter: Waiter) {
+        self.deferred.push(waiter);
+    }
+
+    /// Someone waits for the next turn.
+    #[inline]
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty() || !self.ready.is_empty()
+    }
+
+    /// The turn ends: the publishers deferred in the one before, which go on now.
+    pub fn end(&mut self) -> Vec<Waiter> {
+        self.spent = 0;
+        std::mem::swap(&mut self.deferred, &mut self.ready);
+        std::mem::take(&mut self.deferred)
+    }
+
+    /// Keeps the memory of that list.
+    pub fn reuse(&mut self, mut list: Vec<Waiter>) {
+        if self.deferred.is_empty() {
+            list.clear();
+            self.deferred = list;
+        }
+    }
+}
