@@ -303,3 +303,13 @@ pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Faulty lines told at once, and lines told that have no effect.
 pub const ACL_FAULTS_MAX: usize = 20;
 pub const ACL_WARNINGS_MAX: usize = 100;
+
+// mosquitto.conf
+
+/// Bytes of a configuration and all it includes: the commented template of Mosquitto has 40 KiB.
+pub const CONFIGURATION_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Files of one configuration, and how deep they may include each other.
+pub const CONFIGURATION_FILES_MAX: usize = 1000;
+pub const CONFIGURATION_DEPTH_MAX: usize = 10;
+/// Faults, and other notes, told of one configuration.
+pub const CONFIGURATION_NOTES_MAX: usize = 100;

@@ -4,6 +4,7 @@
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
 
+use mqttfast::config::mosquitto;
 use mqttfast::{acl, passwd, topic, wire};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -50,6 +51,14 @@ fn topic_match() {
 #[test]
 fn passwd_file() {
     replay("passwd_file", passwd::props::whole_lines_alone_let_in);
+}
+
+#[test]
+fn mosquitto_conf() {
+    replay(
+        "mosquitto_conf",
+        mosquitto::props::configurations_are_taken_or_refused,
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The text of an ACL file, line by line: what each says, and what is wrong with those that say nothing.
 //!
-//! Rights are read exactly. What Mosquitto refuses is refused here too, with the line to write instead, since a guess could grant
-//! more than was meant. Only a comment that does not begin in the first column is let pass, with a warning: it grants nothing.
+//! Rights are read exactly. What Mosquitto refuses is refused here too, with the line to write instead, since a guess
+//! could grant more than was meant. Only a comment that does not begin in the first column is let pass, with a warning:
+//! it grants nothing.
 
 use crate::limits;
 use crate::wire::topic::levels;
@@ -167,7 +168,8 @@ impl Reader {
         }
     }
 
-    /// Topic Names and user names are UTF-8, so the line matches none. What follows a `user` line must not fall to the user before.
+    /// Topic Names and user names are UTF-8, so the line matches none. What follows a `user` line must not fall to the
+    /// user before.
     fn not_text(&mut self, number: u32, bytes: &[u8]) {
         let shown = String::from_utf8_lossy(bytes);
         let mut words = shown.split(' ').filter(|word| !word.is_empty());

@@ -1,8 +1,8 @@
 //! Who may read and write which topics: the ACL file of Mosquitto, read whole or not at all.
 //!
-//! [`Acl::parse`] turns the bytes of a file into a table; [`Acl::standing`] looks up once, at CONNECT, which part of the table a Client
-//! has; [`Acl::may`] answers for one Topic Name, without allocation. The room knows no sockets, files or Sessions: who reads the file,
-//! swaps tables and logs refusals does so above.
+//! [`Acl::parse`] turns the bytes of a file into a table; [`Acl::standing`] looks up once, at CONNECT, which part of
+//! the table a Client has; [`Acl::may`] answers for one Topic Name, without allocation. The room knows no sockets,
+//! files or Sessions: who reads the file, swaps tables and logs refusals does so above.
 //!
 //! A file is a list of rules:
 //!
@@ -16,15 +16,18 @@
 //!
 //! What it means, in the order of the questions [`Acl::may`] asks; all of it measured on Mosquitto 2.0.11:
 //!
-//! 1. `$SYS/…` is written by nobody, but for `$SYS/broker/connection/+/state`, where a rule must allow it; `$share/…` is no Topic Name.
-//! 2. The rules of the Client's section: a `deny` that matches refuses, else a rule that matches and has the right allows.
+//! 1. `$SYS/…` is written by nobody, but for `$SYS/broker/connection/+/state`, where a rule must allow it; `$share/…`
+//!    is no Topic Name.
+//! 2. The rules of the Client's section: a `deny` that matches refuses, else a rule that matches and has the right
+//!    allows.
 //! 3. If the file has a `pattern` at all: a user name or client id with `+` or `#` is refused.
-//! 4. The patterns, `deny` first as in 2. A pattern with `%u` is skipped for Clients without a user name. Substitution is textual:
-//!    a client id `a/b` makes two levels of one `%c`.
+//! 4. The patterns, `deny` first as in 2. A pattern with `%u` is skipped for Clients without a user name. Substitution
+//!    is textual: a client id `a/b` makes two levels of one `%c`.
 //! 5. Nothing matched: refused.
 //!
-//! A rule reaches names that begin with `$` only where its own text begins with `$` (after substitution). Subscriptions are not
-//! asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and `Write` exist.
+//! A rule reaches names that begin with `$` only where its own text begins with `$` (after substitution). Subscriptions
+//! are not asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and
+//! `Write` exist.
 
 mod file;
 pub mod props;

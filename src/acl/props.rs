@@ -1,12 +1,13 @@
-//! What must hold of ACL files, as functions of arbitrary bytes: called by the tests below with chance and by `fuzz/` with worse.
-//! They panic where it does not hold.
+//! What must hold of ACL files, as functions of arbitrary bytes: called by the tests below with chance and by `fuzz/`
+//! with worse. They panic where it does not hold.
 
 use super::table::{Acl, Act, Cause, Verdict, may_without_file};
 use crate::limits;
 use crate::wire::topic::matches;
 
-/// The first two lines are a user name (empty: none) and a client id, the third Topic Names cut at `;`, the rest the text of an ACL
-/// file. It is refused by lines that are there, or taken, and then every verdict is that of the plain model.
+/// The first two lines are a user name (empty: none) and a client id, the third Topic Names cut at `;`, the rest the
+/// text of an ACL file. It is refused by lines that are there, or taken, and then every verdict is that of the plain
+/// model.
 pub fn verdicts_are_the_models(data: &[u8]) {
     let mut parts = data.splitn(4, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();

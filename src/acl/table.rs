@@ -102,7 +102,8 @@ pub struct Acl {
 impl Acl {
     /// Reads the bytes of an ACL file, whole or not at all.
     ///
-    /// Errors: every faulty line, with the line to write instead where it can be guessed. Mosquitto exits with 3 on these.
+    /// Errors: every faulty line, with the line to write instead where it can be guessed. Mosquitto exits with 3 on
+    /// these.
     pub fn parse(bytes: &[u8]) -> Result<Acl, Refused> {
         let text = file::read(bytes)?;
         let of = |whose: Whose| {
@@ -239,7 +240,8 @@ pub fn may_without_file(act: Act, name: &str) -> Verdict {
     }
 }
 
-/// The topic below which bridges tell whether they are connected; the one part of `$SYS` that Clients may be allowed to write.
+/// The topic below which bridges tell whether they are connected; the one part of `$SYS` that Clients may be allowed to
+/// write.
 const BRIDGE_STATE: &str = "$SYS/broker/connection/+/state";
 
 /// What no rule can allow. As in Mosquitto, `$SYS` and `$share` are beginnings, not levels.

@@ -5,10 +5,11 @@
 //! house/#        ─┘                      └ `#` of n1           write: line 7
 //! ```
 //!
-//! One open-addressed table holds the literal edges of all nodes, keyed by (node, level): a level costs one hash and one comparison.
-//! `+` and patterns' levels hang on their node. A walk visits each node at most once, so it costs at most `O(nodes)` whatever the name
-//! is, and `O(levels)` where no `+` stands beside literals. It recurses only at such a fork, so at most `TOPIC_LEVELS_MAX` deep.
-//! Names come from peers, keys from the operator's file alone: nobody can fill the table with collisions.
+//! One open-addressed table holds the literal edges of all nodes, keyed by (node, level): a level costs one hash and
+//! one comparison. `+` and patterns' levels hang on their node. A walk visits each node at most once, so it costs at
+//! most `O(nodes)` whatever the name is, and `O(levels)` where no `+` stands beside literals. It recurses only at such
+//! a fork, so at most `TOPIC_LEVELS_MAX` deep. Names come from peers, keys from the operator's file alone: nobody can
+//! fill the table with collisions.
 
 use super::file::{Access, Rule};
 use crate::wire::topic::levels;
@@ -319,8 +320,8 @@ fn first_level(node: u32, text: &str) -> (&str, u32, Option<&str>) {
     (text, (state >> 32) as u32, None)
 }
 
-/// Does this pattern match this name once its variables are put in as text? Names with `/` make levels of their own, so the tree of
-/// levels cannot answer for them. Allocates nothing; `O(bytes)`.
+/// Does this pattern match this name once its variables are put in as text? Names with `/` make levels of their own, so
+/// the tree of levels cannot answer for them. Allocates nothing; `O(bytes)`.
 ///
 /// The names hold no `+` and `#`, so each wildcard is one of the pattern's own and fills its level.
 pub(super) fn matches_as_text(pattern: &str, name: &str, names: Names<'_>) -> bool {

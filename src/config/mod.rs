@@ -4,9 +4,11 @@
 //! - [`listener`]: where the broker listens, and by which rules.
 //! - [`settings`]: what the broker core is told.
 //! - [`memory`]: what all of it may take.
+//! - [`mosquitto`]: a `mosquitto.conf`, read; not yet made a `Config`.
 
 pub mod listener;
 pub mod memory;
+pub mod mosquitto;
 pub mod settings;
 
 pub use listener::{Address, Hosts, Listener, Transport};

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod control;
 pub mod cpu;
 pub mod crossing;
+pub mod disk;
 pub mod driver;
 pub mod epoll;
 pub mod files;

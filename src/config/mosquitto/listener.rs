@@ -1,0 +1,105 @@
+//! What a listener is, after everything that can be said of it.
+
+use super::note::{At, Place};
+use std::path::PathBuf;
+
+/// A socket that listens, and what holds for those who come in by it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listener {
+    /// The line that made it; `None` for that of a file without any.
+    pub place: Option<Place>,
+    pub address: Address,
+    pub protocol: Protocol,
+    /// IPv4 or IPv6 alone.
+    pub family: Option<Family>,
+    /// The network interface it is bound to.
+    pub interface: Option<At<String>>,
+    /// Network Connections at a time; `None`: no limit.
+    pub connections_max: Option<u32>,
+    pub qos_max: u8,
+    /// Topic Aliases a v5 Client may use.
+    pub topic_alias_max: u16,
+    /// Put before every Topic Name and Topic Filter of its Clients.
+    pub mount_point: Option<At<String>>,
+    pub user_name_is_client_id: bool,
+    /// Which of 3.1, 3.1.1 and 5.0 are served.
+    pub versions: [bool; 3],
+    /// Version of the PROXY protocol that every connection begins with.
+    pub proxy_protocol: Option<At<u8>>,
+    pub proxy_requires_tls: bool,
+    /// The Origins a WebSocket may come from; empty: any.
+    pub origins: Vec<String>,
+    /// Files served over HTTP.
+    pub http_folder: Option<At<PathBuf>>,
+    pub tls: Option<Tls>,
+    pub security: Security,
+}
+
+/// Where it listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    Tcp {
+        port: u16,
+        /// An address or a name; `None`: all interfaces.
+        host: Option<String>,
+    },
+    Unix(PathBuf),
+    /// The file has no listener: `127.0.0.1` and `::1`, of which one is enough.
+    Loopback {
+        port: u16,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    Mqtt,
+    WebSockets,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// Who may come in and what they may do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Security {
+    /// Clients without a user name may connect; and, if there is no password file, those with any.
+    pub anonymous: bool,
+    pub password_file: Option<At<PathBuf>>,
+    pub acl_file: Option<At<PathBuf>>,
+    /// A v3.1.1 Client may leave its client id to the broker.
+    pub empty_client_id: bool,
+    /// What a client id given by the broker begins with.
+    pub auto_id_prefix: String,
+}
+
+/// TLS of a listener. That the files exist has been looked at, nothing of what is in them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    pub certificate: At<PathBuf>,
+    pub key: At<PathBuf>,
+    /// Trusted for certificates of Clients; may hold the issuers of `certificate` too.
+    pub ca_file: Option<At<PathBuf>>,
+    pub ca_folder: Option<At<PathBuf>>,
+    pub client_certificate_required: bool,
+    /// The name in a Client's certificate that is its user name.
+    pub user_name: Option<CertificateName>,
+    pub revoked: Option<At<PathBuf>>,
+    /// Certificates of Clients count after and before their time too.
+    pub client_dates_ignored: bool,
+    pub version_min: TlsVersion,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CertificateName {
+    CommonName,
+    Subject,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
