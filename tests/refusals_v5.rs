@@ -21,7 +21,6 @@ const SERVER_SHUTTING_DOWN: u8 = 0x8B;
 const BAD_AUTHENTICATION_METHOD: u8 = 0x8C;
 const KEEP_ALIVE_TIMEOUT: u8 = 0x8D;
 const SESSION_TAKEN_OVER: u8 = 0x8E;
-const TOPIC_NAME_INVALID: u8 = 0x90;
 const RECEIVE_MAXIMUM_EXCEEDED: u8 = 0x93;
 const TOPIC_ALIAS_INVALID: u8 = 0x94;
 const PACKET_TOO_LARGE: u8 = 0x95;
@@ -151,7 +150,7 @@ fn connack_says_what_is_wrong_with_connect(shards: usize) {
         ),
         (
             "will topic with a wildcard [MQTT-4.7.0-1]",
-            TOPIC_NAME_INVALID,
+            MALFORMED_PACKET,
             will(b"", b"w/#"),
         ),
         (
@@ -262,7 +261,7 @@ fn disconnect_says_which_rule_was_broken(shards: usize) {
         ),
         (
             "wildcard [MQTT-3.3.2-2]",
-            TOPIC_NAME_INVALID,
+            MALFORMED_PACKET,
             publish(b"a/+", b"x", 0, 0, b""),
         ),
         (
@@ -463,7 +462,7 @@ fn disconnect_stays_within_the_clients_packet_size(shards: usize) {
     client.send(&publish(b"a/#", b"x", 0, 0, b""));
     let answer = client.packet();
     assert!(answer.len() <= 32, "{} bytes", answer.len());
-    assert_eq!((answer[0], answer[2]), (0xE0, TOPIC_NAME_INVALID));
+    assert_eq!((answer[0], answer[2]), (0xE0, MALFORMED_PACKET));
     client.expect_close();
 }
 
