@@ -11,11 +11,12 @@ pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 /// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be written.
 pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
-/// The largest packet accepted before CONNECT has been: a CONNECT with id, will, user and password of ordinary size.
-pub const CONNECT_PACKET_BYTES_MAX: u32 = 16 * 1024;
+/// The largest CONNECT, where packets may be as large: one field as long as the standard lets it be, a will or a token as password, and
+/// others of some size beside it.
+pub const CONNECT_PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// What is kept of a connection that is not accepted yet, whoever it is: any ordinary CONNECT.
 pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
-/// What all such connections of one shard may have beyond that; past it a connection with a larger CONNECT is refused.
+/// What all such connections of one shard may have beyond that; one that would go past it is told "server busy".
 pub const UNACCEPTED_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(
     UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX
@@ -248,8 +249,11 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 // Helpers
 
-/// CONNECTs that may wait for the password thread; more are answered "server unavailable".
+/// CONNECTs that may wait for the password thread, and the bytes of their user names and passwords; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+pub const PASSWORD_CHECKS_WAITING_BYTES_MAX: usize = 1024 * 1024;
+const _: () =
+    assert!(PASSWORD_CHECKS_WAITING_BYTES_MAX >= USER_NAME_BYTES_MAX + PASSWORD_BYTES_MAX);
 /// Dropped messages are logged this often at most.
 pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 /// How long the log gathers lines before it writes them.

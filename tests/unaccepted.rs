@@ -5,16 +5,21 @@
 #[allow(dead_code)]
 mod packet;
 
-use mqttfast::broker::{Input, Output, Outputs, Shard, Verdict};
+use mqttfast::broker::{CloseCause, Happening, Input, Output, Outputs, Shard, Unaccepted, Verdict};
 use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
-use mqttfast::limits::{UNACCEPTED_BYTES_FREE, UNACCEPTED_BYTES_MAX};
+use mqttfast::limits::{
+    CONNECT_DEADLINE_MS, PACKET_BYTES_MAX_DEFAULT, UNACCEPTED_BYTES_FREE, UNACCEPTED_BYTES_MAX,
+};
 use mqttfast::time::Time;
+use mqttfast::wire::{self, ConnectProperties, PublishProperties, QoS, TopicName, Version, Will};
 use packet::Connect;
 
 struct Door {
     shard: Shard,
     opened: u32,
+    /// Why connections were closed before they were accepted, in order.
+    told: Vec<String>,
 }
 
 /// What became of a connection after an input.
@@ -35,6 +40,20 @@ impl Door {
         Door {
             shard: Shard::new(ShardId(0), 1, settings),
             opened: 0,
+            told: Vec::new(),
+        }
+    }
+
+    /// One whose listener takes no larger packets.
+    fn with_packets_of(packet_bytes_max: u32) -> Door {
+        let listener = ListenerSettings {
+            packet_bytes_max,
+            ..ListenerSettings::default()
+        };
+        Door {
+            shard: Shard::new(ShardId(0), 1, Settings::with_listener(listener)),
+            opened: 0,
+            told: Vec::new(),
         }
     }
 
@@ -54,6 +73,15 @@ impl Door {
                     let bytes: Vec<u8> = chunks.iter().flat_map(|c| c.bytes().to_vec()).collect();
                     assert_eq!(bytes[0], 0x20);
                     state = State::Answered(bytes[3]);
+                }
+                Output::Happened(happening) => {
+                    if let Happening::Unaccepted {
+                        why: Unaccepted::Violation(violation),
+                        ..
+                    } = *happening
+                    {
+                        self.told.push(violation.to_string());
+                    }
                 }
                 Output::Close { .. } if state == State::Waiting => state = State::Closed,
                 _ => {}
@@ -132,7 +160,11 @@ fn unfinished_connects_take_no_more_than_their_share() {
     let start = |number| connect(number, 14_000)[..12_000].to_vec();
     let (kept, last) = door.fill(start);
     expect_share(kept.len());
-    assert_eq!(last, State::Closed);
+    assert_eq!(last, State::Answered(3), "3.1.1: server unavailable");
+    // A v5 Client is told too, and it is the same for a CONNECT of one byte at a time.
+    let mut bytes = start(9999);
+    bytes[3 + 6] = 5;
+    assert_eq!(door.open(&bytes).1, State::Answered(0x89));
 
     // Small ones are kept however many there are.
     let small: Vec<ConnectionId> = (0..2000)
@@ -188,7 +220,7 @@ fn large_connects_that_wait_for_their_password_take_no_more_than_their_share() {
     let mut door = Door::new(true);
     let (kept, last) = door.fill(|number| connect(number, 12_000));
     expect_share(kept.len());
-    assert_eq!(last, State::Closed, "while it was not whole");
+    assert_eq!(last, State::Answered(3), "while it was not whole");
     // One that comes whole is told why.
     let connection = door.open(&[]).0;
     let bytes = &connect(7000, 12_000)[..];
@@ -201,7 +233,7 @@ fn large_connects_that_wait_for_their_password_take_no_more_than_their_share() {
     let states: Vec<State> = (0..3)
         .map(|_| door.input(Input::Bytes { connection, bytes }))
         .collect();
-    assert!(states.contains(&State::Closed), "{states:?}");
+    assert!(states.contains(&State::Answered(3)), "{states:?}");
 
     let (small, state) = door.open(&connect(5000, 100));
     assert_eq!(state, State::Waiting);
@@ -226,4 +258,143 @@ fn a_password_that_is_not_checked_in_time_is_answered() {
         verdict: Verdict::Accepted,
     };
     assert_eq!(door.input_at(12_000, late), State::Waiting);
+}
+
+/// A CONNECT whose will, and password, have as many bytes as these.
+fn with_will_and_password(version: Version, payload: &[u8], password: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let will = Will {
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        topic: TopicName::new("last/words").unwrap(),
+        payload,
+        delay_interval_s: 0,
+        properties: PublishProperties::default(),
+    };
+    wire::Connect {
+        version,
+        bridge: false,
+        clean_start: true,
+        keep_alive_s: 60,
+        properties: ConnectProperties::default(),
+        client_id: "large",
+        will: Some(will),
+        user_name: Some("alice"),
+        password: Some(password),
+    }
+    .encode(&mut bytes);
+    bytes
+}
+
+/// As long as a will, or a token in the place of a password, can be.
+#[test]
+fn a_connect_with_the_largest_will_and_password_is_served() {
+    let most = [b'x'; 65_535];
+    for version in Version::ALL {
+        let bytes = with_will_and_password(version, &most, &most);
+        let mut door = Door::new(false);
+        assert_eq!(door.open(&bytes).1, State::Answered(0), "{version}");
+        door.shard.check_invariants();
+
+        let mut door = Door::new(true);
+        let (connection, state) = door.open(&bytes);
+        assert_eq!(state, State::Waiting, "{version}");
+        door.shard.check_invariants();
+        assert_eq!(door.verdict(connection), State::Answered(0), "{version}");
+        door.shard.check_invariants();
+    }
+}
+
+/// Its version is in the first bytes: v5 is told 0x95, before the rest has come; 3.1 and 3.1.1 have no code for it.
+#[test]
+fn a_connect_above_the_limit_is_told_which() {
+    let announced = |level: u8| {
+        let mut bytes = b"\x10\xFF\xFF\x7F\0\x04MQTT".to_vec();
+        bytes.push(level);
+        bytes
+    };
+    let limits = [
+        (
+            PACKET_BYTES_MAX_DEFAULT,
+            "CONNECT is larger than 256 KiB, the most that is read before a client is accepted",
+        ),
+        (
+            1000,
+            "CONNECT is larger than 1000 bytes, the limit of --max-packet-size",
+        ),
+    ];
+    for (packet_bytes_max, told) in limits {
+        let mut door = Door::with_packets_of(packet_bytes_max);
+        for (level, expected) in [(5, State::Answered(0x95)), (4, State::Closed)] {
+            let bytes = announced(level);
+            assert_eq!(door.open(&bytes).1, expected);
+            // The same of one byte at a time.
+            let connection = door.open(&[]).0;
+            for (at, byte) in bytes.chunks(1).enumerate() {
+                let input = Input::Bytes {
+                    connection,
+                    bytes: byte,
+                };
+                let state = door.input(input);
+                if at + 1 < bytes.len() {
+                    assert_eq!(state, State::Waiting);
+                } else {
+                    assert_eq!(state, expected);
+                }
+            }
+        }
+        assert_eq!(door.told, [told; 4]);
+    }
+}
+
+/// A byte now and then does not hold a connection beyond its ten seconds.
+#[test]
+fn bytes_before_connect_do_not_extend_its_time() {
+    for (level, expected) in [(5, State::Answered(0x83)), (4, State::Closed)] {
+        let mut door = Door::new(false);
+        let mut bytes = connect(1, 1000);
+        bytes[3 + 6] = level;
+        let (connection, state) = door.open(&bytes[..20]);
+        assert_eq!(state, State::Waiting);
+        for second in 1..10 {
+            let at = 20 + second as usize;
+            let bytes = &bytes[at..at + 1];
+            let now = 1000 + 1000 * second;
+            let state = door.input_at(now, Input::Bytes { connection, bytes });
+            assert_eq!(state, State::Waiting);
+            assert_eq!(door.input_at(now, Input::Tick), State::Waiting);
+        }
+        let deadline = 1000 + CONNECT_DEADLINE_MS;
+        assert_eq!(door.input_at(deadline - 1, Input::Tick), State::Waiting);
+        assert_eq!(door.input_at(deadline, Input::Tick), expected);
+        assert_eq!(door.told, ["no complete CONNECT within 10 s"]);
+    }
+}
+
+/// Who speaks another protocol is named, also where it ends before all of it is there.
+#[test]
+fn other_protocols_are_named() {
+    let mut door = Door::new(false);
+    let (_, state) = door.open(b"\x16\x03\x01\0\x05\x01\0\0\x01\0");
+    assert_eq!(state, State::Closed);
+    assert!(door.told[0].contains("TLS listener"), "{:?}", door.told);
+
+    let (connection, state) = door.open(b"SSH-2.0-");
+    assert_eq!(state, State::Closed, "{connection:?}");
+    let (connection, state) = door.open(b"GET / HTTP/1.1\r\n");
+    assert_eq!(state, State::Waiting);
+    let cause = CloseCause::PeerClosed;
+    door.input(Input::Closed { connection, cause });
+    assert_eq!(door.told.len(), 3);
+    assert!(door.told[2].contains("HTTP"), "{:?}", door.told);
+}
+
+/// A refusal has its code, whatever the broker is about.
+#[test]
+fn a_client_whose_password_is_checked_is_told_that_the_broker_stops() {
+    let mut door = Door::new(true);
+    let (_, state) = door.open(&connect(1, 100));
+    assert_eq!(state, State::Waiting);
+    assert_eq!(door.input(Input::Shutdown), State::Answered(3));
+    door.shard.check_invariants();
 }

@@ -9,8 +9,8 @@ use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
-use crate::session::Message;
 use crate::session::queue::Share;
+use crate::session::{ConnectRequest, Message};
 use crate::wire::{QoS, SubscriptionOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -143,11 +143,11 @@ pub enum Verdict {
 /// A connection on its way to its Session's home.
 #[derive(Debug)]
 pub struct HandOver {
-    /// Everything read so far, the complete CONNECT first.
+    /// What its Client, who may come in, asks for.
+    pub request: Box<ConnectRequest>,
+    /// What was read behind CONNECT; the driver appends what it still reads.
     pub bytes: Vec<u8>,
-    /// The verdict of the accepting shard; always an acceptance.
-    pub verdict: Verdict,
-    /// How often users had gone when that verdict came.
+    /// How often users had gone from the password file when it was let in.
     pub user_epoch: u32,
 }
 

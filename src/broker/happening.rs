@@ -86,6 +86,10 @@ pub enum Refusal {
     ChecksWaiting,
     /// The Session of its client id belongs to another user.
     AnotherUsersSession,
+    /// CONNACK would be larger than its Maximum Packet Size. [v5 MQTT-3.1.2-24]
+    AnswerTooLarge,
+    /// The broker stops.
+    Stopping,
 }
 
 impl fmt::Display for Refusal {
@@ -107,6 +111,10 @@ impl fmt::Display for Refusal {
             Refusal::NoRoomForCheck => "too many large CONNECTs wait for a password check",
             Refusal::ChecksWaiting => "too many password checks are waiting",
             Refusal::AnotherUsersSession => "its client id belongs to a session of another user",
+            Refusal::AnswerTooLarge => {
+                "CONNACK would be larger than its Maximum Packet Size [v5 MQTT-3.1.2-24]"
+            }
+            Refusal::Stopping => "the broker stops",
         })
     }
 }

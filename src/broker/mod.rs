@@ -19,6 +19,7 @@ mod random;
 mod rights;
 mod shard;
 mod slots;
+mod stranger;
 mod survey;
 mod topics;
 mod turn;

@@ -29,10 +29,8 @@ pub fn memory_bound(settings: &Settings, shards: usize) -> MemoryBound {
     let lanes = (shards - 1) * (slots + limits::LANE_BYTES_MAX + limits::SPILL_HIGH_BYTES);
     let kept = limits::POOL_KEPT_BYTES_MAX + limits::SPARE_PACKETS_BYTES_MAX;
     let per_shard = receive + kept + lanes + limits::UNACCEPTED_BYTES_MAX;
-    let waiting_checks =
-        limits::PASSWORD_CHECKS_WAITING_MAX * limits::CONNECT_PACKET_BYTES_MAX as usize;
     let checks = if settings.listeners.iter().any(|listener| listener.passwords) {
-        waiting_checks
+        limits::PASSWORD_CHECKS_WAITING_BYTES_MAX
     } else {
         0
     };
@@ -110,7 +108,7 @@ mod tests {
         assert_eq!(four.fixed_bytes, 4 * one.fixed_bytes + lanes);
         assert_eq!(
             memory_bound(&settings(true), 1).fixed_bytes,
-            one.fixed_bytes + (16 << 20)
+            one.fixed_bytes + (1 << 20)
         );
     }
 

@@ -61,8 +61,41 @@ pub struct Checker {
 struct Shared {
     path: PathBuf,
     file: Mutex<Arc<PasswordFile>>,
-    queue: Mutex<VecDeque<Request>>,
+    queue: Mutex<Queue>,
     asked: Condvar,
+}
+
+/// Requests that wait, and the bytes of their user names and passwords.
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn push(&mut self, request: Request) -> bool {
+        let bytes = self.bytes + request.bytes();
+        if self.requests.len() >= limits::PASSWORD_CHECKS_WAITING_MAX
+            || bytes > limits::PASSWORD_CHECKS_WAITING_BYTES_MAX
+        {
+            return false;
+        }
+        self.bytes = bytes;
+        self.requests.push_back(request);
+        true
+    }
+
+    fn pop(&mut self) -> Option<Request> {
+        let request = self.requests.pop_front()?;
+        self.bytes -= request.bytes();
+        Some(request)
+    }
+}
+
+impl Request {
+    fn bytes(&self) -> usize {
+        self.user_name.len() + self.password.len()
+    }
 }
 
 /// A lock here is never held by code that may panic.
@@ -99,14 +132,11 @@ impl Checker {
 
     /// Queues a request. False: too many wait.
     pub fn ask(&self, request: Request) -> bool {
-        let mut queue = lock(&self.shared.queue);
-        if queue.len() >= limits::PASSWORD_CHECKS_WAITING_MAX {
-            return false;
+        let queued = lock(&self.shared.queue).push(request);
+        if queued {
+            self.shared.asked.notify_one();
         }
-        queue.push_back(request);
-        drop(queue);
-        self.shared.asked.notify_one();
-        true
+        queued
     }
 
     /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does one whose bad lines
@@ -155,7 +185,7 @@ impl Checker {
     fn next(&self) -> Request {
         let mut queue = lock(&self.shared.queue);
         loop {
-            if let Some(request) = queue.pop_front() {
+            if let Some(request) = queue.pop() {
                 return request;
             }
             let waited = self.shared.asked.wait(queue);

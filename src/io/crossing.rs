@@ -17,7 +17,7 @@ impl Crossing {
     /// What it holds besides its slot in a lane.
     fn bytes(&self) -> usize {
         match self {
-            Crossing::Adopt(_, hand_over) => hand_over.bytes.len(),
+            Crossing::Adopt(_, hand_over) => hand_over.request.bytes() + hand_over.bytes.len(),
             Crossing::Said(message) => message.bytes(),
         }
     }

@@ -173,7 +173,9 @@ fn refused(why: Refusal) -> String {
         | Refusal::EmptyClientId
         | Refusal::Anonymous
         | Refusal::NoRoomForCheck
-        | Refusal::ChecksWaiting => why.to_string(),
+        | Refusal::ChecksWaiting
+        | Refusal::AnswerTooLarge
+        | Refusal::Stopping => why.to_string(),
     }
 }
 

@@ -3,20 +3,21 @@
 use crate::buffer::Outbox;
 use crate::ids::{ConnectionId, ListenerId, SessionId, ShardId};
 use crate::limits;
+use crate::session::ConnectRequest;
 use crate::session::alias::OutwardAliases;
 use crate::sorted::Sorted;
 use crate::time::Time;
+use crate::wire::Version;
 use crate::wire::publish::PACKET_BYTES_MAX;
-use crate::wire::{Connect, Version};
 use std::net::SocketAddr;
 
 /// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Phase {
     /// Its CONNECT has not come completely.
     AwaitConnect,
-    /// Its CONNECT lies in `received` while the password is checked.
-    Authenticating,
+    /// Its password is checked. `received` holds what came behind CONNECT.
+    Authenticating(Box<ConnectRequest>),
     /// CONNACK 0 was sent.
     Connected(SessionId),
     /// It has ended and its Session has left it; nothing more is read. It closes when the answers it is owed are there, at this time at
@@ -56,14 +57,14 @@ pub struct Connection {
     pub silence_ms_max: u64,
     /// When CONNACK accepted it; before that, when it opened.
     pub since: Time,
-    /// When the connection opened or last sent something.
+    /// When the connection opened or, once it is accepted, last sent something.
     pub heard: Time,
     /// Bytes that came since CONNACK accepted it, and bytes that have left.
     pub received_bytes: u64,
     pub sent_bytes: u64,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
-    /// What `received` takes of the shard's allowance for connections that are not accepted; 0 once this one is.
+    /// What it takes of the shard's allowance for connections that are not accepted; 0 once this one is.
     pub charged_bytes: usize,
     /// There is no place for it; its CONNECT is answered with that.
     pub crowded: bool,
@@ -141,16 +142,16 @@ impl Connection {
     }
 
     /// Takes down what CONNECT says of the form of packets.
-    pub fn note_terms(&mut self, connect: &Connect<'_>) {
-        self.version = connect.version;
-        self.packet_bytes_max = connect.packet_bytes_max();
+    pub fn note_terms(&mut self, request: &ConnectRequest) {
+        self.version = request.version;
+        self.packet_bytes_max = request.packet_bytes_max;
     }
 
     /// The Session it serves.
     pub fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Connected(session) => Some(session),
-            Phase::AwaitConnect | Phase::Authenticating | Phase::Closing { .. } => None,
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing { .. } => None,
         }
     }
 
@@ -162,7 +163,10 @@ impl Connection {
     /// The next moment at which it wants attention: CONNECT deadline, Keep Alive, or others waiting for it.
     pub fn deadline(&self) -> Time {
         let silence = match self.phase {
-            Phase::AwaitConnect | Phase::Authenticating => self.heard + limits::CONNECT_DEADLINE_MS,
+            // Nothing that comes before CONNACK is "heard", or a byte now and then would hold the connection for ever.
+            Phase::AwaitConnect | Phase::Authenticating(_) => {
+                self.heard + limits::CONNECT_DEADLINE_MS
+            }
             Phase::Closing { until } => until,
             Phase::Connected(_) if self.silence_ms_max == 0 => Time::NEVER,
             // Withheld bytes are packets that did come; only silence of the Client counts.

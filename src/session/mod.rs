@@ -7,6 +7,7 @@ pub mod contest;
 pub mod inflight;
 pub mod message;
 pub mod queue;
+pub mod request;
 #[allow(clippy::module_inception)]
 pub mod session;
 
@@ -15,4 +16,5 @@ pub use contest::Contest;
 pub use inflight::{Delivering, Inflight, Stage};
 pub use message::Message;
 pub use queue::{Queue, Queued};
+pub use request::ConnectRequest;
 pub use session::{Received, Session, StoredWill};

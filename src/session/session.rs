@@ -6,7 +6,6 @@ use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::PacketId;
 use smallvec::SmallVec;
-use std::rc::Rc;
 
 /// A Session.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Session {
 /// A will as CONNECT brought it. [v3.1.1 3.1.2.5, v5 3.1.2.5]
 #[derive(Debug)]
 pub struct StoredWill {
-    pub message: Rc<Message>,
+    pub message: Message,
     /// Will Delay Interval; 0 before v5.
     pub delay_interval_s: u32,
     /// Message Expiry Interval, counted from publication.

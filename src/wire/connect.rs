@@ -350,6 +350,20 @@ pub fn protocol_level(packet: &[u8]) -> Option<u8> {
     }
 }
 
+/// The start of a CONNECT whose next bytes may be those for which [`protocol_level`] waits.
+pub fn may_show_level_yet(packet: &[u8]) -> bool {
+    let Some((_, rest)) = packet.split_first() else {
+        return true;
+    };
+    let body = match varint::read(rest) {
+        Ok(Some((_, header_bytes))) => &rest[header_bytes..],
+        Ok(None) => return true,
+        Err(_) => return false,
+    };
+    let names: [&[u8]; 2] = [b"\0\x04MQTT", b"\0\x06MQIsdp"];
+    names.iter().any(|name| name.starts_with(body))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,7 +58,7 @@ fn mqtt_3_1_0_1_first_packet_is_connect() {
             vec![0x20, 2, 0, 0],
             vec![0x00, 0],
             vec![0xf0, 0],
-            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
         ];
         for mut bytes in packets {
             // A CONNECT that comes too late changes nothing.

@@ -1,8 +1,10 @@
 //! Before CONNECT: cases 1 to 5 and 10.
 
 use crate::support::packet::{publish, subscribe};
-use crate::support::{Broker, Client, Connect, Options, reference};
+use crate::support::{Broker, Client, Connect, DEADLINE, Options, reference};
 use crate::{attack, attack_after, attack_ours, closed, violation};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 crate::on_1_and_2_shards_at_once!(
@@ -45,12 +47,12 @@ fn case_1_first_packet_is_no_connect(shards: usize) {
 
 fn case_2_announced_length_takes_no_memory(shards: usize) {
     attack_ours(shards, |broker| {
-        // More than a CONNECT may have: the end at once.
+        // More than a CONNECT may have: the end as soon as its version is there.
         for _ in 0..100 {
             closed(
                 broker,
                 "CONNECT of 268,435,455 bytes",
-                &[0x10, 0xFF, 0xFF, 0xFF, 0x7F],
+                b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x04",
             );
         }
         // As much as one may have, and then silence: 300 times 16,000 bytes announced, 14 sent.
@@ -203,32 +205,58 @@ fn raise_descriptor_limit() {
 
 fn case_10_other_protocols(shards: usize) {
     attack(shards, |broker| {
-        closed(
-            broker,
-            "HTTP",
-            b"GET / HTTP/1.1\r\nHost: broker\r\nConnection: Upgrade\r\n\r\n",
-        );
-        closed(
-            broker,
-            "HTTP POST",
-            b"POST /mqtt HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n",
-        );
-        closed(broker, "SSH", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n");
-        closed(
-            broker,
-            "TLS",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaa",
-        );
-        closed(
-            broker,
-            "PROXY protocol",
-            b"PROXY TCP4 192.0.2.1 192.0.2.2 5 1883\r\n",
-        );
-        closed(
-            broker,
-            "PROXY protocol 2",
-            b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c",
-        );
+        // Each is named in the log, with what to do. HTTP alone has an answer that helps.
+        for (bytes, answered, line) in [
+            (
+                &b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n"[..],
+                true,
+                "an HTTP request",
+            ),
+            (
+                b"POST /mqtt HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n",
+                true,
+                "an HTTP request",
+            ),
+            (
+                b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nupgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n",
+                true,
+                "must connect to a WebSocket listener",
+            ),
+            (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", false, "SSH"),
+            (
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaa",
+                false,
+                "must connect to a TLS listener",
+            ),
+            (
+                b"PROXY TCP4 192.0.2.1 192.0.2.2 5 1883\r\n",
+                false,
+                "PROXY protocol",
+            ),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c",
+                false,
+                "PROXY protocol",
+            ),
+        ] {
+            let mark = broker.log_len();
+            let mut stream = TcpStream::connect(broker.address()).unwrap();
+            let address = stream.local_addr().unwrap().to_string();
+            stream.write_all(bytes).unwrap();
+            let mut answer = String::new();
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let end = stream.read_to_string(&mut answer);
+            if reference() {
+                continue; // It may reset the connection.
+            }
+            end.unwrap();
+            if answered {
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+            } else {
+                assert_eq!(answer, "");
+            }
+            broker.logged_since(mark, &[&address, line]);
+        }
         closed(broker, "SMB", b"\0\0\0\x85\xffSMBr\0\0\0\0");
         closed(
             broker,

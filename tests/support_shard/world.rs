@@ -765,7 +765,6 @@ impl World {
     ) {
         let client = self.client_at(shard, connection);
         assert_ne!(usize::from(to.0), shard, "handed over to itself");
-        assert_eq!(hand_over.verdict, Verdict::Accepted);
         self.free_slot(ShardId(shard as u8), connection);
         let state = &mut self.clients[client.0];
         assert!(

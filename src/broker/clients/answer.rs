@@ -50,7 +50,7 @@ impl Clients {
         mark_dirty(connection, &mut self.dirty);
     }
 
-    fn append_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub fn append_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.append(id, |block| block.extend_from_slice(bytes));
         }

@@ -5,17 +5,20 @@ use crate::broker::event::{Ending, Output};
 use crate::broker::happening;
 use crate::broker::happening::{Happening, Level, Unaccepted, Who};
 use crate::broker::outputs::Outputs;
+use crate::broker::stranger;
 use crate::broker::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ListenerId, SessionId};
 use crate::limits;
-use crate::session::{Connection, Phase};
+use crate::session::{ConnectRequest, Connection, Phase};
 use crate::time::Time;
 use std::net::SocketAddr;
 
 /// A connection whose time is up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Overdue {
+    /// Its CONNECT has not come in time.
+    Connect,
     /// Its CONNECT came in time, but the password check has not answered.
     Verdict,
     /// It has ended, and waits no longer for the answers it is owed.
@@ -38,21 +41,28 @@ impl Clients {
         self.connections.put(id, connection);
     }
 
-    /// A peer shard handed it over; its reading is off.
-    pub fn adopt(&mut self, id: ConnectionId, address: SocketAddr, listener: ListenerId) {
+    /// A peer shard handed it over, with what came behind CONNECT; its reading is off.
+    pub fn adopt(
+        &mut self,
+        id: ConnectionId,
+        address: SocketAddr,
+        listener: ListenerId,
+        request: &ConnectRequest,
+        received: Vec<u8>,
+    ) {
         let mut connection = Connection::new(id, address, listener, self.now);
         connection.reading = false;
+        connection.note_terms(request);
+        connection.received = received;
         self.connections.put(id, connection);
     }
 
-    /// Forgets a connection that goes to a peer shard. `false`: it is gone already.
-    pub fn hand_over(&mut self, id: ConnectionId) -> bool {
-        let Some(mut connection) = self.connections.remove(id) else {
-            return false;
-        };
+    /// Forgets a connection that goes to a peer shard, and gives what came behind its CONNECT. `None`: it is gone already.
+    pub fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let mut connection = self.connections.remove(id)?;
         self.uncharge(&mut connection);
         assert!(connection.outbox.is_empty() && !connection.sending && !connection.reading);
-        true
+        Some(connection.received)
     }
 
     /// Stops reading while its CONNECT is answered.
@@ -234,7 +244,10 @@ impl Clients {
                     return;
                 }
                 Ending::Violation(violation) => Unaccepted::Violation(violation),
-                Ending::Lost(cause) => Unaccepted::Lost(cause),
+                Ending::Lost(cause) => match stranger::recognise_at_end(&connection.received) {
+                    Some(stranger) => Unaccepted::Violation(Violation::OtherProtocol(stranger)),
+                    None => Unaccepted::Lost(cause),
+                },
                 Ending::Refused
                 | Ending::Shutdown
                 | Ending::Disconnect { .. }
@@ -335,11 +348,11 @@ impl Clients {
             return None;
         }
         Some(match connection.phase {
-            Phase::Connected(_) => Overdue::Violation(Violation::KeepAlive {
-                silence_ms_max: connection.silence_ms_max,
-            }),
-            Phase::Authenticating => Overdue::Verdict,
-            Phase::AwaitConnect => Overdue::Violation(Violation::ConnectTooLate),
+            Phase::Connected(_) => {
+                Overdue::Violation(Violation::KeepAlive(connection.silence_ms_max))
+            }
+            Phase::Authenticating(_) => Overdue::Verdict,
+            Phase::AwaitConnect => Overdue::Connect,
             Phase::Closing { .. } => Overdue::Answers,
         })
     }

@@ -19,9 +19,9 @@ use crate::session::connection::Version5;
 use crate::session::contest::Told;
 use crate::session::inflight::Stage;
 use crate::session::queue::Share;
-use crate::session::{Contest, Message, Phase, Session, StoredWill};
+use crate::session::{ConnectRequest, Contest, Message, Phase, Session, StoredWill};
 use crate::time::Time;
-use crate::wire::{Connect, QoS, Version};
+use crate::wire::{QoS, Version};
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -78,52 +78,44 @@ impl Clients {
         &mut self,
         id: ConnectionId,
         session_id: SessionId,
-        connect: &Connect<'_>,
+        request: &ConnectRequest,
         will: Option<Box<StoredWill>>,
         contest: Option<Box<Contest>>,
         user_epoch: u32,
     ) {
         // A name that nobody checked takes no Session away from its user.
-        let checked = connect.user_name.is_some()
+        let checked = request.user_name.is_some()
             && self.listener(id).is_some_and(|listener| listener.passwords);
         let session = self
             .sessions
             .get_mut(session_id)
             .expect("it was found or made");
         session.connection = Some(id);
-        session.bridge = connect.bridge;
+        session.bridge = request.bridge;
         session.user_epoch = user_epoch;
-        if checked && session.user_name.as_deref() != connect.user_name {
-            session.user_name = connect.user_name.map(Into::into);
+        if checked && session.user_name != request.user_name {
+            session.user_name = request.user_name.clone();
         }
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;
         session.contest = contest;
-        session.expiry_interval_s = match connect.version {
-            Version::V5 => connect.properties.session_expiry_interval_s,
-            Version::V31 | Version::V311 if connect.clean_start => 0,
-            Version::V31 | Version::V311 => u32::MAX,
-        };
+        session.expiry_interval_s = request.session_expiry_interval_s;
         session.inflight.begin_resend();
         let connection = self.connections.get_mut(id).expect("it is connecting");
         connection.phase = Phase::Connected(session_id);
         self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
-        connection.note_terms(connect);
+        connection.note_terms(request);
         connection.since = self.now;
         connection.heard = self.now;
         connection.watched = self.now;
-        connection.silence_ms_max = u64::from(connect.keep_alive_s) * 1500;
-        connection.window = usize::from(
-            self.settings
-                .inflight_max
-                .min(connect.properties.receive_maximum),
-        );
-        if connect.version == Version::V5 {
+        connection.silence_ms_max = u64::from(request.keep_alive_s) * 1500;
+        connection.window = usize::from(self.settings.inflight_max.min(request.receive_maximum));
+        if request.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
-                outward: OutwardAliases::new(connect.properties.topic_alias_maximum).map(Box::new),
-                silent_about_problems: !connect.properties.request_problem_information,
+                outward: OutwardAliases::new(request.topic_alias_maximum).map(Box::new),
+                silent_about_problems: request.silent_about_problems,
             }));
         }
         self.counters.connects += 1;

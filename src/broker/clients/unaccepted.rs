@@ -1,40 +1,50 @@
-//! What is kept of connections that are not accepted: a CONNECT half come, or a whole one while its password is checked.
+//! What is kept of connections that are not accepted: a CONNECT half come, or what one asked for while its password is checked.
 //!
 //! Memory grows with what has come, never with what was announced. Of each connection [`limits::UNACCEPTED_BYTES_FREE`] bytes
 //! are kept whoever it is, so a small CONNECT is never refused for what others do. What is larger comes out of one allowance of
-//! the shard, [`limits::UNACCEPTED_BYTES_MAX`], and ends its connection when that is used up. A CONNECT that arrives whole and needs no
-//! password check is not kept at all.
+//! the shard, [`limits::UNACCEPTED_BYTES_MAX`]; when that is used up, the connection that wants more of it is told that the broker is
+//! busy, and ends. A CONNECT that arrives whole and needs no password check is not kept at all.
 
 use super::owner::Clients;
 use crate::ids::ConnectionId;
 use crate::limits;
-use crate::session::{Connection, Phase};
+use crate::session::{ConnectRequest, Connection, Phase};
 use crate::wire;
-use crate::wire::{Connect, Version};
+use crate::wire::Version;
 
 impl Clients {
-    /// Keeps these bytes of a connection that is not accepted. `false`: there is no room, and nothing changes.
-    pub fn keep_unaccepted(&mut self, id: ConnectionId, bytes: Vec<u8>) -> bool {
+    /// Books what is kept of a connection that is not accepted. `false`: there is no room for it, and the connection must go.
+    pub fn charge_unaccepted(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id) else {
             return true;
         };
-        let charge = bytes
-            .capacity()
-            .saturating_sub(limits::UNACCEPTED_BYTES_FREE);
+        let checked = match &connection.phase {
+            Phase::Authenticating(request) => request.bytes_while_checked(),
+            Phase::AwaitConnect | Phase::Connected(_) | Phase::Closing { .. } => 0,
+        };
+        let kept = connection.received.capacity() + checked;
+        let charge = kept.saturating_sub(limits::UNACCEPTED_BYTES_FREE);
         let total = self.unaccepted_bytes - connection.charged_bytes + charge;
         if charge > connection.charged_bytes && total > limits::UNACCEPTED_BYTES_MAX {
             return false;
         }
         self.unaccepted_bytes = total;
         connection.charged_bytes = charge;
-        connection.received = bytes;
         true
     }
 
-    /// Takes down what its CONNECT says of the form of packets.
-    pub fn note_terms(&mut self, id: ConnectionId, connect: &Connect<'_>) {
+    /// More has come behind a CONNECT whose password is checked. `false`: there is no room for it, and the connection must go.
+    pub fn keep_behind(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.note_terms(connect);
+            append(&mut connection.received, bytes);
+        }
+        self.charge_unaccepted(id)
+    }
+
+    /// Takes down what its CONNECT says of the form of packets.
+    pub fn note_terms(&mut self, id: ConnectionId, request: &ConnectRequest) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.note_terms(request);
         }
     }
 
@@ -45,11 +55,12 @@ impl Clients {
         }
     }
 
-    /// Its CONNECT, which is kept, waits for the password check.
-    pub fn begin_check(&mut self, id: ConnectionId) {
+    /// What its CONNECT asks for waits for the password check. `false`: there is no room for it, and it must be refused.
+    pub fn begin_check(&mut self, id: ConnectionId, request: Box<ConnectRequest>) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.phase = Phase::Authenticating;
+            connection.phase = Phase::Authenticating(request);
         }
+        self.charge_unaccepted(id)
     }
 
     /// It must be accepted in time.
@@ -60,14 +71,16 @@ impl Clients {
         }
     }
 
-    /// The password check has answered: gives what is kept. `None`: it does not wait for one.
-    pub fn end_check(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+    /// The password check is over: gives what waited for it. `None`: nothing did.
+    pub fn end_check(&mut self, id: ConnectionId) -> Option<Box<ConnectRequest>> {
         let connection = self.connections.get_mut(id)?;
-        if connection.phase != Phase::Authenticating {
-            return None;
+        match std::mem::replace(&mut connection.phase, Phase::AwaitConnect) {
+            Phase::Authenticating(request) => Some(request),
+            phase => {
+                connection.phase = phase;
+                None
+            }
         }
-        connection.phase = Phase::AwaitConnect;
-        Some(std::mem::take(&mut connection.received))
     }
 
     /// A connection is accepted or gone: what was kept of it no longer counts.

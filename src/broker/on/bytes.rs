@@ -1,9 +1,8 @@
 //! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
 
 use super::large::is_large_publish;
-use crate::broker::clients::unaccepted;
 use crate::broker::event::Ending;
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, Level, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
@@ -13,6 +12,7 @@ use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::session::Phase;
 use crate::wire;
 use crate::wire::frame::Frame;
+use crate::wire::reason::ReasonCode;
 use crate::wire::{Packet, Publish, Run, Version, packet_type};
 
 impl Shard {
@@ -26,16 +26,11 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitConnect => {
-                let mut whole = self.clients.take_received(id);
-                unaccepted::append(&mut whole, bytes);
-                self.try_connect(id, whole, out);
-            }
-            Phase::Authenticating => {
-                let mut whole = self.clients.take_received(id);
-                unaccepted::append(&mut whole, bytes);
-                if !self.clients.keep_unaccepted(id, whole) {
-                    self.close(id, Ending::Violation(Violation::NoRoomUnaccepted), out);
+            Phase::AwaitConnect => self.on_first_bytes(id, bytes, out),
+            Phase::Authenticating(_) => {
+                if !self.clients.keep_behind(id, bytes) {
+                    let why = Refusal::NoRoomForCheck;
+                    self.give_up_check(id, ReasonCode::SERVER_BUSY, why, out);
                 }
             }
             // Nothing counts that comes behind its end.

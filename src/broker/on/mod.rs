@@ -2,6 +2,7 @@
 //! (`topics`); each step of theirs is a call of an owner.
 
 mod acknowledge;
+mod admit;
 mod bytes;
 mod connect;
 mod deliver;

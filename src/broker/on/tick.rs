@@ -2,11 +2,12 @@
 
 use crate::broker::clients::Overdue;
 use crate::broker::event::{Ending, Verdict};
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, Level, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, SessionId};
+use crate::wire::reason::ReasonCode;
 
 impl Shard {
     pub(in crate::broker) fn on_tick(&mut self, out: &mut Outputs) {
@@ -14,6 +15,7 @@ impl Shard {
         while let Some(id) = self.clients.next_due_connection() {
             match self.clients.check_connection(id, out) {
                 None => {}
+                Some(Overdue::Connect) => self.on_connect_late(id, out),
                 Some(Overdue::Verdict) => self.on_verdict(id, Verdict::Busy, out),
                 // It closes as it began to.
                 Some(Overdue::Answers) => self.close(id, Ending::Shutdown, out),
@@ -92,6 +94,8 @@ impl Shard {
         self.stopping = true;
         self.complete_all_subscribes(out);
         for id in self.clients.connection_ids() {
+            // One whose password is being checked is answered; then there is nothing to close any more.
+            self.give_up_check(id, ReasonCode::SERVER_UNAVAILABLE, Refusal::Stopping, out);
             self.close(id, Ending::Shutdown, out);
         }
         out.tell(self.logs, Level::Info, || Happening::Stopped {

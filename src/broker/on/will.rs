@@ -5,29 +5,8 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, routing_of};
 use crate::broker::shard::Shard;
 use crate::ids::SessionId;
-use crate::session::{Message, StoredWill};
-use crate::time::Time;
-use crate::wire;
+use crate::session::StoredWill;
 use std::rc::Rc;
-
-/// A will in a form that outlives its CONNECT.
-pub(super) fn stored(will: &wire::Will<'_>) -> Box<StoredWill> {
-    let mut passed_on = Vec::new();
-    will.properties.append_passed_on(&mut passed_on);
-    let message = Message::new(
-        will.topic.as_str(),
-        &passed_on,
-        will.payload,
-        will.qos,
-        will.retain,
-        Time::NEVER,
-    );
-    Box::new(StoredWill {
-        message: Rc::new(message),
-        delay_interval_s: will.delay_interval_s,
-        message_expiry_interval_s: will.properties.message_expiry_interval_s,
-    })
-}
 
 impl Shard {
     /// Publishes a will as its Client would have.
@@ -37,10 +16,10 @@ impl Shard {
         will: StoredWill,
         out: &mut Outputs,
     ) {
-        let message = match will.message_expiry_interval_s {
+        let message = Rc::new(match will.message_expiry_interval_s {
             None => will.message,
-            Some(seconds) => Rc::new(will.message.expiring(self.turn.now().plus_s(seconds))),
-        };
+            Some(seconds) => will.message.expiring(self.turn.now().plus_s(seconds)),
+        });
         let origin = Origin {
             session: Some(session),
             connection: None,

@@ -1,6 +1,6 @@
 //! What the tests of the turn loop stand on: a double in the shard's place, and drivers on threads.
 
-use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report, Verdict};
+use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report};
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::config::{Logs, Transport};
 use crate::ids::{ConnectionId, ShardId};
@@ -15,6 +15,7 @@ use crate::io::log::Log;
 use crate::limits;
 use crate::mesh::lanes;
 use crate::passwd::PasswordFile;
+use crate::session::ConnectRequest;
 use crate::time::Time;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::collections::HashMap;
@@ -84,9 +85,9 @@ impl Double {
     fn hand_over(&mut self, connection: ConnectionId, bytes: &[u8], out: &mut Outputs) {
         self.clients.remove(&connection.index);
         let hand_over = HandOver {
+            request: Box::new(ConnectRequest::plain("moved")),
             user_epoch: 0,
             bytes: bytes.to_vec(),
-            verdict: Verdict::Accepted,
         };
         out.push(Output::HandOver {
             connection,

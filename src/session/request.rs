@@ -1,0 +1,116 @@
+//! What a Client asks for in CONNECT, in a form that outlives the packet: it is read once, waits while the password is checked, and
+//! goes along when the connection is handed over to another shard.
+
+use crate::session::{Message, StoredWill};
+use crate::time::Time;
+use crate::wire::{Connect, Version, Will};
+use std::fmt;
+
+/// A CONNECT that was read.
+pub struct ConnectRequest {
+    pub version: Version,
+    /// Its Client says that it is another broker's bridge; before v5 only.
+    pub bridge: bool,
+    pub clean_start: bool,
+    /// Seconds; 0 is off.
+    pub keep_alive_s: u16,
+    /// Seconds, `u32::MAX` is for ever. Before v5 Clean Session 0 asks for that, and 1 for an end with the connection.
+    pub session_expiry_interval_s: u32,
+    pub receive_maximum: u16,
+    pub topic_alias_maximum: u16,
+    /// Maximum Packet Size; without one the largest there can be.
+    pub packet_bytes_max: usize,
+    /// Request Problem Information was 0. [v5 3.1.2.11.7]
+    pub silent_about_problems: bool,
+    /// Empty: the Server is to choose one.
+    pub client_id: Box<str>,
+    pub user_name: Option<Box<str>>,
+    pub will: Option<Box<StoredWill>>,
+    /// Empty: none, which never is right. Kept as it may have to be checked again at the home of the Session.
+    pub password: Box<[u8]>,
+}
+
+impl fmt::Debug for ConnectRequest {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectRequest {
+    /// Copies client id, user name, password and will.
+    pub fn new(connect: &Connect<'_>) -> ConnectRequest {
+        let properties = &connect.properties;
+        ConnectRequest {
+            version: connect.version,
+            bridge: connect.bridge,
+            clean_start: connect.clean_start,
+            keep_alive_s: connect.keep_alive_s,
+            session_expiry_interval_s: match connect.version {
+                Version::V5 => properties.session_expiry_interval_s,
+                Version::V31 | Version::V311 if connect.clean_start => 0,
+                Version::V31 | Version::V311 => u32::MAX,
+            },
+            receive_maximum: properties.receive_maximum,
+            topic_alias_maximum: properties.topic_alias_maximum,
+            packet_bytes_max: connect.packet_bytes_max(),
+            silent_about_problems: !properties.request_problem_information,
+            client_id: connect.client_id.into(),
+            user_name: connect.user_name.map(Into::into),
+            will: connect.will.as_ref().map(stored),
+            password: connect.password.unwrap_or_default().into(),
+        }
+    }
+
+    /// One that asks for a clean Session and nothing more.
+    #[cfg(test)]
+    pub fn plain(client_id: &str) -> ConnectRequest {
+        ConnectRequest::new(&Connect {
+            version: Version::V5,
+            bridge: false,
+            clean_start: true,
+            keep_alive_s: 0,
+            properties: Default::default(),
+            client_id,
+            will: None,
+            user_name: None,
+            password: None,
+        })
+    }
+
+    /// Bytes of its texts and its will.
+    pub fn bytes(&self) -> usize {
+        let user_name = self.user_name.as_deref().map_or(0, str::len);
+        let will = self.will.as_ref().map_or(0, |will| will.message.bytes());
+        self.client_id.len() + user_name + self.password.len() + will
+    }
+
+    /// The same with the copies of user name and password that wait to be checked.
+    pub fn bytes_while_checked(&self) -> usize {
+        let user_name = self.user_name.as_deref().map_or(0, str::len);
+        self.bytes() + user_name + self.password.len()
+    }
+}
+
+/// A will in a form that outlives its CONNECT.
+fn stored(will: &Will<'_>) -> Box<StoredWill> {
+    let mut passed_on = Vec::new();
+    will.properties.append_passed_on(&mut passed_on);
+    let message = Message::new(
+        will.topic.as_str(),
+        &passed_on,
+        will.payload,
+        will.qos,
+        will.retain,
+        Time::NEVER,
+    );
+    Box::new(StoredWill {
+        message,
+        delay_interval_s: will.delay_interval_s,
+        message_expiry_interval_s: will.properties.message_expiry_interval_s,
+    })
+}
