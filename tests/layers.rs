@@ -52,72 +52,201 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Each room of `broker/`, a file or a folder, and what it may import of the others. A row names only rows above it, so there is no circle.
-const BROKER_MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("home", &[]),
-    ("random", &[]),
-    ("slots", &[]),
-    ("stranger", &[]),
-    ("violation", &["stranger"]),
-    ("counters", &[]),
-    ("gone", &[]),
-    ("rights", &[]),
-    ("turn", &[]),
-    ("passing", &[]),
-    ("survey", &["counters"]),
-    ("parcel", &["passing"]),
-    ("happening", &["counters", "violation"]),
+/// Rooms inside a top module, from the lowest up: a file or folder, and the rooms before it that it may import. Of two rooms a file lies
+/// in, the smaller counts. Every file of a folder named here lies in a room.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("broker::home", &[]),
+    ("broker::random", &[]),
+    ("broker::slots", &[]),
+    ("broker::stranger", &[]),
+    ("broker::violation", &["broker::stranger"]),
+    ("broker::counters", &[]),
+    ("broker::gone", &[]),
+    ("broker::rights", &[]),
+    ("broker::turn", &[]),
+    ("broker::passing", &[]),
+    ("broker::survey", &["broker::counters"]),
+    ("broker::parcel", &["broker::passing"]),
     (
-        "event",
-        &["happening", "parcel", "passing", "survey", "violation"],
+        "broker::happening",
+        &["broker::counters", "broker::violation"],
     ),
-    ("outputs", &["event", "happening", "parcel", "passing"]),
-    ("peers", &["event", "outputs"]),
+    (
+        "broker::event",
+        &[
+            "broker::happening",
+            "broker::parcel",
+            "broker::passing",
+            "broker::survey",
+            "broker::violation",
+        ],
+    ),
+    (
+        "broker::outputs",
+        &[
+            "broker::event",
+            "broker::happening",
+            "broker::parcel",
+            "broker::passing",
+        ],
+    ),
+    ("broker::peers", &["broker::event", "broker::outputs"]),
     // Who is here: never who wants what, nor what shards agreed on.
     (
-        "clients",
+        "broker::clients",
         &[
-            "counters",
-            "event",
-            "happening",
-            "outputs",
-            "passing",
-            "random",
-            "slots",
-            "stranger",
-            "violation",
+            "broker::counters",
+            "broker::event",
+            "broker::happening",
+            "broker::outputs",
+            "broker::passing",
+            "broker::random",
+            "broker::slots",
+            "broker::stranger",
+            "broker::violation",
         ],
     ),
     // Who wants what: never a connection, and no output.
-    ("topics", &["event", "home", "passing", "slots"]),
-    ("pending", &["topics", "violation"]),
     (
-        "shard",
+        "broker::topics",
         &[
-            "clients", "counters", "event", "gone", "outputs", "peers", "pending", "rights",
-            "topics", "turn",
+            "broker::event",
+            "broker::home",
+            "broker::passing",
+            "broker::slots",
+        ],
+    ),
+    ("broker::pending", &["broker::topics", "broker::violation"]),
+    (
+        "broker::shard",
+        &[
+            "broker::clients",
+            "broker::counters",
+            "broker::event",
+            "broker::gone",
+            "broker::outputs",
+            "broker::peers",
+            "broker::pending",
+            "broker::rights",
+            "broker::topics",
+            "broker::turn",
         ],
     ),
     // The only room that sees both.
     (
-        "on",
+        "broker::on",
         &[
-            "clients",
-            "counters",
-            "event",
-            "happening",
-            "home",
-            "outputs",
-            "passing",
-            "peers",
-            "pending",
-            "rights",
-            "shard",
-            "stranger",
-            "survey",
-            "topics",
-            "turn",
-            "violation",
+            "broker::clients",
+            "broker::counters",
+            "broker::event",
+            "broker::happening",
+            "broker::home",
+            "broker::outputs",
+            "broker::passing",
+            "broker::peers",
+            "broker::pending",
+            "broker::rights",
+            "broker::shard",
+            "broker::stranger",
+            "broker::survey",
+            "broker::topics",
+            "broker::turn",
+            "broker::violation",
+        ],
+    ),
+    ("io::clock", &[]),
+    ("io::cpu", &[]),
+    ("io::disk", &[]),
+    ("io::holder", &[]),
+    ("io::start_error", &[]),
+    ("io::words", &[]),
+    // Helpers: a thread each; they speak to shards by mail alone.
+    ("io::mail", &[]),
+    ("io::helpers::zone", &[]),
+    ("io::helpers::log", &["io::helpers::zone"]),
+    ("io::helpers::passwords", &["io::mail", "io::clock"]),
+    ("io::helpers::notify", &["io::mail"]),
+    (
+        "io::helpers::summary",
+        &["io::mail", "io::helpers::log", "io::words"],
+    ),
+    (
+        "io::helpers::control",
+        &[
+            "io::mail",
+            "io::helpers::log",
+            "io::helpers::notify",
+            "io::helpers::passwords",
+            "io::helpers::summary",
+        ],
+    ),
+    ("io::helpers", &[]),
+    ("io::files", &["io::start_error", "io::helpers::log"]),
+    ("io::listener", &["io::start_error", "io::holder"]),
+    // A shard's thread.
+    ("io::link", &[]),
+    ("io::crossing", &["io::link"]),
+    (
+        "io::seat",
+        &[
+            "io::clock",
+            "io::mail",
+            "io::crossing",
+            "io::listener",
+            "io::helpers::log",
+            "io::helpers::passwords",
+        ],
+    ),
+    ("io::driver::kernel", &[]),
+    ("io::driver::sending", &[]),
+    ("io::driver::slots", &["io::link"]),
+    (
+        "io::driver::accept",
+        &["io::driver::kernel", "io::link", "io::seat"],
+    ),
+    (
+        "io::driver",
+        &[
+            "io::crossing",
+            "io::driver::accept",
+            "io::driver::kernel",
+            "io::driver::slots",
+            "io::helpers::passwords",
+            "io::link",
+            "io::mail",
+            "io::seat",
+            "io::words",
+        ],
+    ),
+    ("io::epoll", &["io::driver::kernel", "io::driver::sending"]),
+    ("io::uring", &["io::driver::kernel", "io::driver::sending"]),
+    (
+        "io::host",
+        &[
+            "io::driver",
+            "io::driver::kernel",
+            "io::epoll",
+            "io::mail",
+            "io::seat",
+            "io::uring",
+        ],
+    ),
+    (
+        "io::start",
+        &[
+            "io::clock",
+            "io::cpu",
+            "io::crossing",
+            "io::files",
+            "io::helpers::control",
+            "io::helpers::log",
+            "io::helpers::notify",
+            "io::helpers::passwords",
+            "io::host",
+            "io::listener",
+            "io::mail",
+            "io::seat",
+            "io::start_error",
         ],
     ),
 ];
@@ -167,7 +296,10 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, paths);
+            // Beside a `tests.rs`.
+            if path.file_name().is_some_and(|name| name != "tests") {
+                collect(&path, paths);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             // `mod tests;` under `#[cfg(test)]`.
             if path.file_name().is_some_and(|name| name != "tests.rs") {
@@ -177,17 +309,21 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
+/// The lines up to the tests, which come last in a file; a single line for tests, such as `mod tests;`, is left out.
 fn code(text: &str) -> Vec<(usize, String)> {
-    let is_code = |line: &&str| {
-        !line.trim_start().starts_with("#[cfg(test)]")
-            && !line.trim_start().starts_with("#[cfg(all(test")
-    };
-    text.lines()
-        .take_while(is_code)
-        .map(without_comment_and_strings)
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
-        .collect()
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        let start = line.trim_start();
+        if start.starts_with("#[cfg(test)]") || start.starts_with("#[cfg(all(test") {
+            match lines.next() {
+                Some((_, line)) if line.ends_with('{') => break,
+                _ => continue,
+            }
+        }
+        found.push((index + 1, without_comment_and_strings(line)));
+    }
+    found
 }
 
 /// Drops what stands between double quotes on one line, and everything from `//` on.
@@ -287,59 +423,93 @@ fn modules_import_only_what_is_below_them() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// What a line of a file in `broker/` imports of the rooms there.
-fn broker_imports(path: &str, line: &str) -> Vec<String> {
-    let mut found: Vec<String> = imports(line)
-        .into_iter()
-        .filter_map(|path| path.strip_prefix("broker::").map(str::to_owned))
-        .collect();
-    let at_the_root = path.matches('/').count() == 1 && !path.ends_with("mod.rs");
-    if let Some((_, rest)) = line.split_once("super::").filter(|_| at_the_root) {
-        found.push(rest.to_owned());
-    }
-    let room = |path: String| {
-        let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
-        path[..end.unwrap_or(path.len())].to_owned()
-    };
-    found.into_iter().map(room).collect()
+/// The path of a file's module: `io/driver/inputs.rs` is `io::driver::inputs`, `io/mod.rs` is `io`.
+fn module_of(path: &str) -> String {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.replace('/', "::")
 }
 
-#[test]
-fn rooms_of_the_broker_import_only_what_is_below_them() {
-    let mut broken = Vec::new();
-    for (at, (room, allowed)) in BROKER_MAY_IMPORT.iter().enumerate() {
-        let above = |name: &&str| BROKER_MAY_IMPORT[..at].iter().any(|(room, _)| room == name);
-        assert!(
-            allowed.iter().all(above),
-            "{room} names what is not above it"
-        );
+/// The paths that a line of this module imports, from the crate's root: those after `crate::` and after `super::`.
+fn imports_from_root(module: &str, line: &str) -> Vec<String> {
+    const UP: &str = "super::";
+    let mut line = line.to_owned();
+    // `pub(in crate::broker)` imports nothing.
+    if let Some((before, rest)) = line.split_once("(in ") {
+        let after = rest.split_once(')').map_or("", |(_, after)| after);
+        line = format!("{before}{after}");
     }
-    let mut rooms = 0;
+    while let Some(at) = line.find(UP) {
+        let (mut above, mut end) = (module, at);
+        while line[end..].starts_with(UP) {
+            above = above.rsplit_once("::").map_or("", |(above, _)| above);
+            end += UP.len();
+        }
+        line.replace_range(at..end, &format!("crate::{above}::"));
+    }
+    imports(&line)
+}
+
+/// The room that a path lies in: the longest row it begins with.
+fn room_of(path: &str) -> Option<usize> {
+    let holds = |room: &str| path == room || path.starts_with(&format!("{room}::"));
+    (0..ROOMS.len())
+        .filter(|row| holds(ROOMS[*row].0))
+        .max_by_key(|row| ROOMS[*row].0.len())
+}
+
+/// Rows name only rows above them, so no circle of imports can come up between rooms.
+#[test]
+fn rooms_import_only_rooms_before_them() {
+    for (row, (room, allowed)) in ROOMS.iter().enumerate() {
+        for name in *allowed {
+            let at = ROOMS.iter().position(|(room, _)| room == name);
+            assert!(
+                at.is_some_and(|at| at < row),
+                "{room} names {name}, which is no room before it"
+            );
+        }
+    }
+    let tops: Vec<&str> = ROOMS
+        .iter()
+        .filter_map(|(room, _)| room.split("::").next())
+        .collect();
+    let mut broken = Vec::new();
+    let mut used = vec![false; ROOMS.len()];
     for source in sources() {
-        let Some(path) = source
-            .path
-            .strip_prefix("broker/")
-            .filter(|path| *path != "mod.rs")
-        else {
+        let module = module_of(&source.path);
+        // The folder's own file declares its rooms, and passes on what the whole crate is offered.
+        if !tops.contains(&module.split("::").next().unwrap()) || tops.contains(&module.as_str()) {
+            continue;
+        }
+        let Some(row) = room_of(&module) else {
+            broken.push(format!("src/{} lies in no room", source.path));
             continue;
         };
-        let room = path.split(['/', '.']).next().unwrap();
-        let Some((_, allowed)) = BROKER_MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
-            panic!("no row for broker/{path}");
-        };
-        rooms += 1;
+        used[row] = true;
+        let (room, allowed) = ROOMS[row];
         for (number, line) in &source.lines {
-            for import in broker_imports(&source.path, line) {
-                if import != room && !allowed.contains(&&*import) {
+            for path in imports_from_root(&module, line) {
+                if !tops.contains(&path.split("::").next().unwrap()) {
+                    continue;
+                }
+                let to = room_of(&path).map(|row| ROOMS[row].0);
+                // One that climbs to a top module's own file goes round its rooms.
+                let fine = module.split("::").next() != path.split("::").next()
+                    || to.is_some_and(|to| to == room || allowed.contains(&to));
+                if !fine {
                     broken.push(format!(
-                        "src/{}:{number}: {room} imports {import}",
+                        "src/{}:{number}: {room} imports {path}",
                         source.path
                     ));
                 }
             }
         }
     }
-    assert!(rooms > 40, "the rooms are found");
+    for (row, used) in used.iter().enumerate() {
+        if !used {
+            broken.push(format!("{} holds no file", ROOMS[row].0));
+        }
+    }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
@@ -390,6 +560,8 @@ fn unsafe_code_has_its_proof() {
 
 #[test]
 fn the_reader_of_this_test_reads() {
+    let text = "use a;\n#[cfg(test)]\nmod b;\nuse c;\n#[cfg(test)]\nmod tests {\nuse d;\n}\n";
+    assert_eq!(code(text), [(1, "use a;".into()), (4, "use c;".into())]);
     assert_eq!(imports("use crate::limits::A;"), ["limits::A"]);
     assert_eq!(
         imports("f(crate::wire::topic::levels(x))"),
@@ -408,18 +580,23 @@ fn the_reader_of_this_test_reads() {
         without_comment_and_strings("a(\"x // y\"); // unsafe"),
         "a(); "
     );
+    assert_eq!(module_of("io/driver/inputs.rs"), "io::driver::inputs");
+    assert_eq!(module_of("io/link/mod.rs"), "io::link");
     assert_eq!(
-        broker_imports("broker/peers.rs", "use super::event::{A, B};"),
-        ["event"]
+        imports_from_root("io::driver::inputs", "use super::{Core, kernel::Kernel};"),
+        ["io::driver::Core", "io::driver::kernel::Kernel"]
     );
     assert_eq!(
-        broker_imports("broker/on/will.rs", "use crate::broker::shard::Shard;"),
-        ["shard"]
+        imports_from_root("broker::on::will", "use super::super::shard::Shard;"),
+        ["broker::shard::Shard"]
     );
+    let room = |path: &str| room_of(path).map(|row| ROOMS[row].0);
+    assert_eq!(room("io::driver::Core"), Some("io::driver"));
     assert_eq!(
-        broker_imports("broker/on/will.rs", "use super::large::f;"),
-        [""; 0]
+        room("io::driver::kernel::Kernel"),
+        Some("io::driver::kernel")
     );
+    assert_eq!((room("io::drivers"), room("io::StartError")), (None, None));
     assert!(holds_word("unsafe {", "unsafe") && !holds_word("unsafely", "unsafe"));
     assert!(holds_word("use nix::poll", "nix::") && !holds_word("unix::poll", "nix::"));
 }

@@ -19,37 +19,15 @@ mod outputs;
 pub mod sending;
 pub mod slots;
 
-/// Each of these as one test for each driver.
-#[cfg(test)]
-macro_rules! under_each_driver {
-    ($($name:ident),+ $(,)?) => {
-        #[cfg(target_pointer_width = "64")]
-        mod uring {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::uring::ring::Ring>();
-            })+
-        }
-
-        mod epoll {
-            $(#[test]
-            fn $name() {
-                super::$name::<crate::io::epoll::Epoll>();
-            })+
-        }
-    };
-}
-
-#[cfg(test)]
-mod faults;
 #[cfg(test)]
 mod tests;
 
 use crate::broker::{CloseCause, HandOver, Input, Outputs, Report, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::crossing::Crossing;
-use crate::io::host::{Seat, ToShard};
 use crate::io::link::Link;
+use crate::io::mail::ToShard;
+use crate::io::seat::Seat;
 use crate::limits;
 use crate::time::Time;
 use accept::Accepting;
@@ -131,10 +109,10 @@ pub struct Driver<C, K> {
 impl<C: Core, K: Kernel> Driver<C, K> {
     /// Sets up the kernel's part on the calling thread and arms accepts and wake-up.
     pub fn new(core: C, seat: Seat) -> io::Result<Driver<C, K>> {
-        let mut kernel = K::new(&seat.listeners.sockets)?;
+        let mut kernel = K::new(&seat.common.listeners.sockets)?;
         kernel.read_wake_up(seat.waker().as_fd())?;
-        let accepting = Accepting::new(seat.listeners.sockets.len());
-        let now = seat.clock.now();
+        let accepting = Accepting::new(seat.common.listeners.sockets.len());
+        let now = seat.common.clock.now();
         Ok(Driver {
             core,
             seat,
@@ -179,7 +157,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn turn(&mut self) -> io::Result<()> {
         self.accepting.arm(&mut self.kernel, self.now)?;
         self.enter()?;
-        self.now = self.seat.clock.now();
+        self.now = self.seat.common.clock.now();
         self.turns += 1;
         for _ in 0..self.later.len() {
             let later = self.later.pop_front();
@@ -220,7 +198,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
         let timeout = self
             .next_deadline()
-            .map(|at| Duration::from_millis(at.since_ms(self.seat.clock.now())));
+            .map(|at| Duration::from_millis(at.since_ms(self.seat.common.clock.now())));
         let result = self.kernel.enter(1, timeout);
         if !alone {
             self.seat.waker().flag.awake();

@@ -1,8 +1,8 @@
 //! Open files: every connection is one, and the broker keeps some for itself.
 
 use crate::broker::Level;
-use crate::io::StartError;
-use crate::io::log::Log;
+use crate::io::helpers::log::Log;
+use crate::io::start_error::StartError;
 use crate::limits;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::fs;

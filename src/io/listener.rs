@@ -5,8 +5,8 @@
 
 use crate::config::{Address, Config, Hosts, Transport};
 use crate::ids::ListenerId;
-use crate::io::StartError;
 use crate::io::holder::Holder;
+use crate::io::start_error::StartError;
 use crate::limits;
 use nix::errno::Errno;
 use nix::sys::socket::{

@@ -1,294 +1,34 @@
 //! The real world: sockets, threads, signals, the clock. Starts the broker and drives its shards.
 //!
-//! [`run`] reads what the operator wants, finds out what the machine allows, binds, starts one thread a shard ([`host`]) and then serves
-//! signals ([`control`]) until the end; a service manager is told ([`notify`]). Shards are driven by
-//! [`driver`], through io_uring or [`epoll`]; helper threads write the log ([`log`], in the sentences of
-//! [`words`]) and check passwords ([`checker`]).
+//! ```text
+//! start ─ host ─ driver ─ uring, epoll     a shard's thread: turn loop over its sockets
+//!   │       └ seat ─ link, crossing        what it is given: lanes, mailbox, listeners
+//!   └ helpers ─ mail                       a thread each: passwords, log, control (signals), notify
+//! ```
+//!
+//! [`run`] starts all of it and serves until the end. Helpers speak to shards by [`mail`] alone, and hear of them by the shards'
+//! outputs; [`words`] makes the sentences of the log. `tests/layers.rs` says which of these may import which.
 
-pub mod checker;
 pub mod clock;
-pub mod control;
 pub mod cpu;
 pub mod crossing;
 pub mod disk;
 pub mod driver;
 pub mod epoll;
 pub mod files;
+pub mod helpers;
 pub mod holder;
 pub mod host;
 pub mod link;
 pub mod listener;
-pub mod log;
-pub mod notify;
-pub mod summary;
-// glommio does not build for 32 bits.
+pub mod mail;
+pub mod seat;
+pub mod start;
+pub mod start_error;
+// The crate `io-uring` has no kernel structures for 32 bits.
 #[cfg(target_pointer_width = "64")]
 pub mod uring;
 pub mod words;
-pub mod zone;
 
-use crate::broker::Level;
-use crate::buffer::heap;
-use crate::config::{Config, Io, memory_bound};
-use crate::limits;
-use crate::mesh::lanes;
-use crate::passwd::PasswordFile;
-use checker::Checker;
-use clock::Clock;
-use control::{End, Signals};
-use crossing::LANE_BOUNDS;
-use host::{Means, Shards, Threads};
-use listener::ListeningSockets;
-use log::Log;
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::resource::rlim_t;
-use notify::{Notify, Watchdog};
-use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Why the broker does not start: one sentence with cause and remedy.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl StartError {
-    pub fn new(sentence: impl Into<String>) -> StartError {
-        StartError(sentence.into())
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
-
-/// What the system refused in passing, as a sentence.
-fn refused(what: &str) -> impl Fn(std::io::Error) -> StartError {
-    let what = what.to_owned();
-    move |error| StartError::new(format!("{what}: {error}"))
-}
-
-/// Serves until SIGTERM or SIGINT.
-///
-/// Errors: the broker could not start, or a shard was lost. Blocks the signals it serves in the calling thread.
-pub fn run(config: Config) -> Result<(), StartError> {
-    heap::give_large_blocks_back();
-    let clock = Clock::start();
-    let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
-    let notify = Notify::from_environment().unwrap_or_else(|error| {
-        let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
-        log.line(Level::Warning, text);
-        Notify::NOBODY
-    });
-    let result = serve(config, clock, &signals, &log, &notify);
-    if let Err(error) = &result {
-        notify.status(&error.to_string());
-    }
-    log.finish(Duration::from_millis(limits::SHUTDOWN_GRACE_MS));
-    result
-}
-
-fn serve(
-    config: Config,
-    clock: Clock,
-    signals: &Signals,
-    log: &Log,
-    notify: &Notify,
-) -> Result<(), StartError> {
-    if let Some(address) = config.open_by_mistake() {
-        return Err(StartError::new(format!(
-            "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous if that is meant"
-        )));
-    }
-    let checker = match &config.passwd {
-        Some(path) => {
-            let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
-            for warning in file.warnings(path) {
-                log.line(Level::Warning, warning);
-            }
-            Some(Checker::new(path, file))
-        }
-        None => None,
-    };
-    if config.listeners.len() > limits::LISTENERS_MAX {
-        let (count, max) = (config.listeners.len(), limits::LISTENERS_MAX);
-        return Err(StartError::new(format!("{count} listeners: at most {max}")));
-    }
-    let (means, why) = choose_means(config.io)?;
-    files::raise_limit(log);
-    let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
-    let count = match config.shards {
-        Some(0) => return Err(StartError::new("--shards 0: at least one shard is needed")),
-        Some(count) if usize::from(count) > limits::SHARDS_MAX => {
-            let max = limits::SHARDS_MAX;
-            return Err(StartError::new(format!("--shards {count}: at most {max}")));
-        }
-        Some(count) => usize::from(count),
-        None => cpu::shards_default(allowed.len()),
-    };
-    let cores = cpu::placement(count, &allowed);
-    let listeners = listener::listen_all(&config)?;
-
-    let start = |means| {
-        start_shards(
-            means,
-            &config,
-            &cores,
-            &listeners,
-            checker.as_ref(),
-            log,
-            clock,
-        )
-    };
-    let (running, why) = match start(means) {
-        Ok(running) => (running, why),
-        // One ring could be had, and one for each shard could not.
-        Err(cause) if config.io == Io::Auto && means != Means::Epoll => {
-            (start(Means::Epoll)?, format!("epoll, as {cause}"))
-        }
-        Err(cause) => return Err(cause),
-    };
-    let Running {
-        shards,
-        ended,
-        threads,
-    } = running;
-    if let Some(checker) = &checker {
-        checker
-            .start(shards.clone(), clock)
-            .map_err(refused("cannot start the password thread"))?;
-    }
-    let watchdog = Watchdog::new(notify, &shards, Instant::now())
-        .map_err(|e| refused("cannot make eventfds")(e.into()))?;
-    let (places, files) = files::places(count, config.connections_max)?;
-    shards.set_places(places);
-    announce(&config, &cores, &why, log);
-    announce_places(&config, places, files, log);
-    let addresses: Vec<String> = listeners
-        .sockets
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .map(|address| address.to_string())
-        .collect();
-    for address in &addresses {
-        log.line(Level::Info, format!("listening on {address}"));
-    }
-    let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
-    control::tell_ready(notify, &status, log);
-
-    let checker = checker.as_ref();
-    let end = control::serve(signals, &ended, &shards, checker, log, notify, watchdog);
-    match end {
-        End::Asked => {
-            // All have said that they end, so this does not wait.
-            let joined = threads.join();
-            log.line(Level::Info, "stopped");
-            joined.map_err(refused("a shard ended badly"))
-        }
-        End::Hurried => {
-            log.line(Level::Warning, "stopped before all shards were done");
-            Ok(())
-        }
-        End::ShardLost => Err(StartError::new(
-            "a shard ended by itself, see the log; the broker stops so that it can be started whole",
-        )),
-    }
-}
-
-/// Shards that serve.
-struct Running {
-    shards: Shards,
-    /// Counts the shards that have ended.
-    ended: Arc<EventFd>,
-    threads: Threads,
-}
-
-fn start_shards(
-    means: Means,
-    config: &Config,
-    cores: &[usize],
-    listeners: &ListeningSockets,
-    checker: Option<&Checker>,
-    log: &Log,
-    clock: Clock,
-) -> Result<Running, StartError> {
-    let count = cores.len();
-    let shards = Shards::new(count).map_err(|e| refused("cannot make eventfds")(e.into()))?;
-    let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-    let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
-    let endpoints = lanes(count, &LANE_BOUNDS);
-    let seats = shards.seats(endpoints, listeners, checker, log, clock);
-    let threads = host::start(means, seats, cores, &config.settings(), &ended, &shards)
-        .map_err(|error| StartError::new(means.explain(&error, count)))?;
-    Ok(Running {
-        shards,
-        ended,
-        threads,
-    })
-}
-
-/// What is to drive the sockets, and the words that say why.
-fn choose_means(io: Io) -> Result<(Means, String), StartError> {
-    if io == Io::Epoll {
-        return Ok((Means::Epoll, "epoll, as asked".to_owned()));
-    }
-    match (io, Means::uring()) {
-        (Io::Uring, Ok(means)) => Ok((means, "io_uring, as asked".to_owned())),
-        (Io::Uring, Err(cause)) => Err(StartError::new(cause)),
-        (_, Ok(means)) => Ok((
-            means,
-            "io_uring, as this kernel has all it needs".to_owned(),
-        )),
-        (_, Err(cause)) => Ok((Means::Epoll, format!("epoll, as {cause}"))),
-    }
-}
-
-/// The lines of a start.
-fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
-    let info = |text: String| log.line(Level::Info, text);
-    info(format!(
-        "mqttfast {}, process {}",
-        env!("CARGO_PKG_VERSION"),
-        std::process::id()
-    ));
-    info(format!("sockets by {why}"));
-    let names: Vec<String> = cores.iter().map(usize::to_string).collect();
-    info(match names.as_slice() {
-        [core] => format!("1 shard on core {core}"),
-        names => format!("{} shards on cores {}", names.len(), names.join(", ")),
-    });
-    info(memory_bound(&config.settings(), cores.len()).to_string());
-    info(access(config));
-}
-
-/// Who may connect.
-fn access(config: &Config) -> String {
-    match (&config.passwd, config.allow_anonymous) {
-        (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
-        (None, true) => "anyone may connect, without a user name".to_owned(),
-        (Some(file), false) => format!("only the users of {} may connect", file.display()),
-        (Some(file), true) => format!(
-            "clients without a user name may connect; those with one need its password in {}",
-            file.display()
-        ),
-    }
-}
-
-/// How many connections there may be, and whether that is what was asked for.
-fn announce_places(config: &Config, places: usize, files: rlim_t, log: &Log) {
-    let (level, more) = match config.connections_max {
-        Some(wanted) if wanted > places => (
-            Level::Warning,
-            format!(", not the {wanted} of --max-connections: raise LimitNOFILE= or ulimit -n"),
-        ),
-        _ => (Level::Info, String::new()),
-    };
-    log.line(
-        level,
-        format!("at most {places} connections, by a limit of {files} open files{more}"),
-    );
-}
+pub use start::run;
+pub use start_error::StartError;

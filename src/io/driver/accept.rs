@@ -4,8 +4,8 @@
 
 use super::kernel::Kernel;
 use crate::broker::Level;
-use crate::io::host::Seat;
 use crate::io::link::Link;
+use crate::io::seat::Seat;
 use crate::limits;
 use crate::mesh::Place;
 use crate::time::Time;
@@ -121,11 +121,11 @@ impl Accepting {
     ) -> Option<Newcomer> {
         // It may have gone again already.
         let address = canonical(socket.peer_addr().ok()?);
-        let (listener, transport) = seat.listeners.listener(listener);
+        let (listener, transport) = seat.common.listeners.listener(listener);
         let link = Link::new(socket.into(), address, listener, transport);
-        let place = seat.places.take();
+        let place = seat.common.places.take();
         if place != Some(Place::Seat) {
-            let seats = seat.places.seats();
+            let seats = seat.common.places.seats();
             let text = format!(
                 "refused a connection from {address}: all {seats} places are taken (--max-connections, and the limit of open files: LimitNOFILE= or ulimit -n)"
             );
@@ -164,7 +164,9 @@ impl Accepting {
             0 => String::new(),
             count => format!("; {count} more since the last such line"),
         };
-        seat.log.line(Level::Warning, format!("{text}{more}"));
+        seat.common
+            .log
+            .line(Level::Warning, format!("{text}{more}"));
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Core, Driver, Later};
 use crate::broker::{CloseCause, HandOver, Input};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
-use crate::io::host::ToShard;
 use crate::io::link::{Broken, Link};
+use crate::io::mail::ToShard;
 use crate::limits;
 use crate::mesh::Place;
 use nix::libc;
@@ -84,7 +84,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Ok(()) => Some(connection),
             Err(error) => {
                 drop(self.slots.remove(connection));
-                self.seat.places.give_back();
+                self.seat.common.places.give_back();
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
             }

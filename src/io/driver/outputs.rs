@@ -5,8 +5,8 @@ use super::slots::{Phase, Receive, Send, Slots, Socket};
 use super::{Core, Driver, Later};
 use crate::broker::{Output, Verdict};
 use crate::ids::ConnectionId;
-use crate::io::checker::Request;
 use crate::io::crossing::Crossing;
+use crate::io::helpers::passwords::Request;
 use crate::io::words;
 use crate::limits;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
@@ -92,7 +92,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     password,
                     asked: self.now,
                 };
-                let refused = match &self.seat.checker {
+                let refused = match &self.seat.common.checker {
                     Some(checker) if checker.ask(request) => None,
                     Some(_) => Some(Verdict::Busy),
                     // Without a password file there are no users.
@@ -125,7 +125,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
-                self.seat.log.line(level, text);
+                self.seat.common.log.line(level, text);
             }
         }
         Ok(())
@@ -217,7 +217,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Phase::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
             Phase::Ending if socket.idle() => {
                 drop(self.slots.remove(connection));
-                self.seat.places.give_back();
+                self.seat.common.places.give_back();
                 Ok(())
             }
             Phase::HandingOver { .. } if socket.idle() => {

@@ -1,12 +1,33 @@
 //! The turn loop with true sockets, under each driver, and a double in the shard's place that does what a Client's first byte says.
 
+/// Each of these as one test for each driver.
+macro_rules! under_each_driver {
+    ($($name:ident),+ $(,)?) => {
+        #[cfg(target_pointer_width = "64")]
+        mod uring {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::uring::ring::Ring>();
+            })+
+        }
+
+        mod epoll {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::io::epoll::Epoll>();
+            })+
+        }
+    };
+}
+
 mod double;
+mod faults;
 mod links;
 
 use super::kernel::Kernel;
 use crate::broker::{CloseCause, OwnMessage, Report, Survey};
 use crate::ids::ShardId;
-use crate::io::host::ToShard;
+use crate::io::mail::ToShard;
 use crate::limits;
 use crate::wire::QoS;
 use double::{Broker, echoed, reset, stream};

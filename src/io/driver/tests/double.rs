@@ -4,16 +4,17 @@ use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report
 use crate::buffer::{Chunk, Chunks, Payload};
 use crate::config::{Logs, Transport};
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::checker::Checker;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
-use crate::io::host::{Shards, ToShard};
+use crate::io::helpers::log::Log;
+use crate::io::helpers::passwords::Checker;
 use crate::io::listener::ListeningSockets;
-use crate::io::log::Log;
+use crate::io::mail::{Shards, ToShard};
+use crate::io::seat::{Common, Seat, seats};
 use crate::limits;
-use crate::mesh::lanes;
+use crate::mesh::{Places, lanes};
 use crate::passwd::PasswordFile;
 use crate::session::ConnectRequest;
 use crate::time::Time;
@@ -369,13 +370,20 @@ impl Broker {
         let checker = Checker::new(Path::new("no file"), file);
         checker.start(shards.clone(), clock).unwrap();
         let endpoints = lanes(count, &LANE_BOUNDS);
-        let mut seats = shards.seats(endpoints, &listeners, Some(&checker), &log, clock);
+        let common = Common {
+            listeners,
+            places: Arc::new(Places::new(usize::MAX, 0)),
+            checker: Some(checker),
+            log,
+            clock,
+        };
+        let mut seats = seats(&shards, endpoints, &common);
         // The first shard accepts alone, so that tests know where a connection is.
         for seat in &mut seats[1..] {
-            seat.listeners = ListeningSockets::from(Vec::new());
+            seat.common.listeners = ListeningSockets::from(Vec::new());
         }
         let seen = Seen::default();
-        let run = |seat: crate::io::host::Seat| {
+        let run = |seat: Seat| {
             let double = Double {
                 shard: seat.id,
                 seen: Arc::clone(&seen),

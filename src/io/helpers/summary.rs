@@ -2,8 +2,8 @@
 
 use crate::broker::{Found, Level, Report, Survey};
 use crate::ids::ShardId;
-use crate::io::host::{Shards, ToShard};
-use crate::io::log::Log;
+use crate::io::helpers::log::Log;
+use crate::io::mail::{Shards, ToShard};
 use crate::io::words;
 use crate::limits;
 use std::sync::mpsc::channel;

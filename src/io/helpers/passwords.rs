@@ -3,7 +3,7 @@
 use crate::broker::{Level, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
-use crate::io::host::{Shards, ToShard};
+use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::passwd::{Check, PasswordFile, Succession, shown};
 use crate::time::Time;

@@ -8,9 +8,10 @@ use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
-use crate::io::host::{Shards, ToShard};
+use crate::io::helpers::log::Log;
 use crate::io::listener::ListeningSockets;
-use crate::io::log::Log;
+use crate::io::mail::{Shards, ToShard};
+use crate::io::seat::{Common, seats};
 use crate::limits;
 use crate::mesh::{Places, lanes};
 use crate::time::Time;
@@ -93,13 +94,16 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = ListeningSockets::from(vec![listener]);
-        let (log, clock) = (
-            Log::start(crate::config::Logs::Events).unwrap(),
-            Clock::start(),
-        );
+        let places = Arc::new(Places::new(usize::MAX, 0));
+        let common = Common {
+            listeners,
+            places: Arc::clone(&places),
+            checker: None,
+            log: Log::start(crate::config::Logs::Events).unwrap(),
+            clock: Clock::start(),
+        };
         let shards = Shards::new(count).unwrap();
-        let seats = shards.seats(lanes(count, &LANE_BOUNDS), &listeners, None, &log, clock);
-        let places = Arc::clone(&seats[0].places);
+        let seats = seats(&shards, lanes(count, &LANE_BOUNDS), &common);
         let (tell, asleep) = channel();
         let (mut threads, mut all_naps) = (Vec::new(), Vec::new());
         for seat in seats {

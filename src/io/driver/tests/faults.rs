@@ -10,10 +10,10 @@
 
 mod tests;
 
-use super::kernel::{Completion, Kernel};
-use super::sending::Sending;
 use crate::buffer::{Chunk, Chunks};
 use crate::ids::ConnectionId;
+use crate::io::driver::kernel::{Completion, Kernel};
+use crate::io::driver::sending::Sending;
 
 use crate::limits;
 use nix::libc;

@@ -3,11 +3,11 @@
 //! Signals are blocked before any other thread starts and read here from a signalfd, so no handler runs anywhere.
 
 use crate::broker::Level;
-use crate::io::checker::Checker;
-use crate::io::host::{Shards, ToShard};
-use crate::io::log::Log;
-use crate::io::notify::{Notify, Watchdog};
-use crate::io::summary;
+use crate::io::helpers::log::Log;
+use crate::io::helpers::notify::{Notify, Watchdog};
+use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::summary;
+use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use nix::errno::Errno;
 use nix::libc::SIGRTMIN;

@@ -8,7 +8,7 @@
 //! nobody wakes for it: the watchdog's ticks too exist only where the manager asks for them by `WATCHDOG_USEC`.
 
 use crate::ids::ShardId;
-use crate::io::host::{Shards, ToShard};
+use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
@@ -194,11 +194,7 @@ impl<'a> Watchdog<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::clock::Clock;
-    use crate::io::crossing::LANE_BOUNDS;
-    use crate::io::host::Seat;
-    use crate::io::log::Log;
-    use crate::mesh::lanes;
+    use crate::mesh::Mailbox;
 
     /// A manager on an abstract socket of its own.
     fn manager(name: &str) -> (UnixDatagram, String) {
@@ -291,9 +287,9 @@ mod tests {
     }
 
     /// Answers what waits in the mailbox, as a shard's turn does.
-    fn turn(seat: &Seat) -> usize {
+    fn turn(mailbox: &Mailbox<ToShard>) -> usize {
         let mut mail = Vec::new();
-        seat.mailbox.drain(&mut mail);
+        mailbox.drain(&mut mail);
         for item in &mail {
             match item {
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
@@ -309,14 +305,7 @@ mod tests {
         let period = Duration::from_secs(3);
         let notify = Notify::to(name.as_ref(), Some(period)).unwrap();
         let shards = Shards::new(2).unwrap();
-        let log = Log::start(crate::config::Logs::Events).unwrap();
-        let seats = shards.seats(
-            lanes(2, &LANE_BOUNDS),
-            &Vec::new().into(),
-            None,
-            &log,
-            Clock::start(),
-        );
+        let mailboxes = [0, 1].map(|shard| shards.mailbox(ShardId(shard)));
         let mut now = Instant::now();
         let mut watchdog = Watchdog::new(&notify, &shards, now).unwrap().unwrap();
         let mut tick = || {
@@ -332,19 +321,19 @@ mod tests {
         };
         assert_eq!(tick(), 0);
         for _ in 0..3 {
-            assert_eq!((turn(&seats[0]), turn(&seats[1])), (1, 1));
+            assert_eq!((turn(&mailboxes[0]), turn(&mailboxes[1])), (1, 1));
             assert_eq!(tick(), 1);
         }
         // One shard stands still: what the other says, however often, does not do.
         for _ in 0..10 {
-            assert_eq!(turn(&seats[0]), 1);
+            assert_eq!(turn(&mailboxes[0]), 1);
             assert_eq!(tick(), 0);
         }
         // It only was slow.
-        assert_eq!(turn(&seats[1]), 11);
+        assert_eq!(turn(&mailboxes[1]), 11);
         assert_eq!(tick(), 1);
         // An answer counts for one sign of life alone.
-        assert_eq!(turn(&seats[1]), 1);
+        assert_eq!(turn(&mailboxes[1]), 1);
         assert_eq!(tick(), 0);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::broker::Level;
 use crate::config::Logs;
-use crate::io::zone::Zone;
+use crate::io::helpers::zone::Zone;
 use crate::limits;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -1,0 +1,14 @@
+//! What is not a shard's work, on plain threads of its own: these may block as they like.
+//!
+//! - [`passwords`]: hashing, which takes milliseconds to seconds.
+//! - [`log`]: writes lines, in the time of a [`zone`].
+//! - [`control`]: the main thread: signals, reload, the end.
+//! - [`summary`]: the sums of all shards, at SIGUSR1.
+//! - [`notify`]: what the service manager hears; its watchdog.
+
+pub mod control;
+pub mod log;
+pub mod notify;
+pub mod passwords;
+pub mod summary;
+pub mod zone;

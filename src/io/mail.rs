@@ -1,0 +1,108 @@
+//! What helper threads tell shards: a mailbox a shard, and how a shard is woken from its wait in the kernel.
+
+use crate::broker::{OwnMessage, Report, Survey, Verdict};
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits;
+use crate::mesh::{Mailbox, WakeFlag};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// What helper threads tell a shard.
+#[derive(Debug)]
+pub enum ToShard {
+    Verdict {
+        connection: ConnectionId,
+        verdict: Verdict,
+    },
+    /// Nothing tells whether it was taken: with a full mailbox it is lost.
+    Publish(OwnMessage),
+    /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.
+    Survey {
+        survey: Box<Survey>,
+        reply: Sender<Box<Report>>,
+    },
+    /// Add 1 here: the shard still turns.
+    AreYouThere(Arc<EventFd>),
+    /// These users, sorted, are gone from the password file.
+    UsersGone(Arc<[Box<str>]>),
+    Shutdown,
+}
+
+/// How a shard is woken from its wait in the kernel.
+pub struct Waker {
+    /// Raised while the shard waits; asked by peers, who give it something in most turns.
+    pub flag: WakeFlag,
+    /// Read through the shard's ring, or watched by its epoll set. Blocking, for io_uring waits only on what may block; a write never does in fact.
+    event: EventFd,
+}
+
+impl Waker {
+    fn new() -> nix::Result<Waker> {
+        Ok(Waker {
+            flag: WakeFlag::new(),
+            event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    pub fn wake(&self) {
+        // It fails only when 2^64 - 2 wake-ups wait to be read.
+        let _ = self.event.write(1);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// All shards as helper threads reach them.
+#[derive(Clone)]
+pub struct Shards {
+    mailboxes: Arc<[Mailbox<ToShard>]>,
+    wakers: Arc<[Waker]>,
+}
+
+impl Shards {
+    /// Mailboxes and wakers of `count` shards.
+    pub fn new(count: usize) -> nix::Result<Shards> {
+        // One for each password check that may wait, and a few for the rest.
+        let items_max = limits::PASSWORD_CHECKS_WAITING_MAX + 16;
+        let wakers: nix::Result<Vec<Waker>> = (0..count).map(|_| Waker::new()).collect();
+        Ok(Shards {
+            mailboxes: (0..count).map(|_| Mailbox::new(items_max)).collect(),
+            wakers: wakers?.into(),
+        })
+    }
+
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Puts `item` into the mailbox of `to` and wakes it. Rare, so the wake-up is always paid and a shard looks into its mailbox only
+    /// when it comes. With a full mailbox the item is lost; a verdict's connection then ends at its deadline.
+    pub fn tell(&self, to: ShardId, item: ToShard) {
+        let _ = self.mailboxes[to.index()].push(item);
+        self.wakers[to.index()].wake();
+    }
+
+    /// Tells every shard, whether its mailbox is full or not: for what must not be lost.
+    pub fn tell_all(&self, item: impl Fn() -> ToShard) {
+        for (mailbox, waker) in self.mailboxes.iter().zip(&*self.wakers) {
+            mailbox.push_always(item());
+            waker.wake();
+        }
+    }
+
+    /// The mailbox of this shard, for the shard itself.
+    pub fn mailbox(&self, shard: ShardId) -> Mailbox<ToShard> {
+        self.mailboxes[shard.index()].clone()
+    }
+
+    /// The wakers of all shards, by their number.
+    pub fn wakers(&self) -> Arc<[Waker]> {
+        Arc::clone(&self.wakers)
+    }
+}

@@ -1,0 +1,51 @@
+//! What a shard's thread is given when it starts.
+
+use crate::ids::ShardId;
+use crate::io::clock::Clock;
+use crate::io::crossing::Crossing;
+use crate::io::helpers::log::Log;
+use crate::io::helpers::passwords::Checker;
+use crate::io::listener::ListeningSockets;
+use crate::io::mail::{Shards, ToShard, Waker};
+use crate::mesh::{Endpoint, Mailbox, Places};
+use std::sync::Arc;
+
+/// What all shards have in common; copies share it.
+#[derive(Clone)]
+pub struct Common {
+    pub listeners: ListeningSockets,
+    /// For Network Connections.
+    pub places: Arc<Places>,
+    pub checker: Option<Checker>,
+    pub log: Log,
+    pub clock: Clock,
+}
+
+/// Everything a shard's thread is given.
+pub struct Seat {
+    pub id: ShardId,
+    pub endpoint: Endpoint<Crossing>,
+    pub mailbox: Mailbox<ToShard>,
+    /// Of all shards, by their number.
+    pub wakers: Arc<[Waker]>,
+    pub common: Common,
+}
+
+impl Seat {
+    pub fn waker(&self) -> &Waker {
+        &self.wakers[self.id.index()]
+    }
+}
+
+/// The seats of all shards, in their order.
+pub fn seats(shards: &Shards, endpoints: Vec<Endpoint<Crossing>>, common: &Common) -> Vec<Seat> {
+    assert!(endpoints.len() == shards.count());
+    let seat = |endpoint: Endpoint<Crossing>| Seat {
+        id: endpoint.shard(),
+        mailbox: shards.mailbox(endpoint.shard()),
+        endpoint,
+        wakers: shards.wakers(),
+        common: common.clone(),
+    };
+    endpoints.into_iter().map(seat).collect()
+}
