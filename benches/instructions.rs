@@ -13,7 +13,7 @@ mod rig;
 mod sensor;
 
 use house::{scattered, trie};
-use mqttfast::acl::{Acl, Act};
+use mqttfast::acl::{Acl, Act, Recall};
 use mqttfast::topic::Matches;
 use mqttfast::wire::topic::TopicName;
 use mqttfast::wire::{self, Packet, Publish, QoS, Version};
@@ -179,6 +179,23 @@ fn rights(cases: &mut Vec<Case>) {
     }
 }
 
+/// The same question again, of a connection that wrote to this name before.
+fn recalled(cases: &mut Vec<Case>) {
+    cases.push(case("acl/100-own-recalled".into(), NAMES as u32, 1, || {
+        let rules: Vec<String> = (0..100)
+            .map(|room| format!("topic house/room-{room}/#"))
+            .collect();
+        let acl = Acl::parse(rules.join("\n").as_bytes()).expect("well-formed");
+        let standing = acl.standing(None, "sensor-1");
+        let mut recall = Recall::default();
+        Box::new(move || {
+            let name = black_box("house/room-7/sensor-1/temperature");
+            let verdict = recall.may_write(1, &acl, standing, None, "sensor-1", name);
+            assert!(verdict.is_allowed());
+        })
+    }));
+}
+
 fn turns(cases: &mut Vec<Case>) {
     for (name, _, level) in VERSIONS {
         for messages in [1, 16] {
@@ -291,6 +308,7 @@ fn main() {
     codec(&mut cases);
     matcher(&mut cases);
     rights(&mut cases);
+    recalled(&mut cases);
     turns(&mut cases);
     let word = std::env::args().nth(1).unwrap_or_default();
     if word == "--list" {

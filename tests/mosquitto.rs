@@ -3,11 +3,12 @@
 
 mod mosquitto {
     pub mod reference;
+    pub mod rights;
     pub mod world;
 }
 
-use mosquitto::reference;
 use mosquitto::world::{FIXTURES, Fixtures, MAIN, read_file};
+use mosquitto::{reference, rights};
 use mqttfast::acl::{Acl, Act};
 use mqttfast::config::mosquitto::{
     Address, CertificateName, Direction, Family, Kind, Listener, Mosquitto, Protocol, Refused,
@@ -16,6 +17,9 @@ use mqttfast::config::mosquitto::{
 use mqttfast::io::disk::Disk;
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Random ACL files that Mosquitto is started with.
+const ACL_FILES: usize = 60;
 
 /// What became of a configuration: `start`, `warn` or an exit code; and all that was said.
 fn verdict(result: &Result<Mosquitto, Refused>) -> (String, String) {
@@ -637,4 +641,134 @@ fn families_and_interfaces() {
     let taken = read(&path, &Disk).unwrap();
     assert_eq!(taken.listeners[0].family, Some(Family::Ipv6));
     assert_eq!(taken.listeners[0].interface.as_ref().unwrap().value, "eth0");
+}
+
+/// Chance, cheap and always the same.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
+    fn path(&mut self, of: &[&str]) -> String {
+        let levels: Vec<&str> = (0..=self.below(3)).map(|_| self.pick(of)).collect();
+        levels.join("/")
+    }
+}
+
+/// Random files of few words; each question is answered by Mosquitto with what it routes.
+#[test]
+fn acl_files_give_the_rights_that_mosquitto_gives() {
+    let folder = reference::Folder::new();
+    let mut chance = Chance(5);
+    let (mut allowed, mut refused) = (0, 0);
+    for _ in 0..ACL_FILES {
+        let filters = [
+            "a", "b", "+", "+", "#", "#", "ann", "c", "$a", "%u", "%c", "p%c",
+        ];
+        let mut rules = String::new();
+        for _ in 0..1 + chance.below(8) {
+            let mut filter = chance.path(&filters);
+            if let Some(at) = filter.find("#/") {
+                filter.truncate(at + 1);
+            }
+            let access = chance.pick(&["", "read ", "write ", "readwrite ", "deny "]);
+            let line = match chance.below(6) {
+                0 => format!("user {}\n", chance.pick(&["ann", "ann", "b", "a/b"])),
+                1..4 => format!("topic {access}{filter}\n"),
+                _ => format!("pattern {access}{filter}\n"),
+            };
+            rules.push_str(&line);
+        }
+        let acl =
+            Acl::parse(rules.as_bytes()).unwrap_or_else(|refused| panic!("{refused}\n{rules}"));
+        let mosquitto = rights::Mosquitto::start(&folder, &rules).expect("takes what we take");
+        let mut admin = mosquitto.admin();
+        for _ in 0..6 {
+            let users = [
+                None,
+                Some("ann"),
+                Some("b"),
+                Some("a/b"),
+                Some("c"),
+                Some("+"),
+            ];
+            let user = users[chance.below(users.len())];
+            let client = chance.pick(&["c", "ann", "a", "x/y", "#", "$a"]);
+            let name = chance.path(&["a", "b", "ann", "c", "a", "b", "x", "pc", "$a"]);
+            let standing = acl.standing(user, client);
+            let may = |act| acl.may(standing, user, client, act, &name).is_allowed();
+            let mut asked = mosquitto.connect(user, client);
+            asked.subscribe(&name);
+            admin.publish(&name);
+            let reads = asked.heard() == 1;
+            admin.subscribe(&name);
+            asked.publish(&name);
+            let writes = admin.heard() == 1;
+            admin.unsubscribe(&name);
+            let found = (reads, writes);
+            assert_eq!(
+                (may(Act::Read), may(Act::Write)),
+                found,
+                "{user:?} {client} {name}\n{rules}"
+            );
+            allowed += usize::from(reads) + usize::from(writes);
+            refused += usize::from(!reads) + usize::from(!writes);
+        }
+    }
+    assert!(
+        allowed > ACL_FILES / 2 && refused > ACL_FILES / 2,
+        "{allowed} {refused}"
+    );
+}
+
+/// Lines of ACL files: does Mosquitto start with each, and do we take it?
+#[test]
+fn lines_of_acl_files_are_taken_as_mosquitto_takes_them() {
+    let folder = reference::Folder::new();
+    for (line, mosquitto, ours) in [
+        ("", true, true),
+        ("# x", true, true),
+        ("  topic   read   a/b  \r", true, true),
+        ("user sp ace\ntopic write a b", true, true),
+        ("topic read", true, true),
+        ("topic deny", true, true),
+        ("topic a#b/../c", false, false),
+        ("topic read \u{e9}/#", true, true),
+        ("topic $share/g/x", true, true),
+        ("pattern read a", true, true),
+        ("pattern read %u%c", true, true),
+        ("topic\tread a", false, false),
+        ("\ttopic read a", false, false),
+        ("topic read\ta", true, true),
+        ("User ann", false, false),
+        ("topic rw x", false, false),
+        ("topic publish x", false, false),
+        ("topic a b", false, false),
+        ("topic", false, false),
+        ("pattern", false, false),
+        ("user", false, false),
+        ("topic read a # x", false, false),
+        ("topic read a/# # x", false, false),
+        ("topic read a+", false, false),
+        ("topic read a/#/b", false, false),
+        ("pattern read %c+", false, false),
+        ("\u{feff}topic a", false, false),
+        ("listener 1883", false, false),
+        // Grants nothing, so it is let pass.
+        ("  # x", false, true),
+    ] {
+        let taken = Acl::parse(line.as_bytes()).is_ok();
+        let starts = rights::Mosquitto::start(&folder, line).is_some();
+        assert_eq!((starts, taken), (mosquitto, ours), "{line:?}");
+    }
 }

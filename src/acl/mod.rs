@@ -1,8 +1,10 @@
 //! Who may read and write which topics: the ACL file of Mosquitto, read whole or not at all.
 //!
 //! [`Acl::parse`] turns the bytes of a file into a table; [`Acl::standing`] looks up once, at CONNECT, which part of
-//! the table a Client has; [`Acl::may`] answers for one Topic Name, without allocation. The room knows no sockets,
-//! files or Sessions: who reads the file, swaps tables and logs refusals does so above.
+//! the table a Client has; [`Acl::may`] answers for one Topic Name, without allocation. Two things spare most
+//! questions: [`Acl::covers`] answers for all names of a subscription at once, [`Recall`] for the name a Client wrote
+//! last. The room knows no sockets, files or Sessions: who reads the file, swaps tables and logs refusals does so
+//! above.
 //!
 //! A file is a list of rules:
 //!
@@ -29,12 +31,15 @@
 //! are not asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and
 //! `Write` exist.
 
+mod covers;
 mod file;
 pub mod props;
+mod recall;
 mod table;
 mod trie;
 
 pub use file::{Access, Fault, Refused, Rule, Warning};
+pub use recall::Recall;
 pub use table::{Acl, Act, Cause, Standing, Verdict, may_without_file};
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! What must hold of ACL files, as functions of arbitrary bytes: called by the tests below with chance and by `fuzz/`
 //! with worse. They panic where it does not hold.
 
+use super::Recall;
 use super::table::{Acl, Act, Cause, Verdict, may_without_file};
 use crate::limits;
-use crate::wire::topic::matches;
+use crate::wire::topic::{TopicFilter, matches};
 
-/// The first two lines are a user name (empty: none) and a client id, the third Topic Names cut at `;`, the rest the
+/// The first two lines are a user name (empty: none) and a client id, the third Topic Names and Topic
+/// Filters cut at `;`, the rest the
 /// text of an ACL file. It is refused by lines that are there, or taken, and then every verdict is that of the plain
 /// model.
 pub fn verdicts_are_the_models(data: &[u8]) {
@@ -37,10 +39,12 @@ pub fn verdicts_are_the_models(data: &[u8]) {
     let user = Some(user).filter(|user| !user.is_empty());
     let model = Model::parse(text);
     let standing = acl.standing(user, client);
-    for name in names.split(';').filter(|name| !name.is_empty()) {
-        if name.contains(['+', '#']) {
-            continue;
-        }
+    let names = || names.split(';').filter(|name| !name.is_empty());
+    let is_filter =
+        |text: &&str| TopicFilter::new(text).is_ok_and(|filter| filter.share().is_none());
+    let filters: Vec<&str> = names().filter(is_filter).collect();
+    let mut recall = Recall::default();
+    for name in names().filter(|name| !name.contains(['+', '#'])) {
         for act in [Act::Read, Act::Write] {
             let verdict = acl.may(standing, user, client, act, name);
             let wanted = model.may(user, client, act, name);
@@ -50,6 +54,19 @@ pub fn verdicts_are_the_models(data: &[u8]) {
                 "{user:?} {client:?} {act:?} {name:?}: {verdict:?}"
             );
             named_rules_are_there(&acl, verdict);
+            for filter in filters.iter().filter(|filter| matches(filter, name)) {
+                let covered = acl.covers(standing, user, client, act, filter);
+                assert!(
+                    !covered || wanted,
+                    "{filter:?} is covered, and {name:?} refused"
+                );
+            }
+            if act == Act::Write {
+                for _ in 0..2 {
+                    let again = recall.may_write(1, &acl, standing, user, client, name);
+                    assert_eq!(again, verdict, "{name:?}");
+                }
+            }
             if !may_without_file(act, name).is_allowed() {
                 assert!(!verdict.is_allowed(), "a file opens nothing");
             }

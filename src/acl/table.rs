@@ -94,8 +94,9 @@ pub struct Acl {
     pattern_rules: Vec<Rule>,
     pattern_uses_user: bool,
     pattern_uses_client: bool,
-    /// All rules in the order of their lines.
+    /// All rules in the order of their lines, and whose each is: an index into `sections`, `None` for patterns.
     rules: Vec<Rule>,
+    whose: Vec<Option<u32>>,
     warnings: Vec<Warning>,
 }
 
@@ -132,6 +133,12 @@ impl Acl {
                 .iter()
                 .any(|rule| rule.filter.contains(variable))
         };
+        let whose = text.rules.iter().map(|(whose, _)| match whose {
+            Whose::User(index) => Some(*index),
+            Whose::Anonymous => anonymous,
+            Whose::Everybody => None,
+        });
+        let whose = whose.collect();
         let (pattern_uses_user, pattern_uses_client) = (uses("%u"), uses("%c"));
         let patterns = (!pattern_rules.is_empty()).then(|| Trie::new(pattern_rules.iter()));
         Ok(Acl {
@@ -142,6 +149,7 @@ impl Acl {
             pattern_rules,
             pattern_uses_user,
             pattern_uses_client,
+            whose,
             rules: text.rules.into_iter().map(|(_, rule)| rule).collect(),
             warnings: text.warnings,
         })
@@ -218,6 +226,22 @@ impl Acl {
             (Patterns::Text, _) => self.marks_as_text(name, names),
         };
         judge(marks, act).unwrap_or(Verdict::Refused(Cause::NoRule))
+    }
+
+    /// The rules of a Client's section.
+    pub(super) fn own_rules(&self, standing: Standing) -> impl Iterator<Item = (Access, &str)> {
+        let rules = self.rules.iter().zip(&self.whose);
+        let own = rules.filter(move |(_, whose)| whose.is_some() && **whose == standing.section);
+        own.map(|(rule, _)| (rule.access, &*rule.filter))
+    }
+
+    /// Do the patterns have a say about this Client?
+    pub(super) fn asks_patterns(&self, standing: Standing) -> bool {
+        matches!(standing.patterns, Patterns::Levels | Patterns::Text)
+    }
+
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &Rule> {
+        self.pattern_rules.iter()
     }
 
     #[cold]

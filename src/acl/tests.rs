@@ -324,7 +324,11 @@ fn verdicts_are_those_of_the_plain_model() {
             "a", "b", "ann", "+", "+", "#", "", "$SYS", "$a", "%u", "%c", "p%c", "%u%c", "%cq%u",
         ];
         let mut text = format!("{}\n{}\n", chance.pick(&users), chance.pick(&clients));
-        let names: Vec<String> = (0..4).map(|_| chance.path(&words)).collect();
+        let mut names: Vec<String> = (0..4).map(|_| chance.path(&words)).collect();
+        let wild = ["a", "b", "+", "+", "ann", "$SYS", "c"];
+        let end = ["", "/#"];
+        names.extend((0..2).map(|_| chance.path(&wild) + end[chance.below(2)]));
+        names.push("#".into());
         text.push_str(&names.join(";"));
         for _ in 0..chance.below(12) {
             let mut filter = chance.path(&filters);
@@ -357,4 +361,60 @@ fn any_bytes_are_a_table_or_refused_by_lines_that_are_there() {
             .collect();
         verdicts_are_the_models(&bytes);
     }
+}
+
+#[test]
+fn a_subscription_is_covered_or_asked_about() {
+    let acl = acl("\
+user ann
+topic readwrite #
+topic deny safe/#
+user bert
+topic read house/+/state
+topic write house/#
+pattern read home/%u/#
+pattern deny home/%u/x
+pattern read all/#
+");
+    let covers = |user, filter| {
+        let user = Some(user);
+        acl.covers(acl.standing(user, "c"), user, "c", Act::Read, filter)
+    };
+    for (user, filter, wanted) in [
+        ("ann", "house/#", true),
+        ("ann", "safe", false),
+        ("ann", "+/a", false),
+        ("ann", "#", false),
+        ("ann", "$SYS/#", false),
+        ("bert", "house/kitchen/state", true),
+        ("bert", "house/+/state", true),
+        ("bert", "house/#", false),
+        ("bert", "home/bert/a/#", true),
+        ("bert", "home/bert/#", false),
+        ("bert", "home/ann/a", false),
+        ("carl", "all/1", true),
+        ("+", "all/1", false),
+        ("carl", "$share/g/all/1", false),
+    ] {
+        assert_eq!(covers(user, filter), wanted, "{user} {filter}");
+    }
+}
+
+#[test]
+fn a_verdict_is_recalled_for_its_table_alone() {
+    let (open, shut) = (acl("topic a"), acl("topic b"));
+    let mut recall = Recall::default();
+    let mut ask = |generation, acl: &Acl, name: &str| {
+        let standing = acl.standing(None, "c");
+        recall.may_write(generation, acl, standing, None, "c", name)
+    };
+    assert_eq!(ask(0, &open, "a"), RULE(1));
+    assert_eq!(ask(0, &open, "a"), RULE(1));
+    assert_eq!(ask(0, &open, "ab"), NO_RULE);
+    assert_eq!(ask(0, &open, ""), NO_RULE);
+    assert_eq!(ask(0, &open, "a"), RULE(1));
+    assert_eq!(ask(1, &shut, "a"), NO_RULE);
+    let long = "a".repeat(500);
+    assert_eq!(ask(1, &shut, &long), NO_RULE);
+    assert_eq!(ask(1, &shut, &long), NO_RULE);
 }
