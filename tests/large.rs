@@ -3,9 +3,11 @@
 
 mod support;
 
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io::Read;
 use std::thread;
 use std::time::Duration;
-use support::packet::{Connect, acknowledgement, publish};
+use support::packet::{Connect, acknowledgement, packet_len, publish};
 use support::packet5::{self, Property, USER_PROPERTY};
 use support::{Broker, Client, Published};
 
@@ -16,6 +18,7 @@ on_1_and_2_shards!(
     small_ones_between_large_ones_keep_their_order,
     the_last_word_before_the_end,
     who_breaks_off_is_not_heard,
+    what_is_sent_again_is_not_overtaken,
 );
 
 /// Not a whole number of reads, and many of them.
@@ -269,4 +272,80 @@ fn who_breaks_off_is_not_heard(shards: usize) {
     publisher.publish("broken", &body, 1, false);
     expect_whole(&subscriber.receive(), "broken", 1, &body);
     subscriber.expect_alive();
+}
+
+/// A Client comes back to more than an outbox takes and reads slowly, so that sending again pauses; then something new comes for it.
+/// [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+fn what_is_sent_again_is_not_overtaken(shards: usize) {
+    let mut broker = Broker::start(shards);
+    let hello = Connect {
+        client_id: b"viewer",
+        clean_session: false,
+        ..Connect::default()
+    };
+    Client::connect_with(&broker, &hello)
+        .0
+        .subscribe("again", 1);
+    let mut publisher = Client::connect(&broker, "publisher");
+    // A send buffer of the kernel holds so much and little more. Then a part of a message is left to the broker; its size
+    // decides, so the sizes of the messages change.
+    let sysctl = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").expect("Linux");
+    let kernel_bytes = sysctl.split_whitespace().nth(2).expect("min, default, max");
+    let kernel_bytes: usize = kernel_bytes.parse().expect("bytes");
+    for round in 0..4 {
+        let bytes_each = (kernel_bytes + 512 * 1024) / 18 + round * 7_000;
+        println!("{bytes_each} bytes each");
+        resume_slowly(&broker, &hello, &mut publisher, bytes_each);
+        assert!(broker.is_running());
+    }
+}
+
+/// Messages of so many bytes, more than an outbox takes at once, come to `hello` again and stop for want of room.
+fn resume_slowly(broker: &Broker, hello: &Connect<'_>, publisher: &mut Client, bytes_each: usize) {
+    /// Unacknowledged at QoS 1, and room for one more in the window: more bytes than the kernel keeps between the broker and such a reader.
+    const AGAIN: u32 = 19;
+    let (mut viewer, _) = Client::connect_with(broker, hello);
+    let bodies: Vec<_> = (0..AGAIN).map(|seed| payload(bytes_each, seed)).collect();
+    for body in &bodies {
+        publisher.publish("again", body, 1, false);
+        let message = Published::read(&viewer.packet()).expect("a PUBLISH");
+        assert!(!message.dup);
+    }
+    drop(viewer);
+
+    let mut viewer = Client::open(broker);
+    setsockopt(&viewer.stream(), sockopt::RcvBuf, &(64 * 1024)).expect("a small receive buffer");
+    viewer.send(&hello.bytes());
+    let mut stream = viewer.stream();
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).expect("CONNACK");
+    assert_eq!(connack, [0x20, 2, 1, 0]);
+    let mut came = Vec::new();
+    // What can leave has left.
+    thread::sleep(Duration::from_millis(50));
+    publisher.publish("again", b"new", 1, false);
+
+    let mut next = || {
+        let mut bytes = [0; 64 * 1024];
+        loop {
+            if let Some(len) = packet_len(&came).filter(|len| *len <= came.len()) {
+                let packet: Vec<u8> = came.drain(..len).collect();
+                return Published::read(&packet).expect("a PUBLISH");
+            }
+            let count = stream.read(&mut bytes).expect("the broker lives");
+            assert!(count > 0, "the broker closed the connection");
+            came.extend_from_slice(&bytes[..count]);
+        }
+    };
+    for body in &bodies {
+        let message = next();
+        assert!(message.dup, "all come again before what is new");
+        expect_whole(&message, "again", 1, body);
+        viewer.send(&acknowledgement(0x40, message.packet_id));
+    }
+    let message = next();
+    expect_whole(&message, "again", 1, b"new");
+    assert!(!message.dup);
+    viewer.send(&acknowledgement(0x40, message.packet_id));
+    viewer.expect_alive();
 }

@@ -78,8 +78,18 @@ impl Rig {
 
     /// One turn: these bytes come, the outboxes leave. Returns the bytes sent to all Clients together.
     pub fn turn(&mut self, connection: ConnectionId, bytes: &[u8]) -> usize {
+        self.hear(connection, bytes);
+        self.end_turn()
+    }
+
+    /// These bytes come, and the turn goes on.
+    pub fn hear(&mut self, connection: ConnectionId, bytes: &[u8]) {
         self.shard
             .handle(self.now, Input::Bytes { connection, bytes }, &mut self.out);
+    }
+
+    /// The outboxes leave. Returns the bytes sent to all Clients together.
+    pub fn end_turn(&mut self) -> usize {
         self.shard.flush(self.now, &mut self.out);
         let mut sent = 0;
         let mut list = std::mem::take(&mut self.out.list);

@@ -48,6 +48,8 @@ pub struct ConnectAs {
     pub will: Option<WillAs>,
     /// Acknowledges at once.
     pub eager: bool,
+    /// Takes bytes only by `Take`, from CONNACK on.
+    pub slow: bool,
     /// v5: Session Expiry Interval; before, `clean` says it.
     pub expiry_s: u32,
     pub receive_maximum: Option<u16>,
@@ -167,6 +169,10 @@ pub enum Action {
     Verdicts,
     /// The password file is read anew: every user has a new password.
     Reload,
+    /// Somebody begins a CONNECT and sends one more byte of it each second, for ever.
+    Trickle {
+        shard: usize,
+    },
     /// Time passes, second by second.
     Clock {
         ms: u64,

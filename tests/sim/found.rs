@@ -29,6 +29,7 @@ fn comes(who: usize) -> Action {
         keep_alive_s: 0,
         will: None,
         eager: true,
+        slow: false,
         expiry_s: 0,
         receive_maximum: None,
         packet_bytes_max: None,

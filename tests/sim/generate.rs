@@ -23,10 +23,18 @@ struct Theme {
     expiry: bool,
     garbage: bool,
     passwords: bool,
+    /// Large messages to Clients that read slowly and come back to what they have not acknowledged.
+    far_behind: bool,
 }
+
+/// One seed of so many is about Clients that are far behind.
+const FAR_BEHIND_EVERY: u64 = 16;
 
 /// The case of a seed.
 pub fn generate(seed: u64) -> Case {
+    if seed % FAR_BEHIND_EVERY == 3 {
+        return far_behind(seed, &mut Random::new(seed ^ 0xfa2));
+    }
     case(seed, &mut Random::new(seed ^ 0x5eed))
 }
 
@@ -56,6 +64,7 @@ fn case(seed: u64, random: &mut Random) -> Case {
         expiry: one_in(random, 3),
         garbage: one_in(random, 4),
         passwords: one_in(random, 6),
+        far_behind: false,
     };
     let count = 40 + random.below(100);
     let mut actions = Vec::new();
@@ -86,6 +95,161 @@ fn case(seed: u64, random: &mut Random) -> Case {
     }
 }
 
+/// Clients that read slowly, large messages of which a few fill an outbox, and Sessions that go on: what is sent again pauses in the middle
+/// and meets what is new, and so do replays of retained messages. Nobody has a will and no Session ends: CONNACK itself may be taken late,
+/// and what the broker did meanwhile would be anybody's guess.
+fn far_behind(seed: u64, random: &mut Random) -> Case {
+    let shards = pick(random, &[1, 1, 2, 3]);
+    let mut versions = [Version::V311; IDENTITIES];
+    for version in &mut versions {
+        *version = pick(random, &[Version::V311, Version::V5]);
+    }
+    let theme = Theme {
+        topics: pick(random, &[&[0, 1, 2], &[1], &[1, 2]]),
+        filters: 4,
+        groups: 1,
+        large: true,
+        shares: false,
+        expiry: false,
+        garbage: false,
+        passwords: false,
+        far_behind: true,
+    };
+    let mut actions: Vec<Action> = Vec::new();
+    for who in 0..IDENTITIES {
+        actions.push(connect_far_behind(random, who, true));
+        actions.push(EVERY_LANE);
+        // The last one has no other subscription while its replays end.
+        if who < IDENTITIES - 1 {
+            let filter = pick(random, &[2, 3, 5]);
+            actions.push(subscribe_far_behind(random, who, filter));
+            actions.push(EVERY_LANE);
+        }
+    }
+    let count = actions.len() + 60 + random.below(60);
+    while actions.len() < count {
+        let who = random.below(IDENTITIES);
+        match random.below(100) {
+            0..15 => {
+                // What was under way is sent again, a part of it is taken, and something new comes.
+                let publisher = random.below(IDENTITIES);
+                let bytes = 100_000 + random.below(100_001);
+                actions.push(Action::Quick { who });
+                actions.push(publish_far_behind(random, &theme, publisher, bytes));
+                actions.push(EVERY_LANE);
+                actions.push(Action::Vanish { who });
+                actions.push(connect_far_behind(random, who, false));
+                actions.push(EVERY_LANE);
+                actions.push(take(random, who));
+                let publisher = random.below(IDENTITIES);
+                actions.push(publish_far_behind(random, &theme, publisher, 0));
+                actions.push(EVERY_LANE);
+            }
+            15..20 => actions.push(connect_far_behind(random, who, false)),
+            20..44 => actions.push(take(random, who)),
+            44..48 => actions.push(Action::Slow { who }),
+            48..50 => actions.push(Action::Quick { who }),
+            50 => {
+                let shard = random.below(4);
+                actions.push(Action::Trickle { shard });
+                actions.push(Action::Clock { ms: 20_000 });
+            }
+            51..58 => actions.push(EVERY_LANE),
+            58..64 => {
+                // Retained messages are on their way as the subscription ends.
+                let who = pick(random, &[who, IDENTITIES - 1]);
+                let filter = pick(random, &[2, 3, 5]);
+                actions.push(Action::Slow { who });
+                actions.push(subscribe_far_behind(random, who, filter));
+                actions.push(EVERY_LANE);
+                let cut = 0;
+                actions.push(Action::Unsubscribe { who, filter, cut });
+                actions.push(take(random, who));
+            }
+            _ => match action(random, &theme) {
+                Action::Connect(_) => {}
+                action => actions.push(action),
+            },
+        }
+    }
+    Case {
+        seed,
+        shards,
+        inflight_max: pick(random, &[3, 20, 20]),
+        read_bytes_max: 16 * 1024,
+        lane_high: pick(random, &[2, 6, 4096]),
+        session_queue_bytes_max: pick(random, &[None, Some(600_000)]),
+        shard_queue_bytes_max: pick(random, &[None, None, Some(900_000)]),
+        passwords: false,
+        share_qos: 1,
+        shutdown: false,
+        versions,
+        actions,
+    }
+}
+
+const EVERY_LANE: Action = Action::Lanes {
+    pick: 0,
+    count: 1_000,
+};
+
+fn subscribe_far_behind(random: &mut Random, who: usize, filter: usize) -> Action {
+    let options = SubscribeAs {
+        qos: pick(random, &[0, 1, 1, 2, 2]),
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: 0,
+        identifier: None,
+    };
+    let cut = 0;
+    Action::Subscribe {
+        who,
+        filter,
+        options,
+        cut,
+    }
+}
+
+/// Two messages, without Properties.
+fn publish_far_behind(random: &mut Random, theme: &Theme, who: usize, padding: usize) -> Action {
+    Action::Publish {
+        who,
+        topic: pick(random, theme.topics),
+        qos: pick(random, &[1, 2]),
+        retain: false,
+        empty: false,
+        padding,
+        count: 2,
+        cut: 0,
+        expiry_s: None,
+        alias: None,
+    }
+}
+
+fn take(random: &mut Random, who: usize) -> Action {
+    let bytes = pick(random, &[1, 20_000, 50_000, 100_000, 200_000]);
+    Action::Take { who, bytes }
+}
+
+fn connect_far_behind(random: &mut Random, who: usize, first: bool) -> Action {
+    Action::Connect(ConnectAs {
+        who,
+        shard: random.below(4),
+        clean: false,
+        keep_alive_s: 0,
+        will: None,
+        // Some publish and take at once what comes.
+        eager: who == 0,
+        slow: !first && who > 0 && !one_in(random, 4),
+        expiry_s: NEVER,
+        receive_maximum: None,
+        packet_bytes_max: None,
+        topic_alias_maximum: 0,
+        early: None,
+        wrong_password: false,
+    })
+}
+
 fn connect(random: &mut Random, who: usize, theme: &Theme) -> Action {
     let will = one_in(random, 3).then(|| WillAs {
         topic: pick(random, theme.topics),
@@ -106,6 +270,7 @@ fn connect(random: &mut Random, who: usize, theme: &Theme) -> Action {
         keep_alive_s: pick(random, &[0, 0, 0, 10]),
         will,
         eager: random.below(3) > 0,
+        slow: false,
         expiry_s: pick(random, expiries),
         receive_maximum: pick(random, &[None, None, Some(1), Some(2), Some(5)]),
         packet_bytes_max: pick(random, &[None, None, None, None, Some(40), Some(120)]),
@@ -172,9 +337,11 @@ fn action(random: &mut Random, theme: &Theme) -> Action {
             who,
             topic: pick(random, theme.topics),
             qos: pick(random, &[0, 1, 1, 2, 2]),
-            retain: one_in(random, 4),
-            empty: one_in(random, 3),
-            padding: if theme.large && one_in(random, 3) {
+            retain: one_in(random, if theme.far_behind { 2 } else { 4 }),
+            empty: one_in(random, if theme.far_behind { 6 } else { 3 }),
+            padding: if theme.far_behind && one_in(random, 2) {
+                100_000 + random.below(100_001)
+            } else if theme.large && one_in(random, 3) {
                 40_000
             } else {
                 pick(random, &[0, 1, 2, 3, 60])
@@ -191,6 +358,8 @@ fn action(random: &mut Random, theme: &Theme) -> Action {
             cut,
         },
         64..68 => Action::Vanish { who },
+        // A Session Expiry Interval of 0 would end what these runs are about.
+        68..71 if theme.far_behind => Action::Lanes { pick: 0, count: 2 },
         68..71 => Action::Disconnect {
             who,
             with_will: one_in(random, 3),

@@ -10,6 +10,7 @@ use crate::model::Message;
 use crate::support::*;
 use mqttfast::broker::CloseCause;
 use mqttfast::config::{ListenerSettings, Settings};
+use mqttfast::limits::{CONNECT_DEADLINE_MS, LATE_GRACE_MS, TIMER_GRAIN_MS};
 
 pub struct Play {
     pub world: World,
@@ -19,6 +20,8 @@ pub struct Play {
     pub connections: Vec<Connection>,
     /// Clients that belong to nobody and must be closed for what they sent.
     pub strangers: Vec<Client>,
+    /// Who sends a CONNECT byte by byte, and since when.
+    pub tricklers: Vec<(Client, u64)>,
     pub messages: Vec<Message>,
     pub groups: Groups,
     /// Steps at whose end the lanes were empty.
@@ -69,6 +72,7 @@ impl Play {
             identities: (0..IDENTITIES).map(identity).collect(),
             connections: Vec::new(),
             strangers: Vec::new(),
+            tricklers: Vec::new(),
             messages: Vec::new(),
             groups: Groups::default(),
             rests: Vec::new(),
@@ -85,6 +89,7 @@ impl Play {
             self.step += 1;
             self.act(&action)
                 .and_then(|()| self.observe())
+                .and_then(|()| self.queues_are_bounded())
                 .map_err(|why| format!("step {} {action:?}: {why}", self.step))?;
             if self.world.lane_messages() == 0 {
                 self.rests.push(self.step);
@@ -163,6 +168,10 @@ impl Play {
                 what,
                 connected,
             } => self.stranger(shard, what, connected),
+            Action::Trickle { shard } => {
+                let client = self.world.open_at(shard % self.case.shards, Version::V311);
+                self.tricklers.push((client, self.world.now().0));
+            }
             Action::Subscribe { who, .. }
             | Action::Unsubscribe { who, .. }
             | Action::Join { who, .. }
@@ -179,8 +188,8 @@ impl Play {
             | Action::Quick { who } => {
                 if let Some(index) = self.active(who) {
                     self.act_on(index, who, action);
-                } else if let Action::Vanish { .. } = action {
-                    self.vanish_early(who);
+                } else {
+                    self.act_early(who, action);
                 }
             }
         }
@@ -193,6 +202,7 @@ impl Play {
         while left > 0 {
             let some = left.min(LOOK_MS);
             self.world.advance(some);
+            self.trickle()?;
             self.step += 1;
             self.observe()?;
             left -= some;
@@ -250,6 +260,10 @@ impl Play {
         let client = self.world.open_at(asked.shard % self.case.shards, version);
         let mut connection = Connection::new(client, asked, version, self.case.inflight_max);
         connection.will = will_number;
+        connection.slow = asked.slow;
+        if asked.slow {
+            self.world.read_slowly(client);
+        }
         connection.refused = self.case.passwords && asked.wrong_password;
         connection.sent_at = self.world.now().0;
         if let Some(topic) = asked.early {
@@ -266,6 +280,59 @@ impl Play {
         }
         self.connections.push(connection);
         self.world.send(client, bytes);
+    }
+
+    /// One more byte of each CONNECT that comes so slowly; the broker waits for a whole one from the beginning, not from the last byte.
+    fn trickle(&mut self) -> Judged {
+        let now_ms = self.world.now().0;
+        for (client, since) in self.tricklers.clone() {
+            if !self.world.is_open(client) {
+                continue;
+            }
+            if now_ms > since + CONNECT_DEADLINE_MS + LATE_GRACE_MS + 2 * TIMER_GRAIN_MS {
+                let ms = now_ms - since;
+                return Err(format!("open for {ms} ms without a whole CONNECT"));
+            }
+            // A client id of 100 bytes.
+            let hello = [0x10, 112, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 100];
+            let at = ((now_ms - since) / LOOK_MS).saturating_sub(1) as usize;
+            let byte = *hello.get(at).unwrap_or(&b'x');
+            self.world.send(client, vec![byte]);
+        }
+        Ok(())
+    }
+
+    /// No shard queues more than it may.
+    fn queues_are_bounded(&self) -> Judged {
+        let Some(most) = self.case.shard_queue_bytes_max else {
+            return Ok(());
+        };
+        for shard in 0..self.case.shards {
+            let held = self.world.shard(shard).leftovers();
+            let queued = held.iter().find(|(name, _)| *name == "queued bytes");
+            if let Some((_, bytes)) = queued.filter(|(_, bytes)| *bytes as u64 > most) {
+                return Err(format!("shard {shard} queues {bytes} bytes of {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a Client can do before CONNACK has come.
+    fn act_early(&mut self, who: usize, action: &Action) {
+        if let Action::Vanish { .. } = action {
+            return self.vanish_early(who);
+        }
+        let pending = |c: &&Connection| c.asked.who == who && c.is_pending();
+        let Some(client) = self.connections.iter().rfind(pending).map(|c| c.client) else {
+            return;
+        };
+        match *action {
+            Action::Take { bytes, .. } => {
+                self.world.take_bytes(client, bytes);
+            }
+            Action::Quick { .. } => self.world.read_at_once(client),
+            _ => {}
+        }
     }
 
     /// The Client of a CONNECT that is on its way is gone.
@@ -589,6 +656,7 @@ impl Play {
             keep_alive_s: 0,
             will: None,
             eager: true,
+            slow: false,
             expiry_s: if clean { 0 } else { NEVER },
             receive_maximum: None,
             packet_bytes_max: None,

@@ -5,7 +5,7 @@ use crate::model;
 use crate::play::{Judged, Play};
 use crate::session::Missing;
 use crate::support::*;
-use mqttfast::broker::{Counters, Dropped};
+use mqttfast::broker::{CloseCause, Counters, Dropped};
 use mqttfast::limits::{STALLED_AFTER_MS, TIMER_GRAIN_MS};
 use std::collections::BTreeMap;
 
@@ -21,11 +21,14 @@ impl Play {
             let mut quiet = true;
             for index in 0..self.connections.len() {
                 let connection = &self.connections[index];
-                if !connection.alive || connection.accepted.is_none() {
+                if !connection.alive {
                     continue;
                 }
                 let client = connection.client;
                 self.world.read_at_once(client);
+                if self.connections[index].accepted.is_none() {
+                    continue;
+                }
                 let connection = &self.connections[index];
                 if !connection.held.is_empty() {
                     quiet = false;
@@ -73,6 +76,9 @@ impl Play {
         }
         self.everything_came(&connected_since)?;
         self.retained_agree()?;
+        for (client, _) in std::mem::take(&mut self.tricklers) {
+            self.world.cut(client, CloseCause::Reset);
+        }
         self.nothing_remains()
     }
 

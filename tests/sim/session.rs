@@ -201,7 +201,7 @@ impl Session {
             if !message.retain {
                 return Err("RETAIN 1, but it was not published so".into());
             }
-            let by_replay = self.check_replay(message, delivery);
+            let by_replay = self.check_replay(message, delivery, fresh);
             // A message for a group keeps what was asked for when it was given.
             let by_live = normal
                 .iter()
@@ -330,7 +330,12 @@ impl Session {
     }
 
     /// Whether a PUBLISH with RETAIN 1 may come because of a SUBSCRIBE: the number of those that ask for it.
-    fn check_replay(&self, message: &Message, delivery: &Delivery<'_>) -> Result<u32, String> {
+    fn check_replay(
+        &self,
+        message: &Message,
+        delivery: &Delivery<'_>,
+        fresh: bool,
+    ) -> Result<u32, String> {
         let asking: Vec<&Subscription> = self
             .subscriptions
             .iter()
@@ -343,6 +348,10 @@ impl Session {
                 return Err(format!("retained, at a QoS above {granted}"));
             }
             Some(_) => (),
+        }
+        // What was under way comes again; nothing begins. [v3.1.1 MQTT-3.10.4-2, v5 MQTT-3.10.4-2]
+        if fresh && !delivery.dup && asking.iter().all(|s| s.ended.is_some()) {
+            return Err("retained, after UNSUBACK".into());
         }
         if let Some(found) = &delivery.identifiers {
             let is_of = |s: &&Subscription| s.options.identifier.as_slice() == *found;
