@@ -24,10 +24,9 @@ fn main() {
         std::process::exit(1);
     }
     let _ = fs::remove_dir_all(out.join("src"));
+    copy_all(Path::new("../../src"), &out.join("src"));
     for (path, text) in &files {
-        let path = out.join("src").join(path);
-        fs::create_dir_all(path.parent().expect("it lies in src")).expect("a folder");
-        fs::write(path, text).expect("a file");
+        fs::write(out.join("src").join(path), text).expect("a file");
     }
     let root = out.join("src/lib.rs");
     fs::write(
@@ -40,6 +39,20 @@ fn main() {
         enumeration(&faults.expect("checked above")),
     )
     .expect("fault.rs");
+}
+
+/// The whole folder: sources include files of other kinds.
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("the folder is there") {
+        let path = entry.expect("readable").path();
+        let copy = to.join(path.file_name().expect("it has a name"));
+        if path.is_dir() {
+            copy_all(&path, &copy);
+        } else {
+            fs::copy(&path, &copy).expect("a copy");
+        }
+    }
 }
 
 /// `lib.rs` without its own documentation, which `include!` does not take.

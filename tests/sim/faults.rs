@@ -84,7 +84,7 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
 /// Found elsewhere: the end of a process is not for a simulator to see, nor is time that passes outside its clock or between its events.
 const ELSEWHERE: &[(Fault, &str)] = &[
     (Panic, "tests/planted/tests/panic.rs"),
-    (NeverWeary, "tests/planted/tests/rules.rs"),
+    (NeverSpent, "tests/planted/tests/rules.rs"),
     (UnknownUserNotHashed, "tests/planted/tests/rules.rs"),
 ];
 

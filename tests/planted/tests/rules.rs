@@ -4,7 +4,7 @@
 #[path = "../../../benches/rig/mod.rs"]
 mod rig;
 
-use mqttfast::limits::{FILTERS_AT_ONCE, TOIL_OF_FILTER, TOIL_OF_TURN};
+use mqttfast::limits::{FILTERS_AT_ONCE, WORK_OF_FILTER, WORK_OF_TURN};
 use mqttfast::passwd::{Check, PasswordFile};
 use mqttfast::planted::Fault::{self, *};
 use mqttfast::planted::plant;
@@ -25,12 +25,12 @@ fn found(fault: Fault, holds: impl Fn() -> bool) {
 /// Reads of costly packets, each within its bound, come to more than a turn's share: lanes wait for the next turn, and for no longer.
 #[test]
 fn a_shard_over_its_share_takes_nothing_from_its_lanes() {
-    found(NeverWeary, || {
+    found(NeverSpent, || {
         let mut rig = Rig::new(4);
         // Twice the share.
-        let count = 2 * TOIL_OF_TURN / (FILTERS_AT_ONCE * TOIL_OF_FILTER);
+        let count = 2 * WORK_OF_TURN / (FILTERS_AT_ONCE * WORK_OF_FILTER);
         let clients: Vec<_> = (0..count as u32).map(|index| rig.client(index)).collect();
-        assert!(!rig.shard.is_weary(), "nothing costly has come");
+        assert!(!rig.shard.is_spent(), "nothing costly has come");
         let mut body = vec![0, 1];
         for number in 0..FILTERS_AT_ONCE {
             let filter = format!("{number}/x");
@@ -41,13 +41,13 @@ fn a_shard_over_its_share_takes_nothing_from_its_lanes() {
         let subscribe = packet(0x82, &body);
         // One read is far from a turn's share.
         rig.hear(clients[0], &subscribe);
-        assert!(!rig.shard.is_weary());
+        assert!(!rig.shard.is_spent());
         for client in &clients[1..] {
             rig.hear(*client, &subscribe);
         }
-        let weary = rig.shard.is_weary();
+        let spent = rig.shard.is_spent();
         rig.end_turn();
-        weary && !rig.shard.is_weary()
+        spent && !rig.shard.is_spent()
     });
 }
 
