@@ -84,10 +84,10 @@ impl Framed {
     pub fn seal(&mut self, chunks: Chunks) -> Chunks {
         assert!(self.hello == HELLO.len() && self.own.is_empty() && self.sealed == 0);
         assert!(!self.farewell_said, "nothing follows the farewell");
-        let plain: Vec<u8> = chunks
-            .iter()
-            .flat_map(|chunk| chunk.bytes().to_vec())
-            .collect();
+        let mut plain = Vec::new();
+        for chunk in chunks.iter() {
+            plain.extend_from_slice(chunk.bytes());
+        }
         self.sealed = plain.len();
         Chunks::from_iter([Chunk::Block(frames(&plain))])
     }

@@ -42,7 +42,7 @@ struct Client {
 /// Stands where the shard would: the first bytes of a connection say what is done with it.
 ///
 /// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive stays armed, and
-/// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close; `A` check the
+/// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close, `b` 1.5 MiB; `A` check the
 /// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1; `D` close at once; `L` echo, with large
 /// receives and small ones in turn, and large ones alone as long as little comes; `W` echo by large receives, and waver: stop reading
 /// and go on every 2 ms.
@@ -139,14 +139,15 @@ impl Double {
                 out.push(Output::ResumeReading { connection });
                 self.resume_at = Some((now + 50, connection));
             }
-            b'B' => {
+            b'B' | b'b' => {
                 let payload = Payload::new(&[b'b'; 64 * 1024]);
                 let shared = |_| Chunk::Shared {
                     payload: payload.clone(),
                     start: 0,
                     end: payload.len() as u32,
                 };
-                let chunks = (0..128).map(shared).collect();
+                let count = if bytes[0] == b'B' { 128 } else { 24 };
+                let chunks = (0..count).map(shared).collect();
                 out.push(Output::Send { connection, chunks });
                 out.push(Output::Close {
                     connection,
