@@ -11,6 +11,7 @@
 pub mod limits;
 
 pub mod ids;
+pub mod random;
 pub mod sorted;
 pub mod time;
 

@@ -2,6 +2,7 @@
 
 use argh::FromArgs;
 use mqttfast::config::{ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs};
+use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -160,7 +161,8 @@ fn config(options: Options) -> Result<Config, String> {
         (false, false) => Logs::Events,
         (false, true) => Logs::Packets,
     };
-    let seed = getrandom::u64().map_err(|error| {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
     let settings = ListenerSettings {
@@ -188,7 +190,7 @@ fn config(options: Options) -> Result<Config, String> {
         // What one client may queue, a shard must be able to hold.
         shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
             .max(options.max_queued_bytes.into()),
-        seed,
+        secret: Secret::new(secret),
     })
 }
 

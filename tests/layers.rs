@@ -13,14 +13,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("ids", &["limits"]),
     ("sorted", &[]),
+    ("random", &[]),
     ("time", &["limits"]),
-    ("config", &["limits", "ids"]),
+    ("config", &["limits", "ids", "random"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
     (
         "topic",
-        &["wire::topic", "buffer", "ids", "sorted", "time", "limits"],
+        &[
+            "wire::topic",
+            "buffer",
+            "ids",
+            "random",
+            "sorted",
+            "time",
+            "limits",
+        ],
     ),
     (
         "session",
@@ -29,7 +38,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "session", "topic", "config", "wire", "buffer", "ids", "sorted", "time", "limits",
+            "session", "topic", "config", "wire", "buffer", "ids", "random", "sorted", "time",
+            "limits",
         ],
     ),
     ("passwd", &["limits"]),
@@ -46,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mesh",
             "buffer",
             "ids",
+            "random",
             "time",
             "limits",
         ],
@@ -56,7 +67,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// in, the smaller counts. Every file of a folder named here lies in a room.
 const ROOMS: &[(&str, &[&str])] = &[
     ("broker::home", &[]),
-    ("broker::random", &[]),
     ("broker::slots", &[]),
     ("broker::stranger", &[]),
     ("broker::violation", &["broker::stranger"]),
@@ -100,7 +110,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::happening",
             "broker::outputs",
             "broker::passing",
-            "broker::random",
             "broker::slots",
             "broker::stranger",
             "broker::violation",

@@ -11,8 +11,11 @@ use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::limits::{
     CONNECT_DEADLINE_MS, PACKET_BYTES_MAX_DEFAULT, UNACCEPTED_BYTES_FREE, UNACCEPTED_BYTES_MAX,
 };
+use mqttfast::random::SplitMix64;
 use mqttfast::time::Time;
-use mqttfast::wire::{self, ConnectProperties, PublishProperties, QoS, TopicName, Version, Will};
+use mqttfast::wire::{
+    self, ConnectProperties, Packet, PublishProperties, QoS, TopicName, Version, Will,
+};
 use packet::Connect;
 
 struct Door {
@@ -20,6 +23,8 @@ struct Door {
     opened: u32,
     /// Why connections were closed before they were accepted, in order.
     told: Vec<String>,
+    /// The client id that the last CONNACK assigned.
+    assigned: Option<String>,
 }
 
 /// What became of a connection after an input.
@@ -41,6 +46,7 @@ impl Door {
             shard: Shard::new(ShardId(0), 1, settings),
             opened: 0,
             told: Vec::new(),
+            assigned: None,
         }
     }
 
@@ -54,6 +60,7 @@ impl Door {
             shard: Shard::new(ShardId(0), 1, Settings::with_listener(listener)),
             opened: 0,
             told: Vec::new(),
+            assigned: None,
         }
     }
 
@@ -73,6 +80,14 @@ impl Door {
                     let bytes: Vec<u8> = chunks.iter().flat_map(|c| c.bytes().to_vec()).collect();
                     assert_eq!(bytes[0], 0x20);
                     state = State::Answered(bytes[3]);
+                    let frame = wire::next_frame(&bytes, 1000).unwrap().unwrap();
+                    if bytes[1] > 2
+                        && let Ok(Packet::ConnAck(connack)) =
+                            wire::decode(Some(Version::V5), &frame)
+                    {
+                        let assigned = connack.properties.assigned_client_identifier;
+                        self.assigned = assigned.map(str::to_owned);
+                    }
                 }
                 Output::Happened(happening) => {
                     if let Happening::Unaccepted {
@@ -397,4 +412,59 @@ fn a_client_whose_password_is_checked_is_told_that_the_broker_stops() {
     assert_eq!(state, State::Waiting);
     assert_eq!(door.input(Input::Shutdown), State::Answered(3));
     door.shard.check_invariants();
+}
+
+/// The number that SplitMix64 was at when it gave this one: each step of it can be taken back.
+fn splitmix_state(mut mixed: u64) -> u64 {
+    let inverse = |odd: u64| {
+        (0..6).fold(odd, |found, _| {
+            found.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(found)))
+        })
+    };
+    mixed ^= mixed >> 31 ^ mixed >> 62;
+    mixed = mixed.wrapping_mul(inverse(0x94D0_49BB_1331_11EB));
+    mixed ^= mixed >> 27 ^ mixed >> 54;
+    mixed = mixed.wrapping_mul(inverse(0xBF58_476D_1CE4_E5B9));
+    mixed ^ mixed >> 30 ^ mixed >> 60
+}
+
+/// An assigned client id gives its owner none of the others, as it did when all came from one generator with a state of 64 bits.
+#[test]
+fn an_assigned_client_id_does_not_give_the_next() {
+    let numbers = [0x0123_4567_89AB_CDEF, 1, u64::MAX];
+    for number in numbers {
+        let state = splitmix_state(SplitMix64::new(number).draw());
+        assert_eq!(state, number.wrapping_add(0x9E37_79B9_7F4A_7C15));
+    }
+
+    let mut door = Door::new(false);
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        let mut connect = Vec::new();
+        wire::Connect {
+            version: Version::V5,
+            bridge: false,
+            clean_start: true,
+            keep_alive_s: 60,
+            properties: ConnectProperties::default(),
+            client_id: "",
+            will: None,
+            user_name: None,
+            password: None,
+        }
+        .encode(&mut connect);
+        assert_eq!(door.open(&connect).1, State::Answered(0));
+        ids.push(door.assigned.take().expect("it has got an id"));
+    }
+    for pair in ids.windows(2) {
+        let [first, next] = [0, 1].map(|index| pair[index].trim_start_matches("auto-"));
+        let first = u64::from_str_radix(&first[..16], 16).unwrap();
+        let mut guess = SplitMix64::new(splitmix_state(first));
+        let guesses: Vec<String> = (0..8).map(|_| format!("{:016x}", guess.draw())).collect();
+        assert!(
+            guesses.iter().all(|guess| !next.starts_with(guess)),
+            "{next} was guessed"
+        );
+        assert_eq!(next.len(), 32, "all 128 bits are used");
+    }
 }

@@ -15,7 +15,6 @@ mod parcel;
 mod passing;
 mod peers;
 mod pending;
-mod random;
 mod rights;
 mod shard;
 mod slots;

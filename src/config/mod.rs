@@ -15,6 +15,7 @@ pub use listener::{Address, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
 pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
 
+use crate::random::Secret;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -48,8 +49,8 @@ pub struct Config {
     pub inflight_max: u16,
     pub session_queue_bytes_max: u32,
     pub shard_queue_bytes_max: u64,
-    /// Seed of assigned client ids and of hashing.
-    pub seed: u64,
+    /// Of assigned client ids.
+    pub secret: Secret,
 }
 
 impl Config {
@@ -73,7 +74,7 @@ impl Config {
             inflight_max: self.inflight_max,
             session_queue_bytes_max: self.session_queue_bytes_max,
             shard_queue_bytes_max: self.shard_queue_bytes_max,
-            seed: self.seed,
+            secret: self.secret.clone(),
         }
     }
 }
@@ -102,7 +103,7 @@ mod tests {
                 inflight_max: 20,
                 session_queue_bytes_max: 1,
                 shard_queue_bytes_max: 1,
-                seed: 0,
+                secret: Secret::default(),
             };
             assert_eq!(config.settings().listeners.len(), 2);
             config.open_by_mistake()

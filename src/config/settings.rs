@@ -2,6 +2,7 @@
 
 use crate::ids::ListenerId;
 use crate::limits;
+use crate::random::Secret;
 use std::sync::Arc;
 
 /// Who may take over a Session by a CONNECT with its client id.
@@ -56,8 +57,8 @@ pub struct Settings {
     pub inflight_max: u16,
     pub session_queue_bytes_max: u32,
     pub shard_queue_bytes_max: u64,
-    /// Seed of assigned client ids and of hashing.
-    pub seed: u64,
+    /// Of assigned client ids.
+    pub secret: Secret,
 }
 
 impl Settings {
@@ -84,7 +85,7 @@ impl Default for Settings {
             inflight_max: limits::INFLIGHT_MAX_DEFAULT,
             session_queue_bytes_max: limits::SESSION_QUEUE_BYTES_MAX_DEFAULT,
             shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT,
-            seed: 0,
+            secret: Secret::default(),
         }
     }
 }

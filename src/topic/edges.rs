@@ -1,7 +1,8 @@
 //! From a node and a level to the child: what both trees of levels share.
 
 use super::intern::LevelId;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use crate::random::HashState;
+use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 /// No node, no target, no value.
@@ -56,14 +57,14 @@ impl Packed {
 pub(super) struct Edges {
     table: HashTable<u32>,
     /// Seeded at random: which levels fall together is not for a peer to choose.
-    hasher: DefaultHashBuilder,
+    hasher: HashState,
 }
 
 impl Edges {
     pub fn new() -> Self {
         Edges {
             table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashState::default(),
         }
     }
 
@@ -109,6 +110,6 @@ impl Edges {
 }
 
 #[inline]
-fn hash(hasher: &DefaultHashBuilder, (parent, level): (u32, LevelId)) -> u64 {
+fn hash(hasher: &HashState, (parent, level): (u32, LevelId)) -> u64 {
     hasher.hash_one(u64::from(parent) << 32 | u64::from(level.0))
 }

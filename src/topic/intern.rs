@@ -4,7 +4,8 @@
 //! in the table a level costs 24 + 5 bytes, before the slack of a growing vector and table.
 
 use super::slab::Slab;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use crate::random::HashState;
+use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
 /// Names a level's text while at least one reference to it is held; reused afterwards.
@@ -81,7 +82,7 @@ pub(super) struct Interner {
     entries: Slab<Entry>,
     table: HashTable<u32>,
     /// Seeded at random: which texts fall together is not for a peer to choose.
-    hasher: DefaultHashBuilder,
+    hasher: HashState,
 }
 
 impl Interner {
@@ -89,7 +90,7 @@ impl Interner {
         Interner {
             entries: Slab::new(),
             table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashState::default(),
         }
     }
 
@@ -177,7 +178,7 @@ impl Interner {
 }
 
 #[inline]
-fn hash(hasher: &DefaultHashBuilder, bytes: &[u8]) -> u64 {
+fn hash(hasher: &HashState, bytes: &[u8]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(bytes);
     state.finish()

@@ -443,18 +443,11 @@ fn nth<V>(map: &BTreeMap<String, V>, index: u8) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::SplitMix64;
 
-    /// SplitMix64 (Steele, Lea, Flood 2014).
     fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = state;
-            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (mixed ^ mixed >> 31) as u8
-        };
-        (0..len).map(|_| next()).collect()
+        let mut random = SplitMix64::new(seed);
+        (0..len).map(|_| random.draw() as u8).collect()
     }
 
     /// Runs a property on random bytes; prints the seed of a failure.

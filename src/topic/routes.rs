@@ -8,8 +8,8 @@
 //! nothing: a place keeps its room for the next name.
 
 use super::trie::{FilterTrie, Matches};
+use crate::random::HashState;
 use crate::wire::topic::TopicName;
-use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
 /// Answers in a table just made.
@@ -85,7 +85,7 @@ pub struct Routes<S, O> {
     /// As many as a power of two, or none yet.
     sets: Vec<Set<S, O>>,
     /// Seeded at random: which names share their places is not for a peer to choose.
-    hasher: DefaultHashBuilder,
+    hasher: HashState,
     /// Goes round, a step a miss.
     misses: u32,
     /// Answers thrown away that still held, since the table has had its size.
@@ -96,7 +96,7 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
     pub fn new() -> Self {
         Routes {
             sets: Vec::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashState::default(),
             misses: 0,
             evictions: 0,
         }

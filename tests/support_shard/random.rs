@@ -1,23 +1,27 @@
 //! Chance, from a seed or from bytes that a fuzzer chose.
 
+use mqttfast::random::SplitMix64;
 use std::collections::VecDeque;
 
-/// A small generator (SplitMix64), so that a seed is all a failure needs to come again; or bytes that say what is chosen, one for each choice
+/// A small generator, so that a seed is all a failure needs to come again; or bytes that say what is chosen, one for each choice
 /// among up to 256, so that a changed byte changes little.
 pub struct Random {
-    seed: u64,
+    seeded: SplitMix64,
     bytes: Option<VecDeque<u8>>,
 }
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Random { seed, bytes: None }
+        Random {
+            seeded: SplitMix64::new(seed),
+            bytes: None,
+        }
     }
 
     /// After their end every choice is the first.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Random {
-            seed: 0,
+            seeded: SplitMix64::new(0),
             bytes: Some(bytes.to_vec().into()),
         }
     }
@@ -31,11 +35,7 @@ impl Random {
         if self.bytes.is_some() {
             return u64::from_le_bytes(std::array::from_fn(|_| self.next_byte()));
         }
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.seeded.draw()
     }
 
     /// A number below `bound`.

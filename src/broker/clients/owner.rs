@@ -7,16 +7,16 @@ use crate::broker::event::Ending;
 use crate::broker::happening::{Happening, Level};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Target;
-use crate::broker::random::Random;
 use crate::broker::slots::Slots;
 use crate::buffer::Pool;
 use crate::config::{ListenerSettings, Settings};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
+use crate::random::{HashState, Unguessable};
 use crate::session::queue::Share;
 use crate::session::{Connection, Session};
 use crate::time::Time;
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -29,7 +29,7 @@ pub struct Clients {
     pub(super) sessions: Slots<SessionId, Session>,
     /// Sessions by client id.
     pub(super) by_client_id: HashTable<SessionId>,
-    pub(super) hasher: DefaultHashBuilder,
+    pub(super) hasher: HashState,
     pub(super) pool: Pool,
     pub(super) counters: Counters,
     pub(super) connection_alarms: Alarms,
@@ -55,8 +55,8 @@ pub struct Clients {
     pub(super) unaccepted_bytes: usize,
     /// Until then nobody is closed for being silent: this shard itself was stopped or starved.
     pub(super) overdue_from: Time,
-    /// Of assigned client ids.
-    random: Random,
+    /// Numbers of assigned client ids.
+    assigned: Unguessable,
     /// Losses the log knows of, and when it may be told again.
     drops_logged: u64,
     drops_due: Time,
@@ -66,13 +66,13 @@ impl Clients {
     pub fn new(id: ShardId, settings: Settings) -> Clients {
         Clients {
             id,
-            random: Random::new(settings.seed, id),
+            assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
             settings,
             now: Time::default(),
             connections: Slots::default(),
             sessions: Slots::default(),
             by_client_id: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashState::default(),
             pool: Pool::default(),
             counters: Counters::default(),
             connection_alarms: Alarms::default(),
@@ -176,9 +176,9 @@ impl Clients {
         &mut self.pool
     }
 
-    /// For an assigned client id.
-    pub fn random(&mut self) -> u64 {
-        self.random.next()
+    /// The number of an assigned client id.
+    pub fn next_assigned(&mut self) -> u128 {
+        self.assigned.draw()
     }
 
     /// Deliveries of Shared Subscriptions have come to their end: [`Clients::take_ended`].

@@ -127,11 +127,7 @@ impl Shard {
     /// A client id that no Session has and whose home is this shard. [v3.1.1 MQTT-3.1.3-6]
     fn assign_client_id(&mut self) -> String {
         loop {
-            let client_id = format!(
-                "{ASSIGNED_PREFIX}{:016x}{:08x}",
-                self.clients.random(),
-                self.clients.random() as u32
-            );
+            let client_id = format!("{ASSIGNED_PREFIX}{:032x}", self.clients.next_assigned());
             if home_of(&client_id, self.shards) == self.id
                 && self.clients.find_session(&client_id).is_none()
             {

@@ -7,6 +7,7 @@
 use crate::broker::passing::Subscription;
 use crate::broker::slots::Slots;
 use crate::ids::{GroupId, NodeId, SessionId, ShardId};
+use crate::random::HashState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -70,7 +71,7 @@ impl Group {
 #[derive(Default)]
 pub struct Groups {
     slots: Slots<GroupId, Group>,
-    by_filter: HashMap<Box<str>, GroupId>,
+    by_filter: HashMap<Box<str>, GroupId, HashState>,
     /// Joins to be answered once the filters told before this sequence are in force: home and ticket.
     joins: VecDeque<(u64, ShardId, u64)>,
 }

@@ -16,6 +16,7 @@ use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
 
 use crate::limits;
+use crate::random::SplitMix64;
 use nix::libc;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -81,7 +82,7 @@ static MOVED: Mutex<Option<HashMap<RawFd, Vec<u8>>>> = Mutex::new(None);
 pub struct Faulty<K: Kernel> {
     kernel: K,
     plan: Plan,
-    random: u64,
+    random: SplitMix64,
     accept_errors: HashMap<u32, u32>,
     /// What the loop has not been given yet.
     held: VecDeque<Completion<u64>>,
@@ -97,13 +98,8 @@ pub struct Faulty<K: Kernel> {
 }
 
 impl<K: Kernel> Faulty<K> {
-    /// SplitMix64 (Steele, Lea, Flood 2014).
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ mixed >> 31) % bound
+        self.random.draw() % bound
     }
 
     /// An error that passes, if it is time for one.
@@ -204,7 +200,7 @@ impl<K: Kernel> Kernel for Faulty<K> {
         Ok(Faulty {
             kernel: K::new(listeners)?,
             plan,
-            random: 1,
+            random: SplitMix64::new(1),
             accept_errors: accept_errors.collect(),
             held: VecDeque::new(),
             received: HashMap::new(),

@@ -1,0 +1,155 @@
+//! Randomness, by who may know it.
+//!
+//! - [`Unguessable`]: numbers that no peer can compute, such as those of assigned client ids. Who could compute the next one from his own
+//!   would know the client id of his neighbour, and take over the Session of it.
+//! - [`HashState`]: hashing of what peers choose. Who knew its seeds could send names that all fall together, and make a table a list.
+//! - [`SplitMix64`]: chance for tests and simulations, whose seed brings a failure again. Anyone can compute it.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+/// What only this process knows: 256 bits of the operating system's randomness.
+///
+/// The driver fills it, since the broker core asks the system for nothing. The default is known to all, so that runs of a test are alike.
+#[derive(Clone, Default)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    pub fn new(bytes: [u8; 32]) -> Secret {
+        Secret(bytes)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Numbers of 128 bits that look random to whoever has not the secret, however many of the others are known.
+///
+/// Each is the first half of SHA-256 over secret, stream and count, of which every part has a fixed length. Keyed so, SHA-256 counts as a
+/// pseudorandom function: to tell the next number from chance is to find the secret. That its own length could be extended does not
+/// matter, as no input is the beginning of another and half of the hash is not shown. About a microsecond each.
+pub struct Unguessable {
+    secret: Secret,
+    /// Tells users of one secret apart.
+    stream: u64,
+    count: u64,
+}
+
+impl Unguessable {
+    pub fn new(secret: &Secret, stream: u64) -> Unguessable {
+        Unguessable {
+            secret: secret.clone(),
+            stream,
+            count: 0,
+        }
+    }
+
+    pub fn draw(&mut self) -> u128 {
+        let mut hash = Sha256::new();
+        hash.update(self.secret.0);
+        hash.update(self.stream.to_le_bytes());
+        hash.update(self.count.to_le_bytes());
+        self.count += 1;
+        let hash: [u8; 32] = hash.finalize().into();
+        let half: [u8; 16] = std::array::from_fn(|index| hash[index]);
+        u128::from_le_bytes(half)
+    }
+}
+
+/// Hashes for tables of one process. Foldhash, whose usual seeds are addresses of this process and no more, is seeded with the
+/// operating system's randomness here. What a table does never depends on it.
+#[derive(Clone)]
+pub struct HashState(foldhash::fast::SeedableRandomState);
+
+/// 64 bits of the keys that the standard library asked the operating system for; others each time.
+fn system_random() -> u64 {
+    RandomState::new().hash_one(0_u64)
+}
+
+impl Default for HashState {
+    fn default() -> Self {
+        static SHARED: LazyLock<foldhash::SharedSeed> =
+            LazyLock::new(|| foldhash::SharedSeed::from_u64(system_random()));
+        let seeded = foldhash::fast::SeedableRandomState::with_seed(system_random(), &SHARED);
+        HashState(seeded)
+    }
+}
+
+impl BuildHasher for HashState {
+    type Hasher = foldhash::fast::FoldHasher<'static>;
+
+    #[inline(always)]
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
+
+/// SplitMix64. [Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014]
+#[derive(Clone, Debug)]
+pub struct SplitMix64(u64);
+
+impl SplitMix64 {
+    pub fn new(seed: u64) -> SplitMix64 {
+        SplitMix64(seed)
+    }
+
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_depend_on_secret_stream_and_count() {
+        let first =
+            |secret: u8, stream| Unguessable::new(&Secret::new([secret; 32]), stream).draw();
+        let mut numbers = Unguessable::new(&Secret::new([1; 32]), 0);
+        let all = [
+            numbers.draw(),
+            numbers.draw(),
+            first(1, 1),
+            first(2, 0),
+            first(2, 1),
+        ];
+        assert_eq!(all[0], first(1, 0), "the same again");
+        for (at, number) in all.iter().enumerate() {
+            assert!(!all[..at].contains(number));
+        }
+        assert_eq!(format!("{:?}", Secret::new([7; 32])), "Secret");
+    }
+
+    /// Of one secret and one count: `sha256(0 * 48)`, first half.
+    #[test]
+    fn a_number_is_half_a_hash() {
+        let expected = Sha256::digest([0; 48]);
+        let number = Unguessable::new(&Secret::default(), 0).draw();
+        assert_eq!(number.to_le_bytes(), expected[..16]);
+    }
+
+    #[test]
+    fn each_table_hashes_in_its_own_way() {
+        let [first, second] = [HashState::default(), HashState::default()];
+        assert_eq!(first.hash_one("a"), first.hash_one("a"));
+        assert_ne!(first.hash_one("a"), second.hash_one("a"));
+    }
+
+    /// Of the reference implementation, with seed 1234567.
+    #[test]
+    fn splitmix_is_the_published_one() {
+        let mut numbers = SplitMix64::new(1_234_567);
+        assert_eq!(numbers.draw(), 6_457_827_717_110_365_317);
+        assert_eq!(numbers.draw(), 3_203_168_211_198_807_973);
+    }
+}
