@@ -70,6 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::slots", &[]),
     ("broker::stranger", &[]),
     ("broker::violation", &["broker::stranger"]),
+    ("broker::filter_refusal", &["broker::violation"]),
     ("broker::counters", &[]),
     ("broker::gone", &[]),
     ("broker::rights", &[]),
@@ -79,7 +80,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::parcel", &["broker::passing"]),
     (
         "broker::happening",
-        &["broker::counters", "broker::violation"],
+        &[
+            "broker::counters",
+            "broker::filter_refusal",
+            "broker::violation",
+        ],
     ),
     (
         "broker::event",
@@ -125,7 +130,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::slots",
         ],
     ),
-    ("broker::pending", &["broker::topics", "broker::violation"]),
+    (
+        "broker::pending",
+        &["broker::filter_refusal", "broker::topics"],
+    ),
     (
         "broker::shard",
         &[
@@ -148,6 +156,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::clients",
             "broker::counters",
             "broker::event",
+            "broker::filter_refusal",
             "broker::happening",
             "broker::home",
             "broker::outputs",

@@ -4,6 +4,7 @@
 //! (`io::words`). Names are as Clients sent them: whoever shows them escapes them.
 
 use super::counters::Counters;
+use super::filter_refusal::FilterRefusal;
 use super::violation::Violation;
 use crate::config::Logs;
 use crate::ids::ShardId;
@@ -187,8 +188,13 @@ pub enum Happening {
         /// How many they were, of all these users.
         sessions: u64,
     },
-    /// Filters of a SUBSCRIBE were refused: the Session has as many as it may.
-    FiltersRefused { client_id: Box<str>, count: usize },
+    /// Filters of a SUBSCRIBE were refused.
+    FiltersRefused {
+        client_id: Box<str>,
+        count: usize,
+        /// Of the first of them.
+        why: FilterRefusal,
+    },
     /// Messages were lost at a limit since the last such event.
     Dropping {
         shard: ShardId,

@@ -6,6 +6,7 @@
 mod clients;
 mod counters;
 mod event;
+mod filter_refusal;
 mod gone;
 mod happening;
 mod home;
@@ -26,6 +27,7 @@ mod violation;
 
 pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessage, Verdict};
+pub use filter_refusal::FilterRefusal;
 pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
 pub use outputs::Outputs;
 pub use parcel::Parcel;

@@ -1,70 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE under way: packets of thousands of filters that take several turns, and answers that wait until peers know.
 
+use super::filter_refusal::FilterRefusal;
 use super::topics::Replay;
-use super::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
-use crate::wire::reason::ReasonCode;
-use crate::wire::{Malformed, PacketId, Version};
+use crate::wire::{PacketId, Version};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-
-/// Why a Topic Filter is refused though it is well formed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FilterRefusal {
-    /// More than [`limits::TOPIC_LEVELS_MAX`] levels.
-    TooManyLevels,
-    /// The Session has [`limits::FILTERS_PER_SESSION_MAX`] subscriptions.
-    TooManySubscriptions,
-    /// The Session has [`limits::SHARED_FILTERS_PER_SESSION_MAX`] Shared Subscriptions.
-    TooManySharedSubscriptions,
-    /// The Session has ended.
-    NoSession,
-}
-
-impl FilterRefusal {
-    /// The code for a v5 SUBACK or UNSUBACK. [v5 3.9.3]
-    pub fn reason_code(self) -> ReasonCode {
-        match self {
-            FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.reason_code(),
-            FilterRefusal::TooManySubscriptions | FilterRefusal::TooManySharedSubscriptions => {
-                ReasonCode::QUOTA_EXCEEDED
-            }
-            FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
-        }
-    }
-
-    /// Its Reason String.
-    fn sentence(self) -> String {
-        match self {
-            FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.sentence().to_owned(),
-            FilterRefusal::TooManySubscriptions => format!(
-                "The session has as many subscriptions as it may, {}.",
-                limits::FILTERS_PER_SESSION_MAX
-            ),
-            FilterRefusal::TooManySharedSubscriptions => format!(
-                "The session has as many shared subscriptions as it may, {}.",
-                limits::SHARED_FILTERS_PER_SESSION_MAX
-            ),
-            FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR.name().to_owned(),
-        }
-    }
-
-    /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
-    pub fn explain(refusal: Option<FilterRefusal>) -> String {
-        refusal.map(FilterRefusal::sentence).unwrap_or_default()
-    }
-
-    /// What ends the connection of a 3.1 Client: its SUBACK has no code for a refusal. [v3.1 §3.9]
-    pub fn violation(self) -> Violation {
-        match self {
-            FilterRefusal::TooManyLevels => Violation::TopicFilter(Malformed::TooManyFilterLevels),
-            FilterRefusal::TooManySubscriptions
-            | FilterRefusal::TooManySharedSubscriptions
-            | FilterRefusal::NoSession => Violation::TooManySubscriptions,
-        }
-    }
-}
 
 /// A SUBSCRIBE whose answer waits until its filters are in force everywhere.
 #[derive(Debug)]

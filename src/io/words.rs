@@ -67,8 +67,12 @@ fn text(happening: &Happening) -> String {
                 "shard {shard}: sessions of users who are gone from the password file ended: {sessions}"
             )
         }
-        Happening::FiltersRefused { client_id, count } => format!(
-            "refused {count} subscriptions of {}: it has as many as it may",
+        Happening::FiltersRefused {
+            client_id,
+            count,
+            why,
+        } => format!(
+            "refused {count} subscriptions of {}: {why}",
             Shown(client_id)
         ),
         Happening::Dropping { shard, counters } => {
@@ -449,8 +453,9 @@ mod tests {
                 Happening::FiltersRefused {
                     client_id: "lamp".into(),
                     count: 2,
+                    why: crate::broker::FilterRefusal::TooManySubscriptions,
                 },
-                "refused 2 subscriptions of lamp: it has as many as it may",
+                "refused 2 subscriptions of lamp: The session has as many subscriptions as it may, 250000.",
             ),
             (
                 Happening::Dropping {

@@ -5,6 +5,7 @@
 mod support_shard;
 
 mod alias;
+mod limits;
 mod peer;
 mod rules;
 mod share;

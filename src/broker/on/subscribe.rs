@@ -1,9 +1,10 @@
 //! SUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
+use crate::broker::filter_refusal::FilterRefusal;
 use crate::broker::happening::{Happening, Level};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Subscription;
-use crate::broker::pending::{FilterRefusal, PendingSubscribe, Unfinished};
+use crate::broker::pending::{PendingSubscribe, Unfinished};
 use crate::broker::shard::Shard;
 use crate::broker::topics::Replay;
 use crate::broker::topics::checked_filter;
@@ -62,7 +63,7 @@ impl Shard {
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());
         }
-        self.log_refused_filters(session, &part.codes, out);
+        self.log_refused_filters(session, &part, out);
         let Unfinished {
             codes,
             refusal,
@@ -87,17 +88,16 @@ impl Shard {
         Ok(())
     }
 
-    /// One line for all filters of a SUBSCRIBE that found no room.
-    fn log_refused_filters(&self, session: SessionId, codes: &[u8], out: &mut Outputs) {
-        let refused =
-            |code: &&u8| matches!(**code, FAILURE) || **code == ReasonCode::QUOTA_EXCEEDED.0;
-        let count = codes.iter().filter(refused).count();
-        let Some(session) = self.clients.session(session).filter(|_| count > 0) else {
+    /// One event for all filters of a SUBSCRIBE that were refused.
+    fn log_refused_filters(&self, session: SessionId, part: &Unfinished, out: &mut Outputs) {
+        let (Some(why), Some(session)) = (part.refusal, self.clients.session(session)) else {
             return;
         };
+        let refused = |code: &&u8| ReasonCode(**code).is_failure();
         out.tell(self.logs, Level::Warning, || Happening::FiltersRefused {
             client_id: session.client_id.clone(),
-            count,
+            count: part.codes.iter().filter(refused).count(),
+            why,
         });
     }
 

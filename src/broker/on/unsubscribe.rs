@@ -1,7 +1,8 @@
 //! UNSUBSCRIBE: out of the trie, and the answer at once.
 
+use crate::broker::filter_refusal::FilterRefusal;
 use crate::broker::outputs::Outputs;
-use crate::broker::pending::{FilterRefusal, Unfinished};
+use crate::broker::pending::Unfinished;
 use crate::broker::shard::Shard;
 use crate::broker::topics::checked_filter;
 use crate::broker::violation::Violation;

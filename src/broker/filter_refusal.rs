@@ -1,0 +1,66 @@
+//! Why a Topic Filter is refused though it is well formed: a limit of ours, each with a code and a sentence of its own.
+
+use super::violation::Violation;
+use crate::limits;
+use crate::wire::Malformed;
+use crate::wire::reason::ReasonCode;
+use std::fmt;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FilterRefusal {
+    /// More than [`limits::TOPIC_LEVELS_MAX`] levels.
+    TooManyLevels,
+    /// The Session has [`limits::FILTERS_PER_SESSION_MAX`] subscriptions.
+    TooManySubscriptions,
+    /// The Session has [`limits::SHARED_FILTERS_PER_SESSION_MAX`] Shared Subscriptions.
+    TooManySharedSubscriptions,
+    /// The Session has ended.
+    NoSession,
+}
+
+impl FilterRefusal {
+    /// The code for a v5 SUBACK or UNSUBACK. [v5 3.9.3]
+    pub fn reason_code(self) -> ReasonCode {
+        match self {
+            FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.reason_code(),
+            FilterRefusal::TooManySubscriptions | FilterRefusal::TooManySharedSubscriptions => {
+                ReasonCode::QUOTA_EXCEEDED
+            }
+            FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
+        }
+    }
+
+    /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
+    pub fn explain(refusal: Option<FilterRefusal>) -> String {
+        refusal.map_or_else(String::new, |refusal| refusal.to_string())
+    }
+
+    /// What ends the connection of a 3.1 Client: its SUBACK has no code for a refusal. [v3.1 §3.9]
+    pub fn violation(self) -> Violation {
+        match self {
+            FilterRefusal::TooManyLevels => Violation::TopicFilter(Malformed::TooManyFilterLevels),
+            FilterRefusal::TooManySubscriptions
+            | FilterRefusal::TooManySharedSubscriptions
+            | FilterRefusal::NoSession => Violation::TooManySubscriptions,
+        }
+    }
+}
+
+impl fmt::Display for FilterRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FilterRefusal::TooManyLevels => write!(f, "{}", Malformed::TooManyFilterLevels),
+            FilterRefusal::TooManySubscriptions => write!(
+                f,
+                "The session has as many subscriptions as it may, {}.",
+                limits::FILTERS_PER_SESSION_MAX
+            ),
+            FilterRefusal::TooManySharedSubscriptions => write!(
+                f,
+                "The session has as many shared subscriptions as it may, {}.",
+                limits::SHARED_FILTERS_PER_SESSION_MAX
+            ),
+            FilterRefusal::NoSession => write!(f, "The session has ended."),
+        }
+    }
+}
