@@ -93,6 +93,10 @@ pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 /// Shared Subscriptions of one Session.
 pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
 
+/// What a connection with a Session and a subscription takes while nothing is under way on it, as measured (`docs/performance.md`); no
+/// limit, but what most of them take.
+pub const CONNECTION_BYTES_TYPICAL: u64 = 1024;
+
 // Output of one connection
 
 /// Unsent bytes above which those who publish to the connection are paced.

@@ -18,6 +18,8 @@ pub struct MemoryBound {
     /// One Network Connection at its worst: a packet of the largest size half received, and an outbox full
     /// but for one byte with one more such packet behind it.
     pub per_connection_bytes_max: u64,
+    /// The largest packet that any listener takes.
+    pub packet_bytes_max: u64,
 }
 
 /// Sums the bounds for a broker of `shards` shards.
@@ -38,11 +40,12 @@ pub fn memory_bound(settings: &Settings, shards: usize) -> MemoryBound {
         .listeners
         .iter()
         .map(|listener| listener.packet_bytes_max);
-    let packet_bytes_max = packets.max().unwrap_or(0);
+    let packet_bytes_max = u64::from(packets.max().unwrap_or(0));
     MemoryBound {
         fixed_bytes: (shards * per_shard + checks) as u64,
         queued_bytes_max: shards as u64 * settings.shard_queue_bytes_max,
-        per_connection_bytes_max: 2 * u64::from(packet_bytes_max) + limits::OUTBOX_BYTES_MAX as u64,
+        per_connection_bytes_max: 2 * packet_bytes_max + limits::OUTBOX_BYTES_MAX as u64,
+        packet_bytes_max,
     }
 }
 
@@ -50,10 +53,12 @@ impl fmt::Display for MemoryBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "memory: at most {} for buffers, {} for queued messages and {} for each connection that moves packets of the largest size; retained messages and subscriptions come on top",
-            Size(self.fixed_bytes),
-            Size(self.queued_bytes_max),
-            Size(self.per_connection_bytes_max)
+            "memory: about {} for a client with little to do; at most {} for the buffers and queued messages of all together, and {} more for a client \
+             only while packets of {} (--max-packet-size) are on their way to and from it; retained messages and subscriptions come on top",
+            Size(limits::CONNECTION_BYTES_TYPICAL),
+            Size(self.fixed_bytes + self.queued_bytes_max),
+            Size(self.per_connection_bytes_max),
+            Size(self.packet_bytes_max)
         )
     }
 }
@@ -100,7 +105,8 @@ mod tests {
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: at most 7.1 MiB for buffers, 256 MiB for queued messages and 6 MiB for each connection that moves packets of the largest size; retained messages and subscriptions come on top"
+            "memory: about 1 KiB for a client with little to do; at most 263.1 MiB for the buffers and queued messages of all together, and 6 MiB more for a client \
+             only while packets of 1 MiB (--max-packet-size) are on their way to and from it; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&settings(false), 4);
         // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.
