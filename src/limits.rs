@@ -242,8 +242,8 @@ pub const EPOLL_EVENTS: usize = 256;
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
 pub const BIND_RETRY_MS: u64 = 300;
-/// Newcomers who find all places taken and are told so in CONNACK, at a time; others are closed at once.
-pub const STANDING_PLACES: usize = 16;
+/// Connections beyond the most there may be that are heard and refused in CONNACK, at a time; others are closed at once.
+pub const EXTRA_CONNECTIONS: usize = 16;
 /// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is turned away.
 pub const FILES_KEPT_FREE: usize = 8;
 /// Pause of an accept that the machine has refused (no descriptor, no memory).

@@ -19,7 +19,7 @@ use support::{Connect, DEADLINE};
 const FILES: usize = 128;
 
 /// Newcomers the broker listens to when all places are taken.
-const STANDING: usize = mqttfast::limits::STANDING_PLACES;
+const STANDING: usize = mqttfast::limits::EXTRA_CONNECTIONS;
 
 /// What a newcomer was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -273,7 +273,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const LIVES_IN: &[(&str, &[&str])] = &[
     ("unsafe", &["mesh", "buffer", "io/uring"]),
     // The tail of the receive buffers' ring is shared with the kernel.
-    ("atomic", &["mesh", "buffer", "io/uring/ring.rs"]),
+    ("atomic", &["mesh", "buffer", "io/uring/buffers.rs"]),
     ("glommio", &["io/host.rs"]),
     ("io_uring", &["io/uring", "io/host.rs"]),
     ("nix::sys::socket", &["io"]),

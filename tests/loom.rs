@@ -12,7 +12,7 @@ use loom::thread;
 use mqttfast::buffer::Payload;
 use mqttfast::ids::ShardId;
 use mqttfast::mesh::sync::{AtomicBool, AtomicUsize, Ordering};
-use mqttfast::mesh::{Bounds, Mailbox, Place, Places, WakeFlag, lanes, ring::ring};
+use mqttfast::mesh::{Admitted, Bounds, Capacity, Mailbox, WakeFlag, lanes, ring::ring};
 use std::sync::atomic::AtomicBool as Noted;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -498,14 +498,14 @@ fn a_shutdown_reaches_a_shard_that_sleeps_or_works() {
 #[test]
 fn a_place_is_given_once() {
     loom::model(|| {
-        let places = Arc::new(Places::new(1, 1));
+        let places = Arc::new(Capacity::new(1, 1));
         let taken = Arc::new(AtomicUsize::new(0));
         let newcomers: Vec<_> = (0..2)
             .map(|_| {
                 let (places, taken) = (places.clone(), taken.clone());
                 thread::spawn(move || {
                     let place = places.take();
-                    if place == Some(Place::Seat) {
+                    if place == Some(Admitted::Within) {
                         let others = taken.fetch_add(1, Ordering::Relaxed);
                         assert_eq!(others, 0, "two on one seat");
                         taken.fetch_sub(1, Ordering::Relaxed);
@@ -521,7 +521,7 @@ fn a_place_is_given_once() {
             .into_iter()
             .map(|newcomer| newcomer.join().expect("it ran through"))
             .collect();
-        assert!(given.contains(&Some(Place::Seat)), "{given:?}");
+        assert!(given.contains(&Some(Admitted::Within)), "{given:?}");
         assert_eq!(places.taken(), 0);
     });
 }

@@ -25,7 +25,7 @@ pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, rlim_t), S
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     // One is that of the directory being read.
     let open = fs::read_dir("/proc/self/fd").map_or(64, |entries| entries.count() - 1);
-    let own = open + limits::FILES_KEPT_FREE + limits::STANDING_PLACES + shards;
+    let own = open + limits::FILES_KEPT_FREE + limits::EXTRA_CONNECTIONS + shards;
     let room = usize::try_from(limit)
         .unwrap_or(usize::MAX)
         .saturating_sub(own);

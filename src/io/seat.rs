@@ -7,15 +7,15 @@ use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::Checker;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard, Waker};
-use crate::mesh::{Endpoint, Mailbox, Places};
+use crate::mesh::{Capacity, Endpoint, Mailbox};
 use std::sync::Arc;
 
 /// What all shards have in common; copies share it.
 #[derive(Clone)]
 pub struct Common {
     pub listeners: ListeningSockets,
-    /// For Network Connections.
-    pub places: Arc<Places>,
+    /// Of Network Connections.
+    pub capacity: Arc<Capacity>,
     pub checker: Option<Checker>,
     pub log: Log,
     pub clock: Clock,

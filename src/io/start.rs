@@ -16,7 +16,7 @@ use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
 use crate::io::{cpu, files, listener};
 use crate::limits;
-use crate::mesh::{Places, lanes};
+use crate::mesh::{Capacity, lanes};
 use crate::passwd::PasswordFile;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
@@ -88,7 +88,7 @@ fn serve(
     let common = Common {
         listeners,
         // Their number is known when all shards serve.
-        places: Arc::new(Places::new(usize::MAX, limits::STANDING_PLACES)),
+        capacity: Arc::new(Capacity::new(usize::MAX, limits::EXTRA_CONNECTIONS)),
         checker,
         log: log.clone(),
         clock,
@@ -115,7 +115,7 @@ fn serve(
     let watchdog = Watchdog::new(notify, &shards, Instant::now())
         .map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let (places, files) = files::places(count, config.connections_max)?;
-    common.places.set_seats(places);
+    common.capacity.set_most(places);
     announce(&config, &cores, &why, log);
     announce_places(&config, places, files, log);
     let addresses: Vec<String> = common

@@ -1,7 +1,9 @@
 //! Sockets driven by io_uring, for 64-bit Linux 6.1 and later.
 //!
-//! - [`ring`]: the kernel's side, typed; all unsafe code of `io`.
+//! - [`ring`]: the kernel's side, typed; with [`buffers`], all unsafe code of `io`.
+//! - [`buffers`]: where received bytes lie.
 //! - [`probe`]: whether it can be had here.
 
+pub mod buffers;
 pub mod probe;
 pub mod ring;

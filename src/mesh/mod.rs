@@ -4,19 +4,19 @@
 //! - [`lanes`]: a ring for each ordered pair of shards, with a spill on the sender's side, so that sending never fails.
 //! - [`wake`]: whether a shard sleeps in the kernel, so that a wake-up is paid once a sleep and never while it is awake.
 //! - [`mailbox`]: from any thread to one shard, for what is rare.
-//! - [`places`]: how many connections there are, over all shards.
+//! - [`capacity`]: how many connections there are, over all shards.
 //! - [`sync`]: the standard library's atomics, or loom's under the feature `loom`.
 //!
 //! Here and in `buffer` lie all atomics of the broker. Nothing here blocks but the mailbox's short lock.
 
+pub mod capacity;
 pub mod lanes;
 pub mod mailbox;
-pub mod places;
 pub mod ring;
 pub mod sync;
 pub mod wake;
 
+pub use capacity::{Admitted, Capacity};
 pub use lanes::{Bounds, Endpoint, Spilled, lanes};
 pub use mailbox::Mailbox;
-pub use places::{Place, Places};
 pub use wake::WakeFlag;

@@ -1,13 +1,13 @@
-//! Accepting: one accept a listener stays armed, and each newcomer takes one of the broker's places. There are fewer places than open
-//! files, so the last descriptors stay free for the broker itself; who finds all seats taken is told so in CONNACK, and who finds not
-//! even standing room is closed at once. Those who are connected are served on.
+//! Accepting: one accept a listener stays armed, and each new connection counts against the broker's [`Capacity`](crate::mesh::Capacity). That
+//! is less than the open files there may be, so the last descriptors stay free for the broker itself. A connection beyond it is refused in
+//! CONNACK; one beyond those that can be refused is closed at once. Connections that are there are served on.
 
 use super::kernel::Kernel;
 use crate::broker::Level;
 use crate::io::link::Link;
 use crate::io::seat::Seat;
 use crate::limits;
-use crate::mesh::Place;
+use crate::mesh::Admitted;
 use crate::time::Time;
 use nix::libc;
 use std::io;
@@ -24,10 +24,10 @@ enum State {
     Stopped,
 }
 
-/// A newcomer that was given a place.
+/// A new connection that was let in.
 pub struct Newcomer {
     pub link: Link,
-    pub place: Place,
+    pub admitted: Admitted,
 }
 
 /// The accepts of one shard.
@@ -72,7 +72,7 @@ impl Accepting {
         self.listeners.iter().filter_map(until).min()
     }
 
-    /// The newcomer, if there is one and it got a place; the place is given back when its socket is closed.
+    /// The new connection, if there is one and it was let in; it is given back to the capacity when its socket is closed.
     pub fn on_accepted(
         &mut self,
         listener: u32,
@@ -123,17 +123,17 @@ impl Accepting {
         let address = canonical(socket.peer_addr().ok()?);
         let (listener, transport) = seat.common.listeners.listener(listener);
         let link = Link::new(socket.into(), address, listener, transport);
-        let place = seat.common.places.take();
-        if place != Some(Place::Seat) {
-            let seats = seat.common.places.seats();
+        let admitted = seat.common.capacity.take();
+        if admitted != Some(Admitted::Within) {
+            let most = seat.common.capacity.most();
             let text = format!(
-                "refused a connection from {address}: all {seats} places are taken (--max-connections, and the limit of open files: LimitNOFILE= or ulimit -n)"
+                "refused a connection from {address}: all {most} places are taken (--max-connections, and the limit of open files: LimitNOFILE= or ulimit -n)"
             );
             self.complain(seat, now, &text);
         }
         Some(Newcomer {
             link,
-            place: place?,
+            admitted: admitted?,
         })
     }
 

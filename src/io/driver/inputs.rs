@@ -10,7 +10,7 @@ use crate::io::crossing::Crossing;
 use crate::io::link::{Broken, Link};
 use crate::io::mail::ToShard;
 use crate::limits;
-use crate::mesh::Place;
+use crate::mesh::Admitted;
 use nix::libc;
 use std::io;
 use std::os::fd::AsFd;
@@ -62,7 +62,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
-        let Newcomer { link, place } = newcomer;
+        let Newcomer { link, admitted } = newcomer;
         let (address, listener) = (link.address, link.listener);
         let Some(connection) = self.take_slot(Socket::new(link, true)) else {
             return Ok(());
@@ -72,7 +72,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             connection,
             address,
             listener,
-            crowded: place == Place::Standing,
+            crowded: admitted == Admitted::Extra,
         })
     }
 
@@ -84,7 +84,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Ok(()) => Some(connection),
             Err(error) => {
                 drop(self.slots.remove(connection));
-                self.seat.common.places.give_back();
+                self.seat.common.capacity.give_back();
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
             }

@@ -217,7 +217,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Phase::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
             Phase::Ending if socket.idle() => {
                 drop(self.slots.remove(connection));
-                self.seat.common.places.give_back();
+                self.seat.common.capacity.give_back();
                 Ok(())
             }
             Phase::HandingOver { .. } if socket.idle() => {

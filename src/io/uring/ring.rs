@@ -1,4 +1,5 @@
-//! The wire ring of one shard: the only place that speaks with io_uring, and the only unsafe code of `io`.
+//! The wire ring of one shard: the only place that speaks with io_uring and, with the [`super::buffers`] it receives into, the only
+//! unsafe code of `io`.
 //!
 //! It owns everything the kernel may read or write while an operation is under way: receive buffers, the chunks of sends with
 //! their vectors, the word a wake-up is read into. Whoever uses it sees typed [`Completion`]s and can do nothing unsound: bytes
@@ -8,52 +9,30 @@
 //! Set up as the kernel likes it best for one thread that waits in `io_uring_enter` (single issuer, deferred task run): nothing
 //! happens behind the shard's back, everything happens inside [`Ring::enter`].
 //!
-//! Receives of large packets are only waited for by the ring ([`Large`]): carried out there, they would fill many large buffers before the first is
-//! handled, and what is handled would have left the cache.
+//! Receives of large packets are only waited for by the ring ([`super::buffers::Large`]). Carried out there, they would fill many
+//! large buffers before the first is handled, and what is handled would have left the cache.
 
+use super::buffers::{BUFFER_GROUP, Buffers, Large, Received};
 use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
 use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
 use crate::limits;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use nix::libc;
-use nix::sys::socket::{MsgFlags, recv};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::mem;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-
-/// Bytes the kernel has put into a receive buffer. Given back with [`Kernel::give_back`].
-#[derive(Debug)]
-pub struct Received {
-    /// A provided one, or [`LARGE`].
-    buffer: u16,
-    bytes: u32,
-}
-
-/// The large buffer.
-const LARGE: u16 = u16::MAX;
-const _: () = assert!(limits::RECEIVE_BUFFERS < LARGE as usize);
 
 const OP_ACCEPT: u8 = 1;
 const OP_RECEIVE: u8 = 3;
 const OP_SEND: u8 = 4;
 const OP_WAKE: u8 = 5;
 const OP_CANCEL: u8 = 6;
-
-/// The one group of provided buffers of a ring.
-const BUFFER_GROUP: u16 = 0;
-/// Receive buffers handed to the kernel at first; more follow when they run out. The kernel uses them in turn, so fewer
-/// buffers are fewer pages touched.
-const BUFFERS_AT_FIRST: usize = 8;
-const _: () = assert!(BUFFERS_AT_FIRST <= limits::RECEIVE_BUFFERS);
 
 /// For an operation of a listener, or of none (0).
 fn user_data(op: u8, listener: u32) -> u64 {
@@ -69,48 +48,6 @@ fn connection_of(user_data: u64) -> ConnectionId {
     ConnectionId {
         index: user_data as u32,
         generation: (user_data >> 32) as u32 & 0xFF_FFFF,
-    }
-}
-
-/// The receives of large packets: the ring tells when there is something, and it is received when that is taken, all into one buffer that
-/// stays in the cache.
-#[derive(Default)]
-struct Large {
-    /// Of `LARGE_RECEIVE_BYTES`; without memory before the first use.
-    buffer: Vec<u8>,
-    /// It holds what has not been given back.
-    taken: bool,
-    /// The sockets that are waited for, by slot. A slot keeps its socket until its receive is answered.
-    sockets: Vec<Option<RawFd>>,
-}
-
-impl Large {
-    fn wait(&mut self, index: u32, socket: RawFd) {
-        let index = index as usize;
-        if self.sockets.len() <= index {
-            self.sockets.resize(index + 1, None);
-        }
-        self.sockets[index] = Some(socket);
-    }
-
-    /// The socket of a receive that is answered, if it was a large one.
-    fn waited(&mut self, index: u32) -> Option<RawFd> {
-        self.sockets.get_mut(index as usize)?.take()
-    }
-
-    /// `Ok(None)`: the peer has closed its side. Errors are `errno` values; EAGAIN: there was nothing after all.
-    fn receive(&mut self, socket: RawFd) -> Result<Option<Received>, i32> {
-        assert!(!self.taken, "what was received before is given back first");
-        self.buffer.resize(limits::LARGE_RECEIVE_BYTES, 0);
-        match recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Ok(None),
-            Ok(bytes) => {
-                self.taken = true;
-                let (buffer, bytes) = (LARGE, bytes as u32);
-                Ok(Some(Received { buffer, bytes }))
-            }
-            Err(errno) => Err(errno as i32),
-        }
     }
 }
 
@@ -174,7 +111,7 @@ impl Kernel for Ring {
         // `Ring::drop` frees only when the kernel has answered every operation.
         unsafe {
             uring.submitter().register_buf_ring_with_flags(
-                buffers.entries.as_ptr() as u64,
+                buffers.entries_address(),
                 limits::RECEIVE_BUFFERS as u16,
                 BUFFER_GROUP,
                 0,
@@ -253,19 +190,18 @@ impl Kernel for Ring {
     }
 
     fn bytes<'a>(&'a self, received: &Received) -> &'a [u8] {
-        if received.buffer == LARGE {
-            return &self.large.buffer[..received.bytes as usize];
+        if received.is_large() {
+            return self.large.bytes(received);
         }
         self.buffers.bytes(received)
     }
 
     /// The kernel sees it at the next [`Kernel::enter`].
     fn give_back(&mut self, received: Received) {
-        if received.buffer == LARGE {
-            assert!(std::mem::take(&mut self.large.taken));
-            return;
+        if received.is_large() {
+            return self.large.give_back();
         }
-        self.buffers.put(received.buffer);
+        self.buffers.give_back(received);
     }
 
     fn add_buffers(&mut self) {
@@ -273,7 +209,7 @@ impl Kernel for Ring {
     }
 
     fn has_buffers(&self) -> bool {
-        self.buffers.free > 0
+        self.buffers.has_free()
     }
 
     fn send(
@@ -473,7 +409,7 @@ impl Drop for Ring {
         // The kernel may still use this memory: better lost than freed.
         mem::forget(mem::take(&mut self.sends));
         mem::forget(mem::take(&mut self.wake_word));
-        self.buffers.leak = true;
+        self.buffers.leak();
     }
 }
 
@@ -503,19 +439,15 @@ fn completion(
             more,
         },
         OP_RECEIVE => {
-            let received = cqueue::buffer_select(entry.flags()).map(|buffer| {
-                buffers.free -= 1;
-                Received {
-                    buffer,
-                    bytes: result.unwrap_or(0) as u32,
-                }
-            });
+            let bytes = result.unwrap_or(0) as u32;
+            let received =
+                cqueue::buffer_select(entry.flags()).map(|buffer| buffers.take(buffer, bytes));
             let result = match (result, received) {
                 (Ok(bytes), Some(received)) if bytes > 0 => Ok(Some(received)),
                 (result, received) => {
                     // An end or an error may come with a buffer; there is nothing in it.
                     if let Some(received) = received {
-                        buffers.put(received.buffer);
+                        buffers.give_back(received);
                     }
                     result.map(|_| None)
                 }
@@ -533,116 +465,5 @@ fn completion(
             result: result.map(|_| ()),
         },
         _ => Completion::Cancelled,
-    }
-}
-
-/// Receive buffers the kernel chooses from, and the ring in which they are offered to it.
-struct Buffers {
-    /// RECEIVE_BUFFERS entries; the tail lies in the first.
-    entries: NonNull<BufRingEntry>,
-    /// RECEIVE_BUFFERS times RECEIVE_BUFFER_BYTES. Pages are touched when first used.
-    memory: NonNull<u8>,
-    tail: u16,
-    /// Buffers in use so far; grows up to RECEIVE_BUFFERS.
-    circulating: usize,
-    /// Buffers the kernel may take.
-    free: usize,
-    /// Do not free: the kernel may still write.
-    leak: bool,
-}
-
-const PAGE_BYTES: usize = 4096;
-
-impl Buffers {
-    fn entries_layout() -> Layout {
-        Layout::from_size_align(
-            limits::RECEIVE_BUFFERS * mem::size_of::<BufRingEntry>(),
-            PAGE_BYTES,
-        )
-        .expect("a constant size")
-    }
-
-    /// Not page aligned: then it would be zeroed by hand, and every page of it touched.
-    fn memory_layout() -> Layout {
-        Layout::array::<u8>(limits::RECEIVE_BUFFERS * limits::RECEIVE_BUFFER_BYTES)
-            .expect("a constant size")
-    }
-
-    fn new() -> Buffers {
-        let allocate = |layout: Layout| {
-            // SAFETY: both layouts have a size above 0.
-            NonNull::new(unsafe { alloc_zeroed(layout) })
-                .unwrap_or_else(|| handle_alloc_error(layout))
-        };
-        Buffers {
-            entries: allocate(Self::entries_layout()).cast(),
-            memory: allocate(Self::memory_layout()),
-            tail: 0,
-            circulating: 0,
-            free: 0,
-            leak: false,
-        }
-    }
-
-    fn grow(&mut self) {
-        let circulating = self.circulating;
-        let wanted = (circulating * 2).clamp(BUFFERS_AT_FIRST, limits::RECEIVE_BUFFERS);
-        for buffer in circulating..wanted {
-            self.put(buffer as u16);
-        }
-        self.circulating = wanted;
-        self.publish();
-    }
-
-    fn put(&mut self, buffer: u16) {
-        let place = usize::from(self.tail) & (limits::RECEIVE_BUFFERS - 1);
-        assert!(self.free < limits::RECEIVE_BUFFERS);
-        // SAFETY: `place` is below RECEIVE_BUFFERS, the length of both allocations. The kernel does not read this entry
-        // before the tail passes it: at most RECEIVE_BUFFERS buffers exist, and `buffer` is none of those it holds.
-        unsafe {
-            let address = self
-                .memory
-                .add(usize::from(buffer) * limits::RECEIVE_BUFFER_BYTES);
-            let entry = self.entries.add(place).as_mut();
-            entry.set_addr(address.as_ptr() as u64);
-            entry.set_len(limits::RECEIVE_BUFFER_BYTES as u32);
-            entry.set_bid(buffer);
-        }
-        self.tail = self.tail.wrapping_add(1);
-        self.free += 1;
-    }
-
-    fn publish(&mut self) {
-        // SAFETY: the tail of a buffer ring lies in its first entry, which we allocated; it is aligned to 2 bytes and
-        // reached by nobody but the kernel and this line.
-        let tail = unsafe {
-            AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr().cast_const()).cast_mut())
-        };
-        // Release: the kernel sees the entries before the tail. Pairs with its acquire of the tail.
-        tail.store(self.tail, Ordering::Release);
-    }
-
-    fn bytes(&self, received: &Received) -> &[u8] {
-        let start = usize::from(received.buffer) * limits::RECEIVE_BUFFER_BYTES;
-        assert!(usize::from(received.buffer) < limits::RECEIVE_BUFFERS);
-        assert!(received.bytes as usize <= limits::RECEIVE_BUFFER_BYTES);
-        // SAFETY: inside the allocation by the asserts, zeroed at first; the kernel has given this buffer up and takes
-        // it again only after `put`, which needs `Received` by value.
-        unsafe {
-            std::slice::from_raw_parts(self.memory.add(start).as_ptr(), received.bytes as usize)
-        }
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        if self.leak {
-            return;
-        }
-        // SAFETY: allocated in `new` with these layouts, and the kernel has answered every operation.
-        unsafe {
-            dealloc(self.entries.as_ptr().cast(), Self::entries_layout());
-            dealloc(self.memory.as_ptr(), Self::memory_layout());
-        }
     }
 }

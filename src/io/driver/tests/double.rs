@@ -14,7 +14,7 @@ use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, Seat, seats};
 use crate::limits;
-use crate::mesh::{Places, lanes};
+use crate::mesh::{Capacity, lanes};
 use crate::passwd::PasswordFile;
 use crate::session::ConnectRequest;
 use crate::time::Time;
@@ -373,7 +373,7 @@ impl Broker {
         let endpoints = lanes(count, &LANE_BOUNDS);
         let common = Common {
             listeners,
-            places: Arc::new(Places::new(usize::MAX, 0)),
+            capacity: Arc::new(Capacity::new(usize::MAX, 0)),
             checker: Some(checker),
             log,
             clock,

@@ -13,7 +13,7 @@ use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, seats};
 use crate::limits;
-use crate::mesh::{Places, lanes};
+use crate::mesh::{Capacity, lanes};
 use crate::time::Time;
 use crate::wire::topic::TopicName;
 use crate::wire::{
@@ -83,7 +83,7 @@ struct Left {
 struct Broker {
     address: SocketAddr,
     shards: Shards,
-    places: Arc<Places>,
+    capacity: Arc<Capacity>,
     threads: Vec<JoinHandle<Left>>,
     naps: Vec<Sender<Duration>>,
     asleep: Receiver<()>,
@@ -94,10 +94,10 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = ListeningSockets::from(vec![listener]);
-        let places = Arc::new(Places::new(usize::MAX, 0));
+        let capacity = Arc::new(Capacity::new(usize::MAX, 0));
         let common = Common {
             listeners,
-            places: Arc::clone(&places),
+            capacity: Arc::clone(&capacity),
             checker: None,
             log: Log::start(crate::config::Logs::Events).unwrap(),
             clock: Clock::start(),
@@ -130,7 +130,7 @@ impl Broker {
         Broker {
             address,
             shards,
-            places,
+            capacity,
             threads,
             naps: all_naps,
             asleep,
@@ -167,7 +167,7 @@ impl Broker {
             sum.large += left.tally.large;
             sum.found_at_once_max = sum.found_at_once_max.max(left.tally.found_at_once_max);
         }
-        assert_eq!(self.places.taken(), 0);
+        assert_eq!(self.capacity.taken(), 0);
         sum
     }
 }

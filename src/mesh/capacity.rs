@@ -1,0 +1,111 @@
+//! How many Network Connections there are and may be, counted over all shards.
+//!
+//! A connection is accepted by whichever shard is free and may be closed by another, so the count is shared. It is touched once when a
+//! connection opens and once when it closes; it orders nothing else, hence `Relaxed`.
+
+use super::sync::{AtomicUsize, Ordering};
+
+/// What a new connection counts as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admitted {
+    /// One of the most there may be.
+    Within,
+    /// One more than that: its CONNECT is heard and answered with a refusal.
+    Extra,
+}
+
+/// The count, the most connections that are served, and how many more are heard in order to be refused.
+#[derive(Debug)]
+pub struct Capacity {
+    taken: AtomicUsize,
+    most: AtomicUsize,
+    extra: usize,
+}
+
+impl Capacity {
+    pub fn new(most: usize, extra: usize) -> Capacity {
+        Capacity {
+            taken: AtomicUsize::new(0),
+            most: AtomicUsize::new(most),
+            extra,
+        }
+    }
+
+    /// From now on so many are served. Connections that are there stay.
+    pub fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Counts one connection more, to be given back with [`Capacity::give_back`]; `None`: there are too many even to refuse it.
+    pub fn take(&self) -> Option<Admitted> {
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        let most = self.most();
+        if before < most {
+            return Some(Admitted::Within);
+        }
+        if before < most.saturating_add(self.extra) {
+            return Some(Admitted::Extra);
+        }
+        self.give_back();
+        None
+    }
+
+    pub fn give_back(&self) {
+        let before = self.taken.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a connection is given back once");
+    }
+
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_then_extra_then_none() {
+        let capacity = Capacity::new(2, 1);
+        let taken: Vec<_> = (0..5).map(|_| capacity.take()).collect();
+        assert_eq!(
+            taken,
+            [
+                Some(Admitted::Within),
+                Some(Admitted::Within),
+                Some(Admitted::Extra),
+                None,
+                None
+            ]
+        );
+        assert_eq!(capacity.taken(), 3);
+        capacity.give_back();
+        capacity.give_back();
+        assert_eq!(capacity.take(), Some(Admitted::Within));
+        capacity.set_most(0);
+        assert_eq!(capacity.take(), None);
+        assert_eq!(capacity.taken(), 2);
+    }
+
+    #[test]
+    fn no_more_than_there_are_whoever_asks() {
+        let capacity = Capacity::new(100, 10);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        if capacity.take().is_some() {
+                            assert!(capacity.taken() <= 110 + 4);
+                            capacity.give_back();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(capacity.taken(), 0);
+    }
+}
