@@ -67,8 +67,8 @@ impl Hosts {
 impl Listener {
     /// A listener for MQTT on TCP.
     ///
-    /// `bind`: the addresses the operator named. Without one, all interfaces, unless nobody said who may connect (neither a password
-    /// file nor `--allow-anonymous`): then this machine alone.
+    /// `bind`: the addresses the operator named. Without one, all interfaces, unless nobody said who may connect
+    /// (neither a password file nor `--allow-anonymous`): then this machine alone.
     pub fn plain(
         bind: Vec<IpAddr>,
         port: u16,

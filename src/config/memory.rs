@@ -11,7 +11,8 @@ use std::fmt;
 /// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {
-    /// Receive buffers, pools, lanes, unfinished CONNECTs and waiting password checks: taken however few Clients there are.
+    /// Receive buffers, pools, lanes, unfinished CONNECTs and waiting password checks: taken however few Clients
+    /// there are.
     pub fixed_bytes: u64,
     /// Messages queued for Clients that are absent or slow, all Sessions together.
     pub queued_bytes_max: u64,

@@ -1,4 +1,5 @@
-//! What the broker core needs to know: once for a whole broker ([`Settings`]), and for each listener ([`ListenerSettings`]).
+//! What the broker core needs to know: once for a whole broker ([`Settings`]), and for each listener
+//! ([`ListenerSettings`]).
 
 use crate::ids::ListenerId;
 use crate::limits;
@@ -70,7 +71,8 @@ impl Settings {
         }
     }
 
-    /// The rules for connections of this listener. Panics if there is none: drivers name listeners of the configuration alone.
+    /// The rules for connections of this listener. Panics if there is none: drivers name listeners of the
+    /// configuration alone.
     #[inline]
     pub fn listener(&self, id: ListenerId) -> &ListenerSettings {
         &self.listeners[id.index()]

@@ -5,10 +5,11 @@
 //!   └───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes before it. Each is
-//! for one buffer: a connection that floods gets one buffer a turn like every other, and those who found no buffer are
-//! armed first in the next turn. (Multishot receives of io_uring let twenty flooding publishers keep all buffers to themselves: a pair
-//! beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a lone message.)
+//! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes
+//! before it. Each is for one buffer: a connection that floods gets one buffer a turn like every other, and those who
+//! found no buffer are armed first in the next turn. (Multishot receives of io_uring let twenty flooding publishers
+//! keep all buffers to themselves: a pair beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a
+//! lone message.)
 //!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
@@ -77,7 +78,8 @@ enum Later {
 pub struct Driver<C, K> {
     core: C,
     seat: Seat,
-    // Before `kernel`: sockets may close while it still holds operations on them, memory may not go; it sees to its own.
+    // Before `kernel`: sockets may close while it still holds operations on them, memory may not go; it sees to its
+    // own.
     slots: Slots,
     kernel: K,
     accepting: Accepting,

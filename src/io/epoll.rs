@@ -1,17 +1,18 @@
-//! Sockets driven by epoll, wherever io_uring cannot be had: an operation waits here until its socket is ready and is then carried out by
-//! one system call of this thread.
+//! Sockets driven by epoll, wherever io_uring cannot be had: an operation waits here until its socket is ready and is
+//! then carried out by one system call of this thread.
 //!
-//! Every socket is registered once, edge-triggered, for reading and writing together, so no `epoll_ctl` lies on the path of a
-//! message. An edge is remembered in the socket's [`Watched`] until a call has used it up:
+//! Every socket is registered once, edge-triggered, for reading and writing together, so no `epoll_ctl` lies on the
+//! path of a message. An edge is remembered in the socket's [`Watched`] until a call has used it up:
 //!
-//! - *readable* until a receive filled less than its buffer or met EAGAIN. What arrives after that is a new edge. The end of a stream
-//!   makes no second edge after its own, and urgent data cuts a receive short; once one of them has been told, receives of this socket go on to
-//!   EAGAIN or the end.
-//! - *writable* is not remembered: a send is tried at once. The kernel tells of room only after a send met none (or less than it
-//!   wanted), so a socket that is not full causes no event by being writable.
+//! - *readable* until a receive filled less than its buffer or met EAGAIN. What arrives after that is a new edge. The
+//!   end of a stream makes no second edge after its own, and urgent data cuts a receive short; once one of them has
+//!   been told, receives of this socket go on to EAGAIN or the end.
+//! - *writable* is not remembered: a send is tried at once. The kernel tells of room only after a send met none (or
+//!   less than it wanted), so a socket that is not full causes no event by being writable.
 //!
-//! A lone message costs `epoll_wait`, `recv`, `send`. The answers of sends lie in [`Epoll::ready`] and are taken in a turn of their own
-//! that enters no kernel; never two such turns in a row, so sockets that are always ready do not keep others from being seen.
+//! A lone message costs `epoll_wait`, `recv`, `send`. The answers of sends lie in [`Epoll::ready`] and are taken in a
+//! turn of their own that enters no kernel; never two such turns in a row, so sockets that are always ready do not
+//! keep others from being seen.
 
 use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
@@ -245,7 +246,8 @@ impl Epoll {
         if !listening.ready || !listening.accept {
             return None;
         }
-        // By the standard library, whose sockets come close-on-exec, and blocking: every call says for itself that it is not to wait.
+        // By the standard library, whose sockets come close-on-exec, and blocking: every call says for itself that it
+        // is not to wait.
         let result = match self.listeners[listener as usize].accept() {
             Ok((socket, _)) => Ok(socket.into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -18,7 +18,8 @@ pub fn raise_limit(log: &Log) {
     }
 }
 
-/// Connections that can be served at a time, and the limit of open files this was reckoned from. Asked when everything else is open.
+/// Connections that can be served at a time, and the limit of open files this was reckoned from. Asked when
+/// everything else is open.
 ///
 /// Errors: not even one can be.
 pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, rlim_t), StartError> {

@@ -1,7 +1,8 @@
 //! Who has the port that we want, and what to do about it.
 //!
-//! The kernel tells every user which sockets listen, and only root or its owner which process has one open. So a broker that runs as a user
-//! of its own, as under systemd, does not see the holder; it looks then whether a Mosquitto runs, the usual one.
+//! The kernel tells every user which sockets listen, and only root or its owner which process has one open. So a
+//! broker that runs as a user of its own, as under systemd, does not see the holder; it looks then whether a
+//! Mosquitto runs, the usual one.
 
 use nix::unistd::{Uid, User};
 use std::fmt;
@@ -16,7 +17,8 @@ const UNIT_FOLDERS: [&str; 3] = [
     "/lib/systemd/system",
 ];
 
-/// The holder of a port. Its `Display` is the end of a sentence that begins "port 1883 is in use": by whom, and the remedy.
+/// The holder of a port. Its `Display` is the end of a sentence that begins "port 1883 is in use": by whom, and the
+/// remedy.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Holder {
     who: Who,

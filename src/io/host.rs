@@ -1,8 +1,8 @@
 //! A shard's thread, pinned to its core, with its driver on it.
 //!
-//! Under io_uring it is a glommio executor whose one task is the turn loop and never leaves, if this was built with the feature `glommio` and for
-//! 64 bits; else a plain thread. Everything that reaches a shard comes through its sockets, lanes and mailbox, so an executor has nothing else to
-//! run, and the same ring serves on either.
+//! Under io_uring it is a glommio executor whose one task is the turn loop and never leaves, if this was built with
+//! the feature `glommio` and for 64 bits; else a plain thread. Everything that reaches a shard comes through its
+//! sockets, lanes and mailbox, so an executor has nothing else to run, and the same ring serves on either.
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
@@ -106,7 +106,8 @@ struct Task {
 
 /// Starts a thread for each seat on its core, and returns when all shards serve.
 ///
-/// Errors: a thread, an executor or a ring could not be set up ([`DriverKind::explain`] tells more); the other shards have stopped.
+/// Errors: a thread, an executor or a ring could not be set up ([`DriverKind::explain`] tells more); the other shards
+/// have stopped.
 pub fn start(
     kind: DriverKind,
     seats: Vec<Seat>,
@@ -180,8 +181,8 @@ fn spawn_plain(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<
 
 impl Task {
     /// Keeps this thread on its core, and serves. glommio would pin it too (`Placement::Fixed`), but reads all of
-    /// `/sys/devices/system` for that and panics where a file is missing or holds what it did not expect: a chroot without `/sys`, a
-    /// board without a topology.
+    /// `/sys/devices/system` for that and panics where a file is missing or holds what it did not expect: a chroot
+    /// without `/sys`, a board without a topology.
     fn run<K: Kernel>(self) {
         let _count_end = self.count_end;
         match pin(self.core) {
@@ -198,8 +199,8 @@ fn pin(core: usize) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// A shard's thread, or the resident task of its executor. `ready` is given up before the turns begin, so that `start` notices a thread
-/// that never came this far.
+/// A shard's thread, or the resident task of its executor. `ready` is given up before the turns begin, so that
+/// `start` notices a thread that never came this far.
 fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.common.log.clone());
     let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {

@@ -1,7 +1,8 @@
 //! Listening sockets: one an address, accepted from by all shards.
 //!
-//! A socket has SO_REUSEADDR, so that a restart does not wait for connections in TIME_WAIT, and not SO_REUSEPORT, which would let a
-//! second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted socket.
+//! A socket has SO_REUSEADDR, so that a restart does not wait for connections in TIME_WAIT, and not SO_REUSEPORT,
+//! which would let a second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted
+//! socket.
 
 use crate::config::{Address, Config, Hosts, Transport};
 use crate::ids::ListenerId;

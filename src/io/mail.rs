@@ -34,7 +34,8 @@ pub enum ToShard {
 pub struct Waker {
     /// Raised while the shard waits; asked by peers, who give it something in most turns.
     pub flag: WakeFlag,
-    /// Read through the shard's ring, or watched by its epoll set. Blocking, for io_uring waits only on what may block; a write never does in fact.
+    /// Read through the shard's ring, or watched by its epoll set. Blocking, for io_uring waits only on what may
+    /// block; a write never does in fact.
     event: EventFd,
 }
 
@@ -81,8 +82,9 @@ impl Shards {
         self.mailboxes.len()
     }
 
-    /// Puts `item` into the mailbox of `to` and wakes it. Rare, so the wake-up is always paid and a shard looks into its mailbox only
-    /// when it comes. With a full mailbox the item is lost; a verdict's connection then ends at its deadline.
+    /// Puts `item` into the mailbox of `to` and wakes it. Rare, so the wake-up is always paid and a shard looks into
+    /// its mailbox only when it comes. With a full mailbox the item is lost; a verdict's connection then ends at its
+    /// deadline.
     pub fn tell(&self, to: ShardId, item: ToShard) {
         let _ = self.mailboxes[to.index()].push(item);
         self.wakers[to.index()].wake();

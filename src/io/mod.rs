@@ -6,8 +6,9 @@
 //!   └ helpers ─ mail                       a thread each: passwords, log, control (signals), notify
 //! ```
 //!
-//! [`run`] starts all of it and serves until the end. Helpers speak to shards by [`mail`] alone, and hear of them by the shards'
-//! outputs; [`words`] makes the sentences of the log. `tests/layers.rs` says which of these may import which.
+//! [`run`] starts all of it and serves until the end. Helpers speak to shards by [`mail`] alone, and hear of them by
+//! the shards' outputs; [`words`] makes the sentences of the log. `tests/layers.rs` says which of these may import
+//! which.
 
 pub mod clock;
 pub mod cpu;

@@ -1,5 +1,5 @@
-//! The life of the process: reads what the operator wants, finds out what the machine allows, binds, starts the shards and the helpers, and
-//! serves signals until the end.
+//! The life of the process: reads what the operator wants, finds out what the machine allows, binds, starts the
+//! shards and the helpers, and serves signals until the end.
 
 use crate::broker::Level;
 use crate::buffer::heap;

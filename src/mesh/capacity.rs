@@ -1,7 +1,7 @@
 //! How many Network Connections there are and may be, counted over all shards.
 //!
-//! A connection is accepted by whichever shard is free and may be closed by another, so the count is shared. It is touched once when a
-//! connection opens and once when it closes; it orders nothing else, hence `Relaxed`.
+//! A connection is accepted by whichever shard is free and may be closed by another, so the count is shared. It is
+//! touched once when a connection opens and once when it closes; it orders nothing else, hence `Relaxed`.
 
 use super::sync::{AtomicUsize, Ordering};
 
@@ -40,7 +40,8 @@ impl Capacity {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Counts one connection more, to be given back with [`Capacity::give_back`]; `None`: there are too many even to refuse it.
+    /// Counts one connection more, to be given back with [`Capacity::give_back`]; `None`: there are too many even to
+    /// refuse it.
     pub fn take(&self) -> Option<Admitted> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         let most = self.most();

@@ -1,13 +1,14 @@
 //! The lanes between shards: a [`ring`](super::ring) for each ordered pair of shards, N × (N - 1) in all, and an
 //! [`Endpoint`] a shard that holds its ends of them.
 //!
-//! Sending never fails and never waits. What finds its ring full goes to a spill queue on the sender's side, and until that is
-//! empty again everything after it too, so a lane is first in, first out. Two shards that are full of each other both go on
-//! receiving, so they cannot lock each other out. A lane is full when it has as many items, or as many bytes, as [`Bounds`] say. The spill has
-//! no bound of its own: who sends looks at [`Endpoint::spilled`] and paces those who publish (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
+//! Sending never fails and never waits. What finds its ring full goes to a spill queue on the sender's side, and
+//! until that is empty again everything after it too, so a lane is first in, first out. Two shards that are full of
+//! each other both go on receiving, so they cannot lock each other out. A lane is full when it has as many items, or
+//! as many bytes, as [`Bounds`] say. The spill has no bound of its own: who sends looks at [`Endpoint::spilled`] and
+//! paces those who publish (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
 //!
-//! A sender that sleeps on a spill must learn that its lane has room again. So while a lane spills, its receiver counts the
-//! sender among those to be told ([`Endpoint::take_sent_to`]), and the sender finds its endpoint not empty
+//! A sender that sleeps on a spill must learn that its lane has room again. So while a lane spills, its receiver
+//! counts the sender among those to be told ([`Endpoint::take_sent_to`]), and the sender finds its endpoint not empty
 //! ([`Endpoint::is_empty`]) when its spill could move on. The turn of a driver:
 //!
 //! ```text
@@ -18,7 +19,8 @@
 //! is_empty? sleep : go on
 //! ```
 //!
-//! Cost: O(1) an item; one fence a turn in which something was received. With one shard there are no lanes and no atomics.
+//! Cost: O(1) an item; one fence a turn in which something was received. With one shard there are no lanes and no
+//! atomics.
 
 use super::ring::{Consumer, Producer, ring};
 use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, fence};
@@ -205,7 +207,8 @@ impl<T: Send> Endpoint<T> {
         }
     }
 
-    /// Moves spilled items, oldest first, into slots that have become free. Cheap when nothing is spilled; called once a turn.
+    /// Moves spilled items, oldest first, into slots that have become free. Cheap when nothing is spilled; called
+    /// once a turn.
     pub fn unspill(&mut self) {
         for index in 0..self.outgoing.len() {
             let lane = &mut self.outgoing[index];
@@ -243,14 +246,15 @@ impl<T: Send> Endpoint<T> {
         }
     }
 
-    /// The peers that must be told to look (by their `WakeFlag::must_wake`), as a mask, and forgets them: those whose lanes got items since the
-    /// last call, and those that wait with a spill for the room made by `receive` since then. To be called after the last `send` and
-    /// `receive` of a turn and before the shard sleeps.
+    /// The peers that must be told to look (by their `WakeFlag::must_wake`), as a mask, and forgets them: those whose
+    /// lanes got items since the last call, and those that wait with a spill for the room made by `receive` since
+    /// then. To be called after the last `send` and `receive` of a turn and before the shard sleeps.
     pub fn take_sent_to(&mut self) -> u64 {
         if self.received_from != 0 {
-            // SeqCst: the slots and bytes freed by `receive` come before the reading of `spilling`. Pairs with the fence of the
-            // sender's `WakeFlag::about_to_sleep`, which lies between its raising of `spilling` and its look at what is free in
-            // `is_empty`: the sender sees the room and stays awake, or we see that it spills and wake it.
+            // SeqCst: the slots and bytes freed by `receive` come before the reading of `spilling`. Pairs with the
+            // fence of the sender's `WakeFlag::about_to_sleep`, which lies between its raising of `spilling` and its
+            // look at what is free in `is_empty`: the sender sees the room and stays awake, or we see that it spills
+            // and wake it.
             fence(Ordering::SeqCst);
             for lane in &self.incoming {
                 // Relaxed: the fence orders.
@@ -265,9 +269,9 @@ impl<T: Send> Endpoint<T> {
         std::mem::take(&mut self.sent_to)
     }
 
-    /// Hands at most `max` received items to `f`, with the peer they come from: in order from each peer, and from all peers in turn, up
-    /// to `LANE_QUANTUM` each time, so that none starves another. Returns how many there were; fewer than `max` mean that every lane was
-    /// found empty.
+    /// Hands at most `max` received items to `f`, with the peer they come from: in order from each peer, and from all
+    /// peers in turn, up to `LANE_QUANTUM` each time, so that none starves another. Returns how many there were;
+    /// fewer than `max` mean that every lane was found empty.
     pub fn receive(&mut self, max: usize, mut f: impl FnMut(ShardId, T)) -> usize {
         let mut received = 0;
         // Lanes found empty since the last that gave something.
@@ -286,7 +290,8 @@ impl<T: Send> Endpoint<T> {
                 f(lane.from, item);
             }
             if taken_bytes > 0 {
-                // Relaxed: only this thread writes it; the fence in `take_sent_to` puts it before our look at who spills.
+                // Relaxed: only this thread writes it; the fence in `take_sent_to` puts it before our look at who
+                // spills.
                 let before = lane.taken_bytes.load(Ordering::Relaxed);
                 let after = before.wrapping_add(taken_bytes);
                 lane.taken_bytes.store(after, Ordering::Relaxed);
@@ -306,8 +311,8 @@ impl<T: Send> Endpoint<T> {
         received
     }
 
-    /// Is there nothing for this shard to do here: nothing to receive, and nothing spilled that has room in its lane now? The look
-    /// before sleep, after `WakeFlag::about_to_sleep`.
+    /// Is there nothing for this shard to do here: nothing to receive, and nothing spilled that has room in its lane
+    /// now? The look before sleep, after `WakeFlag::about_to_sleep`.
     pub fn is_empty(&self) -> bool {
         self.incoming.iter().all(|lane| lane.consumer.is_empty())
             && self
@@ -328,7 +333,8 @@ impl<T: Send> Endpoint<T> {
     }
 
     fn set_spilling(&self, to: ShardId, on: bool) {
-        // Relaxed: the fence in `WakeFlag::about_to_sleep` puts it before our sleep. Pairs with the fence in `take_sent_to`.
+        // Relaxed: the fence in `WakeFlag::about_to_sleep` puts it before our sleep. Pairs with the fence in
+        // `take_sent_to`.
         self.spilling(self.shard, to).store(on, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,8 @@
 //! From any thread to one shard, for what is rare: verdicts of the password thread, reloads, shutdown.
 //!
-//! A lock around a queue, and beside it the queue's length, so that a shard with an empty mailbox pays one load a turn. The
-//! giver calls [`super::WakeFlag::must_wake`] after `push`, the owner looks at `is_empty` after `about_to_sleep`.
+//! A lock around a queue, and beside it the queue's length, so that a shard with an empty mailbox pays one load a
+//! turn. The giver calls [`super::WakeFlag::must_wake`] after `push`, the owner looks at `is_empty` after
+//! `about_to_sleep`.
 
 use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
 use std::sync::PoisonError;
@@ -46,7 +47,8 @@ impl<T: Send> Mailbox<T> {
             return false;
         }
         queue.push(item);
-        // Relaxed: the lock orders the queue, and the fences of `WakeFlag` order this length for the owner who lies down.
+        // Relaxed: the lock orders the queue, and the fences of `WakeFlag` order this length for the owner who lies
+        // down.
         self.shared.items.store(queue.len(), Ordering::Relaxed);
         true
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`ring`]: a bounded queue of one producer and one consumer, lock-free.
 //! - [`lanes`]: a ring for each ordered pair of shards, with a spill on the sender's side, so that sending never fails.
-//! - [`wake`]: whether a shard sleeps in the kernel, so that a wake-up is paid once a sleep and never while it is awake.
+//! - [`wake`]: whether a shard sleeps in the kernel, so that a wake-up is paid once a sleep and never while it is
+//!   awake.
 //! - [`mailbox`]: from any thread to one shard, for what is rare.
 //! - [`capacity`]: how many connections there are, over all shards.
 //! - [`sync`]: the standard library's atomics, or loom's under the feature `loom`.

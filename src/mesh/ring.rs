@@ -1,8 +1,8 @@
 //! A bounded first-in-first-out queue of one producer and one consumer, lock-free.
 //!
-//! Two counters run freely and wrap: `tail` counts what was pushed, `head` what was popped; the item number `n` lies in
-//! slot `n % slots`. Only the producer writes `tail`, only the consumer `head`, and each keeps a copy of the other's last
-//! seen value, so that it reads the other's cache line only when the ring looks full (or empty):
+//! Two counters run freely and wrap: `tail` counts what was pushed, `head` what was popped; the item number `n` lies
+//! in slot `n % slots`. Only the producer writes `tail`, only the consumer `head`, and each keeps a copy of the
+//! other's last seen value, so that it reads the other's cache line only when the ring looks full (or empty):
 //!
 //! ```text
 //! slots = 4          head = 6          tail = 9         items 6, 7, 8
@@ -21,7 +21,8 @@ struct Apart<T>(T);
 
 /// What both ends share.
 struct Shared<T> {
-    /// A power of two of them. Those numbered `head..tail` hold an item and are the consumer's; the others the producer's.
+    /// A power of two of them. Those numbered `head..tail` hold an item and are the consumer's; the others the
+    /// producer's.
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
     /// Items popped so far, wrapping; written by the consumer alone.
     head: Apart<AtomicUsize>,
@@ -29,8 +30,9 @@ struct Shared<T> {
     tail: Apart<AtomicUsize>,
 }
 
-// SAFETY: the ends hand each slot over by `head` and `tail` (see `push` and `pop`), so no slot is touched by two threads at once. The
-// items themselves change threads, hence `T: Send`; no `&T` is ever shared, so `T: Sync` is not needed.
+// SAFETY: the ends hand each slot over by `head` and `tail` (see `push` and `pop`), so no slot is touched by two
+// threads at once. The items themselves change threads, hence `T: Send`; no `&T` is ever shared, so `T: Sync` is not
+// needed.
 unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: as above; whoever drops the last end drops the items left.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -113,20 +115,23 @@ impl<T: Send> Producer<T> {
     pub fn push(&mut self, item: T) -> Result<(), T> {
         let slots = self.shared.slots.len();
         if self.tail.wrapping_sub(self.head_seen) == slots {
-            // Acquire: the consumer has moved the item out of each slot before `head`. Pairs with Release in `Consumer::pop`.
+            // Acquire: the consumer has moved the item out of each slot before `head`. Pairs with Release in
+            // `Consumer::pop`.
             self.head_seen = self.shared.head.0.load(Ordering::Acquire);
             if self.tail.wrapping_sub(self.head_seen) == slots {
                 return Err(item);
             }
         }
         assert!(self.tail.wrapping_sub(self.head_seen) < slots);
-        // SAFETY: by the assert `tail` lies outside `head..tail`, the consumer's part, which only shrinks from `head_seen` on; and this
-        // is the only producer, held by `&mut`. So no one else touches the slot, and it holds no item to leak.
+        // SAFETY: by the assert `tail` lies outside `head..tail`, the consumer's part, which only shrinks from
+        // `head_seen` on; and this is the only producer, held by `&mut`. So no one else touches the slot, and it
+        // holds no item to leak.
         self.shared.slot(self.tail).with_mut(|slot| unsafe {
             (*slot).write(item);
         });
         self.tail = self.tail.wrapping_add(1);
-        // Release: whoever sees the new tail sees the item. Pairs with Acquire in `Consumer::pop` and `Consumer::is_empty`.
+        // Release: whoever sees the new tail sees the item. Pairs with Acquire in `Consumer::pop` and
+        // `Consumer::is_empty`.
         self.shared.tail.0.store(self.tail, Ordering::Release);
         Ok(())
     }
@@ -156,15 +161,16 @@ impl<T: Send> Consumer<T> {
             }
         }
         assert!(self.tail_seen.wrapping_sub(self.head) <= self.shared.slots.len());
-        // SAFETY: `head` lies in `head..tail`, since it is not `tail_seen`: the slot holds an item whose writing happened before
-        // the Acquire above. The producer leaves it alone until it sees `head` move past it, and this is the only consumer,
-        // held by `&mut`; so the item is moved out once.
+        // SAFETY: `head` lies in `head..tail`, since it is not `tail_seen`: the slot holds an item whose writing
+        // happened before the Acquire above. The producer leaves it alone until it sees `head` move past it, and this
+        // is the only consumer, held by `&mut`; so the item is moved out once.
         let item = self
             .shared
             .slot(self.head)
             .with_mut(|slot| unsafe { (*slot).assume_init_read() });
         self.head = self.head.wrapping_add(1);
-        // Release: the item was moved out before the slot is free again. Pairs with Acquire in `Producer::push` and `Producer::is_full`.
+        // Release: the item was moved out before the slot is free again. Pairs with Acquire in `Producer::push` and
+        // `Producer::is_full`.
         self.shared.head.0.store(self.head, Ordering::Release);
         Some(item)
     }

@@ -1,15 +1,17 @@
 //! Whether a shard sleeps in the kernel. Who gives a shard work asks, and wakes it (by its eventfd) only if it sleeps.
 //!
-//! The danger is a lost wake-up: the giver looks before the shard lies down, the shard looks before the work is there, and the
-//! work waits for ever. Each side therefore writes first, then passes a sequentially consistent fence, then reads:
+//! The danger is a lost wake-up: the giver looks before the shard lies down, the shard looks before the work is
+//! there, and the work waits for ever. Each side therefore writes first, then passes a sequentially consistent fence,
+//! then reads:
 //!
 //! ```text
 //! giver:  push the item      fence    read the flag  → asleep? wake it
 //! owner:  raise the flag     fence    read the lanes → something? do not sleep
 //! ```
 //!
-//! One of the two fences is first in their single order, and what was written before it is seen after the other. So at least
-//! one side sees the other's write. Cost: one fence for each peer given something in a turn, one for each sleep.
+//! One of the two fences is first in their single order, and what was written before it is seen after the other. So
+//! at least one side sees the other's write. Cost: one fence for each peer given something in a turn, one for each
+//! sleep.
 
 use super::sync::{AtomicBool, Ordering, fence};
 
@@ -32,13 +34,14 @@ impl WakeFlag {
         }
     }
 
-    /// For the giver, after it has pushed: must it wake the owner now? True once for each sleep, for one of those who ask.
+    /// For the giver, after it has pushed: must it wake the owner now? True once for each sleep, for one of those who
+    /// ask.
     pub fn must_wake(&self) -> bool {
         // SeqCst: what was pushed comes before the reading of the flag. Pairs with the fence in `about_to_sleep`.
         fence(Ordering::SeqCst);
-        // The load spares the exchange on a shared line while the owner is awake, which under load is always. The exchange
-        // writes only if it lowers the flag, so one giver alone is answered true.
-        // Relaxed, all: the fences order, and the items carry their own Release and Acquire.
+        // The load spares the exchange on a shared line while the owner is awake, which under load is always. The
+        // exchange writes only if it lowers the flag, so one giver alone is answered true. Relaxed, all: the fences
+        // order, and the items carry their own Release and Acquire.
         self.asleep.load(Ordering::Relaxed)
             && self
                 .asleep

@@ -1,6 +1,7 @@
-//! Accepting: one accept a listener stays armed, and each new connection counts against the broker's [`Capacity`](crate::mesh::Capacity). That
-//! is less than the open files there may be, so the last descriptors stay free for the broker itself. A connection beyond it is refused in
-//! CONNACK; one beyond those that can be refused is closed at once. Connections that are there are served on.
+//! Accepting: one accept a listener stays armed, and each new connection counts against the broker's
+//! [`Capacity`](crate::mesh::Capacity). That is less than the open files there may be, so the last descriptors stay
+//! free for the broker itself. A connection beyond it is refused in CONNACK; one beyond those that can be refused is
+//! closed at once. Connections that are there are served on.
 
 use super::kernel::Kernel;
 use crate::broker::Level;
@@ -72,7 +73,8 @@ impl Accepting {
         self.listeners.iter().filter_map(until).min()
     }
 
-    /// The new connection, if there is one and it was let in; it is given back to the capacity when its socket is closed.
+    /// The new connection, if there is one and it was let in; it is given back to the capacity when its socket is
+    /// closed.
     pub fn on_accepted(
         &mut self,
         listener: u32,

@@ -277,8 +277,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// Takes in the connections handed over some turns ago. A Client that says DISCONNECT and comes back at once, by way of another shard, may be
-    /// here before its DISCONNECT has been received; by now it has, so the new connection finds what the old one has left.
+    /// Takes in the connections handed over some turns ago. A Client that says DISCONNECT and comes back at once, by
+    /// way of another shard, may be here before its DISCONNECT has been received; by now it has, so the new
+    /// connection finds what the old one has left.
     pub(super) fn take_adopted(&mut self) -> io::Result<()> {
         while self
             .adopting
@@ -380,7 +381,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// Gives the shard one input and carries out what follows at once, so that it never hears of a connection it has forgotten.
+    /// Gives the shard one input and carries out what follows at once, so that it never hears of a connection it has
+    /// forgotten.
     pub(super) fn input(&mut self, input: Input<'_>) -> io::Result<()> {
         self.core.handle(self.now, input, &mut self.out);
         self.carry_out()
@@ -392,7 +394,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let Some(socket) = self.slots.get(connection) else {
             return Ok(());
         };
-        // A peer that has closed only its own side, or whose link broke, may still take what is being sent and what the link says last.
+        // A peer that has closed only its own side, or whose link broke, may still take what is being sent and what
+        // the link says last.
         let may_listen = matches!(cause, CloseCause::PeerClosed | CloseCause::Transport(_));
         if may_listen && socket.send == Send::Off {
             socket.link.farewell();

@@ -1,5 +1,6 @@
-//! What the turn loop asks of the kernel and what it is answered: operations that complete later. [`crate::io::uring`] hands each
-//! to the kernel as it is; [`crate::io::epoll`] carries it out itself as soon as a socket is ready.
+//! What the turn loop asks of the kernel and what it is answered: operations that complete later.
+//! [`crate::io::uring`] hands each to the kernel as it is; [`crate::io::epoll`] carries it out itself as soon as a
+//! socket is ready.
 
 use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
@@ -9,7 +10,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One answer. Errors are `errno` values. `more`: the operation stays armed. `R` stands for bytes received, see [`Kernel::Received`].
+/// One answer. Errors are `errno` values. `more`: the operation stays armed. `R` stands for bytes received, see
+/// [`Kernel::Received`].
 #[derive(Debug)]
 pub enum Completion<R> {
     /// A listener has a new connection.
@@ -60,8 +62,8 @@ pub trait Kernel: Sized {
     /// The socket leaves without being closed; nothing of it is under way.
     fn remove(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>);
 
-    /// Arms a receive of at most one buffer: of `RECEIVE_BUFFER_BYTES`, or `large`, of `LARGE_RECEIVE_BYTES`. There is one large buffer, so
-    /// what was received into it is given back before the next completion is taken.
+    /// Arms a receive of at most one buffer: of `RECEIVE_BUFFER_BYTES`, or `large`, of `LARGE_RECEIVE_BYTES`. There
+    /// is one large buffer, so what was received into it is given back before the next completion is taken.
     fn receive(
         &mut self,
         connection: ConnectionId,

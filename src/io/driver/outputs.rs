@@ -131,7 +131,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// No send is under way: says the link's farewell, or, that being sent, closes our side and waits for the peer's end.
+    /// No send is under way: says the link's farewell, or, that being sent, closes our side and waits for the peer's
+    /// end.
     pub(super) fn linger(&mut self, connection: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.slots.get(connection) else {
             return Ok(());

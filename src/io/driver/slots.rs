@@ -1,5 +1,5 @@
-//! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use; each use has its
-//! own generation, so that an answer or an output of an earlier use is recognised.
+//! The sockets of one shard, by slot. A slot is used again only when the kernel holds no operation of its last use;
+//! each use has its own generation, so that an answer or an output of an earlier use is recognised.
 
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
@@ -56,7 +56,8 @@ pub struct Socket {
     /// The peer has closed its side.
     pub ended: bool,
     pub send: Send,
-    /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or what waits for the link's own.
+    /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or what waits for the
+    /// link's own.
     pub waiting: Option<Box<Chunks>>,
     /// A send failed; what the peer sent before is still read, then the connection is over for this cause.
     pub send_failed: Option<CloseCause>,

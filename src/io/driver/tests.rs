@@ -1,4 +1,5 @@
-//! The turn loop with true sockets, under each driver, and a double in the shard's place that does what a Client's first byte says.
+//! The turn loop with true sockets, under each driver, and a double in the shard's place that does what a Client's
+//! first byte says.
 
 /// Each of these as one test for each driver.
 macro_rules! under_each_driver {
@@ -365,7 +366,8 @@ fn urgent_data_holds_up_nothing<K: Kernel>() {
     broker.stop();
 }
 
-/// Each survey is answered to its asker, in their order; a shard that has ended answers none, and says so by the channel's end.
+/// Each survey is answered to its asker, in their order; a shard that has ended answers none, and says so by the
+/// channel's end.
 fn surveys_are_answered_by_mail<K: Kernel>() {
     let broker = Broker::start::<K>(2);
     let (reply, reports) = channel();

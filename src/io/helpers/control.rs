@@ -18,8 +18,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Signals that stay as the system made them: faults of this process, what a terminal or a debugger sends, limits and timers of processor
-/// time, and those that do nothing by default.
+/// Signals that stay as the system made them: faults of this process, what a terminal or a debugger sends, limits and
+/// timers of processor time, and those that do nothing by default.
 const LEFT_ALONE: [Signal; 18] = [
     Signal::SIGILL,
     Signal::SIGTRAP,
@@ -41,8 +41,8 @@ const LEFT_ALONE: [Signal; 18] = [
     Signal::SIGPROF,
 ];
 
-/// Signals of a write that failed, blocked so that a log that was closed, or a file at its size limit, cannot end the broker. The write
-/// says what is wrong.
+/// Signals of a write that failed, blocked so that a log that was closed, or a file at its size limit, cannot end the
+/// broker. The write says what is wrong.
 const OF_WRITES: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
 
 /// Blocked signals, to be read one at a time.
@@ -62,8 +62,8 @@ enum Asked {
 }
 
 impl Signals {
-    /// Blocks, in this thread and all it starts, every signal that would end the process, real-time signals included: an operator
-    /// who signals the broker as he would Mosquitto gets an answer in the log.
+    /// Blocks, in this thread and all it starts, every signal that would end the process, real-time signals included:
+    /// an operator who signals the broker as he would Mosquitto gets an answer in the log.
     pub fn block() -> nix::Result<Signals> {
         let mut blocked = SigSet::all();
         for signal in LEFT_ALONE {

@@ -1,11 +1,12 @@
-//! What a service manager such as systemd is told, by the protocol of `sd_notify(3)`: that we serve, read our files again or stop, one line of status, and
-//! that every shard still turns.
+//! What a service manager such as systemd is told, by the protocol of `sd_notify(3)`: that we serve, read our files
+//! again or stop, one line of status, and that every shard still turns.
 //!
-//! By hand, since the crate for it (sd-notify 0.5) knows no abstract sockets, which container managers use, and may wait for ever in a
-//! send to a manager that does not read.
+//! By hand, since the crate for it (sd-notify 0.5) knows no abstract sockets, which container managers use, and may
+//! wait for ever in a send to a manager that does not read.
 //!
-//! A datagram of `NAME=value` lines goes to the socket named by `NOTIFY_SOCKET`. Without that variable nothing here does anything, and
-//! nobody wakes for it: the watchdog's ticks too exist only where the manager asks for them by `WATCHDOG_USEC`.
+//! A datagram of `NAME=value` lines goes to the socket named by `NOTIFY_SOCKET`. Without that variable nothing here
+//! does anything, and nobody wakes for it: the watchdog's ticks too exist only where the manager asks for them by
+//! `WATCHDOG_USEC`.
 
 use crate::ids::ShardId;
 use crate::io::mail::{Shards, ToShard};
@@ -35,7 +36,8 @@ impl Notify {
         watchdog: None,
     };
 
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. The environment stays as it is: we start no other programs.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. The environment stays as it is: we start no other
+    /// programs.
     ///
     /// Errors: `NOTIFY_SOCKET` names nothing that can be sent to.
     pub fn from_environment() -> io::Result<Notify> {
@@ -126,11 +128,12 @@ fn watchdog_period(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Optio
     (ours && usec > 0).then(|| Duration::from_micros(usec))
 }
 
-/// Asks all shards whether they still turn, and gives the manager a sign of life only when all have answered since the last one.
+/// Asks all shards whether they still turn, and gives the manager a sign of life only when all have answered since
+/// the last one.
 ///
-/// A question goes through a shard's mailbox and wakes it, so the answer proves that its thread runs, that the kernel's
-/// wake-ups reach it and that its turn comes round. Worst case: the shard stops just after its answer, and the manager ends us one
-/// tick later than its period.
+/// A question goes through a shard's mailbox and wakes it, so the answer proves that its thread runs, that the
+/// kernel's wake-ups reach it and that its turn comes round. Worst case: the shard stops just after its answer, and
+/// the manager ends us one tick later than its period.
 pub struct Watchdog<'a> {
     notify: &'a Notify,
     shards: &'a Shards,

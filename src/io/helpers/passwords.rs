@@ -139,9 +139,8 @@ impl Checker {
         queued
     }
 
-    /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does one whose bad lines
-    /// would shut out users of the old one.
-    /// The shards are told who is gone.
+    /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does
+    /// one whose bad lines would shut out users of the old one. The shards are told who is gone.
     pub fn reload(&self, shards: &Shards) -> Reloaded {
         let path = &self.shared.path;
         let new = match PasswordFile::load(path) {
@@ -193,8 +192,9 @@ impl Checker {
         }
     }
 
-    /// Checks a request and tells its shard. Where the file was exchanged while this took its time, the new one is asked. The verdict is told
-    /// while nobody can exchange it, so every verdict that lets in a user of an old file comes before the word that this user is gone.
+    /// Checks a request and tells its shard. Where the file was exchanged while this took its time, the new one is
+    /// asked. The verdict is told while nobody can exchange it, so every verdict that lets in a user of an old file
+    /// comes before the word that this user is gone.
     fn answer(&self, request: &Request, shards: &Shards, clock: Clock) {
         let mut file = Arc::clone(&lock(&self.shared.file));
         loop {

@@ -9,7 +9,8 @@ use crate::limits;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// Logs the sums of each shard, in their order. Waits `limits::SURVEY_WAIT_MS` at most; a shard that has not answered by then is named.
+/// Logs the sums of each shard, in their order. Waits `limits::SURVEY_WAIT_MS` at most; a shard that has not answered
+/// by then is named.
 pub fn log_sums(shards: &Shards, log: &Log) {
     let mut answers = sums(shards);
     answers.sort_by_key(|report| report.shard);

@@ -11,8 +11,8 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone of this machine: `TZ` if it names a file of the time zone database or is a rule such as `CET-1CEST,M3.5.0,M10.5.0/3`, without
-    /// it `/etc/localtime`; UTC where that cannot be read.
+    /// The zone of this machine: `TZ` if it names a file of the time zone database or is a rule such as
+    /// `CET-1CEST,M3.5.0,M10.5.0/3`, without it `/etc/localtime`; UTC where that cannot be read.
     pub fn local() -> Zone {
         let named = std::env::var("TZ").ok().filter(|name| !name.is_empty());
         let zone = match named {

@@ -1,7 +1,9 @@
-//! A transport for the tests of the driver that needs all a transport may need: a handshake, frames, answers of its own, a farewell.
+//! A transport for the tests of the driver that needs all a transport may need: a handshake, frames, answers of its
+//! own, a farewell.
 //!
-//! The Client says `HELLO` and is answered `WELCOME`. Then both send frames: a byte of length and that many bytes, each XOR [`MASK`].
-//! Length 0 is the farewell; [`PING`] and [`PONG`] are frames of their own, a question and its answer; [`BAD`] breaks the rules.
+//! The Client says `HELLO` and is answered `WELCOME`. Then both send frames: a byte of length and that many bytes,
+//! each XOR [`MASK`]. Length 0 is the farewell; [`PING`] and [`PONG`] are frames of their own, a question and its
+//! answer; [`BAD`] breaks the rules.
 
 use super::Broken;
 use crate::buffer::{Chunk, Chunks};

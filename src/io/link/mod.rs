@@ -5,15 +5,17 @@
 //!                       └──→ own bytes (handshake, pong, farewell) ──↗
 //! ```
 //!
-//! A [`Link`] does no I/O: the driver receives and sends. What lies between the two sides is the [`Transport`] of the listener: today MQTT
-//! itself, where opening and sealing give back what they were given and cost nothing. One that is more keeps its state here, and moves
-//! with the Link when a connection is handed over to another shard, whatever has been sent on it by then.
+//! A [`Link`] does no I/O: the driver receives and sends. What lies between the two sides is the [`Transport`] of the
+//! listener: today MQTT itself, where opening and sealing give back what they were given and cost nothing. One that
+//! is more keeps its state here, and moves with the Link when a connection is handed over to another shard, whatever
+//! has been sent on it by then.
 //!
 //! The order of calls:
 //!
 //! - [`Link::open`] with every run of bytes received, in order; then [`Link::has_ended`].
 //! - [`Link::own_bytes`] when no send is under way: what it gives is sent before anything sealed later.
-//! - [`Link::seal`] when no send is under way and there are no own bytes: what it gives is sent next, whole and unchanged.
+//! - [`Link::seal`] when no send is under way and there are no own bytes: what it gives is sent next, whole and
+//!   unchanged.
 //! - [`Link::sent`] for each part of it that has left.
 //! - [`Link::farewell`] when the last was sent, before our side is closed.
 
@@ -45,7 +47,8 @@ enum State {
     Framed(Box<framed::Framed>),
 }
 
-/// The peer broke the rules of its transport; the reason is for the log. What the transport has to say to that is in the own bytes.
+/// The peer broke the rules of its transport; the reason is for the log. What the transport has to say to that is in
+/// the own bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broken(pub &'static str);
 
@@ -122,8 +125,8 @@ impl Link {
         }
     }
 
-    /// Of what was sealed last, `bytes` more have left; `whole`: that was the rest. Gives the bytes of MQTT that left with them; over a
-    /// whole send these come to what was given to be sealed.
+    /// Of what was sealed last, `bytes` more have left; `whole`: that was the rest. Gives the bytes of MQTT that left
+    /// with them; over a whole send these come to what was given to be sealed.
     #[inline]
     pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
         match &mut self.state {

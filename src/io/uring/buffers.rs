@@ -1,6 +1,7 @@
 //! Where received bytes lie: buffers from which the kernel chooses, and one large buffer for large packets.
 //!
-//! A [`Received`] is made for a completion alone and given back by value, so the bytes behind it are the kernel's or ours, never both's.
+//! A [`Received`] is made for a completion alone and given back by value, so the bytes behind it are the kernel's or
+//! ours, never both's.
 
 use crate::limits;
 use io_uring::types::BufRingEntry;
@@ -36,8 +37,8 @@ impl Received {
     }
 }
 
-/// The receives of large packets: the ring tells when there is something, and it is received when that is taken, all into one buffer that
-/// stays in the cache.
+/// The receives of large packets: the ring tells when there is something, and it is received when that is taken, all
+/// into one buffer that stays in the cache.
 #[derive(Default)]
 pub(super) struct Large {
     /// Of `LARGE_RECEIVE_BYTES`; without memory before the first use.

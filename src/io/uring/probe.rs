@@ -1,4 +1,5 @@
-//! Whether io_uring can be used here: tried, not guessed from version numbers, before glommio needs it (which would panic).
+//! Whether io_uring can be used here: tried, not guessed from version numbers, before glommio needs it (which would
+//! panic).
 
 use super::ring::Ring;
 use crate::ids::ConnectionId;

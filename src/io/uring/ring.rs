@@ -1,16 +1,16 @@
-//! The wire ring of one shard: the only place that speaks with io_uring and, with the [`super::buffers`] it receives into, the only
-//! unsafe code of `io`.
+//! The wire ring of one shard: the only place that speaks with io_uring and, with the [`super::buffers`] it receives
+//! into, the only unsafe code of `io`.
 //!
-//! It owns everything the kernel may read or write while an operation is under way: receive buffers, the chunks of sends with
-//! their vectors, the word a wake-up is read into. Whoever uses it sees typed [`Completion`]s and can do nothing unsound: bytes
-//! received are reached through a [`Received`] token that only a completion makes, and the chunks of a send come back only after
-//! the kernel has answered.
+//! It owns everything the kernel may read or write while an operation is under way: receive buffers, the chunks of
+//! sends with their vectors, the word a wake-up is read into. Whoever uses it sees typed [`Completion`]s and can do
+//! nothing unsound: bytes received are reached through a [`Received`] token that only a completion makes, and the
+//! chunks of a send come back only after the kernel has answered.
 //!
-//! Set up as the kernel likes it best for one thread that waits in `io_uring_enter` (single issuer, deferred task run): nothing
-//! happens behind the shard's back, everything happens inside [`Ring::enter`].
+//! Set up as the kernel likes it best for one thread that waits in `io_uring_enter` (single issuer, deferred task
+//! run): nothing happens behind the shard's back, everything happens inside [`Ring::enter`].
 //!
-//! Receives of large packets are only waited for by the ring ([`super::buffers::Large`]). Carried out there, they would fill many
-//! large buffers before the first is handled, and what is handled would have left the cache.
+//! Receives of large packets are only waited for by the ring ([`super::buffers::Large`]). Carried out there, they
+//! would fill many large buffers before the first is handled, and what is handled would have left the cache.
 
 use super::buffers::{BUFFER_GROUP, Buffers, Large, Received};
 use crate::buffer::Chunks;
@@ -371,7 +371,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Cancels everything and waits for the last answers, at most `RING_QUIESCE_MS`. False: the kernel still holds something.
+    /// Cancels everything and waits for the last answers, at most `RING_QUIESCE_MS`. False: the kernel still holds
+    /// something.
     fn quiesce(&mut self) -> bool {
         let builder = CancelBuilder::any();
         let timeout = Duration::from_millis(limits::RING_QUIESCE_MS);

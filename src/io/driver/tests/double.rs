@@ -41,11 +41,11 @@ struct Client {
 
 /// Stands where the shard would: the first bytes of a connection say what is done with it.
 ///
-/// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive stays armed, and
-/// hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8 MiB and close, `b` 1.5 MiB; `A` check the
-/// password `name:password` that follows; `T` tick in 30 ms; `F` flood the lane to shard 1; `D` close at once; `L` echo, with large
-/// receives and small ones in turn, and large ones alone as long as little comes; `W` echo by large receives, and waver: stop reading
-/// and go on every 2 ms.
+/// `E` echo; `Q` answer BYE and close; `1` hand over to shard 1, then echo; `M` resume reading, so that its receive
+/// stays armed, and hand over to shard 1 only with the next bytes; `P` stop reading for 50 ms, then echo; `B` send 8
+/// MiB and close, `b` 1.5 MiB; `A` check the password `name:password` that follows; `T` tick in 30 ms; `F` flood the
+/// lane to shard 1; `D` close at once; `L` echo, with large receives and small ones in turn, and large ones alone as
+/// long as little comes; `W` echo by large receives, and waver: stop reading and go on every 2 ms.
 struct Double {
     shard: ShardId,
     seen: Seen,

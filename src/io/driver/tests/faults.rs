@@ -1,8 +1,9 @@
-//! A kernel that has its bad days, for tests: it stands between the turn loop and a true [`Kernel`] and does what a machine may do,
-//! only far more often.
+//! A kernel that has its bad days, for tests: it stands between the turn loop and a true [`Kernel`] and does what a
+//! machine may do, only far more often.
 //!
 //! - Receives bring, and sends take, few bytes at a time.
-//! - Receives, sends and accepts are first answered by an error that passes: ENOBUFS, EAGAIN, EINTR; ECONNABORTED, EPROTO, ENOMEM.
+//! - Receives, sends and accepts are first answered by an error that passes: ENOBUFS, EAGAIN, EINTR; ECONNABORTED,
+//!   EPROTO, ENOMEM.
 //! - Completions are held back while others overtake them; only the accepts of one listener keep their order.
 //! - They pile up until the queue of a ring overflows.
 //!
@@ -37,8 +38,8 @@ pub struct Plan {
     pub accept_errors: u32,
     /// Completions are late and overtake each other.
     pub disorder: bool,
-    /// After [`NAP_MS_MIN`] without a turn nothing is taken out of the completion queue until the kernel has been entered often enough
-    /// to overfill it.
+    /// After [`NAP_MS_MIN`] without a turn nothing is taken out of the completion queue until the kernel has been
+    /// entered often enough to overfill it.
     pub hoards: bool,
 }
 

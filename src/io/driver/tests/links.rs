@@ -1,4 +1,5 @@
-//! The turn loop with links that have a handshake, frames, answers of their own and a farewell ([`framed`]): what TLS and WebSocket need.
+//! The turn loop with links that have a handshake, frames, answers of their own and a farewell ([`framed`]): what TLS
+//! and WebSocket need.
 
 use super::double::{Broker, stream};
 use crate::broker::CloseCause;

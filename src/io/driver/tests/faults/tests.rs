@@ -1,5 +1,5 @@
-//! Whole conversations over true sockets with true shards, on a kernel that has its bad days: nothing is lost, nothing comes twice, and when
-//! all have left, nothing is left.
+//! Whole conversations over true sockets with true shards, on a kernel that has its bad days: nothing is lost,
+//! nothing comes twice, and when all have left, nothing is left.
 
 use super::{Faulty, PLAN, Plan, Tally};
 use crate::broker::{Input, Output, Outputs, Shard};
@@ -351,7 +351,8 @@ fn payload(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Two Clients, each on any shard, that send each other `count` messages at QoS 1 and 2 in turn, and then these payloads at both.
+/// Two Clients, each on any shard, that send each other `count` messages at QoS 1 and 2 in turn, and then these
+/// payloads at both.
 fn converse(broker: &Broker, count: usize, payloads: &[Vec<u8>]) {
     let address = broker.address;
     let side = move |own: &'static str, other: &'static str| {
@@ -531,7 +532,8 @@ fn more_completions_than_the_queue_holds<K: Kernel>() {
     );
 }
 
-/// A shard that gets no time for longer than a Keep Alive holds nobody to a silence that was its own, and loses nothing.
+/// A shard that gets no time for longer than a Keep Alive holds nobody to a silence that was its own, and loses
+/// nothing.
 fn a_starved_shard<K: Kernel>() {
     for shards in [1, 2] {
         let broker = Broker::start::<K>(shards, Plan::NONE);
