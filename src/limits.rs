@@ -54,6 +54,8 @@ pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
 /// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a shard that takes
 /// longer is overloaded.
 pub const LAST_ANSWERS_MS: u64 = 1_000;
+/// Answers of one connection that may wait for the store; past it the connection is not read from until they have left.
+pub const HELD_ANSWERS_MAX: usize = 1024;
 /// What a closed connection's last bytes have to leave in.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.

@@ -76,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::rights", &[]),
     ("broker::turn", &[]),
     ("broker::passing", &[]),
+    ("broker::change", &["broker::passing"]),
     ("broker::survey", &["broker::counters"]),
     ("broker::parcel", &["broker::passing"]),
     (
@@ -89,6 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "broker::event",
         &[
+            "broker::change",
             "broker::happening",
             "broker::parcel",
             "broker::passing",
@@ -105,11 +107,15 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::passing",
         ],
     ),
-    ("broker::peers", &["broker::event", "broker::outputs"]),
+    (
+        "broker::peers",
+        &["broker::event", "broker::outputs", "broker::passing"],
+    ),
     // Who is here: never who wants what, nor what shards agreed on.
     (
         "broker::clients",
         &[
+            "broker::change",
             "broker::counters",
             "broker::event",
             "broker::happening",
@@ -124,7 +130,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "broker::topics",
         &[
-            "broker::event",
+            "broker::change",
             "broker::home",
             "broker::passing",
             "broker::slots",

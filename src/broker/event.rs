@@ -2,9 +2,10 @@
 //! `Shard::handle(now, Input, &mut Outputs)` for each event of a turn, then `Shard::flush` once, and carries
 //! the outputs out in their order.
 
+use super::change::Change;
 use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
-use super::passing::OwnMessage;
+use super::passing::{OwnMessage, RetainVersion};
 use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::buffer::Chunks;
@@ -67,6 +68,8 @@ pub enum Input<'a> {
     Publish(OwnMessage),
     /// What does the shard hold? Answered by one `Output::Report` at once.
     Survey(Box<Survey>),
+    /// The store has kept all changes up to this number of `Output::Changes`: answers that waited for them leave.
+    Kept { sequence: u64 },
     /// Time has passed `Shard::next_deadline`.
     Tick,
     /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).
@@ -124,6 +127,11 @@ pub enum Output {
         to: ShardId,
         message: PeerMessage,
     },
+    /// What a store must know of this turn, answered by `Input::Kept`. Numbers rise by one. Only with a store in the settings.
+    Changes {
+        sequence: u64,
+        changes: Vec<Change>,
+    },
     /// Something the configured `Logs` shows has happened.
     Happened(Box<Happening>),
     /// The answer to `Input::Survey`.
@@ -149,14 +157,6 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// How often users had gone from the password file when it was let in.
     pub user_epoch: u32,
-}
-
-/// Orders two writes of one retained message: the higher wins, on every shard alike.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct RetainVersion {
-    /// Lamport clock of the writing shard.
-    pub clock: u64,
-    pub shard: ShardId,
 }
 
 /// What one shard says to another. Lanes keep its order.

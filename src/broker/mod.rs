@@ -3,6 +3,7 @@
 //! [`Shard::handle`] takes one [`Input`] at a time and appends [`Output`]s; [`Shard::flush`] ends the turn. Nothing here waits, owns
 //! a socket or reads a clock: same inputs, same outputs.
 
+mod change;
 mod clients;
 mod counters;
 mod event;
@@ -25,13 +26,14 @@ mod topics;
 mod turn;
 mod violation;
 
+pub use change::Change;
 pub use counters::{Counters, Dropped};
-pub use event::{HandOver, Input, Output, PeerMessage, RetainVersion, ShareMessage, Verdict};
+pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
 pub use outputs::Outputs;
 pub use parcel::Parcel;
-pub use passing::OwnMessage;
+pub use passing::{OwnMessage, RetainVersion};
 pub use shard::Shard;
 pub use survey::{
     ConnectionReport, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,

@@ -39,6 +39,14 @@ impl OwnMessage {
     }
 }
 
+/// Orders two writes of one retained message: the higher wins, on every shard alike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RetainVersion {
+    /// Lamport clock of the writing shard.
+    pub clock: u64,
+    pub shard: ShardId,
+}
+
 /// A message on its way through the shard.
 pub(super) struct Routing<'a> {
     pub topic: TopicName<'a>,

@@ -3,8 +3,9 @@
 //! Lanes are FIFO, and everything here rests on it: once a peer has answered `FiltersInForce`, every message it sends later was
 //! matched with the filter, and everything it sent before lies in front of the answer.
 
-use super::event::{Output, PeerMessage, RetainVersion};
+use super::event::{Output, PeerMessage};
 use super::outputs::Outputs;
+use super::passing::RetainVersion;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::sorted::Sorted;

@@ -15,6 +15,8 @@ pub(super) struct PendingSubscribe {
     pub sequence: u64,
     /// `Join` ticket up to which every owner of a group must have answered.
     pub ticket: u64,
+    /// The number of the changes that a store must have kept.
+    pub after: u64,
     pub session: SessionId,
     pub version: Version,
     pub packet_id: PacketId,
@@ -33,6 +35,8 @@ pub(super) struct Unfinished {
     pub refusal: Option<FilterRefusal>,
     /// Replays to begin after SUBACK.
     pub replays: Vec<Replay>,
+    /// The number of the changes that a store must have kept.
+    pub after: u64,
 }
 
 impl Unfinished {

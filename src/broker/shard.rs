@@ -41,12 +41,13 @@ impl Shard {
     /// An empty shard, `id` of `shards` in all.
     pub fn new(id: ShardId, shards: usize, settings: Settings) -> Shard {
         assert!(id.index() < shards && shards <= limits::SHARDS_MAX);
+        let store = settings.store;
         Shard {
             id,
             shards,
             logs: settings.logs,
             clients: Clients::new(id, settings),
-            topics: Topics::new(id, shards),
+            topics: Topics::new(id, shards, store),
             peers: Peers::new(id, shards),
             pending: Pending::default(),
             turn: Turn::default(),
@@ -95,6 +96,7 @@ impl Shard {
             Input::UsersGone(users) => self.on_users_gone(users),
             Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
+            Input::Kept { sequence } => self.on_kept(sequence, out),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
@@ -115,6 +117,7 @@ impl Shard {
         }
         self.report_done(out);
         self.clients.report_drops(out);
+        self.hand_out_changes(out);
         self.clients.flush(out);
         out.close_parcels();
     }

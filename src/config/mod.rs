@@ -75,6 +75,7 @@ impl Config {
             session_queue_bytes_max: self.session_queue_bytes_max,
             shard_queue_bytes_max: self.shard_queue_bytes_max,
             secret: self.secret.clone(),
+            store: false,
         }
     }
 }

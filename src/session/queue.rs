@@ -32,6 +32,8 @@ pub struct Extras {
 /// One delivery that has not been sent yet.
 #[derive(Clone, Debug)]
 pub struct Queued {
+    /// Names it to a store; 0 without one.
+    pub number: u64,
     pub message: Rc<Message>,
     /// QoS of the delivery: 1 or 2.
     pub qos: QoS,

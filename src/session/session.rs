@@ -27,6 +27,8 @@ pub struct Session {
     pub will: Option<Box<StoredWill>>,
     /// Its Client says that it is a bridge, another broker: by a bit of the protocol level, as Mosquitto does (`try_private`).
     pub bridge: bool,
+    /// A store knows of it.
+    pub kept: bool,
     /// Where its subscriptions lie in the trie.
     pub filters: Sorted<NodeId, ()>,
     /// QoS 1 and 2 towards the Client.
@@ -53,6 +55,7 @@ impl Session {
             will_due: Time::NEVER,
             will: None,
             bridge: false,
+            kept: false,
             filters: Sorted::None,
             inflight: Inflight::default(),
             queue: Queue::default(),

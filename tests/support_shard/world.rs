@@ -9,8 +9,8 @@ use super::random::Random;
 use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::broker::{
-    CloseCause, HandOver, Input, Level, Output, Outputs, OwnMessage, PeerMessage, Report, Shard,
-    Survey, Verdict,
+    Change, CloseCause, HandOver, Input, Level, Output, Outputs, OwnMessage, PeerMessage, Report,
+    Shard, Survey, Verdict,
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
@@ -81,6 +81,8 @@ enum Local {
     /// The kernel takes bytes of this Client's send.
     Drain(Client),
     Verdict(Client, Verdict),
+    /// The store has kept the changes up to this number of this shard.
+    Kept(usize, u64),
 }
 
 pub struct World {
@@ -114,6 +116,10 @@ pub struct World {
     credentials: Vec<(String, Vec<u8>)>,
     pub log: Vec<(Level, String)>,
     reports: Vec<Report>,
+    /// What a store was told, in order: by which shard, under which number. With `store` in the settings.
+    pub changes: Vec<(usize, u64, Vec<Change>)>,
+    /// The store keeps nothing until `keep`.
+    pub store_stuck: bool,
     /// Messages put into lanes so far, by `PeerMessage::Publish` and in parcels.
     pub publishes_in_lanes: usize,
     /// Events handled so far; a bound against a broker that never comes to rest.
@@ -159,6 +165,8 @@ impl World {
             credentials: Vec::new(),
             log: Vec::new(),
             reports: Vec::new(),
+            changes: Vec::new(),
+            store_stuck: false,
             publishes_in_lanes: 0,
             events: 0,
         }
@@ -436,6 +444,18 @@ impl World {
         }
     }
 
+    /// The store has kept all it was told, and works again.
+    pub fn keep(&mut self) {
+        self.store_stuck = false;
+        for shard in 0..self.shards.len() {
+            let told = self.changes.iter().filter(|(of, _, _)| *of == shard);
+            if let Some(sequence) = told.map(|(_, sequence, _)| *sequence).max() {
+                self.local.push_back(Local::Kept(shard, sequence));
+            }
+        }
+        self.settle();
+    }
+
     /// Runs until nothing is left to do at this time; with `lanes_held` the lanes stay as they are.
     pub fn settle(&mut self) {
         loop {
@@ -513,6 +533,7 @@ impl World {
                     self.drain(client, usize::MAX);
                 }
             }
+            Local::Kept(shard, sequence) => self.handle(shard, Input::Kept { sequence }),
             Local::Verdict(client, verdict) => {
                 self.clients[client.0].authenticating = false;
                 if let Place::At(shard, connection) = self.clients[client.0].place {
@@ -749,6 +770,12 @@ impl World {
                         _ => 0,
                     };
                     self.put_into_lane(shard, to, Crossing::Said(message));
+                }
+                Output::Changes { sequence, changes } => {
+                    self.changes.push((shard, sequence, changes));
+                    if !self.store_stuck {
+                        self.local.push_back(Local::Kept(shard, sequence));
+                    }
                 }
                 Output::Report(report) => self.reports.push(*report),
                 Output::Happened(happening) => self.log.push(sentence(&happening)),

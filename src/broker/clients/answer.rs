@@ -3,6 +3,7 @@
 
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::Ending;
+use crate::broker::outputs::Outputs;
 use crate::ids::ConnectionId;
 use crate::limits;
 use crate::session::Connection;
@@ -50,9 +51,68 @@ impl Clients {
         mark_dirty(connection, &mut self.dirty);
     }
 
+    /// Gives an answer that waits until the changes up to `after` are kept, and behind earlier answers that wait. 0: for none.
+    #[inline]
+    pub fn answer(&mut self, id: ConnectionId, after: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        if after <= self.kept && !self.held.holds(id) {
+            return self.append(id, write);
+        }
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.hold(id, after, bytes);
+    }
+
+    fn hold(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
+        if self.connections.get(id).is_some() {
+            self.held.push(id, after, bytes);
+        }
+    }
+
+    /// The changes up to `sequence` are kept: answers that waited for them leave. Gives the next connection that has ended and whose last
+    /// answer this was, with how it ended.
+    pub fn release_answers(&mut self, sequence: u64) -> Option<(ConnectionId, Ending)> {
+        self.kept = self.kept.max(sequence);
+        while let Some(id) = self.held.next_kept(self.kept) {
+            while let Some(answer) = self.held.pop(id, self.kept) {
+                self.append_bytes(id, &answer.bytes);
+            }
+            if self.held.holds(id) {
+                continue;
+            }
+            if self.held.take_paced(id) {
+                self.unpace(id);
+            }
+            if let Some(ending) = self.ending_of(id) {
+                return Some((id, ending));
+            }
+        }
+        None
+    }
+
+    /// Stops reading from a connection until its answers have left.
+    pub fn wait_for_answers(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if self.held.holds(id) && self.held.note_paced(id) {
+            self.pace(id, out);
+            self.withhold(id);
+        }
+    }
+
+    /// As many answers of this connection wait as may.
+    #[inline]
+    pub fn has_many_held(&self, id: ConnectionId) -> bool {
+        !self.held.is_empty() && self.held.count(id) >= limits::HELD_ANSWERS_MAX
+    }
+
     pub fn append_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.append(id, |block| block.extend_from_slice(bytes));
+        }
+    }
+
+    /// [`Clients::answer`] for bytes that are there; none of them: nothing is said.
+    fn answer_bytes(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.answer(id, after, |block| block.extend_from_slice(&bytes));
         }
     }
 
@@ -61,6 +121,7 @@ impl Clients {
     pub fn append_explained(
         &mut self,
         id: ConnectionId,
+        after: u64,
         why: &str,
         write: impl Fn(Option<&str>, &mut Vec<u8>),
     ) {
@@ -69,10 +130,10 @@ impl Clients {
         };
         let silent = |version5: &Version5| version5.silent_about_problems;
         if why.is_empty() || connection.version5.as_deref().is_none_or(silent) {
-            return self.append(id, |block| write(None, block));
+            return self.answer(id, after, |block| write(None, block));
         }
         let bytes = fitting(connection.packet_bytes_max, Some(why), write);
-        self.append_bytes(id, &bytes);
+        self.answer_bytes(id, after, bytes);
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -83,13 +144,14 @@ impl Clients {
         version: Version,
         packet_id: PacketId,
         reason: ReasonCode,
+        after: u64,
     ) {
         if version == Version::V5 && reason.is_failure() {
             let why = match reason {
                 ReasonCode::QUOTA_EXCEEDED => "no subscriber has room for it",
                 _ => "no QoS 2 message of this Packet Identifier is under way",
             };
-            return self.append_explained(id, why, |reason_string, block| {
+            return self.append_explained(id, after, why, |reason_string, block| {
                 let ack = Ack {
                     reason_string,
                     ..Ack::new(packet_id, reason)
@@ -97,7 +159,7 @@ impl Clients {
                 ack.encode(kind, version, block);
             });
         }
-        self.append(id, |block| {
+        self.answer(id, after, |block| {
             wire::append_ack(kind, version, packet_id, reason, block)
         });
     }
@@ -109,6 +171,7 @@ impl Clients {
         session_present: bool,
         reason: ReasonCode,
         properties: &ConnAckProperties<'_>,
+        after: u64,
     ) {
         let Some(connection) = self.connections.get(id) else {
             return;
@@ -131,7 +194,7 @@ impl Clients {
             wire::encode(&Packet::ConnAck(packet), version, bytes);
         };
         let bytes = fitting(connection.packet_bytes_max, properties.reason_string, write);
-        self.append_bytes(id, &bytes);
+        self.answer_bytes(id, after, bytes);
     }
 
     /// DISCONNECT of the server: v5 only, and only after CONNACK. [v5 3.14]

@@ -143,7 +143,8 @@ impl Clients {
         self.uncharge(&mut connection);
         self.report_ending(&connection, ending, filter, out);
         let session = connection.session();
-        if connection.answers_awaited > 0 && !matches!(ending, Ending::Lost(_)) {
+        let owed = connection.answers_awaited > 0 || self.held.holds(id);
+        if owed && !matches!(ending, Ending::Lost(_)) {
             self.begin_closing(connection, ending, out);
         } else {
             self.end(connection, ending, out);
@@ -154,8 +155,13 @@ impl Clients {
     /// Sends a connection's last bytes and forgets it.
     fn end(&mut self, mut connection: Box<Connection>, ending: Ending, out: &mut Outputs) {
         let id = connection.id;
+        let held = self.held.holds(id);
+        self.held.forget(id);
         if !matches!(ending, Ending::Lost(_)) {
-            self.append_disconnect(&mut connection, ending);
+            if !held {
+                // Where an answer is left out, DISCONNECT is too: nothing may come before CONNACK. [v5 MQTT-3.14.0-1]
+                self.append_disconnect(&mut connection, ending);
+            }
             if !connection.outbox.is_empty() {
                 out.push(Output::Send {
                     connection: id,
@@ -173,8 +179,8 @@ impl Clients {
         }
     }
 
-    /// A connection ends while SUBACKs wait for other shards: SUBSCRIBE was received, so it is answered. [v3.1.1 MQTT-3.8.4-1,
-    /// v5 MQTT-3.8.4-1]
+    /// A connection ends while answers wait: SUBACKs for other shards, or any for the store. What was received is answered, and no answer
+    /// says more than is kept. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
     ///
     /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the server, if one is
     /// due, is the last word.
@@ -214,7 +220,13 @@ impl Clients {
     pub fn note_answered(&mut self, id: ConnectionId) -> Option<Ending> {
         let connection = self.connections.get_mut(id)?;
         connection.answers_awaited -= 1;
-        if connection.answers_awaited > 0 {
+        self.ending_of(id)
+    }
+
+    /// How a connection ended that waits for nothing any more.
+    pub(super) fn ending_of(&self, id: ConnectionId) -> Option<Ending> {
+        let connection = self.connections.get(id)?;
+        if connection.answers_awaited > 0 || self.held.holds(id) {
             return None;
         }
         self.closing.get(&id).copied()

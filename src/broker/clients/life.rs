@@ -11,7 +11,9 @@
 //! What others must do then (publish a will, tell groups, take subscriptions out of the trie) stands in what these methods return.
 
 use super::owner::Clients;
+use crate::broker::change::Change;
 use crate::broker::event::Ending;
+use crate::broker::passing::Subscription;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::session::alias::OutwardAliases;
@@ -119,6 +121,33 @@ impl Clients {
             }));
         }
         self.counters.connects += 1;
+        self.note_session(session_id);
+    }
+
+    /// Notes for the store what a Session is now. One that ends with its connection is none of its business.
+    fn note_session(&mut self, id: SessionId) {
+        if !self.changes.are_wanted() {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.expiry_interval_s == 0 {
+            if std::mem::take(&mut session.kept) {
+                self.changes.note(|| Change::SessionEnded { session: id });
+            }
+            return;
+        }
+        session.kept = true;
+        self.changes.note(|| Change::Session {
+            session: id,
+            client_id: session.client_id.clone(),
+            user_name: session.user_name.clone(),
+            expiry_interval_s: session.expiry_interval_s,
+            ends: session.ends,
+            will: session.will.as_ref().map(|will| will.message.clone()),
+            will_due: session.will_due,
+        });
     }
 
     /// A CONNECT comes for this Session, from elsewhere. What it leaves undone is the caller's: to close the connection that has it, and
@@ -177,7 +206,9 @@ impl Clients {
             u32::MAX => Time::NEVER,
             seconds => now.plus_s(seconds),
         };
-        session.ends > now
+        let goes_on = session.ends > now;
+        self.note_session(id);
+        goes_on
     }
 
     /// Takes what is due for a Session without a connection; sets its alarm if it is not over.
@@ -196,6 +227,9 @@ impl Clients {
         }
         if !ends {
             self.session_alarms.set(id.index, session.deadline());
+            if will.is_some() {
+                self.note_session(id);
+            }
         }
         Due { will, ends }
     }
@@ -232,6 +266,9 @@ impl Clients {
             entry.remove();
         }
         self.queued_bytes -= session.queue.bytes() as u64;
+        if session.kept {
+            self.changes.note(|| Change::SessionEnded { session: id });
+        }
         // QoS 2 messages once sent are this Client's alone. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
         let mut handed_back = Vec::new();
         for delivering in session.inflight.iter() {
@@ -264,17 +301,43 @@ impl Clients {
         self.sessions.release(id);
     }
 
-    /// A subscription of the Session lies at this node now.
-    pub fn note_filter(&mut self, id: SessionId, node: NodeId) {
-        if let Some(session) = self.sessions.get_mut(id) {
+    /// The Session has subscribed, or changed the options of a subscription it has. `node`: where a new one lies in the trie.
+    pub fn note_subscribed(
+        &mut self,
+        id: SessionId,
+        node: Option<NodeId>,
+        filter: &str,
+        subscription: Subscription,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if let Some(node) = node {
             session.filters.insert(node, ());
+        }
+        if session.kept {
+            self.changes.note(|| Change::Subscribed {
+                session: id,
+                filter: filter.into(),
+                options: subscription.options,
+                identifier: subscription.identifier(),
+            });
         }
     }
 
-    /// None lies there any more.
-    pub fn forget_filter(&mut self, id: SessionId, node: NodeId) {
-        if let Some(session) = self.sessions.get_mut(id) {
+    /// The Session has unsubscribed. `node`: where the subscription lay in the trie.
+    pub fn note_unsubscribed(&mut self, id: SessionId, node: Option<NodeId>, filter: &str) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if let Some(node) = node {
             session.filters.remove(node);
+        }
+        if session.kept {
+            self.changes.note(|| Change::Unsubscribed {
+                session: id,
+                filter: filter.into(),
+            });
         }
     }
 }

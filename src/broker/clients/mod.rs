@@ -9,6 +9,7 @@ mod answer;
 mod connections;
 mod encode;
 mod fan_out;
+mod held;
 mod life;
 mod owner;
 mod pace;

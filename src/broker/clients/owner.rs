@@ -1,7 +1,9 @@
 //! The state of [`Clients`], what may be read of it, and what holds between its parts.
 
+use super::held::Held;
 use super::shapes::Shapes;
 use super::timers::Alarms;
+use crate::broker::change::{Change, Changes};
 use crate::broker::counters::{Counters, Dropped};
 use crate::broker::event::Ending;
 use crate::broker::happening::{Happening, Level};
@@ -42,6 +44,15 @@ pub struct Clients {
     pub(super) resumable: VecDeque<ConnectionId>,
     /// How often publishers that waited for a reader went on.
     pub(super) releases: usize,
+    /// What a store must know.
+    pub(super) changes: Changes,
+    /// The number of the changes under way, and up to which they are kept.
+    pub(super) sequence: u64,
+    pub(super) kept: u64,
+    /// Of the delivery that was queued last.
+    pub(super) last_number: u64,
+    /// Answers that wait for the store.
+    pub(super) held: Held,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
     pub(super) ended: Vec<(SessionId, Share)>,
     /// Scratch of a delivery to many, kept so that a warm turn allocates nothing.
@@ -67,6 +78,11 @@ impl Clients {
         Clients {
             id,
             assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
+            changes: Changes::new(settings.store),
+            sequence: 1,
+            kept: 0,
+            last_number: 0,
+            held: Held::default(),
             settings,
             now: Time::default(),
             connections: Slots::default(),
@@ -181,6 +197,37 @@ impl Clients {
         self.assigned.draw()
     }
 
+    /// What a store must know.
+    #[inline]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The number of the changes under way.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The number of the last changes there are: those under way, or else the last that left.
+    pub fn last_sequence(&self) -> u64 {
+        if self.changes.count() > 0 {
+            self.sequence
+        } else {
+            self.sequence - 1
+        }
+    }
+
+    /// Takes the changes of this turn, which leave under [`Clients::sequence`] if there are any.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.take()
+    }
+
+    /// They have left: the next ones have the next number.
+    pub fn next_sequence(&mut self) {
+        self.sequence += 1;
+    }
+
     /// Deliveries of Shared Subscriptions have come to their end: [`Clients::take_ended`].
     #[inline]
     pub fn has_ended(&self) -> bool {
@@ -226,8 +273,9 @@ impl Clients {
     }
 
     /// What is held though nobody is connected and no Session lives, by name; for tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 4] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 5] {
         [
+            ("connections with held answers", self.held.connections()),
             ("connections that close", self.closing.len()),
             ("queued bytes", self.queued_bytes as usize),
             ("connections to resume", self.resumable.len()),
@@ -262,7 +310,9 @@ impl Clients {
             assert!(connection.outbox.bytes() <= connection.unsent_bytes);
             assert_eq!(connection.is_closing(), self.closing.contains_key(&id));
             assert!(
-                !connection.is_closing() || (connection.answers_awaited > 0 && !connection.reading)
+                !connection.is_closing()
+                    || ((connection.answers_awaited > 0 || self.held.holds(id))
+                        && !connection.reading)
             );
             if let Some(session) = connection.session() {
                 let session = self.sessions.get(session).expect("it has a session");

@@ -3,6 +3,7 @@
 //! `release_received`.
 
 use super::owner::Clients;
+use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
@@ -61,7 +62,7 @@ impl Clients {
             && session.inflight.count() < connection.window
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
-            self.start_delivery(id, session_id, routing, sending);
+            self.start_delivery(id, session_id, routing, sending, None);
         } else {
             taken = self.enqueue(session_id, routing, sending);
         }
@@ -104,7 +105,7 @@ impl Clients {
             if sending.qos == QoS::AtMostOnce {
                 clients.send_publish(id, routing, &sending, None);
             } else {
-                clients.start_delivery(id, session_id, routing, &sending);
+                clients.start_delivery(id, session_id, routing, &sending, None);
             }
         });
     }
@@ -144,6 +145,7 @@ impl Clients {
         session_id: SessionId,
         routing: &mut Routing<'_>,
         sending: &Sending<'_>,
+        number: Option<u64>,
     ) {
         let message = Rc::clone(routing.message());
         let session = self
@@ -156,6 +158,17 @@ impl Clients {
             retain: sending.retain,
             extras: sending.extras(),
         });
+        if session.kept {
+            self.changes.note(|| Change::Sent {
+                session: session_id,
+                packet_id,
+                number,
+                message: Rc::clone(routing.message()),
+                qos: sending.qos,
+                retain: sending.retain,
+                extras: sending.extras(),
+            });
+        }
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
         }
@@ -170,6 +183,7 @@ impl Clients {
         sending: &Sending<'_>,
     ) -> bool {
         let item = Queued {
+            number: self.last_number + 1,
             message: Rc::clone(routing.message()),
             qos: sending.qos,
             retain: sending.retain,
@@ -187,6 +201,13 @@ impl Clients {
             for expired in session.queue.take_expired(self.now) {
                 self.queued_bytes -= expired.bytes() as u64;
                 self.counters.drop_messages(Dropped::Expired, 1);
+                if session.kept {
+                    let number = expired.number;
+                    self.changes.note(|| Change::Unqueued {
+                        session: session_id,
+                        number,
+                    });
+                }
                 if let Some(share) = expired.share() {
                     self.ended.push((session_id, share));
                 }
@@ -204,6 +225,17 @@ impl Clients {
             return false;
         }
         self.queued_bytes += bytes as u64;
+        self.last_number += 1;
+        if session.kept {
+            self.changes.note(|| Change::Queued {
+                session: session_id,
+                number: item.number,
+                message: Rc::clone(&item.message),
+                qos: item.qos,
+                retain: item.retain,
+                extras: item.extras.clone(),
+            });
+        }
         session.queue.push(item);
         true
     }
@@ -227,6 +259,13 @@ impl Clients {
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
             self.queued_bytes -= item.bytes() as u64;
+            if session.kept {
+                let number = item.number;
+                self.changes.note(|| Change::Unqueued {
+                    session: id,
+                    number,
+                });
+            }
             if let Some(share) = item.share() {
                 taken.push((share, item.message));
             }
@@ -260,6 +299,13 @@ impl Clients {
             let item = session.queue.pop().expect("it is not empty");
             self.queued_bytes -= item.bytes() as u64;
             if item.message.expired(self.now) {
+                if session.kept {
+                    let number = item.number;
+                    self.changes.note(|| Change::Unqueued {
+                        session: session_id,
+                        number,
+                    });
+                }
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.note_ended(session_id, item.share());
                 continue;
@@ -272,7 +318,7 @@ impl Clients {
                 share: item.share(),
             };
             self.with_message(&item.message, |clients, routing| {
-                clients.start_delivery(id, session_id, routing, &sending);
+                clients.start_delivery(id, session_id, routing, &sending, Some(item.number));
             });
         }
     }
@@ -303,7 +349,7 @@ impl Clients {
             } = &delivering.stage
             else {
                 let success = ReasonCode::SUCCESS;
-                self.append_ack(id, AckKind::PubRel, version, packet_id, success);
+                self.append_ack(id, AckKind::PubRel, version, packet_id, success, 0);
                 continue;
             };
             let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
@@ -349,6 +395,13 @@ impl Clients {
             Progress::Completed => session.inflight.complete(packet_id),
         };
         if let Acknowledged::Known(ended) = acknowledged {
+            if session.kept {
+                let session = session_id;
+                self.changes.note(|| match progress {
+                    Progress::Received => Change::Released { session, packet_id },
+                    _ => Change::Done { session, packet_id },
+                });
+            }
             self.note_ended(session_id, ended.share);
         }
         acknowledged
@@ -379,14 +432,26 @@ impl Clients {
         }
         if exactly_once {
             session.received.insert(packet_id);
+            if session.kept {
+                let session = session_id;
+                self.changes
+                    .note(|| Change::Received { session, packet_id });
+            }
         }
         Ok(true)
     }
 
     /// A QoS 2 message of the Client is done: PUBREL, or our PUBREC refused it. `false`: none of that identifier was noted.
-    pub fn release_received(&mut self, session: SessionId, packet_id: PacketId) -> bool {
-        self.sessions
-            .get_mut(session)
-            .is_some_and(|session| session.received.remove(packet_id))
+    pub fn release_received(&mut self, session_id: SessionId, packet_id: PacketId) -> bool {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return false;
+        };
+        let known = session.received.remove(packet_id);
+        if known && session.kept {
+            let session = session_id;
+            self.changes
+                .note(|| Change::ReceivedReleased { session, packet_id });
+        }
+        known
     }
 }

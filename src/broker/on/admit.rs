@@ -128,7 +128,7 @@ impl Shard {
                 ..Default::default()
             };
             self.clients
-                .append_connack(id, false, violation.reason_code(), &properties);
+                .append_connack(id, false, violation.reason_code(), &properties, 0);
         }
         self.close(id, Ending::Violation(violation), out);
     }
@@ -302,7 +302,8 @@ impl Shard {
             reason_string: Some(&text),
             ..Default::default()
         };
-        self.clients.append_connack(id, false, reason, &properties);
+        self.clients
+            .append_connack(id, false, reason, &properties, 0);
         self.clients.counters_mut().refusals += 1;
         if let Some(address) = self.clients.connection(id).map(|c| c.address) {
             out.tell(self.logs, Level::Info, || Happening::Refused {

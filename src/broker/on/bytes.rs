@@ -129,6 +129,9 @@ impl Shard {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
                     }
+                    if self.clients.has_many_held(id) {
+                        self.clients.wait_for_answers(id, out);
+                    }
                     if self.pending.is_unfinished(id) {
                         used -= frame.bytes.len();
                         self.defer_unfinished(id, out);

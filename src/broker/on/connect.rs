@@ -67,11 +67,19 @@ impl Shard {
                 self.clients.begin_session(client_id, user_name, id)
             }
         };
+        let mark = self.mark();
         self.clients
             .bind(id, session, request, will, contest, self.gone.epoch());
+        // A Session that was there is kept already.
+        let after = match session_present {
+            true => 0,
+            false => self.needed_since(mark),
+        };
         let properties = self.connack_properties(id, assigned.as_deref(), request.version);
         self.clients
-            .append_connack(id, session_present, ReasonCode::SUCCESS, &properties);
+            .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);
+        // Nothing may come before CONNACK, so nothing is handled before it.
+        self.clients.wait_for_answers(id, out);
         if told == Told::Each {
             self.log_connected(id, client_id, request, session_present, out);
         }

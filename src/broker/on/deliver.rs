@@ -5,9 +5,9 @@
 
 use crate::broker::clients::NOBODY;
 use crate::broker::counters::Dropped;
-use crate::broker::event::{Output, PeerMessage, RetainVersion};
+use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{AsCame, Origin, Routed, Routing};
+use crate::broker::passing::{AsCame, Origin, RetainVersion, Routed, Routing};
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;

@@ -57,6 +57,7 @@ impl Shard {
         }
         self.clients.counters_mut().messages_received += 1;
         self.name_by_alias(id, &publish)?;
+        let mark = self.mark();
         if !self.is_new(id, session_id, version, &publish)? {
             return Ok(None);
         }
@@ -83,7 +84,7 @@ impl Shard {
             connection: Some((self.id, id)),
         };
         let routed = self.publish(&mut routing_of(&message), origin, out);
-        self.answer_publish(id, session_id, version, qos, packet_id, routed);
+        self.answer_publish(id, session_id, version, (qos, packet_id), routed, mark);
         // Nobody wanted it.
         if let Ok(message) = Rc::try_unwrap(message)
             && let Some(packet) = message.into_vector()

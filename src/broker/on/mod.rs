@@ -4,6 +4,7 @@
 mod acknowledge;
 mod admit;
 mod bytes;
+mod changes;
 mod connect;
 mod deliver;
 mod disconnect;

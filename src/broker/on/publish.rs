@@ -1,9 +1,10 @@
 //! The way in of an Application Message: PUBLISH of a Client, and whatever else is published here.
 
 use crate::broker::counters::Dropped;
-use crate::broker::event::RetainVersion;
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{AsCame, Origin, OwnMessage, Routed, Routing, routing_of};
+use crate::broker::passing::{
+    AsCame, Origin, OwnMessage, RetainVersion, Routed, Routing, routing_of,
+};
 use crate::broker::rights::{Act, Asking, May, Rule};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
@@ -29,6 +30,7 @@ impl Shard {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
             (None, topic) => topic.expect("there is a name or an alias"),
         };
+        let mark = self.mark();
         if !self.is_new(id, session, version, publish)? {
             return Ok(());
         }
@@ -51,7 +53,14 @@ impl Shard {
             connection: Some((self.id, id)),
         };
         let routed = self.publish(&mut routing, origin, out);
-        self.answer_publish(id, session, version, publish.qos, publish.packet_id, routed);
+        self.answer_publish(
+            id,
+            session,
+            version,
+            (publish.qos, publish.packet_id),
+            routed,
+            mark,
+        );
         Ok(())
     }
 
@@ -90,8 +99,10 @@ impl Shard {
             .note_received(session, version, qos, packet_id)?;
         if !new {
             let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
+            // The first one's changes may not be kept yet.
+            let after = self.clients.last_sequence();
             self.clients
-                .append_ack(id, kind, version, packet_id, reason);
+                .append_ack(id, kind, version, packet_id, reason, after);
         }
         Ok(new)
     }
@@ -105,16 +116,16 @@ impl Shard {
             .map_or(Time::NEVER, |seconds| self.turn.now().plus_s(seconds))
     }
 
-    /// PUBACK or PUBREC, if the message wants one.
+    /// PUBACK or PUBREC, if the message wants one; once what has changed since `mark` is kept.
     #[inline]
     pub(in crate::broker) fn answer_publish(
         &mut self,
         id: ConnectionId,
         session: SessionId,
         version: Version,
-        qos: QoS,
-        packet_id: Option<PacketId>,
+        (qos, packet_id): (QoS, Option<PacketId>),
         routed: Routed,
+        mark: usize,
     ) {
         let Some(packet_id) = packet_id else {
             return;
@@ -131,8 +142,9 @@ impl Shard {
         if kind == AckKind::PubRec && reason.is_failure() {
             self.clients.release_received(session, packet_id); // No PUBREL follows. [v5 4.3.3]
         }
+        let after = self.needed_since(mark);
         self.clients
-            .append_ack(id, kind, version, packet_id, reason);
+            .append_ack(id, kind, version, packet_id, reason, after);
     }
 
     /// Takes a message of a Client or a will: keeps it if retained, and routes it.

@@ -37,6 +37,7 @@ impl Shard {
         }
         let done = part.codes.len();
         let until = part.until(total);
+        let mark = self.mark();
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         for (filter, mut options) in subscribe.filters().take(until).skip(done) {
             if bridge {
@@ -58,6 +59,7 @@ impl Shard {
             part.refusal = part.refusal.or(granted.err());
             part.codes.push(code);
         }
+        part.after = part.after.max(self.needed_since(mark));
         if until < total {
             self.pending.put_unfinished(id, part);
             self.pace_for_full_lanes(id, u64::MAX, out);
@@ -68,8 +70,10 @@ impl Shard {
             codes,
             refusal,
             replays,
+            after,
         } = part;
         let pending = PendingSubscribe {
+            after,
             session,
             sequence: self.peers.sequence(),
             ticket: self.topics.members().last_ticket(),
@@ -195,12 +199,14 @@ impl Shard {
         }
         if shared {
             self.subscribe_shared(session_id, filter, subscription, out);
+            self.clients
+                .note_subscribed(session_id, None, text, subscription);
             return Ok(subscription.options.qos as u8);
         }
         let done = self.topics.subscribe(session_id, filter, subscription);
-        if done.replaced.is_none() {
-            self.clients.note_filter(session_id, done.node);
-        }
+        let node = done.replaced.is_none().then_some(done.node);
+        self.clients
+            .note_subscribed(session_id, node, text, subscription);
         if done.first {
             self.peers.tell_filter_added(text, out);
         }
@@ -264,10 +270,12 @@ impl Shard {
             packet_id,
             codes,
             refusal,
+            after,
             ..
         } = &pending;
         self.clients.append_explained(
             id,
+            *after,
             &FilterRefusal::explain(*refusal),
             |reason_string, block| {
                 let suback = SubAck {

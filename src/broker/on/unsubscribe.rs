@@ -29,9 +29,11 @@ impl Shard {
         }
         let done = part.codes.len();
         let until = part.until(total);
+        let mark = self.mark();
         for filter in unsubscribe.filters().take(until).skip(done) {
             self.turn.add_work(limits::WORK_OF_FILTER);
             if self.unsubscribe_shared(filter, session_id, out) {
+                self.clients.note_unsubscribed(session_id, None, filter);
                 part.codes.push(ReasonCode::SUCCESS.0);
                 continue;
             }
@@ -42,7 +44,8 @@ impl Shard {
                 }
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
-                    self.clients.forget_filter(session_id, done.node);
+                    let node = Some(done.node);
+                    self.clients.note_unsubscribed(session_id, node, filter);
                     if done.last {
                         self.peers.tell_filter_removed(filter, out);
                     }
@@ -51,6 +54,7 @@ impl Shard {
             };
             part.codes.push(reason.0);
         }
+        part.after = part.after.max(self.needed_since(mark));
         if until < total {
             self.pending.put_unfinished(id, part);
             self.peers.ask_in_force(out);
@@ -58,13 +62,17 @@ impl Shard {
             return Ok(());
         }
         let Unfinished {
-            mut codes, refusal, ..
+            mut codes,
+            refusal,
+            after,
+            ..
         } = part;
         if version != Version::V5 {
             codes.clear(); // [v3.1.1 3.11.3]
         }
         self.clients.append_explained(
             id,
+            after,
             &FilterRefusal::explain(refusal),
             |reason_string, block| {
                 let unsuback = UnsubAck {

@@ -5,8 +5,8 @@ use super::member::Members;
 use super::replay::Replays;
 use super::sweep::Sweep;
 use super::value::Retained;
-use crate::broker::event::RetainVersion;
-use crate::broker::passing::{Subscriber, Subscription};
+use crate::broker::change::{Change, Changes};
+use crate::broker::passing::{RetainVersion, Subscriber, Subscription};
 use crate::ids::{NodeId, SessionId, ShardId};
 use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
 use crate::wire::TopicName;
@@ -29,6 +29,8 @@ pub struct Topics {
     /// Deleted retained messages whose mark is kept.
     pub(super) deletion_marks: usize,
     pub(super) marks: VecDeque<(Box<str>, RetainVersion)>,
+    /// What a store must know.
+    pub(super) changes: Changes,
     pub(super) replays: Replays,
     pub(super) sweep: Sweep,
     /// Scratch for the Topic Name of a retained message.
@@ -36,7 +38,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn new(id: ShardId, shards: usize) -> Topics {
+    pub fn new(id: ShardId, shards: usize, store: bool) -> Topics {
         Topics {
             id,
             shards,
@@ -50,6 +52,7 @@ impl Topics {
             retained: RetainTree::default(),
             deletion_marks: 0,
             marks: VecDeque::new(),
+            changes: Changes::new(store),
             replays: Replays::default(),
             sweep: Sweep::default(),
             text: String::new(),
@@ -76,6 +79,17 @@ impl Topics {
 
     pub fn members_mut(&mut self) -> &mut Members {
         &mut self.members
+    }
+
+    /// What a store must know.
+    #[inline]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Takes the changes of this turn.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.take()
     }
 
     /// Replays of retained messages.

@@ -5,8 +5,9 @@
 
 use super::owner::Topics;
 use super::value::Retained;
-use crate::broker::event::RetainVersion;
-use crate::broker::passing::Routing;
+use crate::broker::change::Change;
+use crate::broker::home::owner_of;
+use crate::broker::passing::{RetainVersion, Routing};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::session::Message;
@@ -35,6 +36,7 @@ impl Topics {
         }
         let held_mark = held.is_some_and(|held| held.message.is_none());
         let marks_before = self.deletion_marks;
+        self.note_written(routing, version);
         if !routing.payload.is_empty() {
             let message = Rc::clone(routing.message());
             self.sweep.note(message.expires);
@@ -54,6 +56,23 @@ impl Topics {
             self.deletion_marks -= 1;
         }
         self.deletion_marks > marks_before
+    }
+
+    /// Notes a write for the store: one shard does so for each topic, and every shard has every write.
+    #[inline]
+    fn note_written(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        let topic = routing.topic.as_str();
+        if !self.changes.are_wanted() || owner_of(topic, self.shards) != self.id {
+            return;
+        }
+        if routing.payload.is_empty() {
+            let topic = topic.into();
+            self.changes
+                .note(|| Change::RetainedDeleted { topic, version });
+        } else {
+            let message = Rc::clone(routing.message());
+            self.changes.note(|| Change::Retained { message, version });
+        }
     }
 
     fn mark_deleted(&mut self, topic: TopicName<'_>, version: RetainVersion) {
@@ -153,6 +172,12 @@ impl Topics {
         let Some(version) = self.retained.get(topic).map(|held| held.version) else {
             return false;
         };
+        if self.changes.are_wanted() && owner_of(topic, self.shards) == self.id {
+            self.changes.note(|| Change::RetainedDeleted {
+                topic: topic.into(),
+                version,
+            });
+        }
         if self.shards == 1 {
             self.retained.remove(topic);
         } else if let Ok(topic) = TopicName::new(topic) {

@@ -1,6 +1,6 @@
 //! What the tree of retained messages holds for a Topic Name.
 
-use crate::broker::event::RetainVersion;
+use crate::broker::passing::RetainVersion;
 use crate::session::Message;
 use std::rc::Rc;
 

@@ -123,6 +123,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     let _ = reply.send(report);
                 }
             }
+            // There is no store.
+            Output::Changes { .. } => {}
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
                 self.seat.common.log.line(level, text);

@@ -1,0 +1,100 @@
+//! Answers that wait until the changes they are owed for are kept. Each connection has its answers in the order they were given: one that
+//! waits for nothing waits behind those before it. [v5 MQTT-4.6.0-2, MQTT-4.6.0-3]
+//!
+//! QoS 0, deliveries and PINGRESP are no such answers and never wait.
+
+use crate::ids::ConnectionId;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// An answer in its bytes.
+pub struct Answer {
+    /// The number of the changes that must be kept; 0: none.
+    after: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Held {
+    by_connection: HashMap<ConnectionId, VecDeque<Answer>>,
+    /// One entry for each answer that waits for a number of its own, by rising number.
+    order: VecDeque<(u64, ConnectionId)>,
+    /// Connections that are not read from until their answers have left.
+    paced: HashMap<ConnectionId, ()>,
+}
+
+impl Held {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.by_connection.is_empty()
+    }
+
+    /// Answers of this connection wait.
+    #[inline]
+    pub fn holds(&self, id: ConnectionId) -> bool {
+        !self.by_connection.is_empty() && self.by_connection.contains_key(&id)
+    }
+
+    /// Answers of this connection that wait.
+    pub fn count(&self, id: ConnectionId) -> usize {
+        self.by_connection.get(&id).map_or(0, VecDeque::len)
+    }
+
+    /// Connections whose answers wait.
+    pub fn connections(&self) -> usize {
+        self.by_connection.len()
+    }
+
+    /// Adds an answer behind those of its connection.
+    pub fn push(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
+        if after > 0 {
+            self.order.push_back((after, id));
+        }
+        let answers = self.by_connection.entry(id).or_default();
+        answers.push_back(Answer { after, bytes });
+    }
+
+    /// The next connection with an answer whose changes are kept.
+    pub fn next_kept(&mut self, kept: u64) -> Option<ConnectionId> {
+        let (after, id) = *self.order.front()?;
+        if after > kept {
+            return None;
+        }
+        self.order.pop_front();
+        Some(id)
+    }
+
+    /// The first answer of a connection, if its changes are kept.
+    pub fn pop(&mut self, id: ConnectionId, kept: u64) -> Option<Answer> {
+        let answers = self.by_connection.get_mut(&id)?;
+        if answers.front()?.after > kept {
+            return None;
+        }
+        let answer = answers.pop_front();
+        if answers.is_empty() {
+            self.by_connection.remove(&id);
+        }
+        answer
+    }
+
+    /// A connection is not read from until its answers have left. `false`: it was noted before.
+    pub fn note_paced(&mut self, id: ConnectionId) -> bool {
+        self.paced.insert(id, ()).is_none()
+    }
+
+    /// It was, and may be read from again.
+    pub fn take_paced(&mut self, id: ConnectionId) -> bool {
+        !self.paced.is_empty() && self.paced.remove(&id).is_some()
+    }
+
+    /// A connection is gone. Its entries in the order find nothing.
+    pub fn forget(&mut self, id: ConnectionId) {
+        if !self.by_connection.is_empty() {
+            self.by_connection.remove(&id);
+        }
+        if !self.paced.is_empty() {
+            self.paced.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The seam of a store, with a double of one: what it is told, and that no answer says more than it has kept.
+
+#[path = "support_shard/mod.rs"]
+mod support;
+
+use mqttfast::broker::Change;
+use mqttfast::config::Settings;
+use mqttfast::ids::SessionId;
+use std::collections::{BTreeMap, BTreeSet};
+use support::*;
+
+fn with_store() -> Settings {
+    Settings {
+        store: true,
+        ..Settings::default()
+    }
+}
+
+fn world() -> World {
+    World::with(1, Order::Fair, with_store())
+}
+
+fn acknowledgements(world: &mut World, client: Client) -> Vec<Packet> {
+    let is_one = |packet: &Packet| !matches!(packet, Packet::Publish(_));
+    world.received(client).into_iter().filter(is_one).collect()
+}
+
+/// The tables a store would have after what it was told.
+#[derive(Default, Debug)]
+struct Tables {
+    sessions: BTreeMap<SessionId, String>,
+    subscriptions: BTreeSet<(SessionId, String)>,
+    queued: BTreeSet<(SessionId, u64)>,
+    under_way: BTreeMap<(SessionId, u16), bool>,
+    received: BTreeSet<(SessionId, u16)>,
+    retained: BTreeMap<String, Vec<u8>>,
+}
+
+impl Tables {
+    fn of(world: &World) -> Tables {
+        let mut tables = Tables::default();
+        let mut numbers = BTreeMap::new();
+        for (shard, sequence, changes) in &world.changes {
+            let last = numbers.insert(*shard, *sequence).unwrap_or(0);
+            assert_eq!(*sequence, last + 1, "numbers rise by one");
+            assert!(!changes.is_empty());
+            changes.iter().for_each(|change| tables.apply(change));
+        }
+        tables
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change.clone() {
+            Change::Session {
+                session,
+                client_id,
+                expiry_interval_s,
+                ..
+            } => {
+                assert!(expiry_interval_s > 0);
+                self.sessions.insert(session, client_id.into());
+            }
+            Change::SessionEnded { session } => {
+                assert!(self.sessions.remove(&session).is_some());
+                self.subscriptions.retain(|(of, _)| *of != session);
+                self.queued.retain(|(of, _)| *of != session);
+                self.under_way.retain(|(of, _), _| *of != session);
+                self.received.retain(|(of, _)| *of != session);
+            }
+            Change::Subscribed {
+                session, filter, ..
+            } => {
+                assert!(self.sessions.contains_key(&session));
+                self.subscriptions.insert((session, filter.into()));
+            }
+            Change::Unsubscribed { session, filter } => {
+                assert!(self.subscriptions.remove(&(session, filter.into())));
+            }
+            Change::Queued {
+                session, number, ..
+            } => assert!(self.queued.insert((session, number))),
+            Change::Unqueued { session, number } => {
+                assert!(self.queued.remove(&(session, number)));
+            }
+            Change::Sent {
+                session,
+                packet_id,
+                number,
+                ..
+            } => {
+                assert!(number.is_none_or(|number| self.queued.remove(&(session, number))));
+                let key = (session, packet_id.get());
+                assert_eq!(self.under_way.insert(key, false), None);
+            }
+            Change::Released { session, packet_id } => {
+                let key = (session, packet_id.get());
+                assert!(self.under_way.insert(key, true).is_some());
+            }
+            Change::Done { session, packet_id } => {
+                let key = (session, packet_id.get());
+                assert!(self.under_way.remove(&key).is_some());
+            }
+            Change::Received { session, packet_id } => {
+                assert!(self.received.insert((session, packet_id.get())));
+            }
+            Change::ReceivedReleased { session, packet_id } => {
+                assert!(self.received.remove(&(session, packet_id.get())));
+            }
+            Change::Retained { message, .. } => {
+                let payload = message.payload().to_vec();
+                self.retained.insert(message.topic().to_owned(), payload);
+            }
+            Change::RetainedDeleted { topic, .. } => {
+                self.retained.remove(&*topic);
+            }
+        }
+    }
+}
+
+/// A Session that waits for messages while its Client is away.
+fn absent_subscriber(world: &mut World, filter: &str, qos: u8) {
+    let version = Version::V311;
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.subscribe(sub, filter, qos);
+    world.send(sub, disconnect());
+    world.settle();
+}
+
+#[test]
+fn puback_waits_for_the_store_and_goes_before_the_close() {
+    for qos in [1, 2] {
+        for at_once in [false, true] {
+            let mut world = world();
+            absent_subscriber(&mut world, "t", 2);
+            let publisher = world.connect(&connect(Version::V311, "p"));
+            world.store_stuck = true;
+            let mut bytes = publish("t", "x").qos(qos, 7).bytes(Version::V311);
+            if at_once {
+                bytes.extend(disconnect());
+            }
+            world.send(publisher, bytes);
+            world.settle();
+            assert_eq!(acknowledgements(&mut world, publisher), [], "not kept yet");
+            assert!(!world.is_closed(publisher), "it is owed an answer");
+            world.keep();
+            let expected = match qos {
+                1 => Packet::PubAck {
+                    packet_id: 7,
+                    code: 0,
+                },
+                _ => Packet::PubRec {
+                    packet_id: 7,
+                    code: 0,
+                },
+            };
+            assert_eq!(acknowledgements(&mut world, publisher), [expected]);
+            assert_eq!(world.is_closed(publisher), at_once);
+            assert_eq!(Tables::of(&world).queued.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer_lets_the_connection_close_without_the_answer() {
+    let mut world = world();
+    absent_subscriber(&mut world, "t", 1);
+    let publisher = world.connect(&connect(Version::V311, "p"));
+    world.store_stuck = true;
+    let mut bytes = publish("t", "x").qos(1, 7).bytes(Version::V311);
+    bytes.extend(disconnect());
+    world.send(publisher, bytes);
+    world.settle();
+    world.advance(mqttfast::limits::LAST_ANSWERS_MS + 1_000);
+    world.settle();
+    assert!(world.is_closed(publisher));
+    assert_eq!(acknowledgements(&mut world, publisher), []);
+    world.keep();
+}
+
+#[test]
+fn acknowledgements_keep_their_order_and_others_do_not_wait() {
+    let mut world = world();
+    absent_subscriber(&mut world, "stored", 1);
+    let here = world.connect(&connect(Version::V311, "here"));
+    world.subscribe(here, "live", 0);
+    world.received(here);
+    let publisher = world.connect(&connect(Version::V311, "p"));
+    world.store_stuck = true;
+    for (topic, qos, id) in [("stored", 1, 1), ("live", 1, 2), ("live", 0, 0)] {
+        world.send(
+            publisher,
+            publish(topic, "x").qos(qos, id).bytes(Version::V311),
+        );
+    }
+    world.send(publisher, pingreq());
+    world.settle();
+    assert_eq!(world.received(here).len(), 2, "deliveries do not wait");
+    assert_eq!(acknowledgements(&mut world, publisher), [Packet::PingResp]);
+    world.keep();
+    let acknowledged = [1, 2].map(|packet_id| Packet::PubAck { packet_id, code: 0 });
+    assert_eq!(acknowledgements(&mut world, publisher), acknowledged);
+}
+
+#[test]
+fn connack_of_a_new_session_and_suback_wait_and_those_of_others_do_not() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = world();
+        world.store_stuck = true;
+        let clean = world.open(version);
+        world.send(clean, connect(version, "clean").bytes());
+        world.send(clean, subscribe(version, 1, &[("t", 1)]));
+        world.settle();
+        assert_eq!(world.received(clean).len(), 2, "nothing of it outlives it");
+        let client = world.open(version);
+        let mut bytes = connect(version, "kept").persistent().bytes();
+        bytes.extend(subscribe(version, 1, &[("t", 1)]));
+        world.send(client, bytes);
+        world.settle();
+        assert_eq!(world.received(client), [], "the Session is not kept yet");
+        world.keep();
+        let received = world.received(client);
+        assert!(
+            matches!(received[0], Packet::ConnAck { .. }),
+            "{received:?}"
+        );
+        assert!(matches!(received[1], Packet::SubAck { .. }), "{received:?}");
+        let tables = Tables::of(&world);
+        assert_eq!(tables.sessions.len(), 1);
+        assert_eq!(tables.subscriptions.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_done_is_no_longer_in_the_tables() {
+    let version = Version::V311;
+    let mut world = world();
+    absent_subscriber(&mut world, "t/#", 2);
+    let publisher = world.connect(&connect(version, "p").persistent());
+    for (id, qos) in [(1, 1), (2, 2), (3, 1), (4, 2)] {
+        world.send(publisher, publish("t/1", "x").qos(qos, id).bytes(version));
+        if qos == 2 {
+            world.send(publisher, pubrel(id));
+        }
+    }
+    world.send(publisher, publish("t/r", "y").retain().bytes(version));
+    world.settle();
+    let tables = Tables::of(&world);
+    assert_eq!((tables.queued.len(), tables.received.len()), (4, 0));
+    assert_eq!(tables.retained["t/r"], b"y");
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.settle();
+    let tables = Tables::of(&world);
+    assert_eq!((tables.queued.len(), tables.under_way.len()), (0, 4));
+    for packet in world.received(sub) {
+        if let Packet::Publish(Message { qos, packet_id, .. }) = packet {
+            let id = packet_id;
+            match qos {
+                1 => world.send(sub, puback(id)),
+                2 => {
+                    world.send(sub, pubrec(id));
+                    world.send(sub, pubcomp(id));
+                }
+                _ => {}
+            }
+        }
+    }
+    world.send(publisher, publish("t/r", "").retain().bytes(version));
+    world.send(sub, unsubscribe(version, 9, &["t/#"]));
+    world.settle();
+    let tables = Tables::of(&world);
+    assert!(
+        tables.under_way.is_empty() && tables.queued.is_empty(),
+        "{tables:?}"
+    );
+    assert!(tables.subscriptions.is_empty() && tables.retained.is_empty());
+    world.send(sub, disconnect());
+    world.connect(&connect(version, "sub"));
+    world.settle();
+    assert_eq!(Tables::of(&world).sessions.len(), 1, "the publisher's");
+}
+
+#[test]
+fn without_a_store_nothing_is_handed_out() {
+    let mut world = World::new(1);
+    absent_subscriber(&mut world, "t", 1);
+    let publisher = world.connect(&connect(Version::V311, "p"));
+    world.send(publisher, publish("t", "x").qos(1, 7).bytes(Version::V311));
+    world.settle();
+    assert!(world.changes.is_empty());
+}
