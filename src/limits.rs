@@ -8,11 +8,12 @@ pub const SHARDS_MAX: usize = 64;
 
 /// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
 pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
-/// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be written.
+/// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be
+/// written.
 pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
-/// The largest CONNECT, where packets may be as large: one field as long as the standard lets it be, a will or a token as password, and
-/// others of some size beside it.
+/// The largest CONNECT, where packets may be as large: one field as long as the standard lets it be, a will or a
+/// token as password, and others of some size beside it.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// What is kept of a connection that is not accepted yet, whoever it is: any ordinary CONNECT.
 pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
@@ -51,8 +52,8 @@ pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
 pub const CONTEST_TAKEOVERS: u64 = 3;
 pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
-/// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a shard that takes
-/// longer is overloaded.
+/// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a
+/// shard that takes longer is overloaded.
 pub const LAST_ANSWERS_MS: u64 = 1_000;
 /// Answers of one connection that may wait for the store; past it the connection is not read from until they have left.
 pub const HELD_ANSWERS_MAX: usize = 1024;
@@ -95,8 +96,8 @@ pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 /// Shared Subscriptions of one Session.
 pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
 
-/// What a connection with a Session and a subscription takes while nothing is under way on it, as measured (`docs/performance.md`); no
-/// limit, but what most of them take.
+/// What a connection with a Session and a subscription takes while nothing is under way on it, as measured
+/// (`docs/performance.md`); no limit, but what most of them take.
 pub const CONNECTION_BYTES_TYPICAL: u64 = 1024;
 
 // Output of one connection
@@ -255,7 +256,8 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 // Helpers
 
-/// CONNECTs that may wait for the password thread, and the bytes of their user names and passwords; more are answered "server busy".
+/// CONNECTs that may wait for the password thread, and the bytes of their user names and passwords; more are answered
+/// "server busy".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 pub const PASSWORD_CHECKS_WAITING_BYTES_MAX: usize = 1024 * 1024;
 const _: () =
@@ -295,8 +297,8 @@ pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
 const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
 /// Users one line of the log names.
 pub const PASSWORD_USERS_TOLD: usize = 10;
-/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a slip, since one
-/// such check holds up all others.
+/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a
+/// slip, since one such check holds up all others.
 pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
 /// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
 pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;

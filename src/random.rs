@@ -1,8 +1,9 @@
 //! Randomness, by who may know it.
 //!
-//! - [`Unguessable`]: numbers that no peer can compute, such as those of assigned client ids. Who could compute the next one from his own
-//!   would know the client id of his neighbour, and take over the Session of it.
-//! - [`HashState`]: hashing of what peers choose. Who knew its seeds could send names that all fall together, and make a table a list.
+//! - [`Unguessable`]: numbers that no peer can compute, such as those of assigned client ids. Who could compute the
+//!   next one from his own   would know the client id of his neighbour, and take over the Session of it.
+//! - [`HashState`]: hashing of what peers choose. Who knew its seeds could send names that all fall together, and
+//!   make a table a list.
 //! - [`SplitMix64`]: chance for tests and simulations, whose seed brings a failure again. Anyone can compute it.
 
 use sha2::{Digest, Sha256};
@@ -12,7 +13,8 @@ use std::sync::LazyLock;
 
 /// What only this process knows: 256 bits of the operating system's randomness.
 ///
-/// The driver fills it, since the broker core asks the system for nothing. The default is known to all, so that runs of a test are alike.
+/// The driver fills it, since the broker core asks the system for nothing. The default is known to all, so that runs
+/// of a test are alike.
 #[derive(Clone, Default)]
 pub struct Secret([u8; 32]);
 
@@ -30,9 +32,10 @@ impl fmt::Debug for Secret {
 
 /// Numbers of 128 bits that look random to whoever has not the secret, however many of the others are known.
 ///
-/// Each is the first half of SHA-256 over secret, stream and count, of which every part has a fixed length. Keyed so, SHA-256 counts as a
-/// pseudorandom function: to tell the next number from chance is to find the secret. That its own length could be extended does not
-/// matter, as no input is the beginning of another and half of the hash is not shown. About a microsecond each.
+/// Each is the first half of SHA-256 over secret, stream and count, of which every part has a fixed length. Keyed so,
+/// SHA-256 counts as a pseudorandom function: to tell the next number from chance is to find the secret. That its own
+/// length could be extended does not matter, as no input is the beginning of another and half of the hash is not
+/// shown. About a microsecond each.
 pub struct Unguessable {
     secret: Secret,
     /// Tells users of one secret apart.
@@ -61,8 +64,8 @@ impl Unguessable {
     }
 }
 
-/// Hashes for tables of one process. Foldhash, whose usual seeds are addresses of this process and no more, is seeded with the
-/// operating system's randomness here. What a table does never depends on it.
+/// Hashes for tables of one process. Foldhash, whose usual seeds are addresses of this process and no more, is seeded
+/// with the operating system's randomness here. What a table does never depends on it.
 #[derive(Clone)]
 pub struct HashState(foldhash::fast::SeedableRandomState);
 

@@ -428,7 +428,8 @@ fn splitmix_state(mut mixed: u64) -> u64 {
     mixed ^ mixed >> 30 ^ mixed >> 60
 }
 
-/// An assigned client id gives its owner none of the others, as it did when all came from one generator with a state of 64 bits.
+/// An assigned client id gives its owner none of the others, as it did when all came from one generator with a state
+/// of 64 bits.
 #[test]
 fn an_assigned_client_id_does_not_give_the_next() {
     let numbers = [0x0123_4567_89AB_CDEF, 1, u64::MAX];

@@ -1,5 +1,5 @@
-//! Other protocols that are spoken to an MQTT port by mistake, told by how they open a connection, so that the log can say what came
-//! and where it belongs. Nothing of them is understood beyond that.
+//! Other protocols that are spoken to an MQTT port by mistake, told by how they open a connection, so that the log
+//! can say what came and where it belongs. Nothing of them is understood beyond that.
 
 use crate::limits;
 use std::fmt;
@@ -50,8 +50,8 @@ const OPENINGS: &[(&[u8], Stranger)] = &[
 
 /// What a connection that begins with these bytes speaks.
 ///
-/// HTTP is undecided until its header has ended or [`limits::UNACCEPTED_BYTES_FREE`] have come: only that tells a WebSocket from
-/// other requests. `O(bytes)`.
+/// HTTP is undecided until its header has ended or [`limits::UNACCEPTED_BYTES_FREE`] have come: only that tells a
+/// WebSocket from other requests. `O(bytes)`.
 pub(super) fn recognise(bytes: &[u8]) -> Opening {
     for (opening, stranger) in OPENINGS {
         if bytes.starts_with(opening) {
@@ -101,8 +101,9 @@ fn asks_for_websocket(request: &[u8]) -> bool {
 }
 
 impl Stranger {
-    /// What is said before the connection is closed, in the stranger's own protocol: a person with a browser, or a program whose
-    /// address is wrong, is told so. Always the same bytes, whatever was asked. Other protocols have no answer that would help.
+    /// What is said before the connection is closed, in the stranger's own protocol: a person with a browser, or a
+    /// program whose address is wrong, is told so. Always the same bytes, whatever was asked. Other protocols have no
+    /// answer that would help.
     pub(super) fn answer(self) -> &'static [u8] {
         match self {
             Stranger::Http | Stranger::WebSocket => {

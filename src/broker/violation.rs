@@ -1,5 +1,5 @@
-//! The rules that a Client can break; its Network Connection closes. Each is one row: its sentence for the log and the Reason
-//! String, its Reason Code, and what of it differs from case to case.
+//! The rules that a Client can break; its Network Connection closes. Each is one row: its sentence for the log and
+//! the Reason String, its Reason Code, and what of it differs from case to case.
 
 use super::stranger::Stranger;
 use crate::limits;
@@ -75,9 +75,11 @@ violations! {
     KeepAlive(silence_ms_max: u64) => ReasonCode::KEEP_ALIVE_TIMEOUT,
         "silent for {}.{} s, longer than 1.5 times its keep alive of {} s",
         silence_ms_max / 1000, silence_ms_max % 1000 / 100, silence_ms_max * 2 / 3000;
-    /// A Topic Filter that is not well formed, or from a 3.1 Client one with too many levels. [v5 4.7, 4.8.2, v3.1.1 4.7]
+    /// A Topic Filter that is not well formed, or from a 3.1 Client one with too many levels. [v5 4.7, 4.8.2, v3.1.1
+    /// 4.7]
     TopicFilter(malformed: Malformed) => malformed.reason_code(), "{malformed}";
-    /// A subscription above what a Session may have, from a Client whose version knows no failure code in SUBACK. [v3.1 §3.9]
+    /// A subscription above what a Session may have, from a Client whose version knows no failure code in SUBACK.
+    /// [v3.1 §3.9]
     TooManySubscriptions => ReasonCode::QUOTA_EXCEEDED,
         "more subscriptions than a session may have, and its version has no code for that in SUBACK [v3.1 §3.9]";
     /// [v5 4.12]

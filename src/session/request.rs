@@ -1,5 +1,5 @@
-//! What a Client asks for in CONNECT, in a form that outlives the packet: it is read once, waits while the password is checked, and
-//! goes along when the connection is handed over to another shard.
+//! What a Client asks for in CONNECT, in a form that outlives the packet: it is read once, waits while the password
+//! is checked, and goes along when the connection is handed over to another shard.
 
 use crate::session::{Message, StoredWill};
 use crate::time::Time;

@@ -1,9 +1,11 @@
-//! What is kept of connections that are not accepted: a CONNECT half come, or what one asked for while its password is checked.
+//! What is kept of connections that are not accepted: a CONNECT half come, or what one asked for while its password
+//! is checked.
 //!
-//! Memory grows with what has come, never with what was announced. Of each connection [`limits::UNACCEPTED_BYTES_FREE`] bytes
-//! are kept whoever it is, so a small CONNECT is never refused for what others do. What is larger comes out of one allowance of
-//! the shard, [`limits::UNACCEPTED_BYTES_MAX`]; when that is used up, the connection that wants more of it is told that the broker is
-//! busy, and ends. A CONNECT that arrives whole and needs no password check is not kept at all.
+//! Memory grows with what has come, never with what was announced. Of each connection
+//! [`limits::UNACCEPTED_BYTES_FREE`] bytes are kept whoever it is, so a small CONNECT is never refused for what
+//! others do. What is larger comes out of one allowance of the shard, [`limits::UNACCEPTED_BYTES_MAX`]; when that is
+//! used up, the connection that wants more of it is told that the broker is busy, and ends. A CONNECT that arrives
+//! whole and needs no password check is not kept at all.
 
 use super::owner::Clients;
 use crate::ids::ConnectionId;
@@ -13,7 +15,8 @@ use crate::wire;
 use crate::wire::Version;
 
 impl Clients {
-    /// Books what is kept of a connection that is not accepted. `false`: there is no room for it, and the connection must go.
+    /// Books what is kept of a connection that is not accepted. `false`: there is no room for it, and the connection
+    /// must go.
     pub fn charge_unaccepted(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id) else {
             return true;
@@ -33,7 +36,8 @@ impl Clients {
         true
     }
 
-    /// More has come behind a CONNECT whose password is checked. `false`: there is no room for it, and the connection must go.
+    /// More has come behind a CONNECT whose password is checked. `false`: there is no room for it, and the connection
+    /// must go.
     pub fn keep_behind(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             append(&mut connection.received, bytes);
@@ -55,7 +59,8 @@ impl Clients {
         }
     }
 
-    /// What its CONNECT asks for waits for the password check. `false`: there is no room for it, and it must be refused.
+    /// What its CONNECT asks for waits for the password check. `false`: there is no room for it, and it must be
+    /// refused.
     pub fn begin_check(&mut self, id: ConnectionId, request: Box<ConnectRequest>) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.phase = Phase::Authenticating(request);

@@ -1,8 +1,8 @@
-//! From the first bytes of a Network Connection to the shard where its Client is at home: what may come before CONNECT, the CONNECT
-//! itself, who the Client is, and every refusal on this way.
+//! From the first bytes of a Network Connection to the shard where its Client is at home: what may come before
+//! CONNECT, the CONNECT itself, who the Client is, and every refusal on this way.
 //!
-//! CONNECT is read once, where it came in. What it asks for is a [`ConnectRequest`] from then on, which waits in the connection's
-//! phase while the password is checked and goes along in [`HandOver`].
+//! CONNECT is read once, where it came in. What it asks for is a [`ConnectRequest`] from then on, which waits in the
+//! connection's phase while the password is checked and goes along in [`HandOver`].
 //!
 //! ```text
 //! bytes ── no MQTT ──────────────────────────────► closed, a stranger's answer where it has one
@@ -61,7 +61,8 @@ impl Shard {
         self.turn_away(id, violation, level, out);
     }
 
-    /// Looks for a complete CONNECT at the start of what has come. `false`: more must come. Only one packet is read before it is accepted.
+    /// Looks for a complete CONNECT at the start of what has come. `false`: more must come. Only one packet is read
+    /// before it is accepted.
     fn try_connect(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         let level = wire::connect::protocol_level(bytes);
         let packet_bytes_max = self.clients.packet_bytes_max(id);
@@ -101,9 +102,9 @@ impl Shard {
         true
     }
 
-    /// Closes a connection that broke a rule before its CONNECT was read. `level` is the protocol level it named, if it has come so
-    /// far. 3.1.1 wants no CONNACK where it has no code [v3.1.1 MQTT-3.1.4-1, MQTT-3.2.2-6]; v5 has one for everything
-    /// [v5 MQTT-3.1.4-2].
+    /// Closes a connection that broke a rule before its CONNECT was read. `level` is the protocol level it named, if
+    /// it has come so far. 3.1.1 wants no CONNACK where it has no code [v3.1.1 MQTT-3.1.4-1, MQTT-3.2.2-6]; v5 has
+    /// one for everything [v5 MQTT-3.1.4-2].
     pub(super) fn turn_away(
         &mut self,
         id: ConnectionId,
