@@ -51,7 +51,8 @@ pub struct ConnectionId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionId {
     pub index: u32,
-    /// Never 0, so that an enum with a SessionId in one variant and a slot in another takes no more room than a SessionId.
+    /// Never 0, so that an enum with a SessionId in one variant and a slot in another takes no more room than a
+    /// SessionId.
     pub generation: NonZeroU32,
 }
 

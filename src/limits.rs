@@ -38,17 +38,18 @@ pub const TOPIC_LEVELS_MAX: usize = 201;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
-/// A time-out looked at so late means that the machine stopped or starved the shard (suspend, SIGSTOP, overload): Clients then have this
-/// long for what they sent meanwhile to be read, before they count as silent.
+/// A time-out looked at so late means that the machine stopped or starved the shard (suspend, SIGSTOP, overload):
+/// Clients then have this long for what they sent meanwhile to be read, before they count as silent.
 pub const LATE_MS: u64 = 100;
 pub const LATE_GRACE_MS: u64 = 1_000;
 /// Retained messages are searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
-/// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile is stalled
-/// and no longer holds back those who publish to it. So a pause lasts some seconds at most.
+/// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile
+/// is stalled and no longer holds back those who publish to it. So a pause lasts some seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
-/// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in a while.
+/// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in
+/// a while.
 pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
 pub const CONTEST_TAKEOVERS: u64 = 3;
 pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
@@ -106,11 +107,11 @@ pub const CONNECTION_BYTES_TYPICAL: u64 = 1024;
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
 /// Unsent bytes below which they go on, and the connection's own queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
-/// Unsent bytes above which even what was already read from them waits. Below, a publisher's last read is handled to its end,
-/// because stopping within it copies its rest.
+/// Unsent bytes above which even what was already read from them waits. Below, a publisher's last read is handled to
+/// its end, because stopping within it copies its rest.
 pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
-/// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is already
-/// on its way from publishers of other shards when they are paced must find room.
+/// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is
+/// already on its way from publishers of other shards when they are paced must find room.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Queued bytes of a connected Session above which those who publish to it are paced, and below which they go on.
 pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
@@ -207,8 +208,8 @@ pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 /// One receive of a connection that sends large packets, into the one buffer of a shard for these.
 pub const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
-/// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are smaller, a larger receive
-/// would hold so many of them that others wait long.
+/// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are
+/// smaller, a larger receive would hold so many of them that others wait long.
 pub const LARGE_RECEIVE_PACKET_BYTES: usize = 1024;
 const _: () = assert!(LARGE_RECEIVE_BYTES > RECEIVE_BUFFER_BYTES);
 
@@ -222,7 +223,8 @@ pub const SUBMIT_ATTEMPTS_MAX: usize = 100;
 pub const RING_COMPLETIONS: u32 = 2048;
 /// Completions a shard takes in one turn.
 pub const COMPLETIONS_PER_TURN: usize = 512;
-/// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such turn.
+/// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such
+/// turn.
 pub const RECEIVED_BYTES_PER_TURN: usize = 256 * 1024;
 const _: () = assert!(RECEIVED_BYTES_PER_TURN >= LARGE_RECEIVE_BYTES);
 /// Parts of one `sendmsg`; a send of more parts takes several.
@@ -243,11 +245,14 @@ pub const EPOLL_EVENTS: usize = 256;
 
 /// Connections the kernel completes before we accept them.
 pub const LISTEN_BACKLOG: i32 = 4096;
-/// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after it.
+/// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after
+/// it.
 pub const BIND_RETRY_MS: u64 = 300;
-/// Connections beyond the most there may be that are heard and refused in CONNACK, at a time; others are closed at once.
+/// Connections beyond the most there may be that are heard and refused in CONNACK, at a time; others are closed at
+/// once.
 pub const EXTRA_CONNECTIONS: usize = 16;
-/// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is turned away.
+/// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is
+/// turned away.
 pub const FILES_KEPT_FREE: usize = 8;
 /// Pause of an accept that the machine has refused (no descriptor, no memory).
 pub const ACCEPT_PAUSE_MS: u64 = 100;

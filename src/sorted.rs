@@ -1,8 +1,9 @@
-//! A sorted map for small keys that mostly has no or one entry: the subscribers of a Topic Filter, the filters of a Session, those
-//! who wait for a slow reader.
+//! A sorted map for small keys that mostly has no or one entry: the subscribers of a Topic Filter, the filters of a
+//! Session, those who wait for a slow reader.
 //!
-//! One entry is held in place; more are held in sorted chunks of bounded size, so that one of 100,000 is still found, added and taken away in
-//! O(chunk + chunks), and all are handed out chunk by chunk. An entry costs its own bytes and the slack of a growing vector.
+//! One entry is held in place; more are held in sorted chunks of bounded size, so that one of 100,000 is still found,
+//! added and taken away in O(chunk + chunks), and all are handed out chunk by chunk. An entry costs its own bytes and
+//! the slack of a growing vector.
 
 /// Entries in one chunk, at most.
 const CHUNK_MAX: usize = 512;

@@ -1,5 +1,5 @@
-//! Clients that people use, against the broker: Debian's `mosquitto_pub` and `mosquitto_sub` with the command lines of the tutorials,
-//! paho-mqtt, MQTT.js and MicroPython's `umqtt.simple`. `tests/setup` installs them.
+//! Clients that people use, against the broker: Debian's `mosquitto_pub` and `mosquitto_sub` with the command lines of
+//! the tutorials, paho-mqtt, MQTT.js and MicroPython's `umqtt.simple`. `tests/setup` installs them.
 
 #[path = "clients/bridge.rs"]
 mod bridge;
@@ -48,8 +48,8 @@ impl Commands {
         arguments
     }
 
-    /// `mosquitto_pub` to its end. Panics unless it succeeds. Where a test relies on the order of two of these it asks for QoS 1:
-    /// with QoS 0 the first may end before the broker has read its message.
+    /// `mosquitto_pub` to its end. Panics unless it succeeds. Where a test relies on the order of two of these it asks
+    /// for QoS 1: with QoS 0 the first may end before the broker has read its message.
     #[track_caller]
     fn publish(&self, more: &[&str]) {
         let port = self.broker.port().to_string();
@@ -443,8 +443,8 @@ fn retained_messages(shards: usize) {
     });
 }
 
-/// Debian's clients send DISCONNECT on SIGINT and SIGTERM, so that Ctrl+C does not bring the will, but in v5, where they ask for it;
-/// a closed window (SIGHUP) and kill -9 do.
+/// Debian's clients send DISCONNECT on SIGINT and SIGTERM, so that Ctrl+C does not bring the will, but in v5, where
+/// they ask for it; a closed window (SIGHUP) and kill -9 do.
 fn will_of_a_killed_client(shards: usize) {
     each_version(shards, |commands| {
         let mut watcher = commands.subscribe(&["-q", "2", "-v", "-t", "capteur/+/etat"]);

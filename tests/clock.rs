@@ -1,5 +1,5 @@
-//! The wall clock is set back by a year while the broker serves: the log follows it, and nothing else. Time-outs, expiry and deliveries
-//! go by a clock that only goes forward.
+//! The wall clock is set back by a year while the broker serves: the log follows it, and nothing else. Time-outs,
+//! expiry and deliveries go by a clock that only goes forward.
 
 #![cfg(target_env = "gnu")]
 

@@ -1,5 +1,5 @@
-//! Every input that `fuzz/corpus` keeps, through what its fuzz target asserts, without a fuzzer and its compiler. Those of the target `dialogue`
-//! are played by `tests/sim`.
+//! Every input that `fuzz/corpus` keeps, through what its fuzz target asserts, without a fuzzer and its compiler. Those
+//! of the target `dialogue` are played by `tests/sim`.
 
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;

@@ -1,5 +1,5 @@
-//! Clients of MQTT 3.1, 3.1.1 and 5.0 that talk to each other: each QoS, live, retained and as a will, with Properties for those who know
-//! them; and one session that speaks now this version, now that.
+//! Clients of MQTT 3.1, 3.1.1 and 5.0 that talk to each other: each QoS, live, retained and as a will, with Properties
+//! for those who know them; and one session that speaks now this version, now that.
 
 mod support;
 
@@ -27,7 +27,8 @@ use Version::{V5, V31, V311};
 
 const VERSIONS: [Version; 3] = [V31, V311, V5];
 
-/// The Properties of the messages of v5 publishers: format, content type, response topic, correlation data, two user properties.
+/// The Properties of the messages of v5 publishers: format, content type, response topic, correlation data, two user
+/// properties.
 const PROPERTIES: &[u8] =
     b"\x01\x01\x03\0\x04text\x08\0\x05reply\x09\0\x02\xFF\0\x26\0\x01k\0\x01v\x26\0\x01k\0\x01w";
 

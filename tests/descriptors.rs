@@ -1,6 +1,6 @@
-//! What happens when all places for connections are taken, be it by `--max-connections` or by the limit of open files: Clients that are
-//! connected are served on, newcomers are told in CONNACK, or closed at once when too many of them wait, the log says why, the broker
-//! rests meanwhile, and all is well when places are free again.
+//! What happens when all places for connections are taken, be it by `--max-connections` or by the limit of open files:
+//! Clients that are connected are served on, newcomers are told in CONNACK, or closed at once when too many of them
+//! wait, the log says why, the broker rests meanwhile, and all is well when places are free again.
 //!
 //! Case 58 of the threats, its part about descriptors.
 

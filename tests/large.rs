@@ -1,5 +1,5 @@
-//! Messages that come in many reads, over true sockets: each arrives once and whole, however its bytes are cut, and whoever breaks off in
-//! the middle of one harms nobody.
+//! Messages that come in many reads, over true sockets: each arrives once and whole, however its bytes are cut, and
+//! whoever breaks off in the middle of one harms nobody.
 
 mod support;
 
@@ -170,7 +170,8 @@ fn properties_go_with_them(shards: usize) {
     let (expiry, alias) = ([0x02, 0, 0, 0, 200], [0x23, 0, 1]);
     let user = user_property(b"camera", b"front door");
     let passed_on = [&content_type[..], &user].concat();
-    // Passed on alone; with an expiry before them, after which they are not where they were; with an alias; none at all.
+    // Passed on alone; with an expiry before them, after which they are not where they were; with an alias; none at
+    // all.
     let blocks = [
         passed_on.clone(),
         [&expiry[..], &passed_on].concat(),
@@ -274,8 +275,8 @@ fn who_breaks_off_is_not_heard(shards: usize) {
     subscriber.expect_alive();
 }
 
-/// A Client comes back to more than an outbox takes and reads slowly, so that sending again pauses; then something new comes for it.
-/// [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+/// A Client comes back to more than an outbox takes and reads slowly, so that sending again pauses; then something new
+/// comes for it. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
 fn what_is_sent_again_is_not_overtaken(shards: usize) {
     let mut broker = Broker::start(shards);
     let hello = Connect {
@@ -287,8 +288,8 @@ fn what_is_sent_again_is_not_overtaken(shards: usize) {
         .0
         .subscribe("again", 1);
     let mut publisher = Client::connect(&broker, "publisher");
-    // A send buffer of the kernel holds so much and little more. Then a part of a message is left to the broker; its size
-    // decides, so the sizes of the messages change.
+    // A send buffer of the kernel holds so much and little more. Then a part of a message is left to the broker; its
+    // size decides, so the sizes of the messages change.
     let sysctl = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").expect("Linux");
     let kernel_bytes = sysctl.split_whitespace().nth(2).expect("min, default, max");
     let kernel_bytes: usize = kernel_bytes.parse().expect("bytes");
@@ -302,7 +303,8 @@ fn what_is_sent_again_is_not_overtaken(shards: usize) {
 
 /// Messages of so many bytes, more than an outbox takes at once, come to `hello` again and stop for want of room.
 fn resume_slowly(broker: &Broker, hello: &Connect<'_>, publisher: &mut Client, bytes_each: usize) {
-    /// Unacknowledged at QoS 1, and room for one more in the window: more bytes than the kernel keeps between the broker and such a reader.
+    /// Unacknowledged at QoS 1, and room for one more in the window: more bytes than the kernel keeps between the
+    /// broker and such a reader.
     const AGAIN: u32 = 19;
     let (mut viewer, _) = Client::connect_with(broker, hello);
     let bodies: Vec<_> = (0..AGAIN).map(|seed| payload(bytes_each, seed)).collect();

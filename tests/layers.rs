@@ -1,4 +1,5 @@
-//! The house's walls, read from `src/`: which module may import which, and where sockets, clocks, atomics and unsafe code live.
+//! The house's walls, read from `src/`: which module may import which, and where sockets, clocks, atomics and unsafe
+//! code live.
 //!
 //! Comments and a file's `#[cfg(test)]` part are not looked at.
 
@@ -63,8 +64,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Rooms inside a top module, from the lowest up: a file or folder, and the rooms before it that it may import. Of two rooms a file lies
-/// in, the smaller counts. Every file of a folder named here lies in a room.
+/// Rooms inside a top module, from the lowest up: a file or folder, and the rooms before it that it may import. Of two
+/// rooms a file lies in, the smaller counts. Every file of a folder named here lies in a room.
 const ROOMS: &[(&str, &[&str])] = &[
     ("broker::home", &[]),
     ("broker::slots", &[]),
@@ -625,7 +626,8 @@ fn the_reader_of_this_test_reads() {
     assert!(holds_word("use nix::poll", "nix::") && !holds_word("unix::poll", "nix::"));
 }
 
-/// `tests/planted` changes these lines of `src/`; whoever rewords one hears of it here, long before that crate is built.
+/// `tests/planted` changes these lines of `src/`; whoever rewords one hears of it here, long before that crate is
+/// built.
 #[test]
 fn every_planted_mistake_has_its_place() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -634,4 +636,45 @@ fn every_planted_mistake_has_its_place() {
     assert!(faults.iter().all(|fault| !fault.what.is_empty()));
     let complaints = table::apply(&faults, &mut table::tree(&root.join("src")));
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A comment longer than this is not read to its end; `cargo fmt` does not break comments.
+const COMMENT_COLUMNS_MAX: usize = 120;
+
+#[test]
+fn no_comment_line_is_too_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches", "fuzz", "perf"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 200, "only {} files are found", files.len());
+    let mut long = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().enumerate();
+        for (index, line) in lines.filter(|(_, line)| line.trim_start().starts_with("//")) {
+            let columns = line.chars().count();
+            if columns > COMMENT_COLUMNS_MAX {
+                let path = path.strip_prefix(root).unwrap().display();
+                long.push(format!("{path}:{}: {columns} columns", index + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "\n{}", long.join("\n"));
+}
+
+/// Every Rust file below a folder, tests too; what Cargo builds and downloads is left out.
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                rust_files(&path, files);
+            }
+        } else if name.ends_with(".rs") {
+            files.push(path);
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! Loom models of what lies between threads: each closure is run under every schedule, and every value the memory model lets a
-//! load see. `cargo test --release --features loom --test loom`; nothing without the feature.
+//! Loom models of what lies between threads: each closure is run under every schedule, and every value the memory model
+//! lets a load see. `cargo test --release --features loom --test loom`; nothing without the feature.
 //!
-//! Loom's cells and allocations are used by the library under the feature, so beside the asserts below every model also fails on
-//! two accesses to a slot or to a payload's bytes that are not ordered, on a leak and on a double free.
+//! Loom's cells and allocations are used by the library under the feature, so beside the asserts below every model also
+//! fails on two accesses to a slot or to a payload's bytes that are not ordered, on a leak and on a double free.
 
 #![cfg(feature = "loom")]
 
@@ -370,8 +370,8 @@ fn a_sender_that_spilled_for_its_bytes_is_woken() {
     });
 }
 
-/// A payload goes to a peer by a lane, and its owner lets go of it meanwhile. Either may be last; whoever is frees it after the reads of
-/// both, and nothing leaks.
+/// A payload goes to a peer by a lane, and its owner lets go of it meanwhile. Either may be last; whoever is frees it
+/// after the reads of both, and nothing leaks.
 #[test]
 fn payload_is_freed_by_its_owner_or_by_a_peer() {
     // Whether each went second in some schedule; outside of loom.
@@ -426,8 +426,8 @@ fn payload_comes_back_from_a_peer() {
     });
 }
 
-/// A shard ends while another still gives it work: what lies in lanes and spills is dropped once, whoever goes last. Loom reports
-/// what is not.
+/// A shard ends while another still gives it work: what lies in lanes and spills is dropped once, whoever goes last.
+/// Loom reports what is not.
 #[test]
 fn lanes_of_a_shard_that_ends_leave_nothing() {
     loom::model(|| {
@@ -494,7 +494,8 @@ fn a_shutdown_reaches_a_shard_that_sleeps_or_works() {
     });
 }
 
-/// Two newcomers and one who leaves, on three shards: never two on one seat, and a seat that was free throughout is given.
+/// Two newcomers and one who leaves, on three shards: never two on one seat, and a seat that was free throughout is
+/// given.
 #[test]
 fn a_place_is_given_once() {
     loom::model(|| {

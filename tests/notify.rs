@@ -157,7 +157,8 @@ impl Drop for Held {
     }
 }
 
-/// The other shard serves on meanwhile, and so does the main thread, so a watchdog that did not ask the shards would see nothing.
+/// The other shard serves on meanwhile, and so does the main thread, so a watchdog that did not ask the shards would
+/// see nothing.
 fn a_shard_that_stands_still_ends_the_signs_of_life(shards: usize) {
     const SILENCE: Duration = Duration::from_secs(1);
     const SIGNS_MAX: usize = 1000;

@@ -386,7 +386,8 @@ fn thousands_of_sessions_end_in_parts_and_none_is_found_meanwhile() {
     }
     let last = world.connect(&alices(SESSIONS - 1));
     world.settle();
-    // Alice is let in again by a later file, and bob takes an id, while the walk is under way: their verdicts come in its second turn.
+    // Alice is let in again by a later file, and bob takes an id, while the walk is under way: their verdicts come in
+    // its second turn.
     let bobs = connect(Version::V311, &format!("c{}", SESSIONS - 2)).persistent();
     let bobs = bobs.user(b"bob").password(b"hidden");
     world.verdicts_held = true;
@@ -464,7 +465,8 @@ fn a_connection_handed_over_is_checked_again_when_users_have_gone() {
     }
 }
 
-/// A stranger learns neither who is in the password file nor whose a client id is; the log does, and says what the operator can do.
+/// A stranger learns neither who is in the password file nor whose a client id is; the log does, and says what the
+/// operator can do.
 #[test]
 fn a_refusal_tells_the_log_more_than_the_client() {
     let mut world = World::with(1, Order::Fair, with_passwords());

@@ -1,4 +1,5 @@
-//! The manual pages and the table of flags in the README name the options that `--help` names, all of them and no others.
+//! The manual pages and the table of flags in the README name the options that `--help` names, all of them and no
+//! others.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
-//! Clients that press on others without breaking a rule: slow and stubborn readers, huge SUBSCRIBEs. Everyone else is served on.
+//! Clients that press on others without breaking a rule: slow and stubborn readers, huge SUBSCRIBEs. Everyone else is
+//! served on.
 
 #[path = "support_shard/mod.rs"]
 mod support;
@@ -26,7 +27,8 @@ fn many_filters(first: u8, count: usize) -> Vec<u8> {
     packet(first, &body)
 }
 
-/// Lets time pass in steps shorter than the patience of the broker, and the subscriber do its worst in each, until the publisher has been read to its end.
+/// Lets time pass in steps shorter than the patience of the broker, and the subscriber do its worst in each, until the
+/// publisher has been read to its end.
 #[track_caller]
 fn publisher_goes_on(world: &mut World, publisher: Client, mut worst: impl FnMut(&mut World)) {
     world.send(publisher, pingreq());

@@ -1,4 +1,5 @@
-//! A v5 Client that breaks a rule is told which: CONNACK or DISCONNECT with the Reason Code that the standard names, then the close.
+//! A v5 Client that breaks a rule is told which: CONNACK or DISCONNECT with the Reason Code that the standard names,
+//! then the close.
 
 mod support;
 

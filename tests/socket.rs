@@ -1,5 +1,5 @@
-//! The broker process over true sockets: how it starts and refuses to, signals, time-outs, many connections. The protocol itself is
-//! tested without sockets, in `tests/conformance`.
+//! The broker process over true sockets: how it starts and refuses to, signals, time-outs, many connections. The
+//! protocol itself is tested without sockets, in `tests/conformance`.
 
 mod support;
 
@@ -183,8 +183,8 @@ fn unreadable_password_files_stop_the_start() {
     );
 }
 
-/// A line that lets nobody in is told and skipped: the others' users come in, and its own user does not, with no password at all, with its
-/// text or with what it was cut from.
+/// A line that lets nobody in is told and skipped: the others' users come in, and its own user does not, with no
+/// password at all, with its text or with what it was cut from.
 fn bad_lines_of_a_password_file_are_skipped(shards: usize) {
     let folder = Folder::new();
     let file = folder.path("passwd");
@@ -320,8 +320,8 @@ fn sigterm_ends_within_two_seconds(shards: usize) {
     }
 }
 
-/// Mosquitto prints its tree (USR2) or opens its log again (RTMIN, 34): here each is a line. So are others that end a process
-/// which does not know them.
+/// Mosquitto prints its tree (USR2) or opens its log again (RTMIN, 34): here each is a line. So are others that end a
+/// process which does not know them.
 fn signals_meant_for_mosquitto_end_nothing(shards: usize) {
     if reference() {
         return;
@@ -704,8 +704,8 @@ fn log_names_who_and_why(shards: usize) {
     broker.logged_since(mark, &["nameless", "127.0.0.1:"]);
 }
 
-/// DISCONNECT, the end of the connection and the next CONNECT follow each other at once, the new connection often by way of another shard
-/// than its Session's: the broker sees them in this order.
+/// DISCONNECT, the end of the connection and the next CONNECT follow each other at once, the new connection often by
+/// way of another shard than its Session's: the broker sees them in this order.
 fn who_leaves_and_comes_back_at_once_has_left(shards: usize) {
     let broker = Broker::start(shards);
     for round in 0..500 {

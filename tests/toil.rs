@@ -22,7 +22,8 @@ fn filters(first: u8, filters: &[String]) -> Vec<u8> {
     packet(first, &body)
 }
 
-/// Another client pings in every turn, and is answered in it, until `wanted` bytes more have been sent. Gives the turns.
+/// Another client pings in every turn, and is answered in it, until `wanted` bytes more have been sent. Gives the
+/// turns.
 fn turns_until(rig: &mut Rig, other: ConnectionId, mut wanted: usize) -> usize {
     for turns in 0.. {
         if wanted == 0 {
@@ -139,7 +140,8 @@ fn messages_that_match_by_thousands_of_ways_take_many_turns() {
     let suback = 3 + 2 + list.len();
     let sent = rig.turn(greedy, &filters(0x82, &list));
     turns_until(&mut rig, other, suback - sent);
-    // 300 of 8,191 and 6,143 nodes in turn, in one read; no two that follow each other are the same, or they would be routed as one.
+    // 300 of 8,191 and 6,143 nodes in turn, in one read; no two that follow each other are the same, or they would be
+    // routed as one.
     let name = |last: &str| ["a"; 11].join("/") + "/" + last;
     let pair = [
         publish(4, &name("a"), b"x", 0, 0),

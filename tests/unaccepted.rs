@@ -1,5 +1,5 @@
-//! What a connection may have the broker keep before it is accepted: `broker/unaccepted.rs`. One shard and no world around it, since
-//! there are many connections.
+//! What a connection may have the broker keep before it is accepted: `broker/unaccepted.rs`. One shard and no world
+//! around it, since there are many connections.
 
 #[path = "support/packet.rs"]
 #[allow(dead_code)]

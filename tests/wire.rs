@@ -2,8 +2,8 @@
 //!
 //! A table row is `name [statement] | versions | bytes | answer`. Versions: `3.1`, `3.1.1`, `5`; `none` is
 //! before CONNECT; for a CONNECT they are what it names, `-` if that is nothing we serve. Bytes are hexadecimal;
-//! `'text'` stands for its bytes, `2F*200` for 200 of one and `2600*9` for 9 times these two. The answer is `ok`, `incomplete`, or the rule of
-//! `Malformed` that is broken.
+//! `'text'` stands for its bytes, `2F*200` for 200 of one and `2600*9` for 9 times these two. The answer is `ok`,
+//! `incomplete`, or the rule of `Malformed` that is broken.
 
 use mqttfast::limits::PACKET_BYTES_MAX_DEFAULT;
 use mqttfast::wire::{self, Malformed, Packet, Version, props};
@@ -234,8 +234,8 @@ fn a_good_packet_cut_short_is_incomplete_and_malformed_if_its_length_is_cut_too(
     }
 }
 
-/// May this good packet end after `end` bytes of its body and be good still? Where the last field is a list or the rest of the packet, or
-/// may be left out.
+/// May this good packet end after `end` bytes of its body and be good still? Where the last field is a list or the rest
+/// of the packet, or may be left out.
 fn may_end_early(bytes: &[u8], version: Option<Version>, end: usize) -> bool {
     use wire::packet_type as kind;
     match bytes[0] >> 4 {

@@ -1,5 +1,6 @@
-//! Several Clients of 3.1, 3.1.1 and 5 on 1 to 4 shards without sockets: the bytes choose what `tests/sim` leaves to chance (who does what, how
-//! reads are cut, which lane delivers, how far the clock goes), and its model judges what arrives.
+//! Several Clients of 3.1, 3.1.1 and 5 on 1 to 4 shards without sockets: the bytes choose what `tests/sim` leaves to
+//! chance (who does what, how reads are cut, which lane delivers, how far the clock goes), and its model judges what
+//! arrives.
 
 #![no_main]
 #![allow(dead_code)]

@@ -1,5 +1,5 @@
-//! Writes one legal Control Packet of any version as its sender might, from bytes that choose, and says what it says. Written from the
-//! standard, with no code of `mqttfast::wire`, which is to read it.
+//! Writes one legal Control Packet of any version as its sender might, from bytes that choose, and says what it says.
+//! Written from the standard, with no code of `mqttfast::wire`, which is to read it.
 
 use super::said::{NAMES, Said, Saying};
 use arbitrary::{Result, Unstructured};
@@ -208,7 +208,8 @@ impl Composer<'_, '_> {
         Ok(packet_type << 4 | flags)
     }
 
-    /// A block of Properties, each of `allowed` at most once but for User Properties and, in a PUBLISH, Subscription Identifiers.
+    /// A block of Properties, each of `allowed` at most once but for User Properties and, in a PUBLISH, Subscription
+    /// Identifiers.
     fn properties(&mut self, saying: Saying, allowed: &[u8]) -> Result<()> {
         let (mut block, mut passed_on) = (Vec::new(), Vec::<u8>::new());
         let (mut seen, mut users, mut identifiers) = (Vec::new(), Vec::new(), Vec::new());

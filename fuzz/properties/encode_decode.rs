@@ -1,5 +1,5 @@
-//! Packets composed by the standard, read and written by `mqttfast::wire`: nothing is lost or made up either way, and every size
-//! that is announced is right. Used by the fuzz target and, without a fuzzer, by `tests/corpora.rs`.
+//! Packets composed by the standard, read and written by `mqttfast::wire`: nothing is lost or made up either way, and
+//! every size that is announced is right. Used by the fuzz target and, without a fuzzer, by `tests/corpora.rs`.
 
 #[path = "compose.rs"]
 mod compose;
@@ -69,8 +69,8 @@ fn packet_holds(version: Version, bytes: &[u8], meant: &Said) {
     props::decode_of_encode_is_identity(bytes);
 }
 
-/// The Fixed Header tells the size, as soon as it is there itself; the packet is whole with its last byte and not before; one byte
-/// more than the limit is refused by the header alone.
+/// The Fixed Header tells the size, as soon as it is there itself; the packet is whole with its last byte and not
+/// before; one byte more than the limit is refused by the header alone.
 fn sizes_hold(bytes: &[u8]) {
     let size = bytes.len() as u32;
     let header_bytes = match size {

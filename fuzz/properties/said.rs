@@ -1,4 +1,5 @@
-//! What a packet says, as a list of names and values: the one form in which a packet as composed and a packet as decoded are compared.
+//! What a packet says, as a list of names and values: the one form in which a packet as composed and a packet as
+//! decoded are compared.
 
 use mqttfast::wire::{
     Ack, ConnAck, Connect, Packet, Publish, PublishProperties, QoS, UserProperties, Version, Will,

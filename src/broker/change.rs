@@ -1,10 +1,12 @@
-//! What a store must know: every change of a Session that outlives its connection, and of a retained message, in the order it was made.
+//! What a store must know: every change of a Session that outlives its connection, and of a retained message, in the
+//! order it was made.
 //!
-//! Only a shard whose settings say that there is a store makes them. The changes of a turn leave as one `Output::Changes` with a number, and
-//! `Input::Kept` says up to which number they are kept. What a Client is owed for a change waits until then (`clients::held`).
+//! Only a shard whose settings say that there is a store makes them. The changes of a turn leave as one
+//! `Output::Changes` with a number, and `Input::Kept` says up to which number they are kept. What a Client is owed for
+//! a change waits until then (`clients::held`).
 //!
-//! A Session is named by its id in this shard, which no other Session has had. A delivery that waits is named by a number, one
-//! under way by its Packet Identifier.
+//! A Session is named by its id in this shard, which no other Session has had. A delivery that waits is named by a
+//! number, one under way by its Packet Identifier.
 
 use super::passing::RetainVersion;
 use crate::ids::SessionId;

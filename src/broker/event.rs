@@ -60,11 +60,11 @@ pub enum Input<'a> {
     Peer { from: ShardId, message: PeerMessage },
     /// The lane to a peer has spilled over (`on`) or is served again.
     Pressure { to: ShardId, on: bool },
-    /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order, and a verdict that
-    /// comes later is of the users who are left.
+    /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order,
+    /// and a verdict that comes later is of the users who are left.
     UsersGone(Arc<[Box<str>]>),
-    /// A message of the broker's own. One shard is told, whichever; it goes to the others as any message does. Nobody is paced for it,
-    /// so whoever makes such messages keeps them few.
+    /// A message of the broker's own. One shard is told, whichever; it goes to the others as any message does. Nobody
+    /// is paced for it, so whoever makes such messages keeps them few.
     Publish(OwnMessage),
     /// What does the shard hold? Answered by one `Output::Report` at once.
     Survey(Box<Survey>),
@@ -79,8 +79,8 @@ pub enum Input<'a> {
 /// One consequence, to be carried out in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`. Only the
-    /// last words before `Close` may come earlier; they wait for it.
+    /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`.
+    /// Only the last words before `Close` may come earlier; they wait for it.
     Send {
         connection: ConnectionId,
         chunks: Chunks,
@@ -97,12 +97,12 @@ pub enum Output {
         connection: ConnectionId,
         on: bool,
     },
-    /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short linger), then
-    /// reuse the slot under the next generation. No `Closed` follows.
+    /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short
+    /// linger), then reuse the slot under the next generation. No `Closed` follows.
     Close {
         connection: ConnectionId,
-        /// The Client said DISCONNECT: it sends nothing more that could reset what it has not read yet, so where nothing is left to
-        /// send the socket closes at once.
+        /// The Client said DISCONNECT: it sends nothing more that could reset what it has not read yet, so where
+        /// nothing is left to send the socket closes at once.
         at_once: bool,
     },
     /// The Client promises no packets (Keep Alive 0): let TCP find out when it is gone.
@@ -115,8 +115,8 @@ pub enum Output {
         user_name: String,
         password: Vec<u8>,
     },
-    /// Move this connection to shard `to`, where it becomes `Input::Adopted`; its reading is stopped and this shard has sent nothing on it.
-    /// This shard has forgotten the connection.
+    /// Move this connection to shard `to`, where it becomes `Input::Adopted`; its reading is stopped and this shard has
+    /// sent nothing on it. This shard has forgotten the connection.
     HandOver {
         connection: ConnectionId,
         to: ShardId,
@@ -127,7 +127,8 @@ pub enum Output {
         to: ShardId,
         message: PeerMessage,
     },
-    /// What a store must know of this turn, answered by `Input::Kept`. Numbers rise by one. Only with a store in the settings.
+    /// What a store must know of this turn, answered by `Input::Kept`. Numbers rise by one. Only with a store in the
+    /// settings.
     Changes {
         sequence: u64,
         changes: Vec<Change>,
@@ -287,7 +288,8 @@ pub(super) enum Ending {
     Lost(CloseCause),
     /// A rule was broken.
     Violation(Violation),
-    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and on.
+    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and
+    /// on.
     TakenOver { silently: bool },
     /// Its user is gone from the password file.
     UserGone,

@@ -1,11 +1,13 @@
 //! Users who are gone: a password file read at run time has no line for them any more, so their Sessions end.
 //!
-//! From [`Input::UsersGone`](super::Input::UsersGone) on nobody finds such a Session: a CONNECT with its client id ends it first. A walk over all
-//! Sessions ends the others, a part in each turn: a hundred thousand that end at once would hold up everyone, and the lanes.
+//! From [`Input::UsersGone`](super::Input::UsersGone) on nobody finds such a Session: a CONNECT with its client id ends
+//! it first. A walk over all Sessions ends the others, a part in each turn: a hundred thousand that end at once would
+//! hold up everyone, and the lanes.
 //!
-//! A later file may have a user again while the walk is under way. So the shard counts how often users have gone, its user epoch.
-//! A Session remembers the epoch in which its user was last let in, and a walk leaves Sessions of its own epoch and later ones alone. A
-//! connection that is handed over remembers the epoch of its verdict: where its new home has come further, the password is checked again.
+//! A later file may have a user again while the walk is under way. So the shard counts how often users have gone, its
+//! user epoch. A Session remembers the epoch in which its user was last let in, and a walk leaves Sessions of its own
+//! epoch and later ones alone. A connection that is handed over remembers the epoch of its verdict: where its new home
+//! has come further, the password is checked again.
 
 use crate::session::Session;
 use std::collections::VecDeque;

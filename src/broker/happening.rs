@@ -1,7 +1,7 @@
 //! What a shard tells the world about: typed events, so that the log, denials and statistics need not read sentences.
 //!
-//! A happening is small and owned, and is built only where the configured [`Logs`] shows it. Its text is made by the driver
-//! (`io::words`). Names are as Clients sent them: whoever shows them escapes them.
+//! A happening is small and owned, and is built only where the configured [`Logs`] shows it. Its text is made by the
+//! driver (`io::words`). Names are as Clients sent them: whoever shows them escapes them.
 
 use super::counters::Counters;
 use super::filter_refusal::FilterRefusal;

@@ -1,7 +1,7 @@
 //! One shard: the state machine of the broker. It marries `session` (one Client) with `topic` (who wants what).
 //!
-//! [`Shard::handle`] takes one [`Input`] at a time and appends [`Output`]s; [`Shard::flush`] ends the turn. Nothing here waits, owns
-//! a socket or reads a clock: same inputs, same outputs.
+//! [`Shard::handle`] takes one [`Input`] at a time and appends [`Output`]s; [`Shard::flush`] ends the turn. Nothing
+//! here waits, owns a socket or reads a clock: same inputs, same outputs.
 
 mod change;
 mod clients;

@@ -1,6 +1,6 @@
-//! Parcels: the QoS 0 messages of a turn for one peer shard, as they came. The receiver matches and copies from a parcel as it does from a
-//! receive buffer, so a message that crosses costs a copy here and a look there, but no allocation, no count and no slot of the lane
-//! of its own.
+//! Parcels: the QoS 0 messages of a turn for one peer shard, as they came. The receiver matches and copies from a
+//! parcel as it does from a receive buffer, so a message that crosses costs a copy here and a look there, but no
+//! allocation, no count and no slot of the lane of its own.
 //!
 //! ```text
 //! Client ─ run ─┐                               ┌─ run ─ matches ─ outboxes
@@ -8,11 +8,11 @@
 //! Client ─ run ─┘                               └─ run ─ …
 //! ```
 //!
-//! Only packets that can go on as they came travel so ([`AsCame`]); all others are a `Message`. Lanes keep their order: whatever else is said to a
-//! peer closes the parcel for it first ([`Outputs::push`](super::Outputs::push)).
+//! Only packets that can go on as they came travel so ([`AsCame`]); all others are a `Message`. Lanes keep their order:
+//! whatever else is said to a peer closes the parcel for it first ([`Outputs::push`](super::Outputs::push)).
 //!
-//! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels; where as much comes as goes, nothing is
-//! allocated.
+//! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels; where as much comes as
+//! goes, nothing is allocated.
 
 use super::passing::AsCame;
 use crate::buffer::Pool;

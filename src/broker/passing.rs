@@ -9,13 +9,14 @@ use crate::wire::publish::PACKET_BYTES_MAX;
 use crate::wire::{Malformed, Publish, QoS, Run, SubscriptionOptions, TopicName, Version};
 use std::rc::Rc;
 
-/// A message of the broker's own, made by a helper thread: `$SYS`, presence and the like. Its Topic Name may be one that
-/// Clients may not publish to.
+/// A message of the broker's own, made by a helper thread: `$SYS`, presence and the like. Its Topic Name may be one
+/// that Clients may not publish to.
 #[derive(Debug)]
 pub struct OwnMessage(pub(super) Message);
 
 impl OwnMessage {
-    /// Copies the parts. With `retain` it replaces the retained message of its topic, or deletes it by an empty payload.
+    /// Copies the parts. With `retain` it replaces the retained message of its topic, or deletes it by an empty
+    /// payload.
     ///
     /// Errors: `topic` is no Topic Name [v3.1.1 4.7, v5 4.7]; `PacketTooLarge`: no packet could hold it.
     pub fn new(
@@ -103,7 +104,8 @@ pub(super) struct Origin {
     pub connection: Option<(ShardId, ConnectionId)>,
 }
 
-/// One subscriber of a routing, overlaps already joined: highest QoS, all identifiers. [v3.1.1 MQTT-3.3.5-1, v5 MQTT-3.3.4-2]
+/// One subscriber of a routing, overlaps already joined: highest QoS, all identifiers. [v3.1.1 MQTT-3.3.5-1, v5
+/// MQTT-3.3.4-2]
 #[derive(Debug)]
 pub(super) struct Target {
     pub session: SessionId,
@@ -174,7 +176,8 @@ impl<'a> AsCame<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Subscriber {
     Session(SessionId),
-    /// A Shared Subscription that this shard owns, by the slot of its group. It leaves the trie before its slot is reused.
+    /// A Shared Subscription that this shard owns, by the slot of its group. It leaves the trie before its slot is
+    /// reused.
     Group(u32),
 }
 const _: () = assert!(size_of::<Subscriber>() == size_of::<SessionId>());

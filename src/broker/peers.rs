@@ -1,7 +1,8 @@
-//! What the shards have agreed on: which of our filters all of them know, how far their clocks are, which lanes are full.
+//! What the shards have agreed on: which of our filters all of them know, how far their clocks are, which lanes are
+//! full.
 //!
-//! Lanes are FIFO, and everything here rests on it: once a peer has answered `FiltersInForce`, every message it sends later was
-//! matched with the filter, and everything it sent before lies in front of the answer.
+//! Lanes are FIFO, and everything here rests on it: once a peer has answered `FiltersInForce`, every message it sends
+//! later was matched with the filter, and everything it sent before lies in front of the answer.
 
 use super::event::{Output, PeerMessage};
 use super::outputs::Outputs;
@@ -134,7 +135,8 @@ impl Peers {
         self.lane_waiters[to.index()].take_keys()
     }
 
-    /// A connection made this shard talk to `shards`: it waits for those of their lanes that are full. For how many it did not wait yet.
+    /// A connection made this shard talk to `shards`: it waits for those of their lanes that are full. For how many it
+    /// did not wait yet.
     #[inline]
     pub fn wait_for_lanes(&mut self, id: ConnectionId, shards: u64) -> usize {
         match self.full_lanes & shards {

@@ -1,4 +1,5 @@
-//! SUBSCRIBE and UNSUBSCRIBE under way: packets of thousands of filters that take several turns, and answers that wait until peers know.
+//! SUBSCRIBE and UNSUBSCRIBE under way: packets of thousands of filters that take several turns, and answers that wait
+//! until peers know.
 
 use super::filter_refusal::FilterRefusal;
 use super::topics::Replay;
@@ -27,7 +28,8 @@ pub(super) struct PendingSubscribe {
     pub replays: Vec<Replay>,
 }
 
-/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several turns.
+/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several
+/// turns.
 #[derive(Default)]
 pub(super) struct Unfinished {
     pub codes: Vec<u8>,
@@ -40,7 +42,8 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in each turn.
+    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in
+    /// each turn.
     pub fn until(&self, total: usize) -> usize {
         let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
         total.min(self.codes.len() + at_once)

@@ -102,8 +102,8 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that has
-    /// something to send and none under way.
+    /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that
+    /// has something to send and none under way.
     pub fn flush(&mut self, now: Time, out: &mut Outputs) {
         self.set_time(now);
         self.resume_deferred(out);
@@ -170,7 +170,8 @@ impl Shard {
         self.clients.is_closing(connection)
     }
 
-    /// What is held though nobody is connected, no Session lives and nothing is retained, by name and number; for tests.
+    /// What is held though nobody is connected, no Session lives and nothing is retained, by name and number; for
+    /// tests.
     pub fn leftovers(&self) -> Vec<(&'static str, usize)> {
         let mut all = vec![
             ("SUBSCRIBEs to answer", self.pending.answers()),

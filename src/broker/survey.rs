@@ -1,4 +1,5 @@
-//! Questions to a shard about what it holds, and the answers: for statistics, a status page, a signal's line in the log.
+//! Questions to a shard about what it holds, and the answers: for statistics, a status page, a signal's line in the
+//! log.
 //!
 //! A [`Survey`] is one [`super::Input`], answered by one [`Report`] while it is handled. Lists come a page at a time,
 //! so that a shard with 100,000 Sessions is never held up: a report with more to come holds the survey that asks for

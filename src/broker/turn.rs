@@ -1,13 +1,14 @@
 //! The turn: its time, and what it may cost.
 //!
-//! A client that subscribes to all combinations of `a` and `+` makes every message to `a/a/a/…` visit each of them in the trie, and one
-//! read holds hundreds of messages: all others would wait for seconds. So work is counted, in nodes of the trie visited, and a connection
-//! that has spent its share goes on in the next turn:
+//! A client that subscribes to all combinations of `a` and `+` makes every message to `a/a/a/…` visit each of them in
+//! the trie, and one read holds hundreds of messages: all others would wait for seconds. So work is counted, in nodes
+//! of the trie visited, and a connection that has spent its share goes on in the next turn:
 //!
-//! - a connection that spent [`limits::WORK_OF_READ`] on the packets of one read, or [`limits::WORK_OF_MESSAGE`] once the turn has
-//!   spent [`limits::WORK_OF_TURN`] in all, is paced for a turn, and its other packets wait. At least one is handled each time.
-//! - the publisher of a message from another shard that costs more than [`limits::WORK_OF_MESSAGE`] here is paced for a turn, so that
-//!   the lane in front of everyone's messages does not fill with such messages;
+//! - a connection that spent [`limits::WORK_OF_READ`] on the packets of one read, or [`limits::WORK_OF_MESSAGE`] once
+//!   the turn has spent [`limits::WORK_OF_TURN`] in all, is paced for a turn, and its other packets wait. At least one
+//!   is handled each time.
+//! - the publisher of a message from another shard that costs more than [`limits::WORK_OF_MESSAGE`] here is paced for a
+//!   turn, so that the lane in front of everyone's messages does not fill with such messages;
 //! - a shard whose turn has spent its budget takes nothing more from its lanes ([`Turn::is_spent`]).
 //!
 //! Ordinary messages visit some ten nodes and reach none of these limits.

@@ -1,15 +1,16 @@
 //! What a connection is about to send: packets appended during a turn, taken whole at the flush.
 //!
-//! Small packets are copied one after the other into the *tail block*; a large payload is only referenced and lies between two blocks:
+//! Small packets are copied one after the other into the *tail block*; a large payload is only referenced and lies
+//! between two blocks:
 //!
 //! ```text
 //! earlier:  [Block: packets, head of a PUBLISH] [Shared: its payload] [Block: packets ..]     tail: [packets ..]
 //! ```
 //!
 //! An outbox at rest is empty: no block, no list, no heap. One block holds an ordinary turn, so the list of earlier
-//! chunks exists only for connections with large payloads or much to send. After a shared chunk comes a new block, of `BLOCK_BYTES` at least even
-//! for a head of thirty; a shared payload is `PAYLOAD_SHARED_FROM_BYTES` or more, so memory stays within a small factor of
-//! [`Outbox::bytes`].
+//! chunks exists only for connections with large payloads or much to send. After a shared chunk comes a new block, of
+//! `BLOCK_BYTES` at least even for a head of thirty; a shared payload is `PAYLOAD_SHARED_FROM_BYTES` or more, so memory
+//! stays within a small factor of [`Outbox::bytes`].
 //!
 //! Cost: O(1) for everything but `clear`, which is O(chunks).
 
@@ -97,8 +98,8 @@ impl Outbox {
         self.tail.len() + self.earlier.as_ref().map_or(0, |earlier| earlier.bytes)
     }
 
-    /// The block to append about `bytes` to (at least 1), after everything appended before. Append only: what it holds already is part of
-    /// the stream. More than announced is right too; the block then grows.
+    /// The block to append about `bytes` to (at least 1), after everything appended before. Append only: what it holds
+    /// already is part of the stream. More than announced is right too; the block then grows.
     #[inline]
     pub fn block(&mut self, pool: &mut Pool, bytes: usize) -> &mut Vec<u8> {
         debug_assert!(bytes > 0);
@@ -109,8 +110,8 @@ impl Outbox {
         &mut self.tail
     }
 
-    /// Appends packets, over two blocks where they do not fit into a large one that has been begun: many of them at once would leave much of
-    /// it unused.
+    /// Appends packets, over two blocks where they do not fit into a large one that has been begun: many of them at
+    /// once would leave much of it unused.
     #[inline]
     pub fn append(&mut self, pool: &mut Pool, packets: &[u8]) {
         let room = self.tail.capacity() - self.tail.len();
@@ -180,8 +181,8 @@ impl Outbox {
         }
     }
 
-    /// Sees to a tail with room for `bytes` more: a small one that holds something is moved into a large one, once; a large one is
-    /// followed by another.
+    /// Sees to a tail with room for `bytes` more: a small one that holds something is moved into a large one, once; a
+    /// large one is followed by another.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self, pool: &mut Pool, bytes: usize) {

@@ -1,4 +1,5 @@
-//! Immutable bytes, counted, shared by shards: what is queued, retained, in flight, or too large to copy for each subscriber.
+//! Immutable bytes, counted, shared by shards: what is queued, retained, in flight, or too large to copy for each
+//! subscriber.
 //!
 //! One allocation of exactly the size needed, so that a payload that stays pins nothing else:
 //!
@@ -6,14 +7,15 @@
 //! Payload ──→ │ handles: u32 │ length: u32 │ bytes ... │
 //! ```
 //!
-//! What has been received into a vector of its own stays there, since copying it costs more than anything else done with it:
+//! What has been received into a vector of its own stays there, since copying it costs more than anything else done
+//! with it:
 //!
 //! ```text
 //! Payload ──→ │ handles: u32 │ ADOPTED │ vector, start │ ──→ │ ... bytes │
 //! ```
 //!
-//! The handle is one pointer. A clone is one atomic increment; the drop of the only handle is one load. Whoever drops the last
-//! handle frees the bytes, on whatever shard that is.
+//! The handle is one pointer. A clone is one atomic increment; the drop of the only handle is one load. Whoever drops
+//! the last handle frees the bytes, on whatever shard that is.
 
 use crate::mesh::sync::{AtomicU32, Ordering, UnsafeCell, alloc, dealloc, fence};
 use std::alloc::{Layout, handle_alloc_error};
@@ -22,7 +24,8 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// Handles a payload may have. Far below what the counter holds, so that threads racing past the check cannot make it wrap.
+/// Handles a payload may have. Far below what the counter holds, so that threads racing past the check cannot make it
+/// wrap.
 const HANDLES_MAX: u32 = u32::MAX / 2;
 
 /// What lies before the bytes.
@@ -31,7 +34,8 @@ struct Header {
     handles: AtomicU32,
     /// Bytes after the header; [`ADOPTED`]: an [`Adopted`] follows it instead.
     length: u32,
-    /// Takes no room. Reads of the bytes and their freeing touch it, so that loom sees any two of them that are not ordered.
+    /// Takes no room. Reads of the bytes and their freeing touch it, so that loom sees any two of them that are not
+    /// ordered.
     witness: UnsafeCell<()>,
 }
 
@@ -51,8 +55,8 @@ pub struct Payload {
     header: NonNull<Header>,
 }
 
-// SAFETY: the bytes and the length are never written once a handle exists, and the count is atomic. The bytes are freed once, after
-// everything every other handle did (see `drop`).
+// SAFETY: the bytes and the length are never written once a handle exists, and the count is atomic. The bytes are freed
+// once, after everything every other handle did (see `drop`).
 unsafe impl Send for Payload {}
 // SAFETY: as above: `&Payload` gives `&[u8]`, and a clone counts atomically.
 unsafe impl Sync for Payload {}
@@ -72,8 +76,8 @@ impl Payload {
         // SAFETY: the block reaches `length` bytes past the header.
         let mut end = unsafe { header.add(1).cast::<u8>() };
         for part in parts {
-            // SAFETY: the parts' lengths sum up to `length`, so this part ends inside the block; the block is fresh, so it does
-            // not overlap the part.
+            // SAFETY: the parts' lengths sum up to `length`, so this part ends inside the block; the block is fresh, so
+            // it does not overlap the part.
             unsafe {
                 end.copy_from_nonoverlapping(NonNull::from(*part).cast(), part.len());
                 end = end.add(part.len());
@@ -165,13 +169,14 @@ impl Deref for Payload {
         header.witness.with(|_| ());
         if header.length == ADOPTED {
             let (_, at) = adopted_layout();
-            // SAFETY: `adopt` has written it there before this handle existed, whoever handed it to this thread ordered that, and it is
-            // neither written nor freed while this handle, borrowed here, lives.
+            // SAFETY: `adopt` has written it there before this handle existed, whoever handed it to this thread ordered
+            // that, and it is neither written nor freed while this handle, borrowed here, lives.
             let adopted = unsafe { self.header.byte_add(at).cast::<Adopted>().as_ref() };
             return &adopted.vector[adopted.start..];
         }
-        // SAFETY: `length` bytes after the header were written by `from_parts` before this handle existed, whoever handed it to this
-        // thread ordered that, and they are neither written nor freed while this handle, borrowed here, lives.
+        // SAFETY: `length` bytes after the header were written by `from_parts` before this handle existed, whoever
+        // handed it to this thread ordered that, and they are neither written nor freed while this handle, borrowed
+        // here, lives.
         unsafe {
             std::slice::from_raw_parts(
                 self.header.add(1).cast::<u8>().as_ptr(),
@@ -184,8 +189,8 @@ impl Deref for Payload {
 impl Clone for Payload {
     #[inline]
     fn clone(&self) -> Self {
-        // Relaxed: the new handle comes from one that is alive, so no one can free now; handing it to another thread orders
-        // the rest.
+        // Relaxed: the new handle comes from one that is alive, so no one can free now; handing it to another thread
+        // orders the rest.
         let handles = self.header().handles.fetch_add(1, Ordering::Relaxed);
         assert!(handles < HANDLES_MAX);
         Self {
@@ -204,16 +209,17 @@ impl Drop for Payload {
 }
 
 impl Payload {
-    /// Gives this handle up; it is not dropped or used again but by `free`. True: it was the last one, and all that was done through
-    /// the others comes before what this thread does now.
+    /// Gives this handle up; it is not dropped or used again but by `free`. True: it was the last one, and all that was
+    /// done through the others comes before what this thread does now.
     #[inline]
     fn is_last(&mut self) -> bool {
         let handles = &self.header().handles;
-        // Acquire: if this is the only handle, all that was done through the others comes before the freeing. Pairs with Release in
-        // the `fetch_sub` of their drops. No one can clone meanwhile: that takes a handle, and this one is held by `&mut`.
+        // Acquire: if this is the only handle, all that was done through the others comes before the freeing. Pairs
+        // with Release in the `fetch_sub` of their drops. No one can clone meanwhile: that takes a handle, and this one
+        // is held by `&mut`.
         if handles.load(Ordering::Acquire) != 1 {
-            // Release: what was done through this handle comes before the freeing. Pairs with Acquire in the load above and
-            // in the fence below, whichever the last handle meets.
+            // Release: what was done through this handle comes before the freeing. Pairs with Acquire in the load above
+            // and in the fence below, whichever the last handle meets.
             if handles.fetch_sub(1, Ordering::Release) != 1 {
                 return false;
             }
@@ -231,15 +237,15 @@ impl Payload {
         let length = self.header().length;
         let (layout, vector) = if length == ADOPTED {
             let (layout, at) = adopted_layout();
-            // SAFETY: `adopt` has written it there; `is_last` found that nobody else reads it, and the block is freed below, so it is
-            // not dropped again.
+            // SAFETY: `adopt` has written it there; `is_last` found that nobody else reads it, and the block is freed
+            // below, so it is not dropped again.
             let adopted = unsafe { self.header.byte_add(at).cast::<Adopted>().read() };
             (layout, Some(adopted.vector))
         } else {
             (layout(length), None)
         };
-        // SAFETY: `is_last` found this to be the last handle and ordered the others' reads before this; the block was allocated with
-        // this very layout and is not touched again.
+        // SAFETY: `is_last` found this to be the last handle and ordered the others' reads before this; the block was
+        // allocated with this very layout and is not touched again.
         unsafe {
             self.header.drop_in_place();
             dealloc(self.header.as_ptr().cast(), layout);

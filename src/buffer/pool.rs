@@ -1,11 +1,12 @@
 //! A shard's free blocks: what outboxes append to, taken when a connection has something to send and given back when
 //! it has left, so that an idle connection holds none and a warm shard allocates none.
 //!
-//! There are blocks of two sizes, for little and for much, so that a block is never copied while it grows. The pool grants them without end
-//! and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by the bounds of the outboxes. They are
-//! handed out again last in, first out: the block still in the cache comes first.
+//! There are blocks of two sizes, for little and for much, so that a block is never copied while it grows. The pool
+//! grants them without end and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by
+//! the bounds of the outboxes. They are handed out again last in, first out: the block still in the cache comes first.
 //!
-//! Large packets are received into vectors of their own ([`Pool::take_packet`]). Some of these are kept too, within bounds of their own.
+//! Large packets are received into vectors of their own ([`Pool::take_packet`]). Some of these are kept too, within
+//! bounds of their own.
 
 use super::outbox::{Chunk, Chunks};
 use crate::limits::{
@@ -51,8 +52,8 @@ impl Pool {
         }
     }
 
-    /// Keeps `block` for reuse. Frees it when it is larger than `LARGE_BLOCK_BYTES`, when it is smaller than a block (so it was
-    /// never ours), or when the pool would then hold more than `POOL_KEPT_BYTES_MAX`.
+    /// Keeps `block` for reuse. Frees it when it is larger than `LARGE_BLOCK_BYTES`, when it is smaller than a block
+    /// (so it was never ours), or when the pool would then hold more than `POOL_KEPT_BYTES_MAX`.
     #[inline]
     pub fn give(&mut self, mut block: Vec<u8>) {
         let capacity = block.capacity();
@@ -82,8 +83,8 @@ impl Pool {
         }
     }
 
-    /// An empty vector for a packet of so many bytes: one that is kept, if it is not much too large for it, else one without memory. What a
-    /// peer only announces is given none.
+    /// An empty vector for a packet of so many bytes: one that is kept, if it is not much too large for it, else one
+    /// without memory. What a peer only announces is given none.
     pub fn take_packet(&mut self, bytes: usize) -> Vec<u8> {
         let fits = |vector: &Vec<u8>| (bytes..=bytes + bytes / 4).contains(&vector.capacity());
         let Some(at) = self.packets.iter().rposition(fits) else {

@@ -1,8 +1,9 @@
 //! The turn loop of one shard, over whichever [`Kernel`] drives its sockets.
 //!
 //! ```text
-//! enter (submit, wait) → completions, lanes, mailbox, timers → shard.handle each → shard.flush → receives, lanes, wake-ups ─┐
-//!   └───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ┌─► enter (submit, wait) → completions, lanes, mailbox, timers → shard.handle each
+//! │                                                                        │
+//! └──────── receives, lanes, wake-ups ◄──────── shard.flush ◄──────────────┘
 //! ```
 //!
 //! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes

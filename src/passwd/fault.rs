@@ -1,11 +1,12 @@
-//! What can be wrong with a password file, told to its owner: the file, the line where there is one, the cause and the remedy. Each
-//! fault is one variant and says its sentence in one row.
+//! What can be wrong with a password file, told to its owner: the file, the line where there is one, the cause and the
+//! remedy. Each fault is one variant and says its sentence in one row.
 
 use crate::limits::{PASSWORD_FILE_BYTES_MAX, PASSWORD_ITERATIONS_MAX, USER_NAME_BYTES_MAX};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Writes each fault once: variant, what it holds, sentence. A row names what it holds, the limits above, and the words before `|`.
+/// Writes each fault once: variant, what it holds, sentence. A row names what it holds, the limits above, and the words
+/// before `|`.
 macro_rules! faults {
     (
         $(#[$about:meta])* $kind:ident |$($word:ident),*|

@@ -1,9 +1,10 @@
 //! The users of a password file, and how a CONNECT is checked against them.
 //!
-//! Lines are `user:hash`, blanks around both trimmed; what follows a second `:` is ignored, as Mosquitto does. Blank lines and those that
-//! start with `#` are comments. Every other line that cannot be read is skipped: it lets nobody in, and is told with its number, the cause
-//! and the remedy. A broker before this one took such a line for a user without a password (CVE-2018-12551); here a user exists by a
-//! whole hash alone. Where two lines give one user two hashes, the user is skipped: one of the two passwords is out of date.
+//! Lines are `user:hash`, blanks around both trimmed; what follows a second `:` is ignored, as Mosquitto does. Blank
+//! lines and those that start with `#` are comments. Every other line that cannot be read is skipped: it lets nobody
+//! in, and is told with its number, the cause and the remedy. A broker before this one took such a line for a user
+//! without a password (CVE-2018-12551); here a user exists by a whole hash alone. Where two lines give one user two
+//! hashes, the user is skipped: one of the two passwords is out of date.
 //!
 //! A file that takes another's place at run time is compared with it first, see [`PasswordFile::successor`].
 
@@ -152,8 +153,9 @@ impl PasswordFile {
 
     /// Whether `new` may take the place of this file.
     ///
-    /// A user whom no line of `new` names is gone: somebody deleted that line. But a user whom only a skipped line names did not go by
-    /// anybody's will. A line that names nobody, a cut one, may have been anybody's: if it is new, everyone missing is lost.
+    /// A user whom no line of `new` names is gone: somebody deleted that line. But a user whom only a skipped line
+    /// names did not go by anybody's will. A line that names nobody, a cut one, may have been anybody's: if it is new,
+    /// everyone missing is lost.
     pub fn successor(&self, new: &PasswordFile) -> Succession {
         let missing = || {
             let users = self.users.iter().map(|user| &user.user_name);
@@ -282,7 +284,8 @@ impl Skips {
     }
 }
 
-/// Leaves one line to each user whose lines agree, and none to one whose lines do not. `users` are sorted by name, then line.
+/// Leaves one line to each user whose lines agree, and none to one whose lines do not. `users` are sorted by name, then
+/// line.
 fn one_line_each(users: Vec<User>, skips: &mut Skips) -> Vec<User> {
     let mut kept: Vec<User> = Vec::with_capacity(users.len());
     let mut surplus: Vec<(u32, LineFault, Box<str>)> = Vec::new();
@@ -570,8 +573,8 @@ mod tests {
         assert_eq!(after("\u{0}\u{1}"), lost(&["alice", "old"]));
     }
 
-    /// Hashing is what a check costs: an unknown user's takes as much of it as a known one's, whatever the password, or the answer's time
-    /// would tell who is in the file.
+    /// Hashing is what a check costs: an unknown user's takes as much of it as a known one's, whatever the password, or
+    /// the answer's time would tell who is in the file.
     #[test]
     fn an_unknown_user_is_hashed_like_a_known_one() {
         let users = ["alice", "bob", "carol"];

@@ -1,7 +1,7 @@
 //! Asks for a password twice, without echo on a terminal; what comes through a pipe is read line by line.
 //!
-//! By hand, since the crate for it (rpassword 7.5) leaves a mute terminal behind when a signal ends the program, and reads `/dev/tty` where
-//! `mosquitto_passwd` and scripts around it mean standard input.
+//! By hand, since the crate for it (rpassword 7.5) leaves a mute terminal behind when a signal ends the program, and
+//! reads `/dev/tty` where `mosquitto_passwd` and scripts around it mean standard input.
 
 use super::failure::Failure;
 use crate::limits;

@@ -20,8 +20,9 @@ const HASH_BYTES_MAX: usize = "$7$10000000$$".len() + 2 * 88;
 /// What the tool writes here: the cheapest there is.
 const SCHEME: Scheme = Scheme::Pbkdf2 { iterations: 1 };
 
-/// The first line is a user name, the second a password, all that follows the text of a password file. Whole lines let their users in and
-/// no other line lets anybody in; and what the tool makes of the file, given that name and password, is what was asked for.
+/// The first line is a user name, the second a password, all that follows the text of a password file. Whole lines let
+/// their users in and no other line lets anybody in; and what the tool makes of the file, given that name and password,
+/// is what was asked for.
 pub fn whole_lines_alone_let_in(data: &[u8]) {
     let mut parts = data.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -94,7 +95,8 @@ fn has_users_of_whole_lines(file: &PasswordFile, text: &[u8], password: &[u8]) {
     }
 }
 
-/// Every line is a comment, a user's, or skipped. Of the first that are skipped each is told: one sentence of bounded length with its number.
+/// Every line is a comment, a user's, or skipped. Of the first that are skipped each is told: one sentence of bounded
+/// length with its number.
 fn tells_skipped_lines(file: &PasswordFile, text: &[u8]) {
     let parsed: Vec<_> = file::lines(text)
         .map(|(line, text)| (line, file::parse_line(text)))
@@ -132,7 +134,8 @@ fn tells_skipped_lines(file: &PasswordFile, text: &[u8]) {
     }
 }
 
-/// Beside a file that was cut, users are gone only if no line may have been theirs, and either way they were here and are not there.
+/// Beside a file that was cut, users are gone only if no line may have been theirs, and either way they were here and
+/// are not there.
 fn gives_way_to_another(file: &PasswordFile, text: &[u8]) {
     assert_eq!(file.successor(file), Succession::Gone(Vec::new()));
     for cut in [0, text.len() / 2, text.len().saturating_sub(1)] {
@@ -155,8 +158,8 @@ fn gives_way_to_another(file: &PasswordFile, text: &[u8]) {
     }
 }
 
-/// `-U` keeps every user, every hash and every comment, and makes a hash of each plain password; a second time it changes
-/// nothing. Or it refuses and names a line that is there.
+/// `-U` keeps every user, every hash and every comment, and makes a hash of each plain password; a second time it
+/// changes nothing. Or it refuses and names a line that is there.
 fn upgrade_hashes_what_is_plain(text: &[u8]) {
     let change = Change::Upgrade { scheme: SCHEME };
     let new = match edit(text, &change) {
@@ -192,8 +195,8 @@ fn upgrade_hashes_what_is_plain(text: &[u8]) {
     }
 }
 
-/// A user that is set has that password, one deleted is gone, and everything else in the file stays. A name is refused if
-/// and only if a file would not give it back.
+/// A user that is set has that password, one deleted is gone, and everything else in the file stays. A name is refused
+/// if and only if a file would not give it back.
 fn set_and_delete_touch_one_user(
     user_name: &str,
     password: &[u8],

@@ -360,8 +360,8 @@ fn set(text: &[u8], user_name: &str, hash: &Hash) -> Vec<u8> {
     new
 }
 
-/// Puts `line` in place of the user's first line and drops further ones (a user with two hashes is skipped by the broker, and this is the
-/// remedy). Also tells whether there was one.
+/// Puts `line` in place of the user's first line and drops further ones (a user with two hashes is skipped by the
+/// broker, and this is the remedy). Also tells whether there was one.
 fn replace_user(text: &[u8], user_name: &str, line: &[u8]) -> (Vec<u8>, bool) {
     let mut new = Vec::with_capacity(text.len() + line.len());
     let mut found = false;

@@ -1,8 +1,9 @@
-//! Topic Aliases towards a Client: for the topics its connection gets most, the names of which then need not be sent. [v5 3.3.2.3.4]
+//! Topic Aliases towards a Client: for the topics its connection gets most, the names of which then need not be sent.
+//! [v5 3.3.2.3.4]
 //!
-//! There only for Clients that announce a Topic Alias Maximum. A topic without an alias takes the one that was used least recently, so a
-//! connection with few topics sends each name once, and one with many loses three bytes a message. Finding one costs
-//! `O(aliases)` comparisons, of which `limits::OUTWARD_ALIASES_MAX` bounds the number.
+//! There only for Clients that announce a Topic Alias Maximum. A topic without an alias takes the one that was used
+//! least recently, so a connection with few topics sends each name once, and one with many loses three bytes a message.
+//! Finding one costs `O(aliases)` comparisons, of which `limits::OUTWARD_ALIASES_MAX` bounds the number.
 
 use crate::limits::OUTWARD_ALIASES_MAX;
 
@@ -27,7 +28,8 @@ struct Entry {
 pub enum Alias {
     /// The Client knows it: the name is left out.
     Known(u16),
-    /// The name goes along and the Client learns the alias. It stands once [`OutwardAliases::define`] is told that the packet is on its way.
+    /// The name goes along and the Client learns the alias. It stands once [`OutwardAliases::define`] is told that the
+    /// packet is on its way.
     New(u16),
 }
 

@@ -20,8 +20,8 @@ pub enum Phase {
     Authenticating(Box<ConnectRequest>),
     /// CONNACK 0 was sent.
     Connected(SessionId),
-    /// It has ended and its Session has left it; nothing more is read. It closes when the answers it is owed are there, at this time at
-    /// the latest.
+    /// It has ended and its Session has left it; nothing more is read. It closes when the answers it is owed are there,
+    /// at this time at the latest.
     Closing { until: Time },
 }
 

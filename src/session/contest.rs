@@ -1,6 +1,6 @@
-//! A client id that several Network Connections take from each other, each time the other comes back: two devices that were given
-//! the same id, or one that forgets its own connections. Each takeover alone is ordinary, and logged; a fight is told in one line a
-//! minute, however fast they are.
+//! A client id that several Network Connections take from each other, each time the other comes back: two devices that
+//! were given the same id, or one that forgets its own connections. Each takeover alone is ordinary, and logged; a
+//! fight is told in one line a minute, however fast they are.
 
 use crate::limits;
 use crate::time::Time;

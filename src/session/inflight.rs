@@ -1,4 +1,5 @@
-//! QoS 1 and 2 messages sent to a Client and not yet acknowledged to the end, in the order of their first sending. [v3.1.1 4.4, 4.6]
+//! QoS 1 and 2 messages sent to a Client and not yet acknowledged to the end, in the order of their first sending.
+//! [v3.1.1 4.4, 4.6]
 
 use crate::session::Message;
 use crate::session::queue::{Extras, Share};
@@ -50,10 +51,11 @@ impl Stage {
 pub enum Acknowledged {
     /// It belongs to this delivery, which goes on or has ended.
     Known(Ended),
-    /// No delivery has its Packet Identifier. No error: that delivery may have ended before, with an earlier connection or because it was
-    /// too large for the Client.
+    /// No delivery has its Packet Identifier. No error: that delivery may have ended before, with an earlier connection
+    /// or because it was too large for the Client.
     Unknown,
-    /// A delivery has its Packet Identifier, but awaits another packet: the Client breaks the protocol flow of its QoS. [v5 4.3]
+    /// A delivery has its Packet Identifier, but awaits another packet: the Client breaks the protocol flow of its QoS.
+    /// [v5 4.3]
     WrongKind,
 }
 
@@ -64,8 +66,8 @@ pub struct Delivering {
     pub stage: Stage,
 }
 
-/// The window of one Session. Small: `Config` bounds it, 20 by default, so a search is a short walk and acknowledgements, which come in
-/// order, are found at its first step.
+/// The window of one Session. Small: `Config` bounds it, 20 by default, so a search is a short walk and
+/// acknowledgements, which come in order, are found at its first step.
 #[derive(Default, Debug)]
 pub struct Inflight {
     items: VecDeque<Delivering>,
@@ -89,8 +91,8 @@ impl Inflight {
         self.items.iter()
     }
 
-    /// Nothing is left to be sent again on the present connection. Until then nothing new may start: it would overtake what was sent
-    /// before it. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
+    /// Nothing is left to be sent again on the present connection. Until then nothing new may start: it would overtake
+    /// what was sent before it. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
     pub fn is_resent(&self) -> bool {
         self.unsent == 0
     }
@@ -100,8 +102,8 @@ impl Inflight {
         self.unsent = self.items.len();
     }
 
-    /// The next that is to be sent again and now counts as sent, while fewer than `window` are under way: a Client may come
-    /// back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
+    /// The next that is to be sent again and now counts as sent, while fewer than `window` are under way: a Client may
+    /// come back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
     pub fn next_resend(&mut self, window: usize) -> Option<&Delivering> {
@@ -113,9 +115,11 @@ impl Inflight {
         self.items.get(sent)
     }
 
-    /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5 MQTT-2.2.1-4]
+    /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
+    /// MQTT-2.2.1-4]
     ///
-    /// There must be room, at most 65,534 under way, and all of the last connection must have been sent again: [`Inflight::is_resent`].
+    /// There must be room, at most 65,534 under way, and all of the last connection must have been sent again:
+    /// [`Inflight::is_resent`].
     pub fn start(&mut self, stage: Stage) -> PacketId {
         assert!(self.items.len() < usize::from(u16::MAX) && self.unsent == 0);
         let packet_id = loop {
@@ -138,8 +142,8 @@ impl Inflight {
         )
     }
 
-    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is taken too: a Client answers each PUBLISH, and one was sent
-    /// again.
+    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is taken too: a Client answers each PUBLISH,
+    /// and one was sent again.
     pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(delivering) if delivering.stage.awaits_pubrec() => {

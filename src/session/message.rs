@@ -1,11 +1,13 @@
-//! An Application Message that outlives the turn it came in: retained, queued, in flight or on its way to another shard.
+//! An Application Message that outlives the turn it came in: retained, queued, in flight or on its way to another
+//! shard.
 
 use crate::buffer::Payload;
 use crate::time::Time;
 use crate::wire::QoS;
 
-/// Topic Name, passed-on properties and payload in one counted block of exactly their size, so that no receive buffer is
-/// pinned. Cheap to clone and to send to another shard; within a shard it is held by `Rc`, so that no atomic is touched.
+/// Topic Name, passed-on properties and payload in one counted block of exactly their size, so that no receive buffer
+/// is pinned. Cheap to clone and to send to another shard; within a shard it is held by `Rc`, so that no atomic is
+/// touched.
 #[derive(Clone, Debug)]
 pub struct Message {
     block: Payload,
@@ -102,8 +104,8 @@ impl Message {
         self.block.len()
     }
 
-    /// Whole seconds left of the Message Expiry Interval at `now`, rounded up so that the receiver never sees less than the
-    /// true rest; `None` without one. [v5 MQTT-3.3.2-6]
+    /// Whole seconds left of the Message Expiry Interval at `now`, rounded up so that the receiver never sees less than
+    /// the true rest; `None` without one. [v5 MQTT-3.3.2-6]
     pub fn expiry_left_s(&self, now: Time) -> Option<u32> {
         expiry_left_s(self.expires, now)
     }

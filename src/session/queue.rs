@@ -1,5 +1,5 @@
-//! QoS 1 and 2 messages that wait for their Client: absent, slow, or with its in-flight window full. Bounded in bytes by
-//! whoever adds.
+//! QoS 1 and 2 messages that wait for their Client: absent, slow, or with its in-flight window full. Bounded in bytes
+//! by whoever adds.
 
 use crate::ids::{GroupId, ShardId};
 use crate::limits::QUEUED_OVERHEAD_BYTES;

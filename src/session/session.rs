@@ -25,7 +25,8 @@ pub struct Session {
     pub will_due: Time,
     /// Published when the connection ends, unless DISCONNECT takes it back.
     pub will: Option<Box<StoredWill>>,
-    /// Its Client says that it is a bridge, another broker: by a bit of the protocol level, as Mosquitto does (`try_private`).
+    /// Its Client says that it is a bridge, another broker: by a bit of the protocol level, as Mosquitto does
+    /// (`try_private`).
     pub bridge: bool,
     /// A store knows of it.
     pub kept: bool,

@@ -1,11 +1,12 @@
-//! The answers of [`FilterTrie::matches`] for Topic Names published to lately, so that the next message of a sensor costs one hash of its name
-//! instead of one a level and the walk.
+//! The answers of [`FilterTrie::matches`] for Topic Names published to lately, so that the next message of a sensor
+//! costs one hash of its name instead of one a level and the walk.
 //!
-//! A name has two places, chosen by its hash. An answer holds while the trie keeps its generation. Not every miss is kept, so names that
-//! never come back cost little; the table grows only while it throws away answers that would still hold.
+//! A name has two places, chosen by its hash. An answer holds while the trie keeps its generation. Not every miss is
+//! kept, so names that never come back cost little; the table grows only while it throws away answers that would still
+//! hold.
 //!
-//! Memory: none before the first message; at most [`ROUTES_MAX`] answers of [`SUBSCRIBERS_MAX`] subscribers each. A warm table allocates
-//! nothing: a place keeps its room for the next name.
+//! Memory: none before the first message; at most [`ROUTES_MAX`] answers of [`SUBSCRIBERS_MAX`] subscribers each. A
+//! warm table allocates nothing: a place keeps its room for the next name.
 
 use super::trie::{FilterTrie, Matches};
 use crate::random::HashState;

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A match walks down with the Topic Name's levels. At each node it takes the `#` child's target, which
-//! also makes `sport/#` match `sport` [v3.1.1 4.7.1.2, v5 4.7.1.2]; at the last level the node's own; else it goes on to the child
-//! of that level and to the `+` child. At the root a name that begins with `$` sees neither [MQTT-4.7.2-1].
+//! also makes `sport/#` match `sport` [v3.1.1 4.7.1.2, v5 4.7.1.2]; at the last level the node's own; else it goes on
+//! to the child of that level and to the `+` child. At the root a name that begins with `$` sees neither
+//! [MQTT-4.7.2-1].
 //!
 //! Cost: each level is hashed at most once, and only if some filter reached asks for it. A node has one path
 //! from the root and is visited at most once a match, at the depth where it lies. So a match visits at most

@@ -19,7 +19,8 @@ const WILL: u8 = 0x04;
 const CLEAN_START: u8 = 0x02;
 const RESERVED: u8 = 0x01;
 
-/// Bit 7 of the protocol level: by common use (Mosquitto's `try_private`), not by a standard, a bridge says so to v3 Servers.
+/// Bit 7 of the protocol level: by common use (Mosquitto's `try_private`), not by a standard, a bridge says so to v3
+/// Servers.
 const BRIDGE: u8 = 0x80;
 
 /// A Client's request for a Session.

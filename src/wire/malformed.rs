@@ -70,7 +70,8 @@ malformed! {
     ReservedAcknowledgeFlags => MALFORMED_PACKET, "A reserved bit of the Connect Acknowledge Flags is 1 [v5 MQTT-3.2.2-1].";
     SessionPresentWithFailure => PROTOCOL_ERROR, "A refusal says Session Present [v5 MQTT-3.2.2-6, v3.1.1 MQTT-3.2.2-4].";
 
-    // Topics: "correctly formed, but not accepted" is what 0x8F and 0x90 mean [v5 §3.14.2.1], so what is formed wrongly is malformed
+    // Topics: "correctly formed, but not accepted" is what 0x8F and 0x90 mean [v5 §3.14.2.1], so what is formed wrongly
+    // is malformed
     EmptyTopic => MALFORMED_PACKET, "The Topic Name is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
     WildcardInTopicName => MALFORMED_PACKET, "The Topic Name holds a wildcard [v5 MQTT-3.3.2-2, v3.1.1 MQTT-3.3.2-2].";
     TooManyTopicLevels => TOPIC_NAME_INVALID, "The Topic Name has more than 201 levels, the most this Server serves.";

@@ -28,8 +28,8 @@ pub fn frames_ignore_cuts(data: &[u8]) {
     }
 }
 
-/// Decodes every packet of a stream in every version, and nothing else. A caller whose allocator counts sees that no byte is allocated for
-/// it, whatever the packets announce: they are borrowed.
+/// Decodes every packet of a stream in every version, and nothing else. A caller whose allocator counts sees that no
+/// byte is allocated for it, whatever the packets announce: they are borrowed.
 pub fn decode_all(data: &[u8]) {
     let versions = Version::ALL.iter().map(|version| Some(*version));
     for version in versions.chain([None]) {
@@ -77,8 +77,8 @@ fn frames(data: &[u8]) -> Frames {
     found
 }
 
-/// The packets of a run are those a stream falls into, and each says what the first says, but for its payload; so it is enough to check and to
-/// route the first.
+/// The packets of a run are those a stream falls into, and each says what the first says, but for its payload; so it is
+/// enough to check and to route the first.
 pub fn runs_say_what_their_first_packet_says(data: &[u8]) {
     for version in Version::ALL {
         let mut rest = data;
@@ -119,8 +119,8 @@ fn check_run(version: Version, run: &Run<'_>, rest: &[u8]) {
     assert!(messages.next().is_none());
 }
 
-/// Each packet of a stream that decodes is, once encoded, decoded to the same packet: by its own version and never longer
-/// than it came. Encoding what was encoded changes no byte.
+/// Each packet of a stream that decodes is, once encoded, decoded to the same packet: by its own version and never
+/// longer than it came. Encoding what was encoded changes no byte.
 pub fn decode_of_encode_is_identity(data: &[u8]) {
     let mut rest = data;
     while let Ok(Some(frame)) = next_frame(rest, PACKET_BYTES_MAX) {

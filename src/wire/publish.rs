@@ -99,8 +99,8 @@ fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
     FIRST_BYTE | if dup { DUP } else { 0 } | (qos as u8) << 1 | u8::from(retain)
 }
 
-/// The Properties of an Application Message, of a PUBLISH or of a Will. Equal if they say the same, whatever the order of
-/// those that are not passed on.
+/// The Properties of an Application Message, of a PUBLISH or of a Will. Equal if they say the same, whatever the order
+/// of those that are not passed on.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct PublishProperties<'a> {
     /// The decoded block without its length, all Properties in it.
@@ -190,8 +190,8 @@ impl<'a> PublishProperties<'a> {
         })
     }
 
-    /// Appends what a Server passes on unchanged and in order: all but the Topic Alias, the Message Expiry Interval, the
-    /// Subscription Identifiers and the Will Delay Interval [v5 MQTT-3.3.2-4, -15, -16, -17, -18, -20].
+    /// Appends what a Server passes on unchanged and in order: all but the Topic Alias, the Message Expiry Interval,
+    /// the Subscription Identifiers and the Will Delay Interval [v5 MQTT-3.3.2-4, -15, -16, -17, -18, -20].
     pub fn append_passed_on(&self, out: &mut Vec<u8>) {
         if self.passed_on_bytes == self.raw.len() {
             out.extend_from_slice(self.raw);

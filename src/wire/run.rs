@@ -1,13 +1,14 @@
-//! A run: PUBLISH packets of QoS 0, one after the other in what was read, that are the same but for their payloads. A sensor that
-//! publishes to its topic ten times before we look is one: whoever gets the first gets all, and by one copy.
+//! A run: PUBLISH packets of QoS 0, one after the other in what was read, that are the same but for their payloads. A
+//! sensor that publishes to its topic ten times before we look is one: whoever gets the first gets all, and by one
+//! copy.
 //!
 //! ```text
 //! 30 07 00 03 a / b 2 1 │ 30 08 00 03 a / b 2 1 . │ 30 05 00 03 a / c
 //! └────────────────── a run of two packets ───────┘
 //! ```
 //!
-//! Found by comparing bytes, without decoding: a packet whose head is that of a well-formed one, byte by byte, is well-formed, since
-//! nothing in its payload can be wrong. Cost: one comparison of the head for each packet.
+//! Found by comparing bytes, without decoding: a packet whose head is that of a well-formed one, byte by byte, is
+//! well-formed, since nothing in its payload can be wrong. Cost: one comparison of the head for each packet.
 
 use super::Version;
 use super::frame::{Frame, next_frame};
@@ -31,8 +32,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The longest run that `first`, the packet at the start of `bytes`, begins. Of one packet where it is no PUBLISH at QoS 0 without
-    /// flags, where the next is another, or, in v5, where it has Properties.
+    /// The longest run that `first`, the packet at the start of `bytes`, begins. Of one packet where it is no PUBLISH
+    /// at QoS 0 without flags, where the next is another, or, in v5, where it has Properties.
     ///
     /// Has at most [`RUN_BYTES_MAX`] bytes if more than one packet, none of them larger than `packet_bytes_max` or
     /// [`PAYLOAD_SHARED_FROM_BYTES`].
@@ -98,8 +99,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What lies between the Fixed Header of a PUBLISH at QoS 0 and its payload: the Topic Name and, in v5, Properties of length 0.
-/// `None`: there is no name, it is cut, or there are Properties.
+/// What lies between the Fixed Header of a PUBLISH at QoS 0 and its payload: the Topic Name and, in v5, Properties of
+/// length 0. `None`: there is no name, it is cut, or there are Properties.
 #[inline]
 fn head<'a>(version: Version, frame: &Frame<'a>) -> Option<&'a [u8]> {
     let body = frame.body();

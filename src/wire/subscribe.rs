@@ -101,8 +101,8 @@ pub struct Subscribe<'a> {
 const ALLOWED: IdSet = IdSet::new(&[id::SUBSCRIPTION_IDENTIFIER, id::USER_PROPERTY]);
 
 impl<'a> Subscribe<'a> {
-    /// Decodes a SUBSCRIBE. Strings and options are checked, the form of a Topic Filter is not: the broker does, and its log names the
-    /// one that is wrong.
+    /// Decodes a SUBSCRIBE. Strings and options are checked, the form of a Topic Filter is not: the broker does, and
+    /// its log names the one that is wrong.
     ///
     /// Errors: `PacketIdZero`; `NoTopicFilter` [v5 MQTT-3.8.3-2]; `NoLocalOnSharedSubscription` [v5
     /// MQTT-3.8.3-4]; those of options, strings and Properties; `Truncated`.

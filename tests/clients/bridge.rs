@@ -1,4 +1,5 @@
-//! Mosquitto as a bridge, `topic # both 1`: what is published on either side arrives once on both, and what is retained stays so.
+//! Mosquitto as a bridge, `topic # both 1`: what is published on either side arrives once on both, and what is retained
+//! stays so.
 
 use crate::support::tool::path;
 use crate::support::{Broker, DEADLINE, Folder, Tool};

@@ -1,4 +1,5 @@
-//! What only MQTT 5.0 has, by the clients that speak it: Debian's command lines with `-D`, `mosquitto_rr`, paho-mqtt and MQTT.js.
+//! What only MQTT 5.0 has, by the clients that speak it: Debian's command lines with `-D`, `mosquitto_rr`, paho-mqtt
+//! and MQTT.js.
 
 use crate::support::{Broker, Tool};
 use crate::{Commands, installed, message, run_script};

@@ -253,8 +253,8 @@ fn mqtt_4_3_3_2_identifiers_of_the_two_directions_are_unrelated() {
     });
 }
 
-/// What a stage of a delivery does not await breaks the flow of its QoS [v3.1.1 4.3.2, 4.3.3]; the delivery goes on with the next
-/// connection. What belongs to no delivery is harmless: it may be late.
+/// What a stage of a delivery does not await breaks the flow of its QoS [v3.1.1 4.3.2, 4.3.3]; the delivery goes on
+/// with the next connection. What belongs to no delivery is harmless: it may be late.
 fn mqtt_4_8_0_1_an_acknowledgement_of_the_wrong_kind_closes() {
     each(ALL, |world, version| {
         for (qos, released, wrong) in [

@@ -1,7 +1,7 @@
-//! MQTT 3.1.1, statement by statement: a module for each chapter of the specification, a test for each statement, its number in the name.
-//! Every test runs in each version where its rule holds, and at two ends: on 1, 2 and 4 shards without sockets, and over sockets against
-//! the running broker with 1 and 2 shards (`tests/support_table/`). 5.0 is among the versions where it says the same; what is new in 5.0 is
-//! not tested here.
+//! MQTT 3.1.1, statement by statement: a module for each chapter of the specification, a test for each statement, its
+//! number in the name. Every test runs in each version where its rule holds, and at two ends: on 1, 2 and 4 shards
+//! without sockets, and over sockets against the running broker with 1 and 2 shards (`tests/support_table/`). 5.0 is
+//! among the versions where it says the same; what is new in 5.0 is not tested here.
 //!
 //! `docs/conformance.md` maps each statement to its tests; `page.rs` checks that page.
 

@@ -140,8 +140,8 @@ fn v31_and_later_clients_share_a_session() {
     }
 }
 
-/// SUBACK of 3.1 carries the granted QoS and nothing else, and to grant what is not there would lose messages in silence. Later versions are
-/// told in SUBACK, and go on.
+/// SUBACK of 3.1 carries the granted QoS and nothing else, and to grant what is not there would lose messages in
+/// silence. Later versions are told in SUBACK, and go on.
 fn v31_has_no_code_for_a_refused_filter_and_closes() {
     for version in ALL {
         once_with(*version, &Settings::default(), |world, version| {

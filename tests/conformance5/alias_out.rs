@@ -1,5 +1,5 @@
-//! 3.3.2.3.4 Topic Aliases towards a Client. The oracle resolves them, and refuses one that is 0, above the Client's maximum
-//! or not set on this connection.
+//! 3.3.2.3.4 Topic Aliases towards a Client. The oracle resolves them, and refuses one that is 0, above the Client's
+//! maximum or not set on this connection.
 
 use crate::claims::*;
 use crate::support::property::*;
@@ -45,8 +45,8 @@ fn mqtt_3_1_2_26_aliases_stay_within_the_clients_maximum() {
     });
 }
 
-/// MQTT-3.3.2-7. The broker's aliases end with the connection: what comes on the next one, again or new, has its name or an alias set
-/// anew.
+/// MQTT-3.3.2-7. The broker's aliases end with the connection: what comes on the next one, again or new, has its name
+/// or an alias set anew.
 fn mqtt_3_3_2_7_outward_aliases_end_with_the_connection() {
     each5(|world| {
         let publisher = client(world, "publisher");

@@ -162,7 +162,8 @@ fn mqtt_2_2_1_5_answers_carry_the_identifier_of_their_packet() {
     });
 }
 
-/// MQTT-2.2.2-1. Towards us: a packet that leaves out a property length that it needs is malformed. From us: the oracle.
+/// MQTT-2.2.2-1. Towards us: a packet that leaves out a property length that it needs is malformed. From us: the
+/// oracle.
 fn mqtt_2_2_2_1_a_missing_property_length_is_malformed() {
     each5(|world| {
         for packet in [
@@ -185,7 +186,8 @@ fn mqtt_2_2_2_1_a_missing_property_length_is_malformed() {
     });
 }
 
-/// MQTT-4.13.1-1, MQTT-3.1.4-1. Every property where it may not stand, twice where it may stand once, and out of its range.
+/// MQTT-4.13.1-1, MQTT-3.1.4-1. Every property where it may not stand, twice where it may stand once, and out of its
+/// range.
 fn mqtt_4_13_1_1_wrong_properties_close() {
     each5(|world| {
         let known = [

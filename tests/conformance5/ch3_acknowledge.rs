@@ -14,7 +14,8 @@ crate::table! {
     mqtt_4_3_3_4_an_acknowledgement_of_nothing_is_harmless,
 }
 
-/// MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1. Each packet's own codes are taken, all others are protocol errors.
+/// MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1. Each packet's own codes are taken, all others are protocol
+/// errors.
 fn mqtt_3_4_2_1_reason_codes_of_acknowledgements() {
     each5(|world| {
         let received = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
@@ -43,8 +44,8 @@ fn mqtt_3_4_2_1_reason_codes_of_acknowledgements() {
     });
 }
 
-/// MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3, MQTT-3.6.2-2, MQTT-3.6.2-3, MQTT-3.7.2-2, MQTT-3.7.2-3. The oracle
-/// checks the size; every kind of answer, good and bad, comes to a Client that takes no more than its bare form.
+/// MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3, MQTT-3.6.2-2, MQTT-3.6.2-3, MQTT-3.7.2-2, MQTT-3.7.2-3. The
+/// oracle checks the size; every kind of answer, good and bad, comes to a Client that takes no more than its bare form.
 fn mqtt_3_4_2_2_acknowledgements_shed_what_is_too_large() {
     each5(|world| {
         for bytes in [20, 24, 40] {
@@ -117,7 +118,8 @@ fn mqtt_3_12_4_1_pingreq_is_answered() {
     });
 }
 
-/// A persistent Client that subscribes to "t", and the Packet Identifier of a message of this QoS that it has not acknowledged.
+/// A persistent Client that subscribes to "t", and the Packet Identifier of a message of this QoS that it has not
+/// acknowledged.
 fn with_a_delivery(world: &mut World, qos: u8) -> (Client, u16) {
     let publisher = client(world, "publisher");
     let client = world.connect(&connect(V5, "offender").expiry(1000));
@@ -127,8 +129,8 @@ fn with_a_delivery(world: &mut World, qos: u8) -> (Client, u16) {
     (client, id)
 }
 
-/// MQTT-4.13.1-1. What each stage of a delivery does not await is a Protocol Error, and the delivery goes on with the next connection.
-/// [v5 4.3.2, 4.3.3]
+/// MQTT-4.13.1-1. What each stage of a delivery does not await is a Protocol Error, and the delivery goes on with the
+/// next connection. [v5 4.3.2, 4.3.3]
 fn mqtt_4_13_1_1_an_acknowledgement_of_the_wrong_kind_closes() {
     each5(|world| {
         for (qos, released, first, code) in [
@@ -168,7 +170,8 @@ fn mqtt_4_13_1_1_an_acknowledgement_of_the_wrong_kind_closes() {
     });
 }
 
-/// MQTT-4.3.3-4. Acknowledgements that are late, repeated, of a delivery that has ended or was given up: no error. [v5 4.3.3, 4.4]
+/// MQTT-4.3.3-4. Acknowledgements that are late, repeated, of a delivery that has ended or was given up: no error. [v5
+/// 4.3.3, 4.4]
 fn mqtt_4_3_3_4_an_acknowledgement_of_nothing_is_harmless() {
     each5(|world| {
         // Repeated.

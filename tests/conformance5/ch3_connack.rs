@@ -127,7 +127,8 @@ fn mqtt_3_2_2_19_connack_sheds_its_reason_string() {
     });
 }
 
-/// MQTT-3.2.2-8, MQTT-4.9.0-1. What CONNACK tells is within its ranges: the oracle; and it is what is enforced elsewhere.
+/// MQTT-3.2.2-8, MQTT-4.9.0-1. What CONNACK tells is within its ranges: the oracle; and it is what is enforced
+/// elsewhere.
 fn mqtt_3_2_2_8_connack_tells_our_limits() {
     each5(|world| {
         let client = client(world, "client");

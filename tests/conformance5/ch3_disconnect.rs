@@ -39,8 +39,8 @@ fn mqtt_3_14_0_1_no_disconnect_before_connack() {
     });
 }
 
-/// MQTT-3.14.2-1, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.2-1. Every code a Client may send closes, and nothing more comes; others
-/// are answered.
+/// MQTT-3.14.2-1, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.2-1. Every code a Client may send closes, and nothing more
+/// comes; others are answered.
 fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
     each5(|world| {
         let of_clients = [
@@ -62,8 +62,8 @@ fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
     });
 }
 
-/// MQTT-3.14.2-1, MQTT-3.14.2-2, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.1-1. The oracle refuses a Session Expiry Interval of
-/// the server and every code that is not DISCONNECT's.
+/// MQTT-3.14.2-1, MQTT-3.14.2-2, MQTT-3.14.4-1, MQTT-3.14.4-2, MQTT-4.13.1-1. The oracle refuses a Session Expiry
+/// Interval of the server and every code that is not DISCONNECT's.
 fn mqtt_3_14_2_2_the_servers_disconnect_is_its_last_word() {
     each5(|world| {
         let causes = [

@@ -190,7 +190,8 @@ fn mqtt_3_3_2_5_expiry_holds_for_earlier_versions() {
     });
 }
 
-/// MQTT-3.3.2-5. An interval of 0 is over unless the message goes out at once; a clock that stands still makes it none longer.
+/// MQTT-3.3.2-5. An interval of 0 is over unless the message goes out at once; a clock that stands still makes it none
+/// longer.
 fn mqtt_3_3_2_5_an_interval_of_0_does_not_wait() {
     each5(|world| {
         let publisher = client(world, "publisher");

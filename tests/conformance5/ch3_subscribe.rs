@@ -80,7 +80,8 @@ fn mqtt_3_8_3_3_no_local() {
     });
 }
 
-/// MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-3.8.4-5, MQTT-3.8.4-6, MQTT-3.8.4-7, MQTT-3.9.3-1, MQTT-3.9.3-2, MQTT-4.7.1-1, MQTT-4.7.1-2.
+/// MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-3.8.4-5, MQTT-3.8.4-6, MQTT-3.8.4-7, MQTT-3.9.3-1, MQTT-3.9.3-2, MQTT-4.7.1-1,
+/// MQTT-4.7.1-2.
 fn mqtt_3_8_4_1_suback_has_a_code_for_each_filter_in_order() {
     each5(|world| {
         let client = client(world, "client");

@@ -106,7 +106,8 @@ fn mqtt_3_1_3_9_a_will_delay_is_waited_for_and_cancelled_by_a_return() {
     });
 }
 
-/// MQTT-3.1.3-9. While the old connection is still open: its will is cancelled only if it waits and its session goes on.
+/// MQTT-3.1.3-9. While the old connection is still open: its will is cancelled only if it waits and its session goes
+/// on.
 fn mqtt_3_1_3_9_the_will_of_a_connection_taken_over() {
     each5(|world| {
         let watcher = watcher(world);

@@ -13,7 +13,8 @@ pub fn client(world: &mut World, id: &str) -> Client {
     world.connect(&connect(V5, id))
 }
 
-/// A connected Client that sends `bytes` gets one DISCONNECT with this code and loses its connection. Others are not touched.
+/// A connected Client that sends `bytes` gets one DISCONNECT with this code and loses its connection. Others are not
+/// touched.
 #[track_caller]
 pub fn closes_with(world: &mut World, bytes: impl AsRef<[u8]>, code: u8) {
     let bytes = bytes.as_ref();

@@ -1,4 +1,5 @@
-//! Limits that an operator sets, by `--max-inflight`, `--max-queued-bytes` and `--max-packet-size`: over sockets they are given as flags.
+//! Limits that an operator sets, by `--max-inflight`, `--max-queued-bytes` and `--max-packet-size`: over sockets they
+//! are given as flags.
 
 use crate::claims::*;
 use crate::support::property::*;
@@ -62,8 +63,8 @@ fn mqtt_3_2_2_8_connack_tells_every_limit_a_client_can_meet() {
     });
 }
 
-/// MQTT-4.9.0-1, MQTT-4.9.0-2, MQTT-3.3.4-9. The smaller of the operator's number and the Client's counts; each acknowledgement lets one more
-/// through.
+/// MQTT-4.9.0-1, MQTT-4.9.0-2, MQTT-3.3.4-9. The smaller of the operator's number and the Client's counts; each
+/// acknowledgement lets one more through.
 fn mqtt_4_9_0_1_the_operators_window_holds_for_every_version() {
     let settings = Settings {
         inflight_max: 3,
@@ -110,8 +111,8 @@ fn mqtt_4_9_0_1_the_operators_window_holds_for_every_version() {
     });
 }
 
-/// MQTT-3.4.2-1. What does not fit into the queue of an absent Client is dropped, what waits there stays; where nobody has room for a message,
-/// a v5 publisher is told as far as its own shard can know.
+/// MQTT-3.4.2-1. What does not fit into the queue of an absent Client is dropped, what waits there stays; where nobody
+/// has room for a message, a v5 publisher is told as far as its own shard can know.
 fn mqtt_3_4_2_1_a_full_queue_keeps_what_it_has_and_says_so() {
     const QUEUE_BYTES: usize = 4096;
     const PAYLOAD_BYTES: usize = 300;

@@ -44,7 +44,8 @@ fn mqtt_4_9_0_2_a_smaller_receive_maximum_limits_what_comes_again() {
     });
 }
 
-/// MQTT-3.1.2-24, MQTT-3.1.2-25. A smaller Maximum Packet Size drops what is too large to come again, as if it had been delivered.
+/// MQTT-3.1.2-24, MQTT-3.1.2-25. A smaller Maximum Packet Size drops what is too large to come again, as if it had been
+/// delivered.
 fn mqtt_3_1_2_25_what_became_too_large_is_dropped_and_holds_no_place() {
     each5(|world| {
         let publisher = client(world, "publisher");

@@ -49,7 +49,8 @@ fn case_49_very_many_filters(shards: usize) {
     });
 }
 
-/// Shared and plain subscriptions of the same filters come and go in every order, with messages between them. [CVE-2024-8376]
+/// Shared and plain subscriptions of the same filters come and go in every order, with messages between them.
+/// [CVE-2024-8376]
 fn case_51_mixed_shared_and_plain_storms(shards: usize) {
     attack_ours(shards, |broker| {
         let mut clients: Vec<Client> = (0..4)
@@ -86,7 +87,8 @@ fn case_51_mixed_shared_and_plain_storms(shards: usize) {
             clients[at].send(&bytes);
         }
         for (client, subscribed) in clients.iter_mut().zip(subscribed) {
-            // Every SUBSCRIBE is answered, though its SUBACK may come late; after the last of it and of UNSUBACK nothing comes.
+            // Every SUBSCRIBE is answered, though its SUBACK may come late; after the last of it and of UNSUBACK
+            // nothing comes.
             client.send(&unsubscribe(9, &filters));
             let (mut subacks, mut gone) = (0, false);
             while subacks < subscribed || !gone {

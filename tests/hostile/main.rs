@@ -1,8 +1,8 @@
-//! What a hostile or broken peer sends and does, over true sockets, while well-behaved clients go on ([`support::pair`]) and
-//! must not lose a message. The numbers are those of `docs/security.md`.
+//! What a hostile or broken peer sends and does, over true sockets, while well-behaved clients go on
+//! ([`support::pair`]) and must not lose a message. The numbers are those of `docs/security.md`.
 //!
-//! After every attack: the attacker's connection has ended where the standard wants it, with its reason in the log; nobody else noticed;
-//! the broker runs, and has not grown.
+//! After every attack: the attacker's connection has ended where the standard wants it, with its reason in the log;
+//! nobody else noticed; the broker runs, and has not grown.
 
 mod acknowledge;
 mod before_connect;
@@ -24,7 +24,8 @@ mod support;
 pub use siege::{attack, attack_after, attack_ours, attack_with};
 use std::io::Read;
 
-/// Makes of `fn name(shards: usize)` one test `name::on_1_and_2_shards`: both at the same time, since attacks mostly wait.
+/// Makes of `fn name(shards: usize)` one test `name::on_1_and_2_shards`: both at the same time, since attacks mostly
+/// wait.
 macro_rules! on_1_and_2_shards_at_once {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
@@ -109,8 +110,8 @@ fn violation(broker: &Broker, what: &str, bytes: &[u8]) {
     }
 }
 
-/// Sends an UNSUBSCRIBE with packet id 1 of a filter that nobody can have subscribed to. UNSUBACK is as right as the end: the
-/// standard asks for one of them even if no subscription goes.
+/// Sends an UNSUBSCRIBE with packet id 1 of a filter that nobody can have subscribed to. UNSUBACK is as right as the
+/// end: the standard asks for one of them even if no subscription goes.
 #[track_caller]
 fn ended_or_answered(broker: &Broker, what: &str, unsubscribe: &[u8]) {
     let mut client = Client::connect(broker, "unsubscriber");

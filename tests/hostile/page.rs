@@ -1,4 +1,5 @@
-//! Checks `docs/security.md` against the tests of this folder: every number of the list has its row, and every test it names exists.
+//! Checks `docs/security.md` against the tests of this folder: every number of the list has its row, and every test it
+//! names exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

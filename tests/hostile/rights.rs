@@ -14,7 +14,8 @@ crate::on_1_and_2_shards_at_once!(
     cases_44_and_45_refused_filters,
 );
 
-/// A broker with two users whose passwords take so many iterations to check; clients without a user name may connect too.
+/// A broker with two users whose passwords take so many iterations to check; clients without a user name may connect
+/// too.
 fn with_users(shards: usize, folder: &Folder, iterations: &str) -> Options {
     let file = folder.path("passwd");
     for (first, user) in [(true, "alice"), (false, "bob")] {
@@ -192,8 +193,8 @@ fn case_38_takeovers_without_end(shards: usize) {
     });
 }
 
-/// There are no rights on topics yet; what a filter of a shared subscription must be, and that a filter that was refused
-/// delivers nothing, holds without them.
+/// There are no rights on topics yet; what a filter of a shared subscription must be, and that a filter that was
+/// refused delivers nothing, holds without them.
 fn cases_44_and_45_refused_filters(shards: usize) {
     attack_ours(shards, |broker| {
         let wrong = [

@@ -1,8 +1,9 @@
 //! A broker under attack: well-behaved clients go on meanwhile, and afterwards everything is as it was.
 //!
-//! Memory is compared with what it was after the same attack before, because an allocator keeps its high-water mark: an attack runs
-//! at least twice, and until one round has left the resident memory within [`GROWTH_BYTES_MAX`] of the round before, at most
-//! [`ROUNDS_MAX`] times. What leaks grows in every round. Descriptors must be the same number after each round, the first included.
+//! Memory is compared with what it was after the same attack before, because an allocator keeps its high-water mark: an
+//! attack runs at least twice, and until one round has left the resident memory within [`GROWTH_BYTES_MAX`] of the
+//! round before, at most [`ROUNDS_MAX`] times. What leaks grows in every round. Descriptors must be the same number
+//! after each round, the first included.
 
 use crate::support::pair::Pair;
 use crate::support::{Broker, DEADLINE, Options, reference};

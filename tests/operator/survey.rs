@@ -189,7 +189,8 @@ fn what_stays_is_reported_once_whatever_changes_between_pages() {
             }
             let busy = world.connect(&connect(version, "busy"));
             let mut round = 0;
-            // One change of each kind; the clients whose number is a multiple of 3 are replaced, their filters and topics too.
+            // One change of each kind; the clients whose number is a multiple of 3 are replaced, their filters and
+            // topics too.
             let mut change = |world: &mut World, at: usize| {
                 round += 1;
                 let n = changing[at % changing.len()];

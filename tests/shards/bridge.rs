@@ -1,5 +1,5 @@
-//! Mosquitto's bridges say so by bit 7 of the protocol level: they hear nothing of their own and RETAIN as it was published, and may tell their
-//! state below `$SYS`.
+//! Mosquitto's bridges say so by bit 7 of the protocol level: they hear nothing of their own and RETAIN as it was
+//! published, and may tell their state below `$SYS`.
 
 use crate::*;
 

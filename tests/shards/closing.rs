@@ -1,5 +1,5 @@
-//! A connection ends while its SUBACK waits for other shards: the answer it is owed comes before the close, in every order in which lanes
-//! can deliver. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
+//! A connection ends while its SUBACK waits for other shards: the answer it is owed comes before the close, in every
+//! order in which lanes can deliver. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
 
 use crate::*;
 

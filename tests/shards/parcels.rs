@@ -1,5 +1,5 @@
-//! Packets of one read that are the same but for their payloads are routed as one, and what a turn has for another shard crosses in one
-//! parcel. Nobody must notice but by the clock.
+//! Packets of one read that are the same but for their payloads are routed as one, and what a turn has for another
+//! shard crosses in one parcel. Nobody must notice but by the clock.
 
 use crate::*;
 use mqttfast::broker::Dropped;
@@ -66,8 +66,8 @@ fn stream(random: &mut Random, version: Version) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What each listener got: its messages, and for v5 the Subscription Identifiers and User Properties beside them. Of a group what its
-/// members got together, in no order.
+/// What each listener got: its messages, and for v5 the Subscription Identifiers and User Properties beside them. Of a
+/// group what its members got together, in no order.
 fn heard(world: &mut World, listeners: &[Client]) -> Vec<Vec<String>> {
     let (alone, members) = listeners.split_at(listeners.len() - 2);
     let mut all: Vec<Vec<String>> = alone

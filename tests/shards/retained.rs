@@ -2,7 +2,8 @@
 
 use crate::*;
 
-/// Nothing is left to do later: no shard holds marks of deleted retained messages, for which it would wake up once a second.
+/// Nothing is left to do later: no shard holds marks of deleted retained messages, for which it would wake up once a
+/// second.
 #[track_caller]
 fn at_rest(world: &World) {
     for shard in 0..world.shards() {
@@ -147,7 +148,8 @@ fn deletion_marks_vanish_under_writes() {
 
 #[test]
 fn an_old_write_does_not_undo_a_deletion() {
-    // The write of shard 1 is under way while shard 0 deletes; whatever the order, all shards agree, also after the marks have gone.
+    // The write of shard 1 is under way while shard 0 deletes; whatever the order, all shards agree, also after the
+    // marks have gone.
     let ids_p = ids(3, "p");
     let orders = explore(
         V,

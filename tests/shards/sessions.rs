@@ -53,7 +53,8 @@ fn takeover_through_two_shards() {
                     "second"
                 };
                 assert_eq!(wills, ["old", loser]);
-                // The message came to one or more of them, the last with DUP or not, and to the last for sure unless acknowledged: nobody did.
+                // The message came to one or more of them, the last with DUP or not, and to the last for sure unless
+                // acknowledged: nobody did.
                 let texts = texts_so_far(world, open[0]);
                 assert_eq!(texts, ["x"]);
                 reached_by(world, publisher, open[0], "t");

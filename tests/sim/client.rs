@@ -201,8 +201,8 @@ pub fn connect_bytes(
     packet.bytes()
 }
 
-/// An acknowledgement that the delivery does not await whose right one is owed; the broker must close. None for PUBREL, which may come for
-/// any Packet Identifier. [v5 4.3, v3.1.1 4.3]
+/// An acknowledgement that the delivery does not await whose right one is owed; the broker must close. None for PUBREL,
+/// which may come for any Packet Identifier. [v5 4.3, v3.1.1 4.3]
 pub fn wrong_acknowledgement(owed: &Owed, what: usize) -> Option<Vec<u8>> {
     let mut bytes = owed.bytes.clone();
     let wrong: &[u8] = match bytes[0] {

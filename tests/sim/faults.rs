@@ -81,7 +81,8 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
     (ShardQueueUnbounded, FIRST),
 ];
 
-/// Found elsewhere: the end of a process is not for a simulator to see, nor is time that passes outside its clock or between its events.
+/// Found elsewhere: the end of a process is not for a simulator to see, nor is time that passes outside its clock or
+/// between its events.
 const ELSEWHERE: &[(Fault, &str)] = &[
     (Panic, "tests/planted/tests/panic.rs"),
     (NeverSpent, "tests/planted/tests/rules.rs"),

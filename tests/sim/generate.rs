@@ -38,7 +38,8 @@ pub fn generate(seed: u64) -> Case {
     case(seed, &mut Random::new(seed ^ 0x5eed))
 }
 
-/// The case a fuzzer's bytes say: each is a choice where `generate` leaves it to chance, and their end is the last action's.
+/// The case a fuzzer's bytes say: each is a choice where `generate` leaves it to chance, and their end is the last
+/// action's.
 pub fn case_of_bytes(bytes: &[u8]) -> Case {
     let mut random = Random::of_bytes(bytes);
     let seed = random.below(256) as u64;
@@ -95,9 +96,9 @@ fn case(seed: u64, random: &mut Random) -> Case {
     }
 }
 
-/// Clients that read slowly, large messages of which a few fill an outbox, and Sessions that go on: what is sent again pauses in the middle
-/// and meets what is new, and so do replays of retained messages. Nobody has a will and no Session ends: CONNACK itself may be taken late,
-/// and what the broker did meanwhile would be anybody's guess.
+/// Clients that read slowly, large messages of which a few fill an outbox, and Sessions that go on: what is sent again
+/// pauses in the middle and meets what is new, and so do replays of retained messages. Nobody has a will and no Session
+/// ends: CONNACK itself may be taken late, and what the broker did meanwhile would be anybody's guess.
 fn far_behind(seed: u64, random: &mut Random) -> Case {
     let shards = pick(random, &[1, 1, 2, 3]);
     let mut versions = [Version::V311; IDENTITIES];

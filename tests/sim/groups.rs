@@ -1,5 +1,5 @@
-//! Shared Subscriptions in the model: each message to one member of each group, and to another only after a member's Session has
-//! ended with it. [v5 4.8.2]
+//! Shared Subscriptions in the model: each message to one member of each group, and to another only after a member's
+//! Session has ended with it. [v5 4.8.2]
 
 use crate::model::{Message, matches};
 use crate::session::Delivery;
@@ -68,7 +68,8 @@ impl Groups {
         });
         let matching = |(_, filter): &&(&str, &str)| matches(filter, message.topic);
         let groups = self.ever.iter().filter(matching).count();
-        // QoS 2 messages once sent stay with their Session, and nothing hands back QoS 0. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
+        // QoS 2 messages once sent stay with their Session, and nothing hands back QoS 0. [v5 MQTT-4.8.2-4,
+        // MQTT-4.8.2-5]
         let handed_back = given
             .iter()
             .filter(|given| given.qos == 1 && self.over.contains(&given.to))

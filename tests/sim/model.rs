@@ -1,5 +1,6 @@
-//! A naive broker of one mind, written from the standard: what it knows of messages and retained ones. It shares no code with the
-//! product and knows nothing of shards but their number's effect: none. `session` and `groups` say who may receive what.
+//! A naive broker of one mind, written from the standard: what it knows of messages and retained ones. It shares no
+//! code with the product and knows nothing of shards but their number's effect: none. `session` and `groups` say who
+//! may receive what.
 
 use crate::actions::TOPICS;
 
@@ -106,8 +107,8 @@ pub fn number(payload: &[u8]) -> Option<usize> {
     text.split('.').next()?.parse().ok()
 }
 
-/// Whether the retained message of `topic` may be `found` (its payload) once everything is at rest. `rests` are the steps at whose
-/// end nothing was under way between shards.
+/// Whether the retained message of `topic` may be `found` (its payload) once everything is at rest. `rests` are the
+/// steps at whose end nothing was under way between shards.
 pub fn retained_may_be(
     messages: &[Message],
     rests: &[u64],

@@ -460,7 +460,8 @@ impl Play {
             };
         }
         let waited = self.world.now().0 - connection.sent_at;
-        // Its password was not checked in time: server busy. The close that follows is judged as that of one who came to nothing.
+        // Its password was not checked in time: server busy. The close that follows is judged as that of one who came
+        // to nothing.
         let busy = matches!(code, 3 | 0x89) && waited >= mqttfast::limits::CONNECT_DEADLINE_MS;
         if busy {
             return Ok(());
@@ -496,8 +497,8 @@ impl Play {
         Ok(())
     }
 
-    /// A connection has its Session, an earlier one or a new one, as Session Present says where it can be seen. Whether it is an
-    /// earlier one.
+    /// A connection has its Session, an earlier one or a new one, as Session Present says where it can be seen. Whether
+    /// it is an earlier one.
     fn took_over(&mut self, index: usize, present: Option<bool>) -> Result<bool, String> {
         let asked = self.connections[index].asked;
         let who = asked.who;

@@ -1,4 +1,5 @@
-//! The simulator against the broker with mistakes in it: this is compiled in `tests/planted`, whose library has the product's name.
+//! The simulator against the broker with mistakes in it: this is compiled in `tests/planted`, whose library has the
+//! product's name.
 //!
 //!     cargo test -p mqttfast-planted --test faults
 

@@ -1,5 +1,5 @@
-//! Plays a case: the world's shards on one side, the model on the other, compared after each step. Here is what the Clients do;
-//! `observe` reads what comes of it.
+//! Plays a case: the world's shards on one side, the model on the other, compared after each step. Here is what the
+//! Clients do; `observe` reads what comes of it.
 
 use crate::actions::{
     Action, Case, ConnectAs, FILTERS, IDENTITIES, NEVER, SHARES, SubscribeAs, TOPICS,
@@ -282,7 +282,8 @@ impl Play {
         self.world.send(client, bytes);
     }
 
-    /// One more byte of each CONNECT that comes so slowly; the broker waits for a whole one from the beginning, not from the last byte.
+    /// One more byte of each CONNECT that comes so slowly; the broker waits for a whole one from the beginning, not
+    /// from the last byte.
     fn trickle(&mut self) -> Judged {
         let now_ms = self.world.now().0;
         for (client, since) in self.tricklers.clone() {

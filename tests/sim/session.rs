@@ -283,8 +283,8 @@ impl Session {
         if delivery.dup && !member.is_empty() {
             groups.perhaps(number); // Sent to this Session before, but for which subscription?
         }
-        // Nor has a repeat of QoS 1 its place: the first sending may have met no subscription. What comes for a group may have been
-        // with another member before.
+        // Nor has a repeat of QoS 1 its place: the first sending may have met no subscription. What comes for a group
+        // may have been with another member before.
         let anew = message.copies > 1 || (message.repeated && message.may_be_refused);
         if first && !message.will && !anew && shared.is_empty() {
             let key = (message.publisher, message.topic, message.qos, delivery.qos);
@@ -381,7 +381,8 @@ impl Session {
             || (self.replayed.contains_key(&number) && self.subscriptions.iter().any(with_retain))
     }
 
-    /// At rest, all acknowledged: what must have come and did not. QoS 0 is owed to who is connected `since` before it was sent.
+    /// At rest, all acknowledged: what must have come and did not. QoS 0 is owed to who is connected `since` before it
+    /// was sent.
     pub fn missing(&self, messages: &[Message], since: Option<u64>, now_ms: u64) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (number, message) in messages.iter().enumerate() {

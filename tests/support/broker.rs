@@ -1,4 +1,5 @@
-//! A broker process of a test's own: started on a free port of loopback, watched through its log and `/proc`, killed with the test.
+//! A broker process of a test's own: started on a free port of loopback, watched through its log and `/proc`, killed
+//! with the test.
 
 use super::{DEADLINE, Folder};
 use std::cell::Cell;
@@ -58,7 +59,8 @@ pub struct Options {
     pub no_bind: bool,
     /// More arguments for mqttfast; the reference does not get them.
     pub arguments: Vec<String>,
-    /// What starts mqttfast, whose path and arguments come last; it must end as mqttfast, by `exec`. The reference has none.
+    /// What starts mqttfast, whose path and arguments come last; it must end as mqttfast, by `exec`. The reference has
+    /// none.
     pub launcher: Vec<String>,
 }
 
@@ -94,7 +96,8 @@ impl Log {
         });
     }
 
-    /// The number of the first line from number `from` on that `wanted` likes, or `None` at the deadline or the end of the log.
+    /// The number of the first line from number `from` on that `wanted` likes, or `None` at the deadline or the end of
+    /// the log.
     fn wait(&self, from: usize, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<usize> {
         let end = Instant::now() + within;
         let mut lines = self.lines.lock().unwrap();

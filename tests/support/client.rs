@@ -175,7 +175,8 @@ impl Client {
         self.next_packet_id
     }
 
-    /// Subscribes and waits for SUBACK with the same QoS. A message may come before it [MQTT 3.8.4]; it stays to be received.
+    /// Subscribes and waits for SUBACK with the same QoS. A message may come before it [MQTT 3.8.4]; it stays to be
+    /// received.
     #[track_caller]
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
         let id = self.packet_id();

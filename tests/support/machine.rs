@@ -1,5 +1,6 @@
-//! How slow the machine itself is just now: the longest time that one byte took between two threads of the test and back, over a
-//! socket of loopback. A test that asserts a short time must know this, since it may share its cores with anything.
+//! How slow the machine itself is just now: the longest time that one byte took between two threads of the test and
+//! back, over a socket of loopback. A test that asserts a short time must know this, since it may share its cores with
+//! anything.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -53,7 +54,8 @@ impl Machine {
     }
 }
 
-/// How much of the time that a process wanted to run its threads ran, from here on: the machine may have others to serve.
+/// How much of the time that a process wanted to run its threads ran, from here on: the machine may have others to
+/// serve.
 pub struct Starvation {
     pid: u32,
     ran: Duration,
@@ -75,7 +77,8 @@ impl Starvation {
     }
 }
 
-/// Time on a processor and time in a queue for one, of all threads, from `/proc`; nothing where the kernel does not tell.
+/// Time on a processor and time in a queue for one, of all threads, from `/proc`; nothing where the kernel does not
+/// tell.
 fn scheduled(pid: u32) -> (Duration, Duration) {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let (mut ran, mut waited) = (0, 0);

@@ -1,12 +1,13 @@
-//! What the tests over real sockets share: a broker process ([`broker`]), a raw MQTT client ([`client`]) that writes bytes of its own
-//! making ([`packet`]), other programs under a deadline ([`tool`]), and a pair of well-behaved clients ([`pair`]).
+//! What the tests over real sockets share: a broker process ([`broker`]), a raw MQTT client ([`client`]) that writes
+//! bytes of its own making ([`packet`]), other programs under a deadline ([`tool`]), and a pair of well-behaved clients
+//! ([`pair`]).
 //!
 //! Nothing here uses the library of mqttfast: a mistake in `wire` must not cancel itself out.
 //!
 //! With `MQTTFAST_TEST_IO=epoll` or `uring` in the environment every broker drives its sockets that way.
 //!
-//! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same tests run against Debian's Mosquitto, the reference. What
-//! only mqttfast promises (exact closes, log lines, deadlines) is left out then.
+//! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same tests run against Debian's Mosquitto, the
+//! reference. What only mqttfast promises (exact closes, log lines, deadlines) is left out then.
 
 // Each test crate compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
@@ -32,8 +33,8 @@ use std::time::Duration;
 /// How long a test waits for what must come. Long, since a loaded machine is slow; reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Makes of `fn name(shards: usize)` the three tests `name::on_1_shard`, `name::on_2_shards` and, by the driver that mqttfast does not
-/// choose where it has the choice, `name::on_2_shards_by_epoll`.
+/// Makes of `fn name(shards: usize)` the three tests `name::on_1_shard`, `name::on_2_shards` and, by the driver that
+/// mqttfast does not choose where it has the choice, `name::on_2_shards_by_epoll`.
 #[macro_export]
 macro_rules! on_1_and_2_shards {
     ($($name:ident),+ $(,)?) => {

@@ -1,4 +1,5 @@
-//! Control Packets of MQTT 3.1 and 3.1.1 as a test writes and reads them: plain bytes, valid or, where a test wants it, not.
+//! Control Packets of MQTT 3.1 and 3.1.1 as a test writes and reads them: plain bytes, valid or, where a test wants it,
+//! not.
 
 /// DISCONNECT.
 pub const DISCONNECT: [u8; 2] = [0xE0, 0];
@@ -137,7 +138,8 @@ pub fn acknowledgement(first: u8, packet_id: u16) -> Vec<u8> {
     packet(first, &packet_id.to_be_bytes())
 }
 
-/// How many bytes the packet at the start of `bytes` has, once its header is there. Panics on a header no broker may send.
+/// How many bytes the packet at the start of `bytes` has, once its header is there. Panics on a header no broker may
+/// send.
 pub fn packet_len(bytes: &[u8]) -> Option<usize> {
     let mut remaining = 0;
     for (index, byte) in bytes.get(1..)?.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Control Packets of MQTT 5.0 as a test writes and reads them: plain bytes, valid or, where a test wants it, not. A block of Properties is
-//! given without its length.
+//! Control Packets of MQTT 5.0 as a test writes and reads them: plain bytes, valid or, where a test wants it, not. A
+//! block of Properties is given without its length.
 
 use super::packet::{packet, string};
 use super::{Broker, Client};
@@ -80,7 +80,8 @@ pub fn disconnect(code: u8, block: &[u8]) -> Vec<u8> {
     packet(0xE0, &body)
 }
 
-/// What stands in a block at the start of `bytes`, whose length is below 128: identifiers and values. Panics where it is wrong.
+/// What stands in a block at the start of `bytes`, whose length is below 128: identifiers and values. Panics where it
+/// is wrong.
 pub fn properties(bytes: &[u8]) -> Vec<Property> {
     let (&len, rest) = bytes.split_first().expect("a Property Length");
     assert!(len < 128, "a Property Length of one byte");

@@ -1,5 +1,5 @@
-//! Well-behaved clients that exchange QoS 1 messages while a test does harm elsewhere, that notice every loss, and that measure how long
-//! they wait.
+//! Well-behaved clients that exchange QoS 1 messages while a test does harm elsewhere, that notice every loss, and that
+//! measure how long they wait.
 
 use super::machine::{Machine, Starvation};
 use super::packet::{self, Published};
@@ -15,9 +15,9 @@ const SUBSCRIBERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(5);
 /// What a well-behaved client may have to wait for an acknowledgement or a message, whatever others do.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// On a machine that is slow, or busy with other tests, it may be more: as many times that as the broker's threads had to wait for a
-/// processor (time wanted by time got), or as many times what a byte between two threads took meanwhile; a message passes four threads.
-/// Both factors are 1 on an idle machine.
+/// On a machine that is slow, or busy with other tests, it may be more: as many times that as the broker's threads had
+/// to wait for a processor (time wanted by time got), or as many times what a byte between two threads took meanwhile;
+/// a message passes four threads. Both factors are 1 on an idle machine.
 const MACHINE_FACTOR: u32 = 4;
 
 /// One publisher and its subscribers, each in a thread.
@@ -77,8 +77,8 @@ impl Pair {
         }
     }
 
-    /// Ends the exchange. Panics unless every message was acknowledged, and reached every subscriber once and in order, and each
-    /// of that in time.
+    /// Ends the exchange. Panics unless every message was acknowledged, and reached every subscriber once and in order,
+    /// and each of that in time.
     pub fn finish(self) {
         self.exchange(5);
         // While it runs: the tasks of a process that has ended are not to be seen.

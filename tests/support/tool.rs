@@ -51,8 +51,8 @@ pub struct Ended {
 }
 
 impl Tool {
-    /// Starts a program. Its standard output is line-buffered, as on a terminal, if it leaves that to the C library; and a
-    /// hang-up ends it, even if the tests themselves run under `nohup`.
+    /// Starts a program. Its standard output is line-buffered, as on a terminal, if it leaves that to the C library;
+    /// and a hang-up ends it, even if the tests themselves run under `nohup`.
     pub fn start(program: &str, arguments: &[&str]) -> Tool {
         let mut command = Command::new("env");
         command
@@ -151,8 +151,8 @@ impl Tool {
         }
     }
 
-    /// Ctrl+C on an idle program, and its end. Idle, since Mosquitto's clients lock themselves up when the signal finds them
-    /// handling a packet.
+    /// Ctrl+C on an idle program, and its end. Idle, since Mosquitto's clients lock themselves up when the signal finds
+    /// them handling a packet.
     #[track_caller]
     pub fn interrupt(self) {
         std::thread::sleep(Duration::from_millis(300));

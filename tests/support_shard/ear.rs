@@ -21,8 +21,8 @@ pub struct Ear {
     pub terms: Terms,
     /// The Client answers PUBLISH and PUBREL by itself, at once.
     pub acknowledges: bool,
-    /// The PINGREQ packets without an answer, oldest first: `true` for those a test sent, `false` for those of its harness, whose
-    /// answers no test sees. Empty where the harness sends none.
+    /// The PINGREQ packets without an answer, oldest first: `true` for those a test sent, `false` for those of its
+    /// harness, whose answers no test sees. Empty where the harness sends none.
     pub pings: VecDeque<bool>,
     next_packet_id: u16,
 }

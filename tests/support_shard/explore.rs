@@ -1,5 +1,6 @@
-//! Every interleaving of a small case. At each point one lane delivers one message or one script takes its next step; the search goes
-//! through all choices by starting again from the beginning with the next one (the shards are deterministic).
+//! Every interleaving of a small case. At each point one lane delivers one message or one script takes its next step;
+//! the search goes through all choices by starting again from the beginning with the next one (the shards are
+//! deterministic).
 //!
 //! Two choices that concern different shards commute: one takes the head of a lane that the other at most
 //! appends to. Of the orders that differ only by such swaps one is enough, which sleep sets see to (Godefroid).

@@ -25,7 +25,8 @@ pub const ONLY_V311: &[Version] = &[V311];
 /// Statements of 5.0 alone.
 pub const ONLY_V5: &[Version] = &[V5];
 
-/// Strings that are not well-formed UTF-8: a lone lead byte, overlong forms, surrogates, beyond U+10FFFF, cut characters.
+/// Strings that are not well-formed UTF-8: a lone lead byte, overlong forms, surrogates, beyond U+10FFFF, cut
+/// characters.
 pub const ILL_FORMED: &[&[u8]] = &[
     b"a\xc3(b",
     b"\xff",

@@ -3,8 +3,8 @@
 use mqttfast::random::SplitMix64;
 use std::collections::VecDeque;
 
-/// A small generator, so that a seed is all a failure needs to come again; or bytes that say what is chosen, one for each choice
-/// among up to 256, so that a changed byte changes little.
+/// A small generator, so that a seed is all a failure needs to come again; or bytes that say what is chosen, one for
+/// each choice among up to 256, so that a changed byte changes little.
 pub struct Random {
     seeded: SplitMix64,
     bytes: Option<VecDeque<u8>>,

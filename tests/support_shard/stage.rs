@@ -30,8 +30,8 @@ pub trait Stage {
     /// These Clients send these bytes, none waiting for what follows from another's.
     fn send_together(&mut self, sends: &[(Client, Vec<u8>)]);
 
-    /// From now on the harness sends nothing of its own on this connection, not even to find out whether it is done: the Client's own packets
-    /// alone are to count.
+    /// From now on the harness sends nothing of its own on this connection, not even to find out whether it is done:
+    /// the Client's own packets alone are to count.
     fn leave_alone(&mut self, client: Client);
 
     /// The Client is gone without a DISCONNECT.
@@ -71,16 +71,16 @@ pub trait Stage {
     /// Much time passes, in which nothing may change by itself: over sockets it is short.
     fn pass_long(&mut self, ms: u64);
 
-    /// The broker closes no sooner than `least_ms` after the Client last sent something, and no later than `most_ms`; over
-    /// sockets only the former is looked at, since a loaded machine may be as late as it likes. Nothing keeps the
+    /// The broker closes no sooner than `least_ms` after the Client last sent something, and no later than `most_ms`;
+    /// over sockets only the former is looked at, since a loaded machine may be as late as it likes. Nothing keeps the
     /// connection alive meanwhile.
     fn closes_after(&mut self, client: Client, least_ms: u64, most_ms: u64);
 
     /// A moment, for `hears_after`.
     fn now_ms(&mut self) -> u64;
 
-    /// The Client hears nothing until `least_ms` after the moment `since_ms`, and something until `most_ms` after it; over
-    /// sockets again only the former is looked at.
+    /// The Client hears nothing until `least_ms` after the moment `since_ms`, and something until `most_ms` after it;
+    /// over sockets again only the former is looked at.
     fn hears_after(&mut self, client: Client, since_ms: u64, least_ms: u64, most_ms: u64);
 
     /// The shards, where there are no sockets: for what only they can be told.

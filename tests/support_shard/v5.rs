@@ -1,5 +1,5 @@
-//! Reads what the broker sends to a v5 Client, with everything in it: each property must be one that packet may carry, once
-//! if it may stand once, with a value in its range; each Reason Code one of that packet's own. Written from the
+//! Reads what the broker sends to a v5 Client, with everything in it: each property must be one that packet may carry,
+//! once if it may stand once, with a value in its range; each Reason Code one of that packet's own. Written from the
 //! specification's tables, independent of `mqttfast::wire`.
 
 use super::oracle::{Message, Packet, Reader};

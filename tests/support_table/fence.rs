@@ -5,11 +5,11 @@ use super::sockets::DEADLINE;
 
 /// A Client of the harness that takes part in nothing.
 ///
-/// The answer to its SUBSCRIBE waits until every other shard has the filter and said so; lanes are first in, first out. So when the
-/// SUBACK of a new filter is there, every shard has handled what the fence's own shard had told it, and the fence's shard what the others
-/// had told it: one round is a way there and a way back. What follows from a packet goes at most there, back, there and back (the
-/// first member of a shared subscription: join, filter, in force, joined), and when the first way is towards the fence, one round
-/// brings only that one; so three rounds are enough.
+/// The answer to its SUBSCRIBE waits until every other shard has the filter and said so; lanes are first in, first out.
+/// So when the SUBACK of a new filter is there, every shard has handled what the fence's own shard had told it, and the
+/// fence's shard what the others had told it: one round is a way there and a way back. What follows from a packet goes
+/// at most there, back, there and back (the first member of a shared subscription: join, filter, in force, joined), and
+/// when the first way is towards the fence, one round brings only that one; so three rounds are enough.
 pub struct Fence {
     client: Client,
     rounds_done: u32,

@@ -11,7 +11,8 @@ pub struct Listed {
     pub comment: Vec<String>,
 }
 
-/// All tests in the sources below `folder`, but for those of `page.rs`. Panics where a function that is named like one is not listed.
+/// All tests in the sources below `folder`, but for those of `page.rs`. Panics where a function that is named like one
+/// is not listed.
 pub fn listed(folder: &Path) -> BTreeMap<String, Listed> {
     let mut tests = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("the tests' folder") {
@@ -75,8 +76,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Holds a page to what the sources say: a row without a test that runs over sockets says why, and no other does; and the page has the
-/// sentence with the numbers of tests.
+/// Holds a page to what the sources say: a row without a test that runs over sockets says why, and no other does; and
+/// the page has the sentence with the numbers of tests.
 pub fn check_page<'a>(
     page: &str,
     tests: &BTreeMap<String, Listed>,

@@ -1,5 +1,6 @@
-//! One table of tests, two ends to run it at: shards without sockets (`tests/support_shard`), and the running broker behind true sockets
-//! ([`sockets`]). A test takes a `&mut World` and does not know which it is; [`table`] makes a `#[test]` for each end.
+//! One table of tests, two ends to run it at: shards without sockets (`tests/support_shard`), and the running broker
+//! behind true sockets ([`sockets`]). A test takes a `&mut World` and does not know which it is; [`table`] makes a
+//! `#[test]` for each end.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,5 @@
-//! What a Client has sent so far, as far as its harness must know it: where packets end, and whether a close must follow.
+//! What a Client has sent so far, as far as its harness must know it: where packets end, and whether a close must
+//! follow.
 
 use super::shard::packets::remaining_length;
 
@@ -8,7 +9,8 @@ pub struct Outgoing {
     /// Bytes of a packet that has not ended.
     rest: Vec<u8>,
     packets: usize,
-    /// No packet boundary can be found any more, the first packet was no CONNECT, or a DISCONNECT was sent: the broker must close.
+    /// No packet boundary can be found any more, the first packet was no CONNECT, or a DISCONNECT was sent: the broker
+    /// must close.
     pub last: bool,
 }
 

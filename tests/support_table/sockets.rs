@@ -1,10 +1,10 @@
-//! A broker process and Clients on true sockets, with the habits of the world without sockets: whatever a Client has sent has had its effect
-//! when a test looks at anything, and before another Client sends.
+//! A broker process and Clients on true sockets, with the habits of the world without sockets: whatever a Client has
+//! sent has had its effect when a test looks at anything, and before another Client sends.
 //!
-//! Nothing waits for a time to find that nothing comes. A PINGREQ behind what a Client has sent is answered when its shard has handled that;
-//! then the [`Fence`] passes, and every shard has handled what the shards told each other; then a PINGREQ on every connection, whose answer comes
-//! behind all that was to be sent there. Where no PINGREQ may stand (inside a packet, after DISCONNECT) the fence alone must do: what
-//! must come is waited for all the same.
+//! Nothing waits for a time to find that nothing comes. A PINGREQ behind what a Client has sent is answered when its
+//! shard has handled that; then the [`Fence`] passes, and every shard has handled what the shards told each other; then
+//! a PINGREQ on every connection, whose answer comes behind all that was to be sent there. Where no PINGREQ may stand
+//! (inside a packet, after DISCONNECT) the fence alone must do: what must come is waited for all the same.
 
 use super::fence::Fence;
 use super::outgoing::Outgoing;

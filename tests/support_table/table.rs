@@ -44,7 +44,8 @@ macro_rules! table {
     };
 }
 
-/// The same for tests that by their nature have no run over sockets: `NAME::on_shards` alone. The reason stands before the names.
+/// The same for tests that by their nature have no run over sockets: `NAME::on_shards` alone. The reason stands before
+/// the names.
 #[macro_export]
 macro_rules! on_shards_alone {
     ($($reason:literal: $($name:ident),+;)+) => {
@@ -75,7 +76,8 @@ pub fn each_with(
     }
 }
 
-/// Runs a test over sockets for each version, with 1 and with 2 shards, all at the same time: one that has to wait waits once.
+/// Runs a test over sockets for each version, with 1 and with 2 shards, all at the same time: one that has to wait
+/// waits once.
 fn side_by_side(
     versions: &[Version],
     settings: &Settings,

@@ -97,8 +97,8 @@ fn more_topics_than_aliases() {
     });
 }
 
-/// A packet that defines an alias and is dropped has defined nothing; with a known alias a message fits that would not with
-/// its name.
+/// A packet that defines an alias and is dropped has defined nothing; with a known alias a message fits that would not
+/// with its name.
 #[test]
 fn a_dropped_packet_defines_no_alias() {
     each(V5, |world, _| {

@@ -1,4 +1,5 @@
-//! Limits of ours that a Client can meet: what is served at the limit, and what one more is told, in a sentence that names the limit.
+//! Limits of ours that a Client can meet: what is served at the limit, and what one more is told, in a sentence that
+//! names the limit.
 
 use super::peer::*;
 use super::support_shard::*;

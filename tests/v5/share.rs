@@ -216,7 +216,8 @@ fn the_end_of_a_session_hands_back() {
     });
 }
 
-/// QoS 2 messages that were sent are completed with the same member when it returns, and go to nobody else. [v5 MQTT-4.8.2-4]
+/// QoS 2 messages that were sent are completed with the same member when it returns, and go to nobody else. [v5
+/// MQTT-4.8.2-4]
 #[test]
 fn a_member_that_returns_completes_what_it_began() {
     each(FROM_V311, |world, version| {

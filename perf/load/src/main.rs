@@ -24,8 +24,8 @@ use usage::Processes;
 /// Loads an MQTT 3.1.1 or 5.0 broker and prints its CPU time per message, memory, latency, order and loss.
 #[derive(FromArgs)]
 struct Arguments {
-    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, topics, retained, connect, rate, thin, flood, idle, base,
-    /// filters, retained_mem, stuck or stuck_qos1
+    /// pairs_rt, pairs, fanin, fanout, fanin_4k, qos1, qos2, subs, topics, retained, connect, rate, thin, flood, idle,
+    /// base, filters, retained_mem, stuck or stuck_qos1
     #[argh(positional)]
     scenario: String,
     /// address of the broker; default 127.0.0.1

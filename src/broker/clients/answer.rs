@@ -1,5 +1,6 @@
-//! Answers: packets other than PUBLISH that are said to a Client. Each goes into the outbox of its connection and leaves in the flush of
-//! this turn; one that is larger than the Client takes loses its Reason String, or is not sent at all.
+//! Answers: packets other than PUBLISH that are said to a Client. Each goes into the outbox of its connection and
+//! leaves in the flush of this turn; one that is larger than the Client takes loses its Reason String, or is not sent
+//! at all.
 
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::Ending;
@@ -13,8 +14,8 @@ use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{Ack, AckKind, ConnAck, Packet, PacketId, Version, connack};
 
-/// The bytes of an answer: with its Reason String, or without where the packet would be too large with it. Empty: it is even without.
-/// [v5 MQTT-3.1.2-24, MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3]
+/// The bytes of an answer: with its Reason String, or without where the packet would be too large with it. Empty: it is
+/// even without. [v5 MQTT-3.1.2-24, MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3]
 fn fitting(
     packet_bytes_max: usize,
     why: Option<&str>,
@@ -51,7 +52,8 @@ impl Clients {
         mark_dirty(connection, &mut self.dirty);
     }
 
-    /// Gives an answer that waits until the changes up to `after` are kept, and behind earlier answers that wait. 0: for none.
+    /// Gives an answer that waits until the changes up to `after` are kept, and behind earlier answers that wait. 0:
+    /// for none.
     #[inline]
     pub fn answer(&mut self, id: ConnectionId, after: u64, write: impl FnOnce(&mut Vec<u8>)) {
         if after <= self.kept && !self.held.holds(id) {
@@ -68,8 +70,8 @@ impl Clients {
         }
     }
 
-    /// The changes up to `sequence` are kept: answers that waited for them leave. Gives the next connection that has ended and whose last
-    /// answer this was, with how it ended.
+    /// The changes up to `sequence` are kept: answers that waited for them leave. Gives the next connection that has
+    /// ended and whose last answer this was, with how it ended.
     pub fn release_answers(&mut self, sequence: u64) -> Option<(ConnectionId, Ending)> {
         self.kept = self.kept.max(sequence);
         while let Some(id) = self.held.next_kept(self.kept) {
@@ -116,8 +118,8 @@ impl Clients {
         }
     }
 
-    /// Appends an answer with a Reason String, or without where the Client does not want it or cannot take it. No `why`: there is
-    /// nothing to explain. [v5 MQTT-3.1.2-29]
+    /// Appends an answer with a Reason String, or without where the Client does not want it or cannot take it. No
+    /// `why`: there is nothing to explain. [v5 MQTT-3.1.2-29]
     pub fn append_explained(
         &mut self,
         id: ConnectionId,

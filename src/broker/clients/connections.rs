@@ -57,7 +57,8 @@ impl Clients {
         self.connections.put(id, connection);
     }
 
-    /// Forgets a connection that goes to a peer shard, and gives what came behind its CONNECT. `None`: it is gone already.
+    /// Forgets a connection that goes to a peer shard, and gives what came behind its CONNECT. `None`: it is gone
+    /// already.
     pub fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let mut connection = self.connections.remove(id)?;
         self.uncharge(&mut connection);
@@ -118,8 +119,8 @@ impl Clients {
         self.dirty = dirty;
     }
 
-    /// Ends a Network Connection: tells the Client where the standard lets us, lets publishers go on that waited for it, and forgets it, at
-    /// once or when it has the answers it is owed.
+    /// Ends a Network Connection: tells the Client where the standard lets us, lets publishers go on that waited for
+    /// it, and forgets it, at once or when it has the answers it is owed.
     ///
     /// `Some(session)`: this Session is without a connection now and must be left ([`Clients::leave_session`]).
     pub fn close(
@@ -179,11 +180,11 @@ impl Clients {
         }
     }
 
-    /// A connection ends while answers wait: SUBACKs for other shards, or any for the store. What was received is answered, and no answer
-    /// says more than is kept. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
+    /// A connection ends while answers wait: SUBACKs for other shards, or any for the store. What was received is
+    /// answered, and no answer says more than is kept. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
     ///
-    /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the server, if one is
-    /// due, is the last word.
+    /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the
+    /// server, if one is due, is the last word.
     fn begin_closing(
         &mut self,
         mut connection: Box<Connection>,
@@ -215,8 +216,8 @@ impl Clients {
             .is_some()
     }
 
-    /// One of the answers that a connection waited for is in its outbox. `Some`: it was the last one, and the connection, which has ended,
-    /// closes now.
+    /// One of the answers that a connection waited for is in its outbox. `Some`: it was the last one, and the
+    /// connection, which has ended, closes now.
     pub fn note_answered(&mut self, id: ConnectionId) -> Option<Ending> {
         let connection = self.connections.get_mut(id)?;
         connection.answers_awaited -= 1;
@@ -329,8 +330,8 @@ impl Clients {
         None
     }
 
-    /// Looks at a connection whose alarm has come: lets publishers go on that wait for a stalled one, and sets the alarm anew.
-    /// `Some`: its time is up.
+    /// Looks at a connection whose alarm has come: lets publishers go on that wait for a stalled one, and sets the
+    /// alarm anew. `Some`: its time is up.
     pub fn check_connection(&mut self, id: ConnectionId, out: &mut Outputs) -> Option<Overdue> {
         let now = self.now;
         let connection = self.connections.get_mut(id)?;

@@ -28,8 +28,8 @@ impl Clients {
             Some(version5) => version5.outward.as_deref_mut(),
             None => None,
         };
-        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by alias
-        // without a name, so these messages carry theirs.
+        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by
+        // alias without a name, so these messages carry theirs.
         let mut outward = outward.filter(|_| {
             !sending.dup
                 && sending.qos < QoS::ExactlyOnce

@@ -1,5 +1,6 @@
-//! One message to the Sessions that a routing found, whatever their subscriptions ask for. Overlapping subscriptions are joined into one
-//! delivery. The short way of plain QoS 0 is in `plain`; both do the same, and the simulator plays both.
+//! One message to the Sessions that a routing found, whatever their subscriptions ask for. Overlapping subscriptions
+//! are joined into one delivery. The short way of plain QoS 0 is in `plain`; both do the same, and the simulator plays
+//! both.
 
 use super::owner::Clients;
 use crate::broker::outputs::Outputs;
@@ -17,8 +18,8 @@ pub fn is_plain(routing: &Routing<'_>, matches: &[(Subscriber, Subscription)]) -
 }
 
 impl Clients {
-    /// Delivers one message to all Sessions found but those who were `served` by an earlier routing. `Some(false)`: no Session could take
-    /// it; `None`: there was none to take it.
+    /// Delivers one message to all Sessions found but those who were `served` by an earlier routing. `Some(false)`: no
+    /// Session could take it; `None`: there was none to take it.
     #[inline]
     pub fn deliver_to_all(
         &mut self,

@@ -1,5 +1,5 @@
-//! Answers that wait until the changes they are owed for are kept. Each connection has its answers in the order they were given: one that
-//! waits for nothing waits behind those before it. [v5 MQTT-4.6.0-2, MQTT-4.6.0-3]
+//! Answers that wait until the changes they are owed for are kept. Each connection has its answers in the order they
+//! were given: one that waits for nothing waits behind those before it. [v5 MQTT-4.6.0-2, MQTT-4.6.0-3]
 //!
 //! QoS 0, deliveries and PINGRESP are no such answers and never wait.
 

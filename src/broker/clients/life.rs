@@ -1,5 +1,5 @@
-//! The life of a Session: it begins, is taken by a connection, is left, is taken over, and ends. Nothing else changes whether there is
-//! one, who has it and until when.
+//! The life of a Session: it begins, is taken by a connection, is left, is taken over, and ends. Nothing else changes
+//! whether there is one, who has it and until when.
 //!
 //! ```text
 //!            begin + bind                  leave_session                 due: end
@@ -8,7 +8,8 @@
 //!                            └──────────────── bind ◄─────────────────┘
 //! ```
 //!
-//! What others must do then (publish a will, tell groups, take subscriptions out of the trie) stands in what these methods return.
+//! What others must do then (publish a will, tell groups, take subscriptions out of the trie) stands in what these
+//! methods return.
 
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -150,8 +151,8 @@ impl Clients {
         });
     }
 
-    /// A CONNECT comes for this Session, from elsewhere. What it leaves undone is the caller's: to close the connection that has it, and
-    /// with `clean_start` to end it. [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
+    /// A CONNECT comes for this Session, from elsewhere. What it leaves undone is the caller's: to close the connection
+    /// that has it, and with `clean_start` to end it. [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
     pub fn take_over(&mut self, id: SessionId, clean_start: bool) -> Option<TakenOver> {
         let now = self.now;
         let session = self.sessions.get_mut(id)?;
@@ -180,8 +181,8 @@ impl Clients {
         })
     }
 
-    /// Its Network Connection has ended: decides about its will, and until when the Session is kept. `true`: it goes on without a
-    /// connection. [`Clients::take_due`] comes next.
+    /// Its Network Connection has ended: decides about its will, and until when the Session is kept. `true`: it goes on
+    /// without a connection. [`Clients::take_due`] comes next.
     pub fn leave_session(&mut self, id: SessionId, ending: Ending) -> bool {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -239,7 +240,8 @@ impl Clients {
         self.sessions.get_mut(id)?.will.take()
     }
 
-    /// The Session is to end with its connection; gives that one. `None`: it has ended. A delayed will is due then. [v5 3.1.3.2.2]
+    /// The Session is to end with its connection; gives that one. `None`: it has ended. A delayed will is due then. [v5
+    /// 3.1.3.2.2]
     pub fn expire_session(&mut self, id: SessionId) -> Option<Option<ConnectionId>> {
         let session = self.sessions.get_mut(id)?;
         session.expiry_interval_s = 0;
@@ -256,8 +258,8 @@ impl Clients {
         Ok(())
     }
 
-    /// The end of a Session, which has no connection: its queue and windows go, and its name is free. Its slot is not, until
-    /// [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
+    /// The end of a Session, which has no connection: its queue and windows go, and its name is free. Its slot is not,
+    /// until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
     pub fn end_session(&mut self, id: SessionId) -> Option<Ended> {
         let mut session = self.sessions.remove(id)?;
         assert!(session.connection.is_none());
@@ -301,7 +303,8 @@ impl Clients {
         self.sessions.release(id);
     }
 
-    /// The Session has subscribed, or changed the options of a subscription it has. `node`: where a new one lies in the trie.
+    /// The Session has subscribed, or changed the options of a subscription it has. `node`: where a new one lies in the
+    /// trie.
     pub fn note_subscribed(
         &mut self,
         id: SessionId,

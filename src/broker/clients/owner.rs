@@ -283,7 +283,8 @@ impl Clients {
         ]
     }
 
-    /// Walks everything and panics where one part contradicts another; for tests. Gives the number of subscriptions that Sessions hold.
+    /// Walks everything and panics where one part contradicts another; for tests. Gives the number of subscriptions
+    /// that Sessions hold.
     pub fn check_invariants(&self) -> usize {
         let mut queued_bytes = 0;
         let mut filters = 0;

@@ -1,4 +1,5 @@
-//! A publisher whose subscriber reads slowly is not read from until that one has caught up, on whichever shard either is.
+//! A publisher whose subscriber reads slowly is not read from until that one has caught up, on whichever shard either
+//! is.
 
 use super::owner::Clients;
 use crate::broker::event::{Output, PeerMessage};
@@ -9,7 +10,8 @@ use crate::limits;
 use crate::session::connection::Waiter;
 
 impl Clients {
-    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody back.
+    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody
+    /// back.
     pub fn pace_if_slow(
         &mut self,
         session_id: SessionId,
@@ -45,7 +47,8 @@ impl Clients {
             return;
         }
         if !slow && connection.paced > 0 {
-            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand still.
+            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand
+            // still.
             return;
         }
         if connection.waiters.is_empty() {
@@ -70,10 +73,11 @@ impl Clients {
         }
     }
 
-    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic, one of `matches`, is far behind. True: it has to
-    /// wait.
+    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic, one of `matches`, is far
+    /// behind. True: it has to wait.
     ///
-    /// A publisher paced behind its packet has put it into the outbox before, and so may all the others: with large packets, more than fits.
+    /// A publisher paced behind its packet has put it into the outbox before, and so may all the others: with large
+    /// packets, more than fits.
     pub fn hold_back(
         &mut self,
         publisher: ConnectionId,
@@ -166,8 +170,8 @@ impl Clients {
         }
         connection.stalled = false;
         let mut waiters = connection.waiters.take_keys();
-        // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one by one, so the
-        // first of a list would always win.
+        // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one
+        // by one, so the first of a list would always win.
         self.releases += 1;
         let first = self.releases % waiters.len().max(1);
         waiters.rotate_left(first);

@@ -1,6 +1,7 @@
-//! QoS 0 in its plainest form, which most messages have: not retained, for subscriptions without identifiers. Overlaps then change
-//! nothing in a delivery but that there is one, so each subscriber is served when it is found, in one look at its Session and its connection.
-//! Packets that say the same to every Client of their kind of version are copied as they came, and of a [`Run`](crate::wire::Run) all at once.
+//! QoS 0 in its plainest form, which most messages have: not retained, for subscriptions without identifiers. Overlaps
+//! then change nothing in a delivery but that there is one, so each subscriber is served when it is found, in one look
+//! at its Session and its connection. Packets that say the same to every Client of their kind of version are copied as
+//! they came, and of a [`Run`](crate::wire::Run) all at once.
 
 use super::fan_out::is_plain;
 use super::owner::{Clients, mark_dirty};
@@ -22,8 +23,8 @@ pub struct Met {
 }
 
 impl Clients {
-    /// Delivers a run as it came to those who take it so. `Some(served)`: others are left, who get its messages one by one; `served` is the
-    /// number of this routing.
+    /// Delivers a run as it came to those who take it so. `Some(served)`: others are left, who get its messages one by
+    /// one; `served` is the number of this routing.
     pub fn deliver_run(
         &mut self,
         routing: &mut Routing<'_>,
@@ -40,7 +41,8 @@ impl Clients {
         met.others.then_some(served)
     }
 
-    /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take it as it came.
+    /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take
+    /// it as it came.
     pub(super) fn deliver_plain(
         &mut self,
         routing: &mut Routing<'_>,

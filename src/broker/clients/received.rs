@@ -1,4 +1,5 @@
-//! What was read of a connection and is not handled yet: the beginning of a packet, or packets that wait while its reading is stopped.
+//! What was read of a connection and is not handled yet: the beginning of a packet, or packets that wait while its
+//! reading is stopped.
 
 use super::owner::Clients;
 use crate::broker::event::Output;
@@ -11,8 +12,8 @@ use crate::limits::{
 use crate::wire;
 
 impl Clients {
-    /// Something came on an accepted connection. `None`: it waits with what is withheld, or the connection is gone. `Some(true)`:
-    /// much at a time is received from it.
+    /// Something came on an accepted connection. `None`: it waits with what is withheld, or the connection is gone.
+    /// `Some(true)`: much at a time is received from it.
     #[inline]
     pub fn hear(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<bool> {
         let connection = self.connections.get_mut(id)?;
@@ -48,8 +49,8 @@ impl Clients {
         }
     }
 
-    /// Completes the packet that was begun before, alone, so that the others are read in place. Gives it, and how many of `bytes` it
-    /// took. `None`: none was begun.
+    /// Completes the packet that was begun before, alone, so that the others are read in place. Gives it, and how many
+    /// of `bytes` it took. `None`: none was begun.
     pub fn complete_begun(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         let connection = self.connections.get_mut(id)?;
         if connection.received.is_empty() {
@@ -124,7 +125,8 @@ fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
 }
 
-/// Room behind a packet of `whole` bytes for what is read with its end, should both have to wait: without, all of it would move.
+/// Room behind a packet of `whole` bytes for what is read with its end, should both have to wait: without, all of it
+/// would move.
 fn room_behind(whole: usize) -> usize {
     if whole >= SPARE_PACKET_BYTES {
         LARGE_RECEIVE_BYTES
@@ -133,8 +135,8 @@ fn room_behind(whole: usize) -> usize {
     }
 }
 
-/// Keeps the beginning of a packet in an empty `received`: in what an earlier one of its size has left, or else with room for all of it when
-/// much of it has come, so that it is moved but once. What was only announced gets no room.
+/// Keeps the beginning of a packet in an empty `received`: in what an earlier one of its size has left, or else with
+/// room for all of it when much of it has come, so that it is moved but once. What was only announced gets no room.
 fn keep(received: &mut Vec<u8>, begun: &[u8], pool: &mut Pool) {
     if let Some(bytes) = wire::frame_bytes(begun).filter(|bytes| *bytes >= SPARE_PACKET_BYTES) {
         *received = pool.take_packet(bytes + room_behind(bytes));

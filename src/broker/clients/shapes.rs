@@ -1,4 +1,5 @@
-//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, which each subscriber's outbox gets a copy of.
+//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, which each subscriber's outbox gets a
+//! copy of.
 
 use crate::broker::passing::{Routing, Sending};
 use crate::limits;
@@ -24,7 +25,8 @@ impl Shapes {
         }
     }
 
-    /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be referenced.
+    /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be
+    /// referenced.
     pub fn get(
         &mut self,
         version: Version,

@@ -1,6 +1,6 @@
-//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Each of these changes in one
-//! method here and nowhere else: `enqueue` and `take_queued`, `start_delivery` and `acknowledge` and its like, `note_received` and
-//! `release_received`.
+//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Each of
+//! these changes in one method here and nowhere else: `enqueue` and `take_queued`, `start_delivery` and `acknowledge`
+//! and its like, `note_received` and `release_received`.
 
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -84,7 +84,8 @@ impl Clients {
         });
     }
 
-    /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. There must be room ([`Clients::replay_room`]). [v3.1.1 MQTT-3.3.1-8]
+    /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. There must be room ([`Clients::replay_room`]).
+    /// [v3.1.1 MQTT-3.3.1-8]
     pub fn send_retained(
         &mut self,
         session_id: SessionId,
@@ -110,10 +111,11 @@ impl Clients {
         });
     }
 
-    /// A retained message of this QoS may be sent to the Session now: its Client is here, its queue is empty, window and outbox have room.
+    /// A retained message of this QoS may be sent to the Session now: its Client is here, its queue is empty, window
+    /// and outbox have room.
     ///
-    /// The queue goes first: a live message that waits there is older than, or the same as, what is retained now, and must not come
-    /// after it.
+    /// The queue goes first: a live message that waits there is older than, or the same as, what is retained now, and
+    /// must not come after it.
     pub fn replay_room(&self, session_id: SessionId, qos: QoS) -> bool {
         let Some(session) = self.sessions.get(session_id) else {
             return false;
@@ -174,8 +176,8 @@ impl Clients {
         }
     }
 
-    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has expired makes room first.
-    /// `false`: there is none.
+    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has
+    /// expired makes room first. `false`: there is none.
     fn enqueue(
         &mut self,
         session_id: SessionId,
@@ -273,8 +275,9 @@ impl Clients {
         taken
     }
 
-    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is unacknowledged, then the queue.
-    /// `true`: nothing of that is left for want of room in the outbox, so retained messages may follow.
+    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is
+    /// unacknowledged, then the queue. `true`: nothing of that is left for want of room in the outbox, so retained
+    /// messages may follow.
     pub fn drain(&mut self, session_id: SessionId) -> bool {
         let connection = self.sessions.get(session_id).and_then(|s| s.connection);
         if !connection.is_some_and(|id| self.resend(id, session_id)) {
@@ -323,8 +326,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox allow: PUBLISH
-    /// with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox
+    /// allow: PUBLISH with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
     fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
         loop {
             let (Some(session), Some(connection)) = (
@@ -377,8 +380,8 @@ impl Clients {
         self.acknowledge(session, packet_id, progress);
     }
 
-    /// The Client has acknowledged a delivery, which ends, or of QoS 2 goes on to its second half. `Unknown` where the Session has none of
-    /// that identifier.
+    /// The Client has acknowledged a delivery, which ends, or of QoS 2 goes on to its second half. `Unknown` where the
+    /// Session has none of that identifier.
     pub fn acknowledge(
         &mut self,
         session_id: SessionId,
@@ -407,8 +410,8 @@ impl Clients {
         acknowledged
     }
 
-    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. `Ok(false)`: it was noted
-    /// before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
+    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow.
+    /// `Ok(false)`: it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
     #[inline]
     pub fn note_received(
         &mut self,
@@ -441,7 +444,8 @@ impl Clients {
         Ok(true)
     }
 
-    /// A QoS 2 message of the Client is done: PUBREL, or our PUBREC refused it. `false`: none of that identifier was noted.
+    /// A QoS 2 message of the Client is done: PUBREL, or our PUBREC refused it. `false`: none of that identifier was
+    /// noted.
     pub fn release_received(&mut self, session_id: SessionId, packet_id: PacketId) -> bool {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;

@@ -69,7 +69,8 @@ impl Shard {
         }
     }
 
-    /// Handles a packet that came in pieces. `false`: no more is handled now; `rest` has been kept, or the connection is gone.
+    /// Handles a packet that came in pieces. `false`: no more is handled now; `rest` has been kept, or the connection
+    /// is gone.
     fn on_begun(
         &mut self,
         id: ConnectionId,
@@ -106,7 +107,8 @@ impl Shard {
         true
     }
 
-    /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone. Returns the bytes used.
+    /// Handles the complete packets at the start of `bytes` until one is incomplete, the connection is paced or gone.
+    /// Returns the bytes used.
     fn on_packets(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> usize {
         let packet_bytes_max = self.clients.packet_bytes_max(id);
         let work_before = self.turn.work();

@@ -11,7 +11,8 @@ impl Shard {
         self.clients.changes().count() + self.topics.changes().count()
     }
 
-    /// The number up to which changes must be kept before what has changed since `mark` may be answered; 0: nothing has.
+    /// The number up to which changes must be kept before what has changed since `mark` may be answered; 0: nothing
+    /// has.
     #[inline]
     pub(in crate::broker) fn needed_since(&self, mark: usize) -> u64 {
         if self.mark() > mark {

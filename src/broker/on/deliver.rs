@@ -1,7 +1,7 @@
 //! The way out of an Application Message: from the matches of the trie to Sessions, groups and lanes.
 //!
-//! A QoS 0 message for Clients of this shard allocates nothing: its bytes are copied from the receive buffer, or from one
-//! encoding for each shape, into the outbox of each subscriber.
+//! A QoS 0 message for Clients of this shard allocates nothing: its bytes are copied from the receive buffer, or from
+//! one encoding for each shape, into the outbox of each subscriber.
 
 use crate::broker::clients::NOBODY;
 use crate::broker::counters::Dropped;
@@ -16,8 +16,8 @@ use crate::session::message::expired_on_the_way;
 use crate::wire::Run;
 
 impl Shard {
-    /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every peer
-    /// gets it.
+    /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every
+    /// peer gets it.
     pub(in crate::broker) fn route(
         &mut self,
         routing: &mut Routing<'_>,
@@ -131,7 +131,8 @@ impl Shard {
         }
     }
 
-    /// Gives the message under way to one member of each group found. `None`: there is none; `Some(false)`: none could take it.
+    /// Gives the message under way to one member of each group found. `None`: there is none; `Some(false)`: none could
+    /// take it.
     fn deliver_to_groups(
         &mut self,
         routing: &mut Routing<'_>,
@@ -219,7 +220,8 @@ impl Shard {
         }
     }
 
-    /// A message of another shard's connection cost so many visits here: if that was much, the publisher waits for a turn.
+    /// A message of another shard's connection cost so many visits here: if that was much, the publisher waits for a
+    /// turn.
     fn defer_if_costly(
         &mut self,
         visits: usize,

@@ -28,8 +28,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends a Network Connection: tells the Client where the standard lets us, publishes the will where it must be, ends or
-    /// keeps the Session, and forgets the connection.
+    /// Ends a Network Connection: tells the Client where the standard lets us, publishes the will where it must be,
+    /// ends or keeps the Session, and forgets the connection.
     pub(in crate::broker) fn close(&mut self, id: ConnectionId, ending: Ending, out: &mut Outputs) {
         self.pending.forget(id);
         let filter = self.pending.take_blamed();

@@ -1,4 +1,5 @@
-//! A large message keeps the memory that its packet was received into: copying it would cost more than all else that is done with it.
+//! A large message keeps the memory that its packet was received into: copying it would cost more than all else that is
+//! done with it.
 //!
 //! ```text
 //! as received   │ Fixed Header │ Topic Name │ Packet Identifier, Properties │ payload │

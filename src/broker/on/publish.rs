@@ -64,8 +64,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Checks that no Server's property is in it, and gives the name that its Topic Alias stands for; `None`: its own counts.
-    /// [v5 MQTT-3.3.4-6, 3.3.2.3.4]
+    /// Checks that no Server's property is in it, and gives the name that its Topic Alias stands for; `None`: its own
+    /// counts. [v5 MQTT-3.3.4-6, 3.3.2.3.4]
     #[inline]
     pub(in crate::broker) fn name_by_alias(
         &mut self,

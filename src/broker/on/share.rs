@@ -1,4 +1,5 @@
-//! Shared Subscriptions: what the owner of a group and the home of a member say to each other, and a member's joining and leaving.
+//! Shared Subscriptions: what the owner of a group and the home of a member say to each other, and a member's joining
+//! and leaving.
 
 use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage, ShareMessage};
@@ -225,8 +226,8 @@ impl Shard {
         tell(owner, message, out);
     }
 
-    /// Ends a membership; what waits in the queue goes to other members. What was sent, the Client may still acknowledge.
-    /// `false`: there was none. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
+    /// Ends a membership; what waits in the queue goes to other members. What was sent, the Client may still
+    /// acknowledge. `false`: there was none. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
     pub(in crate::broker) fn unsubscribe_shared(
         &mut self,
         filter: &str,

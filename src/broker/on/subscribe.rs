@@ -41,7 +41,8 @@ impl Shard {
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         for (filter, mut options) in subscribe.filters().take(until).skip(done) {
             if bridge {
-                // As Mosquitto does: nothing comes back to the broker it came from, and what is retained there is retained here.
+                // As Mosquitto does: nothing comes back to the broker it came from, and what is retained there is
+                // retained here.
                 options.no_local = true;
                 options.retain_as_published = true;
             }
@@ -52,8 +53,8 @@ impl Shard {
                 (Ok(qos), _) => qos,
                 (Err(refusal), Version::V5) => refusal.reason_code().0,
                 (Err(_), Version::V311) => FAILURE,
-                // Its codes are the granted QoS and nothing else, and to grant what is not there would lose messages in silence.
-                // What stood before it in the packet stays in force. [v3.1 §3.9]
+                // Its codes are the granted QoS and nothing else, and to grant what is not there would lose messages in
+                // silence. What stood before it in the packet stays in force. [v3.1 §3.9]
                 (Err(refusal), Version::V31) => return Err(refusal.violation()),
             };
             part.refusal = part.refusal.or(granted.err());
@@ -105,9 +106,10 @@ impl Shard {
         });
     }
 
-    /// Looks at all filters of a packet before any is put in force. One that is not well formed makes the packet malformed, and the
-    /// connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly formed but is not allowed".
-    /// [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    /// Looks at all filters of a packet before any is put in force. One that is not well formed makes the packet
+    /// malformed, and the connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly
+    /// formed but is not allowed". [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1
+    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
     ///
     /// One with too many levels is well formed: only we do not serve it.
     pub(in crate::broker) fn check_filters<'a>(
@@ -123,8 +125,8 @@ impl Shard {
         })
     }
 
-    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer is not served.
-    /// [v5 MQTT-3.1.2-24]
+    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer
+    /// is not served. [v5 MQTT-3.1.2-24]
     pub(in crate::broker) fn check_answer(
         &self,
         id: ConnectionId,
@@ -142,8 +144,8 @@ impl Shard {
         }
     }
 
-    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is for others must
-    /// not wait behind more than one turn's part in the lanes.
+    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is
+    /// for others must not wait behind more than one turn's part in the lanes.
     pub(in crate::broker) fn defer_unfinished(&mut self, id: ConnectionId, out: &mut Outputs) {
         let sequence = self.peers.sequence();
         if self.peers.in_force() >= sequence {
@@ -247,7 +249,8 @@ impl Shard {
         }
     }
 
-    /// The broker stops, and so may the peers: whoever waits has the answer now. Its filters are in force here, and nothing more is published.
+    /// The broker stops, and so may the peers: whoever waits has the answer now. Its filters are in force here, and
+    /// nothing more is published.
     pub(in crate::broker) fn complete_all_subscribes(&mut self, out: &mut Outputs) {
         while let Some((id, pending)) = self.pending.first_answer() {
             self.complete_awaited(id, pending, out);
@@ -261,8 +264,8 @@ impl Shard {
         }
     }
 
-    /// Every shard knows the filters: SUBACK, and the retained messages. The Session may have left the connection meanwhile: it has the
-    /// subscription all the same, and takes its retained messages along. [v3.1.1 MQTT-3.3.1-6]
+    /// Every shard knows the filters: SUBACK, and the retained messages. The Session may have left the connection
+    /// meanwhile: it has the subscription all the same, and takes its retained messages along. [v3.1.1 MQTT-3.3.1-6]
     fn complete_subscribe(&mut self, id: ConnectionId, pending: PendingSubscribe) {
         let session_id = pending.session;
         let PendingSubscribe {

@@ -2,8 +2,8 @@
 //! locked for it beforehand.
 //!
 //! Sessions are walked by their slots, which never move; filters of a Session by rising node, its Shared Subscriptions
-//! by rising name, retained messages by the cursor of replays. Each of these finds what stays exactly once. A page costs
-//! at most `limits::SURVEY_STEPS_MAX` steps of O(1) to O(levels).
+//! by rising name, retained messages by the cursor of replays. Each of these finds what stays exactly once. A page
+//! costs at most `limits::SURVEY_STEPS_MAX` steps of O(1) to O(levels).
 
 use crate::broker::event::Output;
 use crate::broker::outputs::Outputs;

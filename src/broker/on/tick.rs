@@ -62,7 +62,8 @@ impl Shard {
         }
     }
 
-    /// Sends a Session what waits for it, as far as window and outbox allow: what is unacknowledged, the queue, then retained messages.
+    /// Sends a Session what waits for it, as far as window and outbox allow: what is unacknowledged, the queue, then
+    /// retained messages.
     pub(in crate::broker) fn pump(&mut self, session: SessionId) {
         if !self.clients.drain(session) {
             return;

@@ -1,4 +1,5 @@
-//! Shared Subscriptions at the home of a member: which groups the Sessions of this shard belong to. The owner's part is in `group`.
+//! Shared Subscriptions at the home of a member: which groups the Sessions of this shard belong to. The owner's part is
+//! in `group`.
 
 use crate::ids::{SessionId, ShardId};
 use crate::limits;

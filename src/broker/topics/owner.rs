@@ -123,8 +123,8 @@ impl Topics {
         ]
     }
 
-    /// Walks everything and panics where one part contradicts another; for tests. `filters` is the number of subscriptions that the
-    /// Sessions of this shard hold.
+    /// Walks everything and panics where one part contradicts another; for tests. `filters` is the number of
+    /// subscriptions that the Sessions of this shard hold.
     pub fn check_invariants(&self, filters: usize) {
         self.trie.check_invariants();
         let departed: usize = self.departed.iter().map(|(_, nodes)| nodes.len()).sum();

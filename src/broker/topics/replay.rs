@@ -1,5 +1,5 @@
-//! Retained messages on their way to a new subscription: a cursor in the tree, moved as far as the Client takes. Nothing is copied into
-//! a queue, so a `#` among a million retained messages costs one cursor.
+//! Retained messages on their way to a new subscription: a cursor in the tree, moved as far as the Client takes.
+//! Nothing is copied into a queue, so a `#` among a million retained messages costs one cursor.
 
 use crate::ids::{NodeId, SessionId};
 use crate::limits;
@@ -95,7 +95,8 @@ impl Replays {
         std::mem::take(&mut self.unfinished)
     }
 
-    /// The replay of a Session that goes on, and the nodes that may still be looked at in this turn. Stopped ones before it are dropped.
+    /// The replay of a Session that goes on, and the nodes that may still be looked at in this turn. Stopped ones
+    /// before it are dropped.
     #[inline]
     pub fn front(&mut self, session: SessionId) -> Option<(&mut Replay, &mut usize)> {
         if self.by_session.is_empty() {

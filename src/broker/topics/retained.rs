@@ -1,7 +1,8 @@
 //! Retained messages: each is kept, replaced and deleted in one method here, and replayed to new subscriptions.
 //!
-//! A write carries a version, and the higher version wins on every shard alike. Beside peers a deletion leaves a mark with its version until
-//! every peer's clock has passed it, so that no older write that is still on its way brings the message back.
+//! A write carries a version, and the higher version wins on every shard alike. Beside peers a deletion leaves a mark
+//! with its version until every peer's clock has passed it, so that no older write that is still on its way brings the
+//! message back.
 
 use super::owner::Topics;
 use super::value::Retained;
@@ -26,8 +27,8 @@ pub struct Replayed {
 }
 
 impl Topics {
-    /// Stores, replaces or deletes a retained message, if the write is newer than what is there. `true`: a mark was left that must be
-    /// cleared one day. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
+    /// Stores, replaces or deletes a retained message, if the write is newer than what is there. `true`: a mark was
+    /// left that must be cleared one day. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
     pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
         let topic = routing.topic;
         let held = self.retained.get(topic.as_str());
@@ -116,8 +117,8 @@ impl Topics {
         }
     }
 
-    /// The next retained message of a walk, its Topic Name in `topic`; `None` where a deletion has left a mark. `work` is lowered by what is
-    /// looked at.
+    /// The next retained message of a walk, its Topic Name in `topic`; `None` where a deletion has left a mark. `work`
+    /// is lowered by what is looked at.
     pub fn next_retained(
         &self,
         cursor: &mut RetainCursor,
@@ -187,8 +188,8 @@ impl Topics {
         false
     }
 
-    /// The next message of a Session's replays, in the order of its subscriptions, while there is `room` for its QoS and within the share
-    /// of work of one turn.
+    /// The next message of a Session's replays, in the order of its subscriptions, while there is `room` for its QoS
+    /// and within the share of work of one turn.
     pub fn next_replayed(
         &mut self,
         session: SessionId,

@@ -1,4 +1,5 @@
-//! Groups of Shared Subscriptions in the trie: a group stands at its FILTER as one subscriber, and shares its messages out.
+//! Groups of Shared Subscriptions in the trie: a group stands at its FILTER as one subscriber, and shares its messages
+//! out.
 
 use super::group::Member;
 use super::owner::Topics;
@@ -44,8 +45,8 @@ impl Topics {
         self.groups.count() > 0
     }
 
-    /// Adds a member to a group, which is made if it is the first, or changes the options of one. `Some`: nobody on this shard had this
-    /// FILTER before, and every peer must know.
+    /// Adds a member to a group, which is made if it is the first, or changes the options of one. `Some`: nobody on
+    /// this shard had this FILTER before, and every peer must know.
     pub fn join_group<'a>(
         &mut self,
         home: ShardId,
@@ -183,8 +184,8 @@ impl Topics {
         })
     }
 
-    /// Panics where groups and the memberships of this shard's Sessions contradict each other. `connected` tells of a Session that lives
-    /// whether its Client is here; for tests.
+    /// Panics where groups and the memberships of this shard's Sessions contradict each other. `connected` tells of a
+    /// Session that lives whether its Client is here; for tests.
     pub fn check_groups(&self, connected: impl Fn(SessionId) -> Option<bool>) {
         for filter in self.groups.filters() {
             assert_eq!(owner_of(filter, self.shards), self.id);

@@ -49,8 +49,9 @@ impl Topics {
         Some(done)
     }
 
-    /// A Session has ended: its replays end, and what it subscribed to leaves the trie. Appends to `removed` the filters that peers need
-    /// not serve any more. `false`: there are too many for one turn; [`Topics::forget_some`] goes on.
+    /// A Session has ended: its replays end, and what it subscribed to leaves the trie. Appends to `removed` the
+    /// filters that peers need not serve any more. `false`: there are too many for one turn; [`Topics::forget_some`]
+    /// goes on.
     pub fn depart(
         &mut self,
         session: SessionId,
@@ -83,8 +84,8 @@ impl Topics {
         self.departed_sequence = sequence;
     }
 
-    /// Takes a part of these out: nobody is found by them any more, but a quarter of a million at once would hold up everyone, and the
-    /// lanes. `Some`: all of this Session's are out now.
+    /// Takes a part of these out: nobody is found by them any more, but a quarter of a million at once would hold up
+    /// everyone, and the lanes. `Some`: all of this Session's are out now.
     pub fn forget_some(&mut self, removed: &mut Vec<String>) -> Option<SessionId> {
         let (session, mut nodes) = self.departed.pop_front()?;
         let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
@@ -98,8 +99,8 @@ impl Topics {
         None
     }
 
-    /// Takes one subscription of a Session that has ended out of the trie. `Some`: no Session of this shard has this filter any more, and
-    /// there are peers to tell.
+    /// Takes one subscription of a Session that has ended out of the trie. `Some`: no Session of this shard has this
+    /// filter any more, and there are peers to tell.
     fn forget(&mut self, session: SessionId, node: NodeId) -> Option<String> {
         let mut text = String::new();
         if self.shards > 1 {

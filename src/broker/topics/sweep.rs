@@ -1,4 +1,5 @@
-//! Retained messages whose Message Expiry Interval is over leave the tree. A replay passes them over anyhow; this frees their memory.
+//! Retained messages whose Message Expiry Interval is over leave the tree. A replay passes them over anyhow; this frees
+//! their memory.
 //!
 //! No list of times is kept, which a topic written often would make grow: while any message expires, the whole
 //! tree is walked at most once in `limits::RETAINED_SWEEP_MS`, and no earlier than the first expiry. Each

@@ -1,5 +1,5 @@
-//! Mistakes that no seed of the simulator can show: it has no processor time, and its events are turns of their own. Each rule is asked
-//! of the broker without a mistake, where it must hold, and with it, where it must not.
+//! Mistakes that no seed of the simulator can show: it has no processor time, and its events are turns of their own.
+//! Each rule is asked of the broker without a mistake, where it must hold, and with it, where it must not.
 
 #[path = "../../../benches/rig/mod.rs"]
 mod rig;
@@ -22,7 +22,8 @@ fn found(fault: Fault, holds: impl Fn() -> bool) {
     assert!(!missed, "{fault:?} was not found");
 }
 
-/// Reads of costly packets, each within its bound, come to more than a turn's share: lanes wait for the next turn, and for no longer.
+/// Reads of costly packets, each within its bound, come to more than a turn's share: lanes wait for the next turn, and
+/// for no longer.
 #[test]
 fn a_shard_over_its_share_takes_nothing_from_its_lanes() {
     found(NeverSpent, || {
@@ -63,7 +64,8 @@ fn cost_ns(act: impl Fn()) -> i64 {
     now() - before
 }
 
-/// The time of an answer must not tell who has an account. Hashing is all of it: without, an unknown user costs a thousandth.
+/// The time of an answer must not tell who has an account. Hashing is all of it: without, an unknown user costs a
+/// thousandth.
 #[test]
 fn an_unknown_user_costs_as_much_as_a_known_one() {
     // The hash is nobody's.

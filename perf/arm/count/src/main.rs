@@ -1,7 +1,7 @@
 //! `mqttfast-count STEP TIMES`: does one step of the broker that many times, and checks each answer.
 //!
-//! What a step costs is the difference between a run of 2n times and one of n, divided by n: start, setting up and ending are in both
-//! and cancel out. No thread, clock or socket is used, so every run executes the same instructions.
+//! What a step costs is the difference between a run of 2n times and one of n, divided by n: start, setting up and
+//! ending are in both and cancel out. No thread, clock or socket is used, so every run executes the same instructions.
 
 #[path = "../../../../benches/rig/mod.rs"]
 mod rig;
