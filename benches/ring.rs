@@ -3,7 +3,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mqttfast::limits::LANE_SLOTS;
-use mqttfast::mesh::ring::{Consumer, ring};
+use mqttfast::mesh::spsc::{Consumer, queue};
 use std::hint::{black_box, spin_loop};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn item(number: u64) -> Item {
 fn push_pop(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring/push-pop");
     for batch in [1u64, 16, 256] {
-        let (mut producer, mut consumer) = ring::<Item>(LANE_SLOTS);
+        let (mut producer, mut consumer) = queue::<Item>(LANE_SLOTS);
         let mut next = 0;
         group.throughput(Throughput::Elements(batch));
         group.bench_function(BenchmarkId::from_parameter(batch), |b| {
@@ -58,8 +58,8 @@ fn pop_waiting<T: Send>(consumer: &mut Consumer<T>) -> T {
 
 /// Sends `batches` of `batch` items to another thread, which acknowledges each batch by a ring of its own.
 fn cross(batches: u64, batch: u64) -> Duration {
-    let (mut producer, mut consumer) = ring::<Item>(LANE_SLOTS);
-    let (mut acknowledge, mut acknowledged) = ring::<u64>(LANE_SLOTS);
+    let (mut producer, mut consumer) = queue::<Item>(LANE_SLOTS);
+    let (mut acknowledge, mut acknowledged) = queue::<u64>(LANE_SLOTS);
     let start = Instant::now();
     let receiver = thread::spawn(move || {
         for number in 0..batches * batch {

@@ -50,9 +50,9 @@ pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
 /// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in
 /// a while.
-pub const CONTEST_FORGOTTEN_MS: u64 = 60_000;
-pub const CONTEST_TAKEOVERS: u64 = 3;
-pub const CONTEST_WARNED_EVERY_MS: u64 = 60_000;
+pub const TAKEOVERS_FORGOTTEN_AFTER_MS: u64 = 60_000;
+pub const TAKEOVERS_BEFORE_WARNING: u64 = 3;
+pub const TAKEOVER_WARNING_EVERY_MS: u64 = 60_000;
 /// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a
 /// shard that takes longer is overloaded.
 pub const LAST_ANSWERS_MS: u64 = 1_000;

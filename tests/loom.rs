@@ -12,14 +12,14 @@ use loom::thread;
 use mqttfast::buffer::Payload;
 use mqttfast::ids::ShardId;
 use mqttfast::mesh::sync::{AtomicBool, AtomicUsize, Ordering};
-use mqttfast::mesh::{Admitted, Bounds, Capacity, Mailbox, WakeFlag, lanes, ring::ring};
+use mqttfast::mesh::{Admitted, Bounds, Capacity, Mailbox, WakeFlag, lanes, spsc::queue};
 use std::sync::atomic::AtomicBool as Noted;
 use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
 fn ring_keeps_order_and_wraps() {
     loom::model(|| {
-        let (mut producer, mut consumer) = ring::<usize>(2);
+        let (mut producer, mut consumer) = queue::<usize>(2);
         for number in 0..2 {
             assert_eq!(producer.push(number), Ok(()));
         }
@@ -55,7 +55,7 @@ fn ring_keeps_order_and_wraps() {
 #[test]
 fn ring_of_one_slot_is_full_or_empty() {
     loom::model(|| {
-        let (mut producer, mut consumer) = ring::<usize>(1);
+        let (mut producer, mut consumer) = queue::<usize>(1);
         let pusher = thread::spawn(move || {
             let mut pushed = 0;
             for _ in 0..3 {
@@ -86,7 +86,7 @@ fn ring_of_one_slot_is_full_or_empty() {
 #[test]
 fn ring_drops_what_is_left_once() {
     loom::model(|| {
-        let (mut producer, mut consumer) = ring::<Box<Track<usize>>>(2);
+        let (mut producer, mut consumer) = queue::<Box<Track<usize>>>(2);
         let pusher = thread::spawn(move || {
             for number in 0..3 {
                 let _ = producer.push(Box::new(Track::new(number)));
@@ -105,7 +105,7 @@ fn ring_drops_what_is_left_once() {
 fn no_wake_up_is_lost() {
     loom::model(|| {
         let flag = Arc::new(WakeFlag::new());
-        let (mut producer, mut consumer) = ring::<usize>(2);
+        let (mut producer, mut consumer) = queue::<usize>(2);
         let wakes = Arc::new(AtomicUsize::new(0));
         let owner = thread::current();
         let giver = {
@@ -244,7 +244,7 @@ fn payload_is_dropped_by_three() {
 #[test]
 fn payload_crosses_a_ring() {
     loom::model(|| {
-        let (mut producer, mut consumer) = ring::<Payload>(1);
+        let (mut producer, mut consumer) = queue::<Payload>(1);
         let pusher = thread::spawn(move || {
             let payload = Payload::new(b"abc");
             assert!(producer.push(payload.clone()).is_ok());
@@ -459,7 +459,7 @@ fn a_shutdown_reaches_a_shard_that_sleeps_or_works() {
     loom::model(|| {
         let flag = Arc::new(WakeFlag::new());
         let mailbox = Mailbox::new(1);
-        let (mut producer, mut consumer) = ring::<usize>(1);
+        let (mut producer, mut consumer) = queue::<usize>(1);
         let owner = thread::current();
         let control = {
             let (mailbox, owner) = (mailbox.clone(), owner.clone());

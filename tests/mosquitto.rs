@@ -12,7 +12,7 @@ use mosquitto::{reference, rights};
 use mqttfast::acl::{Acl, Act};
 use mqttfast::config::mosquitto::{
     Address, CertificateName, Direction, Family, Kind, Listener, Mosquitto, Protocol, Refused,
-    Table, We, describe, read,
+    Support, Table, describe, read,
 };
 use mqttfast::io::disk::Disk;
 use std::collections::BTreeSet;
@@ -391,7 +391,7 @@ pub struct Row {
     pub what: String,
     pub text: Vec<u8>,
     pub mosquitto: String,
-    we: String,
+    support: String,
     words: String,
 }
 
@@ -412,7 +412,7 @@ pub fn rows() -> Vec<Row> {
             what: what.to_owned(),
             text: bytes(text),
             mosquitto: mosquitto.to_owned(),
-            we: we.to_owned(),
+            support: we.to_owned(),
             words: words.to_owned(),
         }
     };
@@ -463,10 +463,10 @@ fn each_line_is_taken_or_refused_as_the_table_says() {
         let result = read(&path, &Disk);
         let (word, said) = verdict(&result);
         let said = said.replace(&folder.path(""), "@");
-        if word != row.we || !said.contains(&row.words) {
+        if word != row.support || !said.contains(&row.words) {
             wrong.push(format!(
                 "{}: {word} instead of {}: {said}",
-                row.what, row.we
+                row.what, row.support
             ));
         }
         if let Err(refused) = &result {
@@ -477,9 +477,9 @@ fn each_line_is_taken_or_refused_as_the_table_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let refused = rows
         .iter()
-        .filter(|row| !matches!(row.we.as_str(), "start" | "warn"))
+        .filter(|row| !matches!(row.support.as_str(), "start" | "warn"))
         .count();
-    let fine = rows.iter().filter(|row| row.we == "start").count();
+    let fine = rows.iter().filter(|row| row.support == "start").count();
     assert!(refused > fine, "{refused} bad ones, {fine} good ones");
 }
 
@@ -545,10 +545,14 @@ fn the_document_is_the_table() {
         Table::get()
             .rows()
             .iter()
-            .filter(|row| row.we == we)
+            .filter(|row| row.support == we)
             .count()
     };
-    assert!(count(We::Implement) > 100 && count(We::Accept) >= 10 && count(We::Refuse) >= 15);
+    assert!(
+        count(Support::Implement) > 100
+            && count(Support::Accept) >= 10
+            && count(Support::Refuse) >= 15
+    );
 }
 
 #[test]

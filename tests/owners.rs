@@ -3,7 +3,7 @@
 #[path = "support_shard/mod.rs"]
 mod support;
 
-use mqttfast::broker::Level;
+use mqttfast::broker::LogLevel;
 use mqttfast::config::{ClientIdTakeover, ListenerSettings, Settings};
 use mqttfast::ids::ListenerId;
 use mqttfast::limits;
@@ -129,7 +129,7 @@ fn a_fight_for_a_client_id_is_one_line_that_names_both() {
             let lines = &world.log[before..];
             let (warnings, others): (Vec<_>, Vec<_>) = lines
                 .iter()
-                .partition(|(level, _)| *level == Level::Warning);
+                .partition(|(level, _)| *level == LogLevel::Warning);
             let [(_, warning)] = warnings[..] else {
                 panic!("one warning: {warnings:?}");
             };
@@ -162,7 +162,9 @@ fn a_fight_for_a_client_id_is_one_line_that_names_both() {
 
 fn warnings_of(world: &World, from: usize) -> usize {
     let lines = world.log[from..].iter();
-    lines.filter(|(level, _)| *level == Level::Warning).count()
+    lines
+        .filter(|(level, _)| *level == LogLevel::Warning)
+        .count()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 /// Importance of a happening, and of a line of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
+pub enum LogLevel {
     Error,
     Warning,
     Info,
@@ -22,13 +22,13 @@ pub enum Level {
     Packet,
 }
 
-impl Level {
+impl LogLevel {
     /// What must be configured for it to be shown.
     pub fn logs(self) -> Logs {
         match self {
-            Level::Error | Level::Warning => Logs::Faults,
-            Level::Info => Logs::Events,
-            Level::Packet => Logs::Packets,
+            LogLevel::Error | LogLevel::Warning => Logs::Faults,
+            LogLevel::Info => Logs::Events,
+            LogLevel::Packet => Logs::Packets,
         }
     }
 }
@@ -50,7 +50,7 @@ pub enum CloseCause {
 
 /// A Client as it named itself, on its Network Connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Who {
+pub struct Identity {
     /// Empty in a refused CONNECT that asks for an assigned one.
     pub client_id: Box<str>,
     pub user_name: Option<Box<str>>,
@@ -59,7 +59,7 @@ pub struct Who {
 
 /// What became of the Session of a CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Begun {
+pub enum SessionBegin {
     /// The one of before goes on.
     Resumed,
     /// A new one, as there was none before.
@@ -130,7 +130,7 @@ pub enum Unaccepted {
 
 /// How the connection of an accepted Client ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum ConnectionEnd {
     /// DISCONNECT; `with_will`: it asks for its will. [v5 3.14.2.1]
     Disconnected { with_will: bool },
     /// The Network Connection failed.
@@ -153,23 +153,23 @@ pub enum Ended {
 pub enum Happening {
     /// CONNACK accepted it.
     Connected {
-        who: Who,
+        who: Identity,
         version: Version,
-        session: Begun,
+        session: SessionBegin,
         /// 0: none.
         keep_alive_s: u16,
     },
     /// CONNACK refused it.
-    Refused { who: Who, why: Refusal },
+    Refused { who: Identity, why: Refusal },
     /// Closed before it was accepted. Probes, which send nothing, are counted only.
     Unaccepted {
         address: SocketAddr,
         why: Unaccepted,
     },
     /// The connection of an accepted Client is over.
-    Ended { who: Who, how: Ended },
+    Ended { who: Identity, how: ConnectionEnd },
     /// Two connections or more take one client id from each other again and again.
-    Contested {
+    RepeatedTakeovers {
         client_id: Box<str>,
         /// Takeovers up to now.
         takeovers: u64,
@@ -224,19 +224,19 @@ pub enum Happening {
 }
 
 impl Happening {
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> LogLevel {
         match self {
-            Happening::Contested { .. }
+            Happening::RepeatedTakeovers { .. }
             | Happening::FiltersRefused { .. }
-            | Happening::Dropping { .. } => Level::Warning,
+            | Happening::Dropping { .. } => LogLevel::Warning,
             Happening::Connected { .. }
             | Happening::Refused { .. }
             | Happening::Unaccepted { .. }
             | Happening::Ended { .. }
             | Happening::SessionExpired { .. }
             | Happening::UsersGone { .. }
-            | Happening::Stopped { .. } => Level::Info,
-            Happening::PacketReceived { .. } | Happening::WillPublished { .. } => Level::Packet,
+            | Happening::Stopped { .. } => LogLevel::Info,
+            Happening::PacketReceived { .. } | Happening::WillPublished { .. } => LogLevel::Packet,
         }
     }
 }

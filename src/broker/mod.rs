@@ -12,6 +12,7 @@ mod gone;
 mod happening;
 mod home;
 mod on;
+mod other_protocol;
 mod outputs;
 mod parcel;
 mod passing;
@@ -20,7 +21,6 @@ mod pending;
 mod rights;
 mod shard;
 mod slots;
-mod stranger;
 mod survey;
 mod topics;
 mod turn;
@@ -30,7 +30,9 @@ pub use change::Change;
 pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
-pub use happening::{Begun, CloseCause, Ended, Happening, Level, Refusal, Unaccepted, Who};
+pub use happening::{
+    CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, SessionBegin, Unaccepted,
+};
 pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use passing::{OwnMessage, RetainVersion};

@@ -1,9 +1,9 @@
 //! The list of a turn's consequences, and the parcels that are packed for peers meanwhile.
 
 use super::event::{Output, PeerMessage};
-use super::happening::{Happening, Level};
+use super::happening::{Happening, LogLevel};
 use super::parcel::{Parcel, Parcels};
-use super::passing::AsCame;
+use super::passing::Verbatim;
 use crate::buffer::Pool;
 use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
@@ -27,7 +27,12 @@ impl Outputs {
 
     /// Tells what happened, if the configured logs show it; else nothing is built.
     #[inline]
-    pub(super) fn tell(&mut self, logs: Logs, level: Level, happening: impl FnOnce() -> Happening) {
+    pub(super) fn tell(
+        &mut self,
+        logs: Logs,
+        level: LogLevel,
+        happening: impl FnOnce() -> Happening,
+    ) {
         if logs >= level.logs() {
             let happening = happening();
             debug_assert_eq!(happening.level(), level);
@@ -48,10 +53,10 @@ impl Outputs {
         &mut self,
         to: ShardId,
         origin: ConnectionId,
-        as_came: &AsCame<'_>,
+        verbatim: &Verbatim<'_>,
         pool: &mut Pool,
     ) {
-        if let Some(full) = self.parcels.append(to, origin, as_came, pool) {
+        if let Some(full) = self.parcels.append(to, origin, verbatim, pool) {
             self.send_parcel(to, full);
         }
     }

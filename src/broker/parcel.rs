@@ -8,13 +8,13 @@
 //! Client ─ run ─┘                               └─ run ─ …
 //! ```
 //!
-//! Only packets that can go on as they came travel so ([`AsCame`]); all others are a `Message`. Lanes keep their order:
-//! whatever else is said to a peer closes the parcel for it first ([`Outputs::push`](super::Outputs::push)).
+//! Only packets that can go on as they came travel so ([`Verbatim`]); all others are a `Message`. Lanes keep their
+//! order: whatever else is said to a peer closes the parcel for it first ([`Outputs::push`](super::Outputs::push)).
 //!
 //! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels; where as much comes as
 //! goes, nothing is allocated.
 
-use super::passing::AsCame;
+use super::passing::Verbatim;
 use crate::buffer::Pool;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
@@ -63,8 +63,8 @@ impl Parcel {
         self.bytes.is_empty() || self.bytes.len() + bytes <= limits::LARGE_BLOCK_BYTES
     }
 
-    fn append(&mut self, origin: ConnectionId, as_came: &AsCame<'_>, pool: &mut Pool) {
-        let bytes = as_came.run.bytes;
+    fn append(&mut self, origin: ConnectionId, verbatim: &Verbatim<'_>, pool: &mut Pool) {
+        let bytes = verbatim.run.bytes;
         let whole = self.bytes.len() + bytes.len();
         if whole > self.bytes.capacity() {
             // From a small block into a large one, once.
@@ -75,8 +75,8 @@ impl Parcel {
         self.bytes.extend_from_slice(bytes);
         self.runs.push(Packed {
             origin,
-            version: as_came.version,
-            packets: as_came.run.packets,
+            version: verbatim.version,
+            packets: verbatim.run.packets,
             end: whole,
         });
     }
@@ -98,12 +98,12 @@ impl Parcels {
         &mut self,
         to: ShardId,
         origin: ConnectionId,
-        as_came: &AsCame<'_>,
+        verbatim: &Verbatim<'_>,
         pool: &mut Pool,
     ) -> Option<Box<Parcel>> {
         let open = self.open.iter_mut().find(|(shard, _)| *shard == to);
         let (parcel, full) = match open {
-            Some((_, parcel)) if parcel.has_room(as_came.run.bytes.len()) => (parcel, None),
+            Some((_, parcel)) if parcel.has_room(verbatim.run.bytes.len()) => (parcel, None),
             Some((_, parcel)) => {
                 let next = self.spare.pop().unwrap_or_default();
                 let full = std::mem::replace(parcel, next);
@@ -115,7 +115,7 @@ impl Parcels {
                 (parcel, None)
             }
         };
-        parcel.append(origin, as_came, pool);
+        parcel.append(origin, verbatim, pool);
         full
     }
 
@@ -166,8 +166,8 @@ mod tests {
         let frame = next_frame(bytes, u32::MAX).unwrap().unwrap();
         let run = Run::of(Version::V311, &frame, bytes, u32::MAX);
         let publish = Publish::decode(Version::V311, &frame).unwrap();
-        let as_came = AsCame::of(Version::V311, &publish, run).expect("plain");
-        parcels.append(ShardId(to), ORIGIN, &as_came, pool)
+        let verbatim = Verbatim::of(Version::V311, &publish, run).expect("plain");
+        parcels.append(ShardId(to), ORIGIN, &verbatim, pool)
     }
 
     #[test]

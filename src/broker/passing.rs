@@ -58,7 +58,7 @@ pub(super) struct Routing<'a> {
     pub retain: bool,
     pub expires: Time,
     /// The packets as they came, where they can go on so; more than one are a run, of which this is the first message.
-    pub as_came: Option<AsCame<'a>>,
+    pub verbatim: Option<Verbatim<'a>>,
     /// The message in a form that outlives the turn; made when first needed.
     pub message: Option<Rc<Message>>,
 }
@@ -66,7 +66,7 @@ pub(super) struct Routing<'a> {
 impl Routing<'_> {
     /// Messages in it: those of a run, else one.
     pub fn packets(&self) -> u32 {
-        self.as_came.map_or(1, |as_came| as_came.run.packets)
+        self.verbatim.map_or(1, |verbatim| verbatim.run.packets)
     }
 
     /// The message in a form that outlives the turn.
@@ -137,16 +137,16 @@ impl Sending<'_> {
 
 /// Packets that can be sent on as they came: at QoS 0, without flags, with nothing that is the publisher's alone.
 #[derive(Clone, Copy)]
-pub(super) struct AsCame<'a> {
+pub(super) struct Verbatim<'a> {
     pub run: Run<'a>,
     /// 3.1 and 3.1.1 read the same.
     pub version: Version,
 }
 
-impl<'a> AsCame<'a> {
+impl<'a> Verbatim<'a> {
     /// `run` begins with `publish`. `None`: it must be encoded anew, or is so large that its payload is referenced.
     #[inline]
-    pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<AsCame<'a>> {
+    pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<Verbatim<'a>> {
         let properties = &publish.properties;
         (publish.qos == QoS::AtMostOnce
             && !publish.retain
@@ -155,7 +155,7 @@ impl<'a> AsCame<'a> {
             // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
             && properties.passed_on_bytes == properties.raw.len()
             && publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
-            .then_some(AsCame { run, version })
+            .then_some(Verbatim { run, version })
     }
 
     /// Does this Client take them so: no other version, no aliases, no limit of its own?
@@ -212,7 +212,7 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
         qos: message.qos,
         retain: message.retain,
         expires: message.expires,
-        as_came: None,
+        verbatim: None,
         message: Some(Rc::clone(message)),
     }
 }

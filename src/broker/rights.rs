@@ -22,14 +22,14 @@ pub(super) enum Rule {
 
 /// The answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum May {
+pub(super) enum Decision {
     Allowed,
     Refused { rule: Rule },
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Asking {
+pub(super) struct Asker {
     /// It says that it is a bridge.
     pub bridge: bool,
 }
@@ -41,14 +41,14 @@ pub(super) struct Rights;
 impl Rights {
     /// May this Client do that? `who` is asked only where a rule depends on it.
     #[inline]
-    pub fn may(&self, who: impl FnOnce() -> Asking, act: Act, name: &str) -> May {
+    pub fn may(&self, who: impl FnOnce() -> Asker, act: Act, name: &str) -> Decision {
         match act {
             Act::Publish if is_brokers_own(name) && !(is_bridge_state(name) && who().bridge) => {
-                May::Refused {
+                Decision::Refused {
                     rule: Rule::BrokersOwn,
                 }
             }
-            Act::Publish => May::Allowed,
+            Act::Publish => Decision::Allowed,
         }
     }
 }

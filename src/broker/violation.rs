@@ -1,7 +1,7 @@
 //! The rules that a Client can break; its Network Connection closes. Each is one row: its sentence for the log and
 //! the Reason String, its Reason Code, and what of it differs from case to case.
 
-use super::stranger::Stranger;
+use super::other_protocol::OtherProtocol;
 use crate::limits;
 use crate::wire::Malformed;
 use crate::wire::reason::ReasonCode;
@@ -48,7 +48,7 @@ violations! {
     FirstPacketNotConnect => ReasonCode::PROTOCOL_ERROR,
         "the first packet is not CONNECT [MQTT-3.1.0-1]";
     /// The bytes are not MQTT.
-    OtherProtocol(stranger: Stranger) => ReasonCode::PROTOCOL_ERROR, "{stranger}";
+    OtherProtocol(protocol: OtherProtocol) => ReasonCode::PROTOCOL_ERROR, "{protocol}";
     /// [v5 3.1.4]
     ConnectTooLate => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         "no complete CONNECT within {} s", limits::CONNECT_DEADLINE_MS / 1000;

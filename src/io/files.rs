@@ -1,6 +1,6 @@
 //! Open files: every connection is one, and the broker keeps some for itself.
 
-use crate::broker::Level;
+use crate::broker::LogLevel;
 use crate::io::helpers::log::Log;
 use crate::io::start_error::StartError;
 use crate::limits;
@@ -14,7 +14,7 @@ pub fn raise_limit(log: &Log) {
     };
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
         let text = format!("the limit of open files stays at {soft}");
-        log.line(Level::Warning, text);
+        log.line(LogLevel::Warning, text);
     }
 }
 

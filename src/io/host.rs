@@ -6,7 +6,7 @@
 //!
 //! `io_memory(0)`: glommio's default pins 10 MiB for each of its three rings, of which we use nothing.
 
-use crate::broker::{Level, Shard};
+use crate::broker::{LogLevel, Shard};
 use crate::config::Settings;
 use crate::io::driver::Driver;
 use crate::io::driver::kernel::Kernel;
@@ -214,7 +214,7 @@ fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender
     drop(ready);
     if let Err(error) = driver.run() {
         let text = format!("shard {id} ends: its sockets cannot be driven any more: {error}");
-        log.line(Level::Error, text);
+        log.line(LogLevel::Error, text);
     }
 }
 

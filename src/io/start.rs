@@ -1,7 +1,7 @@
 //! The life of the process: reads what the operator wants, finds out what the machine allows, binds, starts the
 //! shards and the helpers, and serves signals until the end.
 
-use crate::broker::Level;
+use crate::broker::LogLevel;
 use crate::buffer::heap;
 use crate::config::{Config, Io, memory_bound};
 use crate::io::clock::Clock;
@@ -33,7 +33,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
     let notify = Notify::from_environment().unwrap_or_else(|error| {
         let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
-        log.line(Level::Warning, text);
+        log.line(LogLevel::Warning, text);
         Notify::NOBODY
     });
     let result = serve(config, clock, &signals, &log, &notify);
@@ -60,7 +60,7 @@ fn serve(
         Some(path) => {
             let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
             for warning in file.warnings(path) {
-                log.line(Level::Warning, warning);
+                log.line(LogLevel::Warning, warning);
             }
             Some(Checker::new(path, file))
         }
@@ -126,7 +126,7 @@ fn serve(
         .map(|address| address.to_string())
         .collect();
     for address in &addresses {
-        log.line(Level::Info, format!("listening on {address}"));
+        log.line(LogLevel::Info, format!("listening on {address}"));
     }
     let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
     control::tell_ready(notify, &status, log);
@@ -137,11 +137,11 @@ fn serve(
         End::Asked => {
             // All have said that they end, so this does not wait.
             let joined = threads.join();
-            log.line(Level::Info, "stopped");
+            log.line(LogLevel::Info, "stopped");
             joined.map_err(refused("a shard ended badly"))
         }
         End::Hurried => {
-            log.line(Level::Warning, "stopped before all shards were done");
+            log.line(LogLevel::Warning, "stopped before all shards were done");
             Ok(())
         }
         End::ShardLost => Err(StartError::new(
@@ -194,7 +194,7 @@ fn choose_driver(io: Io) -> Result<(DriverKind, String), StartError> {
 
 /// The lines of a start.
 fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
-    let info = |text: String| log.line(Level::Info, text);
+    let info = |text: String| log.line(LogLevel::Info, text);
     info(format!(
         "mqttfast {}, process {}",
         env!("CARGO_PKG_VERSION"),
@@ -227,10 +227,10 @@ fn access(config: &Config) -> String {
 fn announce_places(config: &Config, places: usize, files: rlim_t, log: &Log) {
     let (level, more) = match config.connections_max {
         Some(wanted) if wanted > places => (
-            Level::Warning,
+            LogLevel::Warning,
             format!(", not the {wanted} of --max-connections: raise LimitNOFILE= or ulimit -n"),
         ),
-        _ => (Level::Info, String::new()),
+        _ => (LogLevel::Info, String::new()),
     };
     log.line(
         level,

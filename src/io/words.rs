@@ -3,14 +3,15 @@
 //! Names that Clients chose are shown without control characters, and never endless.
 
 use crate::broker::{
-    Begun, CloseCause, Counters, Dropped, Ended, Happening, Level, Refusal, Sums, Unaccepted, Who,
+    CloseCause, ConnectionEnd, Counters, Dropped, Happening, Identity, LogLevel, Refusal,
+    SessionBegin, Sums, Unaccepted,
 };
 use crate::ids::ShardId;
 use crate::wire::{Version, packet_type};
 use std::fmt::{self, Display, Write as _};
 
 /// The line of the log for one event, without its time.
-pub fn sentence(happening: &Happening) -> (Level, String) {
+pub fn sentence(happening: &Happening) -> (LogLevel, String) {
     (happening.level(), text(happening))
 }
 
@@ -39,7 +40,7 @@ fn text(happening: &Happening) -> String {
             ),
         },
         Happening::Ended { who, how } => ended(who, how),
-        Happening::Contested {
+        Happening::RepeatedTakeovers {
             client_id,
             takeovers,
             from,
@@ -106,7 +107,7 @@ fn text(happening: &Happening) -> String {
     }
 }
 
-fn connected(who: &Who, version: Version, session: Begun, keep_alive_s: u16) -> String {
+fn connected(who: &Identity, version: Version, session: SessionBegin, keep_alive_s: u16) -> String {
     let user = who
         .user_name
         .as_deref()
@@ -117,9 +118,9 @@ fn connected(who: &Who, version: Version, session: Begun, keep_alive_s: u16) -> 
         Version::V5 => "5.0",
     };
     let session = match session {
-        Begun::Resumed => "session resumed",
-        Begun::Clean => "clean session",
-        Begun::New => "new session",
+        SessionBegin::Resumed => "session resumed",
+        SessionBegin::Clean => "clean session",
+        SessionBegin::New => "new session",
     };
     let keep_alive = match keep_alive_s {
         0 => "no keep alive".to_owned(),
@@ -132,35 +133,37 @@ fn connected(who: &Who, version: Version, session: Begun, keep_alive_s: u16) -> 
     )
 }
 
-fn ended(who: &Who, how: &Ended) -> String {
+fn ended(who: &Identity, how: &ConnectionEnd) -> String {
     let (client_id, address) = (Shown(&who.client_id), who.address);
     match how {
-        Ended::Disconnected { with_will: false } => format!("disconnected {client_id} ({address})"),
-        Ended::Disconnected { with_will: true } => {
+        ConnectionEnd::Disconnected { with_will: false } => {
+            format!("disconnected {client_id} ({address})")
+        }
+        ConnectionEnd::Disconnected { with_will: true } => {
             format!("disconnected {client_id} ({address}), asks for its will")
         }
-        Ended::Lost(cause) => format!("lost {client_id} ({address}): {}", closed(*cause)),
-        Ended::Violation {
+        ConnectionEnd::Lost(cause) => format!("lost {client_id} ({address}): {}", closed(*cause)),
+        ConnectionEnd::Violation {
             violation,
             filter: Some(filter),
         } => format!(
             "closed {client_id} ({address}): {} — {violation}",
             Shown(filter)
         ),
-        Ended::Violation {
+        ConnectionEnd::Violation {
             violation,
             filter: None,
         } => format!("closed {client_id} ({address}): {violation}"),
-        Ended::TakenOver => {
+        ConnectionEnd::TakenOver => {
             format!("closed {client_id} ({address}): taken over by a new connection")
         }
-        Ended::UserGone => {
+        ConnectionEnd::UserGone => {
             let user_name = Shown(who.user_name.as_deref().unwrap_or_default());
             format!(
                 "closed {client_id} ({address}): its user {user_name} is gone from the password file"
             )
         }
-        Ended::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
+        ConnectionEnd::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
     }
 }
 
@@ -283,8 +286,8 @@ mod tests {
     use crate::broker::Violation;
     use crate::wire::QoS;
 
-    fn who(client_id: &str, user_name: Option<&str>) -> Who {
-        Who {
+    fn who(client_id: &str, user_name: Option<&str>) -> Identity {
+        Identity {
             client_id: client_id.into(),
             user_name: user_name.map(Into::into),
             address: ([192, 0, 2, 7], 4711).into(),
@@ -324,15 +327,15 @@ mod tests {
         let violation = Violation::SecondConnect;
         let cases = [
             (
-                connected(None, Version::V311, Begun::New, 0),
+                connected(None, Version::V311, SessionBegin::New, 0),
                 "connected lamp (192.0.2.7:4711): MQTT 3.1.1, new session, no keep alive",
             ),
             (
-                connected(Some("alice"), Version::V5, Begun::Resumed, 60),
+                connected(Some("alice"), Version::V5, SessionBegin::Resumed, 60),
                 "connected lamp (192.0.2.7:4711, user alice): MQTT 5.0, session resumed, keep alive 60 s",
             ),
             (
-                connected(None, Version::V31, Begun::Clean, 1),
+                connected(None, Version::V31, SessionBegin::Clean, 1),
                 "connected lamp (192.0.2.7:4711): MQTT 3.1, clean session, keep alive 1 s",
             ),
             (
@@ -362,37 +365,37 @@ mod tests {
                 "refused 192.0.2.7:4711: before CONNECT was complete, its bytes were not what this listener takes: no TLS",
             ),
             (
-                ended(Ended::Disconnected { with_will: false }),
+                ended(ConnectionEnd::Disconnected { with_will: false }),
                 "disconnected lamp (192.0.2.7:4711)",
             ),
             (
-                ended(Ended::Disconnected { with_will: true }),
+                ended(ConnectionEnd::Disconnected { with_will: true }),
                 "disconnected lamp (192.0.2.7:4711), asks for its will",
             ),
             (
-                ended(Ended::Lost(lost)),
+                ended(ConnectionEnd::Lost(lost)),
                 "lost lamp (192.0.2.7:4711): it closed the connection without DISCONNECT",
             ),
             (
-                ended(Ended::Violation {
+                ended(ConnectionEnd::Violation {
                     violation,
                     filter: None,
                 }),
                 "closed lamp (192.0.2.7:4711): a second CONNECT on one connection [MQTT-3.1.0-2]",
             ),
             (
-                ended(Ended::Violation {
+                ended(ConnectionEnd::Violation {
                     violation: Violation::ServerPacket,
                     filter: Some("a/#/b".into()),
                 }),
                 "closed lamp (192.0.2.7:4711): a/#/b — a packet that only a server may send",
             ),
             (
-                ended(Ended::TakenOver),
+                ended(ConnectionEnd::TakenOver),
                 "closed lamp (192.0.2.7:4711): taken over by a new connection",
             ),
             (
-                ended(Ended::UserGone),
+                ended(ConnectionEnd::UserGone),
                 "closed lamp (192.0.2.7:4711): its user alice is gone from the password file",
             ),
             (
@@ -410,7 +413,7 @@ mod tests {
                 "refused lamp (192.0.2.7:4711, user alice): its client id belongs to a session of another user, until that ends; --client-id-takeover any lets every user take it over",
             ),
             (
-                ended(Ended::Shutdown),
+                ended(ConnectionEnd::Shutdown),
                 "closed lamp (192.0.2.7:4711): the broker stops",
             ),
             (
@@ -436,12 +439,12 @@ mod tests {
             ),
         ];
         for (happening, expected) in cases {
-            let expected = (Level::Info, expected.to_owned());
+            let expected = (LogLevel::Info, expected.to_owned());
             assert_eq!(sentence(&happening), expected);
         }
         let warnings = [
             (
-                Happening::Contested {
+                Happening::RepeatedTakeovers {
                     client_id: "lamp".into(),
                     takeovers: 3,
                     from: ([192, 0, 2, 7], 1).into(),
@@ -466,7 +469,7 @@ mod tests {
             ),
         ];
         for (happening, expected) in warnings {
-            let expected = (Level::Warning, expected.to_owned());
+            let expected = (LogLevel::Warning, expected.to_owned());
             assert_eq!(sentence(&happening), expected);
         }
         let packets = [
@@ -490,7 +493,7 @@ mod tests {
             ),
         ];
         for (happening, expected) in packets {
-            let expected = (Level::Packet, expected.to_owned());
+            let expected = (LogLevel::Packet, expected.to_owned());
             assert_eq!(sentence(&happening), expected);
         }
     }

@@ -1,4 +1,4 @@
-//! The lanes between shards: a [`ring`](super::ring) for each ordered pair of shards, N × (N - 1) in all, and an
+//! The lanes between shards: an [`spsc`](super::spsc) queue for each ordered pair of shards, N × (N - 1) in all, and an
 //! [`Endpoint`] a shard that holds its ends of them.
 //!
 //! Sending never fails and never waits. What finds its ring full goes to a spill queue on the sender's side, and
@@ -22,7 +22,7 @@
 //! Cost: O(1) an item; one fence a turn in which something was received. With one shard there are no lanes and no
 //! atomics.
 
-use super::ring::{Consumer, Producer, ring};
+use super::spsc::{Consumer, Producer, queue};
 use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, fence};
 use crate::ids::ShardId;
 use crate::limits::{
@@ -149,7 +149,7 @@ pub fn lanes<T: Send>(shards: usize, bounds: &Bounds<T>) -> Vec<Endpoint<T>> {
         .collect();
     for from in ids() {
         for to in ids().filter(|&to| to != from) {
-            let (producer, consumer) = ring(bounds.items);
+            let (producer, consumer) = queue(bounds.items);
             let taken_bytes = Arc::new(AtomicUsize::new(0));
             endpoints[from.index()].outgoing.push(Outgoing {
                 to,

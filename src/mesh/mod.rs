@@ -1,7 +1,8 @@
 //! Between shards, and from helper threads to a shard.
 //!
-//! - [`ring`]: a bounded queue of one producer and one consumer, lock-free.
-//! - [`lanes`]: a ring for each ordered pair of shards, with a spill on the sender's side, so that sending never fails.
+//! - [`spsc`]: a bounded queue of one producer and one consumer, lock-free.
+//! - [`lanes`]: such a queue for each ordered pair of shards, with a spill on the sender's side, so that sending never
+//!   fails.
 //! - [`wake`]: whether a shard sleeps in the kernel, so that a wake-up is paid once a sleep and never while it is
 //!   awake.
 //! - [`mailbox`]: from any thread to one shard, for what is rare.
@@ -13,7 +14,7 @@
 pub mod capacity;
 pub mod lanes;
 pub mod mailbox;
-pub mod ring;
+pub mod spsc;
 pub mod sync;
 pub mod wake;
 

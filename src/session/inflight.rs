@@ -23,7 +23,7 @@ pub enum Stage {
 
 /// The message of a delivery has done its part: nobody need send it again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ended {
+pub struct EndedDelivery {
     /// The group it came from.
     pub share: Option<Share>,
 }
@@ -37,12 +37,12 @@ impl Stage {
         }
     }
 
-    fn ended(&self) -> Ended {
+    fn ended(&self) -> EndedDelivery {
         let share = match self {
             Stage::Published { extras, .. } => extras.as_ref().and_then(|extras| extras.share),
             Stage::Released => None,
         };
-        Ended { share }
+        EndedDelivery { share }
     }
 }
 
@@ -50,7 +50,7 @@ impl Stage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acknowledged {
     /// It belongs to this delivery, which goes on or has ended.
-    Known(Ended),
+    Known(EndedDelivery),
     /// No delivery has its Packet Identifier. No error: that delivery may have ended before, with an earlier connection
     /// or because it was too large for the Client.
     Unknown,
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::time::Time;
 
-    const KNOWN: Acknowledged = Acknowledged::Known(Ended { share: None });
+    const KNOWN: Acknowledged = Acknowledged::Known(EndedDelivery { share: None });
 
     fn published(qos: QoS) -> Stage {
         let message = Rc::new(Message::new("t", b"", b"x", qos, false, Time::NEVER));

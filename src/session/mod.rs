@@ -3,18 +3,18 @@
 
 pub mod alias;
 pub mod connection;
-pub mod contest;
 pub mod inflight;
 pub mod message;
 pub mod queue;
 pub mod request;
 #[allow(clippy::module_inception)]
 pub mod session;
+pub mod takeovers;
 
 pub use connection::{Connection, Phase};
-pub use contest::Contest;
 pub use inflight::{Delivering, Inflight, Stage};
 pub use message::Message;
 pub use queue::{Queue, Queued};
 pub use request::ConnectRequest;
 pub use session::{Received, Session, StoredWill};
+pub use takeovers::Takeovers;

@@ -1,7 +1,7 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
 use crate::ids::{ConnectionId, NodeId};
-use crate::session::{Contest, Inflight, Message, Queue};
+use crate::session::{Inflight, Message, Queue, Takeovers};
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::PacketId;
@@ -40,7 +40,7 @@ pub struct Session {
     /// The last routing that found this Session and its place among that routing's targets: finds overlaps in one step.
     pub route_mark: (u64, u32),
     /// Takeovers up to now, once there was one.
-    pub contest: Option<Box<Contest>>,
+    pub takeovers: Option<Box<Takeovers>>,
 }
 
 impl Session {
@@ -62,7 +62,7 @@ impl Session {
             queue: Queue::default(),
             received: Received::default(),
             route_mark: (0, 0),
-            contest: None,
+            takeovers: None,
         }
     }
 

@@ -58,13 +58,13 @@ impl Default for Node {
 
 /// The children of a node that has, or had, more than one.
 #[derive(Default)]
-struct Places {
+struct ChildList {
     places: Vec<u32>,
     free: u32,
     live: u32,
 }
 
-impl Places {
+impl ChildList {
     fn insert(&mut self, child: u32) -> u32 {
         self.live += 1;
         if self.free == NO_PLACE {
@@ -86,7 +86,7 @@ impl Places {
 /// See the module. `V` is the stored value; a handle of 16 bytes makes the figures of `docs/performance.md`.
 pub struct RetainTree<V> {
     nodes: Slab<Node>,
-    lists: Slab<Places>,
+    lists: Slab<ChildList>,
     values: Slab<Option<V>>,
     edges: Edges,
     interner: Interner,
@@ -435,7 +435,7 @@ impl<V> RetainTree<V> {
             Children::None => self.nodes[parent].children = Packed::one(child),
             Children::One(sibling) => {
                 let places = Vec::from([sibling, child]);
-                let list = self.lists.insert(Places {
+                let list = self.lists.insert(ChildList {
                     places,
                     free: NO_PLACE,
                     live: 2,
@@ -520,7 +520,7 @@ impl<V> RetainTree<V> {
         }
         for (parent, count) in children {
             if let Children::Many(list) = self.nodes[parent].children.get() {
-                let Places { places, free, live } = &self.lists[list];
+                let ChildList { places, free, live } = &self.lists[list];
                 assert_eq!(*live, count);
                 let (mut holes, mut place) = (0, *free);
                 while place != NO_PLACE {

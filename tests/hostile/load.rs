@@ -28,7 +28,7 @@ fn codes(suback: &[u8]) -> &[u8] {
     &suback[header + 2..]
 }
 
-/// The limit of a Session is tested without sockets: `tests/toil.rs`.
+/// The limit of a Session is tested without sockets: `tests/work_budget.rs`.
 fn case_49_very_many_filters(shards: usize) {
     attack_ours(shards, |broker| {
         let mut client = Client::connect(broker, "greedy");

@@ -1,6 +1,6 @@
 //! A fixture in the places where its author had it, as the reader sees it; and the table of options for the document.
 
-use mqttfast::config::mosquitto::{Files, Look, Reload, Scope, Table, Unreadable, We};
+use mqttfast::config::mosquitto::{Files, Look, Reload, Scope, Support, Table, Unreadable};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -117,10 +117,10 @@ pub fn document_table() -> String {
             Reload::New => "since 2.1",
             Reload::No => "no",
         };
-        let we = match row.we {
-            We::Implement => "the same",
-            We::Accept => "no effect",
-            We::Refuse => "refused",
+        let support = match row.support {
+            Support::Implement => "the same",
+            Support::Accept => "no effect",
+            Support::Refuse => "refused",
         };
         let same = if row.option == row.name {
             String::new()
@@ -135,7 +135,7 @@ pub fn document_table() -> String {
         let note = format!("{same}{}", row.note);
         let _ = writeln!(
             text,
-            "| `{}` | {of} | {default} | {reload} | {we} | {} |",
+            "| `{}` | {of} | {default} | {reload} | {support} | {} |",
             row.name,
             note.trim_end_matches("; ")
         );

@@ -1,7 +1,7 @@
 //! What a shard tells: events by the level that is configured, and their sentences in the log.
 
 use crate::support::*;
-use mqttfast::broker::Level;
+use mqttfast::broker::LogLevel;
 use mqttfast::config::{Logs, Settings};
 
 fn logging(logs: Logs) -> Settings {
@@ -32,12 +32,17 @@ fn a_day(world: &mut World, version: Version) {
 fn nothing_is_told_that_the_log_would_not_show() {
     for (logs, levels) in [
         (Logs::Faults, &[][..]),
-        (Logs::Events, &[Level::Info][..]),
-        (Logs::Packets, &[Level::Info, Level::Packet][..]),
+        (Logs::Events, &[LogLevel::Info][..]),
+        (Logs::Packets, &[LogLevel::Info, LogLevel::Packet][..]),
     ] {
         each5_with(&logging(logs), |world| {
             a_day(world, Version::V5);
-            for level in [Level::Error, Level::Warning, Level::Info, Level::Packet] {
+            for level in [
+                LogLevel::Error,
+                LogLevel::Warning,
+                LogLevel::Info,
+                LogLevel::Packet,
+            ] {
                 let told = world.log.iter().any(|(of, _)| *of == level);
                 assert_eq!(told, levels.contains(&level), "{level:?}: {:?}", world.log);
             }
@@ -54,7 +59,7 @@ fn the_log_tells_of_wills_and_of_sessions_that_expire() {
         assert_eq!(has("PINGREQ (2 bytes) from lost"), 1);
         let expired = "session of kept ended: its Session Expiry Interval is over, with 1 message that waited";
         assert_eq!(has(expired), 1, "{:?}", world.log);
-        let ends = |(_, text): &&(Level, String)| text.starts_with("session of");
+        let ends = |(_, text): &&(LogLevel, String)| text.starts_with("session of");
         assert_eq!(
             world.log.iter().filter(ends).count(),
             1,

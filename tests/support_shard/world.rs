@@ -9,8 +9,8 @@ use super::random::Random;
 use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::broker::{
-    Change, CloseCause, HandOver, Input, Level, Output, Outputs, OwnMessage, PeerMessage, Report,
-    Shard, Survey, Verdict,
+    Change, CloseCause, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
+    Report, Shard, Survey, Verdict,
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
@@ -114,7 +114,7 @@ pub struct World {
     /// Each read gives the shard this many bytes at most.
     pub read_bytes_max: usize,
     credentials: Vec<(String, Vec<u8>)>,
-    pub log: Vec<(Level, String)>,
+    pub log: Vec<(LogLevel, String)>,
     reports: Vec<Report>,
     /// What a store was told, in order: by which shard, under which number. With `store` in the settings.
     pub changes: Vec<(usize, u64, Vec<Change>)>,

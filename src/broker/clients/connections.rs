@@ -3,9 +3,9 @@
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
 use crate::broker::happening;
-use crate::broker::happening::{Happening, Level, Unaccepted, Who};
+use crate::broker::happening::{Happening, Identity, LogLevel, Unaccepted};
+use crate::broker::other_protocol;
 use crate::broker::outputs::Outputs;
-use crate::broker::stranger;
 use crate::broker::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ListenerId, SessionId};
@@ -257,8 +257,9 @@ impl Clients {
                     return;
                 }
                 Ending::Violation(violation) => Unaccepted::Violation(violation),
-                Ending::Lost(cause) => match stranger::recognise_at_end(&connection.received) {
-                    Some(stranger) => Unaccepted::Violation(Violation::OtherProtocol(stranger)),
+                Ending::Lost(cause) => match other_protocol::recognise_at_end(&connection.received)
+                {
+                    Some(protocol) => Unaccepted::Violation(Violation::OtherProtocol(protocol)),
                     None => Unaccepted::Lost(cause),
                 },
                 Ending::Refused
@@ -269,22 +270,24 @@ impl Clients {
             };
             self.counters.refusals += 1;
             let unaccepted = || Happening::Unaccepted { address, why };
-            return out.tell(logs, Level::Info, unaccepted);
+            return out.tell(logs, LogLevel::Info, unaccepted);
         };
         let how = match ending {
-            Ending::Disconnect { with_will } => happening::Ended::Disconnected { with_will },
-            Ending::Lost(cause) => happening::Ended::Lost(cause),
-            Ending::Violation(violation) => happening::Ended::Violation {
+            Ending::Disconnect { with_will } => {
+                happening::ConnectionEnd::Disconnected { with_will }
+            }
+            Ending::Lost(cause) => happening::ConnectionEnd::Lost(cause),
+            Ending::Violation(violation) => happening::ConnectionEnd::Violation {
                 violation,
                 filter: filter.map(String::into_boxed_str),
             },
-            Ending::TakenOver { silently: false } => happening::Ended::TakenOver,
-            Ending::UserGone => happening::Ended::UserGone,
-            Ending::Shutdown => happening::Ended::Shutdown,
+            Ending::TakenOver { silently: false } => happening::ConnectionEnd::TakenOver,
+            Ending::UserGone => happening::ConnectionEnd::UserGone,
+            Ending::Shutdown => happening::ConnectionEnd::Shutdown,
             Ending::TakenOver { silently: true } | Ending::Refused => return,
         };
-        out.tell(logs, Level::Info, || Happening::Ended {
-            who: Who {
+        out.tell(logs, LogLevel::Info, || Happening::Ended {
+            who: Identity {
                 client_id: session.client_id.clone(),
                 user_name: session.user_name.clone(),
                 address,

@@ -48,12 +48,12 @@ impl Clients {
         if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
             outward.define(alias, topic);
         }
-        let as_came_so = sending.qos == QoS::AtMostOnce
+        let copies = sending.qos == QoS::AtMostOnce
             && !sending.retain
             && sending.identifiers.is_empty()
             && routing
-                .as_came
-                .is_some_and(|as_came| as_came.suits(connection));
+                .verbatim
+                .is_some_and(|verbatim| verbatim.suits(connection));
         let copied = if shared {
             bytes_most - routing.payload.len()
         } else {
@@ -63,8 +63,8 @@ impl Clients {
         let before = block.len();
         let plain = !sending.dup
             && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
-        match routing.as_came {
-            Some(as_came) if as_came_so => block.extend_from_slice(as_came.run.bytes),
+        match routing.verbatim {
+            Some(verbatim) if copies => block.extend_from_slice(verbatim.run.bytes),
             _ if plain => {
                 let (shape, packet_id_at) = self.shapes.get(version, sending, routing, self.now);
                 block.extend_from_slice(shape);

@@ -19,10 +19,10 @@ use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
-use crate::session::contest::Told;
 use crate::session::inflight::Stage;
 use crate::session::queue::Share;
-use crate::session::{ConnectRequest, Contest, Message, Phase, Session, StoredWill};
+use crate::session::takeovers::TakeoverLines;
+use crate::session::{ConnectRequest, Message, Phase, Session, StoredWill, Takeovers};
 use crate::time::Time;
 use crate::wire::{QoS, Version};
 use std::hash::BuildHasher;
@@ -38,7 +38,7 @@ pub struct Due {
 }
 
 /// What a Session that has ended leaves behind.
-pub struct Ended {
+pub struct EndedSession {
     /// Where its subscriptions lie in the trie.
     pub filters: Vec<NodeId>,
     /// Deliveries that nobody gets, unless they are handed back: those below.
@@ -50,9 +50,9 @@ pub struct Ended {
 /// What became of the connection and the Session that a CONNECT found.
 pub struct TakenOver {
     /// Takeovers of this client id up to now, which outlive the Session.
-    pub contest: Option<Box<Contest>>,
+    pub takeovers: Option<Box<Takeovers>>,
     /// What is reported of this one.
-    pub told: Told,
+    pub lines: TakeoverLines,
     /// The connection that has the Session: to be closed.
     pub connection: Option<ConnectionId>,
 }
@@ -83,7 +83,7 @@ impl Clients {
         session_id: SessionId,
         request: &ConnectRequest,
         will: Option<Box<StoredWill>>,
-        contest: Option<Box<Contest>>,
+        takeovers: Option<Box<Takeovers>>,
         user_epoch: u32,
     ) {
         // A name that nobody checked takes no Session away from its user.
@@ -102,7 +102,7 @@ impl Clients {
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;
-        session.contest = contest;
+        session.takeovers = takeovers;
         session.expiry_interval_s = request.session_expiry_interval_s;
         session.inflight.begin_resend();
         let connection = self.connections.get_mut(id).expect("it is connecting");
@@ -156,7 +156,7 @@ impl Clients {
     pub fn take_over(&mut self, id: SessionId, clean_start: bool) -> Option<TakenOver> {
         let now = self.now;
         let session = self.sessions.get_mut(id)?;
-        let mut contest = session.contest.take();
+        let mut takeovers = session.takeovers.take();
         if clean_start {
             // The Session ends by this takeover, so a delayed will is due. [v5 3.1.3.2.2]
             session.expiry_interval_s = 0;
@@ -170,13 +170,13 @@ impl Clients {
             session.will = None;
         }
         let connection = session.connection;
-        let told = match connection {
-            Some(_) => contest.get_or_insert_default().on_takeover(now),
-            None => Told::Each,
+        let lines = match connection {
+            Some(_) => takeovers.get_or_insert_default().on_takeover(now),
+            None => TakeoverLines::Ordinary,
         };
         Some(TakenOver {
-            contest,
-            told,
+            takeovers,
+            lines,
             connection,
         })
     }
@@ -260,7 +260,7 @@ impl Clients {
 
     /// The end of a Session, which has no connection: its queue and windows go, and its name is free. Its slot is not,
     /// until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
-    pub fn end_session(&mut self, id: SessionId) -> Option<Ended> {
+    pub fn end_session(&mut self, id: SessionId) -> Option<EndedSession> {
         let mut session = self.sessions.remove(id)?;
         assert!(session.connection.is_none());
         let hash = self.hasher.hash_one(&*session.client_id);
@@ -291,7 +291,7 @@ impl Clients {
                 handed_back.push((share, item.message));
             }
         }
-        Some(Ended {
+        Some(EndedSession {
             filters: session.filters.take_keys(),
             lost: session.queue.count() + under_way,
             handed_back,

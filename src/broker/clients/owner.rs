@@ -6,7 +6,7 @@ use super::timers::Alarms;
 use crate::broker::change::{Change, Changes};
 use crate::broker::counters::{Counters, Dropped};
 use crate::broker::event::Ending;
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Target;
 use crate::broker::slots::Slots;
@@ -266,9 +266,11 @@ impl Clients {
         }
         self.drops_logged = dropped;
         self.drops_due = self.now + limits::DROPS_LOGGED_EVERY_MS;
-        out.tell(self.settings.logs, Level::Warning, || Happening::Dropping {
-            shard: self.id,
-            counters: Box::new(self.counters.clone()),
+        out.tell(self.settings.logs, LogLevel::Warning, || {
+            Happening::Dropping {
+                shard: self.id,
+                counters: Box::new(self.counters.clone()),
+            }
         });
     }
 

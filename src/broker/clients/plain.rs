@@ -14,8 +14,8 @@ use crate::wire::QoS;
 /// The routing in which nobody was served.
 pub const NOBODY: u64 = u64::MAX;
 
-/// Whom a plain delivery met.
-pub struct Met {
+/// What a plain delivery did.
+pub struct PlainOutcome {
     /// `None`: no Session to take it; a Session always takes QoS 0, be it to drop it.
     pub found: Option<bool>,
     /// Someone who does not take a run as it came: another version, or a group, which shares its messages out.
@@ -37,8 +37,8 @@ impl Clients {
         }
         self.routings += 1;
         let served = self.routings;
-        let met = self.deliver_plain(routing, matches, NOBODY, origin, out);
-        met.others.then_some(served)
+        let outcome = self.deliver_plain(routing, matches, NOBODY, origin, out);
+        outcome.others.then_some(served)
     }
 
     /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take
@@ -50,7 +50,7 @@ impl Clients {
         served: u64,
         origin: Origin,
         out: &mut Outputs,
-    ) -> Met {
+    ) -> PlainOutcome {
         const SENDING: Sending<'_> = Sending {
             qos: QoS::AtMostOnce,
             dup: false,
@@ -58,17 +58,17 @@ impl Clients {
             identifiers: &[],
             share: None,
         };
-        let as_came = routing.as_came;
-        let (bytes, packets) = as_came.map_or((&[][..], 1), |as_came| {
-            (as_came.run.bytes, as_came.run.packets)
+        let verbatim = routing.verbatim;
+        let (bytes, packets) = verbatim.map_or((&[][..], 1), |verbatim| {
+            (verbatim.run.bytes, verbatim.run.packets)
         });
-        let mut met = Met {
+        let mut outcome = PlainOutcome {
             found: None,
             others: false,
         };
         for (subscriber, subscription) in matches {
             let Subscriber::Session(session_id) = subscriber else {
-                met.others = true;
+                outcome.others = true;
                 continue;
             };
             if subscription.options.no_local && origin.session == Some(*session_id) {
@@ -87,16 +87,16 @@ impl Clients {
                 .and_then(|id| self.connections.get_mut(id));
             let Some(connection) = connection else {
                 session.route_mark.0 = self.routings;
-                met.found = Some(true);
+                outcome.found = Some(true);
                 continue;
             };
-            let so = as_came.is_some_and(|as_came| as_came.suits(connection));
+            let so = verbatim.is_some_and(|verbatim| verbatim.suits(connection));
             if !so && packets > 1 {
-                met.others = true;
+                outcome.others = true;
                 continue;
             }
             session.route_mark.0 = self.routings;
-            met.found = Some(true);
+            outcome.found = Some(true);
             if connection.overfull() {
                 self.counters
                     .drop_messages(Dropped::SlowReader, u64::from(packets));
@@ -116,6 +116,6 @@ impl Clients {
             }
             self.pace_if_slow(*session_id, id, origin, out);
         }
-        met
+        outcome
     }
 }

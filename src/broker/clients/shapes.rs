@@ -139,7 +139,7 @@ mod tests {
                     qos: QoS::ExactlyOnce,
                     retain: false,
                     expires: Time(10_000),
-                    as_came: None,
+                    verbatim: None,
                     message: None,
                 };
                 let sending = Sending {

@@ -14,12 +14,12 @@
 
 use crate::broker::clients::unaccepted;
 use crate::broker::event::{Ending, HandOver, Output, Verdict};
-use crate::broker::happening::{Happening, Level, Refusal, Who};
+use crate::broker::happening::{Happening, Identity, LogLevel, Refusal};
 use crate::broker::home::home_of;
+use crate::broker::other_protocol;
+use crate::broker::other_protocol::Opening;
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
-use crate::broker::stranger;
-use crate::broker::stranger::Opening;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, ListenerId};
 use crate::limits;
@@ -56,7 +56,7 @@ impl Shard {
             return;
         };
         let level = wire::connect::protocol_level(&connection.received);
-        let violation = stranger::recognise_at_end(&connection.received)
+        let violation = other_protocol::recognise_at_end(&connection.received)
             .map_or(Violation::ConnectTooLate, Violation::OtherProtocol);
         self.turn_away(id, violation, level, out);
     }
@@ -67,9 +67,9 @@ impl Shard {
         let level = wire::connect::protocol_level(bytes);
         let packet_bytes_max = self.clients.packet_bytes_max(id);
         let connect_bytes_max = limits::CONNECT_PACKET_BYTES_MAX.min(packet_bytes_max);
-        let frame = match stranger::recognise(bytes) {
+        let frame = match other_protocol::recognise(bytes) {
             Opening::Undecided => return false,
-            Opening::Stranger(stranger) => Err(Violation::OtherProtocol(stranger)),
+            Opening::Other(protocol) => Err(Violation::OtherProtocol(protocol)),
             // The type is checked before the length is believed.
             Opening::Unknown if bytes[0] >> 4 != packet_type::CONNECT => {
                 Err(Violation::FirstPacketNotConnect)
@@ -79,7 +79,7 @@ impl Shard {
                 Ok(None) => return false,
                 Err(Malformed::PacketTooLarge) => {
                     if wire::connect::may_show_level_yet(bytes) {
-                        return false; // How it is told depends on its version.
+                        return false; // The wording depends on its version.
                     }
                     Err(if packet_bytes_max < limits::CONNECT_PACKET_BYTES_MAX {
                         Violation::ConnectAbovePacketMax(packet_bytes_max)
@@ -112,8 +112,8 @@ impl Shard {
         level: Option<u8>,
         out: &mut Outputs,
     ) {
-        if let Violation::OtherProtocol(stranger) = violation {
-            self.clients.append_bytes(id, stranger.answer());
+        if let Violation::OtherProtocol(protocol) = violation {
+            self.clients.append_bytes(id, protocol.answer());
         } else if let Some(level) = level {
             let unserved = violation == Violation::Malformed(Malformed::UnsupportedProtocolLevel);
             let version = match level {
@@ -307,8 +307,8 @@ impl Shard {
             .append_connack(id, false, reason, &properties, 0);
         self.clients.counters_mut().refusals += 1;
         if let Some(address) = self.clients.connection(id).map(|c| c.address) {
-            out.tell(self.logs, Level::Info, || Happening::Refused {
-                who: Who {
+            out.tell(self.logs, LogLevel::Info, || Happening::Refused {
+                who: Identity {
                     client_id: request.client_id.clone(),
                     user_name: request.user_name.clone(),
                     address,

@@ -2,7 +2,7 @@
 
 use super::large::is_large_publish;
 use crate::broker::event::Ending;
-use crate::broker::happening::{Happening, Level, Refusal};
+use crate::broker::happening::{Happening, LogLevel, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
@@ -202,7 +202,7 @@ impl Shard {
         let Some(session) = self.clients.session(session) else {
             return;
         };
-        out.tell(self.logs, Level::Packet, || Happening::PacketReceived {
+        out.tell(self.logs, LogLevel::Packet, || Happening::PacketReceived {
             client_id: session.client_id.clone(),
             packet_type: frame.packet_type(),
             bytes: frame.bytes.len(),

@@ -1,7 +1,7 @@
 //! A CONNECT that is let in, at the home of its Session: takeover, Session, CONNACK.
 
 use crate::broker::event::Output;
-use crate::broker::happening::{Begun, Happening, Level, Refusal, Who};
+use crate::broker::happening::{Happening, Identity, LogLevel, Refusal, SessionBegin};
 use crate::broker::home::home_of;
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
@@ -9,7 +9,7 @@ use crate::config::ClientIdTakeover;
 use crate::ids::ConnectionId;
 use crate::limits;
 use crate::session::ConnectRequest;
-use crate::session::contest::Told;
+use crate::session::takeovers::TakeoverLines;
 use crate::wire;
 use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
@@ -38,7 +38,7 @@ impl Shard {
         let will = request.will.take();
         let request = &*request;
         let client_id = assigned.as_deref().unwrap_or(&request.client_id);
-        let (mut contest, mut told) = (None, Told::Each);
+        let (mut takeovers, mut lines) = (None, TakeoverLines::Ordinary);
         let mut earlier = self.clients.find_session(client_id);
         if let Some(session) = earlier.and_then(|earlier| self.clients.session(earlier))
             && self.gone.ends(session)
@@ -55,7 +55,7 @@ impl Shard {
                 let why = Refusal::AnotherUsersSession;
                 return self.refuse(id, request, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            (contest, told) = self.take_over(earlier, request.clean_start, id, out);
+            (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
         }
         // Leaving may have ended it.
         let earlier = self.clients.find_session(client_id);
@@ -69,7 +69,7 @@ impl Shard {
         };
         let mark = self.mark();
         self.clients
-            .bind(id, session, request, will, contest, self.gone.epoch());
+            .bind(id, session, request, will, takeovers, self.gone.epoch());
         // A Session that was there is kept already.
         let after = match session_present {
             true => 0,
@@ -80,7 +80,7 @@ impl Shard {
             .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);
         // Nothing may come before CONNACK, so nothing is handled before it.
         self.clients.wait_for_answers(id, out);
-        if told == Told::Each {
+        if lines == TakeoverLines::Ordinary {
             self.log_connected(id, client_id, request, session_present, out);
         }
         if request.keep_alive_s == 0 {
@@ -155,17 +155,17 @@ impl Shard {
         let Some(address) = self.clients.connection(id).map(|c| c.address) else {
             return;
         };
-        out.tell(self.logs, Level::Info, || Happening::Connected {
-            who: Who {
+        out.tell(self.logs, LogLevel::Info, || Happening::Connected {
+            who: Identity {
                 client_id: client_id.into(),
                 user_name: request.user_name.clone(),
                 address,
             },
             version: request.version,
             session: match (session_present, request.clean_start) {
-                (true, _) => Begun::Resumed,
-                (false, true) => Begun::Clean,
-                (false, false) => Begun::New,
+                (true, _) => SessionBegin::Resumed,
+                (false, true) => SessionBegin::Clean,
+                (false, false) => SessionBegin::New,
             },
             keep_alive_s: request.keep_alive_s,
         });

@@ -7,7 +7,7 @@ use crate::broker::clients::NOBODY;
 use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{AsCame, Origin, RetainVersion, Routed, Routing};
+use crate::broker::passing::{Origin, RetainVersion, Routed, Routing, Verbatim};
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
@@ -73,9 +73,9 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        match routing.as_came {
-            Some(as_came) if as_came.run.packets > 1 => {
-                self.deliver_run(routing, &as_came, origin, out);
+        match routing.verbatim {
+            Some(verbatim) if verbatim.run.packets > 1 => {
+                self.deliver_run(routing, &verbatim, origin, out);
                 true // At QoS 0 nobody is told.
             }
             _ => self.deliver_message(routing, NOBODY, origin, out),
@@ -87,7 +87,7 @@ impl Shard {
     fn deliver_run(
         &mut self,
         routing: &mut Routing<'_>,
-        as_came: &AsCame<'_>,
+        verbatim: &Verbatim<'_>,
         origin: Origin,
         out: &mut Outputs,
     ) {
@@ -95,11 +95,11 @@ impl Shard {
         let Some(served) = self.clients.deliver_run(routing, found, origin, out) else {
             return;
         };
-        for (frame, payload) in as_came.run.messages(routing.payload.len()) {
+        for (frame, payload) in verbatim.run.messages(routing.payload.len()) {
             let run = Run::one(&frame);
             let mut message = Routing {
                 payload,
-                as_came: Some(AsCame { run, ..*as_came }),
+                verbatim: Some(Verbatim { run, ..*verbatim }),
                 message: None,
                 ..*routing
             };
@@ -168,10 +168,10 @@ impl Shard {
             if !live && retain.is_none() {
                 continue;
             }
-            if let Some(as_came) = &routing.as_came {
+            if let Some(verbatim) = &routing.verbatim {
                 let origin = own_connection.expect("it came on a connection of this shard");
-                out.pack(to, origin, as_came, self.clients.pool());
-                self.clients.counters_mut().messages_crossed += u64::from(as_came.run.packets);
+                out.pack(to, origin, verbatim, self.clients.pool());
+                self.clients.counters_mut().messages_crossed += u64::from(verbatim.run.packets);
                 continue;
             }
             let message = PeerMessage::Publish {

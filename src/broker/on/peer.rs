@@ -2,7 +2,7 @@
 
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{AsCame, Routing, routing_of};
+use crate::broker::passing::{Routing, Verbatim, routing_of};
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
 use crate::time::Time;
@@ -99,7 +99,7 @@ impl Shard {
             qos: publish.qos,
             retain: false,
             expires: Time::NEVER,
-            as_came: AsCame::of(version, &publish, run),
+            verbatim: Verbatim::of(version, &publish, run),
             message: None,
         };
         self.deliver_from_peer(&mut routing, from, Some(origin), out);

@@ -3,9 +3,9 @@
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{
-    AsCame, Origin, OwnMessage, RetainVersion, Routed, Routing, routing_of,
+    Origin, OwnMessage, RetainVersion, Routed, Routing, Verbatim, routing_of,
 };
-use crate::broker::rights::{Act, Asking, May, Rule};
+use crate::broker::rights::{Act, Asker, Decision, Rule};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
@@ -45,7 +45,7 @@ impl Shard {
             qos: publish.qos,
             retain: publish.retain,
             expires: self.expiry(publish),
-            as_came: AsCame::of(version, publish, run),
+            verbatim: Verbatim::of(version, publish, run),
             message: None,
         };
         let origin = Origin {
@@ -154,7 +154,7 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
-        if let May::Refused { rule } = self.may_publish(origin, routing.topic.as_str()) {
+        if let Decision::Refused { rule } = self.may_publish(origin, routing.topic.as_str()) {
             // It is acknowledged and goes nowhere. [v3.1.1 4.7.2]
             let why = match rule {
                 Rule::BrokersOwn => Dropped::OwnTopic,
@@ -201,10 +201,10 @@ impl Shard {
     }
 
     #[inline]
-    fn may_publish(&self, origin: Origin, topic: &str) -> May {
+    fn may_publish(&self, origin: Origin, topic: &str) -> Decision {
         let who = || {
             let session = origin.session.and_then(|id| self.clients.session(id));
-            session.map_or(Asking::default(), |session| Asking {
+            session.map_or(Asker::default(), |session| Asker {
                 bridge: session.bridge,
             })
         };

@@ -2,12 +2,12 @@
 
 use crate::broker::counters::Dropped;
 use crate::broker::event::Ending;
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, SessionId};
-use crate::session::Contest;
-use crate::session::contest::Told;
+use crate::session::Takeovers;
+use crate::session::takeovers::TakeoverLines;
 
 impl Shard {
     /// The Network Connection of a Session has ended.
@@ -41,7 +41,7 @@ impl Shard {
             return;
         };
         if session.expiry_interval_s > 0 {
-            out.tell(self.logs, Level::Info, || Happening::SessionExpired {
+            out.tell(self.logs, LogLevel::Info, || Happening::SessionExpired {
                 client_id: session.client_id.clone(),
                 messages: session.queue.count() + session.inflight.count(),
             });
@@ -58,25 +58,25 @@ impl Shard {
         clean_start: bool,
         by: ConnectionId,
         out: &mut Outputs,
-    ) -> (Option<Box<Contest>>, Told) {
+    ) -> (Option<Box<Takeovers>>, TakeoverLines) {
         let Some(taken) = self.clients.take_over(earlier, clean_start) else {
-            return (None, Told::Each);
+            return (None, TakeoverLines::Ordinary);
         };
         if let Some(connection) = taken.connection {
-            if let Told::Warning { takeovers } = taken.told {
-                self.warn_of_contest(earlier, takeovers, connection, by, out);
+            if let TakeoverLines::Warning { takeovers } = taken.lines {
+                self.warn_of_takeovers(earlier, takeovers, connection, by, out);
             }
-            let silently = taken.told != Told::Each;
+            let silently = taken.lines != TakeoverLines::Ordinary;
             self.close(connection, Ending::TakenOver { silently }, out);
         }
         if clean_start && self.clients.session(earlier).is_some() {
             self.end_session(earlier, out);
         }
-        (taken.contest, taken.told)
+        (taken.takeovers, taken.lines)
     }
 
     /// Reports that a client id is taken from one connection by another again and again.
-    fn warn_of_contest(
+    fn warn_of_takeovers(
         &self,
         session: SessionId,
         takeovers: u64,
@@ -94,11 +94,13 @@ impl Shard {
         else {
             return;
         };
-        out.tell(self.logs, Level::Warning, || Happening::Contested {
-            client_id: session.client_id.clone(),
-            takeovers,
-            from,
-            by,
+        out.tell(self.logs, LogLevel::Warning, || {
+            Happening::RepeatedTakeovers {
+                client_id: session.client_id.clone(),
+                takeovers,
+                from,
+                by,
+            }
         });
     }
 

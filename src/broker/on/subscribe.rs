@@ -1,7 +1,7 @@
 //! SUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
 
 use crate::broker::filter_refusal::FilterRefusal;
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Subscription;
 use crate::broker::pending::{PendingSubscribe, Unfinished};
@@ -99,7 +99,7 @@ impl Shard {
             return;
         };
         let refused = |code: &&u8| ReasonCode(**code).is_failure();
-        out.tell(self.logs, Level::Warning, || Happening::FiltersRefused {
+        out.tell(self.logs, LogLevel::Warning, || Happening::FiltersRefused {
             client_id: session.client_id.clone(),
             count: part.codes.iter().filter(refused).count(),
             why,

@@ -2,7 +2,7 @@
 
 use crate::broker::clients::Overdue;
 use crate::broker::event::{Ending, Verdict};
-use crate::broker::happening::{Happening, Level, Refusal};
+use crate::broker::happening::{Happening, LogLevel, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::buffer::Chunks;
@@ -99,7 +99,7 @@ impl Shard {
             self.give_up_check(id, ReasonCode::SERVER_UNAVAILABLE, Refusal::Stopping, out);
             self.close(id, Ending::Shutdown, out);
         }
-        out.tell(self.logs, Level::Info, || Happening::Stopped {
+        out.tell(self.logs, LogLevel::Info, || Happening::Stopped {
             shard: self.id,
             counters: Box::new(self.clients.counters().clone()),
         });

@@ -1,7 +1,7 @@
 //! Users are gone from the password file: their Sessions end, a part in each turn.
 
 use crate::broker::event::Ending;
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::ids::SessionId;
@@ -57,7 +57,7 @@ impl Shard {
         }
         if walk.ended > 0 {
             let (shard, sessions) = (self.id, walk.ended);
-            out.tell(self.logs, Level::Info, || Happening::UsersGone {
+            out.tell(self.logs, LogLevel::Info, || Happening::UsersGone {
                 shard,
                 sessions,
             });

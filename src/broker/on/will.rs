@@ -1,6 +1,6 @@
 //! Wills: kept with the Session, published when the connection ends without a proper DISCONNECT. [v3.1.1 3.1.2.5]
 
-use crate::broker::happening::{Happening, Level};
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, routing_of};
 use crate::broker::shard::Shard;
@@ -25,7 +25,7 @@ impl Shard {
             connection: None,
         };
         if let Some(session) = self.clients.session(session) {
-            out.tell(self.logs, Level::Packet, || Happening::WillPublished {
+            out.tell(self.logs, LogLevel::Packet, || Happening::WillPublished {
                 client_id: session.client_id.clone(),
                 topic: message.topic().into(),
                 qos: message.qos,

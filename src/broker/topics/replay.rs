@@ -22,7 +22,7 @@ pub struct Replay {
 
 /// The replays of one Session, in the order of its subscriptions.
 #[derive(Default)]
-struct Queue {
+struct SessionReplays {
     /// Each with its number; stopped ones stay until they come to the front or are too many.
     replays: VecDeque<(u64, Replay)>,
     /// The number of the replay that counts for each filter.
@@ -34,7 +34,7 @@ struct Queue {
 /// The replays of all Sessions; one goes on where it was when its Client comes back.
 #[derive(Default)]
 pub struct Replays {
-    by_session: HashMap<SessionId, Queue>,
+    by_session: HashMap<SessionId, SessionReplays>,
     last_number: u64,
     /// Sessions whose replay goes on in the next turn, those served longest ago first.
     unfinished: VecDeque<SessionId>,

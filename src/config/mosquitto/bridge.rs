@@ -5,7 +5,7 @@ use super::global::{path_at, to_u32};
 use super::listener::TlsVersion;
 use super::note::{At, Exit, Place};
 use super::reader::Section;
-use super::said::{Notes, Sayings};
+use super::statements::{Notes, Statements};
 use std::path::PathBuf;
 
 /// One bridge. Which client ids `None` stands for depends on the machine's name; Mosquitto's defaults are `HOST.NAME`
@@ -164,7 +164,7 @@ pub(super) fn bridge(section: &Section, notes: &mut Notes, files: &dyn Files) ->
     })
 }
 
-fn addresses(said: &Sayings, connection: &Place, notes: &mut Notes) -> Vec<(String, u16)> {
+fn addresses(said: &Statements, connection: &Place, notes: &mut Notes) -> Vec<(String, u16)> {
     let mut addresses = Vec::new();
     let mut lines = said.words("address");
     let Some((words, place)) = lines.next() else {
@@ -307,7 +307,7 @@ fn is_filter(text: &str) -> bool {
     (1..=usize::from(u16::MAX)).contains(&text.len())
 }
 
-fn start(said: &Sayings, name: &str, notes: &mut Notes) -> StartType {
+fn start(said: &Statements, name: &str, notes: &mut Notes) -> StartType {
     let Some((words, place)) = said.last_words("start_type") else {
         return StartType::Automatic;
     };
@@ -326,7 +326,7 @@ fn start(said: &Sayings, name: &str, notes: &mut Notes) -> StartType {
     }
 }
 
-fn restart(said: &Sayings, notes: &mut Notes) -> (u32, u32) {
+fn restart(said: &Statements, notes: &mut Notes) -> (u32, u32) {
     const DEFAULT: (u32, u32) = (5, 30);
     let Some((words, place)) = said.last_words("restart_timeout") else {
         return DEFAULT;
@@ -351,7 +351,7 @@ fn restart(said: &Sayings, notes: &mut Notes) -> (u32, u32) {
     }
 }
 
-fn version(said: &Sayings, notes: &mut Notes) -> u8 {
+fn version(said: &Statements, notes: &mut Notes) -> u8 {
     let Some((words, place)) = said.last_words("bridge_protocol_version") else {
         return 4;
     };
@@ -368,7 +368,7 @@ fn version(said: &Sayings, notes: &mut Notes) -> u8 {
     }
 }
 
-fn tcp_keepalive(said: &Sayings, notes: &mut Notes) -> Option<[u32; 3]> {
+fn tcp_keepalive(said: &Statements, notes: &mut Notes) -> Option<[u32; 3]> {
     let (words, place) = said.last_words("bridge_tcp_keepalive")?;
     let numbers: Vec<u32> = words.iter().map_while(|word| word.parse().ok()).collect();
     let found = numbers.get(..3).and_then(|numbers| numbers.try_into().ok());
@@ -380,7 +380,7 @@ fn tcp_keepalive(said: &Sayings, notes: &mut Notes) -> Option<[u32; 3]> {
     found
 }
 
-fn reload_at_once(said: &Sayings, notes: &mut Notes) -> bool {
+fn reload_at_once(said: &Statements, notes: &mut Notes) -> bool {
     match said.last_words("bridge_reload_type") {
         Some((words, place)) if !matches!(words[0].as_str(), "lazy" | "immediate") => {
             let reason = format!("`{}` is neither lazy nor immediate", words[0]);
@@ -393,7 +393,7 @@ fn reload_at_once(said: &Sayings, notes: &mut Notes) -> bool {
     }
 }
 
-fn tls(said: &Sayings, notes: &mut Notes, files: &dyn Files) -> Option<BridgeTls> {
+fn tls(said: &Statements, notes: &mut Notes, files: &dyn Files) -> Option<BridgeTls> {
     let file = |option| said.text(option).map(path_at);
     let tls = BridgeTls {
         ca_file: file("bridge_cafile"),

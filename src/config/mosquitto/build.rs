@@ -20,7 +20,7 @@ use super::listener::{
 };
 use super::note::{At, Exit, Place, Refused};
 use super::reader::Drafts;
-use super::said::{Notes, Sayings};
+use super::statements::{Notes, Statements};
 use super::{Global, Mosquitto};
 
 const PORT: u16 = 1883;
@@ -112,14 +112,14 @@ pub(super) fn build(
 
 /// Where the values of one listener come from.
 struct Source<'a> {
-    said: &'a Sayings,
+    said: &'a Statements,
     place: Option<&'a Place>,
-    global: &'a Sayings,
+    global: &'a Statements,
     per_listener: bool,
 }
 
 impl<'a> Source<'a> {
-    fn security(&self) -> &'a Sayings {
+    fn security(&self) -> &'a Statements {
         if self.per_listener {
             self.said
         } else {
@@ -130,7 +130,7 @@ impl<'a> Source<'a> {
 
 /// What is said of `allow_anonymous` beyond the file's own words.
 #[derive(Clone, Copy, Default)]
-struct Unsaid {
+struct Missing {
     /// What holds where it is not said.
     anonymous: bool,
 }
@@ -201,7 +201,7 @@ fn default_listener(
     global: &Global,
     any_said: bool,
     notes: &mut Notes,
-) -> Option<(Address, Option<Place>, Unsaid)> {
+) -> Option<(Address, Option<Place>, Missing)> {
     let said = &drafts.default;
     let port = match said.number("port") {
         Some(port) => to_u32(port) as u16,
@@ -211,7 +211,7 @@ fn default_listener(
     let tcp = |host: Option<String>| Address::Tcp { port, host };
     if let Some(place) = said.place("port").or(said.place("bind_address")) {
         let address = tcp(host.map(|host| host.value));
-        return Some((address, Some(place.clone()), Unsaid::default()));
+        return Some((address, Some(place.clone()), Missing::default()));
     }
     let maker = MAKES_DEFAULT
         .iter()
@@ -234,14 +234,14 @@ fn default_listener(
                 notes.warn_instead(place, text, format!("listener {port}"));
             }
             let address = Address::Loopback { port };
-            Some((address, None, Unsaid { anonymous: true }))
+            Some((address, None, Missing { anonymous: true }))
         }
         Some((option, place)) if any_said => {
             let text = format!(
                 "`{option}` above the first `listener` makes one more on port {port}, on all interfaces, for itself"
             );
             notes.warn(place, text);
-            Some((tcp(None), Some(place.clone()), Unsaid::default()))
+            Some((tcp(None), Some(place.clone()), Missing::default()))
         }
         Some((option, place)) if anonymous.is_none() && !passwords => {
             let text = format!(
@@ -250,7 +250,7 @@ fn default_listener(
             );
             notes.warn_instead(place, text, format!("listener {port}"));
             let address = Address::Loopback { port };
-            Some((address, Some(place.clone()), Unsaid { anonymous: true }))
+            Some((address, Some(place.clone()), Missing { anonymous: true }))
         }
         Some((option, place)) => {
             let who = match anonymous {
@@ -260,13 +260,16 @@ fn default_listener(
             let text =
                 format!("`{option}` without a `listener` opens port {port} on all interfaces{who}");
             notes.warn_instead(place, text, format!("listener {port}"));
-            Some((tcp(None), Some(place.clone()), Unsaid::default()))
+            Some((tcp(None), Some(place.clone()), Missing::default()))
         }
     }
 }
 
 /// Where an option makes a default listener by what it says.
-fn makes_default<'a>(option: &'static str, said: &'a Sayings) -> Option<(&'static str, &'a Place)> {
+fn makes_default<'a>(
+    option: &'static str,
+    said: &'a Statements,
+) -> Option<(&'static str, &'a Place)> {
     let place = said.place(option)?;
     let makes = match option {
         "require_certificate"
@@ -284,7 +287,7 @@ fn makes_default<'a>(option: &'static str, said: &'a Sayings) -> Option<(&'stati
     makes.then_some((option, place))
 }
 
-fn listener(at: &Source<'_>, address: Address, unsaid: Unsaid, notes: &mut Notes) -> Listener {
+fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Notes) -> Listener {
     let said = at.said;
     let path = |option| said.text(option).map(path_at);
     let mut protocol = Protocol::Mqtt;
@@ -360,11 +363,11 @@ fn listener(at: &Source<'_>, address: Address, unsaid: Unsaid, notes: &mut Notes
         origins: origins.collect(),
         http_folder: path("http_dir"),
         tls: tls(said, notes),
-        security: security(at, unsaid),
+        security: security(at, missing),
     }
 }
 
-fn security(at: &Source<'_>, unsaid: Unsaid) -> Security {
+fn security(at: &Source<'_>, missing: Missing) -> Security {
     let said = at.security();
     let path = |option| said.text(option).map(path_at);
     let own_flag = at.said.flag("listener_allow_anonymous");
@@ -375,7 +378,7 @@ fn security(at: &Source<'_>, unsaid: Unsaid) -> Security {
     Security {
         anonymous: own_flag
             .or(said.flag("allow_anonymous"))
-            .unwrap_or(unsaid.anonymous),
+            .unwrap_or(missing.anonymous),
         password_file: path("password_file"),
         acl_file: path("acl_file"),
         empty_client_id: said.flag("allow_zero_length_clientid").unwrap_or(true),
@@ -383,7 +386,7 @@ fn security(at: &Source<'_>, unsaid: Unsaid) -> Security {
     }
 }
 
-fn versions(said: &Sayings, notes: &mut Notes) -> [bool; 3] {
+fn versions(said: &Statements, notes: &mut Notes) -> [bool; 3] {
     let Some((words, place)) = said.last_words("accept_protocol_versions") else {
         return [true; 3];
     };
@@ -409,7 +412,7 @@ fn versions(said: &Sayings, notes: &mut Notes) -> [bool; 3] {
 }
 
 /// `None` where there is no certificate: then there is no TLS, whatever else is said of it.
-fn tls(said: &Sayings, notes: &mut Notes) -> Option<Tls> {
+fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let path = |option| said.text(option).map(path_at);
     let (certificate, key) = (path("certfile"), path("keyfile"));
     let (ca_file, ca_folder) = (path("cafile"), path("capath"));
@@ -476,7 +479,7 @@ fn tls(said: &Sayings, notes: &mut Notes) -> Option<Tls> {
 }
 
 /// The least version; older ones than 1.2 do not exist here.
-pub(super) fn tls_version(said: &Sayings, option: &str, notes: &mut Notes) -> TlsVersion {
+pub(super) fn tls_version(said: &Statements, option: &str, notes: &mut Notes) -> TlsVersion {
     let Some((words, place)) = said.last_words(option) else {
         return TlsVersion::V1_2;
     };

@@ -5,7 +5,7 @@ use super::files::{Files, Look};
 use super::listener::{Address, Family, Listener};
 use super::note::{At, Exit, Place};
 use super::reader::Drafts;
-use super::said::{Notes, Sayings};
+use super::statements::{Notes, Statements};
 use super::table::edits;
 use std::path::{Path, PathBuf};
 
@@ -190,7 +190,7 @@ fn sibling(path: &Path, files: &dyn Files) -> Option<PathBuf> {
 }
 
 /// Options of listeners above the first one, in a file that has no default listener.
-pub(super) fn lost_default_options(said: &Sayings, notes: &mut Notes) {
+pub(super) fn lost_default_options(said: &Statements, notes: &mut Notes) {
     for option in [
         "allow_anonymous",
         "acl_file",

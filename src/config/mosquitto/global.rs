@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use super::note::{At, Exit, Place};
-use super::said::{Notes, Sayings};
+use super::statements::{Notes, Statements};
 use std::path::PathBuf;
 
 /// Options of no listener. Where Mosquitto has 0 for "no limit", there is `None` here.
@@ -109,7 +109,7 @@ impl LogTypes {
     };
 }
 
-pub(super) fn global(said: &Sayings, notes: &mut Notes, files: &dyn Files) -> Global {
+pub(super) fn global(said: &Statements, notes: &mut Notes, files: &dyn Files) -> Global {
     let flag = |option, default| said.flag(option).unwrap_or(default);
     // 0 is "no limit".
     let limit = |option| said.number(option).filter(|number| *number > 0);
@@ -190,7 +190,7 @@ pub(super) fn from_minus_one(number: i64) -> Option<u32> {
 }
 
 /// A number with `h`, `d`, `w`, `m` (month) or `y`, in seconds.
-fn session_expiry(said: &Sayings, notes: &mut Notes) -> Option<u64> {
+fn session_expiry(said: &Statements, notes: &mut Notes) -> Option<u64> {
     const OPTION: &str = "persistent_client_expiration";
     const DAY_S: u64 = 24 * 60 * 60;
     let (words, place) = said.last_words(OPTION)?;
@@ -217,7 +217,7 @@ fn session_expiry(said: &Sayings, notes: &mut Notes) -> Option<u64> {
     Some(number.saturating_mul(unit_s)).filter(|seconds| *seconds > 0)
 }
 
-fn logging(said: &Sayings, notes: &mut Notes, files: &dyn Files) -> Logging {
+fn logging(said: &Statements, notes: &mut Notes, files: &dyn Files) -> Logging {
     let mut destinations: Vec<LogDestination> = Vec::new();
     let mut file: Option<&Place> = None;
     for (words, place) in said.words("log_dest") {
@@ -309,7 +309,7 @@ fn log_file(
     Some(path.into())
 }
 
-fn log_types(said: &Sayings, notes: &mut Notes) -> LogTypes {
+fn log_types(said: &Statements, notes: &mut Notes) -> LogTypes {
     let mut types = LogTypes::default();
     let mut any = false;
     for (words, place) in said.words("log_type") {

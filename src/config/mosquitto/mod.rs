@@ -32,7 +32,7 @@ mod not_yet;
 mod note;
 pub mod props;
 mod reader;
-mod said;
+mod statements;
 mod table;
 mod value;
 
@@ -45,7 +45,7 @@ pub use listener::{
 };
 pub use note::{At, Exit, Kind, Note, Place, Refused};
 pub use reader::read;
-pub use table::{Reload, Row, Scope, Table, We};
+pub use table::{Reload, Row, Scope, Support, Table};
 
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 use super::Mosquitto;
 use super::listener::{Address, Protocol};
 use super::note::{Exit, Kind, Note, Place, Refused};
-use super::table::We;
+use super::table::Support;
 
 impl Mosquitto {
     /// Compares what is said with what a program does.
@@ -23,7 +23,10 @@ impl Mosquitto {
             write_instead: None,
         };
         for (row, place) in &self.said {
-            if row.we != We::Implement || row.scope == super::Scope::Bridge || is_done(row.option) {
+            if row.support != Support::Implement
+                || row.scope == super::Scope::Bridge
+                || is_done(row.option)
+            {
                 continue;
             }
             let option = row.option;

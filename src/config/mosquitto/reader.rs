@@ -7,8 +7,8 @@
 use super::files::{Files, Look};
 use super::lines::{self, Assignment, Line};
 use super::note::{Exit, Place, Refused};
-use super::said::{Notes, Said, Sayings};
-use super::table::{Row, Scope, Table, Wants, We};
+use super::statements::{Notes, Statement, Statements};
+use super::table::{Row, Scope, Support, Table, Takes};
 use super::value::{self, Value};
 use super::{Mosquitto, build};
 use crate::limits;
@@ -44,9 +44,9 @@ pub fn read(path: &Path, files: &dyn Files) -> Result<Mosquitto, Refused> {
 #[derive(Default)]
 pub(super) struct Drafts {
     pub files: Vec<PathBuf>,
-    pub global: Sayings,
+    pub global: Statements,
     /// The default listener.
-    pub default: Sayings,
+    pub default: Statements,
     pub listeners: Vec<Section>,
     pub bridges: Vec<Section>,
     /// Options set to something else than their default, by the first such line.
@@ -58,7 +58,7 @@ pub(super) struct Section {
     pub place: Place,
     /// The words of that line without the first.
     pub head: Vec<String>,
-    pub said: Sayings,
+    pub said: Statements,
 }
 
 /// Whose the next line of a file is.
@@ -174,7 +174,7 @@ impl Reader<'_> {
         self.note_security(row, &place);
         match row.option {
             _ if row.scope == Scope::Plugin => self.plugin(row, name, &place, taken.value, cursor),
-            _ if row.we == We::Refuse => self.refuse(row, &place, &taken.value),
+            _ if row.support == Support::Refuse => self.refuse(row, &place, &taken.value),
             "include_dir" => self.include(&place, taken.value, depth),
             "listener" | "connection" => self.section(row, cursor, place, taken.value),
             _ => self.keep(row, name, cursor, place, taken.value),
@@ -232,7 +232,7 @@ impl Reader<'_> {
         let section = Section {
             place: place.clone(),
             head,
-            said: Sayings::default(),
+            said: Statements::default(),
         };
         self.said(row, place);
         if row.name == "listener" {
@@ -261,7 +261,7 @@ impl Reader<'_> {
             Value::Words(words) => row.default == words.join(" "),
             _ => false,
         };
-        if row.we == We::Accept && !is_default {
+        if row.support == Support::Accept && !is_default {
             let text = format!("`{name}` has no effect here: {}", row.note);
             self.notes.no_effect(&place, text);
         }
@@ -272,8 +272,8 @@ impl Reader<'_> {
         if row.option == "per_listener_settings" {
             self.per_listener(&place, value == Value::Flag(true));
         }
-        let value = match (value, row.wants) {
-            (Value::Text(text), Wants::Read | Wants::Folder | Wants::Write) => {
+        let value = match (value, row.takes) {
+            (Value::Text(text), Takes::Read | Takes::Folder | Takes::Write) => {
                 Value::Text(self.path(row, name, &place, text))
             }
             (value, _) => value,
@@ -299,8 +299,8 @@ impl Reader<'_> {
             Scope::Global | Scope::Plugin => &mut self.drafts.global,
         };
         let once = matches!(
-            row.wants,
-            Wants::Text | Wants::Read | Wants::Folder | Wants::Write
+            row.takes,
+            Takes::Text | Takes::Read | Takes::Folder | Takes::Write
         );
         if let Some(before) = to.last(row.option).filter(|_| once) {
             let reason = format!("`{name}` is said a second time, first in {}", before.place);
@@ -326,7 +326,7 @@ impl Reader<'_> {
             let text = format!("`port` is said a second time, first in {before}: this one holds");
             self.notes.warn(&place, text);
         }
-        to.push(row.option, Said { value, place });
+        to.push(row.option, Statement { value, place });
     }
 
     fn per_listener(&mut self, place: &Place, value: bool) {
@@ -361,7 +361,7 @@ impl Reader<'_> {
         };
         let bare = quoted(uncommented).unwrap_or_else(|| uncommented.to_owned());
         // Quotes are never meant; the file they stand around need not exist before it is written.
-        if bare != text && (there(&bare) || row.wants == Wants::Write && quoted(&text).is_some()) {
+        if bare != text && (there(&bare) || row.takes == Takes::Write && quoted(&text).is_some()) {
             let text = "quotes and comments are part of a path for Mosquitto, and that path does not exist";
             self.notes
                 .warn_instead(place, text, format!("{name} {bare}"));
@@ -373,7 +373,7 @@ impl Reader<'_> {
                 .warn_instead(place, text, format!("{name} {uncommented}"));
         }
         let beside = self.folder.join(&text);
-        if row.wants != Wants::Write
+        if row.takes != Takes::Write
             && Path::new(&text).is_relative()
             && self.files.look(&beside) != Look::Missing
         {

@@ -29,7 +29,7 @@ pub enum Reload {
 
 /// What becomes of an option here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum We {
+pub enum Support {
     Implement,
     /// Accepted without effect, with one line.
     Accept,
@@ -39,7 +39,7 @@ pub enum We {
 
 /// What values an option takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wants {
+pub(super) enum Takes {
     Flag {
         /// The value that lets in more than the other: it is taken only as Mosquitto writes it.
         opens: Option<bool>,
@@ -77,12 +77,12 @@ pub struct Row {
     pub scope: Scope,
     pub default: &'static str,
     pub reload: Reload,
-    pub we: We,
+    pub support: Support,
     /// What holds beside the columns; the remedy where it is refused.
     pub note: &'static str,
     /// While it is not implemented, a configuration that sets it is refused.
     pub needed: bool,
-    pub(super) wants: Wants,
+    pub(super) takes: Takes,
 }
 
 /// See the module.
@@ -176,7 +176,7 @@ fn row(line: &'static str) -> Row {
             "plugin" => Scope::Plugin,
             _ => panic!("a scope: {line}"),
         },
-        wants: wants_of(wants),
+        takes: takes_of(wants),
         default,
         reload: match reload {
             "yes" => Reload::Yes,
@@ -184,10 +184,10 @@ fn row(line: &'static str) -> Row {
             "no" => Reload::No,
             _ => panic!("yes, new or no: {line}"),
         },
-        we: match we.trim_end_matches('!') {
-            "I" => We::Implement,
-            "N" => We::Accept,
-            "R" => We::Refuse,
+        support: match we.trim_end_matches('!') {
+            "I" => Support::Implement,
+            "N" => Support::Accept,
+            "R" => Support::Refuse,
             _ => panic!("I, N or R: {line}"),
         },
         note,
@@ -195,20 +195,20 @@ fn row(line: &'static str) -> Row {
     }
 }
 
-fn wants_of(text: &str) -> Wants {
+fn takes_of(text: &str) -> Takes {
     let mut words = text.split(' ');
     match words.next() {
-        Some("flag") => Wants::Flag {
+        Some("flag") => Takes::Flag {
             opens: words.next().map(|word| word == "true"),
         },
-        Some("number") => Wants::Number(bounds(words)),
-        Some("size") => Wants::Size(bounds(words)),
-        Some("text") => Wants::Text,
-        Some("read") => Wants::Read,
-        Some("folder") => Wants::Folder,
-        Some("write") => Wants::Write,
-        Some("words") => Wants::Words,
-        Some("none") => Wants::Nothing,
+        Some("number") => Takes::Number(bounds(words)),
+        Some("size") => Takes::Size(bounds(words)),
+        Some("text") => Takes::Text,
+        Some("read") => Takes::Read,
+        Some("folder") => Takes::Folder,
+        Some("write") => Takes::Write,
+        Some("words") => Takes::Words,
+        Some("none") => Takes::Nothing,
         _ => panic!("a kind of value: {text}"),
     }
 }

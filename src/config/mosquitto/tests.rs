@@ -116,18 +116,18 @@ fn each_name_stands_in_the_table_once_and_its_columns_agree() {
             .unwrap_or_else(|| panic!("{}", row.option));
         assert_eq!(first.option, first.name);
         assert_eq!(
-            (first.scope, first.wants, first.we),
-            (row.scope, row.wants, row.we),
+            (first.scope, first.takes, first.support),
+            (row.scope, row.takes, row.support),
             "{}",
             row.name
         );
         assert!(
-            row.we != We::Refuse || !row.note.is_empty(),
+            row.support != Support::Refuse || !row.note.is_empty(),
             "{}: no remedy",
             row.name
         );
         assert!(
-            row.we != We::Accept || !row.note.is_empty(),
+            row.support != Support::Accept || !row.note.is_empty(),
             "{}: no reason",
             row.name
         );
@@ -148,7 +148,7 @@ fn every_implemented_option_is_asked_for() {
     ]
     .join("\n");
     for row in Table::get().rows() {
-        if row.we == We::Implement && row.name == row.option {
+        if row.support == Support::Implement && row.name == row.option {
             assert!(
                 sources.contains(&format!("\"{}\"", row.name)),
                 "{}",

@@ -1,6 +1,6 @@
 //! The value of an option by its kind: as Mosquitto reads it, or as it was clearly meant.
 
-use super::table::{Bounds, Row, Wants};
+use super::table::{Bounds, Row, Takes};
 
 /// A value, understood as far as its kind goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ impl Unfit {
 /// `name` is what stands in the file; `loose` says that the line as a whole is not as Mosquitto wants it (a TAB, an
 /// `=`), so that a flag which opens something is not taken.
 pub(super) fn take(row: &Row, name: &str, bytes: &[u8], loose: bool) -> Result<Taken, Unfit> {
-    if bytes.is_empty() && row.wants != Wants::Nothing {
+    if bytes.is_empty() && row.takes != Takes::Nothing {
         let instead = format!("{name} {}", example(row));
         return Err(Unfit::new(format!("`{name}` has no value"), Some(instead)));
     }
@@ -51,18 +51,18 @@ pub(super) fn take(row: &Row, name: &str, bytes: &[u8], loose: bool) -> Result<T
         value: Value::Nothing,
         warnings: Vec::new(),
     };
-    taken.value = match row.wants {
-        Wants::Nothing => Value::Nothing,
-        Wants::Flag { opens } => flag(name, bytes, opens, loose, &mut taken.warnings)?,
-        Wants::Number(bounds) => number(row, name, bytes, bounds, false, &mut taken.warnings)?,
-        Wants::Size(bounds) => number(row, name, bytes, bounds, true, &mut taken.warnings)?,
-        Wants::Text | Wants::Read | Wants::Folder | Wants::Write => {
+    taken.value = match row.takes {
+        Takes::Nothing => Value::Nothing,
+        Takes::Flag { opens } => flag(name, bytes, opens, loose, &mut taken.warnings)?,
+        Takes::Number(bounds) => number(row, name, bytes, bounds, false, &mut taken.warnings)?,
+        Takes::Size(bounds) => number(row, name, bytes, bounds, true, &mut taken.warnings)?,
+        Takes::Text | Takes::Read | Takes::Folder | Takes::Write => {
             let Ok(text) = std::str::from_utf8(bytes) else {
                 return Err(Unfit::new("the value is not UTF-8", None));
             };
             Value::Text(text.to_owned())
         }
-        Wants::Words => Value::Words(words(bytes)),
+        Takes::Words => Value::Words(words(bytes)),
     };
     Ok(taken)
 }
@@ -208,11 +208,11 @@ fn unit(text: &str) -> Option<i64> {
 
 /// What could stand behind a name that stands alone.
 fn example(row: &Row) -> &'static str {
-    match row.wants {
-        Wants::Flag { .. } => "false",
-        Wants::Number(_) | Wants::Size(_) => "NUMBER",
-        Wants::Read | Wants::Write => "FILE",
-        Wants::Folder => "FOLDER",
+    match row.takes {
+        Takes::Flag { .. } => "false",
+        Takes::Number(_) | Takes::Size(_) => "NUMBER",
+        Takes::Read | Takes::Write => "FILE",
+        Takes::Folder => "FOLDER",
         _ => "VALUE",
     }
 }

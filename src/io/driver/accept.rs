@@ -4,7 +4,7 @@
 //! closed at once. Connections that are there are served on.
 
 use super::kernel::Kernel;
-use crate::broker::Level;
+use crate::broker::LogLevel;
 use crate::io::link::Link;
 use crate::io::seat::Seat;
 use crate::limits;
@@ -168,7 +168,7 @@ impl Accepting {
         };
         seat.common
             .log
-            .line(Level::Warning, format!("{text}{more}"));
+            .line(LogLevel::Warning, format!("{text}{more}"));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Signals are blocked before any other thread starts and read here from a signalfd, so no handler runs anywhere.
 
-use crate::broker::Level;
+use crate::broker::LogLevel;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::Checker;
@@ -141,13 +141,13 @@ pub fn serve(
     loop {
         while let Some(signal) = signals.next() {
             match (signal, stop_at) {
-                (Asked::Nothing(number), _) => log.line(Level::Info, unused(number)),
+                (Asked::Nothing(number), _) => log.line(LogLevel::Info, unused(number)),
                 (Asked::Reload, None) => reload(checker, shards, log, notify),
                 (Asked::Sums, None) => summary::log_sums(shards, log),
                 (Asked::Reload | Asked::Sums, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,
                 (Asked::Stop(signal), None) => {
-                    log.line(Level::Info, format!("{signal}: stopping"));
+                    log.line(LogLevel::Info, format!("{signal}: stopping"));
                     notify.stopping("stopping, as asked");
                     stop_at = Some(stop(shards));
                 }
@@ -186,7 +186,7 @@ pub fn serve(
         ];
         match poll(&mut descriptors, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => log.line(Level::Error, format!("poll: {}", errno.desc())),
+            Err(errno) => log.line(LogLevel::Error, format!("poll: {}", errno.desc())),
         }
         let told = descriptors[1]
             .revents()
@@ -201,7 +201,7 @@ pub fn serve(
 pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
     if let Err(error) = notify.ready(status) {
         let text = format!("the service manager was not told that this serves: {error}");
-        log.line(Level::Warning, text);
+        log.line(LogLevel::Warning, text);
     }
 }
 
@@ -212,13 +212,13 @@ fn reload(checker: Option<&Checker>, shards: &Shards, log: &Log, notify: &Notify
         Some(checker) => {
             let reloaded = checker.reload(shards);
             for warning in reloaded.warnings {
-                log.line(Level::Warning, warning);
+                log.line(LogLevel::Warning, warning);
             }
             reloaded.summary
         }
         None => {
             let text = "SIGHUP: there is no password file to read";
-            (Level::Info, text.to_owned())
+            (LogLevel::Info, text.to_owned())
         }
     };
     tell_ready(notify, &text, log);

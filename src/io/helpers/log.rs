@@ -3,7 +3,7 @@
 //! Who logs only appends to a bounded queue; a thread writes. A standard error that nobody reads delays no shard: lines
 //! that find the queue full are dropped, counted, and their number is logged.
 
-use crate::broker::Level;
+use crate::broker::LogLevel;
 use crate::config::Logs;
 use crate::io::helpers::zone::Zone;
 use crate::limits;
@@ -37,7 +37,7 @@ struct Queue {
 
 struct Line {
     at: SystemTime,
-    level: Level,
+    level: LogLevel,
     text: String,
 }
 
@@ -65,7 +65,7 @@ impl Log {
     }
 
     /// Appends a line; never waits for the writer.
-    pub fn line(&self, level: Level, text: impl Into<String>) {
+    pub fn line(&self, level: LogLevel, text: impl Into<String>) {
         if self.shared.logs < level.logs() {
             return;
         }
@@ -119,7 +119,7 @@ impl Log {
             }
             if dropped > 0 {
                 let lost = format!("{dropped} log lines dropped: standard error is too slow");
-                append(&mut text, zone, SystemTime::now(), Level::Warning, &lost);
+                append(&mut text, zone, SystemTime::now(), LogLevel::Warning, &lost);
             }
             // With standard error gone there is nowhere to say so.
             let _ = io::stderr().write_all(text.as_bytes());
@@ -145,7 +145,7 @@ impl Log {
     }
 }
 
-fn append(out: &mut String, zone: Option<&Zone>, at: SystemTime, level: Level, text: &str) {
+fn append(out: &mut String, zone: Option<&Zone>, at: SystemTime, level: LogLevel, text: &str) {
     if let Some(zone) = zone {
         let seconds = at
             .duration_since(UNIX_EPOCH)
@@ -154,10 +154,10 @@ fn append(out: &mut String, zone: Option<&Zone>, at: SystemTime, level: Level, t
         out.push(' ');
     }
     out.push_str(match level {
-        Level::Error => "error ",
-        Level::Warning => "warning ",
-        Level::Info => "info ",
-        Level::Packet => "packet ",
+        LogLevel::Error => "error ",
+        LogLevel::Warning => "warning ",
+        LogLevel::Info => "info ",
+        LogLevel::Packet => "packet ",
     });
     for character in text.chars() {
         // One event stays one line, whatever a Client calls itself; a terminal is told nothing by a Client.
@@ -193,7 +193,7 @@ mod tests {
             &mut out,
             None,
             UNIX_EPOCH,
-            Level::Info,
+            LogLevel::Info,
             "client \"a\nb\x1b[2J\" é",
         );
         assert_eq!(out, "info client \"a\\nb\\u{1b}[2J\" é\n");
@@ -203,7 +203,7 @@ mod tests {
     fn lines_carry_the_local_time() {
         let mut out = String::new();
         let zone = Zone::utc();
-        append(&mut out, Some(&zone), UNIX_EPOCH, Level::Warning, "x");
+        append(&mut out, Some(&zone), UNIX_EPOCH, LogLevel::Warning, "x");
         assert_eq!(out, "1970-01-01 00:00:00 warning x\n");
     }
 
@@ -211,7 +211,12 @@ mod tests {
     fn each_level_has_what_asks_for_it() {
         for (logs, expected) in [(Logs::Faults, 2), (Logs::Events, 3), (Logs::Packets, 4)] {
             let log = Log::new(logs);
-            for level in [Level::Error, Level::Warning, Level::Info, Level::Packet] {
+            for level in [
+                LogLevel::Error,
+                LogLevel::Warning,
+                LogLevel::Info,
+                LogLevel::Packet,
+            ] {
                 log.line(level, "line");
             }
             assert_eq!(log.next_lines().0.len(), expected, "{logs:?}");
@@ -222,9 +227,9 @@ mod tests {
     fn a_full_queue_drops_and_counts() {
         let log = Log::new(Logs::Events);
         for _ in 0..limits::LOG_LINES_WAITING_MAX + 3 {
-            log.line(Level::Info, "line");
+            log.line(LogLevel::Info, "line");
         }
-        log.line(Level::Packet, "not asked for");
+        log.line(LogLevel::Packet, "not asked for");
         let (lines, dropped) = log.next_lines();
         assert_eq!((lines.len(), dropped), (limits::LOG_LINES_WAITING_MAX, 3));
     }

@@ -1,6 +1,6 @@
 //! The password thread: hashing takes milliseconds to seconds and never runs on a shard.
 
-use crate::broker::{Level, Verdict};
+use crate::broker::{LogLevel, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::mail::{Shards, ToShard};
@@ -25,7 +25,7 @@ pub struct Request {
 /// What came of a reload.
 pub struct Reloaded {
     /// One line, for the log and the service manager.
-    pub summary: (Level, String),
+    pub summary: (LogLevel, String),
     /// What is wrong with the file that was read, a line each.
     pub warnings: Vec<String>,
 }
@@ -35,7 +35,7 @@ impl Reloaded {
     fn kept(why: String, warnings: Vec<String>) -> Reloaded {
         let text = format!("password file not read again, the old one stays: {why}");
         Reloaded {
-            summary: (Level::Error, text),
+            summary: (LogLevel::Error, text),
             warnings,
         }
     }
@@ -176,7 +176,7 @@ impl Checker {
             text += &format!("; gone: {}", named(&gone));
         }
         Reloaded {
-            summary: (Level::Info, text),
+            summary: (LogLevel::Info, text),
             warnings,
         }
     }

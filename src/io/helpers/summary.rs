@@ -1,6 +1,6 @@
 //! What an operator asks of all shards at once: counters and sizes, one line of the log for each.
 
-use crate::broker::{Found, Level, Report, Survey};
+use crate::broker::{Found, LogLevel, Report, Survey};
 use crate::ids::ShardId;
 use crate::io::helpers::log::Log;
 use crate::io::mail::{Shards, ToShard};
@@ -16,7 +16,7 @@ pub fn log_sums(shards: &Shards, log: &Log) {
     answers.sort_by_key(|report| report.shard);
     for report in &answers {
         if let Found::Sums(sums) = &report.found {
-            log.line(Level::Info, words::sums(report.shard, sums));
+            log.line(LogLevel::Info, words::sums(report.shard, sums));
         }
     }
     for shard in (0..shards.count()).map(|index| ShardId(index as u8)) {
@@ -25,7 +25,7 @@ pub fn log_sums(shards: &Shards, log: &Log) {
                 "shard {shard} gave no sums within {} ms",
                 limits::SURVEY_WAIT_MS
             );
-            log.line(Level::Warning, text);
+            log.line(LogLevel::Warning, text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Costly packets of one client take many turns, and others are served in each: `broker/toil.rs`.
+//! Costly packets of one client take many turns, and others are served in each: `broker/turn.rs`.
 
 #[path = "../benches/rig/mod.rs"]
 mod rig;

@@ -79,7 +79,7 @@ pub struct Consumer<T> {
 }
 
 /// A ring of `slots` items at most, a power of two. What is still in it when both ends are gone is dropped.
-pub fn ring<T: Send>(slots: usize) -> (Producer<T>, Consumer<T>) {
+pub fn queue<T: Send>(slots: usize) -> (Producer<T>, Consumer<T>) {
     ring_from(slots, 0)
 }
 
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_gives_the_item_back() {
-        let (mut producer, mut consumer) = ring(2);
+        let (mut producer, mut consumer) = queue(2);
         assert_eq!(producer.push("a"), Ok(()));
         assert!(!producer.is_full());
         assert_eq!(producer.push("b"), Ok(()));
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_slot_is_enough() {
-        let (mut producer, mut consumer) = ring(1);
+        let (mut producer, mut consumer) = queue(1);
         for item in 0..10 {
             assert_eq!(consumer.pop(), None);
             assert_eq!(producer.push(item), Ok(()));
@@ -262,7 +262,7 @@ mod tests {
     fn two_threads_keep_the_order() {
         let items: usize = if cfg!(miri) { 500 } else { 300_000 };
         for slots in [1, 2, 64] {
-            let (mut producer, mut consumer) = ring::<Box<usize>>(slots);
+            let (mut producer, mut consumer) = queue::<Box<usize>>(slots);
             let pusher = thread::spawn(move || {
                 for number in 0..items {
                     let mut item = Box::new(number);

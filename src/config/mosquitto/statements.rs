@@ -8,26 +8,26 @@ use std::collections::HashMap;
 
 /// One line's value.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct Statement {
     pub value: Value,
     pub place: Place,
 }
 
 /// The lines of one section, by option, each in the order of the file.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Sayings(HashMap<&'static str, Vec<Said>>);
+pub(super) struct Statements(HashMap<&'static str, Vec<Statement>>);
 
-impl Sayings {
-    pub fn push(&mut self, option: &'static str, said: Said) {
+impl Statements {
+    pub fn push(&mut self, option: &'static str, said: Statement) {
         self.0.entry(option).or_default().push(said);
     }
 
-    pub fn all(&self, option: &str) -> &[Said] {
+    pub fn all(&self, option: &str) -> &[Statement] {
         self.0.get(option).map_or(&[], Vec::as_slice)
     }
 
     /// The last one holds.
-    pub fn last(&self, option: &str) -> Option<&Said> {
+    pub fn last(&self, option: &str) -> Option<&Statement> {
         self.all(option).last()
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What someone speaks who does not speak MQTT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stranger {
+pub enum OtherProtocol {
     Tls,
     Http,
     /// An HTTP request with `Upgrade: websocket`.
@@ -19,7 +19,7 @@ pub enum Stranger {
 /// What the first bytes of a connection look like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opening {
-    Stranger(Stranger),
+    Other(OtherProtocol),
     /// It begins like one of these; more must come to tell it.
     Undecided,
     /// Like none of them.
@@ -27,25 +27,25 @@ pub(super) enum Opening {
 }
 
 /// How each protocol opens.
-const OPENINGS: &[(&[u8], Stranger)] = &[
+const OPENINGS: &[(&[u8], OtherProtocol)] = &[
     // A record of the kind "handshake", of version 3.x as SSL 3 and every TLS write it. [RFC 8446 5.1]
-    (b"\x16\x03", Stranger::Tls),
+    (b"\x16\x03", OtherProtocol::Tls),
     // Methods. [RFC 9110 9.3; RFC 5789; HTTP/2 begins with PRI, RFC 9113 3.4]
-    (b"GET ", Stranger::Http),
-    (b"HEAD ", Stranger::Http),
-    (b"POST ", Stranger::Http),
-    (b"PUT ", Stranger::Http),
-    (b"DELETE ", Stranger::Http),
-    (b"CONNECT ", Stranger::Http),
-    (b"OPTIONS ", Stranger::Http),
-    (b"TRACE ", Stranger::Http),
-    (b"PATCH ", Stranger::Http),
-    (b"PRI * HTTP/2", Stranger::Http),
+    (b"GET ", OtherProtocol::Http),
+    (b"HEAD ", OtherProtocol::Http),
+    (b"POST ", OtherProtocol::Http),
+    (b"PUT ", OtherProtocol::Http),
+    (b"DELETE ", OtherProtocol::Http),
+    (b"CONNECT ", OtherProtocol::Http),
+    (b"OPTIONS ", OtherProtocol::Http),
+    (b"TRACE ", OtherProtocol::Http),
+    (b"PATCH ", OtherProtocol::Http),
+    (b"PRI * HTTP/2", OtherProtocol::Http),
     // [RFC 4253 4.2]
-    (b"SSH-", Stranger::Ssh),
+    (b"SSH-", OtherProtocol::Ssh),
     // Versions 1 and 2. [haproxy.org, proxy-protocol.txt]
-    (b"PROXY ", Stranger::ProxyProtocol),
-    (b"\r\n\r\n\0\r\nQUIT\n", Stranger::ProxyProtocol),
+    (b"PROXY ", OtherProtocol::ProxyProtocol),
+    (b"\r\n\r\n\0\r\nQUIT\n", OtherProtocol::ProxyProtocol),
 ];
 
 /// What a connection that begins with these bytes speaks.
@@ -53,21 +53,21 @@ const OPENINGS: &[(&[u8], Stranger)] = &[
 /// HTTP is undecided until its header has ended or [`limits::UNACCEPTED_BYTES_FREE`] have come: only that tells a
 /// WebSocket from other requests. `O(bytes)`.
 pub(super) fn recognise(bytes: &[u8]) -> Opening {
-    for (opening, stranger) in OPENINGS {
+    for (opening, protocol) in OPENINGS {
         if bytes.starts_with(opening) {
             let ended = || memchr::memmem::find(bytes, b"\r\n\r\n").is_some();
-            return match stranger {
-                Stranger::Http if asks_for_websocket(bytes) => {
-                    Opening::Stranger(Stranger::WebSocket)
+            return match protocol {
+                OtherProtocol::Http if asks_for_websocket(bytes) => {
+                    Opening::Other(OtherProtocol::WebSocket)
                 }
-                Stranger::Http if bytes.len() < limits::UNACCEPTED_BYTES_FREE && !ended() => {
+                OtherProtocol::Http if bytes.len() < limits::UNACCEPTED_BYTES_FREE && !ended() => {
                     Opening::Undecided
                 }
-                stranger => Opening::Stranger(*stranger),
+                protocol => Opening::Other(*protocol),
             };
         }
     }
-    let begins = |(opening, _): &(&[u8], Stranger)| opening.starts_with(bytes);
+    let begins = |(opening, _): &(&[u8], OtherProtocol)| opening.starts_with(bytes);
     if OPENINGS.iter().any(begins) {
         Opening::Undecided
     } else {
@@ -76,11 +76,11 @@ pub(super) fn recognise(bytes: &[u8]) -> Opening {
 }
 
 /// The same when nothing more will come.
-pub(super) fn recognise_at_end(bytes: &[u8]) -> Option<Stranger> {
-    let begins = |(opening, _): &&(&[u8], Stranger)| bytes.starts_with(opening);
+pub(super) fn recognise_at_end(bytes: &[u8]) -> Option<OtherProtocol> {
+    let begins = |(opening, _): &&(&[u8], OtherProtocol)| bytes.starts_with(opening);
     match recognise(bytes) {
-        Opening::Stranger(stranger) => Some(stranger),
-        Opening::Undecided => OPENINGS.iter().find(begins).map(|(_, stranger)| *stranger),
+        Opening::Other(protocol) => Some(protocol),
+        Opening::Undecided => OPENINGS.iter().find(begins).map(|(_, protocol)| *protocol),
         Opening::Unknown => None,
     }
 }
@@ -100,34 +100,34 @@ fn asks_for_websocket(request: &[u8]) -> bool {
     })
 }
 
-impl Stranger {
+impl OtherProtocol {
     /// What is said before the connection is closed, in the stranger's own protocol: a person with a browser, or a
     /// program whose address is wrong, is told so. Always the same bytes, whatever was asked. Other protocols have no
     /// answer that would help.
     pub(super) fn answer(self) -> &'static [u8] {
         match self {
-            Stranger::Http | Stranger::WebSocket => {
+            OtherProtocol::Http | OtherProtocol::WebSocket => {
                 b"HTTP/1.1 400 Bad Request: this port speaks MQTT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             }
-            Stranger::Tls | Stranger::Ssh | Stranger::ProxyProtocol => b"",
+            OtherProtocol::Tls | OtherProtocol::Ssh | OtherProtocol::ProxyProtocol => b"",
         }
     }
 }
 
-impl fmt::Display for Stranger {
+impl fmt::Display for OtherProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stranger::Tls => {
+            OtherProtocol::Tls => {
                 "this looks like a TLS handshake: the client must connect to a TLS listener, this one is plain MQTT"
             }
-            Stranger::Http => {
+            OtherProtocol::Http => {
                 "this looks like an HTTP request: this listener speaks plain MQTT, not HTTP"
             }
-            Stranger::WebSocket => {
+            OtherProtocol::WebSocket => {
                 "this looks like a WebSocket upgrade: the client must connect to a WebSocket listener, this one is plain MQTT"
             }
-            Stranger::Ssh => "this looks like SSH: this listener speaks plain MQTT",
-            Stranger::ProxyProtocol => {
+            OtherProtocol::Ssh => "this looks like SSH: this listener speaks plain MQTT",
+            OtherProtocol::ProxyProtocol => {
                 "this looks like the PROXY protocol: the load balancer must pass connections on without it"
             }
         })
@@ -140,26 +140,34 @@ mod tests {
 
     #[test]
     fn each_is_told_as_soon_as_it_can_be() {
-        let cases: &[(&[u8], Stranger, usize)] = &[
-            (b"\x16\x03\x01\x02\0\x01\0", Stranger::Tls, 2),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Stranger::Http, 27),
+        let cases: &[(&[u8], OtherProtocol, usize)] = &[
+            (b"\x16\x03\x01\x02\0\x01\0", OtherProtocol::Tls, 2),
+            (
+                b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                OtherProtocol::Http,
+                27,
+            ),
             (
                 b"GET /mqtt HTTP/1.1\r\nUPGRADE:WebSocket \r\n",
-                Stranger::WebSocket,
+                OtherProtocol::WebSocket,
                 40,
             ),
-            (b"SSH-2.0-x\r\n", Stranger::Ssh, 4),
-            (b"PROXY TCP4 ", Stranger::ProxyProtocol, 6),
-            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Stranger::ProxyProtocol, 12),
+            (b"SSH-2.0-x\r\n", OtherProtocol::Ssh, 4),
+            (b"PROXY TCP4 ", OtherProtocol::ProxyProtocol, 6),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
+                OtherProtocol::ProxyProtocol,
+                12,
+            ),
         ];
-        for (bytes, stranger, told_at) in cases {
+        for (bytes, protocol, told_at) in cases {
             for end in 1..=bytes.len() {
                 let expected = if end < *told_at {
                     Opening::Undecided
                 } else {
-                    Opening::Stranger(*stranger)
+                    Opening::Other(*protocol)
                 };
-                assert_eq!(recognise(&bytes[..end]), expected, "{stranger:?}, {end}");
+                assert_eq!(recognise(&bytes[..end]), expected, "{protocol:?}, {end}");
             }
         }
     }
@@ -169,9 +177,9 @@ mod tests {
         let mut request = b"POST / HTTP/1.1\r\nX: ".to_vec();
         request.resize(limits::UNACCEPTED_BYTES_FREE - 1, b'x');
         assert_eq!(recognise(&request), Opening::Undecided);
-        assert_eq!(recognise_at_end(&request), Some(Stranger::Http));
+        assert_eq!(recognise_at_end(&request), Some(OtherProtocol::Http));
         request.push(b'x');
-        assert_eq!(recognise(&request), Opening::Stranger(Stranger::Http));
+        assert_eq!(recognise(&request), Opening::Other(OtherProtocol::Http));
     }
 
     #[test]
