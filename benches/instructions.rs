@@ -9,7 +9,7 @@
 //! A case is what one message costs: decoded or encoded, matched, or taken through a whole turn of a shard and sent.
 
 mod house;
-mod rig;
+use mqttfast_rig::one as rig;
 mod sensor;
 
 use house::{scattered, trie};

@@ -1,6 +1,6 @@
 //! A whole turn of a shard: bytes in, outboxes out. Throughput counts deliveries.
 
-mod rig;
+use mqttfast_rig::one as rig;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rig::{Rig, V311, publish};

@@ -1,7 +1,6 @@
 //! A routed QoS 0 PUBLISH on a warm shard allocates nothing.
 
-#[path = "../benches/rig/mod.rs"]
-mod rig;
+use mqttfast_rig::one as rig;
 
 use rig::{Rig, V311, publish};
 use std::alloc::{GlobalAlloc, Layout, System};

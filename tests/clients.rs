@@ -3,7 +3,8 @@
 
 #[path = "clients/bridge.rs"]
 mod bridge;
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 #[path = "clients/v5.rs"]
 mod v5;
 

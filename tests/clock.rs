@@ -3,7 +3,8 @@
 
 #![cfg(target_env = "gnu")]
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use std::time::{Duration, Instant};
 use support::packet::{PINGREQ, PINGRESP, Will};

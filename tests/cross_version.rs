@@ -1,7 +1,8 @@
 //! Clients of MQTT 3.1, 3.1.1 and 5.0 that talk to each other: each QoS, live, retained and as a will, with Properties
 //! for those who know them; and one session that speaks now this version, now that.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use support::packet::{Connect, Level, Will, acknowledgement, string};
 use support::packet5::{self, Property};

@@ -4,7 +4,8 @@
 //!
 //! Case 58 of the threats, its part about descriptors.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,7 +1,8 @@
 //! Messages that come in many reads, over true sockets: each arrives once and whole, however its bytes are cut, and
 //! whoever breaks off in the middle of one harms nobody.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::Read;

@@ -1,6 +1,7 @@
 //! A service manager of our own: what the process tells through `NOTIFY_SOCKET`, in which order, and its signs of life.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;

@@ -1,7 +1,6 @@
 //! Who a Session belongs to, and what a Client is told when the broker goes or loses patience.
 
-#[path = "support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 
 use mqttfast::broker::LogLevel;
 use mqttfast::config::{ClientIdTakeover, ListenerSettings, Settings};

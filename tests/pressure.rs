@@ -1,8 +1,7 @@
 //! Clients that press on others without breaking a rule: slow and stubborn readers, huge SUBSCRIBEs. Everyone else is
 //! served on.
 
-#[path = "support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 
 use mqttfast::io::words;
 use std::time::{Duration, Instant};

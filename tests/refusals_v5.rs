@@ -1,7 +1,8 @@
 //! A v5 Client that breaks a rule is told which: CONNACK or DISCONNECT with the Reason Code that the standard names,
 //! then the close.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use support::packet::packet;
 use support::packet5::{self, connect, connected, number, publish, subscribe};

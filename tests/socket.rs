@@ -1,7 +1,8 @@
 //! The broker process over true sockets: how it starts and refuses to, signals, time-outs, many connections. The
 //! protocol itself is tested without sockets, in `tests/conformance`.
 
-mod support;
+use mqttfast_rig::on_1_and_2_shards;
+use mqttfast_rig::process as support;
 
 use nix::sys::signal::Signal;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! The seam of a store, with a double of one: what it is told, and that no answer says more than it has kept.
 
-#[path = "support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 
 use mqttfast::broker::Change;
 use mqttfast::config::Settings;

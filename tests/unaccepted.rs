@@ -1,9 +1,7 @@
 //! What a connection may have the broker keep before it is accepted: `broker/unaccepted.rs`. One shard and no world
 //! around it, since there are many connections.
 
-#[path = "support/packet.rs"]
-#[allow(dead_code)]
-mod packet;
+use mqttfast_rig::process::packet;
 
 use mqttfast::broker::{CloseCause, Happening, Input, Output, Outputs, Shard, Unaccepted, Verdict};
 use mqttfast::config::{ListenerSettings, Settings};

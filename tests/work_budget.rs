@@ -1,7 +1,6 @@
 //! Costly packets of one client take many turns, and others are served in each: `broker/turn.rs`.
 
-#[path = "../benches/rig/mod.rs"]
-mod rig;
+use mqttfast_rig::one as rig;
 
 use mqttfast::ids::ConnectionId;
 use mqttfast::limits::FILTERS_PER_SESSION_MAX;

@@ -23,7 +23,7 @@ mod play;
 mod props;
 #[path = "../../tests/sim/session.rs"]
 mod session;
-#[path = "../../tests/support_shard/mod.rs"]
+#[path = "../../tests/rig/src/shard/mod.rs"]
 mod support;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,11 +1,11 @@
 //! MQTT 5.0, statement by statement: a module for each chapter of the specification. The first lines of each test name
 //! the statements it holds the broker to; the first of them is in its name. Every test runs at two ends: on 1, 2 and 4
-//! shards without sockets, and over sockets against the running broker with 1 and 2 shards (`tests/support_table/`).
+//! shards without sockets, and over sockets against the running broker with 1 and 2 shards (`tests/rig/src/table/`).
 //!
 //! `docs/conformance-5.0.md` maps each statement to its tests; `page.rs` checks that page.
 
-#[path = "../support_table/mod.rs"]
-mod support;
+use mqttfast_rig::table as support;
+use mqttfast_rig::table;
 
 mod alias_out;
 mod ch1_data;

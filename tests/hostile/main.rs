@@ -18,8 +18,7 @@ mod resources;
 mod rights;
 mod siege;
 mod subscribe;
-#[path = "../support/mod.rs"]
-mod support;
+use mqttfast_rig::process as support;
 
 pub use siege::{attack, attack_after, attack_ours, attack_with};
 use std::io::Read;

@@ -1,8 +1,7 @@
 //! What an operator sees of a shard and what tools get from it: events, surveys, messages of the broker's
 //! own.
 
-#[path = "../support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 
 mod happenings;
 mod own;

@@ -1,8 +1,7 @@
 //! Races between shards. Small cases run in every order in which lanes can deliver and Clients can act (`explore`);
 //! larger ones in many seeded orders. A wrong answer here would show only now and then on real cores.
 
-#[path = "../support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 
 mod bridge;
 mod closing;

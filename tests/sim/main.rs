@@ -17,8 +17,7 @@ mod play;
 mod props;
 mod session;
 mod shrink;
-#[path = "../support_shard/mod.rs"]
-mod support;
+use mqttfast_rig::shard as support;
 mod verdict;
 
 use actions::Case;

@@ -15,6 +15,6 @@ mod observe;
 mod play;
 mod props;
 mod session;
-#[path = "../support_shard/mod.rs"]
+#[path = "../rig/src/shard/mod.rs"]
 mod support;
 mod verdict;

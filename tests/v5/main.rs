@@ -2,8 +2,7 @@
 //! test runs for 1, 2 and 4 shards and several orders. Packets with Properties are read by `mqttfast::wire`, which has
 //! tests of its own.
 
-#[path = "../support_shard/mod.rs"]
-mod support_shard;
+use mqttfast_rig::shard as support_shard;
 
 mod alias;
 mod limits;

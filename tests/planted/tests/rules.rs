@@ -1,7 +1,7 @@
 //! Mistakes that no seed of the simulator can show: it has no processor time, and its events are turns of their own.
 //! Each rule is asked of the broker without a mistake, where it must hold, and with it, where it must not.
 
-#[path = "../../../benches/rig/mod.rs"]
+#[path = "../../rig/src/one.rs"]
 mod rig;
 
 use mqttfast::limits::{FILTERS_AT_ONCE, WORK_OF_FILTER, WORK_OF_TURN};

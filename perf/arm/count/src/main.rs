@@ -3,7 +3,7 @@
 //! What a step costs is the difference between a run of 2n times and one of n, divided by n: start, setting up and
 //! ending are in both and cancel out. No thread, clock or socket is used, so every run executes the same instructions.
 
-#[path = "../../../../benches/rig/mod.rs"]
+#[path = "../../../../tests/rig/src/one.rs"]
 mod rig;
 
 use mqttfast::topic::{FilterTrie, Matches};

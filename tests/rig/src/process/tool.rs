@@ -17,9 +17,7 @@ pub fn path() -> OsString {
 
 /// What `tests/setup` has installed below `tests/.tools`.
 pub fn installed(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/.tools")
-        .join(name);
+    let path = super::repository().join("tests/.tools").join(name);
     assert!(
         path.exists(),
         "{} is missing: run tests/setup first",
@@ -30,9 +28,7 @@ pub fn installed(name: &str) -> PathBuf {
 
 /// A script of ours below `tests/clients`.
 pub fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name)
+    super::repository().join("tests/clients").join(name)
 }
 
 /// A running program.

@@ -2,7 +2,7 @@
 //! test asks for, and Clients that are raw byte streams. It carries out `Outputs` exactly as a driver with sockets
 //! would, and reads what the broker sends with a parser of its own, so that `mqttfast::wire` is never its own judge.
 //!
-//! Shared by several test targets through `#[path]`; each uses a part of it.
+//! `tests/planted` and `fuzz/` compile this module for themselves, each with a part of it.
 #![allow(dead_code, unused_imports)]
 
 pub mod acts;

@@ -9,9 +9,6 @@
 //! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same tests run against Debian's Mosquitto, the
 //! reference. What only mqttfast promises (exact closes, log lines, deadlines) is left out then.
 
-// Each test crate compiles this module for itself and uses a part of it.
-#![allow(dead_code, unused_imports)]
-
 pub mod broker;
 pub mod client;
 pub mod machine;
@@ -46,19 +43,47 @@ macro_rules! on_1_and_2_shards {
             #[test]
             fn on_2_shards() {
                 // The reference knows no shards: one run of it is enough.
-                if !$crate::support::reference() {
+                if !$crate::process::reference() {
                     super::$name(2)
                 }
             }
             #[test]
             fn on_2_shards_by_epoll() {
-                use $crate::support::broker::{by_epoll, io_of_all_tests};
-                if !$crate::support::reference() && io_of_all_tests().is_none() {
+                use $crate::process::broker::{by_epoll, io_of_all_tests};
+                if !$crate::process::reference() && io_of_all_tests().is_none() {
                     by_epoll(|| super::$name(2));
                 }
             }
         })+
     };
+}
+
+/// Where cargo builds this profile: the folder of the program under test. The test runs as `deps/NAME-HASH` in it.
+fn profile_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.ancestors().nth(2).expect("it lies in deps/");
+    folder.to_owned()
+}
+
+fn target_folder() -> PathBuf {
+    let folder = profile_folder();
+    folder
+        .parent()
+        .expect("a profile is a folder of it")
+        .to_owned()
+}
+
+/// The program `mqttfast` that cargo has built for this test.
+pub fn program() -> PathBuf {
+    let program = profile_folder().join("mqttfast");
+    assert!(program.exists(), "{} is not built", program.display());
+    program
+}
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    let rig = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    rig.ancestors().nth(2).expect("tests/rig/").to_owned()
 }
 
 /// A fresh folder below `target/tmp`, removed when dropped.
@@ -72,13 +97,19 @@ impl Folder {
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = target_folder().join("tmp").join(name);
         std::fs::create_dir_all(&path).expect("a folder below target/tmp");
         Folder(path)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Folder::new()
     }
 }
 

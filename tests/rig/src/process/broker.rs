@@ -274,10 +274,10 @@ pub fn mqttfast(options: &Options) -> Command {
     let mut command = match options.launcher.split_first() {
         Some((launcher, arguments)) => {
             let mut command = Command::new(launcher);
-            command.args(arguments).arg(env!("CARGO_BIN_EXE_mqttfast"));
+            command.args(arguments).arg(crate::process::program());
             command
         }
-        None => Command::new(env!("CARGO_BIN_EXE_mqttfast")),
+        None => Command::new(crate::process::program()),
     };
     command.args(["--port", "0"]);
     if !options.no_bind {

@@ -31,7 +31,7 @@ impl Random {
         self.bytes.as_ref().is_some_and(|bytes| bytes.is_empty())
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         if self.bytes.is_some() {
             return u64::from_le_bytes(std::array::from_fn(|_| self.next_byte()));
         }
@@ -43,7 +43,7 @@ impl Random {
         if self.bytes.is_some() && bound <= 256 {
             return usize::from(self.next_byte()) % bound;
         }
-        (self.next() % bound as u64) as usize
+        (self.number() % bound as u64) as usize
     }
 
     fn next_byte(&mut self) -> u8 {

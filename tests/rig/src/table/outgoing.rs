@@ -1,8 +1,6 @@
 //! What a Client has sent so far, as far as its harness must know it: where packets end, and whether a close must
 //! follow.
 
-use super::shard::packets::remaining_length;
-
 /// The stream from a Client, cut into packets by their Fixed Headers alone.
 #[derive(Default)]
 pub struct Outgoing {
@@ -43,7 +41,7 @@ impl Outgoing {
 }
 
 /// Where the packet at the front ends; `None` until all of it is there.
-fn packet_end(bytes: &[u8]) -> Option<usize> {
+pub fn packet_end(bytes: &[u8]) -> Option<usize> {
     let length_bytes = 1 + bytes[1..].iter().take(4).position(|byte| *byte < 0x80)?;
     let length = bytes[1..=length_bytes]
         .iter()
@@ -51,16 +49,4 @@ fn packet_end(bytes: &[u8]) -> Option<usize> {
         .fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
     let end = 1 + length_bytes + length;
     (bytes.len() >= end).then_some(end)
-}
-
-#[test]
-fn packets_end_where_they_say() {
-    for length in [0, 1, 127, 128, 16_383, 16_384, 100_000] {
-        let mut packet = vec![0x30];
-        packet.extend(remaining_length(length));
-        packet.extend(vec![0; length]);
-        assert_eq!(packet_end(&packet), Some(packet.len()));
-        packet.pop();
-        assert_eq!(packet_end(&packet), None);
-    }
 }

@@ -210,7 +210,7 @@ impl Sockets {
             for (name, password) in self.users.iter().chain([&fence]) {
                 let password =
                     std::str::from_utf8(password).expect("a password an argument can be");
-                let status = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+                let status = Command::new(crate::process::program())
                     .args(["passwd", "-b"])
                     .arg(&file)
                     .args([name, password])

@@ -31,7 +31,7 @@ pub fn at(end: End, test: impl FnOnce()) {
 macro_rules! table {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
-            use $crate::support::table::{End, at};
+            use $crate::table::ends::{End, at};
             #[test]
             fn on_shards() {
                 at(End::Shards, super::$name);
@@ -53,7 +53,7 @@ macro_rules! on_shards_alone {
             #[test]
             fn on_shards() {
                 const { assert!(!$reason.is_empty()) };
-                $crate::support::table::at($crate::support::table::End::Shards, super::$name);
+                $crate::table::ends::at($crate::table::ends::End::Shards, super::$name);
             }
         })+)+
     };

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// What a broker is launched by to have a clock of its own, which this folder keeps.
 pub fn launcher(folder: &Folder) -> Vec<String> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/process/clock.c");
     let (library, offset) = (folder.path("clock.so"), folder.path("offset"));
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
