@@ -224,7 +224,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("io::driver::kernel", &[]),
     ("io::driver::sending", &[]),
-    ("io::driver::slots", &["io::link"]),
+    ("io::driver::sockets", &["io::link"]),
     (
         "io::driver::accept",
         &["io::driver::kernel", "io::link", "io::seat"],
@@ -235,7 +235,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::crossing",
             "io::driver::accept",
             "io::driver::kernel",
-            "io::driver::slots",
+            "io::driver::sockets",
             "io::helpers::passwords",
             "io::link",
             "io::mail",

@@ -14,7 +14,7 @@ pub enum Crossing {
 }
 
 impl Crossing {
-    /// What it holds besides its slot in a lane.
+    /// Bytes it holds on the heap, beside its slot in a lane.
     fn bytes(&self) -> usize {
         match self {
             Crossing::Adopt(_, hand_over) => hand_over.request.bytes() + hand_over.bytes.len(),
@@ -30,6 +30,6 @@ pub const LANE_BOUNDS: Bounds<Crossing> = Bounds {
     bytes_of: Crossing::bytes,
 };
 
-// The memory of a slot is part of the bound told at the start; and what wraps the message adds nothing to it.
+// The memory of a slot is part of the bound that is logged at the start; wrapping a message must add nothing to it.
 const _: () = assert!(size_of::<Crossing>() <= limits::LANE_SLOT_BYTES_MAX);
 const _: () = assert!(size_of::<Crossing>() == size_of::<PeerMessage>());

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! A receive is armed only when a turn ends, so a `StopReading` or `HandOver` of the turn that read the bytes comes
-//! before it. Each is for one buffer: a connection that floods gets one buffer a turn like every other, and those who
-//! found no buffer are armed first in the next turn. (Multishot receives of io_uring let twenty flooding publishers
-//! keep all buffers to themselves: a pair beside them waited 2.5 s at p99, against 1.9 ms, for some 0.3 us less a
-//! lone message.)
+//! before it. Each receive is for one buffer: a connection that floods gets one buffer a turn like every other, and a
+//! connection that found no buffer is armed first in the next turn. (Multishot receives of io_uring let twenty
+//! flooding publishers keep all buffers to themselves: a pair beside them waited 2.5 s at p99, against 1.9 ms, for
+//! some 0.3 us less a lone message.)
 //!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
@@ -19,7 +19,7 @@ mod inputs;
 pub mod kernel;
 mod outputs;
 pub mod sending;
-pub mod slots;
+pub mod sockets;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ use crate::limits;
 use crate::time::Time;
 use accept::Accepting;
 use kernel::Kernel;
-use slots::Slots;
+use sockets::Sockets;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
@@ -46,7 +46,7 @@ pub trait Core {
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs);
     fn flush(&mut self, now: Time, out: &mut Outputs);
     fn next_deadline(&self) -> Option<Time>;
-    /// It wants no more from its lanes in this turn.
+    /// Is the work budget of this turn spent? Then what is left in the lanes waits for the next turn.
     fn is_spent(&self) -> bool;
 }
 
@@ -79,14 +79,14 @@ enum Later {
 pub struct Driver<C, K> {
     core: C,
     seat: Seat,
-    // Before `kernel`: sockets may close while it still holds operations on them, memory may not go; it sees to its
-    // own.
-    slots: Slots,
+    // Dropped before `kernel`: a socket may close while the kernel still holds operations on it. The memory of these
+    // operations belongs to `kernel`, which frees it only when they have been answered.
+    sockets: Sockets,
     kernel: K,
     accepting: Accepting,
     out: Outputs,
     later: VecDeque<Later>,
-    /// Slots whose receive is to be looked at when the turn ends.
+    /// Sockets whose receive is to be looked at when the turn ends.
     touched: Vec<ConnectionId>,
     looking_at: Vec<ConnectionId>,
     /// Closing and lingering sockets, in the order of their deadlines.
@@ -99,9 +99,9 @@ pub struct Driver<C, K> {
     mail_came: bool,
     /// Surveys that the shard has not answered, the oldest first.
     askers: VecDeque<Sender<Box<Report>>>,
-    /// The kernel ran out of receive buffers.
+    /// Connections whose receive found no buffer.
     starved: Vec<ConnectionId>,
-    /// Peers whose lane has spilled over, as told to the shard.
+    /// A bit for each peer whose lane the shard knows to be over its bounds, see `Input::Pressure`.
     pressed: u64,
     /// The lanes held more than a turn takes.
     lanes_left: bool,
@@ -119,7 +119,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(Driver {
             core,
             seat,
-            slots: Slots::default(),
+            sockets: Sockets::default(),
             kernel,
             accepting,
             out: Outputs::default(),
@@ -132,7 +132,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             turns: 0,
             mail: Vec::new(),
             askers: VecDeque::new(),
-            // What was posted before the wake-up was armed is found without one.
+            // Mail may have been posted before the wake-up was armed: look once without one.
             mail_came: true,
             starved: Vec::new(),
             pressed: 0,
@@ -144,7 +144,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     /// Turns until the broker stops.
     ///
-    /// Errors: the kernel's part is of no use any more.
+    /// Errors: the kernel refused what the loop cannot do without.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopped() {
             self.turn()?;
@@ -154,7 +154,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     fn stopped(&self) -> bool {
         self.stop_at
-            .is_some_and(|at| self.slots.used() == 0 || self.now >= at)
+            .is_some_and(|at| self.sockets.used() == 0 || self.now >= at)
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -236,7 +236,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             .filter(move |peer| *peer != own)
     }
 
-    /// Moves what spilled, tells the shard which lanes are full, wakes the peers that were given something.
+    /// Moves spilled items into lanes that have room again, informs the shard which lanes are full, and wakes the peers
+    /// that were sent something.
     fn serve_lanes(&mut self) -> io::Result<()> {
         if self.seat.endpoint.shards() == 1 {
             return Ok(());

@@ -6,9 +6,9 @@
 //!
 //! - *readable* until a receive filled less than its buffer or met EAGAIN. What arrives after that is a new edge. The
 //!   end of a stream makes no second edge after its own, and urgent data cuts a receive short; once one of them has
-//!   been told, receives of this socket go on to EAGAIN or the end.
-//! - *writable* is not remembered: a send is tried at once. The kernel tells of room only after a send met none (or
-//!   less than it wanted), so a socket that is not full causes no event by being writable.
+//!   been reported, receives of this socket go on to EAGAIN or the end.
+//! - *writable* is not remembered: a send is tried at once. The kernel reports room only after a send found too little
+//!   of it, so a socket that is not full causes no event by being writable.
 //!
 //! A lone message costs `epoll_wait`, `recv`, `send`. The answers of sends lie in [`Epoll::ready`] and are taken in a
 //! turn of their own that enters no kernel; never two such turns in a row, so sockets that are always ready do not
@@ -45,7 +45,7 @@ struct Watched {
     readable: bool,
     /// A receive that does not fill its buffer does not mean that nothing is left.
     to_the_end: bool,
-    /// A send met a full socket and waits for room.
+    /// The send buffer was full; the send goes on when the kernel reports room.
     full: bool,
     sending: Option<Box<Sending>>,
 }
@@ -84,12 +84,12 @@ pub struct Epoll {
     skipped: bool,
     /// The one receive buffer: a receive is handled before the next is tried. It grows with the first large one.
     buffer: Vec<u8>,
-    // Boxed as those under way are, of which an idle socket has none.
+    // Boxed as in the sends under way; an idle socket has none.
     #[allow(clippy::vec_box)]
     spare_sends: Vec<Box<Sending>>,
 }
 
-/// Events carry a connection's number; the index tells those apart that are none of a socket.
+/// The data of an event is a connection's number. Numbers with these indexes are no sockets.
 const WAKE_UP: u32 = u32::MAX;
 const LISTENER: u32 = u32::MAX - 1;
 
@@ -203,7 +203,7 @@ impl Epoll {
         }
     }
 
-    /// The armed receive of this slot, if it still is and has something to tell.
+    /// Carries out the receive of this slot, if it is still armed and has an answer by now.
     fn try_receive(&mut self, connection: ConnectionId) -> Option<Completion<usize>> {
         let index = connection.index as usize;
         let watched = self.watched.get_mut(index)?.as_mut()?;

@@ -7,7 +7,7 @@ use crate::limits;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::fs;
 
-/// Takes as many as this process may.
+/// Raises the limit of open files as far as this process may.
 pub fn raise_limit(log: &Log) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
@@ -18,13 +18,13 @@ pub fn raise_limit(log: &Log) {
     }
 }
 
-/// Connections that can be served at a time, and the limit of open files this was reckoned from. Asked when
-/// everything else is open.
+/// How many connections can be served at a time, and the limit of open files it follows from. Called when everything
+/// else is open.
 ///
-/// Errors: not even one can be.
+/// Errors: not even one connection can be served.
 pub fn places(shards: usize, wanted: Option<usize>) -> Result<(usize, rlim_t), StartError> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
-    // One is that of the directory being read.
+    // Less one: the descriptor of the directory that is being read here.
     let open = fs::read_dir("/proc/self/fd").map_or(64, |entries| entries.count() - 1);
     let own = open + limits::FILES_KEPT_FREE + limits::EXTRA_CONNECTIONS + shards;
     let room = usize::try_from(limit)

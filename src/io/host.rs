@@ -42,7 +42,7 @@ impl DriverKind {
         probe::io_uring().map(|()| DriverKind::Uring)
     }
 
-    /// Takes what `shards` need of what this process may have.
+    /// Raises the limits of this process to what `shards` need, as far as it may.
     fn prepare(self, shards: usize) {
         if self == DriverKind::Uring {
             probe::raise_memlock(shards);
@@ -84,7 +84,7 @@ enum Handle {
     Plain(JoinHandle<()>),
 }
 
-/// Counts one up when its shard's thread ends, by whatever way.
+/// Adds 1 to an eventfd when its shard's thread ends, whether it returns or panics.
 struct CountEnd(Arc<EventFd>);
 
 impl Drop for CountEnd {
@@ -99,7 +99,7 @@ struct Task {
     core: usize,
     shards: usize,
     settings: Settings,
-    /// Told once whether the shard serves.
+    /// Gets one answer: the shard serves, or why it does not.
     ready: Sender<io::Result<()>>,
     count_end: CountEnd,
 }
@@ -142,7 +142,7 @@ pub fn start(
         match started.recv() {
             Ok(Ok(())) => serving += 1,
             Ok(Err(error)) => failure = Some(error),
-            // All have spoken or ended, and one ended before its task began: `join` knows why.
+            // No sender is left and one answer is missing: a thread ended before its task began. `join` knows why.
             Err(_) => break,
         }
     }
@@ -221,11 +221,11 @@ fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender
 impl Threads {
     /// Waits for all threads.
     ///
-    /// Errors: what the first of those that failed has said.
+    /// Errors: the error of the first that failed.
     pub fn join(self) -> io::Result<()> {
         let mut result = Ok(());
         for handle in self.handles {
-            // All are waited for, whatever one of them says.
+            // Wait for every thread, even after one has failed.
             let ended = match handle {
                 #[cfg(all(feature = "glommio", target_pointer_width = "64"))]
                 Handle::Executor(executor) => executor.join().map_err(io::Error::from),

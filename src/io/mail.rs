@@ -1,4 +1,5 @@
-//! What helper threads tell shards: a mailbox a shard, and how a shard is woken from its wait in the kernel.
+//! Messages of helper threads to shards: a mailbox for each shard, and how a shard is woken from its wait in the
+//! kernel.
 
 use crate::broker::{OwnMessage, Report, Survey, Verdict};
 use crate::ids::{ConnectionId, ShardId};
@@ -9,21 +10,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-/// What helper threads tell a shard.
+/// A message of a helper thread to a shard.
 #[derive(Debug)]
 pub enum ToShard {
     Verdict {
         connection: ConnectionId,
         verdict: Verdict,
     },
-    /// Nothing tells whether it was taken: with a full mailbox it is lost.
+    /// Lost when the mailbox is full; the sender does not learn whether it was taken.
     Publish(OwnMessage),
     /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.
     Survey {
         survey: Box<Survey>,
         reply: Sender<Box<Report>>,
     },
-    /// Add 1 here: the shard still turns.
+    /// A question: the shard adds 1 here as its answer, which proves that it still turns.
     AreYouThere(Arc<EventFd>),
     /// These users, sorted, are gone from the password file.
     UsersGone(Arc<[Box<str>]>),
@@ -32,10 +33,11 @@ pub enum ToShard {
 
 /// How a shard is woken from its wait in the kernel.
 pub struct Waker {
-    /// Raised while the shard waits; asked by peers, who give it something in most turns.
+    /// Raised while the shard waits. Peers look at it first, as they send something in most turns and a wake-up is
+    /// needed only then.
     pub flag: WakeFlag,
-    /// Read through the shard's ring, or watched by its epoll set. Blocking, for io_uring waits only on what may
-    /// block; a write never does in fact.
+    /// Read through the shard's ring, or watched by its epoll set. Not O_NONBLOCK, since io_uring would complete a read
+    /// at once; writing it does not block in practice.
     event: EventFd,
 }
 
@@ -48,7 +50,7 @@ impl Waker {
     }
 
     pub fn wake(&self) {
-        // It fails only when 2^64 - 2 wake-ups wait to be read.
+        // It would block only when 2^64 - 2 wake-ups wait to be read.
         let _ = self.event.write(1);
     }
 }

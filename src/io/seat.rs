@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Common {
     pub listeners: ListeningSockets,
-    /// Of Network Connections.
+    /// How many Network Connections the whole broker may have.
     pub capacity: Arc<Capacity>,
     pub checker: Option<Checker>,
     pub log: Log,

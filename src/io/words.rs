@@ -1,4 +1,4 @@
-//! Sentences of the log about what a shard tells: the only place where a [`Happening`] becomes text.
+//! The sentences of the log about what happens in a shard: the only place where a [`Happening`] becomes text.
 //!
 //! Names that Clients chose are shown without control characters, and never endless.
 

@@ -1,7 +1,7 @@
 //! Accepting: one accept a listener stays armed, and each new connection counts against the broker's
 //! [`Capacity`](crate::mesh::Capacity). That is less than the open files there may be, so the last descriptors stay
 //! free for the broker itself. A connection beyond it is refused in CONNACK; one beyond those that can be refused is
-//! closed at once. Connections that are there are served on.
+//! closed at once. Connections that were let in before are served as ever.
 
 use super::kernel::Kernel;
 use crate::broker::LogLevel;
@@ -34,7 +34,7 @@ pub struct Newcomer {
 /// The accepts of one shard.
 pub struct Accepting {
     listeners: Vec<State>,
-    /// Complaints not logged since the last that was.
+    /// Complaints that were not logged since the last one that was.
     unlogged: u64,
     logged: Option<Time>,
 }
@@ -63,7 +63,7 @@ impl Accepting {
         Ok(())
     }
 
-    /// When [`Accepting::arm`] has something to do that no completion tells of.
+    /// When [`Accepting::arm`] has something to do even if no completion comes.
     pub fn next_deadline(&self) -> Option<Time> {
         let until = |state: &State| match *state {
             State::Off => Some(Time(0)),
@@ -92,7 +92,7 @@ impl Accepting {
         }
         match result {
             Ok(socket) => self.seated(TcpStream::from(socket), listener, seat, now),
-            // The newcomer has gone again, or its network has; it is no longer in the queue.
+            // The new connection was lost before it was accepted; it is no longer in the queue.
             Err(
                 libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN,
             ) => None,
@@ -121,7 +121,7 @@ impl Accepting {
         seat: &Seat,
         now: Time,
     ) -> Option<Newcomer> {
-        // It may have gone again already.
+        // No address: the peer has already closed or reset the connection.
         let address = canonical(socket.peer_addr().ok()?);
         let (listener, transport) = seat.common.listeners.listener(listener);
         let link = Link::new(socket.into(), address, listener, transport);

@@ -1,8 +1,8 @@
-//! What arrives in a turn: completions, lane messages, mail, and moments that have come.
+//! What arrives in a turn: completions, lane messages, mail, and deadlines that have passed.
 
 use super::accept::Newcomer;
 use super::kernel::{Completion, Kernel};
-use super::slots::{Phase, Receive, Send, Socket};
+use super::sockets::{Receive, Send, Socket, SocketState};
 use super::{Core, Driver, Later};
 use crate::broker::{CloseCause, HandOver, Input};
 use crate::ids::ConnectionId;
@@ -15,7 +15,7 @@ use nix::libc;
 use std::io;
 use std::os::fd::AsFd;
 
-/// Turns until a connection handed over is taken in. The kernel is asked in one of two turns at least.
+/// Turns until a connection that was handed over is taken in. Of two turns, at least one asks the kernel.
 const ADOPTED_AFTER: u64 = 2;
 
 impl<C: Core, K: Kernel> Driver<C, K> {
@@ -76,14 +76,14 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         })
     }
 
-    /// The slot of a new socket, if the kernel's part can take it.
+    /// Puts a new socket into a slot. `None`: the kernel could not take it.
     fn take_slot(&mut self, socket: Socket) -> Option<ConnectionId> {
-        let connection = self.slots.insert(socket);
-        let socket = self.slots.get(connection).expect("just put there");
+        let connection = self.sockets.insert(socket);
+        let socket = self.sockets.get(connection).expect("just put there");
         match self.kernel.add(connection, socket.link.as_fd()) {
             Ok(()) => Some(connection),
             Err(error) => {
-                drop(self.slots.remove(connection));
+                drop(self.sockets.remove(connection));
                 self.seat.common.capacity.give_back();
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
@@ -98,7 +98,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         result: Result<Option<K::Received>, i32>,
     ) -> io::Result<usize> {
         self.touch(connection);
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             if let Ok(Some(received)) = result {
                 self.kernel.give_back(received);
             }
@@ -109,8 +109,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Ok(Some(received)) => received,
             Ok(None) => {
                 socket.ended = true;
-                if matches!(socket.phase, Phase::Open) {
-                    // Only when this turn has been flushed: who sends and closes at once still gets its answers.
+                if matches!(socket.state, SocketState::Open) {
+                    // Not before this turn has been flushed: a Client that sends and closes at once still gets its
+                    // answers.
                     let cause = socket.send_failed.unwrap_or(CloseCause::PeerClosed);
                     self.later.push_back(Later::Over(connection, cause));
                 }
@@ -123,7 +124,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Ok(0),
             Err(errno) => {
                 socket.ended = true;
-                if matches!(socket.phase, Phase::Open) {
+                if matches!(socket.state, SocketState::Open) {
                     let cause = socket.send_failed.unwrap_or(cause(errno));
                     self.over(connection, cause)?;
                 }
@@ -133,8 +134,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let bytes = self.kernel.bytes(&received);
         let bytes_len = bytes.len();
         let mut broken = None;
-        match &mut socket.phase {
-            Phase::Open => match socket.link.open(bytes) {
+        match &mut socket.state {
+            SocketState::Open => match socket.link.open(bytes) {
                 Ok([]) => {}
                 Ok(bytes) => {
                     let input = Input::Bytes { connection, bytes };
@@ -142,12 +143,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
                 Err(reason) => broken = Some(reason),
             },
-            Phase::HandingOver { hand_over, .. } => match socket.link.open(bytes) {
+            SocketState::HandingOver { hand_over, .. } => match socket.link.open(bytes) {
                 Ok(bytes) => hand_over.bytes.extend_from_slice(bytes),
                 Err(reason) => broken = Some(reason),
             },
-            // Nobody wants to know any more.
-            Phase::Closing | Phase::Lingering | Phase::Ending => {}
+            // The connection is over, so the bytes are dropped.
+            SocketState::Closing | SocketState::Lingering | SocketState::Ending => {}
         }
         self.kernel.give_back(received);
         if broken.is_some() || socket.link.has_own_bytes() || socket.link.has_ended() {
@@ -160,7 +161,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     /// Sends what a link answers for itself, and ends a connection whose link has ended or is broken.
     #[cold]
     fn after_open(&mut self, connection: ConnectionId, broken: Option<Broken>) -> io::Result<()> {
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
         if socket.send == Send::Off
@@ -169,15 +170,15 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             self.kernel.send(connection, socket.link.as_fd(), chunks)?;
         }
         socket.ended |= broken.is_some() || socket.link.has_ended();
-        match (&socket.phase, broken) {
-            (Phase::Open, Some(Broken(reason))) => {
+        match (&socket.state, broken) {
+            (SocketState::Open, Some(Broken(reason))) => {
                 self.over(connection, CloseCause::Transport(reason))
             }
-            (Phase::HandingOver { .. }, Some(_)) => {
-                socket.phase = Phase::Ending;
+            (SocketState::HandingOver { .. }, Some(_)) => {
+                socket.state = SocketState::Ending;
                 Ok(())
             }
-            (Phase::Open, None) if socket.ended => {
+            (SocketState::Open, None) if socket.ended => {
                 self.later
                     .push_back(Later::Over(connection, CloseCause::PeerClosed));
                 Ok(())
@@ -187,10 +188,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn on_sent(&mut self, connection: ConnectionId, result: Result<usize, i32>) -> io::Result<()> {
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             panic!("a slot is kept while a send is under way");
         };
-        let open = matches!(socket.phase, Phase::Open);
+        let open = matches!(socket.state, SocketState::Open);
         match result {
             Ok(bytes) => {
                 let returned = self.kernel.sent(connection.index, bytes);
@@ -200,7 +201,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 } else {
                     0
                 };
-                let ending = matches!(socket.phase, Phase::Ending);
+                let ending = matches!(socket.state, SocketState::Ending);
                 if returned.is_some() {
                     socket.send = Send::Off;
                     if !ending && let Some(chunks) = socket.next_send() {
@@ -220,9 +221,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     });
                 }
             }
-            // Also of the last words; their time is bounded.
+            // Also in the last bytes before a close; `lingering` bounds their time.
             Err(libc::EINTR | libc::EAGAIN | libc::ENOBUFS)
-                if !matches!(socket.phase, Phase::Ending) =>
+                if !matches!(socket.state, SocketState::Ending) =>
             {
                 let socket = socket.link.as_fd();
                 return self.kernel.send_rest(connection, socket);
@@ -235,11 +236,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     // The peer may have said DISCONNECT before it closed: what it sent is read first.
                     socket.send_failed = Some(cause(errno));
                 } else {
-                    socket.phase = Phase::Ending;
+                    socket.state = SocketState::Ending;
                 }
             }
         }
-        if matches!(socket.phase, Phase::Closing) && socket.send == Send::Off {
+        if matches!(socket.state, SocketState::Closing) && socket.send == Send::Off {
             self.linger(connection)?;
         }
         self.touch(connection);
@@ -350,15 +351,19 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     pub(super) fn on_later(&mut self, later: Later) -> io::Result<()> {
         match later {
-            Later::Over(connection, cause) => match self.slots.get(connection) {
-                Some(socket) if matches!(socket.phase, Phase::Open) => self.over(connection, cause),
+            Later::Over(connection, cause) => match self.sockets.get(connection) {
+                Some(socket) if matches!(socket.state, SocketState::Open) => {
+                    self.over(connection, cause)
+                }
                 _ => Ok(()),
             },
-            Later::Verdict(connection, verdict) => match self.slots.get(connection) {
-                Some(socket) if matches!(socket.phase, Phase::Open) => self.input(Input::Verdict {
-                    connection,
-                    verdict,
-                }),
+            Later::Verdict(connection, verdict) => match self.sockets.get(connection) {
+                Some(socket) if matches!(socket.state, SocketState::Open) => {
+                    self.input(Input::Verdict {
+                        connection,
+                        verdict,
+                    })
+                }
                 _ => Ok(()),
             },
         }
@@ -370,8 +375,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 break;
             }
             self.lingering.pop_front();
-            if let Some(socket) = self.slots.get(connection) {
-                socket.phase = Phase::Ending;
+            if let Some(socket) = self.sockets.get(connection) {
+                socket.state = SocketState::Ending;
                 self.touch(connection);
             }
         }
@@ -381,17 +386,17 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// Gives the shard one input and carries out what follows at once, so that it never hears of a connection it has
-    /// forgotten.
+    /// Gives the shard one input and carries out its outputs at once, so that no later input names a connection that
+    /// the shard has closed.
     pub(super) fn input(&mut self, input: Input<'_>) -> io::Result<()> {
         self.core.handle(self.now, input, &mut self.out);
         self.carry_out()
     }
 
-    /// An open connection has ended without the shard's asking.
+    /// An open connection has ended, and not because the shard closed it.
     fn over(&mut self, connection: ConnectionId, cause: CloseCause) -> io::Result<()> {
         let now = self.now;
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
         // A peer that has closed only its own side, or whose link broke, may still take what is being sent and what
@@ -404,11 +409,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
         }
         if may_listen && socket.send != Send::Off {
-            socket.phase = Phase::Closing;
+            socket.state = SocketState::Closing;
             self.lingering
                 .push_back((now + limits::LINGER_MS, connection));
         } else {
-            socket.phase = Phase::Ending;
+            socket.state = SocketState::Ending;
         }
         self.touch(connection);
         self.input(Input::Closed { connection, cause })

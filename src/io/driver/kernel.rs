@@ -1,4 +1,4 @@
-//! What the turn loop asks of the kernel and what it is answered: operations that complete later.
+//! What the turn loop asks of the kernel, and the kernel's answers: operations complete later.
 //! [`crate::io::uring`] hands each to the kernel as it is; [`crate::io::epoll`] carries it out itself as soon as a
 //! socket is ready.
 
@@ -37,7 +37,7 @@ pub enum Completion<R> {
 
 /// The kernel as one shard reaches it. Each operation is answered by one completion, an accept and the wake-up by many.
 ///
-/// Errors of all methods: only those after which it is of no use, unless said otherwise.
+/// Errors of all methods, unless said otherwise: the kernel can serve this shard no longer.
 pub trait Kernel: Sized {
     /// Bytes in a receive buffer; made by a completion alone.
     type Received;
@@ -54,12 +54,12 @@ pub trait Kernel: Sized {
     /// Arms the wake-up by the shard's eventfd; again after each [`Completion::Woken`].
     fn read_wake_up(&mut self, event: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// This connection's socket has come to stay; comes before its first operation.
+    /// Takes in a new socket; called before its first operation.
     ///
-    /// Errors: the machine cannot take one more socket; others are served on.
+    /// Errors: the machine cannot take one more socket. The others are still served.
     fn add(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// The socket leaves without being closed; nothing of it is under way.
+    /// Gives up a socket that stays open elsewhere. None of its operations is under way.
     fn remove(&mut self, connection: ConnectionId, socket: BorrowedFd<'_>);
 
     /// Arms a receive of at most one buffer: of `RECEIVE_BUFFER_BYTES`, or `large`, of `LARGE_RECEIVE_BYTES`. There

@@ -1,7 +1,7 @@
-//! What follows in a turn: the shard's outputs, and the receives and farewells they lead to.
+//! What a turn leads to: the shard's outputs are carried out, receives are armed, sockets are closed.
 
 use super::kernel::Kernel;
-use super::slots::{Phase, Receive, Send, Slots, Socket};
+use super::sockets::{Receive, Send, Socket, SocketState, Sockets};
 use super::{Core, Driver, Later};
 use crate::broker::{Output, Verdict};
 use crate::ids::ConnectionId;
@@ -29,26 +29,26 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_output(&mut self, output: Output) -> io::Result<()> {
         match output {
             Output::Send { connection, chunks } => {
-                if let Some(socket) = open(&mut self.slots, connection)
+                if let Some(socket) = open(&mut self.sockets, connection)
                     && let Some(chunks) = socket.seal_or_keep(chunks)
                 {
                     self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                 }
             }
             Output::StopReading { connection } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
+                if let Some(socket) = open(&mut self.sockets, connection) {
                     socket.reading = false;
                     self.touch(connection);
                 }
             }
             Output::ResumeReading { connection } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
+                if let Some(socket) = open(&mut self.sockets, connection) {
                     socket.reading = true;
                     self.touch(connection);
                 }
             }
             Output::ReadLarge { connection, on } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
+                if let Some(socket) = open(&mut self.sockets, connection) {
                     socket.large = on;
                 }
             }
@@ -57,15 +57,15 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 at_once,
             } => {
                 let at = self.now + limits::LINGER_MS;
-                if let Some(socket) = open(&mut self.slots, connection) {
+                if let Some(socket) = open(&mut self.sockets, connection) {
                     let sending = socket.send != Send::Off;
                     if !sending {
                         socket.link.farewell();
                     }
                     if at_once && !sending && !socket.link.has_own_bytes() {
-                        socket.phase = Phase::Ending;
+                        socket.state = SocketState::Ending;
                     } else {
-                        socket.phase = Phase::Closing;
+                        socket.state = SocketState::Closing;
                         self.lingering.push_back((at, connection));
                         if !sending {
                             self.linger(connection)?;
@@ -75,8 +75,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
             Output::ProbePeer { connection } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
-                    // A socket that takes no options has ended already, as its receive will tell.
+                if let Some(socket) = open(&mut self.sockets, connection) {
+                    // A socket that refuses options has ended already; its receive will report it.
                     let _ = probe_peer(socket.link.as_fd());
                 }
             }
@@ -107,19 +107,19 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 to,
                 hand_over,
             } => {
-                if let Some(socket) = open(&mut self.slots, connection) {
+                if let Some(socket) = open(&mut self.sockets, connection) {
                     assert!(
                         socket.send != Send::Shards,
                         "the shard sends nothing before the hand-over"
                     );
-                    socket.phase = Phase::HandingOver { to, hand_over };
+                    socket.state = SocketState::HandingOver { to, hand_over };
                     self.touch(connection);
                 }
             }
             Output::Peer { to, message } => self.seat.endpoint.send(to, Crossing::Said(message)),
             Output::Report(report) => {
                 if let Some(reply) = self.askers.pop_front() {
-                    // The asker may have lost its patience.
+                    // The asker may have stopped waiting.
                     let _ = reply.send(report);
                 }
             }
@@ -133,10 +133,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
-    /// No send is under way: says the link's farewell, or, that being sent, closes our side and waits for the peer's
-    /// end.
+    /// Sends the link's farewell. When that has been sent: closes our side and waits for the peer's end. No send may be
+    /// under way.
     pub(super) fn linger(&mut self, connection: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
         socket.link.farewell();
@@ -144,16 +144,16 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return self.kernel.send(connection, socket.link.as_fd(), chunks);
         }
         let closed = shutdown(socket.link.as_fd().as_raw_fd(), Shutdown::Write);
-        socket.phase = if socket.ended || closed.is_err() {
-            Phase::Ending
+        socket.state = if socket.ended || closed.is_err() {
+            SocketState::Ending
         } else {
-            Phase::Lingering
+            SocketState::Lingering
         };
         Ok(())
     }
 
     pub(super) fn touch(&mut self, connection: ConnectionId) {
-        if let Some(socket) = self.slots.get(connection)
+        if let Some(socket) = self.sockets.get(connection)
             && !socket.touched
         {
             socket.touched = true;
@@ -161,11 +161,11 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
     }
 
-    /// Arms and cancels receives as the turn has left things, and lets go of what is over.
+    /// Arms and cancels receives, and drops or hands over sockets, as this turn has decided.
     pub(super) fn look_at_touched(&mut self) -> io::Result<()> {
         if !self.starved.is_empty() {
             self.kernel.add_buffers();
-            // First of all, or those who got a buffer in this turn would take them all again in the next.
+            // Armed first: otherwise connections that got a buffer in this turn would take all buffers in the next too.
             for connection in std::mem::take(&mut self.starved) {
                 self.look_at(connection)?;
             }
@@ -173,7 +173,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let mut looking_at =
             std::mem::replace(&mut self.touched, std::mem::take(&mut self.looking_at));
         for connection in looking_at.drain(..) {
-            if let Some(socket) = self.slots.get(connection) {
+            if let Some(socket) = self.sockets.get(connection) {
                 socket.touched = false;
                 self.look_at(connection)?;
             }
@@ -183,18 +183,18 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn look_at(&mut self, connection: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
-        let wanted = match &socket.phase {
-            Phase::Open => socket.reading && !socket.ended,
-            Phase::Closing | Phase::Lingering => !socket.ended,
-            Phase::HandingOver { .. } | Phase::Ending => false,
+        let wanted = match &socket.state {
+            SocketState::Open => socket.reading && !socket.ended,
+            SocketState::Closing | SocketState::Lingering => !socket.ended,
+            SocketState::HandingOver { .. } | SocketState::Ending => false,
         };
         match (socket.receive, wanted) {
             (Receive::Off, true) => {
                 if !socket.large && !self.kernel.has_buffers() {
-                    // Those that are held come back when the completions still waiting are handled.
+                    // Buffers come back when the completions that still wait are handled: try again next turn.
                     self.touch(connection);
                     return Ok(());
                 }
@@ -211,23 +211,23 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         self.let_go(connection)
     }
 
-    /// Ends the use of a slot whose time has come, as soon as the kernel holds nothing of it.
+    /// Drops or hands over a socket that is to go, as soon as the kernel holds no operation of it.
     fn let_go(&mut self, connection: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.slots.get(connection) else {
+        let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
-        match socket.phase {
-            Phase::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
-            Phase::Ending if socket.idle() => {
-                drop(self.slots.remove(connection));
+        match socket.state {
+            SocketState::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
+            SocketState::Ending if socket.idle() => {
+                drop(self.sockets.remove(connection));
                 self.seat.common.capacity.give_back();
                 Ok(())
             }
-            Phase::HandingOver { .. } if socket.idle() => {
+            SocketState::HandingOver { .. } if socket.idle() => {
                 self.hand_over(connection);
                 Ok(())
             }
-            Phase::Open if socket.receive == Receive::Off && !socket.ended => {
+            SocketState::Open if socket.receive == Receive::Off && !socket.ended => {
                 if let Some(cause) = socket.send_failed
                     && !socket.reading
                 {
@@ -235,8 +235,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
                 Ok(())
             }
-            Phase::Lingering if socket.ended => {
-                socket.phase = Phase::Ending;
+            SocketState::Lingering if socket.ended => {
+                socket.state = SocketState::Ending;
                 self.let_go(connection)
             }
             _ => Ok(()),
@@ -244,9 +244,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn hand_over(&mut self, connection: ConnectionId) {
-        let socket = self.slots.remove(connection);
+        let socket = self.sockets.remove(connection);
         self.kernel.remove(connection, socket.link.as_fd());
-        let Phase::HandingOver { to, hand_over } = socket.phase else {
+        let SocketState::HandingOver { to, hand_over } = socket.state else {
             panic!("only a socket that is handed over comes here");
         };
         if self.stop_at.is_some() {
@@ -257,14 +257,14 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 }
 
-/// The socket of a connection the shard knows; outputs for others come too late.
-fn open(slots: &mut Slots, connection: ConnectionId) -> Option<&mut Socket> {
-    let socket = slots.get(connection);
+/// The socket of this connection, if it is open. Otherwise the output comes too late and is dropped.
+fn open(sockets: &mut Sockets, connection: ConnectionId) -> Option<&mut Socket> {
+    let socket = sockets.get(connection);
     debug_assert!(
         socket.is_some(),
         "the shard names a connection that is gone"
     );
-    socket.filter(|socket| matches!(socket.phase, Phase::Open))
+    socket.filter(|socket| matches!(socket.state, SocketState::Open))
 }
 
 /// Lets TCP find out that the peer is gone: by probes when nothing is sent, by a time limit when something is.

@@ -167,7 +167,7 @@ pub fn serve(
             (Some(at), _) if at <= now => {
                 return if end == End::Asked { End::Hurried } else { end };
             }
-            // Who was told of the end asks for no more signs of life.
+            // A service manager that knows of the end expects no more signs of life.
             (Some(at), _) => Some(at),
             (None, Some(watchdog)) => {
                 watchdog.tick(now);

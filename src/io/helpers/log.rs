@@ -160,7 +160,8 @@ fn append(out: &mut String, zone: Option<&Zone>, at: SystemTime, level: LogLevel
         LogLevel::Packet => "packet ",
     });
     for character in text.chars() {
-        // One event stays one line, whatever a Client calls itself; a terminal is told nothing by a Client.
+        // One event stays one line, whatever name a Client gives itself, and no escape sequence of a Client reaches a
+        // terminal.
         if character.is_control() {
             let _ = write!(out, "{}", character.escape_default());
         } else {

@@ -1,4 +1,4 @@
-//! What a service manager such as systemd is told, by the protocol of `sd_notify(3)`: that we serve, read our files
+//! Messages to a service manager such as systemd, by the protocol of `sd_notify(3)`: that we serve, read our files
 //! again or stop, one line of status, and that every shard still turns.
 //!
 //! By hand, since the crate for it (sd-notify 0.5) knows no abstract sockets, which container managers use, and may
@@ -30,7 +30,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Nobody is told anything.
+    /// No manager: nothing is sent.
     pub const NOBODY: Notify = Notify {
         manager: None,
         watchdog: None,
@@ -77,7 +77,7 @@ impl Notify {
 
     /// We serve; `status` is one line for people.
     ///
-    /// Errors: the manager could not be told, and takes us for still starting.
+    /// Errors: the message could not be sent, and the manager still believes that we are starting.
     pub fn ready(&self, status: &str) -> io::Result<()> {
         self.send(&format!("READY=1\nSTATUS={}", one_line(status)))
     }

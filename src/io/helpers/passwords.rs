@@ -139,8 +139,8 @@ impl Checker {
         queued
     }
 
-    /// Reads the file again, and tells how that went. A file that cannot be read leaves the old one in force; so does
-    /// one whose bad lines would shut out users of the old one. The shards are told who is gone.
+    /// Reads the file again, and logs the result. A file that cannot be read leaves the old one in force; so does
+    /// one whose bad lines would shut out users of the old one. The shards learn which users are gone.
     pub fn reload(&self, shards: &Shards) -> Reloaded {
         let path = &self.shared.path;
         let new = match PasswordFile::load(path) {
@@ -214,7 +214,8 @@ impl Checker {
 }
 
 fn check(file: &PasswordFile, request: &Request, now: Time) -> Verdict {
-    // Its connection has met its deadline by now: under a flood the thread catches up instead of hashing for nobody.
+    // Its connection has been closed at its deadline by now: under a flood the thread catches up instead of hashing
+    // in vain.
     if now.since_ms(request.asked) >= limits::CONNECT_DEADLINE_MS {
         return Verdict::Busy;
     }

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A [`Link`] does no I/O: the driver receives and sends. What lies between the two sides is the [`Transport`] of the
-//! listener: today MQTT itself, where opening and sealing give back what they were given and cost nothing. One that
-//! is more keeps its state here, and moves with the Link when a connection is handed over to another shard, whatever
-//! has been sent on it by then.
+//! listener: today MQTT itself, where opening and sealing give back what they were given and cost nothing. A
+//! transport that adds bytes of its own keeps its state here. It moves with the Link when a connection is handed over
+//! to another shard, whatever has been sent on it by then.
 //!
 //! The order of calls:
 //!
@@ -32,9 +32,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug)]
 pub struct Link {
     socket: OwnedFd,
-    /// The peer's.
+    /// The peer's address.
     pub address: SocketAddr,
-    /// By which it came.
+    /// The listener that accepted it.
     pub listener: ListenerId,
     state: State,
 }
@@ -47,8 +47,8 @@ enum State {
     Framed(Box<framed::Framed>),
 }
 
-/// The peer broke the rules of its transport; the reason is for the log. What the transport has to say to that is in
-/// the own bytes.
+/// The peer broke the rules of its transport; the reason is for the log. The transport's answer to the peer, if it has
+/// one, is in [`Link::own_bytes`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broken(pub &'static str);
 
@@ -75,7 +75,7 @@ impl Link {
 
     /// The bytes of MQTT in what was received; none, if no more than a part of something has come.
     ///
-    /// Errors: the connection is of no use any more. Not called again.
+    /// Errors: the connection must be closed, and this is not called again.
     #[inline]
     pub fn open<'a>(&'a mut self, received: &'a [u8]) -> Result<&'a [u8], Broken> {
         match &mut self.state {

@@ -37,8 +37,8 @@ impl Received {
     }
 }
 
-/// The receives of large packets: the ring tells when there is something, and it is received when that is taken, all
-/// into one buffer that stays in the cache.
+/// The receives of large packets: the ring only reports that there is something to receive. It is received when that
+/// completion is taken, always into the same buffer, which stays in the cache.
 #[derive(Default)]
 pub(super) struct Large {
     /// Of `LARGE_RECEIVE_BYTES`; without memory before the first use.

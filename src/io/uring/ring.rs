@@ -51,7 +51,7 @@ fn connection_of(user_data: u64) -> ConnectionId {
     }
 }
 
-/// A send under way, and what tells the kernel of it.
+/// A send under way, with the structures that describe it to the kernel.
 struct SendRecord {
     sending: Sending,
     /// The kernel may read the chunks, `header` and `vectors`.

@@ -121,7 +121,7 @@ impl Broker {
                 let mut driver = Driver::<_, Faulty<K>>::new(core, seat).unwrap();
                 driver.run().unwrap();
                 Left {
-                    slots: driver.slots.used(),
+                    slots: driver.sockets.used(),
                     sizes: driver.core.shard.sizes(),
                     tally: driver.kernel.tally,
                 }

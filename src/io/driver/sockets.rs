@@ -8,19 +8,19 @@ use crate::io::link::Link;
 
 /// Where a Network Connection is in its life.
 #[derive(Debug)]
-pub enum Phase {
+pub enum SocketState {
     /// The shard knows it.
     Open,
-    /// The shard has forgotten it and it leaves for another shard once no receive is under way.
+    /// The shard has given it up. It moves to another shard when no receive and no send is under way.
     HandingOver {
         to: ShardId,
         hand_over: Box<HandOver>,
     },
-    /// The shard has forgotten it; its last bytes are being sent. What it still sends is thrown away.
+    /// The shard has closed it and its last bytes are being sent. What the peer still sends is thrown away.
     Closing,
     /// Our side is closed; we wait for the peer's end, so that our last bytes are not overtaken by a reset.
     Lingering,
-    /// Only answers of the kernel are awaited.
+    /// It is dropped as soon as the kernel has answered its last operations.
     Ending,
 }
 
@@ -37,9 +37,9 @@ pub enum Receive {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Send {
     Off,
-    /// Bytes of the shard; it is told what has left.
+    /// Bytes of the shard, which hears how many have left.
     Shards,
-    /// Bytes of the link itself.
+    /// Bytes of the link's own: a handshake, a pong, a farewell.
     Links,
 }
 
@@ -47,21 +47,21 @@ pub enum Send {
 #[derive(Debug)]
 pub struct Socket {
     pub link: Link,
-    pub phase: Phase,
+    pub state: SocketState,
     pub receive: Receive,
-    /// The shard takes bytes.
+    /// The shard wants to read.
     pub reading: bool,
-    /// It sends large packets.
+    /// A large packet is coming in: receive into the large buffer.
     pub large: bool,
     /// The peer has closed its side.
     pub ended: bool,
     pub send: Send,
-    /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or what waits for the
-    /// link's own.
+    /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or bytes that wait
+    /// until the link's own bytes are sent.
     pub waiting: Option<Box<Chunks>>,
-    /// A send failed; what the peer sent before is still read, then the connection is over for this cause.
+    /// A send failed. What the peer had sent before is still read, then the connection ends with this cause.
     pub send_failed: Option<CloseCause>,
-    /// Already in the list of slots to look at when the turn ends.
+    /// Already in the list of sockets to look at when the turn ends.
     pub touched: bool,
 }
 
@@ -69,7 +69,7 @@ impl Socket {
     pub fn new(link: Link, reading: bool) -> Socket {
         Socket {
             link,
-            phase: Phase::Open,
+            state: SocketState::Open,
             receive: Receive::Off,
             reading,
             large: false,
@@ -86,7 +86,7 @@ impl Socket {
         self.receive == Receive::Off && self.send == Send::Off
     }
 
-    /// What the shard wants to send, as it is to be sent now; `None`: it waits for the end of the send under way.
+    /// Seals bytes of the shard, to be sent now. `None`: they were kept until the send under way has ended.
     #[inline]
     pub fn seal_or_keep(&mut self, chunks: Chunks) -> Option<Chunks> {
         if self.send == Send::Off {
@@ -100,7 +100,7 @@ impl Socket {
         None
     }
 
-    /// The next bytes to send, when no send is under way.
+    /// The next bytes to send: the link's own first, then the shard's. No send may be under way.
     #[inline]
     pub fn next_send(&mut self) -> Option<Chunks> {
         assert!(self.send == Send::Off);
@@ -120,14 +120,14 @@ struct Slot {
     socket: Option<Socket>,
 }
 
-/// All slots of a shard.
+/// All sockets of a shard.
 #[derive(Default)]
-pub struct Slots {
+pub struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
 
-impl Slots {
+impl Sockets {
     /// Puts a socket into a free slot.
     pub fn insert(&mut self, socket: Socket) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -186,15 +186,15 @@ mod tests {
             Link::new(socket, address, ListenerId(0), Transport::Plain)
         };
         let socket = || Socket::new(link(), true);
-        let mut slots = Slots::default();
-        let first = slots.insert(socket());
-        let second = slots.insert(socket());
-        assert_eq!((first.index, second.index, slots.used()), (0, 1, 2));
-        slots.remove(first);
-        assert!(slots.get(first).is_none());
-        assert_eq!(slots.used(), 1);
-        let third = slots.insert(socket());
+        let mut sockets = Sockets::default();
+        let first = sockets.insert(socket());
+        let second = sockets.insert(socket());
+        assert_eq!((first.index, second.index, sockets.used()), (0, 1, 2));
+        sockets.remove(first);
+        assert!(sockets.get(first).is_none());
+        assert_eq!(sockets.used(), 1);
+        let third = sockets.insert(socket());
         assert_eq!((third.index, third.generation), (0, 1));
-        assert!(slots.get(first).is_none() && slots.get(third).is_some());
+        assert!(sockets.get(first).is_none() && sockets.get(third).is_some());
     }
 }
