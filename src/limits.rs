@@ -8,16 +8,17 @@ pub const SHARDS_MAX: usize = 64;
 
 /// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
 pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
-/// What an operator may set it to: below, the smallest clients' own packets would not pass; above, no length can be
+/// The range an operator may set. Below it, packets of the smallest clients would not pass. Above it, no length can be
 /// written.
 pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
-/// The largest CONNECT, where packets may be as large: one field as long as the standard lets it be, a will or a
-/// token as password, and others of some size beside it.
+/// The largest CONNECT, unless packets must be smaller: one field of the longest length the standard allows (a will, or
+/// a token as password), and other fields of ordinary size.
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 256 * 1024;
-/// What is kept of a connection that is not accepted yet, whoever it is: any ordinary CONNECT.
+/// Bytes that every connection may have kept before it is accepted: enough for any ordinary CONNECT.
 pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
-/// What all such connections of one shard may have beyond that; one that would go past it is told "server busy".
+/// Bytes that all such connections of one shard may have kept beyond that. A connection that would pass it is refused
+/// with "server busy".
 pub const UNACCEPTED_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(
     UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX
@@ -25,7 +26,7 @@ const _: () = assert!(
 );
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
-/// The CONNACK of an acceptance has at most this: its numbers and an assigned client id.
+/// The size of the largest CONNACK of an acceptance: its numbers and an assigned client id.
 pub const CONNACK_BYTES_MAX: usize = 64;
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
 pub const USER_PROPERTIES_MAX: usize = 1024;
@@ -36,33 +37,35 @@ pub const TOPIC_LEVELS_MAX: usize = 201;
 
 /// From the opening of a Network Connection to its complete CONNECT.
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
-/// Time-outs are looked at on whole multiples of this, so that many idle Clients wake a shard once.
+/// Time-outs are rounded up to multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
-/// A time-out looked at so late means that the machine stopped or starved the shard (suspend, SIGSTOP, overload):
-/// Clients then have this long for what they sent meanwhile to be read, before they count as silent.
+/// A shard that runs so late for a time-out was stopped or starved (suspend, SIGSTOP, overload). It then reads what
+/// Clients sent meanwhile for this long, before it judges any of them as silent.
 pub const LATE_MS: u64 = 100;
 pub const LATE_GRACE_MS: u64 = 1_000;
-/// Retained messages are searched for expired ones at most this often.
+/// The tree of retained messages is searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
-/// A receiver for which others wait is looked at this often; one that took less than [`PROGRESS_BYTES_MIN`] meanwhile
-/// is stalled and no longer holds back those who publish to it. So a pause lasts some seconds at most.
+/// The progress of a receiver that publishers wait for is checked this often. If it took less than
+/// [`PROGRESS_BYTES_MIN`] meanwhile, it is stalled and holds its publishers back no longer. So a pause lasts some
+/// seconds at most.
 pub const STALLED_AFTER_MS: u64 = 1_000;
 pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
-/// Takeovers of one client id further apart than this are no fight; of so many closer ones the log warns, then once in
-/// a while.
+/// Takeovers of one client id that are further apart than this count anew. After so many closer ones the log warns, and
+/// then once in this time.
 pub const TAKEOVERS_FORGOTTEN_AFTER_MS: u64 = 60_000;
 pub const TAKEOVERS_BEFORE_WARNING: u64 = 3;
 pub const TAKEOVER_WARNING_EVERY_MS: u64 = 60_000;
-/// How long a connection that ends waits for the answers that other shards owe it. They come within a turn or two; a
-/// shard that takes longer is overloaded.
+/// How long an ending connection waits for answers of other shards. They come within a turn or two; a shard that takes
+/// longer is overloaded.
 pub const LAST_ANSWERS_MS: u64 = 1_000;
 /// Answers of one connection that may wait for the store; past it the connection is not read from until they have left.
 pub const HELD_ANSWERS_MAX: usize = 1024;
-/// What a closed connection's last bytes have to leave in.
+/// The last bytes of a closed connection must leave within this time.
 pub const LINGER_MS: u64 = 1_000;
 /// From SIGTERM to exit, at most.
 pub const SHUTDOWN_MS: u64 = 1_500;
-/// What a shard may take beyond that before the process ends without it; 2 s in all, with the log's last lines.
+/// A shard may take this much longer before the process ends without it. With the last lines of the log that is 2 s in
+/// all.
 pub const SHUTDOWN_GRACE_MS: u64 = 200;
 /// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
 pub const TCP_PROBE_IDLE_S: u32 = 30;
@@ -75,13 +78,13 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 
 /// QoS 1 and 2 messages in flight towards one Client, unless it asks for fewer (v5 Receive Maximum).
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
-/// QoS 1 and 2 messages a Client may have in flight towards us (v5: told as Receive Maximum).
+/// QoS 1 and 2 messages a Client may have in flight towards us (in v5 our Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topic Aliases a v5 Client may use towards us.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 /// Topic Aliases we use towards a v5 Client, if it allows as many.
 pub const OUTWARD_ALIASES_MAX: usize = 16;
-/// Shorter Topic Names get no alias: it takes three bytes itself.
+/// Shorter Topic Names get no alias, because an alias takes three bytes.
 pub const ALIASED_TOPIC_BYTES_MIN: usize = 8;
 /// Bytes of messages one Session may hold queued; past it a message for it is dropped and counted.
 pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
@@ -89,7 +92,7 @@ pub const SESSION_QUEUE_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 /// Bytes of messages all Sessions of one shard may hold queued.
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
-/// What a queued message costs besides its bytes, for the budgets above.
+/// What the budgets above count for a queued message besides its bytes.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
 /// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
 pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
@@ -97,15 +100,15 @@ pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 /// Shared Subscriptions of one Session.
 pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
 
-/// What a connection with a Session and a subscription takes while nothing is under way on it, as measured
-/// (`docs/performance.md`); no limit, but what most of them take.
+/// Measured memory of an idle connection with a Session and a subscription (`docs/performance.md`). An estimate for the
+/// line of the start, not a limit.
 pub const CONNECTION_BYTES_TYPICAL: u64 = 1024;
 
 // Output of one connection
 
-/// Unsent bytes above which those who publish to the connection are paced.
+/// Unsent bytes above which the publishers to the connection are paced.
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
-/// Unsent bytes below which they go on, and the connection's own queue and replay are served.
+/// Unsent bytes below which these publishers go on, and the connection's queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
 /// Unsent bytes above which even what was already read from them waits. Below, a publisher's last read is handled to
 /// its end, because stopping within it copies its rest.
@@ -113,7 +116,7 @@ pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
 /// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is
 /// already on its way from publishers of other shards when they are paced must find room.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Queued bytes of a connected Session above which those who publish to it are paced, and below which they go on.
+/// Queued bytes of a connected Session above which its publishers are paced, and below which they go on.
 pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
 pub const QUEUE_LOW_BYTES: usize = 128 * 1024;
 const _: () = assert!(
@@ -130,40 +133,41 @@ const _: () = assert!(
 
 // Work of one turn, in nodes of the trie visited; see `broker/turn.rs`
 
-/// Work for the packets of one read after which the others of them wait for the next turn.
+/// When the packets of one read have cost this, the rest of them wait for the next turn.
 pub const WORK_OF_READ: usize = 20_000;
-/// Work for everyone after which costly reads end sooner, and lanes wait.
+/// When the whole turn has cost this, costly reads end sooner and the lanes wait.
 pub const WORK_OF_TURN: usize = 100_000;
-/// What a message costs that counts as costly.
+/// A message that costs this counts as costly.
 pub const WORK_OF_MESSAGE: usize = 1_000;
 /// What putting a Topic Filter into the trie, or taking it out, counts.
 pub const WORK_OF_FILTER: usize = 10;
 const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_TURN);
 
-/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn; of more than 64 times as many, a part of 64.
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn. A packet with more than 64 times as many is
+/// handled in 64 turns.
 pub const FILTERS_AT_ONCE: usize = 1_000;
 
-/// Sessions a turn looks at, and ends, of users who are gone from the password file.
+/// Sessions that a turn looks at, and Sessions that it ends, of users that are gone from the password file.
 pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;
 pub const GONE_SESSIONS_AT_ONCE: u64 = 200;
 
 // Blocks of a shard's pool
 
-/// Capacity of an outbox block that holds little: a connection's turn, mostly.
+/// Capacity of a small outbox block: enough for one turn of most connections.
 pub const BLOCK_BYTES: usize = 4 * 1024;
-/// Capacity of one that holds much; larger ones are made for one packet alone and not kept.
+/// Capacity of a large outbox block. A still larger block is made for one packet alone and not kept.
 pub const LARGE_BLOCK_BYTES: usize = 64 * 1024;
 /// What an acknowledgement or another answer takes, mostly; only a hint.
 pub const ANSWER_BYTES: usize = 64;
 const _: () = assert!(ANSWER_BYTES <= BLOCK_BYTES && BLOCK_BYTES < LARGE_BLOCK_BYTES);
-/// Bytes of packets that are the same but for their payloads, and so are routed and copied as one.
+/// Bytes of one run: packets that differ in their payloads alone, and so are routed and copied as one.
 pub const RUN_BYTES_MAX: usize = LARGE_BLOCK_BYTES;
 const _: () = assert!(PAYLOAD_SHARED_FROM_BYTES <= RUN_BYTES_MAX);
 /// Bytes of free blocks one shard keeps.
 pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
-/// Packets from this size on get the memory of one that has gone, if there is some.
+/// Packets from this size on reuse the memory of an earlier packet, if there is some.
 pub const SPARE_PACKET_BYTES: usize = 64 * 1024;
-/// Bytes of such memory that one shard keeps: fresh pages cost more than what else is done with a large message.
+/// Bytes of such memory that one shard keeps. Fresh pages cost more than all other work on a large message.
 pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SPARE_PACKETS_MAX: usize = 8;
 
@@ -178,24 +182,24 @@ const _: () = assert!(LISTENERS_MAX <= 1 << u8::BITS);
 /// Slots of one lane; a power of two.
 pub const LANE_SLOTS: usize = 1024;
 const _: () = assert!(LANE_SLOTS.is_power_of_two());
-/// Bytes of messages in one lane, and a message more.
+/// Bytes of messages in one lane; one more message may pass it.
 pub const LANE_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(LANE_BYTES_MAX >= 4 * LARGE_BLOCK_BYTES); // Parcels, one of which is being read.
 /// Messages a shard takes from one lane before it looks at the next.
 pub const LANE_QUANTUM: usize = 16;
-/// Memory of one slot, at most; for the bound told at start-up.
+/// Memory of one slot, at most, for the bound that the log shows at the start.
 pub const LANE_SLOT_BYTES_MAX: usize = 192;
-/// Messages, and bytes of messages, spilled from one lane above which those who publish through it are paced.
+/// Messages, and bytes of messages, spilled from one lane above which its publishers are paced.
 pub const SPILL_HIGH: usize = 4096;
 pub const SPILL_HIGH_BYTES: usize = 1024 * 1024;
-/// What is spilled when they go on: less than this, of both.
+/// They go on when less than this is spilled, of both.
 pub const SPILL_LOW: usize = 256;
 pub const SPILL_LOW_BYTES: usize = 256 * 1024;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH && SPILL_LOW_BYTES < SPILL_HIGH_BYTES);
-/// Emptied parcels a shard keeps for its own, and how many runs one of these may have room for.
+/// Empty parcels that a shard keeps for reuse, and the runs that each of these may have room for.
 pub const SPARE_PARCELS_MAX: usize = 16;
 pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;
-/// Messages a shard takes from its lanes in one turn, and before it looks whether it has had its share of work.
+/// Messages a shard takes from its lanes in one turn, and between two checks of its work budget.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
@@ -206,7 +210,7 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Provided receive buffers of one shard; a power of two.
 pub const RECEIVE_BUFFERS: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
-/// One receive of a connection that sends large packets, into the one buffer of a shard for these.
+/// One receive of a connection that sends large packets. Each shard has one buffer for these.
 pub const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
 /// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are
 /// smaller, a larger receive would hold so many of them that others wait long.
@@ -248,11 +252,10 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after
 /// it.
 pub const BIND_RETRY_MS: u64 = 300;
-/// Connections beyond the most there may be that are heard and refused in CONNACK, at a time; others are closed at
-/// once.
+/// Connections beyond the limit that are read at a time, to refuse them in CONNACK. Others are closed at once.
 pub const EXTRA_CONNECTIONS: usize = 16;
-/// Descriptors that no connection takes: for the password file, for the log's time zone, and one a shard for who is
-/// turned away.
+/// Descriptors that no connection takes: for the password file, for the log's time zone, and one for each shard to
+/// accept and refuse with.
 pub const FILES_KEPT_FREE: usize = 8;
 /// Pause of an accept that the machine has refused (no descriptor, no memory).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
@@ -286,7 +289,7 @@ pub const RETAINED_PER_TURN: usize = 2048;
 
 // The service manager
 
-/// How long the main thread waits for a manager that does not read what it is told.
+/// How long the main thread waits for a service manager that does not read.
 pub const NOTIFY_WAIT_MS: u64 = 1_000;
 /// How often in a watchdog's period the shards are asked for a sign of life: one answer may be late without harm.
 pub const WATCHDOG_TICKS_PER_PERIOD: u32 = 3;
@@ -296,14 +299,15 @@ const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
 
 /// Bytes of a password file: about 400,000 users.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Skipped lines of a file that are remembered with their cause, and of which the log tells; the others are counted.
+/// Skipped lines of a file that are remembered with their cause, and skipped lines that the log shows. The others are
+/// counted.
 pub const PASSWORD_LINES_SKIPPED_KEPT: usize = 1000;
 pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
 const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
 /// Users one line of the log names.
 pub const PASSWORD_USERS_TOLD: usize = 10;
-/// Iterations of PBKDF2 a line of the file may ask for: some seconds a check on a small board. More is taken for a
-/// slip, since one such check holds up all others.
+/// Iterations of PBKDF2 that a line of the file may ask for: some seconds a check on a small board. A higher number
+/// counts as a slip, because one such check delays all others.
 pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
 /// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
 pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
@@ -317,7 +321,7 @@ pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
 
 /// Bytes of an ACL file: the largest known has some 80 lines.
 pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Faulty lines told at once, and lines told that have no effect.
+/// Faulty lines shown at once, and shown lines without effect.
 pub const ACL_FAULTS_MAX: usize = 20;
 pub const ACL_WARNINGS_MAX: usize = 100;
 
@@ -328,5 +332,5 @@ pub const CONFIGURATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Files of one configuration, and how deep they may include each other.
 pub const CONFIGURATION_FILES_MAX: usize = 1000;
 pub const CONFIGURATION_DEPTH_MAX: usize = 10;
-/// Faults, and other notes, told of one configuration.
+/// Faults, and other notes, shown for one configuration.
 pub const CONFIGURATION_NOTES_MAX: usize = 100;

@@ -1,12 +1,12 @@
 //! What a store must know: every change of a Session that outlives its connection, and of a retained message, in the
 //! order it was made.
 //!
-//! Only a shard whose settings say that there is a store makes them. The changes of a turn leave as one
-//! `Output::Changes` with a number, and `Input::Kept` says up to which number they are kept. What a Client is owed for
-//! a change waits until then (`clients::held`).
+//! A shard makes them only where its settings say that there is a store. The changes of a turn leave as one
+//! `Output::Changes` with a number, and `Input::Kept` says up to which number the store has kept them. An answer that
+//! confirms a change to a Client waits until the change is kept (`clients::held`).
 //!
-//! A Session is named by its id in this shard, which no other Session has had. A delivery that waits is named by a
-//! number, one under way by its Packet Identifier.
+//! A Session is named by its id in this shard, which no other Session has had. A queued delivery is named by a number,
+//! a delivery in flight by its Packet Identifier.
 
 use super::passing::RetainVersion;
 use crate::ids::SessionId;
@@ -19,22 +19,22 @@ use std::rc::Rc;
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// The Session began, or one of these differs now.
+    /// The Session began, or one of these fields has changed.
     Session {
         session: SessionId,
         client_id: Box<str>,
         user_name: Option<Box<str>>,
         /// Seconds; never 0.
         expiry_interval_s: u32,
-        /// While no connection has it: when it ends.
+        /// When the Session ends, while no connection has it.
         ends: Time,
         will: Option<Message>,
-        /// While no connection has it: when the will is to be published.
+        /// When the will is published, while no connection has the Session.
         will_due: Time,
     },
-    /// All of it goes.
+    /// The Session ended: the store forgets all of it.
     SessionEnded { session: SessionId },
-    /// `filter` is the whole text, `$share/…` included. A subscription to it that was there is replaced.
+    /// `filter` is the whole text, `$share/…` included. It replaces an earlier subscription to the same filter.
     Subscribed {
         session: SessionId,
         filter: Box<str>,
@@ -45,7 +45,7 @@ pub enum Change {
         session: SessionId,
         filter: Box<str>,
     },
-    /// A delivery waits, behind the others of the Session.
+    /// A delivery joined the end of the Session's queue.
     Queued {
         session: SessionId,
         number: u64,
@@ -54,9 +54,9 @@ pub enum Change {
         retain: bool,
         extras: Option<Box<Extras>>,
     },
-    /// It waits no more, and was not sent: it has expired, or goes to another member of its group.
+    /// A delivery left the queue unsent: it has expired, or goes to another member of its group.
     Unqueued { session: SessionId, number: u64 },
-    /// A delivery is under way. `number`: that of the queue, if it waited.
+    /// A delivery is in flight. `number` is its number in the queue, if it was queued.
     Sent {
         session: SessionId,
         packet_id: PacketId,
@@ -66,22 +66,22 @@ pub enum Change {
         retain: bool,
         extras: Option<Box<Extras>>,
     },
-    /// PUBREC came: the message is not sent again, PUBREL is.
+    /// PUBREC came: from now on PUBREL is sent again, not the message.
     Released {
         session: SessionId,
         packet_id: PacketId,
     },
-    /// A delivery has come to its end.
+    /// A delivery is complete.
     Done {
         session: SessionId,
         packet_id: PacketId,
     },
-    /// A QoS 2 message of the Client has come.
+    /// A QoS 2 message of the Client was received.
     Received {
         session: SessionId,
         packet_id: PacketId,
     },
-    /// Its Packet Identifier is free again.
+    /// The Packet Identifier of a received QoS 2 message is free again.
     ReceivedReleased {
         session: SessionId,
         packet_id: PacketId,
@@ -91,14 +91,14 @@ pub enum Change {
         message: Rc<Message>,
         version: RetainVersion,
     },
-    /// The topic has none any more.
+    /// The topic has no retained message any more.
     RetainedDeleted {
         topic: Box<str>,
         version: RetainVersion,
     },
 }
 
-/// The changes that an owner has made since they were last taken.
+/// The changes an owner has made and the shard has not yet taken.
 #[derive(Default)]
 pub(super) struct Changes {
     /// There is a store.
@@ -120,7 +120,7 @@ impl Changes {
         self.wanted
     }
 
-    /// Notes a change; nothing is built without a store.
+    /// Notes a change. Without a store, `change` is never called.
     #[inline]
     pub fn note(&mut self, change: impl FnOnce() -> Change) {
         if self.wanted {

@@ -18,29 +18,29 @@ use std::sync::Arc;
 
 /// One event.
 pub enum Input<'a> {
-    /// A listener accepted a Network Connection; its reading is on. Its slot is free in this shard.
+    /// A listener accepted a Network Connection. Reading is on. Its slot is free in this shard.
     Opened {
         connection: ConnectionId,
         address: SocketAddr,
         listener: ListenerId,
-        /// The broker has as many connections as it may: the CONNECT of this one is answered with that.
+        /// The connection limit is reached. This connection's CONNECT will be refused with "quota exceeded".
         crowded: bool,
     },
     /// A peer shard read this Client's CONNECT and hands the connection over to its Session's home; reading is off.
     Adopted {
         connection: ConnectionId,
         address: SocketAddr,
-        /// By which it came to the peer.
+        /// The listener that accepted it.
         listener: ListenerId,
         hand_over: Box<HandOver>,
     },
-    /// Bytes in the order of the stream. Allowed after `StopReading` too (what was already on its way).
+    /// Bytes in the order of the stream. They may also come after `StopReading`, if they were already on their way.
     Bytes {
         connection: ConnectionId,
         bytes: &'a [u8],
     },
-    /// Progress of the one `Send` under way: `bytes` more have left. `returned` is `Some` when the whole
-    /// send is done: its chunks come back for reuse and the next `Send` may come.
+    /// Progress of the one `Send` under way: `bytes` more have left. `returned` is `Some` when the whole send is done:
+    /// its chunks come back for reuse, and the shard may emit the next `Send`.
     Sent {
         connection: ConnectionId,
         bytes: usize,
@@ -60,13 +60,13 @@ pub enum Input<'a> {
     Peer { from: ShardId, message: PeerMessage },
     /// The lane to a peer has spilled over (`on`) or is served again.
     Pressure { to: ShardId, on: bool },
-    /// These users, sorted, may log in no more: their Sessions end. Every shard is told the same, in the same order,
-    /// and a verdict that comes later is of the users who are left.
+    /// These users, sorted, have gone from the password file, so their Sessions end. Every shard gets the same inputs
+    /// of this kind in the same order. A verdict that comes later was made by the new file.
     UsersGone(Arc<[Box<str>]>),
-    /// A message of the broker's own. One shard is told, whichever; it goes to the others as any message does. Nobody
-    /// is paced for it, so whoever makes such messages keeps them few.
+    /// A message of the broker's own. Any one shard gets it and passes it to the others like any message. No publisher
+    /// is paced for it, so its sender must keep such messages few.
     Publish(OwnMessage),
-    /// What does the shard hold? Answered by one `Output::Report` at once.
+    /// A question about what the shard holds. Answered at once by one `Output::Report`.
     Survey(Box<Survey>),
     /// The store has kept all changes up to this number of `Output::Changes`: answers that waited for them leave.
     Kept { sequence: u64 },
@@ -122,13 +122,13 @@ pub enum Output {
         to: ShardId,
         hand_over: Box<HandOver>,
     },
-    /// Put into the lane to `to`.
+    /// Put this message into the lane to shard `to`.
     Peer {
         to: ShardId,
         message: PeerMessage,
     },
-    /// What a store must know of this turn, answered by `Input::Kept`. Numbers rise by one. Only with a store in the
-    /// settings.
+    /// The changes of this turn that a store must keep; the answer is `Input::Kept`. Numbers rise by one. Emitted only
+    /// with a store in the settings.
     Changes {
         sequence: u64,
         changes: Vec<Change>,
@@ -152,11 +152,11 @@ pub enum Verdict {
 /// A connection on its way to its Session's home.
 #[derive(Debug)]
 pub struct HandOver {
-    /// What its Client, who may come in, asks for.
+    /// What the CONNECT of the accepted Client asks for.
     pub request: Box<ConnectRequest>,
     /// What was read behind CONNECT; the driver appends what it still reads.
     pub bytes: Vec<u8>,
-    /// How often users had gone from the password file when it was let in.
+    /// The user epoch (`broker::gone`) of the verdict that let it in.
     pub user_epoch: u32,
 }
 
@@ -166,15 +166,16 @@ pub enum PeerMessage {
     /// An Application Message that sessions of the receiver may want, and with `retain` a write to the retained tree.
     Publish {
         message: Message,
-        /// Who is to be paced if a subscriber there is slow.
+        /// The publisher to pace if a subscriber of the receiver is slow.
         origin: Option<ConnectionId>,
         retain: Option<RetainVersion>,
-        /// The receiver's sessions matched (its bit was in the mask); else only the retained tree is meant.
+        /// `true` if Sessions of the receiver match (its bit was in the mask). `false` if only the retained tree is
+        /// written.
         live: bool,
     },
-    /// QoS 0 messages that sessions of the receiver may want, as they came.
+    /// QoS 0 messages that Sessions of the receiver may want, as their publishers encoded them.
     Parcel(Box<Parcel>),
-    /// The sender now has (or no longer has) a Session that subscribed to `filter`.
+    /// The sender now has, or no longer has, a subscriber of `filter`.
     FilterAdded {
         filter: Box<str>,
         sequence: u64,
@@ -182,7 +183,7 @@ pub enum PeerMessage {
     FilterRemoved {
         filter: Box<str>,
     },
-    /// Asks for `FiltersInForce` of this sequence, behind a number of `FilterRemoved`.
+    /// Asks for `FiltersInForce` of this sequence, after a number of `FilterRemoved`.
     AreFiltersInForce {
         sequence: u64,
     },
@@ -190,25 +191,25 @@ pub enum PeerMessage {
     FiltersInForce {
         sequence: u64,
     },
-    /// Stop (or go on) reading from this connection of the receiver: a subscriber of the sender is slow.
+    /// Stop reading from this connection of the receiver, because a subscriber of the sender is slow; or go on.
     Pace {
         connection: ConnectionId,
         pause: bool,
     },
     /// About a Shared Subscription, between the owner of its group and the home of a member.
     Share(ShareMessage),
-    /// Asks for `Clock`; sent while the sender holds marks of deleted retained messages.
+    /// Asks for `Clock`. Sent while the sender holds marks of deleted retained messages.
     ClockRequest {
         clock: u64,
     },
-    /// The sender's Lamport clock: nothing older than this comes from it any more.
+    /// The sender's Lamport clock: no older write comes from it any more.
     Clock {
         clock: u64,
     },
 }
 
 impl PeerMessage {
-    /// What it holds besides its slot in a lane. A payload counts in each lane it is in.
+    /// Bytes the message holds besides its slot in a lane. A payload counts in each lane it is in.
     pub fn bytes(&self) -> usize {
         match self {
             PeerMessage::Publish { message, .. } => message.bytes(),
@@ -229,7 +230,7 @@ impl PeerMessage {
     }
 }
 
-/// What the owner of a group and the home of a member say to each other. `filter` is the whole text, `$share/…`.
+/// Messages between the owner of a group and the home of a member. `filter` is the whole text, `$share/…`.
 #[derive(Debug)]
 pub enum ShareMessage {
     /// To the owner: a Session of the sender subscribes, or changes its options.
@@ -241,9 +242,9 @@ pub enum ShareMessage {
         identifier: Option<u32>,
         ticket: u64,
     },
-    /// To the home: from now on, on every shard, the group gets its messages and the member is one of it.
+    /// To the home: the member belongs to the group now, and every shard sends the group its messages.
     Joined { ticket: u64 },
-    /// To the owner: a Session of the sender belongs to the group no more.
+    /// To the owner: a Session of the sender has left the group.
     Leave {
         filter: Box<str>,
         session: SessionId,
@@ -262,10 +263,10 @@ pub enum ShareMessage {
         qos: QoS,
         retain: bool,
         identifier: Option<u32>,
-        /// Who is to be paced if the member is slow.
+        /// The publisher to pace if the member is slow.
         origin: Option<(ShardId, ConnectionId)>,
     },
-    /// To the owner: QoS 1 and 2 messages are done, well or not.
+    /// To the owner: deliveries at QoS 1 and 2 are complete or dropped.
     Done {
         group: GroupId,
         session: SessionId,
@@ -288,8 +289,8 @@ pub(super) enum Ending {
     Lost(CloseCause),
     /// A rule was broken.
     Violation(Violation),
-    /// Another connection came with the same client id. `silently`: a warning has told the log that this goes on and
-    /// on.
+    /// Another connection came with the same client id. `silently`: no line, because a warning has told of repeated
+    /// takeovers.
     TakenOver { silently: bool },
     /// Its user is gone from the password file.
     UserGone,

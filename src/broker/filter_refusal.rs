@@ -30,7 +30,7 @@ impl FilterRefusal {
         }
     }
 
-    /// The Reason String of a SUBACK or UNSUBACK: what its first refusal means. Empty: nothing was refused.
+    /// The Reason String of a SUBACK or UNSUBACK: the meaning of its first refusal. Empty if nothing was refused.
     pub fn explain(refusal: Option<FilterRefusal>) -> String {
         refusal.map_or_else(String::new, |refusal| refusal.to_string())
     }

@@ -1,26 +1,26 @@
-//! Users who are gone: a password file read at run time has no line for them any more, so their Sessions end.
+//! Users that are gone: a password file that was read at run time no longer has them, so their Sessions end.
 //!
-//! From [`Input::UsersGone`](super::Input::UsersGone) on nobody finds such a Session: a CONNECT with its client id ends
-//! it first. A walk over all Sessions ends the others, a part in each turn: a hundred thousand that end at once would
-//! hold up everyone, and the lanes.
+//! After [`Input::UsersGone`](super::Input::UsersGone) no Client can resume such a Session: a CONNECT with its client
+//! id ends it first. A walk over all Sessions ends the others, a part in each turn, because a hundred thousand ends in
+//! one turn would delay all Clients and fill the lanes.
 //!
 //! A later file may have a user again while the walk is under way. So the shard counts how often users have gone, its
 //! user epoch. A Session remembers the epoch in which its user was last let in, and a walk leaves Sessions of its own
-//! epoch and later ones alone. A connection that is handed over remembers the epoch of its verdict: where its new home
-//! has come further, the password is checked again.
+//! epoch and later ones alone. A connection that is handed over remembers the epoch of its verdict: if the epoch of its
+//! new home is higher, the password is checked again.
 
 use crate::session::Session;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Users who are gone and may still have Sessions.
+/// Users that are gone and may still have Sessions.
 #[derive(Default)]
 pub(super) struct GoneUsers {
-    /// How often users have gone.
+    /// How many times users have gone.
     epoch: u32,
     /// Walks that are not finished, the oldest first.
     walks: VecDeque<Walk>,
-    /// What peers must have answered before the walk goes on.
+    /// The sequence that peers must have answered before the walk goes on.
     sequence: u64,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Walk {
     /// Sorted.
     users: Arc<[Box<str>]>,
     epoch: u32,
-    /// The slot that is looked at next.
+    /// The next slot to look at.
     pub next: u32,
     /// Sessions that it has ended.
     pub ended: u64,
@@ -47,7 +47,7 @@ impl Walk {
 }
 
 impl GoneUsers {
-    /// The user epoch: how often users have gone so far.
+    /// The user epoch: how many times users have gone so far.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
@@ -57,7 +57,7 @@ impl GoneUsers {
         self.walks.len()
     }
 
-    /// This Session's user is gone, and a walk has not come to it.
+    /// The user of this Session is gone, and the walk has not reached the Session.
     pub fn ends(&self, session: &Session) -> bool {
         self.walks.iter().any(|walk| walk.ends(session))
     }
@@ -74,17 +74,17 @@ impl GoneUsers {
         });
     }
 
-    /// There is a walk, and what its last part took out of the trie is out of the peers' way.
+    /// There is a walk, and the peers have handled the filters that its last part removed.
     pub fn may_walk(&self, in_force: u64) -> bool {
         !self.walks.is_empty() && in_force >= self.sequence
     }
 
-    /// The oldest walk, to go on with it.
+    /// Takes the oldest walk, to go on with it.
     pub fn take_walk(&mut self) -> Option<Walk> {
         self.walks.pop_front()
     }
 
-    /// It goes on in another turn.
+    /// Puts a walk back that goes on in another turn.
     pub fn put_back(&mut self, walk: Walk) {
         self.walks.push_front(walk);
     }

@@ -1,7 +1,7 @@
-//! What a shard tells the world about: typed events, so that the log, denials and statistics need not read sentences.
+//! The events that a shard reports, as types, so that the log, denials and statistics need not read sentences.
 //!
-//! A happening is small and owned, and is built only where the configured [`Logs`] shows it. Its text is made by the
-//! driver (`io::words`). Names are as Clients sent them: whoever shows them escapes them.
+//! A happening is small and owned, and is built only where the configured [`Logs`] shows it. `io::words` makes its
+//! text. Names are as Clients sent them: the code that shows a name must escape it.
 
 use super::counters::Counters;
 use super::filter_refusal::FilterRefusal;
@@ -23,7 +23,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// What must be configured for it to be shown.
+    /// The setting from which on this level is shown.
     pub fn logs(self) -> Logs {
         match self {
             LogLevel::Error | LogLevel::Warning => Logs::Faults,
@@ -44,34 +44,34 @@ pub enum CloseCause {
     TimedOut,
     /// Another error of the kernel, by its `errno`.
     Error(i32),
-    /// What it sent is not what its listener speaks; the reason, as one clause.
+    /// Its bytes do not follow the transport of its listener. The reason, as one clause.
     Transport(&'static str),
 }
 
-/// A Client as it named itself, on its Network Connection.
+/// A Client's names as it gave them, and the address of its Network Connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Empty in a refused CONNECT that asks for an assigned one.
+    /// Empty in a refused CONNECT that asks for an assigned client id.
     pub client_id: Box<str>,
     pub user_name: Option<Box<str>>,
     pub address: SocketAddr,
 }
 
-/// What became of the Session of a CONNECT.
+/// Whether CONNECT resumed a Session or began one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SessionBegin {
-    /// The one of before goes on.
+    /// An earlier Session is resumed.
     Resumed,
-    /// A new one, as there was none before.
+    /// A new Session, because there was none.
     New,
-    /// A new one, as the Client asked for a clean start.
+    /// A new Session, because the Client asked for a clean start.
     Clean,
 }
 
 /// Why CONNACK refuses a CONNECT that could be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The broker has as many connections as it may.
+    /// The connection limit is reached.
     ConnectionsMax,
     /// Its Authentication Method is not offered. [v5 4.12]
     AuthenticationMethod,
@@ -107,7 +107,8 @@ impl fmt::Display for Refusal {
             Refusal::Anonymous => {
                 "no user name, and anonymous clients are not allowed (--allow-anonymous would)"
             }
-            // The log alone has which it was: a stranger who knew would try the passwords of users who exist.
+            // The same sentence for both: a stranger who learns which users exist would try their passwords. The log
+            // tells them apart.
             Refusal::UnknownUser | Refusal::WrongPassword => "user name or password is wrong",
             Refusal::NoRoomForCheck => "too many large CONNECTs wait for a password check",
             Refusal::ChecksWaiting => "too many password checks are waiting",
@@ -120,7 +121,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why a connection that was never accepted is closed without an answer to a readable CONNECT.
+/// Why a connection was closed before it had sent a readable CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unaccepted {
     Violation(Violation),
@@ -135,7 +136,7 @@ pub enum ConnectionEnd {
     Disconnected { with_will: bool },
     /// The Network Connection failed.
     Lost(CloseCause),
-    /// It broke a rule; with the Topic Filter that did, where it was one.
+    /// It broke a rule. With the Topic Filter that broke it, if a filter did.
     Violation {
         violation: Violation,
         filter: Option<Box<str>>,
@@ -182,10 +183,10 @@ pub enum Happening {
         /// Messages that waited for the Client.
         messages: usize,
     },
-    /// All Sessions of users who are gone from the password file have ended.
+    /// All Sessions of the users that are gone from the password file have ended.
     UsersGone {
         shard: ShardId,
-        /// How many they were, of all these users.
+        /// The number of these Sessions.
         sessions: u64,
     },
     /// Filters of a SUBSCRIBE were refused.
@@ -195,7 +196,7 @@ pub enum Happening {
         /// Of the first of them.
         why: FilterRefusal,
     },
-    /// Messages were lost at a limit since the last such event.
+    /// Messages were lost at a limit since the last event of this kind.
     Dropping {
         shard: ShardId,
         counters: Box<Counters>,

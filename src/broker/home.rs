@@ -1,4 +1,4 @@
-//! On which shard a Session and a Shared Subscription live. All shards agree without a word: it is computed.
+//! On which shard a Session and a Shared Subscription live. Every shard computes the same answer.
 
 use crate::ids::ShardId;
 

@@ -1,10 +1,10 @@
-//! Other protocols that are spoken to an MQTT port by mistake, told by how they open a connection, so that the log
-//! can say what came and where it belongs. Nothing of them is understood beyond that.
+//! Other protocols that Clients speak to an MQTT port by mistake. They are recognised by their first bytes, so that the
+//! log can say what came and which listener it needs.
 
 use crate::limits;
 use std::fmt;
 
-/// What someone speaks who does not speak MQTT.
+/// A protocol that is not MQTT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OtherProtocol {
     Tls,
@@ -12,7 +12,7 @@ pub enum OtherProtocol {
     /// An HTTP request with `Upgrade: websocket`.
     WebSocket,
     Ssh,
-    /// Of a proxy or load balancer, before the Client's own bytes.
+    /// The header that a proxy or load balancer sends before the Client's own bytes.
     ProxyProtocol,
 }
 
@@ -20,9 +20,9 @@ pub enum OtherProtocol {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opening {
     Other(OtherProtocol),
-    /// It begins like one of these; more must come to tell it.
+    /// It begins like one of these. More bytes must come to decide.
     Undecided,
-    /// Like none of them.
+    /// It begins like none of them.
     Unknown,
 }
 
@@ -101,9 +101,9 @@ fn asks_for_websocket(request: &[u8]) -> bool {
 }
 
 impl OtherProtocol {
-    /// What is said before the connection is closed, in the stranger's own protocol: a person with a browser, or a
-    /// program whose address is wrong, is told so. Always the same bytes, whatever was asked. Other protocols have no
-    /// answer that would help.
+    /// The answer before the connection is closed, in the peer's own protocol, for a person with a browser or a program
+    /// with a wrong address. Always the same bytes, whatever was asked. Empty for protocols in which no answer would
+    /// help.
     pub(super) fn answer(self) -> &'static [u8] {
         match self {
             OtherProtocol::Http | OtherProtocol::WebSocket => {

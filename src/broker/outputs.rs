@@ -40,7 +40,7 @@ impl Outputs {
         }
     }
 
-    /// What was packed for a peer goes before whatever is said to it next.
+    /// The packets already packed for a peer go before the next message to it.
     #[inline(never)]
     fn close_parcel(&mut self, to: ShardId) {
         if let Some(parcel) = self.parcels.close(to) {
@@ -48,7 +48,7 @@ impl Outputs {
         }
     }
 
-    /// Sends packets of a connection to a peer, in a parcel with others of this turn.
+    /// Packs packets of a connection for a peer, in a parcel with others of this turn.
     pub(super) fn pack(
         &mut self,
         to: ShardId,
@@ -68,7 +68,7 @@ impl Outputs {
         }
     }
 
-    /// A parcel that came has been dealt with.
+    /// A received parcel has been handled: its memory is kept for reuse.
     pub(super) fn reuse_parcel(&mut self, parcel: Box<Parcel>, pool: &mut Pool) {
         self.parcels.reuse(parcel, pool);
     }

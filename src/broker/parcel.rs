@@ -1,6 +1,6 @@
-//! Parcels: the QoS 0 messages of a turn for one peer shard, as they came. The receiver matches and copies from a
-//! parcel as it does from a receive buffer, so a message that crosses costs a copy here and a look there, but no
-//! allocation, no count and no slot of the lane of its own.
+//! Parcels: the QoS 0 packets of a turn for one peer shard, as their publishers encoded them. The receiver matches and
+//! copies from a parcel as from a receive buffer. So a message that crosses costs one copy here and one match there,
+//! but no allocation, no reference count and no slot of the lane for itself.
 //!
 //! ```text
 //! Client ─ run ─┐                               ┌─ run ─ matches ─ outboxes
@@ -8,11 +8,11 @@
 //! Client ─ run ─┘                               └─ run ─ …
 //! ```
 //!
-//! Only packets that can go on as they came travel so ([`Verbatim`]); all others are a `Message`. Lanes keep their
-//! order: whatever else is said to a peer closes the parcel for it first ([`Outputs::push`](super::Outputs::push)).
+//! Only packets that need no new encoding travel in a parcel ([`Verbatim`]); all others travel as a `Message`. Lanes
+//! keep their order: any other message to the peer closes its parcel first ([`Outputs::push`](super::Outputs::push)).
 //!
-//! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels; where as much comes as
-//! goes, nothing is allocated.
+//! A parcel's memory goes with it and becomes the receiver's, for its own outboxes and parcels. Where both shards send
+//! equally much, nothing is allocated.
 
 use super::passing::Verbatim;
 use crate::buffer::Pool;
@@ -48,7 +48,7 @@ impl Parcel {
         self.runs.iter().map(|run| run.packets as usize).sum()
     }
 
-    /// Each run in the order it came: the connection of the sending shard that it came on, its version and its packets.
+    /// The runs in their order: the publisher's connection on the sending shard, its version and its packets.
     pub(super) fn runs(&self) -> impl Iterator<Item = (ConnectionId, Version, Run<'_>)> {
         let mut start = 0;
         self.runs.iter().map(move |packed| {
@@ -67,7 +67,7 @@ impl Parcel {
         let bytes = verbatim.run.bytes;
         let whole = self.bytes.len() + bytes.len();
         if whole > self.bytes.capacity() {
-            // From a small block into a large one, once.
+            // Moves the packets from a small block into a large one, once.
             let mut block = pool.take(whole);
             block.extend_from_slice(&self.bytes);
             pool.give(std::mem::replace(&mut self.bytes, block));
@@ -86,14 +86,14 @@ impl Parcel {
 #[derive(Default, Debug)]
 pub(super) struct Parcels {
     open: Vec<(ShardId, Box<Parcel>)>,
-    /// Without bytes, for the next ones.
-    // Boxed as those in lanes are, where a parcel would take the place of three messages.
+    /// Empty parcels for reuse.
+    // Boxed, because a parcel in a lane would take the room of three messages.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Parcel>>,
 }
 
 impl Parcels {
-    /// Puts packets into the parcel for a peer. `Some`: it was full, and goes first.
+    /// Puts packets into the parcel for a peer. Returns the parcel before it if that was full; it must be sent first.
     pub fn append(
         &mut self,
         to: ShardId,
@@ -132,7 +132,7 @@ impl Parcels {
         self.open.pop()
     }
 
-    /// Keeps what a parcel that has been dealt with was made of.
+    /// Keeps the memory of a handled parcel.
     pub fn reuse(&mut self, mut parcel: Box<Parcel>, pool: &mut Pool) {
         pool.give(std::mem::take(&mut parcel.bytes));
         parcel.runs.clear();

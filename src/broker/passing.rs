@@ -1,4 +1,4 @@
-//! A message on its way: what is routed, from whom, to whom. Nouns only; the verbs are in the files that act.
+//! A message on its way: what is routed, from whom, to whom. This file has types alone; other files act on them.
 
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
@@ -34,7 +34,7 @@ impl OwnMessage {
         Ok(OwnMessage(message))
     }
 
-    /// The same with a time from which on it is delivered to nobody. [v5 3.3.2.3.3]
+    /// The same message, which is delivered to nobody from `expires` on. [v5 3.3.2.3.3]
     pub fn expiring(self, expires: Time) -> OwnMessage {
         OwnMessage(self.0.expiring(expires))
     }
@@ -57,7 +57,8 @@ pub(super) struct Routing<'a> {
     pub qos: QoS,
     pub retain: bool,
     pub expires: Time,
-    /// The packets as they came, where they can go on so; more than one are a run, of which this is the first message.
+    /// The publisher's packets, if they can be sent on without a new encoding. More than one are a run, whose first
+    /// message this is.
     pub verbatim: Option<Verbatim<'a>>,
     /// The message in a form that outlives the turn; made when first needed.
     pub message: Option<Rc<Message>>,
@@ -87,11 +88,11 @@ impl Routing<'_> {
 /// What became of a message on its way to its subscribers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Routed {
-    /// At least one got it, or will, or would not have it.
+    /// At least one subscriber got it, will get it, or declined it.
     Taken,
     /// There is no subscriber anywhere.
     Nobody,
-    /// There are subscribers, but none has room for it.
+    /// There are subscribers, but no room at any of them.
     Refused,
 }
 
@@ -135,7 +136,8 @@ impl Sending<'_> {
     }
 }
 
-/// Packets that can be sent on as they came: at QoS 0, without flags, with nothing that is the publisher's alone.
+/// Packets that can be sent on without a new encoding: QoS 0, no flags, and no property that concerns the publisher
+/// alone.
 #[derive(Clone, Copy)]
 pub(super) struct Verbatim<'a> {
     pub run: Run<'a>,
@@ -144,7 +146,8 @@ pub(super) struct Verbatim<'a> {
 }
 
 impl<'a> Verbatim<'a> {
-    /// `run` begins with `publish`. `None`: it must be encoded anew, or is so large that its payload is referenced.
+    /// `run` begins with `publish`. `None` if the packet must be encoded anew, or is so large that its payload is
+    /// referenced.
     #[inline]
     pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<Verbatim<'a>> {
         let properties = &publish.properties;
@@ -158,7 +161,8 @@ impl<'a> Verbatim<'a> {
             .then_some(Verbatim { run, version })
     }
 
-    /// Does this Client take them so: no other version, no aliases, no limit of its own?
+    /// Whether this Client can take the packets verbatim: the same version, no aliases, no packet size limit of its
+    /// own.
     #[inline(always)]
     pub fn suits(&self, connection: &Connection) -> bool {
         match &connection.version5 {

@@ -66,7 +66,7 @@ impl Peers {
         self.shards == 1
     }
 
-    /// The first subscriber of this shard has come to a filter: every peer must know before SUBACK.
+    /// A filter has its first subscriber on this shard. Every peer must know it before SUBACK.
     pub fn tell_filter_added(&mut self, filter: &str, out: &mut Outputs) {
         let sequence = self.next_sequence();
         for to in self.others() {
@@ -78,7 +78,7 @@ impl Peers {
         }
     }
 
-    /// The last subscriber of this shard has left a filter.
+    /// A filter has lost its last subscriber on this shard.
     pub fn tell_filter_removed(&self, filter: &str, out: &mut Outputs) {
         for to in self.others() {
             let message = PeerMessage::FilterRemoved {
@@ -88,7 +88,7 @@ impl Peers {
         }
     }
 
-    /// Asks every peer to tell when it has come to here. Gives the sequence to wait for.
+    /// Asks every peer to answer when it has handled everything up to here. Returns the sequence to wait for.
     pub fn ask_in_force(&mut self, out: &mut Outputs) -> u64 {
         let sequence = self.next_sequence();
         for to in self.others() {
@@ -104,7 +104,7 @@ impl Peers {
         self.sequence
     }
 
-    /// Number of the last thing told that peers acknowledge.
+    /// The last sequence sent that peers acknowledge.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -135,8 +135,8 @@ impl Peers {
         self.lane_waiters[to.index()].take_keys()
     }
 
-    /// A connection made this shard talk to `shards`: it waits for those of their lanes that are full. For how many it
-    /// did not wait yet.
+    /// A connection made this shard send to `shards`, so it waits for those of their lanes that are full. Returns the
+    /// number of lanes that it did not wait for before.
     #[inline]
     pub fn wait_for_lanes(&mut self, id: ConnectionId, shards: u64) -> usize {
         match self.full_lanes & shards {
@@ -157,7 +157,7 @@ impl Peers {
         more
     }
 
-    /// The version of a retained message written here, above everything seen.
+    /// The version of a retained message written here: above every version seen.
     pub fn next_version(&mut self) -> RetainVersion {
         self.clock += 1;
         RetainVersion {
@@ -172,13 +172,13 @@ impl Peers {
         self.clocks[from.index()] = version.clock;
     }
 
-    /// A peer asks for our clock, and has come to its own.
+    /// A peer asks for our clock and tells its own.
     pub fn answer_clock(&mut self, asked_at: u64) -> u64 {
         self.clock = self.clock.max(asked_at);
         self.clock
     }
 
-    /// A peer's clock; gives the clock that every peer has passed.
+    /// A peer tells its clock. Returns the clock that every peer has passed.
     pub fn note_clock(&mut self, from: ShardId, clock: u64) -> u64 {
         self.clocks[from.index()] = clock;
         let clocks = self.clocks.iter().enumerate();
@@ -186,7 +186,7 @@ impl Peers {
         others.map(|(_, clock)| *clock).min().unwrap_or(u64::MAX)
     }
 
-    /// Marks of deletions are there: the peers' clocks are to be asked for soon.
+    /// There are marks of deletions, so the peers' clocks must be asked for soon.
     pub fn arm_clock(&mut self, now: Time) {
         if self.clock_due.is_none() {
             self.clock_due = Some(now + limits::TIMER_GRAIN_MS);

@@ -28,12 +28,11 @@ pub(super) struct PendingSubscribe {
     pub replays: Vec<Replay>,
 }
 
-/// A SUBSCRIBE or UNSUBSCRIBE of which so many filters are done, one code each: a packet of thousands takes several
-/// turns.
+/// A SUBSCRIBE or UNSUBSCRIBE that takes several turns, and the Reason Codes of the filters that are done.
 #[derive(Default)]
 pub(super) struct Unfinished {
     pub codes: Vec<u8>,
-    /// Of the first filter that was refused.
+    /// Why the first refused filter was refused.
     pub refusal: Option<FilterRefusal>,
     /// Replays to begin after SUBACK.
     pub replays: Vec<Replay>,
@@ -42,18 +41,18 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// How many of `total` filters this turn goes up to. A sixty-fourth at least, since the packet is decoded again in
-    /// each turn.
+    /// Up to which of `total` filters this turn goes: a sixty-fourth of them at least, because the packet is decoded
+    /// again in each turn.
     pub fn until(&self, total: usize) -> usize {
         let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
         total.min(self.codes.len() + at_once)
     }
 }
 
-/// Those of all connections of this shard.
+/// The pending packets of all connections of this shard.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// Packets that are not finished yet, each at the front of what was received on its connection.
+    /// Unfinished packets. Each lies at the front of the bytes received on its connection.
     unfinished: HashMap<ConnectionId, Unfinished>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
@@ -64,7 +63,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// What is done of the packet at the front, if it takes several turns.
+    /// What is done of the packet at the front of a connection, if it takes several turns.
     pub fn take_unfinished(&mut self, id: ConnectionId) -> Unfinished {
         if self.unfinished.is_empty() {
             return Unfinished::default();
@@ -77,7 +76,7 @@ impl Pending {
         self.unfinished.insert(id, part);
     }
 
-    /// It does.
+    /// Whether the packet at the front of a connection takes several turns.
     #[inline]
     pub fn is_unfinished(&self, id: ConnectionId) -> bool {
         !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
@@ -143,7 +142,7 @@ impl Pending {
         self.offending_filter = Some(filter.to_owned());
     }
 
-    /// The filter to blame, once.
+    /// Takes the filter that caused the violation.
     pub fn take_blamed(&mut self) -> Option<String> {
         self.offending_filter.take()
     }

@@ -15,7 +15,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::time::Time;
 
-/// One core's share of the broker: its connections and sessions, all filters that matter to it, all retained messages.
+/// One core's share of the broker: its connections and Sessions, the filters of all shards, all retained messages.
 pub struct Shard {
     pub(super) id: ShardId,
     pub(super) shards: usize,
@@ -102,8 +102,8 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: goes on with what was withheld or left to do, then hands out one `Send` for each connection that
-    /// has something to send and none under way.
+    /// Ends a turn: handles what was withheld or left over, then emits one `Send` for each connection that has bytes to
+    /// send and no send under way.
     pub fn flush(&mut self, now: Time, out: &mut Outputs) {
         self.set_time(now);
         self.resume_deferred(out);
@@ -128,7 +128,7 @@ impl Shard {
         self.clients.set_time(now);
     }
 
-    /// When the driver must call again though nothing happens; a time in the past: at once.
+    /// When the driver must call again even if nothing happens. A time in the past means at once.
     pub fn next_deadline(&self) -> Option<Time> {
         let now = self.turn.now();
         if self.topics.replays().are_unfinished()
@@ -149,7 +149,7 @@ impl Shard {
         .min()
     }
 
-    /// This turn has spent its work budget: what lies in lanes waits for the next one.
+    /// This turn has spent its work budget: messages in the lanes wait for the next turn.
     pub fn is_spent(&self) -> bool {
         self.turn.is_spent()
     }
@@ -165,12 +165,12 @@ impl Shard {
         (connections, sessions, subscriptions, retained)
     }
 
-    /// The connection has ended, and only waits for the last answers it is owed; for tests.
+    /// The connection has ended and waits only for its last answers. For tests.
     pub fn is_closing(&self, connection: ConnectionId) -> bool {
         self.clients.is_closing(connection)
     }
 
-    /// What is held though nobody is connected, no Session lives and nothing is retained, by name and number; for
+    /// What is still held after all connections, Sessions and retained messages are gone, by name and number. For
     /// tests.
     pub fn leftovers(&self) -> Vec<(&'static str, usize)> {
         let mut all = vec![

@@ -1,4 +1,4 @@
-//! Boxes in numbered slots whose generation tells one use of a slot from the next.
+//! Values in numbered slots. A generation tells one use of a slot from the next.
 
 use crate::ids::{ConnectionId, GroupId, SessionId};
 use std::num::NonZeroU32;
@@ -129,7 +129,7 @@ impl<I: SlotId, T> Slots<I, T> {
         Some(value)
     }
 
-    /// Gives a slot of [`Slots::add`] back for reuse, after `remove`.
+    /// Makes a slot of [`Slots::add`] reusable, after `remove`.
     pub fn release(&mut self, id: I) {
         self.free.push(id.index() as u32);
     }

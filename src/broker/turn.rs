@@ -1,8 +1,8 @@
-//! The turn: its time, and what it may cost.
+//! The turn: its time and its work budget.
 //!
 //! A client that subscribes to all combinations of `a` and `+` makes every message to `a/a/a/…` visit each of them in
-//! the trie, and one read holds hundreds of messages: all others would wait for seconds. So work is counted, in nodes
-//! of the trie visited, and a connection that has spent its share goes on in the next turn:
+//! the trie, and one read holds hundreds of messages: without a budget all other Clients would wait for seconds. So
+//! work is counted, in nodes of the trie visited, and a connection that has spent its share goes on in the next turn:
 //!
 //! - a connection that spent [`limits::WORK_OF_READ`] on the packets of one read, or [`limits::WORK_OF_MESSAGE`] once
 //!   the turn has spent [`limits::WORK_OF_TURN`] in all, is paced for a turn, and its other packets wait. At least one
@@ -54,7 +54,7 @@ impl Turn {
         self.spent
     }
 
-    /// A connection that came from `before` to here with its packets has had its share of this turn.
+    /// Whether a connection whose packets cost the work from `before` to now has spent its share of this turn.
     #[inline]
     pub fn is_enough(&self, before: usize) -> bool {
         let own = self.spent - before;
@@ -72,13 +72,13 @@ impl Turn {
         self.deferred.push(waiter);
     }
 
-    /// Someone waits for the next turn.
+    /// Publishers wait for the next turn.
     #[inline]
     pub fn has_deferred(&self) -> bool {
         !self.deferred.is_empty() || !self.ready.is_empty()
     }
 
-    /// The turn ends: the publishers deferred in the one before, which go on now.
+    /// The turn ends. Returns the publishers that were deferred in the turn before; they go on now.
     pub fn end(&mut self) -> Vec<Waiter> {
         self.spent = 0;
         std::mem::swap(&mut self.deferred, &mut self.ready);

@@ -1,8 +1,7 @@
-//! Topic Aliases towards a Client: for the topics its connection gets most, the names of which then need not be sent.
-//! [v5 3.3.2.3.4]
+//! Topic Aliases towards a Client: short numbers for the Topic Names that its connection gets most. [v5 3.3.2.3.4]
 //!
-//! There only for Clients that announce a Topic Alias Maximum. A topic without an alias takes the one that was used
-//! least recently, so a connection with few topics sends each name once, and one with many loses three bytes a message.
+//! Only Clients that announce a Topic Alias Maximum have them. A topic without an alias takes the least recently used
+//! alias. So a connection with few topics sends each name once, and one with many topics loses three bytes a message.
 //! Finding one costs `O(aliases)` comparisons, of which `limits::OUTWARD_ALIASES_MAX` bounds the number.
 
 use crate::limits::OUTWARD_ALIASES_MAX;
@@ -26,10 +25,10 @@ struct Entry {
 /// How a message names its topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alias {
-    /// The Client knows it: the name is left out.
+    /// The Client knows the alias: the packet leaves the name out.
     Known(u16),
-    /// The name goes along and the Client learns the alias. It stands once [`OutwardAliases::define`] is told that the
-    /// packet is on its way.
+    /// The packet has the name too, and the Client learns the alias. The alias is in force after
+    /// [`OutwardAliases::define`], which says that the packet was sent.
     New(u16),
 }
 

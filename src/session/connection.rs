@@ -20,12 +20,12 @@ pub enum Phase {
     Authenticating(Box<ConnectRequest>),
     /// CONNACK 0 was sent.
     Connected(SessionId),
-    /// It has ended and its Session has left it; nothing more is read. It closes when the answers it is owed are there,
-    /// at this time at the latest.
+    /// It has ended, has no Session any more, and nothing more is read from it. It closes after its last answers, at
+    /// this time at the latest.
     Closing { until: Time },
 }
 
-/// Someone whose reading waits until this connection has taken what lies before it.
+/// A publisher that is not read from until this connection has taken its unsent bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Waiter {
     /// Home of the publisher.
@@ -49,7 +49,7 @@ pub struct Version5 {
 pub struct Connection {
     pub id: ConnectionId,
     pub address: SocketAddr,
-    /// It came in by this listener, whose rules hold for it.
+    /// The listener that accepted it, whose rules apply.
     pub listener: ListenerId,
     pub phase: Phase,
     pub version: Version,
@@ -64,30 +64,30 @@ pub struct Connection {
     pub sent_bytes: u64,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
-    /// What it takes of the shard's allowance for connections that are not accepted; 0 once this one is.
+    /// Bytes it takes of the shard's allowance for connections before they are accepted. 0 once it is accepted.
     pub charged_bytes: usize,
-    /// There is no place for it; its CONNECT is answered with that.
+    /// The connection limit was reached: its CONNECT will be refused.
     pub crowded: bool,
     /// The driver's reading is on.
     pub reading: bool,
-    /// The driver receives much at a time, since it sends large packets.
+    /// It sends large packets, so the driver reads it in large parts.
     pub reads_large: bool,
-    /// Reasons not to read from it: slow subscribers and full lanes it published to.
+    /// Number of reasons not to read from it: slow subscribers, and full lanes it published to.
     pub paced: u32,
     /// SUBSCRIBEs whose SUBACK waits for other shards.
     pub answers_awaited: u32,
-    /// While it is paced, what was read already waits too: a subscriber has far more before it than it takes.
+    /// While it is paced, the bytes already read wait too: a subscriber of it is very far behind.
     pub withheld: bool,
     pub outbox: Outbox,
     /// Bytes in `outbox` and in the send under way.
     pub unsent_bytes: usize,
     /// A send is under way.
     pub sending: bool,
-    /// It stands in the shard's list of those to flush.
+    /// It is in the shard's list of connections to flush.
     pub dirty: bool,
-    /// It made no progress while others waited for it; they wait no more, and QoS 0 for it is dropped.
+    /// It made no progress while publishers waited for it. They wait no more, and QoS 0 for it is dropped.
     pub stalled: bool,
-    /// Since when others wait for it, or when its progress was last looked at.
+    /// When the first publisher began to wait for it, or when its progress was last checked.
     pub watched: Time,
     /// Bytes that have left since.
     pub drained_bytes: usize,
@@ -95,7 +95,7 @@ pub struct Connection {
     pub waiters: Sorted<Waiter, ()>,
     /// Largest number of QoS 1 and 2 deliveries under way.
     pub window: usize,
-    /// Largest packet the Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
+    /// The Client's Maximum Packet Size; without one, the largest packet there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
     pub version5: Option<Box<Version5>>,
 }
@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// Takes down what CONNECT says of the form of packets.
+    /// Notes what CONNECT says about the form of packets: version, sizes, Reason Strings.
     pub fn note_terms(&mut self, request: &ConnectRequest) {
         self.version = request.version;
         self.packet_bytes_max = request.packet_bytes_max;
@@ -155,21 +155,22 @@ impl Connection {
         }
     }
 
-    /// It has ended, and waits for its last answers.
+    /// It has ended and waits for its last answers.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
     }
 
-    /// The next moment at which it wants attention: CONNECT deadline, Keep Alive, or others waiting for it.
+    /// The next moment at which something is due: CONNECT deadline, Keep Alive, or a check of its progress.
     pub fn deadline(&self) -> Time {
         let silence = match self.phase {
-            // Nothing that comes before CONNACK is "heard", or a byte now and then would hold the connection for ever.
+            // Bytes before CONNACK do not count as a sign of life, or one byte now and then would keep the connection
+            // for ever.
             Phase::AwaitConnect | Phase::Authenticating(_) => {
                 self.heard + limits::CONNECT_DEADLINE_MS
             }
             Phase::Closing { until } => until,
             Phase::Connected(_) if self.silence_ms_max == 0 => Time::NEVER,
-            // Withheld bytes are packets that did come; only silence of the Client counts.
+            // The Client was not silent: its packets came and are withheld here.
             Phase::Connected(_) if !self.reading => Time::NEVER,
             Phase::Connected(_) => self.heard + self.silence_ms_max,
         };
@@ -180,7 +181,7 @@ impl Connection {
         }
     }
 
-    /// QoS 0 messages for it are dropped rather than added to what it does not take.
+    /// Whether QoS 0 messages for it are dropped, because it takes too little.
     pub fn overfull(&self) -> bool {
         self.unsent_bytes >= limits::OUTBOX_BYTES_MAX
             || (self.stalled && self.unsent_bytes >= limits::OUTBOX_HIGH_BYTES)

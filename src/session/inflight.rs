@@ -21,7 +21,7 @@ pub enum Stage {
     Released,
 }
 
-/// The message of a delivery has done its part: nobody need send it again.
+/// A delivery whose message need not be sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndedDelivery {
     /// The group it came from.
@@ -29,7 +29,7 @@ pub struct EndedDelivery {
 }
 
 impl Stage {
-    /// PUBREC is right for it, for the first time or again.
+    /// PUBREC is a valid answer to it, for the first time or again.
     fn awaits_pubrec(&self) -> bool {
         match self {
             Stage::Published { qos, .. } => *qos == QoS::ExactlyOnce,
@@ -49,9 +49,9 @@ impl Stage {
 /// What an acknowledgement of the Client means for the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acknowledged {
-    /// It belongs to this delivery, which goes on or has ended.
+    /// It is valid for this delivery, which goes on or has ended.
     Known(EndedDelivery),
-    /// No delivery has its Packet Identifier. No error: that delivery may have ended before, with an earlier connection
+    /// No delivery has its Packet Identifier. This is no error: the delivery may have ended with an earlier connection,
     /// or because it was too large for the Client.
     Unknown,
     /// A delivery has its Packet Identifier, but awaits another packet: the Client breaks the protocol flow of its QoS.
@@ -72,7 +72,7 @@ pub struct Delivering {
 pub struct Inflight {
     items: VecDeque<Delivering>,
     last_packet_id: u16,
-    /// Of those at the end, how many have not been sent again on the present connection.
+    /// How many deliveries, counted from the end, were not yet sent again on the present connection.
     unsent: usize,
 }
 
@@ -91,8 +91,8 @@ impl Inflight {
         self.items.iter()
     }
 
-    /// Nothing is left to be sent again on the present connection. Until then nothing new may start: it would overtake
-    /// what was sent before it. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
+    /// All deliveries were sent again on the present connection. No new delivery may start before that, because it
+    /// would overtake older messages. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
     pub fn is_resent(&self) -> bool {
         self.unsent == 0
     }
@@ -102,8 +102,8 @@ impl Inflight {
         self.unsent = self.items.len();
     }
 
-    /// The next that is to be sent again and now counts as sent, while fewer than `window` are under way: a Client may
-    /// come back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
+    /// The next delivery to send again, which now counts as sent. `None` while `window` deliveries are under way,
+    /// because a Client may come back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
     pub fn next_resend(&mut self, window: usize) -> Option<&Delivering> {
@@ -118,8 +118,7 @@ impl Inflight {
     /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
     /// MQTT-2.2.1-4]
     ///
-    /// There must be room, at most 65,534 under way, and all of the last connection must have been sent again:
-    /// [`Inflight::is_resent`].
+    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::is_resent`] must be true.
     pub fn start(&mut self, stage: Stage) -> PacketId {
         assert!(self.items.len() < usize::from(u16::MAX) && self.unsent == 0);
         let packet_id = loop {
@@ -142,8 +141,8 @@ impl Inflight {
         )
     }
 
-    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is taken too: a Client answers each PUBLISH,
-    /// and one was sent again.
+    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is valid too, because a Client answers each
+    /// PUBLISH and one was sent again.
     pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(delivering) if delivering.stage.awaits_pubrec() => {
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(next(&mut inflight), None);
         assert_eq!(inflight.acknowledge(ids[0]), KNOWN);
         assert_eq!(next(&mut inflight), Some(ids[2]));
-        // An acknowledgement, from the connection before, of one that was not sent again.
+        // An acknowledgement, begun on the connection before, of a delivery that was not sent again.
         assert_eq!(inflight.acknowledge(ids[3]), KNOWN);
         assert_eq!(inflight.acknowledge(ids[1]), KNOWN);
         assert_eq!(next(&mut inflight), None, "none is left");

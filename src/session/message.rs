@@ -64,7 +64,7 @@ impl Message {
         }
     }
 
-    /// The memory that was adopted, if nothing else needs it.
+    /// Gives back the memory that was adopted, if nothing else uses it.
     pub fn into_vector(self) -> Option<Vec<u8>> {
         self.block.into_vector()
     }
@@ -110,13 +110,13 @@ impl Message {
         expiry_left_s(self.expires, now)
     }
 
-    /// Its time is up. [v5 MQTT-3.3.2-5]
+    /// The Message Expiry Interval is over. [v5 MQTT-3.3.2-5]
     pub fn expired(&self, now: Time) -> bool {
         self.expires <= now
     }
 
-    /// Its time ran out between two shards. What was to be delivered at once or not at all, interval 0, may still be.
-    /// [v5 MQTT-3.3.2-5]
+    /// The Message Expiry Interval ran out between two shards. A message with interval 0, delivered at once or not at
+    /// all, may still be delivered. [v5 MQTT-3.3.2-5]
     pub fn expired_on_the_way(&self, now: Time) -> bool {
         expired_on_the_way(self.expires, now)
     }

@@ -1,5 +1,5 @@
-//! QoS 1 and 2 messages that wait for their Client: absent, slow, or with its in-flight window full. Bounded in bytes
-//! by whoever adds.
+//! QoS 1 and 2 messages that wait for a Client that is absent or slow, or whose in-flight window is full. The caller of
+//! `push` bounds the bytes.
 
 use crate::ids::{GroupId, ShardId};
 use crate::limits::QUEUED_OVERHEAD_BYTES;
@@ -13,16 +13,17 @@ use std::rc::Rc;
 /// Subscription Identifiers of the matching subscriptions; none for nearly all messages. [v5 3.3.2.3.8]
 pub type Identifiers = SmallVec<[u32; 2]>;
 
-/// The group of a Shared Subscription that a delivery comes from: whom to tell when it is done, or to hand it back to.
+/// The group of a Shared Subscription that a delivery comes from. Its owner is told when the delivery is complete, or
+/// gets the message back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
     pub owner: ShardId,
     pub group: GroupId,
-    /// Tells one time that the Session belonged to the group from another.
+    /// The number of the membership: a Session may leave a group and join it again.
     pub membership: u32,
 }
 
-/// What few deliveries have besides their message.
+/// Parts that only few deliveries have.
 #[derive(Clone, Default, Debug)]
 pub struct Extras {
     pub identifiers: Identifiers,
@@ -53,7 +54,7 @@ impl Queued {
     }
 }
 
-/// First in, first out; knows its bytes.
+/// A first-in, first-out queue that counts its bytes.
 #[derive(Debug)]
 pub struct Queue {
     items: VecDeque<Queued>,

@@ -1,5 +1,5 @@
-//! What a Client asks for in CONNECT, in a form that outlives the packet: it is read once, waits while the password
-//! is checked, and goes along when the connection is handed over to another shard.
+//! What a Client asks for in CONNECT, in a form that outlives the packet. It is read once, waits while the password is
+//! checked, and moves with the connection when that is handed over to another shard.
 
 use crate::session::{Message, StoredWill};
 use crate::time::Time;
@@ -9,24 +9,25 @@ use std::fmt;
 /// A CONNECT that was read.
 pub struct ConnectRequest {
     pub version: Version,
-    /// Its Client says that it is another broker's bridge; before v5 only.
+    /// The Client says that it is a bridge of another broker. Before v5 only.
     pub bridge: bool,
     pub clean_start: bool,
     /// Seconds; 0 is off.
     pub keep_alive_s: u16,
-    /// Seconds, `u32::MAX` is for ever. Before v5 Clean Session 0 asks for that, and 1 for an end with the connection.
+    /// Seconds; `u32::MAX` is for ever. Before v5, Clean Session 0 means for ever and 1 means 0.
     pub session_expiry_interval_s: u32,
     pub receive_maximum: u16,
     pub topic_alias_maximum: u16,
-    /// Maximum Packet Size; without one the largest there can be.
+    /// Maximum Packet Size; without one, the largest packet there can be.
     pub packet_bytes_max: usize,
     /// Request Problem Information was 0. [v5 3.1.2.11.7]
     pub silent_about_problems: bool,
-    /// Empty: the Server is to choose one.
+    /// Empty if the Server must assign one.
     pub client_id: Box<str>,
     pub user_name: Option<Box<str>>,
     pub will: Option<Box<StoredWill>>,
-    /// Empty: none, which never is right. Kept as it may have to be checked again at the home of the Session.
+    /// Empty if there is none; an empty password is never right. Kept because the home of the Session may have to check
+    /// it again.
     pub password: Box<[u8]>,
 }
 

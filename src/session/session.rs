@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub struct Session {
     pub client_id: Box<str>,
-    /// The user who made it, or who took it over last; a checked user name or none.
+    /// The user who made the Session, or who took it over last: a checked user name or none.
     pub user_name: Option<Box<str>>,
-    /// How often users had gone from the password file when this one was last let in.
+    /// The user epoch (`broker::gone`) in which its user was last let in.
     pub user_epoch: u32,
     /// The Network Connection that has it now.
     pub connection: Option<ConnectionId>,
@@ -25,7 +25,7 @@ pub struct Session {
     pub will_due: Time,
     /// Published when the connection ends, unless DISCONNECT takes it back.
     pub will: Option<Box<StoredWill>>,
-    /// Its Client says that it is a bridge, another broker: by a bit of the protocol level, as Mosquitto does
+    /// The Client says that it is a bridge of another broker, by a bit of the protocol level, as Mosquitto does
     /// (`try_private`).
     pub bridge: bool,
     /// A store knows of it.
@@ -37,9 +37,10 @@ pub struct Session {
     pub queue: Queue,
     /// QoS 2 from the Client.
     pub received: Received,
-    /// The last routing that found this Session and its place among that routing's targets: finds overlaps in one step.
+    /// The last routing that found this Session, and the index of the Session among its targets: overlaps are found in
+    /// one step.
     pub route_mark: (u64, u32),
-    /// Takeovers up to now, once there was one.
+    /// Recent takeovers; `None` before the first.
     pub takeovers: Option<Box<Takeovers>>,
 }
 
@@ -66,7 +67,7 @@ impl Session {
         }
     }
 
-    /// The next moment at which it wants attention.
+    /// The next moment at which something is due for it.
     pub fn deadline(&self) -> Time {
         self.ends.min(self.will_due)
     }
@@ -99,7 +100,7 @@ impl Received {
         self.ids.binary_search(&packet_id.get()).is_ok()
     }
 
-    /// `false` if it was there: the message is a repeat.
+    /// Returns `false` if the identifier was there: the message is a repeat.
     pub fn insert(&mut self, packet_id: PacketId) -> bool {
         match self.ids.binary_search(&packet_id.get()) {
             Ok(_) => false,

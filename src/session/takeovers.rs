@@ -5,7 +5,8 @@
 use crate::limits;
 use crate::time::Time;
 
-/// The takeovers of one Session that followed closely on each other. It outlives Sessions that end with each takeover.
+/// The takeovers of one client id that followed closely on each other. The count outlives Sessions that end with each
+/// takeover.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Takeovers {
     last: Time,
@@ -19,9 +20,9 @@ pub struct Takeovers {
 pub enum TakeoverLines {
     /// The ordinary lines.
     Ordinary,
-    /// A warning that this is a fight, of so many takeovers up to now.
+    /// One warning of repeated takeovers, with their number up to now.
     Warning { takeovers: u64 },
-    /// Nothing: the warning has been given.
+    /// No line: the warning was given a short time ago.
     None,
 }
 

@@ -1,6 +1,6 @@
-//! Answers: packets other than PUBLISH that are said to a Client. Each goes into the outbox of its connection and
-//! leaves in the flush of this turn; one that is larger than the Client takes loses its Reason String, or is not sent
-//! at all.
+//! Answers: the packets other than PUBLISH that are sent to a Client. An answer goes into the outbox of its connection
+//! and leaves in the flush of this turn. An answer above the Client's Maximum Packet Size is sent without its Reason
+//! String, or not at all.
 
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::Ending;
@@ -14,8 +14,8 @@ use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{Ack, AckKind, ConnAck, Packet, PacketId, Version, connack};
 
-/// The bytes of an answer: with its Reason String, or without where the packet would be too large with it. Empty: it is
-/// even without. [v5 MQTT-3.1.2-24, MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3]
+/// The bytes of an answer: with its Reason String, or without it where the packet would be too large. Empty where it is
+/// too large even so. [v5 MQTT-3.1.2-24, MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3]
 fn fitting(
     packet_bytes_max: usize,
     why: Option<&str>,
@@ -52,8 +52,8 @@ impl Clients {
         mark_dirty(connection, &mut self.dirty);
     }
 
-    /// Gives an answer that waits until the changes up to `after` are kept, and behind earlier answers that wait. 0:
-    /// for none.
+    /// Holds an answer back until the changes up to number `after` are kept (0: it needs none), and until earlier
+    /// answers of its connection have left.
     #[inline]
     pub fn answer(&mut self, id: ConnectionId, after: u64, write: impl FnOnce(&mut Vec<u8>)) {
         if after <= self.kept && !self.held.holds(id) {
@@ -70,8 +70,8 @@ impl Clients {
         }
     }
 
-    /// The changes up to `sequence` are kept: answers that waited for them leave. Gives the next connection that has
-    /// ended and whose last answer this was, with how it ended.
+    /// The changes up to `sequence` are kept, so the answers that waited for them leave. Returns the next ended
+    /// connection that has now received its last answer, and how it ended.
     pub fn release_answers(&mut self, sequence: u64) -> Option<(ConnectionId, Ending)> {
         self.kept = self.kept.max(sequence);
         while let Some(id) = self.held.next_kept(self.kept) {
@@ -99,7 +99,7 @@ impl Clients {
         }
     }
 
-    /// As many answers of this connection wait as may.
+    /// The number of waiting answers of this connection is at its limit.
     #[inline]
     pub fn has_many_held(&self, id: ConnectionId) -> bool {
         !self.held.is_empty() && self.held.count(id) >= limits::HELD_ANSWERS_MAX
@@ -111,15 +111,15 @@ impl Clients {
         }
     }
 
-    /// [`Clients::answer`] for bytes that are there; none of them: nothing is said.
+    /// Appends encoded bytes as an answer. Does nothing if there are none.
     fn answer_bytes(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.answer(id, after, |block| block.extend_from_slice(&bytes));
         }
     }
 
-    /// Appends an answer with a Reason String, or without where the Client does not want it or cannot take it. No
-    /// `why`: there is nothing to explain. [v5 MQTT-3.1.2-29]
+    /// Appends an answer with `why` as its Reason String. Leaves the Reason String out where `why` is `None`, or where
+    /// the Client does not want it or cannot take it. [v5 MQTT-3.1.2-29]
     pub fn append_explained(
         &mut self,
         id: ConnectionId,
@@ -166,7 +166,7 @@ impl Clients {
         });
     }
 
-    /// CONNACK in the form of the connection's version, or nothing where that has no code for the reason.
+    /// CONNACK in the form of the connection's version. Nothing where that version has no code for the reason.
     pub fn append_connack(
         &mut self,
         id: ConnectionId,

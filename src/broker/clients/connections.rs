@@ -1,4 +1,4 @@
-//! A Network Connection from its opening to its close, and what leaves on it.
+//! A Network Connection from its opening to its close, and the bytes that are sent on it.
 
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
@@ -14,14 +14,14 @@ use crate::session::{ConnectRequest, Connection, Phase};
 use crate::time::Time;
 use std::net::SocketAddr;
 
-/// A connection whose time is up.
+/// What a connection whose deadline has passed was waiting for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Overdue {
     /// Its CONNECT has not come in time.
     Connect,
-    /// Its CONNECT came in time, but the password check has not answered.
+    /// Its CONNECT came in time, but the password check gave no verdict.
     Verdict,
-    /// It has ended, and waits no longer for the answers it is owed.
+    /// It has ended and was waiting for its last answers.
     Answers,
     Violation(Violation),
 }
@@ -41,7 +41,7 @@ impl Clients {
         self.connections.put(id, connection);
     }
 
-    /// A peer shard handed it over, with what came behind CONNECT; its reading is off.
+    /// A peer shard handed it over, with the bytes that followed CONNECT. Reading is off.
     pub fn adopt(
         &mut self,
         id: ConnectionId,
@@ -57,8 +57,8 @@ impl Clients {
         self.connections.put(id, connection);
     }
 
-    /// Forgets a connection that goes to a peer shard, and gives what came behind its CONNECT. `None`: it is gone
-    /// already.
+    /// Forgets a connection that moves to a peer shard. Returns the bytes that followed its CONNECT, or `None` if the
+    /// connection is already gone.
     pub fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let mut connection = self.connections.remove(id)?;
         self.uncharge(&mut connection);
@@ -74,7 +74,7 @@ impl Clients {
         }
     }
 
-    /// Bytes have left. `true`: it has room for more of what waits for it.
+    /// Bytes were sent. Returns `true` if the outbox has room for more of what waits for the connection.
     pub fn on_sent(&mut self, id: ConnectionId, bytes: usize, returned: Option<Chunks>) -> bool {
         let done = returned.is_some();
         if let Some(chunks) = returned {
@@ -119,10 +119,10 @@ impl Clients {
         self.dirty = dirty;
     }
 
-    /// Ends a Network Connection: tells the Client where the standard lets us, lets publishers go on that waited for
-    /// it, and forgets it, at once or when it has the answers it is owed.
+    /// Ends a Network Connection: tells the Client where the standard allows it, lets the publishers go on that waited
+    /// for this connection, and forgets it, at once or after its last answers.
     ///
-    /// `Some(session)`: this Session is without a connection now and must be left ([`Clients::leave_session`]).
+    /// Returns the Session that has no connection now; the caller must call [`Clients::leave_session`].
     pub fn close(
         &mut self,
         id: ConnectionId,
@@ -132,7 +132,7 @@ impl Clients {
     ) -> Option<SessionId> {
         let mut connection = self.connections.remove(id)?;
         if connection.is_closing() {
-            // All that follows from its end has been done, but for the last bytes.
+            // Its end was handled before; only its last bytes were left to do.
             let begun = self.closing.remove(&id);
             let ending = match ending {
                 Ending::Lost(_) => ending,
@@ -160,7 +160,8 @@ impl Clients {
         self.held.forget(id);
         if !matches!(ending, Ending::Lost(_)) {
             if !held {
-                // Where an answer is left out, DISCONNECT is too: nothing may come before CONNACK. [v5 MQTT-3.14.0-1]
+                // Where CONNACK is left out, DISCONNECT is left out too: nothing may come before CONNACK. [v5
+                // MQTT-3.14.0-1]
                 self.append_disconnect(&mut connection, ending);
             }
             if !connection.outbox.is_empty() {
@@ -180,11 +181,11 @@ impl Clients {
         }
     }
 
-    /// A connection ends while answers wait: SUBACKs for other shards, or any for the store. What was received is
-    /// answered, and no answer says more than is kept. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
+    /// A connection ends while answers wait: SUBACKs wait for other shards, others for the store. Every packet that was
+    /// received is answered, and no answer confirms what is not kept. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
     ///
-    /// Nothing else waits: the Session is left now, what comes on the connection is not read, and DISCONNECT of the
-    /// server, if one is due, is the last word.
+    /// Nothing else waits. The Session is left now, nothing more is read from the connection, and the server's
+    /// DISCONNECT, if one is due, is its last packet.
     fn begin_closing(
         &mut self,
         mut connection: Box<Connection>,
@@ -216,15 +217,15 @@ impl Clients {
             .is_some()
     }
 
-    /// One of the answers that a connection waited for is in its outbox. `Some`: it was the last one, and the
-    /// connection, which has ended, closes now.
+    /// An answer that waited is now in the outbox. Returns `Some` if the connection has ended and this was its last
+    /// answer, so it must close.
     pub fn note_answered(&mut self, id: ConnectionId) -> Option<Ending> {
         let connection = self.connections.get_mut(id)?;
         connection.answers_awaited -= 1;
         self.ending_of(id)
     }
 
-    /// How a connection ended that waits for nothing any more.
+    /// How an ended connection ended, if no answer of it waits any more.
     pub(super) fn ending_of(&self, id: ConnectionId) -> Option<Ending> {
         let connection = self.connections.get(id)?;
         if connection.answers_awaited > 0 || self.held.holds(id) {
@@ -233,7 +234,7 @@ impl Clients {
         self.closing.get(&id).copied()
     }
 
-    /// The connection has ended, and only waits for the last answers it is owed; for tests.
+    /// The connection has ended and waits only for its last answers. For tests.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
         self.closing.contains_key(&id)
     }
@@ -296,17 +297,18 @@ impl Clients {
         });
     }
 
-    /// The next moment at which a connection or a Session wants attention.
+    /// The next moment at which a connection or a Session has something due.
     pub fn next_deadline(&self) -> Option<Time> {
         let next = [self.connection_alarms.next(), self.session_alarms.next()];
         next.into_iter().flatten().min()
     }
 
-    /// Time has passed: takes note if we ourselves are late, before anyone is said to be silent.
+    /// Time has passed. Notes whether this shard itself is late, before it judges any Client as silent.
     pub fn begin_alarms(&mut self) {
         let late = |due: Time| self.now.since_ms(due) >= limits::LATE_MS;
         if self.connection_alarms.next().is_some_and(late) {
-            // We did not run when it was due. What came meanwhile is read before anyone is said to be silent.
+            // This shard did not run when it should have. It reads what came meanwhile before it judges any Client as
+            // silent.
             self.overdue_from = self.now + limits::LATE_GRACE_MS;
         }
     }
@@ -333,8 +335,8 @@ impl Clients {
         None
     }
 
-    /// Looks at a connection whose alarm has come: lets publishers go on that wait for a stalled one, and sets the
-    /// alarm anew. `Some`: its time is up.
+    /// Looks at a connection whose alarm has come. If the connection is stalled, the publishers that wait for it go on.
+    /// Sets the next alarm. Returns `Some` if the deadline of the connection has passed.
     pub fn check_connection(&mut self, id: ConnectionId, out: &mut Outputs) -> Option<Overdue> {
         let now = self.now;
         let connection = self.connections.get_mut(id)?;

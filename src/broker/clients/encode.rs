@@ -10,7 +10,8 @@ use crate::session::alias::Alias;
 use crate::wire::{PacketId, QoS, Version};
 
 impl Clients {
-    /// Puts one PUBLISH into a connection's outbox. `false`: larger than the Client takes.
+    /// Puts one PUBLISH into a connection's outbox. Returns `false` if it is larger than the Client's Maximum Packet
+    /// Size.
     pub(super) fn send_publish(
         &mut self,
         id: ConnectionId,
@@ -28,8 +29,8 @@ impl Clients {
             Some(version5) => version5.outward.as_deref_mut(),
             None => None,
         };
-        // What is sent again carries its name. Shorter names gain nothing. At QoS 2 MQTT.js (5.16) shows what came by
-        // alias without a name, so these messages carry theirs.
+        // No alias for a message that is sent again, nor for a short name, which would gain nothing, nor at QoS 2:
+        // MQTT.js (5.16) shows a QoS 2 message that came by alias without its name.
         let mut outward = outward.filter(|_| {
             !sending.dup
                 && sending.qos < QoS::ExactlyOnce

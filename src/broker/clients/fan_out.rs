@@ -1,13 +1,13 @@
-//! One message to the Sessions that a routing found, whatever their subscriptions ask for. Overlapping subscriptions
-//! are joined into one delivery. The short way of plain QoS 0 is in `plain`; both do the same, and the simulator plays
-//! both.
+//! Delivers one message to the Sessions that a routing found, with all subscription options. Overlapping subscriptions
+//! are joined into one delivery. `plain` is a shorter way for plain QoS 0; both have the same effect, and the simulator
+//! plays both.
 
 use super::owner::Clients;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, Subscriber, Subscription, Target};
 use crate::wire::QoS;
 
-/// Nothing of a subscription but No Local can matter to this message.
+/// Of all subscription options only No Local can matter to this message.
 #[inline]
 pub fn is_plain(routing: &Routing<'_>, matches: &[(Subscriber, Subscription)]) -> bool {
     routing.qos == QoS::AtMostOnce
@@ -18,8 +18,8 @@ pub fn is_plain(routing: &Routing<'_>, matches: &[(Subscriber, Subscription)]) -
 }
 
 impl Clients {
-    /// Delivers one message to all Sessions found but those who were `served` by an earlier routing. `Some(false)`: no
-    /// Session could take it; `None`: there was none to take it.
+    /// Delivers one message to all Sessions found except those that the routing `served` has reached. Returns
+    /// `Some(false)` if no Session could take it, `None` if there was no Session.
     #[inline]
     pub fn deliver_to_all(
         &mut self,

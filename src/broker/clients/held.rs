@@ -1,7 +1,7 @@
-//! Answers that wait until the changes they are owed for are kept. Each connection has its answers in the order they
-//! were given: one that waits for nothing waits behind those before it. [v5 MQTT-4.6.0-2, MQTT-4.6.0-3]
+//! Answers that wait until the store has kept the changes they confirm. Each connection gets its answers in their
+//! order: an answer that needs no store waits behind the earlier ones. [v5 MQTT-4.6.0-2, MQTT-4.6.0-3]
 //!
-//! QoS 0, deliveries and PINGRESP are no such answers and never wait.
+//! Deliveries and PINGRESP never wait.
 
 use crate::ids::ConnectionId;
 use hashbrown::HashMap;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// An answer in its bytes.
 pub struct Answer {
-    /// The number of the changes that must be kept; 0: none.
+    /// The changes up to this number must be kept first. 0: none.
     after: u64,
     pub bytes: Vec<u8>,
 }
@@ -18,7 +18,7 @@ pub struct Answer {
 #[derive(Default)]
 pub struct Held {
     by_connection: HashMap<ConnectionId, VecDeque<Answer>>,
-    /// One entry for each answer that waits for a number of its own, by rising number.
+    /// The answers that wait for changes, by rising number of these.
     order: VecDeque<(u64, ConnectionId)>,
     /// Connections that are not read from until their answers have left.
     paced: HashMap<ConnectionId, ()>,
@@ -83,12 +83,12 @@ impl Held {
         self.paced.insert(id, ()).is_none()
     }
 
-    /// It was, and may be read from again.
+    /// The connection may be read from again. `false` if it was not stopped.
     pub fn take_paced(&mut self, id: ConnectionId) -> bool {
         !self.paced.is_empty() && self.paced.remove(&id).is_some()
     }
 
-    /// A connection is gone. Its entries in the order find nothing.
+    /// A connection is gone. Its entries in `order` now find nothing.
     pub fn forget(&mut self, id: ConnectionId) {
         if !self.by_connection.is_empty() {
             self.by_connection.remove(&id);

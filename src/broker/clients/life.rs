@@ -1,5 +1,5 @@
-//! The life of a Session: it begins, is taken by a connection, is left, is taken over, and ends. Nothing else changes
-//! whether there is one, who has it and until when.
+//! The life of a Session: it begins, is bound to a connection, is left, is taken over, and ends. Only this file changes
+//! whether a Session exists, which connection has it, and when it ends.
 //!
 //! ```text
 //!            begin + bind                  leave_session                 due: end
@@ -8,8 +8,7 @@
 //!                            └──────────────── bind ◄─────────────────┘
 //! ```
 //!
-//! What others must do then (publish a will, tell groups, take subscriptions out of the trie) stands in what these
-//! methods return.
+//! These methods return what others must do next: publish a will, tell groups, take subscriptions out of the trie.
 
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -31,17 +30,17 @@ use std::rc::Rc;
 /// What is due for a Session without a connection.
 #[derive(Default)]
 pub struct Due {
-    /// To be published now.
+    /// The will to publish now.
     pub will: Option<Box<StoredWill>>,
-    /// Its time is over: [`Clients::end_session`].
+    /// The Session has expired: call [`Clients::end_session`].
     pub ends: bool,
 }
 
-/// What a Session that has ended leaves behind.
+/// What an ended Session leaves behind.
 pub struct EndedSession {
     /// Where its subscriptions lie in the trie.
     pub filters: Vec<NodeId>,
-    /// Deliveries that nobody gets, unless they are handed back: those below.
+    /// Number of deliveries that are lost, apart from those below.
     pub lost: usize,
     /// Messages of Shared Subscriptions for other members: QoS 1 in flight first, then what was queued.
     pub handed_back: Vec<(Share, Rc<Message>)>,
@@ -51,9 +50,9 @@ pub struct EndedSession {
 pub struct TakenOver {
     /// Takeovers of this client id up to now, which outlive the Session.
     pub takeovers: Option<Box<Takeovers>>,
-    /// What is reported of this one.
+    /// What the log says of this takeover.
     pub lines: TakeoverLines,
-    /// The connection that has the Session: to be closed.
+    /// The connection that has the Session. The caller closes it.
     pub connection: Option<ConnectionId>,
 }
 
@@ -76,7 +75,7 @@ impl Clients {
         id
     }
 
-    /// Gives the Session to the connection, under the terms of CONNECT: it is accepted.
+    /// Binds the Session to the connection, with what CONNECT asks for. The connection is accepted now.
     pub fn bind(
         &mut self,
         id: ConnectionId,
@@ -86,7 +85,7 @@ impl Clients {
         takeovers: Option<Box<Takeovers>>,
         user_epoch: u32,
     ) {
-        // A name that nobody checked takes no Session away from its user.
+        // An unchecked user name does not become the owner of the Session.
         let checked = request.user_name.is_some()
             && self.listener(id).is_some_and(|listener| listener.passwords);
         let session = self
@@ -125,7 +124,7 @@ impl Clients {
         self.note_session(session_id);
     }
 
-    /// Notes for the store what a Session is now. One that ends with its connection is none of its business.
+    /// Notes the present state of a Session for the store, except for a Session that ends with its connection.
     fn note_session(&mut self, id: SessionId) {
         if !self.changes.are_wanted() {
             return;
@@ -151,8 +150,8 @@ impl Clients {
         });
     }
 
-    /// A CONNECT comes for this Session, from elsewhere. What it leaves undone is the caller's: to close the connection
-    /// that has it, and with `clean_start` to end it. [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
+    /// Another connection asks for this Session. The caller then closes the connection that has it, and with
+    /// `clean_start` ends the Session. [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
     pub fn take_over(&mut self, id: SessionId, clean_start: bool) -> Option<TakenOver> {
         let now = self.now;
         let session = self.sessions.get_mut(id)?;
@@ -165,7 +164,7 @@ impl Clients {
             .as_ref()
             .is_some_and(|will| will.delay_interval_s > 0 && session.expiry_interval_s > 0)
         {
-            // The Session goes on before the delay is over. [v5 MQTT-3.1.3-9]
+            // The Session is resumed before the Will Delay Interval is over. [v5 MQTT-3.1.3-9]
             session.will_due = Time::NEVER;
             session.will = None;
         }
@@ -181,8 +180,8 @@ impl Clients {
         })
     }
 
-    /// Its Network Connection has ended: decides about its will, and until when the Session is kept. `true`: it goes on
-    /// without a connection. [`Clients::take_due`] comes next.
+    /// The Network Connection of the Session has ended. Decides what becomes of the will and how long the Session is
+    /// kept. Returns `true` if the Session goes on without a connection; [`Clients::take_due`] comes next.
     pub fn leave_session(&mut self, id: SessionId, ending: Ending) -> bool {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -212,7 +211,7 @@ impl Clients {
         goes_on
     }
 
-    /// Takes what is due for a Session without a connection; sets its alarm if it is not over.
+    /// Takes what is due for a Session without a connection. Sets its alarm if the Session goes on.
     pub fn take_due(&mut self, id: SessionId) -> Due {
         let Some(session) = self.sessions.get_mut(id) else {
             return Due::default();
@@ -240,8 +239,8 @@ impl Clients {
         self.sessions.get_mut(id)?.will.take()
     }
 
-    /// The Session is to end with its connection; gives that one. `None`: it has ended. A delayed will is due then. [v5
-    /// 3.1.3.2.2]
+    /// Makes the Session end with its connection, and its delayed will due with it. Returns that connection, or `None`
+    /// if the Session has already ended. [v5 3.1.3.2.2]
     pub fn expire_session(&mut self, id: SessionId) -> Option<Option<ConnectionId>> {
         let session = self.sessions.get_mut(id)?;
         session.expiry_interval_s = 0;
@@ -258,8 +257,8 @@ impl Clients {
         Ok(())
     }
 
-    /// The end of a Session, which has no connection: its queue and windows go, and its name is free. Its slot is not,
-    /// until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
+    /// Ends a Session that has no connection: its queue and windows are dropped and its client id is free. Its slot
+    /// stays in use until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
     pub fn end_session(&mut self, id: SessionId) -> Option<EndedSession> {
         let mut session = self.sessions.remove(id)?;
         assert!(session.connection.is_none());
@@ -271,7 +270,7 @@ impl Clients {
         if session.kept {
             self.changes.note(|| Change::SessionEnded { session: id });
         }
-        // QoS 2 messages once sent are this Client's alone. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
+        // A QoS 2 message that was sent once may go to no other Client. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
         let mut handed_back = Vec::new();
         for delivering in session.inflight.iter() {
             if let Stage::Published {
@@ -298,13 +297,13 @@ impl Clients {
         })
     }
 
-    /// Nothing names the slot of a Session that has ended any more.
+    /// Nothing names the slot of the ended Session any more, so it may be reused.
     pub fn release_session(&mut self, id: SessionId) {
         self.sessions.release(id);
     }
 
-    /// The Session has subscribed, or changed the options of a subscription it has. `node`: where a new one lies in the
-    /// trie.
+    /// The Session has subscribed, or changed the options of a subscription. `node` is where a new subscription lies in
+    /// the trie.
     pub fn note_subscribed(
         &mut self,
         id: SessionId,
@@ -328,7 +327,7 @@ impl Clients {
         }
     }
 
-    /// The Session has unsubscribed. `node`: where the subscription lay in the trie.
+    /// The Session has unsubscribed. `node` is where the subscription lay in the trie.
     pub fn note_unsubscribed(&mut self, id: SessionId, node: Option<NodeId>, filter: &str) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;

@@ -1,9 +1,9 @@
-//! Who is here: the Network Connections and Sessions of this shard, and everything that is said to a Client.
+//! Who is here: the Network Connections and Sessions of this shard, and everything that is sent to a Client.
 //!
 //! [`Clients`] owns them; nobody else changes a connection, a Session, an outbox, a window or a queue. It knows nothing
-//! of who subscribes to what, nor of peer shards. Where a change concerns them it says so in what it returns, and
-//! `broker::on` goes on from there: [`Clients::take_ended`] for deliveries of Shared Subscriptions, [`Clients::close`]
-//! and [`life`] for a Session that ends.
+//! of subscriptions or peer shards. Where a change concerns them, the method returns it, and `broker::on` does the
+//! rest: [`Clients::take_ended`] for deliveries of Shared Subscriptions, [`Clients::close`] and [`life`] for a Session
+//! that ends.
 
 mod alias;
 mod answer;

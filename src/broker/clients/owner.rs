@@ -38,37 +38,37 @@ pub struct Clients {
     pub(super) session_alarms: Alarms,
     /// Connections with something to send.
     pub(super) dirty: Vec<ConnectionId>,
-    /// Connections that have ended and close when their SUBSCRIBEs are answered, with how they ended.
+    /// Ended connections that close after their last answers, and how each ended.
     pub(super) closing: HashMap<ConnectionId, Ending>,
-    /// Connections no longer paced, whose withheld packets come next.
+    /// Connections that are no longer paced; their withheld packets are handled next.
     pub(super) resumable: VecDeque<ConnectionId>,
-    /// How often publishers that waited for a reader went on.
+    /// How many times publishers that waited for a reader went on. It decides whose turn is first.
     pub(super) releases: usize,
     /// What a store must know.
     pub(super) changes: Changes,
-    /// The number of the changes under way, and up to which they are kept.
+    /// The number of the changes under way, and the number up to which all are kept.
     pub(super) sequence: u64,
     pub(super) kept: u64,
-    /// Of the delivery that was queued last.
+    /// The number of the delivery that was queued last.
     pub(super) last_number: u64,
     /// Answers that wait for the store.
     pub(super) held: Held,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
     pub(super) ended: Vec<(SessionId, Share)>,
-    /// Scratch of a delivery to many, kept so that a warm turn allocates nothing.
+    /// Memory for a delivery to many, kept so that a warm turn allocates nothing.
     pub(super) targets: Vec<Target>,
     pub(super) shapes: Shapes,
-    /// Number of routings so far; marks the Sessions each one found.
+    /// Number of routings so far. Each Session keeps the number of the last routing that reached it.
     pub(super) routings: u64,
     /// Bytes in the queues of all Sessions.
     pub(super) queued_bytes: u64,
-    /// What connections that are not accepted take of [`limits::UNACCEPTED_BYTES_MAX`].
+    /// Bytes that connections take of [`limits::UNACCEPTED_BYTES_MAX`] before they are accepted.
     pub(super) unaccepted_bytes: usize,
-    /// Until then nobody is closed for being silent: this shard itself was stopped or starved.
+    /// No connection is closed for silence before this time, because the shard itself was stopped or starved.
     pub(super) overdue_from: Time,
     /// Numbers of assigned client ids.
     assigned: Unguessable,
-    /// Losses the log knows of, and when it may be told again.
+    /// Losses that the log has shown, and when it may show more.
     drops_logged: u64,
     drops_due: Time,
 }
@@ -173,7 +173,7 @@ impl Clients {
         Some(self.settings.listener(connection.listener))
     }
 
-    /// The largest packet taken from this connection; 0 once it is gone.
+    /// The largest packet accepted from this connection. 0 once it is gone.
     pub fn packet_bytes_max(&self, id: ConnectionId) -> u32 {
         self.listener(id)
             .map_or(0, |listener| listener.packet_bytes_max)
@@ -209,7 +209,7 @@ impl Clients {
         self.sequence
     }
 
-    /// The number of the last changes there are: those under way, or else the last that left.
+    /// The number of the latest changes: of those under way, else of the last that left.
     pub fn last_sequence(&self) -> u64 {
         if self.changes.count() > 0 {
             self.sequence
@@ -223,7 +223,7 @@ impl Clients {
         self.changes.take()
     }
 
-    /// They have left: the next ones have the next number.
+    /// The changes of this number have left. The next changes have the next number.
     pub fn next_sequence(&mut self) {
         self.sequence += 1;
     }
@@ -234,7 +234,7 @@ impl Clients {
         !self.ended.is_empty()
     }
 
-    /// Which have, in their order; the list comes back by [`Clients::reuse_ended`].
+    /// Takes the list of them, in their order. [`Clients::reuse_ended`] gives the list back.
     pub fn take_ended(&mut self) -> Vec<(SessionId, Share)> {
         std::mem::take(&mut self.ended)
     }
@@ -255,7 +255,7 @@ impl Clients {
         }
     }
 
-    /// Reports lost messages, with the reasons: at once, then at most once a while.
+    /// Logs lost messages and the reasons: at once, then at most once every [`limits::DROPS_LOGGED_EVERY_MS`].
     pub fn report_drops(&mut self, out: &mut Outputs) {
         let dropped: u64 = Dropped::LOSSES
             .iter()
@@ -274,7 +274,7 @@ impl Clients {
         });
     }
 
-    /// What is held though nobody is connected and no Session lives, by name; for tests.
+    /// What is still held after all connections and Sessions are gone, by name. For tests.
     pub fn leftovers(&self) -> [(&'static str, usize); 5] {
         [
             ("connections with held answers", self.held.connections()),
@@ -285,8 +285,8 @@ impl Clients {
         ]
     }
 
-    /// Walks everything and panics where one part contradicts another; for tests. Gives the number of subscriptions
-    /// that Sessions hold.
+    /// Walks everything and panics where one part contradicts another. Returns the number of subscriptions that
+    /// Sessions hold. For tests.
     pub fn check_invariants(&self) -> usize {
         let mut queued_bytes = 0;
         let mut filters = 0;

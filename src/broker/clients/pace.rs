@@ -1,5 +1,5 @@
-//! A publisher whose subscriber reads slowly is not read from until that one has caught up, on whichever shard either
-//! is.
+//! Pacing: while a subscriber is far behind, the broker reads nothing from the publishers of its messages, on whichever
+//! shards they are.
 
 use super::owner::Clients;
 use crate::broker::event::{Output, PeerMessage};
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::session::connection::Waiter;
 
 impl Clients {
-    /// Stops reading from a publisher whose subscriber has more before it than it takes; a stalled one holds nobody
+    /// Stops reading from a publisher whose subscriber has too many unsent bytes. A stalled subscriber holds nobody
     /// back.
     pub fn pace_if_slow(
         &mut self,
@@ -47,12 +47,12 @@ impl Clients {
             return;
         }
         if !slow && connection.paced > 0 {
-            // Its acknowledgements come on a stream that is stopped itself: two who wait for each other would stand
-            // still.
+            // The publisher owes acknowledgements itself, and they come on the stream that would be stopped. Two such
+            // Clients would wait for each other for ever.
             return;
         }
         if connection.waiters.is_empty() {
-            // Its time to make progress starts with the first who waits.
+            // The reader's time to make progress starts with the first publisher that waits.
             connection.watched = self.now;
             connection.drained_bytes = 0;
         }
@@ -73,11 +73,11 @@ impl Clients {
         }
     }
 
-    /// Leaves a large packet of `publisher` where it is while a subscriber of its topic, one of `matches`, is far
-    /// behind. True: it has to wait.
+    /// Holds back a large packet of `publisher` while a subscriber among `matches` is far behind. Returns `true` if the
+    /// packet has to wait.
     ///
-    /// A publisher paced behind its packet has put it into the outbox before, and so may all the others: with large
-    /// packets, more than fits.
+    /// Pacing alone acts after a publisher's packet has entered the outbox. If each of many publishers puts one large
+    /// packet there, they are more than fits.
     pub fn hold_back(
         &mut self,
         publisher: ConnectionId,
@@ -118,14 +118,15 @@ impl Clients {
         }
     }
 
-    /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
+    /// Keeps what was read from a paced connection and is not handled yet.
     pub fn withhold(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.withheld = connection.paced > 0;
         }
     }
 
-    /// One reason less; after the last the withheld packets come, at the end of this turn.
+    /// One reason less not to read from the connection. After the last reason its withheld packets are handled, at the
+    /// end of this turn.
     pub fn unpace(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -154,7 +155,8 @@ impl Clients {
         }
     }
 
-    /// A connection has taken something: if that is enough, it is no longer stalled and those who wait for it go on.
+    /// A connection has taken bytes. If they are enough, it is no longer stalled and the publishers that wait for it go
+    /// on.
     pub fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;

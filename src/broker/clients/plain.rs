@@ -1,7 +1,7 @@
-//! QoS 0 in its plainest form, which most messages have: not retained, for subscriptions without identifiers. Overlaps
-//! then change nothing in a delivery but that there is one, so each subscriber is served when it is found, in one look
-//! at its Session and its connection. Packets that say the same to every Client of their kind of version are copied as
-//! they came, and of a [`Run`](crate::wire::Run) all at once.
+//! The short way for plain QoS 0 messages, which most messages are: not retained, for subscriptions without
+//! identifiers. Overlapping subscriptions do not change such a delivery, so each subscriber is served as soon as it is
+//! found, in one look at its Session and its connection. Packets that need no new encoding are copied verbatim, the
+//! packets of a [`Run`](crate::wire::Run) all at once.
 
 use super::fan_out::is_plain;
 use super::owner::{Clients, mark_dirty};
@@ -11,20 +11,20 @@ use crate::broker::passing::{Origin, Routing, Sending, Subscriber, Subscription}
 use crate::limits;
 use crate::wire::QoS;
 
-/// The routing in which nobody was served.
+/// The number of no routing.
 pub const NOBODY: u64 = u64::MAX;
 
 /// What a plain delivery did.
 pub struct PlainOutcome {
-    /// `None`: no Session to take it; a Session always takes QoS 0, be it to drop it.
+    /// `Some(true)` if a Session took it. A Session always takes QoS 0, even if only to drop it.
     pub found: Option<bool>,
-    /// Someone who does not take a run as it came: another version, or a group, which shares its messages out.
+    /// A subscriber remains that cannot take a run verbatim: its Client has another version, or it is a group.
     pub others: bool,
 }
 
 impl Clients {
-    /// Delivers a run as it came to those who take it so. `Some(served)`: others are left, who get its messages one by
-    /// one; `served` is the number of this routing.
+    /// Copies a run verbatim to the subscribers that can take it so. Returns `Some(served)` if other subscribers
+    /// remain, which get its messages one by one; `served` is the number of this routing.
     pub fn deliver_run(
         &mut self,
         routing: &mut Routing<'_>,
@@ -41,8 +41,8 @@ impl Clients {
         outcome.others.then_some(served)
     }
 
-    /// Delivers a message to the Sessions of this shard but those who were `served` before, and a run to those who take
-    /// it as it came.
+    /// Delivers a message to the Sessions of this shard except those that the routing `served` has reached, and a run
+    /// to those that can take it verbatim.
     pub(super) fn deliver_plain(
         &mut self,
         routing: &mut Routing<'_>,

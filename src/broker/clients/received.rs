@@ -1,5 +1,5 @@
-//! What was read of a connection and is not handled yet: the beginning of a packet, or packets that wait while its
-//! reading is stopped.
+//! Bytes that were read from a connection and are not handled yet: the beginning of a packet, or packets that wait
+//! while reading is stopped.
 
 use super::owner::Clients;
 use crate::broker::event::Output;
@@ -12,8 +12,8 @@ use crate::limits::{
 use crate::wire;
 
 impl Clients {
-    /// Something came on an accepted connection. `None`: it waits with what is withheld, or the connection is gone.
-    /// `Some(true)`: much at a time is received from it.
+    /// Bytes came on an accepted connection. Returns `None` if they wait with the withheld ones or the connection is
+    /// gone, `Some(true)` if large reads are on.
     #[inline]
     pub fn hear(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<bool> {
         let connection = self.connections.get_mut(id)?;
@@ -42,15 +42,15 @@ impl Clients {
         }
     }
 
-    /// Keeps the beginning of a packet, or all that has to wait: nothing else is kept yet.
+    /// Keeps the beginning of a packet, or packets that wait. Nothing else may be kept yet.
     pub fn keep_received(&mut self, id: ConnectionId, rest: &[u8]) {
         if let Some(connection) = self.connections.get_mut(id) {
             keep(&mut connection.received, rest, &mut self.pool);
         }
     }
 
-    /// Completes the packet that was begun before, alone, so that the others are read in place. Gives it, and how many
-    /// of `bytes` it took. `None`: none was begun.
+    /// Completes the packet whose beginning is kept, and no more, so that the packets behind it are read in place.
+    /// Returns it and how many of `bytes` it took, or `None` if no beginning is kept.
     pub fn complete_begun(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         let connection = self.connections.get_mut(id)?;
         if connection.received.is_empty() {
@@ -71,7 +71,7 @@ impl Clients {
         Some((begun, taken))
     }
 
-    /// Says how much is to be read of a connection at a time, after a read of so many bytes has been handled.
+    /// Decides, after a read of so many bytes, whether the connection is read in large parts.
     pub fn choose_read(&mut self, id: ConnectionId, read_bytes: usize, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -84,28 +84,28 @@ impl Clients {
         }
     }
 
-    /// The next connection whose withheld packets come now.
+    /// The next connection whose withheld packets are handled now.
     pub fn next_resumable(&mut self) -> Option<ConnectionId> {
         self.resumable.pop_front()
     }
 
-    /// Someone's withheld packets come when the turn ends.
+    /// There are withheld packets to handle at the end of the turn.
     pub fn has_resumable(&self) -> bool {
         !self.resumable.is_empty()
     }
 
-    /// Its withheld packets come when the turn ends, and reading goes on.
+    /// The withheld packets of the connection are handled when the turn ends, and reading goes on.
     pub fn resume_later(&mut self, id: ConnectionId) {
         self.resumable.push_back(id);
     }
 
-    /// Nothing holds its packets back.
+    /// Nothing holds the packets of the connection back.
     pub fn may_resume(&self, id: ConnectionId) -> bool {
         let connection = self.connections.get(id);
         connection.is_some_and(|c| c.paced == 0 && c.session().is_some())
     }
 
-    /// Goes on with reading, if nothing holds it back.
+    /// Resumes reading, if nothing holds it back.
     pub fn resume_reading(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -120,13 +120,13 @@ impl Clients {
     }
 }
 
-/// Bytes still missing of the packet at the start of `bytes`, as far as its header tells.
+/// How many bytes the packet at the start of `bytes` still lacks, as far as its header tells.
 fn missing_bytes(bytes: &[u8]) -> usize {
     wire::frame_bytes(bytes).map_or(1, |whole| whole.saturating_sub(bytes.len()))
 }
 
-/// Room behind a packet of `whole` bytes for what is read with its end, should both have to wait: without, all of it
-/// would move.
+/// Room behind a packet of `whole` bytes for the bytes that are read with its end. If both had to wait and there were
+/// no room, the whole packet would be copied.
 fn room_behind(whole: usize) -> usize {
     if whole >= SPARE_PACKET_BYTES {
         LARGE_RECEIVE_BYTES
@@ -135,8 +135,9 @@ fn room_behind(whole: usize) -> usize {
     }
 }
 
-/// Keeps the beginning of a packet in an empty `received`: in what an earlier one of its size has left, or else with
-/// room for all of it when much of it has come, so that it is moved but once. What was only announced gets no room.
+/// Keeps the beginning of a packet in an empty `received`: in the vector of an earlier packet of its size, else, if
+/// much of it has come, in a new one with room for the whole packet, so that it is copied once. A length that was only
+/// announced gets no room.
 fn keep(received: &mut Vec<u8>, begun: &[u8], pool: &mut Pool) {
     if let Some(bytes) = wire::frame_bytes(begun).filter(|bytes| *bytes >= SPARE_PACKET_BYTES) {
         *received = pool.take_packet(bytes + room_behind(bytes));

@@ -1,5 +1,4 @@
-//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message, which each subscriber's outbox gets a
-//! copy of.
+//! The bytes of an outgoing PUBLISH: one encoding for each shape of a message. Each subscriber's outbox gets a copy.
 
 use crate::broker::passing::{Routing, Sending};
 use crate::limits;
@@ -13,7 +12,7 @@ use crate::wire::{PacketId, QoS, Version};
 #[derive(Default)]
 pub struct Shapes {
     bytes: Vec<u8>,
-    /// Start, end and place of the Packet Identifier in `bytes`; an empty range: not encoded yet.
+    /// Start, end and offset of the Packet Identifier in `bytes`. An empty range is not encoded yet.
     ranges: [(u32, u32, u32); 12],
 }
 
@@ -25,7 +24,7 @@ impl Shapes {
         }
     }
 
-    /// The shape's bytes and the place of the Packet Identifier in them. The payload is left out if it is to be
+    /// The shape's bytes and the offset of the Packet Identifier in them. They lack the payload if it will be
     /// referenced.
     pub fn get(
         &mut self,
@@ -63,7 +62,7 @@ impl Shapes {
     }
 }
 
-/// The size of a delivery, or a little more: nearly always enough to know that it is not too large.
+/// An upper bound of the size of a delivery, a little above it: nearly always enough to know that it is not too large.
 pub fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
     /// Fixed Header, length of the Topic Name, Packet Identifier, Property Length, expiry and alias come to 26 bytes.
     const FIXED: usize = 32;
@@ -76,7 +75,7 @@ pub fn bytes_at_most(routing: &Routing<'_>, sending: &Sending<'_>) -> usize {
         + routing.payload.len()
 }
 
-/// The packet with a Topic Alias, and without its name where the Client knows it.
+/// The packet with a Topic Alias, and without the Topic Name if the Client knows the alias.
 pub fn aliased(packet: Delivery<'_>, alias: Option<Alias>) -> Delivery<'_> {
     match alias {
         None => packet,

@@ -1,15 +1,15 @@
-//! When to look at what: one alarm a slot. An alarm may be early, never late: whoever it wakes looks at its real
-//! deadline and sets it again, so that a busy connection costs nothing here.
+//! When to look at which slot: one alarm for each slot. An alarm may be early but never late. Its owner then looks at
+//! the real deadline and sets the alarm again, so a busy connection costs nothing here.
 //!
-//! A heap of (time, slot). A slot's alarm is entered anew only when it becomes earlier; entries that no longer count
-//! are dropped when they come up, or all at once when they are more than half. Setting and taking cost `O(log slots)`.
+//! A heap of (time, slot). An alarm is entered again only when it becomes earlier. Outdated entries are dropped when
+//! they come up, or all at once when they are more than half. Setting and taking cost `O(log slots)`.
 
 use crate::limits::TIMER_GRAIN_MS;
 use crate::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Outdated entries that are always allowed.
+/// So many outdated entries are always allowed.
 const SPARE_ENTRIES: usize = 64;
 
 #[derive(Default)]

@@ -1,11 +1,11 @@
-//! What is kept of connections that are not accepted: a CONNECT half come, or what one asked for while its password
-//! is checked.
+//! What is kept of connections before they are accepted: an incomplete CONNECT, or what CONNECT asked for while its
+//! password is checked.
 //!
-//! Memory grows with what has come, never with what was announced. Of each connection
-//! [`limits::UNACCEPTED_BYTES_FREE`] bytes are kept whoever it is, so a small CONNECT is never refused for what
-//! others do. What is larger comes out of one allowance of the shard, [`limits::UNACCEPTED_BYTES_MAX`]; when that is
-//! used up, the connection that wants more of it is told that the broker is busy, and ends. A CONNECT that arrives
-//! whole and needs no password check is not kept at all.
+//! Memory grows with what has come, never with what was announced. Every connection may have
+//! [`limits::UNACCEPTED_BYTES_FREE`] bytes kept, so a small CONNECT is never refused because of other connections.
+//! Bytes beyond that come out of one allowance of the shard, [`limits::UNACCEPTED_BYTES_MAX`]. When it is used up, a
+//! connection that needs more is refused with "server busy" and closed. A CONNECT that arrives whole and needs no
+//! password check is not kept at all.
 
 use super::owner::Clients;
 use crate::ids::ConnectionId;
@@ -15,8 +15,8 @@ use crate::wire;
 use crate::wire::Version;
 
 impl Clients {
-    /// Books what is kept of a connection that is not accepted. `false`: there is no room for it, and the connection
-    /// must go.
+    /// Books the bytes that are kept of a connection before it is accepted. Returns `false` if the allowance is used
+    /// up: the connection must be closed.
     pub fn charge_unaccepted(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id) else {
             return true;
@@ -36,8 +36,8 @@ impl Clients {
         true
     }
 
-    /// More has come behind a CONNECT whose password is checked. `false`: there is no room for it, and the connection
-    /// must go.
+    /// More bytes came behind a CONNECT whose password is being checked. Returns `false` if the allowance is used up:
+    /// the connection must be closed.
     pub fn keep_behind(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             append(&mut connection.received, bytes);
@@ -45,22 +45,22 @@ impl Clients {
         self.charge_unaccepted(id)
     }
 
-    /// Takes down what its CONNECT says of the form of packets.
+    /// Notes what CONNECT says about the form of packets: version, sizes, Reason Strings.
     pub fn note_terms(&mut self, id: ConnectionId, request: &ConnectRequest) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.note_terms(request);
         }
     }
 
-    /// Its answer is to have the form of this version.
+    /// The answer to the connection has the form of this version.
     pub fn note_version(&mut self, id: ConnectionId, version: Version) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.version = version;
         }
     }
 
-    /// What its CONNECT asks for waits for the password check. `false`: there is no room for it, and it must be
-    /// refused.
+    /// Keeps what CONNECT asks for until the password is checked. Returns `false` if the allowance is used up: the
+    /// CONNECT must be refused.
     pub fn begin_check(&mut self, id: ConnectionId, request: Box<ConnectRequest>) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.phase = Phase::Authenticating(request);
@@ -68,7 +68,7 @@ impl Clients {
         self.charge_unaccepted(id)
     }
 
-    /// It must be accepted in time.
+    /// The connection has its deadline to be accepted.
     pub fn watch(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get(id) {
             let deadline = connection.deadline();
@@ -76,7 +76,7 @@ impl Clients {
         }
     }
 
-    /// The password check is over: gives what waited for it. `None`: nothing did.
+    /// The password check is over. Returns what waited for it, if anything did.
     pub fn end_check(&mut self, id: ConnectionId) -> Option<Box<ConnectRequest>> {
         let connection = self.connections.get_mut(id)?;
         match std::mem::replace(&mut connection.phase, Phase::AwaitConnect) {
@@ -88,7 +88,7 @@ impl Clients {
         }
     }
 
-    /// A connection is accepted or gone: what was kept of it no longer counts.
+    /// A connection is accepted or gone, so its kept bytes no longer count.
     pub(super) fn uncharge(&mut self, connection: &mut Connection) {
         self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
     }
@@ -105,7 +105,7 @@ impl Clients {
     }
 }
 
-/// Appends to what is kept, whose room doubles, but not beyond the packet that is awaited.
+/// Appends to the kept bytes. Their capacity doubles, but not beyond the size of the awaited packet.
 pub fn append(kept: &mut Vec<u8>, bytes: &[u8]) {
     let len = kept.len() + bytes.len();
     if len > kept.capacity() {

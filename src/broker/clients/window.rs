@@ -1,6 +1,6 @@
-//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Each of
-//! these changes in one method here and nowhere else: `enqueue` and `take_queued`, `start_delivery` and `acknowledge`
-//! and its like, `note_received` and `release_received`.
+//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Only this
+//! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
+//! received QoS 2 messages in `note_received` and `release_received`.
 
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -17,7 +17,7 @@ use crate::wire::reason::ReasonCode;
 use crate::wire::{AckKind, PacketId, QoS, Version};
 use std::rc::Rc;
 
-/// How far the Client says a delivery has come.
+/// The acknowledgement of a Client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// PUBACK.
@@ -31,7 +31,7 @@ pub enum Progress {
 }
 
 impl Clients {
-    /// One delivery: into the outbox, or into the queue. `false`: the queue is full.
+    /// Puts one delivery into the outbox or into the queue. Returns `false` if the queue is full.
     pub fn deliver(
         &mut self,
         session_id: SessionId,
@@ -70,7 +70,7 @@ impl Clients {
         taken
     }
 
-    /// The same for a stored message, which no other delivery shares its encoding with.
+    /// The same for a stored message, whose encoding is shared with no other delivery.
     pub fn deliver_stored(
         &mut self,
         session: SessionId,
@@ -111,11 +111,11 @@ impl Clients {
         });
     }
 
-    /// A retained message of this QoS may be sent to the Session now: its Client is here, its queue is empty, window
-    /// and outbox have room.
+    /// A retained message of this QoS may be sent to the Session now: its Client is connected, its queue is empty, and
+    /// window and outbox have room.
     ///
-    /// The queue goes first: a live message that waits there is older than, or the same as, what is retained now, and
-    /// must not come after it.
+    /// The queue goes first: a live message in it is older than the present retained message, or the same, and must not
+    /// come after it.
     pub fn replay_room(&self, session_id: SessionId, qos: QoS) -> bool {
         let Some(session) = self.sessions.get(session_id) else {
             return false;
@@ -176,8 +176,8 @@ impl Clients {
         }
     }
 
-    /// Queues a QoS 1 or 2 message, within the byte limits of the Session and of all Sessions together; what has
-    /// expired makes room first. `false`: there is none.
+    /// Queues a QoS 1 or 2 message within the byte limits of the Session and of all Sessions together. Expired messages
+    /// make room first. Returns `false` if there is no room.
     fn enqueue(
         &mut self,
         session_id: SessionId,
@@ -248,7 +248,7 @@ impl Clients {
         self.note_ended(session, share);
     }
 
-    /// Takes out of a Session's queue what waits there for the groups that `of` names.
+    /// Takes the messages of the groups that `of` accepts out of a Session's queue.
     pub fn take_queued(
         &mut self,
         id: SessionId,
@@ -275,9 +275,8 @@ impl Clients {
         taken
     }
 
-    /// Sends a Session what waits for it, as far as window and outbox allow: what was sent before and is
-    /// unacknowledged, then the queue. `true`: nothing of that is left for want of room in the outbox, so retained
-    /// messages may follow.
+    /// Sends what waits for a Session, as far as window and outbox allow: first the unacknowledged messages of its last
+    /// connection, then the queue. Returns `true` if the outbox has room left, so retained messages may follow.
     pub fn drain(&mut self, session_id: SessionId) -> bool {
         let connection = self.sessions.get(session_id).and_then(|s| s.connection);
         if !connection.is_some_and(|id| self.resend(id, session_id)) {
@@ -326,8 +325,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what is unacknowledged since the last connection, in the first order and as far as window and outbox
-    /// allow: PUBLISH with DUP, or PUBREL. `false`: some is left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    /// Sends the unacknowledged packets of the last connection again, PUBLISH with DUP or PUBREL, in their first order
+    /// and as far as window and outbox allow. Returns `false` if some are left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
     fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
         loop {
             let (Some(session), Some(connection)) = (
@@ -371,7 +370,7 @@ impl Clients {
         }
     }
 
-    /// A delivery too large for its Client ends as if it had been made. [v5 MQTT-3.1.2-25]
+    /// A delivery that is too large for its Client ends as if it were complete. [v5 MQTT-3.1.2-25]
     fn give_up(&mut self, session: SessionId, packet_id: PacketId, qos: QoS) {
         let progress = match qos {
             QoS::ExactlyOnce => Progress::Refused,
@@ -380,8 +379,8 @@ impl Clients {
         self.acknowledge(session, packet_id, progress);
     }
 
-    /// The Client has acknowledged a delivery, which ends, or of QoS 2 goes on to its second half. `Unknown` where the
-    /// Session has none of that identifier.
+    /// The Client has acknowledged a delivery. The delivery ends, or at QoS 2 goes on to its second half. Returns
+    /// `Unknown` if no delivery of the Session has this Packet Identifier.
     pub fn acknowledge(
         &mut self,
         session_id: SessionId,
@@ -410,8 +409,8 @@ impl Clients {
         acknowledged
     }
 
-    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow.
-    /// `Ok(false)`: it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
+    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. Returns
+    /// `Ok(false)` if it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
     #[inline]
     pub fn note_received(
         &mut self,
@@ -444,8 +443,8 @@ impl Clients {
         Ok(true)
     }
 
-    /// A QoS 2 message of the Client is done: PUBREL, or our PUBREC refused it. `false`: none of that identifier was
-    /// noted.
+    /// A QoS 2 message of the Client is complete: PUBREL came, or our PUBREC refused it. Returns `false` if none of
+    /// this identifier was noted.
     pub fn release_received(&mut self, session_id: SessionId, packet_id: PacketId) -> bool {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;

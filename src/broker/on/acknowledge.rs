@@ -31,7 +31,7 @@ impl Shard {
     ) -> Result<(), Violation> {
         match self.clients.acknowledge(session, packet_id, progress) {
             Acknowledged::Known(_) => {
-                // A place in the window is free.
+                // The window has room for one more delivery.
                 self.pump(session);
                 self.clients.on_served(id, out);
                 Ok(())
@@ -59,7 +59,7 @@ impl Shard {
         let received = Progress::Received;
         let reason = match self.clients.acknowledge(session, packet_id, received) {
             Acknowledged::Known(_) => ReasonCode::SUCCESS,
-            // Before v5 the one sound answer to an unknown identifier is PUBREL too: the Client waits for it.
+            // Before v5 PUBREL is the right answer to an unknown identifier too: the Client waits for it.
             Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
             Acknowledged::WrongKind => return Err(Violation::WrongAcknowledgement),
         };

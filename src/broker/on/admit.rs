@@ -1,8 +1,8 @@
-//! From the first bytes of a Network Connection to the shard where its Client is at home: what may come before
-//! CONNECT, the CONNECT itself, who the Client is, and every refusal on this way.
+//! From the first bytes of a Network Connection to the home shard of its Session: what may come before CONNECT, the
+//! CONNECT itself, the check of the user, and every refusal on this way.
 //!
-//! CONNECT is read once, where it came in. What it asks for is a [`ConnectRequest`] from then on, which waits in the
-//! connection's phase while the password is checked and goes along in [`HandOver`].
+//! CONNECT is decoded once, on the shard that accepted the connection. From then on a [`ConnectRequest`] holds what it
+//! asks for. It waits in the connection's phase while the password is checked, and moves in [`HandOver`].
 //!
 //! ```text
 //! bytes ── no MQTT ──────────────────────────────► closed, a stranger's answer where it has one
@@ -31,10 +31,10 @@ use crate::wire::{Connect, Malformed, Packet, Version, packet_type};
 use std::net::SocketAddr;
 
 impl Shard {
-    /// Bytes of a connection whose CONNECT has not come completely. None of them moves its deadline.
+    /// Bytes of a connection whose CONNECT is incomplete. They do not move its deadline.
     pub(super) fn on_first_bytes(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
         let mut kept = self.clients.take_received(id);
-        // A CONNECT that comes in one piece is read where it lies.
+        // A CONNECT that comes in one piece is read in place.
         let in_place = kept.is_empty();
         if in_place && self.try_connect(id, bytes, out) {
             return;
@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// Its time for CONNECT is over.
+    /// CONNECT did not come in time.
     pub(super) fn on_connect_late(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.clients.connection(id) else {
             return;
@@ -61,8 +61,8 @@ impl Shard {
         self.turn_away(id, violation, level, out);
     }
 
-    /// Looks for a complete CONNECT at the start of what has come. `false`: more must come. Only one packet is read
-    /// before it is accepted.
+    /// Looks for a complete CONNECT at the start of the bytes that came. Returns `false` if more must come. Nothing
+    /// behind CONNECT is read before the connection is accepted.
     fn try_connect(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         let level = wire::connect::protocol_level(bytes);
         let packet_bytes_max = self.clients.packet_bytes_max(id);
@@ -103,8 +103,8 @@ impl Shard {
     }
 
     /// Closes a connection that broke a rule before its CONNECT was read. `level` is the protocol level it named, if
-    /// it has come so far. 3.1.1 wants no CONNACK where it has no code [v3.1.1 MQTT-3.1.4-1, MQTT-3.2.2-6]; v5 has
-    /// one for everything [v5 MQTT-3.1.4-2].
+    /// that has come. 3.1.1 wants no CONNACK where it has no code [v3.1.1 MQTT-3.1.4-1, MQTT-3.2.2-6]; v5 has one for
+    /// everything [v5 MQTT-3.1.4-2].
     pub(super) fn turn_away(
         &mut self,
         id: ConnectionId,
@@ -124,7 +124,7 @@ impl Shard {
             self.clients.note_version(id, version);
             let text = violation.to_string();
             let properties = ConnAckProperties {
-                // Nobody knows whether a version to come has Properties.
+                // A future version may or may not have Properties.
                 reason_string: (!unserved).then_some(&text),
                 ..Default::default()
             };
@@ -134,7 +134,7 @@ impl Shard {
         self.close(id, Ending::Violation(violation), out);
     }
 
-    /// Checks a CONNECT in the order of the standard: protocol, client id, who it is. [v5 3.1.4]
+    /// Checks a CONNECT in the order of the standard: protocol, client id, user. [v5 3.1.4]
     fn on_connect(
         &mut self,
         id: ConnectionId,
@@ -221,7 +221,7 @@ impl Shard {
         self.give_up_check(id, code, why, out);
     }
 
-    /// Refuses a connection whose password is being checked; nothing happens to others.
+    /// Refuses a connection after the check of its password. Nothing else changes.
     pub(super) fn give_up_check(
         &mut self,
         id: ConnectionId,
@@ -234,7 +234,7 @@ impl Shard {
         }
     }
 
-    /// The Client is who it says: on to the home of its Session.
+    /// The Client may come in. The connection goes on to the home of its Session.
     fn on_authentic(&mut self, id: ConnectionId, request: Box<ConnectRequest>, out: &mut Outputs) {
         let home = if request.client_id.is_empty() {
             self.id // The id assigned will be one of ours.
@@ -281,7 +281,7 @@ impl Shard {
             && checks
             && user_epoch < self.gone.epoch()
         {
-            // Users have gone since the verdict, this one perhaps.
+            // Users have gone since the verdict, perhaps this one.
             self.clients.watch(id);
             return self.authenticate(id, request, &user_name, out);
         }

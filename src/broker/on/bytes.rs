@@ -1,4 +1,4 @@
-//! The bytes of a connection: packets are taken out of what was read, one by one, and the incomplete rest is kept.
+//! The bytes of a connection: packets are taken one by one from what was read, and the incomplete rest is kept.
 
 use super::large::is_large_publish;
 use crate::broker::event::Ending;
@@ -33,7 +33,7 @@ impl Shard {
                     self.give_up_check(id, ReasonCode::SERVER_BUSY, why, out);
                 }
             }
-            // Nothing counts that comes behind its end.
+            // Bytes after the end of a connection are ignored.
             Phase::Closing { .. } => {}
             Phase::Connected(_) => {
                 let Some(reads_large) = self.clients.hear(id, bytes) else {
@@ -61,7 +61,8 @@ impl Shard {
         self.on_rest(id, rest, out);
     }
 
-    /// Takes packets out of `bytes`, and keeps the incomplete rest, or all that has to wait: nothing else is kept yet.
+    /// Takes packets out of `bytes`, and keeps the incomplete rest or the packets that have to wait. Nothing else may
+    /// be kept yet.
     fn on_rest(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
         let used = self.on_packets(id, bytes, out);
         if used < bytes.len() {
@@ -69,8 +70,8 @@ impl Shard {
         }
     }
 
-    /// Handles a packet that came in pieces. `false`: no more is handled now; `rest` has been kept, or the connection
-    /// is gone.
+    /// Handles a packet that came in pieces. Returns `false` if no more is handled now: `rest` is kept, or the
+    /// connection is gone.
     fn on_begun(
         &mut self,
         id: ConnectionId,
@@ -151,7 +152,7 @@ impl Shard {
         used
     }
 
-    /// One packet of a connected Client, or the run that it begins.
+    /// Handles one packet of a connected Client, or the run of packets that begins with it.
     #[inline]
     fn on_frame(
         &mut self,
@@ -209,7 +210,7 @@ impl Shard {
         });
     }
 
-    /// Handles what had to wait, and keeps what still has to or is incomplete.
+    /// Handles the bytes that had to wait. Keeps the packets that still have to wait and the incomplete rest.
     fn on_withheld(&mut self, id: ConnectionId, mut withheld: Vec<u8>, out: &mut Outputs) {
         if let Some(whole) = wire::frame_bytes(&withheld)
             && whole <= withheld.len()
@@ -229,7 +230,7 @@ impl Shard {
         }
     }
 
-    /// Packets withheld while the connection was paced or being authenticated come now, and reading goes on.
+    /// Handles the packets that were withheld while the connection was paced or authenticated, and resumes reading.
     pub(in crate::broker) fn resume(&mut self, id: ConnectionId, out: &mut Outputs) {
         if !self.clients.may_resume(id) {
             return;

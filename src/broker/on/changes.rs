@@ -1,4 +1,4 @@
-//! Changes for the store: they leave at the end of a turn, and answers wait until they are kept.
+//! Changes for the store: they leave at the end of a turn, and answers that confirm them wait until they are kept.
 
 use crate::broker::event::Output;
 use crate::broker::outputs::Outputs;
@@ -11,8 +11,8 @@ impl Shard {
         self.clients.changes().count() + self.topics.changes().count()
     }
 
-    /// The number up to which changes must be kept before what has changed since `mark` may be answered; 0: nothing
-    /// has.
+    /// The number up to which changes must be kept before an answer may confirm what has changed since `mark`. 0 if
+    /// nothing has changed.
     #[inline]
     pub(in crate::broker) fn needed_since(&self, mark: usize) -> u64 {
         if self.mark() > mark {

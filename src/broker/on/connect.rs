@@ -1,4 +1,4 @@
-//! A CONNECT that is let in, at the home of its Session: takeover, Session, CONNACK.
+//! An accepted CONNECT at the home of its Session: takeover, Session, CONNACK.
 
 use crate::broker::event::Output;
 use crate::broker::happening::{Happening, Identity, LogLevel, Refusal, SessionBegin};
@@ -15,11 +15,12 @@ use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{ConnAck, Packet, Version};
 
-/// Characters that stand before an assigned client id.
+/// An assigned client id begins with these characters.
 const ASSIGNED_PREFIX: &str = "auto-";
 
 impl Shard {
-    /// At home: takeover, Session, CONNACK, then what is owed to the Client. [v3.1.1 3.1.4]
+    /// At the home of the Session: takeover, Session, CONNACK, then the messages that wait for the Client. [v3.1.1
+    /// 3.1.4]
     pub(super) fn establish(
         &mut self,
         id: ConnectionId,
@@ -31,7 +32,7 @@ impl Shard {
             .is_empty()
             .then(|| self.assign_client_id());
         if !self.connack_fits(id, assigned.as_deref(), &request) {
-            // A refusal is shorter, and fits mostly. [v5 MQTT-3.1.2-24]
+            // CONNACK of a refusal is shorter, and mostly fits. [v5 MQTT-3.1.2-24]
             let why = Refusal::AnswerTooLarge;
             return self.refuse(id, &request, ReasonCode::PACKET_TOO_LARGE, why, out);
         }
@@ -57,7 +58,7 @@ impl Shard {
             }
             (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
         }
-        // Leaving may have ended it.
+        // The Session may have ended when its connection left it.
         let earlier = self.clients.find_session(client_id);
         let session_present = earlier.is_some();
         let session = match earlier {
@@ -70,7 +71,7 @@ impl Shard {
         let mark = self.mark();
         self.clients
             .bind(id, session, request, will, takeovers, self.gone.epoch());
-        // A Session that was there is kept already.
+        // An earlier Session is in the store already.
         let after = match session_present {
             true => 0,
             false => self.needed_since(mark),
@@ -78,7 +79,7 @@ impl Shard {
         let properties = self.connack_properties(id, assigned.as_deref(), request.version);
         self.clients
             .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);
-        // Nothing may come before CONNACK, so nothing is handled before it.
+        // Nothing may be sent before CONNACK, so no packet is handled before it has left.
         self.clients.wait_for_answers(id, out);
         if lines == TakeoverLines::Ordinary {
             self.log_connected(id, client_id, request, session_present, out);
@@ -88,11 +89,11 @@ impl Shard {
         }
         self.tell_groups(session, true, out);
         self.pump(session);
-        // What came behind CONNECT is read when the turn ends, and reading goes on.
+        // The bytes that followed CONNECT are handled when the turn ends, and reading goes on.
         self.clients.resume_later(id);
     }
 
-    /// The CONNACK of an acceptance is within the Client's Maximum Packet Size.
+    /// Whether the CONNACK of an acceptance fits the Client's Maximum Packet Size.
     fn connack_fits(
         &self,
         id: ConnectionId,

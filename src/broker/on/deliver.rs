@@ -16,8 +16,8 @@ use crate::session::message::expired_on_the_way;
 use crate::wire::Run;
 
 impl Shard {
-    /// Routes a message to the sessions of this shard, and once to each peer shard that wants it. With `retain`, every
-    /// peer gets it.
+    /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers. With `retain`,
+    /// every peer gets it.
     pub(in crate::broker) fn route(
         &mut self,
         routing: &mut Routing<'_>,
@@ -65,7 +65,7 @@ impl Shard {
         self.defer_if_costly(visited, from, publisher, out);
     }
 
-    /// Delivers a message or a run to the subscribers found on this shard. `false`: nobody could take it.
+    /// Delivers a message or a run to the subscribers found on this shard. Returns `false` if none could take it.
     #[inline]
     fn deliver_here(
         &mut self,
@@ -82,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// Delivers a run: as it came to those who take it so, then message by message to the others.
+    /// Delivers a run: verbatim to the subscribers that can take it so, then message by message to the others.
     #[inline(never)]
     fn deliver_run(
         &mut self,
@@ -107,7 +107,8 @@ impl Shard {
         }
     }
 
-    /// Delivers one message to all but those who were `served` by an earlier routing. `false`: nobody could take it.
+    /// Delivers one message to all except those that the routing `served` has reached. Returns `false` if none could
+    /// take it.
     #[inline]
     fn deliver_message(
         &mut self,
@@ -121,7 +122,7 @@ impl Shard {
             .clients
             .deliver_to_all(routing, found, served, origin, out);
         if !self.topics.has_groups() {
-            // A subscriber that wants nothing of it, No Local or at an end, has refused nothing.
+            // A subscriber with No Local, or whose Session has ended, has not refused the message.
             return by_sessions.unwrap_or(!found.is_empty());
         }
         let by_groups = self.deliver_to_groups(routing, origin, out);
@@ -131,8 +132,8 @@ impl Shard {
         }
     }
 
-    /// Gives the message under way to one member of each group found. `None`: there is none; `Some(false)`: none could
-    /// take it.
+    /// Gives the message to one member of each group found. Returns `None` if there is no group, `Some(false)` if no
+    /// member could take it.
     fn deliver_to_groups(
         &mut self,
         routing: &mut Routing<'_>,
@@ -220,8 +221,8 @@ impl Shard {
         }
     }
 
-    /// A message of another shard's connection cost so many visits here: if that was much, the publisher waits for a
-    /// turn.
+    /// A message from another shard's connection cost so many visited nodes here. If they are many, the publisher is
+    /// paced for one turn.
     fn defer_if_costly(
         &mut self,
         visits: usize,
@@ -240,7 +241,7 @@ impl Shard {
         self.turn.defer(Waiter { shard, connection });
     }
 
-    /// Leaves what a connection of this shard sent beyond its share for the next turn.
+    /// Leaves the packets of a connection that has spent its share of work for the next turn.
     pub(in crate::broker) fn defer(&mut self, id: ConnectionId, out: &mut Outputs) {
         self.clients.pace(id, out);
         self.clients.withhold(id);

@@ -28,8 +28,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends a Network Connection: tells the Client where the standard lets us, publishes the will where it must be,
-    /// ends or keeps the Session, and forgets the connection.
+    /// Ends a Network Connection: tells the Client where the standard allows it, publishes the will if it is due, ends
+    /// or keeps the Session, and forgets the connection.
     pub(in crate::broker) fn close(&mut self, id: ConnectionId, ending: Ending, out: &mut Outputs) {
         self.pending.forget(id);
         let filter = self.pending.take_blamed();
@@ -39,7 +39,7 @@ impl Shard {
     }
 }
 
-/// The codes of a DISCONNECT that come from Clients. [v5 3.14.2.1]
+/// The Reason Codes of DISCONNECT that a Client may send. [v5 3.14.2.1]
 fn sent_by_clients(reason: ReasonCode) -> bool {
     matches!(
         reason.0,

@@ -1,12 +1,12 @@
-//! A large message keeps the memory that its packet was received into: copying it would cost more than all else that is
-//! done with it.
+//! A large message keeps the memory that its packet was received into, because a copy would cost more than all other
+//! work on it.
 //!
 //! ```text
 //! as received   │ Fixed Header │ Topic Name │ Packet Identifier, Properties │ payload │
 //! as a message  │ (unused)                  │ Topic Name │ passed on        │ payload │
 //! ```
 //!
-//! What goes before the payload is moved up to it, so that name, properties and payload lie as in every `Message`.
+//! Name and properties are moved up to the payload, so that the three lie next to each other as in every `Message`.
 
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, routing_of};
@@ -19,7 +19,7 @@ use crate::wire;
 use crate::wire::{Publish, Version, packet_type};
 use std::rc::Rc;
 
-/// Is this one packet, complete, whose message is to keep its memory?
+/// Whether `bytes` are one complete packet whose message should keep its memory.
 pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
     bytes.len() >= limits::PAYLOAD_SHARED_FROM_BYTES
         && bytes[0] >> 4 == packet_type::PUBLISH
@@ -27,8 +27,8 @@ pub(super) fn is_large_publish(bytes: &[u8]) -> bool {
 }
 
 impl Shard {
-    /// Handles a PUBLISH that fills `packet`. `Ok(Some)`: it has not been handled, and is to be read like any other,
-    /// at once or when the connection is no longer withheld.
+    /// Handles a PUBLISH that fills `packet`. Returns `Ok(Some)` if it was not handled: the caller handles it like any
+    /// other packet, at once or when the connection is no longer withheld.
     pub(in crate::broker) fn on_large_publish(
         &mut self,
         id: ConnectionId,
@@ -43,7 +43,7 @@ impl Shard {
             return Ok(Some(packet));
         };
         let publish = Publish::decode(version, &frame).map_err(Violation::Malformed)?;
-        // What an alias stands for may be longer than what lies before the payload.
+        // The Topic Name of an alias may be longer than the bytes before the payload.
         let (Some(topic), None) = (publish.topic, publish.properties.topic_alias) else {
             return Ok(Some(packet));
         };

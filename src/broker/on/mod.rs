@@ -1,5 +1,5 @@
-//! What an input leads to: one file a packet or event. These are the only rooms that see both who is here (`clients`)
-//! and who wants what (`topics`); each step of theirs is a call of an owner.
+//! What an input leads to: one file for each packet or event. Only these files see both `clients` (who is here) and
+//! `topics` (who wants what). Each of their steps is a call of an owner.
 
 mod acknowledge;
 mod admit;

@@ -1,4 +1,4 @@
-//! What a peer shard says, and what the lane to one does.
+//! Messages of peer shards, and the state of the lanes to them.
 
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;

@@ -64,8 +64,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Checks that no Server's property is in it, and gives the name that its Topic Alias stands for; `None`: its own
-    /// counts. [v5 MQTT-3.3.4-6, 3.3.2.3.4]
+    /// Checks that the packet has no property that only a Server may send. Returns the Topic Name of its Topic Alias,
+    /// or `None` if the packet names its topic itself. [v5 MQTT-3.3.4-6, 3.3.2.3.4]
     #[inline]
     pub(in crate::broker) fn name_by_alias(
         &mut self,
@@ -81,7 +81,8 @@ impl Shard {
         }
     }
 
-    /// Notes a QoS 2 message as received. `false`: it was before, and has been answered again. [v3.1.1 MQTT-4.3.3-2]
+    /// Notes a QoS 2 message as received. Returns `false` if it was received before; it is answered again then. [v3.1.1
+    /// MQTT-4.3.3-2]
     #[inline]
     pub(in crate::broker) fn is_new(
         &mut self,
@@ -99,7 +100,7 @@ impl Shard {
             .note_received(session, version, qos, packet_id)?;
         if !new {
             let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
-            // The first one's changes may not be kept yet.
+            // The store may not have kept the changes of the first PUBLISH yet.
             let after = self.clients.last_sequence();
             self.clients
                 .append_ack(id, kind, version, packet_id, reason, after);
@@ -107,7 +108,7 @@ impl Shard {
         Ok(new)
     }
 
-    /// When a message that comes now expires.
+    /// When a message that arrives now expires.
     #[inline]
     pub(in crate::broker) fn expiry(&self, publish: &Publish<'_>) -> Time {
         publish
@@ -116,7 +117,7 @@ impl Shard {
             .map_or(Time::NEVER, |seconds| self.turn.now().plus_s(seconds))
     }
 
-    /// PUBACK or PUBREC, if the message wants one; once what has changed since `mark` is kept.
+    /// Answers with PUBACK or PUBREC, if the QoS asks for one, once the changes since `mark` are kept.
     #[inline]
     pub(in crate::broker) fn answer_publish(
         &mut self,
@@ -167,7 +168,7 @@ impl Shard {
         self.keep_and_route(routing, origin, out)
     }
 
-    /// Takes a message of the broker's own, whose Topic Name nothing forbids.
+    /// Takes a message of the broker's own. It may have any Topic Name.
     pub(in crate::broker) fn publish_own(
         &mut self,
         OwnMessage(message): OwnMessage,

@@ -1,4 +1,4 @@
-//! A Session without its connection: what is due for it, its takeover by a newcomer, and its end.
+//! A Session without its connection: what is due for it, its takeover by a new connection, and its end.
 
 use crate::broker::counters::Dropped;
 use crate::broker::event::Ending;
@@ -35,7 +35,7 @@ impl Shard {
         }
     }
 
-    /// Other ends of a Session show in the lines of its connection.
+    /// The log shows other ends of a Session in the lines of its connection.
     fn report_expiry(&self, id: SessionId, out: &mut Outputs) {
         let Some(session) = self.clients.session(id) else {
             return;
@@ -51,7 +51,7 @@ impl Shard {
     /// Ends the connection that has the Session now, and the Session itself if the new one wants a clean start.
     /// [v3.1.1 MQTT-3.1.4-2, v5 MQTT-3.1.4-3]
     ///
-    /// Gives the takeovers up to now, which outlive the Session, and what is reported of this one.
+    /// Returns the takeovers up to now, which outlive the Session, and what the log says of this one.
     pub(in crate::broker) fn take_over(
         &mut self,
         earlier: SessionId,
@@ -106,7 +106,7 @@ impl Shard {
 
     /// The end of a Session: its subscriptions, queue and windows go. Retained messages stay. [v3.1.1 MQTT-3.1.2-7]
     pub(in crate::broker) fn end_session(&mut self, id: SessionId, out: &mut Outputs) {
-        // Its will goes out while it still has its name, and before anyone else can take it.
+        // The will is published while the Session still has its client id, before another Session can take that.
         if let Some(will) = self.clients.take_will(id) {
             self.publish_will(id, *will, out);
         }
@@ -140,7 +140,7 @@ impl Shard {
         self.topics.await_peers(self.peers.ask_in_force(out));
     }
 
-    /// There are such subscriptions, and all peers have come to the end of the part before.
+    /// There are subscriptions of ended Sessions, and all peers have handled the part before.
     pub(in crate::broker) fn may_forget_departed(&self) -> bool {
         self.topics.may_forget_some(self.peers.in_force())
     }

@@ -97,7 +97,7 @@ impl Shard {
         }
     }
 
-    /// A message that a member was given and will not have: on to another one.
+    /// A member returned a message, so it goes to another member.
     fn take_back(
         &mut self,
         home: ShardId,
@@ -126,7 +126,7 @@ impl Shard {
         }
     }
 
-    /// Gives a message to one member of a group of this shard. `false`: it could not take it.
+    /// Gives a message to one member of a group of this shard. Returns `false` if the member could not take it.
     pub(in crate::broker) fn deliver_to_group(
         &mut self,
         id: GroupId,
@@ -226,8 +226,8 @@ impl Shard {
         tell(owner, message, out);
     }
 
-    /// Ends a membership; what waits in the queue goes to other members. What was sent, the Client may still
-    /// acknowledge. `false`: there was none. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
+    /// Ends a membership. Messages in the queue go to other members. The Client may still acknowledge what was sent.
+    /// Returns `false` if there was no membership. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
     pub(in crate::broker) fn unsubscribe_shared(
         &mut self,
         filter: &str,
@@ -242,7 +242,8 @@ impl Shard {
         true
     }
 
-    /// The Client of a Session has come or gone. What waits in the queue of one that has gone, others may have.
+    /// The Client of a Session has come or gone. When it has gone, the messages of groups in its queue go to other
+    /// members.
     pub(in crate::broker) fn tell_groups(
         &mut self,
         session: SessionId,
@@ -292,7 +293,7 @@ impl Shard {
         tell(membership.owner, message, out);
     }
 
-    /// Hands back what waits in a Session's queue for the groups that `of` names.
+    /// Hands back the messages in a Session's queue that came from the groups that `of` accepts.
     fn hand_back_queued(&mut self, id: SessionId, out: &mut Outputs, of: impl Fn(Share) -> bool) {
         for (share, message) in self.clients.take_queued(id, of) {
             self.hand_back(id, share, &message, out);
@@ -318,7 +319,7 @@ impl Shard {
         tell(share.owner, message, out);
     }
 
-    /// Tells the owners which messages of their groups came to an end in this turn.
+    /// Tells the owners which deliveries of their groups were completed in this turn.
     #[inline]
     pub(in crate::broker) fn report_done(&mut self, out: &mut Outputs) {
         if self.clients.has_ended() {

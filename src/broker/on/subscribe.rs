@@ -1,4 +1,4 @@
-//! SUBSCRIBE: into the trie, out to the peer shards, and the answer once all of them know.
+//! SUBSCRIBE: the filters go into the trie and to the peer shards, and the answer follows when all peers know them.
 
 use crate::broker::filter_refusal::FilterRefusal;
 use crate::broker::happening::{Happening, LogLevel};
@@ -41,8 +41,8 @@ impl Shard {
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         for (filter, mut options) in subscribe.filters().take(until).skip(done) {
             if bridge {
-                // As Mosquitto does: nothing comes back to the broker it came from, and what is retained there is
-                // retained here.
+                // As Mosquitto does: a message does not return to the bridge that sent it, and RETAIN stays as
+                // published.
                 options.no_local = true;
                 options.retain_as_published = true;
             }
@@ -53,8 +53,8 @@ impl Shard {
                 (Ok(qos), _) => qos,
                 (Err(refusal), Version::V5) => refusal.reason_code().0,
                 (Err(_), Version::V311) => FAILURE,
-                // Its codes are the granted QoS and nothing else, and to grant what is not there would lose messages in
-                // silence. What stood before it in the packet stays in force. [v3.1 §3.9]
+                // SUBACK of 3.1 has no code for a failure, and to grant a filter that is not in force would lose
+                // messages silently. The filters before this one stay in force. [v3.1 §3.9]
                 (Err(refusal), Version::V31) => return Err(refusal.violation()),
             };
             part.refusal = part.refusal.or(granted.err());
@@ -106,12 +106,12 @@ impl Shard {
         });
     }
 
-    /// Looks at all filters of a packet before any is put in force. One that is not well formed makes the packet
+    /// Checks all filters of a packet before any is put in force. A filter that is not well formed makes the packet
     /// malformed, and the connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly
     /// formed but is not allowed". [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1
     /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
     ///
-    /// One with too many levels is well formed: only we do not serve it.
+    /// A filter with too many levels is well formed. It is refused because of our limit.
     pub(in crate::broker) fn check_filters<'a>(
         &mut self,
         mut filters: impl Iterator<Item = &'a str>,
@@ -125,8 +125,8 @@ impl Shard {
         })
     }
 
-    /// SUBACK and UNSUBACK carry a code for each filter and nothing of that can be left out: who cannot take the answer
-    /// is not served. [v5 MQTT-3.1.2-24]
+    /// SUBACK and UNSUBACK carry one code for each filter, so they cannot be shortened. A Client whose Maximum Packet
+    /// Size is below that is not served. [v5 MQTT-3.1.2-24]
     pub(in crate::broker) fn check_answer(
         &self,
         id: ConnectionId,
@@ -144,8 +144,8 @@ impl Shard {
         }
     }
 
-    /// It goes on in the next turn, with several shards once all of them have the filters up to here in force: what is
-    /// for others must not wait behind more than one turn's part in the lanes.
+    /// The packet goes on in the next turn, or, with several shards, when all of them have the filters up to here in
+    /// force. So messages for others wait in the lanes behind one turn's part at most.
     pub(in crate::broker) fn defer_unfinished(&mut self, id: ConnectionId, out: &mut Outputs) {
         let sequence = self.peers.sequence();
         if self.peers.in_force() >= sequence {
@@ -156,7 +156,7 @@ impl Shard {
         self.pending.await_part(id, sequence);
     }
 
-    /// Peers have filters in force: packets that waited for that go on.
+    /// Peers have put filters in force, so packets that waited for them go on.
     pub(in crate::broker) fn resume_unfinished(&mut self) {
         let in_force = self.peers.in_force();
         while let Some(id) = self.pending.next_part(in_force) {
@@ -186,7 +186,7 @@ impl Shard {
         } else {
             None
         };
-        // A filter that is there already is replaced, and takes no more room. [v5 MQTT-3.8.4-3]
+        // A repeated filter replaces the earlier one and takes no more room. [v5 MQTT-3.8.4-3]
         let is_there = || {
             if shared {
                 self.topics.members().is_member(session_id, text)
@@ -249,8 +249,8 @@ impl Shard {
         }
     }
 
-    /// The broker stops, and so may the peers: whoever waits has the answer now. Its filters are in force here, and
-    /// nothing more is published.
+    /// The broker stops, and so may the peers, so the waiting answers leave now. The filters are in force on this
+    /// shard, and nothing more is published.
     pub(in crate::broker) fn complete_all_subscribes(&mut self, out: &mut Outputs) {
         while let Some((id, pending)) = self.pending.first_answer() {
             self.complete_awaited(id, pending, out);
@@ -294,7 +294,7 @@ impl Shard {
             return;
         }
         for replay in pending.replays {
-            // It may have been unsubscribed while the answer waited.
+            // The Client may have unsubscribed while the answer waited.
             if self.topics.has(replay.cursor.filter(), session_id) {
                 self.topics.replays_mut().add(session_id, replay);
             }

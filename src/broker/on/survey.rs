@@ -17,7 +17,7 @@ use crate::limits;
 use crate::session::Session;
 use crate::topic::{RetainCursor, RetainStep};
 
-/// What a page may still take.
+/// What the page may still hold.
 struct Room {
     items: usize,
     bytes: usize,
@@ -41,7 +41,7 @@ impl Room {
         self.steps = self.steps.saturating_sub(1);
     }
 
-    /// An entry with so many bytes of names is reported.
+    /// Books an entry with so many bytes of names.
     fn take(&mut self, bytes: usize) {
         self.items -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -136,7 +136,7 @@ impl Shard {
                 (slot, after) = (slot + 1, None);
                 continue;
             };
-            // Another Session in this slot than before is a new one: it begins with its first subscription.
+            // If the slot has a new Session since the last page, its report begins with its first subscription.
             let last = after
                 .take()
                 .filter(|(of, _)| *of == id)

@@ -17,7 +17,7 @@ impl Shard {
                 None => {}
                 Some(Overdue::Connect) => self.on_connect_late(id, out),
                 Some(Overdue::Verdict) => self.on_verdict(id, Verdict::Busy, out),
-                // It closes as it began to.
+                // It is closing already.
                 Some(Overdue::Answers) => self.close(id, Ending::Shutdown, out),
                 Some(Overdue::Violation(violation)) => {
                     self.close(id, Ending::Violation(violation), out);
@@ -82,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// The turn ends: publishers that had spent their share of the one before go on.
+    /// The turn ends: publishers that had spent their share of the turn before go on.
     pub(in crate::broker) fn resume_deferred(&mut self, out: &mut Outputs) {
         let mut going_on = self.turn.end();
         for waiter in going_on.drain(..) {
@@ -95,7 +95,7 @@ impl Shard {
         self.stopping = true;
         self.complete_all_subscribes(out);
         for id in self.clients.connection_ids() {
-            // One whose password is being checked is answered; then there is nothing to close any more.
+            // A connection whose password is being checked is refused, which closes it.
             self.give_up_check(id, ReasonCode::SERVER_UNAVAILABLE, Refusal::Stopping, out);
             self.close(id, Ending::Shutdown, out);
         }

@@ -1,4 +1,4 @@
-//! UNSUBSCRIBE: out of the trie, and the answer at once.
+//! UNSUBSCRIBE: takes the filters out of the trie and answers at once.
 
 use crate::broker::filter_refusal::FilterRefusal;
 use crate::broker::outputs::Outputs;

@@ -13,12 +13,12 @@ impl Shard {
         self.gone.begin(users);
     }
 
-    /// There is a walk, and what its last part took out of the trie is out of the peers' way.
+    /// There is a walk, and the peers have handled the filters that its last part removed.
     pub(in crate::broker) fn may_walk(&self) -> bool {
         !self.topics.has_departed() && self.gone.may_walk(self.peers.in_force())
     }
 
-    /// Goes on with the oldest walk, until it is through or has had its share of this turn.
+    /// Goes on with the oldest walk, until it ends or has had its share of this turn.
     pub(in crate::broker) fn walk_gone_users(&mut self, out: &mut Outputs) {
         if !self.may_walk() {
             return;

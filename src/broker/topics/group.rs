@@ -1,8 +1,9 @@
-//! A Shared Subscription at the shard that owns it: who belongs to the group, who gets the next message. [v5 4.8.2]
+//! A Shared Subscription at the shard that owns it: which Sessions are members of the group, and which member gets the
+//! next message. [v5 4.8.2]
 //!
 //! `docs/architecture.md` draws how owner, home and publisher speak; the home's part is in `member`.
 //!
-//! Cost of a message: O(members), and O(1) where the member whose turn it is has nothing under way.
+//! Cost of a message: O(members), or O(1) if the next member in turn has nothing under way.
 
 use crate::broker::passing::Subscription;
 use crate::broker::slots::Slots;
@@ -19,7 +20,7 @@ pub struct Member {
     pub membership: u32,
     pub subscription: Subscription,
     pub connected: bool,
-    /// QoS 1 and 2 messages given to it and not done.
+    /// QoS 1 and 2 messages given to the member and not complete.
     pub under_way: u32,
 }
 
@@ -31,7 +32,7 @@ pub struct Group {
     pub filter: Box<str>,
     /// By home and session; never empty.
     pub members: Vec<Member>,
-    /// Index of the member whose turn it is among equals.
+    /// Index of the next member in turn, among members that are equal otherwise.
     pub turn: usize,
 }
 
@@ -46,7 +47,8 @@ impl Group {
         Some(&mut self.members[at])
     }
 
-    /// The member that gets the next message: connected first, then the least under way, then the one whose turn it is.
+    /// The member that gets the next message: a connected one first, then the one with the least under way, then the
+    /// next in turn.
     pub fn pick(&mut self) -> &mut Member {
         let count = self.members.len();
         let mut best = self.turn % count;
@@ -72,7 +74,7 @@ impl Group {
 pub struct Groups {
     slots: Slots<GroupId, Group>,
     by_filter: HashMap<Box<str>, GroupId, HashState>,
-    /// Joins to be answered once the filters told before this sequence are in force: home and ticket.
+    /// Joins to answer once the filters up to this sequence are in force: home and ticket.
     joins: VecDeque<(u64, ShardId, u64)>,
 }
 
@@ -106,7 +108,7 @@ impl Groups {
         self.slots.id_at(slot)
     }
 
-    /// A new group, whose node is told later.
+    /// A new group. Its node is set later.
     pub fn add(&mut self, filter: &str) -> GroupId {
         let id = self.slots.add(Group {
             node: NodeId(0),

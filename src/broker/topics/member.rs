@@ -1,29 +1,29 @@
-//! Shared Subscriptions at the home of a member: which groups the Sessions of this shard belong to. The owner's part is
-//! in `group`.
+//! Shared Subscriptions at the home of a member: the groups that the Sessions of this shard belong to. `group` is the
+//! owner's part.
 
 use crate::ids::{SessionId, ShardId};
 use crate::limits;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
-/// That a Session belongs to a group.
+/// One Session's membership in one group.
 #[derive(Debug)]
 pub struct Membership {
     /// `$share/…`
     pub filter: Box<str>,
     pub owner: ShardId,
-    /// Different for each time a Session joined.
+    /// A new number each time a Session joins.
     pub number: u32,
 }
 
-/// The memberships of this shard's Sessions; costs nothing for those who have none.
+/// The memberships of this shard's Sessions. A Session without a group takes no memory here.
 #[derive(Default)]
 pub struct Members {
-    /// Each list by rising filter; none is empty.
+    /// The memberships of each Session, by rising filter. No list is empty.
     by_session: HashMap<SessionId, Vec<Membership>>,
     count: usize,
     last_number: u32,
-    /// Of the last `Join` sent.
+    /// The ticket of the last `Join` sent.
     last_ticket: u64,
     /// Tickets of joins that their owners have not answered.
     unanswered: BTreeSet<u64>,
@@ -42,20 +42,20 @@ impl Members {
         self.count
     }
 
-    /// Those of one Session, by rising filter.
+    /// The memberships of one Session, by rising filter.
     pub fn of(&self, session: SessionId) -> &[Membership] {
         let list = self.by_session.get(&session);
         list.map_or(&[], |list| list)
     }
 
-    /// The first `$share/…` of a Session, or the one that follows on `last`.
+    /// The first `$share/…` of a Session, or the next one after `last`.
     pub fn after(&self, session: SessionId, last: Option<&str>) -> Option<&str> {
         let list = self.of(session);
         let at = last.map_or(0, |last| list.partition_point(|held| &*held.filter <= last));
         list.get(at).map(|membership| &*membership.filter)
     }
 
-    /// The Session has as many memberships as it may.
+    /// The Session has reached the limit of memberships.
     pub fn is_full(&self, session: SessionId) -> bool {
         self.of(session).len() >= limits::SHARED_FILTERS_PER_SESSION_MAX
     }
@@ -66,7 +66,7 @@ impl Members {
             .is_ok()
     }
 
-    /// A `Join` goes to an owner; its ticket.
+    /// Returns the ticket for a `Join` that is sent to an owner.
     pub fn next_ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.unanswered.insert(self.last_ticket);
@@ -93,7 +93,7 @@ impl Members {
         self.unanswered.len()
     }
 
-    /// The number of a membership, which is made if there is none.
+    /// The number of a membership. Makes the membership if there is none.
     pub fn join(&mut self, session: SessionId, filter: &str, owner: ShardId) -> u32 {
         let list = self.by_session.entry(session).or_default();
         match list.binary_search_by_key(&filter, |membership| &membership.filter) {
@@ -112,7 +112,7 @@ impl Members {
         }
     }
 
-    /// Ends a membership. `None`: there was none.
+    /// Ends a membership. Returns `None` if there was none.
     pub fn leave(&mut self, session: SessionId, filter: &str) -> Option<Membership> {
         let list = self.by_session.get_mut(&session)?;
         let at = list
@@ -126,7 +126,7 @@ impl Members {
         Some(membership)
     }
 
-    /// Ends all of a Session.
+    /// Ends all memberships of a Session.
     pub fn leave_all(&mut self, session: SessionId) -> Vec<Membership> {
         let list = self.by_session.remove(&session).unwrap_or_default();
         self.count -= list.len();

@@ -1,8 +1,8 @@
 //! Who wants what: Topic Filters and their subscribers, Shared Subscriptions, retained messages and their replays.
 //!
 //! [`Topics`] owns them; nobody else changes a subscription, a group or a retained message. It knows Sessions by their
-//! ids alone and no connection: what a change means for Clients or peer shards stands in what its methods return, and
-//! `broker::on` goes on from there.
+//! ids alone, and no connections. Where a change concerns Clients or peer shards, the method returns it, and
+//! `broker::on` does the rest.
 
 mod group;
 mod member;

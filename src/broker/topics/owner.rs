@@ -21,12 +21,12 @@ pub struct Topics {
     found: Matches<Subscriber, Subscription>,
     pub(super) groups: Groups,
     pub(super) members: Members,
-    /// Sessions that have ended, and what of theirs is still in the trie.
+    /// Ended Sessions, and their subscriptions that are still in the trie.
     pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
-    /// What peers must have answered before more of that goes.
+    /// The sequence that peers must have answered before more of these are taken out.
     pub(super) departed_sequence: u64,
     pub(super) retained: RetainTree<Retained>,
-    /// Deleted retained messages whose mark is kept.
+    /// Topics of deleted retained messages whose mark is kept.
     pub(super) deletion_marks: usize,
     pub(super) marks: VecDeque<(Box<str>, RetainVersion)>,
     /// What a store must know.
@@ -59,14 +59,14 @@ impl Topics {
         }
     }
 
-    /// Looks for the subscribers of a topic: [`Topics::found`]. Gives what it cost, in nodes of the trie visited.
+    /// Finds the subscribers of a topic, see [`Topics::found`]. Returns the cost: the number of trie nodes visited.
     #[inline]
     pub fn find(&mut self, topic: TopicName<'_>) -> usize {
         self.routes.matches(&self.trie, topic, &mut self.found);
         self.found.visited
     }
 
-    /// Who wants the topic of the last [`Topics::find`].
+    /// The subscribers of the topic of the last [`Topics::find`].
     #[inline]
     pub fn found(&self) -> &Matches<Subscriber, Subscription> {
         &self.found
@@ -109,7 +109,7 @@ impl Topics {
         )
     }
 
-    /// What is held though no Session lives and nothing is retained, by name; for tests.
+    /// What is still held after all Sessions and retained messages are gone, by name. For tests.
     pub fn leftovers(&self) -> [(&'static str, usize); 8] {
         [
             ("nodes of filters", self.trie.nodes()),

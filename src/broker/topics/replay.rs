@@ -1,5 +1,5 @@
-//! Retained messages on their way to a new subscription: a cursor in the tree, moved as far as the Client takes.
-//! Nothing is copied into a queue, so a `#` among a million retained messages costs one cursor.
+//! The replay of retained messages to a new subscription: a cursor in the tree, which moves as far as the Client can
+//! take. Nothing is copied into a queue, so a `#` among a million retained messages costs one cursor.
 
 use crate::ids::{NodeId, SessionId};
 use crate::limits;
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Replay {
     pub cursor: RetainCursor,
-    /// The filter's node, to stop when it is unsubscribed.
+    /// The filter's node: UNSUBSCRIBE stops the replay by it.
     pub node: NodeId,
     /// Granted QoS.
     pub qos: QoS,
@@ -23,20 +23,20 @@ pub struct Replay {
 /// The replays of one Session, in the order of its subscriptions.
 #[derive(Default)]
 struct SessionReplays {
-    /// Each with its number; stopped ones stay until they come to the front or are too many.
+    /// The replays and their numbers. Stopped replays stay until they come to the front or are too many.
     replays: VecDeque<(u64, Replay)>,
-    /// The number of the replay that counts for each filter.
+    /// The number of the present replay of each filter.
     current: HashMap<NodeId, u64>,
-    /// It stands in [`Replays::unfinished`].
+    /// The Session is in [`Replays::unfinished`].
     unfinished: bool,
 }
 
-/// The replays of all Sessions; one goes on where it was when its Client comes back.
+/// The replays of all Sessions. When a Client comes back, its replay goes on where it was.
 #[derive(Default)]
 pub struct Replays {
     by_session: HashMap<SessionId, SessionReplays>,
     last_number: u64,
-    /// Sessions whose replay goes on in the next turn, those served longest ago first.
+    /// Sessions whose replay goes on in the next turn, the one served longest ago first.
     unfinished: VecDeque<SessionId>,
     /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
     work_left: usize,
@@ -79,7 +79,7 @@ impl Replays {
         !self.unfinished.is_empty()
     }
 
-    /// A new turn: its share of work, and who goes on.
+    /// A new turn begins. Sets its share of work and returns the Sessions whose replays go on.
     #[inline]
     pub fn begin_turn(&mut self) -> Option<VecDeque<SessionId>> {
         self.work_left = limits::RETAINED_PER_TURN;
@@ -95,8 +95,8 @@ impl Replays {
         std::mem::take(&mut self.unfinished)
     }
 
-    /// The replay of a Session that goes on, and the nodes that may still be looked at in this turn. Stopped ones
-    /// before it are dropped.
+    /// The front replay of a Session, and the number of nodes that may still be looked at in this turn. Drops stopped
+    /// replays before it.
     #[inline]
     pub fn front(&mut self, session: SessionId) -> Option<(&mut Replay, &mut usize)> {
         if self.by_session.is_empty() {
@@ -108,7 +108,7 @@ impl Replays {
         Some((replay, &mut self.work_left))
     }
 
-    /// Drops stopped replays at the front, and the queue of a Session with no other.
+    /// Drops stopped replays at the front, and the list of a Session without others.
     fn drop_stopped(&mut self, session: SessionId) {
         let Some(queue) = self.by_session.get_mut(&session) else {
             return;
@@ -122,7 +122,7 @@ impl Replays {
         self.by_session.remove(&session);
     }
 
-    /// The replay in front has come to its end.
+    /// The front replay is complete.
     pub fn finish_front(&mut self, session: SessionId) {
         if let Some(queue) = self.by_session.get_mut(&session)
             && let Some((_, replay)) = queue.replays.pop_front()
@@ -131,7 +131,7 @@ impl Replays {
         }
     }
 
-    /// It goes on in the next turn.
+    /// The Session's replay goes on in the next turn.
     pub fn pause(&mut self, session: SessionId) {
         if let Some(queue) = self.by_session.get_mut(&session)
             && !std::mem::replace(&mut queue.unfinished, true)

@@ -1,8 +1,8 @@
 //! Retained messages: each is kept, replaced and deleted in one method here, and replayed to new subscriptions.
 //!
-//! A write carries a version, and the higher version wins on every shard alike. Beside peers a deletion leaves a mark
-//! with its version until every peer's clock has passed it, so that no older write that is still on its way brings the
-//! message back.
+//! A write carries a version, and the higher version wins on every shard. Where there are peers, a deletion leaves a
+//! mark with its version until every peer's clock has passed it. So an older write that is still in a lane cannot bring
+//! the message back.
 
 use super::owner::Topics;
 use super::value::Retained;
@@ -27,8 +27,8 @@ pub struct Replayed {
 }
 
 impl Topics {
-    /// Stores, replaces or deletes a retained message, if the write is newer than what is there. `true`: a mark was
-    /// left that must be cleared one day. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
+    /// Stores, replaces or deletes a retained message, if the write is newer. Returns `true` if it left a mark, which
+    /// must be cleared later. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
     pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
         let topic = routing.topic;
         let held = self.retained.get(topic.as_str());
@@ -59,7 +59,7 @@ impl Topics {
         self.deletion_marks > marks_before
     }
 
-    /// Notes a write for the store: one shard does so for each topic, and every shard has every write.
+    /// Notes a write for the store. Every shard has every write, so one shard notes the writes of a topic.
     #[inline]
     fn note_written(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic.as_str();
@@ -93,13 +93,13 @@ impl Topics {
         self.deletion_marks > 0
     }
 
-    /// Forgets the list of marks that no longer stand in the tree: there is none.
+    /// Forgets the list of marks: none of them is in the tree any more.
     pub fn clear_marks(&mut self) {
         assert_eq!(self.deletion_marks, 0);
         self.marks.clear();
     }
 
-    /// Every peer's clock has passed `passed`: forgets the marks that no older write can meet any more.
+    /// Every peer's clock has passed `passed`. Forgets the marks up to it, because no older write can come any more.
     pub fn drop_marks(&mut self, passed: u64) {
         while let Some((_, version)) = self.marks.front() {
             if version.clock > passed {
@@ -117,8 +117,8 @@ impl Topics {
         }
     }
 
-    /// The next retained message of a walk, its Topic Name in `topic`; `None` where a deletion has left a mark. `work`
-    /// is lowered by what is looked at.
+    /// The next retained message of a walk, with its Topic Name in `topic`. `None` where a deletion has left a mark.
+    /// Lowers `work` by the number of nodes looked at.
     pub fn next_retained(
         &self,
         cursor: &mut RetainCursor,
@@ -137,7 +137,7 @@ impl Topics {
         self.sweep.due(now)
     }
 
-    /// Goes on with the walk that frees expired messages, or begins one that is due. `true`: a mark was left.
+    /// Goes on with the walk that frees expired messages, or begins one that is due. Returns `true` if it left a mark.
     pub fn sweep(&mut self, now: Time) -> bool {
         let Some(mut cursor) = self.sweep.begin(now) else {
             return false;
@@ -168,7 +168,8 @@ impl Topics {
         marked
     }
 
-    /// An expired retained message goes. Beside peers its version stays as the mark of a deletion: `true`.
+    /// Frees an expired retained message. Where there are peers, its version stays as the mark of a deletion, and the
+    /// answer is `true`.
     fn expire(&mut self, topic: &str) -> bool {
         let Some(version) = self.retained.get(topic).map(|held| held.version) else {
             return false;

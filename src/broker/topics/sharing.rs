@@ -1,5 +1,5 @@
-//! Groups of Shared Subscriptions in the trie: a group stands at its FILTER as one subscriber, and shares its messages
-//! out.
+//! Groups of Shared Subscriptions in the trie: a group is one subscriber of its FILTER and gives each message to one
+//! member.
 
 use super::group::Member;
 use super::owner::Topics;
@@ -22,7 +22,7 @@ pub struct Pick {
 
 /// The FILTER of a `$share/NAME/FILTER`.
 ///
-/// Errors: `NoFilterAfterShareName` if that is a Shared Subscription again, which nothing could match.
+/// Errors: `NoFilterAfterShareName` if the FILTER is a Shared Subscription again, which could match nothing.
 pub fn shared_filter(filter: TopicFilter<'_>) -> Option<Result<TopicFilter<'_>, Malformed>> {
     let (_, text) = filter.share()?;
     Some(match TopicFilter::new(text) {
@@ -31,7 +31,7 @@ pub fn shared_filter(filter: TopicFilter<'_>) -> Option<Result<TopicFilter<'_>, 
     })
 }
 
-/// A Topic Filter, and of a Shared Subscription what follows its ShareName too.
+/// Checks a Topic Filter, and the FILTER of a Shared Subscription too.
 pub fn checked_filter(text: &str) -> Result<TopicFilter<'_>, Malformed> {
     let filter = TopicFilter::new(text)?;
     shared_filter(filter).transpose()?;
@@ -39,14 +39,14 @@ pub fn checked_filter(text: &str) -> Result<TopicFilter<'_>, Malformed> {
 }
 
 impl Topics {
-    /// This shard owns groups, so some may be among those found.
+    /// This shard owns groups, so groups may be among the subscribers found.
     #[inline]
     pub fn has_groups(&self) -> bool {
         self.groups.count() > 0
     }
 
-    /// Adds a member to a group, which is made if it is the first, or changes the options of one. `Some`: nobody on
-    /// this shard had this FILTER before, and every peer must know.
+    /// Adds a member to a group, or changes its options. The first member makes the group. Returns `Some` if this shard
+    /// had no subscriber of this FILTER before: every peer must know.
     pub fn join_group<'a>(
         &mut self,
         home: ShardId,
@@ -91,7 +91,8 @@ impl Topics {
         first.then_some(inner)
     }
 
-    /// Takes a member out of a group; the last one ends it. `Some`: nobody on this shard has this FILTER any more.
+    /// Takes a member out of a group. The last member ends the group. Returns `Some` if this shard has no subscriber of
+    /// this FILTER any more.
     pub fn leave_group<'a>(
         &mut self,
         home: ShardId,
@@ -120,7 +121,7 @@ impl Topics {
         self.groups.await_join(sequence, home, ticket);
     }
 
-    /// The next join that every peer's acknowledgement lets us answer: home and ticket.
+    /// The next join whose sequence every peer has acknowledged: home and ticket.
     pub fn next_join(&mut self, in_force: u64) -> Option<(ShardId, u64)> {
         self.groups.next_join(in_force)
     }
@@ -153,7 +154,7 @@ impl Topics {
         self.groups.contains(id)
     }
 
-    /// The group that stands at this place of [`Topics::found`], if it is one.
+    /// The group at this index of [`Topics::found`], if the subscriber there is a group.
     pub fn found_group(&self, at: usize) -> Option<GroupId> {
         match self.found().local.get(at)?.0 {
             Subscriber::Group(slot) => self.groups.at(slot),

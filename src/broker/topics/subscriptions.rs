@@ -26,8 +26,8 @@ impl Topics {
         (filter, self.trie.options_at(node, subscriber))
     }
 
-    /// Adds a subscription, or changes the one there is, whose replay ends: the same filter again begins it anew.
-    /// [v3.1.1 MQTT-3.8.4-3]
+    /// Adds a subscription, or replaces the one there is and ends its replay: the same filter again begins a new
+    /// replay. [v3.1.1 MQTT-3.8.4-3]
     pub fn subscribe(
         &mut self,
         session: SessionId,
@@ -40,7 +40,7 @@ impl Topics {
         done
     }
 
-    /// Takes a subscription away, and its replay. `None`: there was none.
+    /// Removes a subscription and its replay. Returns `None` if there was none.
     pub fn unsubscribe(&mut self, session: SessionId, filter: &str) -> Option<Unsubscribed> {
         let done = self
             .trie
@@ -49,9 +49,9 @@ impl Topics {
         Some(done)
     }
 
-    /// A Session has ended: its replays end, and what it subscribed to leaves the trie. Appends to `removed` the
-    /// filters that peers need not serve any more. `false`: there are too many for one turn; [`Topics::forget_some`]
-    /// goes on.
+    /// A Session has ended: its replays end and its subscriptions leave the trie. Appends the filters that peers need
+    /// no longer serve to `removed`. Returns `false` if the subscriptions are too many for one turn;
+    /// [`Topics::forget_some`] goes on with them.
     pub fn depart(
         &mut self,
         session: SessionId,
@@ -74,7 +74,7 @@ impl Topics {
         !self.departed.is_empty()
     }
 
-    /// There are, and every peer has come to the end of the part before.
+    /// Subscriptions of ended Sessions are in the trie, and every peer has handled the part before.
     pub fn may_forget_some(&self, in_force: u64) -> bool {
         self.has_departed() && in_force >= self.departed_sequence
     }
@@ -84,8 +84,8 @@ impl Topics {
         self.departed_sequence = sequence;
     }
 
-    /// Takes a part of these out: nobody is found by them any more, but a quarter of a million at once would hold up
-    /// everyone, and the lanes. `Some`: all of this Session's are out now.
+    /// Takes a part of these out. They match nobody any more, but a quarter of a million at once would delay all
+    /// Clients and fill the lanes. `Some`: all of this Session's are out now.
     pub fn forget_some(&mut self, removed: &mut Vec<String>) -> Option<SessionId> {
         let (session, mut nodes) = self.departed.pop_front()?;
         let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
@@ -118,7 +118,7 @@ impl Topics {
         self.trie.add_shard(filter, shard);
     }
 
-    /// It has none any more.
+    /// A peer shard has no subscriber of this filter any more.
     pub fn remove_shard(&mut self, filter: &str, shard: ShardId) {
         self.trie.remove_shard(filter, shard);
     }

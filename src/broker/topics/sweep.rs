@@ -1,9 +1,9 @@
-//! Retained messages whose Message Expiry Interval is over leave the tree. A replay passes them over anyhow; this frees
-//! their memory.
+//! Frees retained messages whose Message Expiry Interval is over. A replay skips them already; the sweep frees their
+//! memory.
 //!
-//! No list of times is kept, which a topic written often would make grow: while any message expires, the whole
-//! tree is walked at most once in `limits::RETAINED_SWEEP_MS`, and no earlier than the first expiry. Each
-//! Tick walks `limits::RETAINED_PER_TURN` nodes, so a large tree delays nobody.
+//! There is no list of expiry times, because a topic that is written often would make it grow. Instead the whole tree
+//! is walked at most once in `limits::RETAINED_SWEEP_MS`, and no earlier than the first expiry. Each Tick walks
+//! `limits::RETAINED_PER_TURN` nodes, so a large tree delays nobody.
 
 use crate::limits;
 use crate::time::Time;
@@ -49,7 +49,7 @@ impl Sweep {
             return None;
         }
         Some(self.cursor.take().unwrap_or_else(|| {
-            // Whatever is still there adds its time again as it is passed.
+            // The walk adds the expiry of each message that stays.
             self.expires = Time::NEVER;
             self.begun = now;
             RetainCursor::everything()
