@@ -275,6 +275,13 @@ impl Clients {
         taken
     }
 
+    /// Something is left to be sent to a Session: again, or out of its queue.
+    #[inline]
+    pub fn has_waiting(&self, session: SessionId) -> bool {
+        let session = self.sessions.get(session);
+        session.is_some_and(|session| !session.queue.is_empty() || !session.inflight.is_resent())
+    }
+
     /// Sends what waits for a Session, as far as window and outbox allow: first the unacknowledged messages of its last
     /// connection, then the queue. Returns `true` if the outbox has room left, so retained messages may follow.
     pub fn drain(&mut self, session_id: SessionId) -> bool {

@@ -64,7 +64,16 @@ impl Shard {
 
     /// Sends a Session what waits for it, as far as window and outbox allow: what is unacknowledged, the queue, then
     /// retained messages.
+    ///
+    /// Called for every send that is done and every acknowledgement; nearly always nothing waits.
+    #[inline]
     pub(in crate::broker) fn pump(&mut self, session: SessionId) {
+        if self.clients.has_waiting(session) || self.topics.has_replays() {
+            self.pump_waiting(session);
+        }
+    }
+
+    fn pump_waiting(&mut self, session: SessionId) {
         if !self.clients.drain(session) {
             return;
         }

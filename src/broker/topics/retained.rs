@@ -189,6 +189,12 @@ impl Topics {
         false
     }
 
+    /// Retained messages are on their way to some Session.
+    #[inline]
+    pub fn has_replays(&self) -> bool {
+        self.replays.count() > 0
+    }
+
     /// The next message of a Session's replays, in the order of its subscriptions, while there is `room` for its QoS
     /// and within the share of work of one turn.
     pub fn next_replayed(
