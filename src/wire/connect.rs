@@ -3,7 +3,7 @@
 use super::cursor::{Cursor, append_binary_data};
 use super::frame::Frame;
 use super::property::{self, IdSet, Property, UserProperties, id};
-use super::publish::PublishProperties;
+use super::publish::{PACKET_BYTES_MAX, PublishProperties};
 use super::varint;
 use super::{Malformed, QoS, TopicName, Version, packet_type};
 
@@ -163,11 +163,11 @@ impl<'a> ConnectProperties<'a> {
 }
 
 impl<'a> Connect<'a> {
-    /// The largest packet this Client takes; without a limit of its own the largest there can be. [v5 3.1.2.11.4]
+    /// The largest packet this Client takes: at most the largest there can be, though it may name more. [v5 3.1.2.11.4]
     pub fn packet_bytes_max(&self) -> usize {
         let most = self.properties.maximum_packet_size;
-        most.map_or(crate::wire::publish::PACKET_BYTES_MAX, |bytes| {
-            bytes as usize
+        most.map_or(PACKET_BYTES_MAX, |bytes| {
+            (bytes as usize).min(PACKET_BYTES_MAX)
         })
     }
 

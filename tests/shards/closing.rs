@@ -189,3 +189,24 @@ fn at_shutdown_it_is_answered_too() {
         }
     }
 }
+
+/// What comes behind CONNECT is read when the turn ends, and reading goes on then; but not where it has ended the connection.
+#[test]
+fn nothing_more_is_read_where_the_bytes_behind_connect_end_it() {
+    for version in [Version::V311, Version::V5] {
+        for (home, id) in ids(2, "c").iter().enumerate() {
+            let mut world = World::new(2);
+            world.lanes_held = true;
+            let client = world.open_at(home, version);
+            let mut bytes = connect(version, id).bytes();
+            bytes.extend(last_bytes(version, "t", End::Disconnect));
+            world.send(client, bytes);
+            assert!(world.is_over(client), "its SUBACK waits");
+            assert!(!world.is_read(client), "reading is off");
+            world.lanes_held = false;
+            world.settle();
+            answered_and_closed(&world, client, version, None);
+            assert!(world.is_closed(client));
+        }
+    }
+}

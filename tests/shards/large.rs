@@ -1,6 +1,9 @@
 //! Messages larger than a read: their packets keep the memory they were received into, and so do their messages.
 
 use crate::*;
+use mqttfast::broker::Dropped;
+use mqttfast::config::{ListenerSettings, Settings};
+use mqttfast::limits;
 
 /// Different at every place, so that nothing moved or cut goes unseen.
 fn payload(bytes: usize, seed: u8) -> Vec<u8> {
@@ -116,4 +119,35 @@ fn a_large_repeat_at_qos_2_is_delivered_once() {
     world.send(publisher, packet.dup().bytes(V));
     assert_eq!(world.received(publisher).len(), 2, "PUBREC each");
     assert_eq!(texts_so_far(&world, subscriber).len(), 1);
+}
+
+/// The largest packet there can be grows on its way to a subscriber with a Subscription Identifier: it is dropped, also where that
+/// Client names a Maximum Packet Size that no packet can have.
+#[test]
+fn a_message_too_large_for_any_packet_is_dropped() {
+    let listener = ListenerSettings {
+        packet_bytes_max: limits::PACKET_BYTES_MAX_MOST,
+        ..ListenerSettings::default()
+    };
+    let settings = Settings::with_listener(listener);
+    let mut world = World::with(1, Order::Fair, settings);
+    let hello = connect(Version::V5, "greedy").with(maximum_packet_size(u32::MAX));
+    let greedy = world.connect(&hello);
+    let filters = [("t", 0)];
+    world.send(
+        greedy,
+        subscribe_with(1, &subscription_identifier(7), &filters),
+    );
+    let publisher = world.connect(&connect(V, "publisher"));
+    // Zeroes that nobody reads take no memory; the message is copied once.
+    let mut bytes = vec![0; limits::PACKET_BYTES_MAX_MOST as usize];
+    bytes[..8].copy_from_slice(&[0x30, 0xff, 0xff, 0xff, 0x7f, 0, 1, b't']);
+    world.send_past_stop(publisher, &bytes);
+    assert!(world.is_open(publisher));
+    let dropped = world
+        .shard(0)
+        .counters()
+        .dropped(Dropped::TooLargeForClient);
+    assert_eq!(dropped, 1);
+    reached_by(&mut world, publisher, greedy, "t");
 }

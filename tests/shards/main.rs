@@ -3,6 +3,7 @@
 
 use mqttfast_rig::shard as support;
 
+mod adversary;
 mod bridge;
 mod closing;
 mod large;

@@ -110,7 +110,9 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.paced == 0 && !connection.reading {
+        // Its own packets may just have ended it, with answers awaited: nothing more is read then.
+        let goes_on = connection.paced == 0 && connection.session().is_some();
+        if goes_on && !connection.reading {
             connection.reading = true;
             connection.heard = self.now;
             let deadline = connection.deadline();

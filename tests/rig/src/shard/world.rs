@@ -91,6 +91,8 @@ pub struct World {
     /// `lanes[from * N + to]`.
     lanes: Vec<VecDeque<Crossing>>,
     lane_pressed: Vec<bool>,
+    /// Lanes that have just filled; told once the outputs that filled them have been carried out.
+    pressing: Vec<(usize, ShardId)>,
     /// Messages of a lane above and below which the receiver of `Pressure` is told.
     pub lane_high: usize,
     pub lane_low: usize,
@@ -147,6 +149,7 @@ impl World {
             outputs: (0..shards).map(|_| Outputs::default()).collect(),
             lanes: (0..shards * shards).map(|_| VecDeque::new()).collect(),
             lane_pressed: vec![false; shards * shards],
+            pressing: Vec::new(),
             lane_high: 4096,
             lane_low: 256,
             clients: Vec::new(),
@@ -781,6 +784,9 @@ impl World {
                 Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
         }
+        while let Some((from, to)) = self.pressing.pop() {
+            self.handle(from, Input::Pressure { to, on: true });
+        }
     }
 
     fn hand_over(
@@ -809,7 +815,7 @@ impl World {
         self.lanes[lane].push_back(crossing);
         if !self.lane_pressed[lane] && self.lanes[lane].len() > self.lane_high {
             self.lane_pressed[lane] = true;
-            self.handle(from, Input::Pressure { to, on: true });
+            self.pressing.push((from, to));
         }
     }
 }
