@@ -8,6 +8,7 @@
 //!
 //! A module imports only modules above it in this list. `docs/architecture.md` is the map.
 
+pub mod invariant;
 pub mod limits;
 
 pub mod ids;

@@ -11,6 +11,7 @@ mod table;
 
 /// Each top module and what it may import of the others; `x::y` allows that submodule alone.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("invariant", &[]),
     ("limits", &[]),
     ("ids", &["limits"]),
     ("sorted", &[]),
@@ -34,13 +35,30 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "session",
-        &["wire", "buffer", "ids", "sorted", "time", "limits"],
+        &[
+            "wire",
+            "buffer",
+            "ids",
+            "sorted",
+            "time",
+            "limits",
+            "invariant",
+        ],
     ),
     (
         "broker",
         &[
-            "session", "topic", "config", "wire", "buffer", "ids", "random", "sorted", "time",
+            "session",
+            "topic",
+            "config",
+            "wire",
+            "buffer",
+            "ids",
+            "random",
+            "sorted",
+            "time",
             "limits",
+            "invariant",
         ],
     ),
     ("passwd", &["limits"]),

@@ -58,6 +58,8 @@ pub struct Counters {
     pub refusals: u64,
     /// Deliveries dropped, by [`Dropped::ALL`].
     pub dropped: [u64; Dropped::ALL.len()],
+    /// Invariants that did not hold: mistakes of our own, each of which ended one connection or skipped one step.
+    pub broken_invariants: u64,
 }
 
 impl Counters {
@@ -80,6 +82,7 @@ impl Counters {
         self.probes += other.probes;
         self.connects += other.connects;
         self.refusals += other.refusals;
+        self.broken_invariants += other.broken_invariants;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

@@ -8,6 +8,7 @@ use super::filter_refusal::FilterRefusal;
 use super::violation::Violation;
 use crate::config::Logs;
 use crate::ids::ShardId;
+use crate::invariant::Broken;
 use crate::wire::{QoS, Version};
 use std::fmt;
 use std::net::SocketAddr;
@@ -177,6 +178,13 @@ pub enum Happening {
         from: SocketAddr,
         by: SocketAddr,
     },
+    /// An invariant of our own does not hold.
+    Broken {
+        broken: Broken,
+        /// Whose connection, and Session where that may be wrong, ends for it.
+        client_id: Option<Box<str>>,
+        address: Option<SocketAddr>,
+    },
     /// The Session of an absent Client is over, by its Session Expiry Interval. [v5 3.1.2.11.2]
     SessionExpired {
         client_id: Box<str>,
@@ -227,6 +235,7 @@ pub enum Happening {
 impl Happening {
     pub fn level(&self) -> LogLevel {
         match self {
+            Happening::Broken { .. } => LogLevel::Error,
             Happening::RepeatedTakeovers { .. }
             | Happening::FiltersRefused { .. }
             | Happening::Dropping { .. } => LogLevel::Warning,

@@ -26,11 +26,10 @@ impl OwnMessage {
         retain: bool,
     ) -> Result<OwnMessage, Malformed> {
         let name = TopicName::new(topic)?;
-        let bytes = topic.len() + payload.len();
-        if topic.len() > usize::from(u16::MAX) || bytes > PACKET_BYTES_MAX {
+        if topic.len() + payload.len() > PACKET_BYTES_MAX {
             return Err(Malformed::PacketTooLarge);
         }
-        let message = Message::new(name.as_str(), &[], payload, qos, retain, Time::NEVER);
+        let message = Message::new(name, &[], payload, qos, retain, Time::NEVER);
         Ok(OwnMessage(message))
     }
 
@@ -74,7 +73,7 @@ impl Routing<'_> {
     pub fn message(&mut self) -> &Rc<Message> {
         self.message.get_or_insert_with(|| {
             Rc::new(Message::new(
-                self.topic.as_str(),
+                self.topic,
                 self.passed_on,
                 self.payload,
                 self.qos,

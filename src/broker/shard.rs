@@ -61,6 +61,7 @@ impl Shard {
     /// Runs to completion: no wait, clock, socket or global. Same inputs, same outputs.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs) {
         self.set_time(now);
+        self.check_slot(&input, out);
         match input {
             Input::Bytes { connection, bytes } => self.on_bytes(connection, bytes, out),
             Input::Sent {
@@ -100,6 +101,9 @@ impl Shard {
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
+        if self.clients.has_broken() {
+            self.end_broken(out);
+        }
     }
 
     /// Ends a turn: handles what was withheld or left over, then emits one `Send` for each connection that has bytes to
@@ -116,6 +120,9 @@ impl Shard {
             self.pump(session);
         }
         self.report_done(out);
+        if self.clients.has_broken() {
+            self.end_broken(out);
+        }
         self.clients.report_drops(out);
         self.hand_out_changes(out);
         self.clients.flush(out);

@@ -57,7 +57,7 @@ impl Turn {
     /// Whether a connection whose packets cost the work from `before` to now has spent its share of this turn.
     #[inline]
     pub fn is_enough(&self, before: usize) -> bool {
-        let own = self.spent - before;
+        let own = self.spent.saturating_sub(before);
         own > limits::WORK_OF_READ
             || (own > limits::WORK_OF_MESSAGE && self.spent > limits::WORK_OF_TURN)
     }

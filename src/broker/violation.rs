@@ -2,6 +2,7 @@
 //! the Reason String, its Reason Code, and what of it differs from case to case.
 
 use super::other_protocol::OtherProtocol;
+use crate::invariant::Broken;
 use crate::limits;
 use crate::wire::Malformed;
 use crate::wire::reason::ReasonCode;
@@ -109,4 +110,15 @@ violations! {
     /// [v5 3.14.2.2.2]
     SessionExpiryRaised => ReasonCode::PROTOCOL_ERROR,
         "Session Expiry Interval in DISCONNECT though CONNECT had 0 [v5 3.14.2.2.2]";
+
+    // No rule of the standard, and no fault of the Client
+    /// An invariant of our own does not hold for it.
+    Broken(broken: Broken) => ReasonCode::UNSPECIFIED_ERROR,
+        "an error of the broker itself, which its log names: {}", broken.sentence;
+}
+
+impl From<Broken> for Violation {
+    fn from(broken: Broken) -> Violation {
+        Violation::Broken(broken)
+    }
 }

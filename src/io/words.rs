@@ -50,6 +50,24 @@ fn text(happening: &Happening) -> String {
              give each an id of its own",
             Shown(client_id)
         ),
+        Happening::Broken {
+            broken,
+            client_id,
+            address,
+        } => {
+            let client_id = client_id.as_deref().map(Shown);
+            let whose = match (client_id, address) {
+                (Some(client_id), Some(address)) => {
+                    format!("the connection of {client_id} ({address}) is closed")
+                }
+                (Some(client_id), None) => format!("the session of {client_id} is ended"),
+                (None, Some(address)) => format!("the connection of {address} is closed"),
+                (None, None) => "that step is left out".to_owned(),
+            };
+            format!(
+                "a mistake of the broker, please report it: broken invariant \"{broken}\"; {whose}"
+            )
+        }
         Happening::SessionExpired {
             client_id,
             messages,
@@ -240,6 +258,10 @@ pub fn counters(counters: &Counters) -> String {
                 dropped(why)
             );
         }
+    }
+    if counters.broken_invariants > 0 {
+        let count = number(counters.broken_invariants as usize, "mistake");
+        let _ = write!(text, "; {count} of the broker, told in the log");
     }
     text
 }

@@ -1,6 +1,7 @@
 //! QoS 1 and 2 messages sent to a Client and not yet acknowledged to the end, in the order of their first sending.
 //! [v3.1.1 4.4, 4.6]
 
+use crate::invariant::{Broken, invariant};
 use crate::session::Message;
 use crate::session::queue::{Extras, Share};
 use crate::wire::{PacketId, QoS};
@@ -119,8 +120,10 @@ impl Inflight {
     /// MQTT-2.2.1-4]
     ///
     /// There must be room (at most 65,534 deliveries under way), and [`Inflight::is_resent`] must be true.
-    pub fn start(&mut self, stage: Stage) -> PacketId {
-        assert!(self.items.len() < usize::from(u16::MAX) && self.unsent == 0);
+    pub fn start(&mut self, stage: Stage) -> Result<PacketId, Broken> {
+        let last = usize::from(u16::MAX);
+        invariant!(self.items.len() < last, "a packet id is free")?;
+        invariant!(self.unsent == 0, "all was sent again before new starts")?;
         let packet_id = loop {
             self.last_packet_id = self.last_packet_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.last_packet_id)
@@ -130,7 +133,7 @@ impl Inflight {
             }
         };
         self.items.push_back(Delivering { packet_id, stage });
-        packet_id
+        Ok(packet_id)
     }
 
     /// PUBACK: ends a QoS 1 delivery.
@@ -198,11 +201,13 @@ impl Inflight {
 mod tests {
     use super::*;
     use crate::time::Time;
+    use crate::wire::TopicName;
 
     const KNOWN: Acknowledged = Acknowledged::Known(EndedDelivery { share: None });
 
     fn published(qos: QoS) -> Stage {
-        let message = Rc::new(Message::new("t", b"", b"x", qos, false, Time::NEVER));
+        let topic = TopicName::new("t").expect("it is one");
+        let message = Rc::new(Message::new(topic, b"", b"x", qos, false, Time::NEVER));
         Stage::Published {
             message,
             qos,
@@ -211,13 +216,17 @@ mod tests {
         }
     }
 
+    fn start(inflight: &mut Inflight, qos: QoS) -> PacketId {
+        inflight.start(published(qos)).expect("there is room")
+    }
+
     #[test]
     fn identifiers_skip_zero_and_those_in_use() {
         let mut inflight = Inflight::default();
-        let first = inflight.start(published(QoS::AtLeastOnce));
+        let first = start(&mut inflight, QoS::AtLeastOnce);
         inflight.last_packet_id = u16::MAX;
         assert_eq!(first.get(), 1);
-        assert_eq!(inflight.start(published(QoS::AtLeastOnce)).get(), 2);
+        assert_eq!(start(&mut inflight, QoS::AtLeastOnce).get(), 2);
         inflight.check_invariants();
     }
 
@@ -225,7 +234,7 @@ mod tests {
     fn a_smaller_window_holds_resends_back() {
         let mut inflight = Inflight::default();
         let ids: Vec<_> = (0..4)
-            .map(|_| inflight.start(published(QoS::AtLeastOnce)))
+            .map(|_| start(&mut inflight, QoS::AtLeastOnce))
             .collect();
         inflight.begin_resend();
         let next = |inflight: &mut Inflight| inflight.next_resend(2).map(|d| d.packet_id);
@@ -245,8 +254,8 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_the_wrong_kind_changes_nothing() {
         let mut inflight = Inflight::default();
-        let one = inflight.start(published(QoS::AtLeastOnce));
-        let two = inflight.start(published(QoS::ExactlyOnce));
+        let one = start(&mut inflight, QoS::AtLeastOnce);
+        let two = start(&mut inflight, QoS::ExactlyOnce);
         assert_eq!(inflight.receive(one), Acknowledged::WrongKind);
         assert_eq!(inflight.refuse(one), Acknowledged::WrongKind);
         assert_eq!(inflight.complete(one), Acknowledged::WrongKind);
@@ -265,7 +274,7 @@ mod tests {
     #[test]
     fn a_failure_ends_a_released_delivery_too() {
         let mut inflight = Inflight::default();
-        let two = inflight.start(published(QoS::ExactlyOnce));
+        let two = start(&mut inflight, QoS::ExactlyOnce);
         assert_eq!(inflight.receive(two), KNOWN);
         assert_eq!(inflight.refuse(two), KNOWN);
         assert_eq!(inflight.receive(two), Acknowledged::Unknown);
@@ -276,11 +285,11 @@ mod tests {
     fn all_identifiers_but_zero_can_be_under_way() {
         let mut inflight = Inflight::default();
         for _ in 0..300 {
-            inflight.start(published(QoS::AtLeastOnce));
+            start(&mut inflight, QoS::AtLeastOnce);
         }
         inflight.last_packet_id = u16::MAX - 1;
-        let last = inflight.start(published(QoS::AtLeastOnce));
-        let next = inflight.start(published(QoS::AtLeastOnce));
+        let last = start(&mut inflight, QoS::AtLeastOnce);
+        let next = start(&mut inflight, QoS::AtLeastOnce);
         assert_eq!((last.get(), next.get()), (65_535, 301));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::buffer::Payload;
 use crate::time::Time;
-use crate::wire::QoS;
+use crate::wire::{QoS, TopicName};
 
 /// Topic Name, passed-on properties and payload in one counted block of exactly their size, so that no receive buffer
 /// is pinned. Cheap to clone and to send to another shard; within a shard it is held by `Rc`, so that no atomic is
@@ -25,14 +25,14 @@ pub struct Message {
 impl Message {
     /// Copies the parts into a block of their own.
     pub fn new(
-        topic: &str,
+        topic: TopicName<'_>,
         passed_on: &[u8],
         payload: &[u8],
         qos: QoS,
         retain: bool,
         expires: Time,
     ) -> Message {
-        assert!(topic.len() <= usize::from(u16::MAX));
+        let topic = topic.as_str();
         Message {
             block: Payload::from_parts(&[topic.as_bytes(), passed_on, payload]),
             topic_bytes: topic.len() as u16,
@@ -141,10 +141,14 @@ pub fn expiry_left_s(expires: Time, now: Time) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> TopicName<'_> {
+        TopicName::new(text).expect("it is one")
+    }
+
     #[test]
     fn parts_come_back_as_they_went_in() {
         let m = Message::new(
-            "a/ü",
+            name("a/ü"),
             b"props",
             b"payload",
             QoS::AtLeastOnce,
@@ -161,13 +165,13 @@ mod tests {
 
     #[test]
     fn the_remaining_expiry_is_never_below_the_truth() {
-        let m = Message::new("t", b"", b"", QoS::AtMostOnce, false, Time(5000));
+        let m = Message::new(name("t"), b"", b"", QoS::AtMostOnce, false, Time(5000));
         assert_eq!(m.expiry_left_s(Time(0)), Some(5));
         assert_eq!(m.expiry_left_s(Time(1)), Some(5));
         assert_eq!(m.expiry_left_s(Time(1000)), Some(4));
         assert!(!m.expired(Time(4999)));
         assert!(m.expired(Time(5000)));
-        let forever = Message::new("t", b"", b"", QoS::AtMostOnce, false, Time::NEVER);
+        let forever = Message::new(name("t"), b"", b"", QoS::AtMostOnce, false, Time::NEVER);
         assert_eq!(forever.expiry_left_s(Time(9)), None);
         assert!(!forever.expired(Time(u64::MAX - 1)));
     }

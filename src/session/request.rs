@@ -102,7 +102,7 @@ fn stored(will: &Will<'_>) -> Box<StoredWill> {
     let mut passed_on = Vec::new();
     will.properties.append_passed_on(&mut passed_on);
     let message = Message::new(
-        will.topic.as_str(),
+        will.topic,
         &passed_on,
         will.payload,
         will.qos,

@@ -290,7 +290,7 @@ pub fn matches_are_those_of_the_standard(data: &[u8]) {
 
 /// [v5 §4.7.3, MQTT-4.7.1-1], and our limit.
 fn is_name(text: &str) -> bool {
-    !text.is_empty()
+    (1..=65_535).contains(&text.len())
         && !text.contains(['\0', '+', '#'])
         && text.split('/').count() <= TOPIC_LEVELS_MAX
 }
@@ -312,7 +312,7 @@ fn is_filter(text: &str) -> bool {
     };
     let (last, others) = plain.split_last().expect("a text has a level");
     let plain_level = |level: &&str| *level == "+" || !level.contains(['+', '#']);
-    !text.is_empty()
+    (1..=65_535).contains(&text.len())
         && !text.contains('\0')
         && plain.len() <= TOPIC_LEVELS_MAX
         && others.iter().all(plain_level)

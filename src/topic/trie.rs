@@ -259,15 +259,17 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         self.targets[target].subscribers.get(subscriber)
     }
 
-    /// Appends the filter of a node in use, put together from its levels.
+    /// Appends the filter of a node in use, put together from its levels. Nothing, where the node is not in use.
     pub fn filter_text(&self, node: NodeId, out: &mut String) {
         let mut path = SmallVec::<[LevelId; 16]>::new();
         let mut index = node.0;
         while index != ROOT {
-            let Node { parent, level, .. } = self.nodes[index];
-            assert!(level != NO_LEVEL, "the node is in use");
-            path.push(level);
-            index = parent;
+            let node = self.nodes.get(index);
+            let Some(node) = node.filter(|node| node.level != NO_LEVEL) else {
+                return;
+            };
+            path.push(node.level);
+            index = node.parent;
         }
         for (depth, &level) in path.iter().rev().enumerate() {
             if depth > 0 {

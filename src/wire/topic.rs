@@ -5,6 +5,9 @@ use super::Malformed;
 use super::cursor::Cursor;
 use crate::limits::TOPIC_LEVELS_MAX;
 
+/// Bytes of the longest string that a packet holds. [v5 §1.5.4]
+const STRING_BYTES_MAX: usize = u16::MAX as usize;
+
 /// Where a message goes: 1..=65,535 bytes, no wildcard, no U+0000, at most
 /// [`TOPIC_LEVELS_MAX`] levels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -14,9 +17,19 @@ impl<'a> TopicName<'a> {
     /// Checks a Topic Name. One pass; a second one over names long enough to have too many levels.
     ///
     /// Errors: `EmptyTopic` [v5 MQTT-4.7.3-1]; `WildcardInTopicName` [v5 MQTT-3.3.2-2];
-    /// `NulInString` [v5 MQTT-1.5.4-2]; `TooManyTopicLevels`, our own limit.
+    /// `NulInString` [v5 MQTT-1.5.4-2]; `TooManyTopicLevels`, our own limit; `PacketTooLarge`: no packet could hold it
+    /// [v5 MQTT-4.7.3-3].
     #[inline]
     pub fn new(text: &'a str) -> Result<Self, Malformed> {
+        if text.len() > STRING_BYTES_MAX {
+            return Err(Malformed::PacketTooLarge);
+        }
+        Self::of_string(text)
+    }
+
+    /// The same of a string that came in a packet, or did once: it is not too long.
+    #[inline]
+    fn of_string(text: &'a str) -> Result<Self, Malformed> {
         let bytes = text.as_bytes();
         if bytes.is_empty() {
             return Err(Malformed::EmptyTopic);
@@ -38,7 +51,7 @@ impl<'a> TopicName<'a> {
     /// Errors: those of `new`; `Truncated`; `IllFormedUtf8` [v5 MQTT-1.5.4-1].
     #[inline]
     pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
-        Self::new(cursor.utf8_string_or_nul()?)
+        Self::of_string(cursor.utf8_string_or_nul()?)
     }
 
     #[inline]
@@ -66,9 +79,13 @@ impl<'a> TopicFilter<'a> {
     ///
     /// Errors: `EmptyTopicFilter` [v5 MQTT-4.7.3-1]; `NulInString` [v5 MQTT-1.5.4-2];
     /// `MisplacedWildcard` [v5 MQTT-4.7.1-1, MQTT-4.7.1-2]; `InvalidShareName` and
-    /// `NoFilterAfterShareName` [v5 MQTT-4.8.2-1, MQTT-4.8.2-2]; `TooManyFilterLevels`, our own limit.
+    /// `NoFilterAfterShareName` [v5 MQTT-4.8.2-1, MQTT-4.8.2-2]; `TooManyFilterLevels`, our own limit;
+    /// `PacketTooLarge`: no packet could hold it [v5 MQTT-4.7.3-3].
     pub fn new(text: &'a str) -> Result<Self, Malformed> {
         let bytes = text.as_bytes();
+        if bytes.len() > STRING_BYTES_MAX {
+            return Err(Malformed::PacketTooLarge);
+        }
         if bytes.is_empty() {
             return Err(Malformed::EmptyTopicFilter);
         }
@@ -217,6 +234,10 @@ mod tests {
         assert_eq!(TopicName::new(&more), Err(Malformed::TooManyTopicLevels));
         assert_eq!(TopicFilter::new(&more), Err(Malformed::TooManyFilterLevels));
         assert!(TopicName::new(&"a".repeat(65_535)).is_ok());
+        assert!(TopicFilter::new(&"a".repeat(65_535)).is_ok());
+        let longer = "a".repeat(65_536);
+        assert_eq!(TopicName::new(&longer), Err(Malformed::PacketTooLarge));
+        assert_eq!(TopicFilter::new(&longer), Err(Malformed::PacketTooLarge));
     }
 
     #[test]

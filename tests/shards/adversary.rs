@@ -1,9 +1,10 @@
-//! Clients that say anything at any time, to reach what only a mistake of ours should: takeovers in the middle of a resend, windows that
-//! shrink, acknowledgements of what was never sent, members that leave with deliveries under way, readers that stop anywhere, lanes
-//! in any order, limits of every kind set very low.
+//! Clients that say anything at any time, to reach what only a mistake of ours should: takeovers in the middle of a
+//! resend, windows that shrink, acknowledgements of what was never sent, members that leave with deliveries under
+//! way, readers that stop anywhere, lanes in any order, limits of every kind set very low.
 //!
-//! No model says what must be delivered, as the simulator's does, so nothing is left out that would be hard to foretell. The shards'
-//! invariants are walked after each event, every packet of theirs must be well-formed, and the broker must come to rest.
+//! No model says what must be delivered, as the simulator's does, so nothing is left out that would be hard to
+//! foretell. The shards' invariants are walked after each event, every packet of theirs must be well-formed, and
+//! the broker must come to rest.
 //!
 //!     MQTTFAST_ADVERSARY_SEEDS=20000 cargo test --release --test shards adversary
 //!     MQTTFAST_ADVERSARY_SEED=17 cargo test --test shards adversary            one again

@@ -1,5 +1,5 @@
-//! A connection ends while its SUBACK waits for other shards: the answer it is owed comes before the close, in every
-//! order in which lanes can deliver. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
+//! A connection ends while its SUBACK waits for other shards: the answer it is owed comes before the close, in
+//! every order in which lanes can deliver. [v3.1.1 MQTT-3.8.4-1, v5 MQTT-3.8.4-1]
 
 use crate::*;
 
@@ -190,7 +190,8 @@ fn at_shutdown_it_is_answered_too() {
     }
 }
 
-/// What comes behind CONNECT is read when the turn ends, and reading goes on then; but not where it has ended the connection.
+/// What comes behind CONNECT is read when the turn ends, and reading goes on then; but not where it has ended the
+/// connection.
 #[test]
 fn nothing_more_is_read_where_the_bytes_behind_connect_end_it() {
     for version in [Version::V311, Version::V5] {

@@ -121,8 +121,8 @@ fn a_large_repeat_at_qos_2_is_delivered_once() {
     assert_eq!(texts_so_far(&world, subscriber).len(), 1);
 }
 
-/// The largest packet there can be grows on its way to a subscriber with a Subscription Identifier: it is dropped, also where that
-/// Client names a Maximum Packet Size that no packet can have.
+/// The largest packet there can be grows on its way to a subscriber with a Subscription Identifier: it is dropped,
+/// also where that Client names a Maximum Packet Size that no packet can have.
 #[test]
 fn a_message_too_large_for_any_packet_is_dropped() {
     let listener = ListenerSettings {

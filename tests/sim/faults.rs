@@ -87,6 +87,8 @@ const ELSEWHERE: &[(Fault, &str)] = &[
     (Panic, "tests/planted/tests/panic.rs"),
     (NeverSpent, "tests/planted/tests/rules.rs"),
     (UnknownUserNotHashed, "tests/planted/tests/rules.rs"),
+    (BrokenConnection, "tests/planted/tests/invariant.rs"),
+    (BrokenSession, "tests/planted/tests/invariant.rs"),
 ];
 
 #[test]

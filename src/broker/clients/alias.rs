@@ -3,6 +3,7 @@
 use super::owner::Clients;
 use crate::broker::violation::Violation;
 use crate::ids::ConnectionId;
+use crate::invariant::Broken;
 use crate::limits;
 use crate::wire::TopicName;
 
@@ -18,11 +19,10 @@ impl Clients {
         if alias == 0 || alias > limits::TOPIC_ALIAS_MAXIMUM {
             return Err(Violation::TopicAliasInvalid);
         }
-        let connection = self.connections.get_mut(id).expect("it sent this packet");
+        let connection = self.connections.get_mut(id);
         let version5 = connection
-            .version5
-            .as_mut()
-            .expect("only v5 has properties");
+            .and_then(|connection| connection.version5.as_mut())
+            .ok_or_else(|| Broken::new("an alias comes on a connection of version 5"))?;
         let index = usize::from(alias) - 1;
         if let Some(topic) = topic {
             if version5.aliases.len() <= index {

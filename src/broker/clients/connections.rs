@@ -1,5 +1,6 @@
 //! A Network Connection from its opening to its close, and the bytes that are sent on it.
 
+use super::broken::Concerned;
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
 use crate::broker::happening;
@@ -9,6 +10,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ListenerId, SessionId};
+use crate::invariant::{Broken, invariant, take_out};
 use crate::limits;
 use crate::session::{ConnectRequest, Connection, Phase};
 use crate::time::Time;
@@ -60,9 +62,15 @@ impl Clients {
     /// Forgets a connection that moves to a peer shard. Returns the bytes that followed its CONNECT, or `None` if the
     /// connection is already gone.
     pub fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let connection = self.connections.get(id)?;
+        let silent = connection.outbox.is_empty() && !connection.sending && !connection.reading;
+        let silent = invariant!(silent, "nothing is sent or read before a connection moves");
+        if let Err(broken) = silent {
+            self.note_broken(Concerned::Connection(id), broken);
+            return None;
+        }
         let mut connection = self.connections.remove(id)?;
         self.uncharge(&mut connection);
-        assert!(connection.outbox.is_empty() && !connection.sending && !connection.reading);
         Some(connection.received)
     }
 
@@ -83,11 +91,8 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
-        assert!(
-            bytes <= connection.unsent_bytes,
-            "no more is sent than was handed out"
-        );
-        connection.unsent_bytes -= bytes;
+        let handed_out = "no more is sent than was handed out";
+        let counted = take_out(&mut connection.unsent_bytes, bytes, handed_out);
         connection.drained_bytes = connection.drained_bytes.saturating_add(bytes);
         connection.sent_bytes += bytes as u64;
         if done {
@@ -96,7 +101,11 @@ impl Clients {
                 mark_dirty(connection, &mut self.dirty);
             }
         }
-        connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES
+        let has_room = connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES;
+        if let Err(broken) = counted {
+            self.note_broken(Concerned::Connection(id), broken);
+        }
+        has_room
     }
 
     /// The turn ends: hands out one `Send` for each connection that has something to send and none under way.
@@ -221,7 +230,12 @@ impl Clients {
     /// answer, so it must close.
     pub fn note_answered(&mut self, id: ConnectionId) -> Option<Ending> {
         let connection = self.connections.get_mut(id)?;
-        connection.answers_awaited -= 1;
+        let Some(left) = connection.answers_awaited.checked_sub(1) else {
+            let broken = Broken::new("an answer was awaited");
+            self.note_broken(Concerned::Connection(id), broken);
+            return None;
+        };
+        connection.answers_awaited = left;
         self.ending_of(id)
     }
 
@@ -249,6 +263,10 @@ impl Clients {
         let address = connection.address;
         let logs = self.settings.logs;
         let accepted = connection.session().and_then(|id| self.sessions.get(id));
+        if let Ending::Violation(Violation::Broken(broken)) = ending {
+            let client_id = accepted.map(|session| session.client_id.clone());
+            return self.report_broken(broken, client_id, Some(address), out);
+        }
         let Some(session) = accepted else {
             let why = match ending {
                 Ending::Violation(Violation::ConnectTooLate) | Ending::Lost(_)

@@ -10,12 +10,14 @@
 //!
 //! These methods return what others must do next: publish a will, tell groups, take subscriptions out of the trie.
 
+use super::broken::Concerned;
 use super::owner::Clients;
 use crate::broker::change::Change;
 use crate::broker::event::Ending;
 use crate::broker::passing::Subscription;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, NodeId, SessionId};
+use crate::invariant::Broken;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::inflight::Stage;
@@ -69,8 +71,9 @@ impl Clients {
         let id = self.sessions.add(session);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_client_id.insert_unique(hash, id, |id| {
-            let session = sessions.get(*id).expect("an entry has its session");
-            hasher.hash_one(&*session.client_id)
+            // An entry without its Session, which there is none of, would be found by nobody.
+            let session = sessions.get(*id);
+            session.map_or(0, |session| hasher.hash_one(&*session.client_id))
         });
         id
     }
@@ -84,14 +87,18 @@ impl Clients {
         will: Option<Box<StoredWill>>,
         takeovers: Option<Box<Takeovers>>,
         user_epoch: u32,
-    ) {
+    ) -> Result<(), Broken> {
         // An unchecked user name does not become the owner of the Session.
         let checked = request.user_name.is_some()
             && self.listener(id).is_some_and(|listener| listener.passwords);
-        let session = self
-            .sessions
-            .get_mut(session_id)
-            .expect("it was found or made");
+        let (Some(session), Some(connection)) = (
+            self.sessions.get_mut(session_id),
+            self.connections.get_mut(id),
+        ) else {
+            return Err(Broken::new(
+                "an accepted connection and its session are here",
+            ));
+        };
         session.connection = Some(id);
         session.bridge = request.bridge;
         session.user_epoch = user_epoch;
@@ -104,7 +111,6 @@ impl Clients {
         session.takeovers = takeovers;
         session.expiry_interval_s = request.session_expiry_interval_s;
         session.inflight.begin_resend();
-        let connection = self.connections.get_mut(id).expect("it is connecting");
         connection.phase = Phase::Connected(session_id);
         self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.note_terms(request);
@@ -122,6 +128,7 @@ impl Clients {
         }
         self.counters.connects += 1;
         self.note_session(session_id);
+        Ok(())
     }
 
     /// Notes the present state of a Session for the store, except for a Session that ends with its connection.
@@ -249,7 +256,8 @@ impl Clients {
 
     /// DISCONNECT changes the Session Expiry Interval. [v5 3.14.2.2.2]
     pub fn set_expiry(&mut self, id: SessionId, seconds: u32) -> Result<(), Violation> {
-        let session = self.sessions.get_mut(id).expect("a connection has one");
+        let session = self.sessions.get_mut(id);
+        let session = session.ok_or_else(|| Broken::new("a connection has its session"))?;
         if session.expiry_interval_s == 0 && seconds != 0 {
             return Err(Violation::SessionExpiryRaised);
         }
@@ -261,7 +269,10 @@ impl Clients {
     /// stays in use until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
     pub fn end_session(&mut self, id: SessionId) -> Option<EndedSession> {
         let mut session = self.sessions.remove(id)?;
-        assert!(session.connection.is_none());
+        if let Some(connection) = session.connection {
+            let broken = Broken::new("a session has left its connection before it ends");
+            self.note_broken(Concerned::Connection(connection), broken);
+        }
         let hash = self.hasher.hash_one(&*session.client_id);
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();

@@ -7,6 +7,7 @@
 
 mod alias;
 mod answer;
+mod broken;
 mod connections;
 mod encode;
 mod fan_out;
@@ -21,6 +22,7 @@ mod timers;
 pub(super) mod unaccepted;
 mod window;
 
+pub(super) use broken::Concerned;
 pub(super) use connections::Overdue;
 pub(super) use owner::Clients;
 pub(super) use plain::NOBODY;

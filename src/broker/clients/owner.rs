@@ -1,5 +1,6 @@
 //! The state of [`Clients`], what may be read of it, and what holds between its parts.
 
+use super::broken::Concerned;
 use super::held::Held;
 use super::shapes::Shapes;
 use super::timers::Alarms;
@@ -13,6 +14,7 @@ use crate::broker::slots::Slots;
 use crate::buffer::Pool;
 use crate::config::{ListenerSettings, Settings};
 use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::invariant::Broken;
 use crate::limits;
 use crate::random::{HashState, Unguessable};
 use crate::session::queue::Share;
@@ -66,6 +68,8 @@ pub struct Clients {
     pub(super) unaccepted_bytes: usize,
     /// No connection is closed for silence before this time, because the shard itself was stopped or starved.
     pub(super) overdue_from: Time,
+    /// Invariants that did not hold, and whom that concerns.
+    pub(super) broken: Vec<(Concerned, Broken)>,
     /// Numbers of assigned client ids.
     assigned: Unguessable,
     /// Losses that the log has shown, and when it may show more.
@@ -104,6 +108,7 @@ impl Clients {
             queued_bytes: 0,
             unaccepted_bytes: 0,
             overdue_from: Time::default(),
+            broken: Vec::new(),
             drops_logged: 0,
             drops_due: Time::default(),
         }
@@ -150,6 +155,11 @@ impl Clients {
     /// The Session in a slot.
     pub fn session_at(&self, slot: u32) -> Option<SessionId> {
         self.sessions.id_at(slot)
+    }
+
+    /// The connection in a slot.
+    pub fn connection_at(&self, slot: u32) -> Option<ConnectionId> {
+        self.connections.id_at(slot)
     }
 
     /// All connections, by rising slot.
@@ -288,6 +298,8 @@ impl Clients {
     /// Walks everything and panics where one part contradicts another. Returns the number of subscriptions that
     /// Sessions hold. For tests.
     pub fn check_invariants(&self) -> usize {
+        // Without debug assertions a broken one does not panic where it is met.
+        assert_eq!(self.counters.broken_invariants, 0);
         let mut queued_bytes = 0;
         let mut filters = 0;
         for id in self.sessions.ids() {

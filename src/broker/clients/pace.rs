@@ -1,11 +1,13 @@
 //! Pacing: while a subscriber is far behind, the broker reads nothing from the publishers of its messages, on whichever
 //! shards they are.
 
+use super::broken::Concerned;
 use super::owner::Clients;
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Subscriber, Subscription};
 use crate::ids::{ConnectionId, SessionId};
+use crate::invariant::Broken;
 use crate::limits;
 use crate::session::connection::Waiter;
 
@@ -131,8 +133,11 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        assert!(connection.paced > 0);
-        connection.paced -= 1;
+        let Some(paced) = connection.paced.checked_sub(1) else {
+            let broken = Broken::new("what goes on was paced");
+            return self.note_broken(Concerned::Connection(id), broken);
+        };
+        connection.paced = paced;
         connection.withheld &= connection.paced > 0;
         if connection.paced == 0 {
             self.resumable.push_back(id);

@@ -2,6 +2,7 @@
 //! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
 //! received QoS 2 messages in `note_received` and `release_received`.
 
+use super::broken::Concerned;
 use super::owner::Clients;
 use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
@@ -9,6 +10,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
+use crate::invariant::Broken;
 use crate::limits;
 use crate::session::inflight::{Acknowledged, Stage};
 use crate::session::queue::Share;
@@ -123,9 +125,10 @@ impl Clients {
         let Some(connection) = session.connection.and_then(|id| self.connections.get(id)) else {
             return false;
         };
+        let window_open = session.inflight.count() < connection.window;
         session.queue.is_empty()
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
-            && (qos == QoS::AtMostOnce || session.inflight.count() < connection.window)
+            && (qos == QoS::AtMostOnce || (session.inflight.is_resent() && window_open))
     }
 
     /// A routing around a stored message, with no shapes left of another one.
@@ -150,16 +153,18 @@ impl Clients {
         number: Option<u64>,
     ) {
         let message = Rc::clone(routing.message());
-        let session = self
-            .sessions
-            .get_mut(session_id)
-            .expect("it is being delivered to");
-        let packet_id = session.inflight.start(Stage::Published {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        let packet_id = match session.inflight.start(Stage::Published {
             message,
             qos: sending.qos,
             retain: sending.retain,
             extras: sending.extras(),
-        });
+        }) {
+            Ok(packet_id) => packet_id,
+            Err(broken) => return self.note_broken(Concerned::Session(session_id), broken),
+        };
         if session.kept {
             self.changes.note(|| Change::Sent {
                 session: session_id,
@@ -302,10 +307,12 @@ impl Clients {
             if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
                 return false;
             }
-            if session.inflight.count() >= connection.window || session.queue.is_empty() {
+            if session.inflight.count() >= connection.window {
                 return true;
             }
-            let item = session.queue.pop().expect("it is not empty");
+            let Some(item) = session.queue.pop() else {
+                return true;
+            };
             self.queued_bytes -= item.bytes() as u64;
             if item.message.expired(self.now) {
                 if session.kept {
@@ -426,10 +433,8 @@ impl Clients {
         qos: QoS,
         packet_id: PacketId,
     ) -> Result<bool, Violation> {
-        let session = self
-            .sessions
-            .get_mut(session_id)
-            .expect("a connection has one");
+        let session = self.sessions.get_mut(session_id);
+        let session = session.ok_or_else(|| Broken::new("a connection has its session"))?;
         let exactly_once = qos == QoS::ExactlyOnce;
         if exactly_once && session.received.contains(packet_id) {
             return Ok(false);

@@ -169,7 +169,9 @@ impl Shard {
             return self.refuse(id, &request, code, why, out);
         }
         self.clients.put_received(id, behind.to_vec(), &[]);
-        let listener = self.clients.listener(id).expect("it is there");
+        let Some(listener) = self.clients.listener(id) else {
+            return;
+        };
         match connect.user_name {
             None if !listener.anonymous => {
                 let why = Refusal::Anonymous;

@@ -191,7 +191,10 @@ impl Shard {
             }
             Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
             Packet::Connect(_) => return Err(Violation::SecondConnect),
-            Packet::Publish(_) => unreachable!("it was taken above"),
+            // It was taken above, without a match.
+            Packet::Publish(publish) => {
+                return self.on_publish(id, session, version, &publish, run, out);
+            }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(Violation::ServerPacket);
             }

@@ -1,10 +1,11 @@
 //! An accepted CONNECT at the home of its Session: takeover, Session, CONNACK.
 
-use crate::broker::event::Output;
+use crate::broker::event::{Ending, Output};
 use crate::broker::happening::{Happening, Identity, LogLevel, Refusal, SessionBegin};
 use crate::broker::home::home_of;
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
+use crate::broker::violation::Violation;
 use crate::config::ClientIdTakeover;
 use crate::ids::ConnectionId;
 use crate::limits;
@@ -40,15 +41,16 @@ impl Shard {
         let request = &*request;
         let client_id = assigned.as_deref().unwrap_or(&request.client_id);
         let (mut takeovers, mut lines) = (None, TakeoverLines::Ordinary);
-        let mut earlier = self.clients.find_session(client_id);
-        if let Some(session) = earlier.and_then(|earlier| self.clients.session(earlier))
+        if let Some(earlier) = self.clients.find_session(client_id)
+            && let Some(session) = self.clients.session(earlier)
             && self.gone.ends(session)
         {
-            self.end_with_user(earlier.take().expect("it was found"), out);
+            self.end_with_user(earlier, out);
         }
-        if let Some(earlier) = earlier {
-            let session = self.clients.session(earlier).expect("it was found");
-            let listener = self.clients.listener(id).expect("it is there");
+        if let Some(earlier) = self.clients.find_session(client_id)
+            && let Some(session) = self.clients.session(earlier)
+            && let Some(listener) = self.clients.listener(id)
+        {
             if listener.passwords
                 && listener.client_id_takeover == ClientIdTakeover::Owner
                 && session.user_name != request.user_name
@@ -69,8 +71,13 @@ impl Shard {
             }
         };
         let mark = self.mark();
-        self.clients
-            .bind(id, session, request, will, takeovers, self.gone.epoch());
+        let epoch = self.gone.epoch();
+        let bound = self
+            .clients
+            .bind(id, session, request, will, takeovers, epoch);
+        if let Err(broken) = bound {
+            return self.close(id, Ending::Violation(Violation::Broken(broken)), out);
+        }
         // An earlier Session is in the store already.
         let after = match session_present {
             true => 0,

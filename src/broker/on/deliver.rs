@@ -10,6 +10,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, RetainVersion, Routed, Routing, Verbatim};
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
+use crate::invariant::Broken;
 use crate::limits;
 use crate::session::connection::Waiter;
 use crate::session::message::expired_on_the_way;
@@ -170,7 +171,10 @@ impl Shard {
                 continue;
             }
             if let Some(verbatim) = &routing.verbatim {
-                let origin = own_connection.expect("it came on a connection of this shard");
+                let Some(origin) = own_connection else {
+                    let broken = Broken::new("what goes on verbatim has a connection here");
+                    return self.skip_broken(broken, out);
+                };
                 out.pack(to, origin, verbatim, self.clients.pool());
                 self.clients.counters_mut().messages_crossed += u64::from(verbatim.run.packets);
                 continue;

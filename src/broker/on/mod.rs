@@ -3,6 +3,7 @@
 
 mod acknowledge;
 mod admit;
+mod broken;
 mod bytes;
 mod changes;
 mod connect;

@@ -5,6 +5,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Routing, Verbatim, routing_of};
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
+use crate::invariant::Broken;
 use crate::time::Time;
 use crate::wire::{Publish, Run, TopicFilter, Version};
 use std::rc::Rc;
@@ -88,12 +89,18 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) {
-        let first = run.frames().next().expect("a run has a packet");
-        let publish = Publish::decode(version, &first).expect("its home has decoded it");
+        let first = run.frames().next();
+        let publish = first.and_then(|first| Publish::decode(version, &first).ok());
+        let Some(publish) = publish else {
+            let broken = Broken::new("a run begins with a PUBLISH that its home has decoded");
+            return self.skip_broken(broken, out);
+        };
+        let Some(topic) = publish.topic else {
+            let broken = Broken::new("what has only an alias does not cross as it came");
+            return self.skip_broken(broken, out);
+        };
         let mut routing = Routing {
-            topic: publish
-                .topic
-                .expect("what has only an alias is encoded anew"),
+            topic,
             passed_on: publish.properties.raw,
             payload: publish.payload,
             qos: publish.qos,

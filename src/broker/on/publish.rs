@@ -11,7 +11,7 @@ use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::time::Time;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{AckKind, PacketId, Publish, QoS, Run, TopicName, Version};
+use crate::wire::{AckKind, Malformed, PacketId, Publish, QoS, Run, TopicName, Version};
 use std::rc::Rc;
 
 impl Shard {
@@ -28,7 +28,8 @@ impl Shard {
         let aliased = self.name_by_alias(id, publish)?;
         let topic = match (&aliased, publish.topic) {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
-            (None, topic) => topic.expect("there is a name or an alias"),
+            (None, Some(topic)) => topic,
+            (None, None) => return Err(Violation::Malformed(Malformed::NoTopicNorAlias)),
         };
         let mark = self.mark();
         if !self.is_new(id, session, version, publish)? {

@@ -48,9 +48,12 @@ impl Group {
     }
 
     /// The member that gets the next message: a connected one first, then the one with the least under way, then the
-    /// next in turn.
-    pub fn pick(&mut self) -> &mut Member {
+    /// next in turn. `None`: there is no member.
+    pub fn pick(&mut self) -> Option<&mut Member> {
         let count = self.members.len();
+        if count == 0 {
+            return None;
+        }
         let mut best = self.turn % count;
         for at in (self.turn..self.turn + count).map(|at| at % count) {
             let rank = |at: usize| {
@@ -65,7 +68,7 @@ impl Group {
             }
         }
         self.turn = best + 1;
-        &mut self.members[best]
+        self.members.get_mut(best)
     }
 }
 

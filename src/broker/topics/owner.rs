@@ -104,8 +104,8 @@ impl Topics {
     /// Subscriptions and retained messages.
     pub fn counts(&self) -> (usize, usize) {
         (
-            self.trie.subscriptions() - self.groups.count() + self.members.count(),
-            self.retained.len() - self.deletion_marks,
+            (self.trie.subscriptions() + self.members.count()).saturating_sub(self.groups.count()),
+            self.retained.len().saturating_sub(self.deletion_marks),
         )
     }
 

@@ -95,17 +95,17 @@ impl Topics {
 
     /// Forgets the list of marks: none of them is in the tree any more.
     pub fn clear_marks(&mut self) {
-        assert_eq!(self.deletion_marks, 0);
-        self.marks.clear();
+        if self.deletion_marks == 0 {
+            self.marks.clear();
+        }
     }
 
     /// Every peer's clock has passed `passed`. Forgets the marks up to it, because no older write can come any more.
     pub fn drop_marks(&mut self, passed: u64) {
-        while let Some((_, version)) = self.marks.front() {
-            if version.clock > passed {
-                return;
-            }
-            let (topic, version) = self.marks.pop_front().expect("it is there");
+        while let Some((_, version)) = self.marks.front()
+            && version.clock <= passed
+            && let Some((topic, version)) = self.marks.pop_front()
+        {
             let still = self
                 .retained
                 .get(&topic)

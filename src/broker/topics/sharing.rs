@@ -64,13 +64,13 @@ impl Topics {
                 let nothing = Subscription::new(SubscriptionOptions::default(), None);
                 let subscriber = Subscriber::Group(id.index);
                 let done = self.trie.subscribe(inner, subscriber, nothing);
-                let group = self.groups.get_mut(id).expect("it was added");
+                let group = self.groups.get_mut(id)?;
                 group.node = done.node;
                 first = done.first;
                 id
             }
         };
-        let group = self.groups.get_mut(id).expect("it is there");
+        let group = self.groups.get_mut(id)?;
         match group.find(home, session) {
             Ok(at) => {
                 group.members[at].subscription = subscription;
@@ -100,7 +100,7 @@ impl Topics {
         filter: &'a str,
     ) -> Option<TopicFilter<'a>> {
         let id = self.groups.find(filter)?;
-        let group = self.groups.get_mut(id).expect("it has a name");
+        let group = self.groups.get_mut(id)?;
         if let Ok(at) = group.find(home, session) {
             group.members.remove(at);
         }
@@ -165,7 +165,7 @@ impl Topics {
     /// Picks the member that gets a message of this QoS.
     pub fn pick(&mut self, id: GroupId, qos: QoS, retain: bool) -> Option<Pick> {
         let owner = self.id;
-        let member = self.groups.get_mut(id)?.pick();
+        let member = self.groups.get_mut(id)?.pick()?;
         let options = member.subscription.options;
         let qos = options.qos.min(qos);
         if qos > QoS::AtMostOnce {

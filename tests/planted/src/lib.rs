@@ -10,6 +10,17 @@ pub mod planted {
 
     thread_local! {
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+        static PRODUCT: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// From now on broken invariants of this thread do what they do in the product, and do not panic.
+    pub fn as_product() {
+        PRODUCT.set(true);
+    }
+
+    /// What an edit asks at run time.
+    pub fn is_product() -> bool {
+        PRODUCT.get()
     }
 
     /// From now on all shards of this thread make this mistake, or none.
