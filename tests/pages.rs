@@ -1,5 +1,5 @@
 //! The manual pages and the table of flags in the README name the options that `--help` names, all of them and no
-//! others.
+//! others. The pages for contributors name files, test targets and numbers that are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -119,5 +119,117 @@ fn the_versions_agree() {
     assert!(
         changelog.starts_with(&format!("mqttfast ({version}-")),
         "{changelog}"
+    );
+}
+
+/// The pages that tell contributors where things are.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    for entry in fs::read_dir(root.join("docs")).expect("docs") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        // The changelog tells of files that are gone, too.
+        if name.ends_with(".md") && name != "CHANGELOG.md" {
+            names.push(format!("docs/{name}"));
+        }
+    }
+    names.into_iter().map(|name| (read(&name), name)).collect()
+}
+
+/// What stands between backquotes, on one line.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Is this a path in the repository, such as `tests/sim/found.rs`, or one below `src/`, such as `broker/turn.rs`? What
+/// is only made by building or installing begins with a dot or stands in capitals.
+fn is_path(word: &str) -> bool {
+    let mut parts = word.split('/');
+    let top = parts.next().unwrap_or_default();
+    let here = [
+        "src",
+        "tests",
+        "benches",
+        "fuzz",
+        "perf",
+        "packaging",
+        "docs",
+    ];
+    let below_src = [
+        "acl", "broker", "buffer", "config", "io", "mesh", "passwd", "session", "topic", "wire",
+    ];
+    let plain = |part: &str| {
+        !part.starts_with('.')
+            && !part.contains(char::is_uppercase)
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    word.contains('/') && (here.contains(&top) || below_src.contains(&top)) && parts.all(plain)
+}
+
+#[test]
+fn the_files_that_pages_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for (text, page) in pages() {
+        for word in quoted(&text).filter(|word| is_path(word)) {
+            seen += 1;
+            if !root.join(word).exists() && !root.join("src").join(word).exists() {
+                missing.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    assert!(seen > 150, "only {seen} paths are seen");
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+#[test]
+fn the_test_targets_that_pages_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let planted = read("tests/planted/Cargo.toml");
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for (text, page) in pages() {
+        for (at, option) in text.match_indices("--test ") {
+            let rest = &text[at + option.len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            seen += 1;
+            let file = |folder: &str| {
+                let folder = root.join(folder);
+                folder.join(format!("{name}.rs")).exists()
+                    || folder.join(name).join("main.rs").exists()
+            };
+            if !name.chars().all(char::is_uppercase)
+                && !file("tests")
+                && !file("tests/planted/tests")
+                && !planted.contains(&format!("name = \"{name}\""))
+            {
+                missing.push(format!("{page}: --test {name}"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} targets are seen");
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+/// The figures of `docs/testing.md` that can be counted.
+#[test]
+fn the_numbers_of_the_pages_hold() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut rows = 0;
+    for entry in fs::read_dir(root.join("tests/wire")).expect("tests/wire") {
+        let text = fs::read_to_string(entry.expect("an entry").path()).expect("a table");
+        rows += text
+            .lines()
+            .filter(|line| line.contains('|') && !line.starts_with('#'))
+            .count();
+    }
+    let page = read("docs/testing.md");
+    assert!(
+        page.contains("more than 900") && rows > 900 && rows < 1_100,
+        "{rows} rows"
     );
 }
