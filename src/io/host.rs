@@ -13,7 +13,7 @@ use crate::io::driver::kernel::Kernel;
 use crate::io::epoll::Epoll;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::Seat;
-#[cfg(target_pointer_width = "64")]
+#[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
 use crate::io::uring::{probe, ring::Ring};
 #[cfg(all(feature = "glommio", target_pointer_width = "64"))]
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -28,12 +28,12 @@ use std::thread::{self, JoinHandle};
 /// What drives the sockets of all shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriverKind {
-    #[cfg(target_pointer_width = "64")]
+    #[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
     Uring,
     Epoll,
 }
 
-#[cfg(target_pointer_width = "64")]
+#[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
 impl DriverKind {
     /// io_uring, if it can be had.
     ///
@@ -58,11 +58,11 @@ impl DriverKind {
     }
 }
 
-#[cfg(not(target_pointer_width = "64"))]
+#[cfg(not(any(target_pointer_width = "64", io_uring_skip_arch_check)))]
 impl DriverKind {
-    /// Not to be had: the crate `io-uring` has no kernel structures for 32 bits.
+    /// Not in this build: the crate `io-uring` builds for 32 bits only when it is told to, see Cargo.toml.
     pub fn uring() -> Result<DriverKind, String> {
-        Err("io_uring is used on 64-bit machines alone".to_owned())
+        Err("this 32-bit build has no io_uring".to_owned())
     }
 
     fn prepare(self, _shards: usize) {}
@@ -168,7 +168,10 @@ fn spawn(kind: DriverKind, task: Task) -> io::Result<Handle> {
             .spawn(move || async move { task.run::<Ring>() })
             .map(Handle::Executor)
             .map_err(io::Error::from),
-        #[cfg(all(not(feature = "glommio"), target_pointer_width = "64"))]
+        #[cfg(all(
+            not(all(feature = "glommio", target_pointer_width = "64")),
+            any(target_pointer_width = "64", io_uring_skip_arch_check)
+        ))]
         DriverKind::Uring => spawn_plain(name, move || task.run::<Ring>()),
         DriverKind::Epoll => spawn_plain(name, move || task.run::<Epoll>()),
     }

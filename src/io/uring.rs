@@ -1,4 +1,4 @@
-//! Sockets driven by io_uring, for 64-bit Linux 6.1 and later.
+//! Sockets driven by io_uring, for Linux 6.1 and later.
 //!
 //! - [`ring`]: the kernel's side, typed; with [`buffers`], all unsafe code of `io`.
 //! - [`buffers`]: where received bytes lie.

@@ -4,7 +4,7 @@
 /// Each of these as one test for each driver.
 macro_rules! under_each_driver {
     ($($name:ident),+ $(,)?) => {
-        #[cfg(target_pointer_width = "64")]
+        #[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
         mod uring {
             $(#[test]
             fn $name() {

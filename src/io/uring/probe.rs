@@ -6,7 +6,7 @@ use crate::ids::ConnectionId;
 use crate::io::driver::kernel::{Completion, Kernel};
 use crate::limits;
 use nix::libc;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Lockable memory glommio asks for before it starts an executor. Kernels from 6.14 on also count every ring of an
 /// unprivileged process: about 380 KiB a shard were measured with 6.18, so this much for each is enough.
-const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+const MEMLOCK_BYTES_MIN: rlim_t = 512 * 1024;
 
 /// Sets up a wire ring and receives through it as the driver does.
 ///
@@ -43,15 +43,15 @@ fn ring() -> io::Result<Ring> {
 }
 
 /// Checks the limit of lockable memory.
-fn memlock(limit: nix::Result<(u64, u64)>) -> Result<(), String> {
+fn memlock(limit: nix::Result<(rlim_t, rlim_t)>) -> Result<(), String> {
     match limit {
         Ok((soft, _)) if soft < MEMLOCK_BYTES_MIN => Err(memlock_sentence(soft, 1)),
         _ => Ok(()),
     }
 }
 
-fn memlock_sentence(soft: u64, shards: usize) -> String {
-    let (soft, needed) = (soft / 1024, MEMLOCK_BYTES_MIN / 1024 * shards as u64);
+fn memlock_sentence(soft: rlim_t, shards: usize) -> String {
+    let (soft, needed) = (soft / 1024, MEMLOCK_BYTES_MIN / 1024 * shards as rlim_t);
     let (shards_are, fewer) = match shards {
         1 => ("1 shard".to_owned(), ""),
         shards => (format!("{shards} shards"), ", or start fewer with --shards"),
@@ -72,7 +72,7 @@ fn memlock_sentence(soft: u64, shards: usize) -> String {
 
 /// Takes as much lockable memory as `shards` may need, as far as this process is allowed to.
 pub fn raise_memlock(shards: usize) {
-    let wanted = MEMLOCK_BYTES_MIN * shards as u64;
+    let wanted = MEMLOCK_BYTES_MIN * shards as rlim_t;
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
         && soft < wanted.min(hard)
     {
