@@ -466,6 +466,56 @@ fn a_connection_handed_over_is_checked_again_when_users_have_gone() {
     }
 }
 
+/// A user is deleted and comes back with the next file. She may be let in by a shard that knows of both before her
+/// home has heard of the first: the Session that begins there is none of those that are to end.
+#[test]
+fn who_came_back_before_her_home_heard_that_she_was_gone_stays() {
+    let mut world = World::with(2, Order::Fair, with_passwords());
+    known_users(&mut world);
+    world.delete_user("alice", &[0]);
+    world.allow_user("alice", b"secret");
+    let clients: Vec<Client> = (0..8)
+        .map(|number| {
+            let client = world.open_at(0, Version::V5);
+            let connect = connect(Version::V5, &format!("c{number}")).persistent();
+            world.send(client, connect.user(b"alice").password(b"secret").bytes());
+            client
+        })
+        .collect();
+    assert!(
+        clients.iter().any(|client| world.place(*client) == Some(1)),
+        "some are at home on the other shard"
+    );
+    world.delete_user("alice", &[1]);
+    world.settle();
+    assert!(clients.iter().all(|client| world.is_open(*client)));
+    assert_eq!(
+        world.shard(0).sizes().1 + world.shard(1).sizes().1,
+        clients.len()
+    );
+}
+
+/// A name that nobody checked is not a user's: it neither makes a Session hers nor ends it with her.
+#[test]
+fn a_name_that_was_not_checked_does_not_end_with_its_user() {
+    let open = ListenerSettings::default();
+    let settings = Settings {
+        listeners: [with_passwords().listeners[0].clone(), open].into(),
+        ..Settings::default()
+    };
+    let mut world = World::with(1, Order::Fair, settings);
+    known_users(&mut world);
+    let guest = world.open_by(ListenerId(1), 0, Version::V311);
+    let connect = connect(Version::V311, "guest").persistent();
+    let connect = connect.user(b"alice").password(b"anything");
+    world.send(guest, connect.bytes());
+    assert_eq!(world.received(guest).len(), 1);
+    world.delete_user("alice", &[0]);
+    world.settle();
+    assert!(world.is_open(guest));
+    assert_eq!(world.shard(0).sizes().1, 1);
+}
+
 /// A stranger learns neither who is in the password file nor whose a client id is; the log does, and says what the
 /// operator can do.
 #[test]

@@ -45,11 +45,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh Session, on a connection.
-    pub fn new(client_id: &str, user_name: Option<&str>, connection: ConnectionId) -> Session {
+    /// A fresh Session, on a connection; nobody's yet.
+    pub fn new(client_id: &str, connection: ConnectionId) -> Session {
         Session {
             client_id: client_id.into(),
-            user_name: user_name.map(Into::into),
+            user_name: None,
             user_epoch: 0,
             connection: Some(connection),
             expiry_interval_s: 0,

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use mqttfast::broker::{Found, Report, SessionReport, SubscriptionReport, Survey};
+use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::limits;
 use mqttfast::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +110,13 @@ fn sums_are_what_is_there() {
 
 #[test]
 fn a_session_is_reported_with_its_connection_and_what_waits_for_it() {
-    each(BOTH, |world, version| {
+    // A name is a user's where it is checked.
+    let with_passwords = Settings::with_listener(ListenerSettings {
+        passwords: true,
+        ..ListenerSettings::default()
+    });
+    each_with(BOTH, &with_passwords, |world, version| {
+        world.allow_user("alice", b"secret");
         let start = world.now();
         let here = connect(version, "here").keep_alive(60).user(b"alice");
         let here = world.connect(&here.password(b"secret"));

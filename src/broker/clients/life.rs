@@ -60,13 +60,8 @@ pub struct TakenOver {
 
 impl Clients {
     /// A fresh Session, which a connection is about to take.
-    pub fn begin_session(
-        &mut self,
-        client_id: &str,
-        user_name: Option<&str>,
-        connection: ConnectionId,
-    ) -> SessionId {
-        let session = Session::new(client_id, user_name, connection);
+    pub fn begin_session(&mut self, client_id: &str, connection: ConnectionId) -> SessionId {
+        let session = Session::new(client_id, connection);
         let hash = self.hasher.hash_one(client_id);
         let id = self.sessions.add(session);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
@@ -78,7 +73,8 @@ impl Clients {
         id
     }
 
-    /// Binds the Session to the connection, with what CONNECT asks for. The connection is accepted now.
+    /// Binds the Session to the connection, with what CONNECT asks for. The connection is accepted now. `user_epoch`:
+    /// how often users had gone when it was let in.
     pub fn bind(
         &mut self,
         id: ConnectionId,
@@ -88,7 +84,7 @@ impl Clients {
         takeovers: Option<Box<Takeovers>>,
         user_epoch: u32,
     ) -> Result<(), Broken> {
-        // An unchecked user name does not become the owner of the Session.
+        // An unchecked user name does not become the owner of the Session, new or not.
         let checked = request.user_name.is_some()
             && self.listener(id).is_some_and(|listener| listener.passwords);
         let (Some(session), Some(connection)) = (

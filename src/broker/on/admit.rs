@@ -243,11 +243,11 @@ impl Shard {
         } else {
             home_of(&request.client_id, self.shards)
         };
+        let user_epoch = self.gone.epoch();
         if home == self.id {
-            return self.establish(id, request, out);
+            return self.establish(id, request, user_epoch, out);
         }
         if let Some(bytes) = self.clients.hand_over(id) {
-            let user_epoch = self.gone.epoch();
             out.push(Output::HandOver {
                 connection: id,
                 to: home,
@@ -287,7 +287,8 @@ impl Shard {
             self.clients.watch(id);
             return self.authenticate(id, request, &user_name, out);
         }
-        self.establish(id, request, out);
+        let user_epoch = user_epoch.max(self.gone.epoch());
+        self.establish(id, request, user_epoch, out);
     }
 
     /// Answers a CONNECT with a refusal and closes. Where 3.1 and 3.1.1 have no code, it closes without CONNACK.

@@ -22,10 +22,13 @@ const ASSIGNED_PREFIX: &str = "auto-";
 impl Shard {
     /// At the home of the Session: takeover, Session, CONNACK, then the messages that wait for the Client. [v3.1.1
     /// 3.1.4]
+    ///
+    /// `user_epoch`: how often users had gone when it was let in, here or on another shard that may have come further.
     pub(super) fn establish(
         &mut self,
         id: ConnectionId,
         mut request: Box<ConnectRequest>,
+        user_epoch: u32,
         out: &mut Outputs,
     ) {
         let assigned = request
@@ -65,16 +68,12 @@ impl Shard {
         let session_present = earlier.is_some();
         let session = match earlier {
             Some(session) => session,
-            None => {
-                let user_name = request.user_name.as_deref();
-                self.clients.begin_session(client_id, user_name, id)
-            }
+            None => self.clients.begin_session(client_id, id),
         };
         let mark = self.mark();
-        let epoch = self.gone.epoch();
         let bound = self
             .clients
-            .bind(id, session, request, will, takeovers, epoch);
+            .bind(id, session, request, will, takeovers, user_epoch);
         if let Err(broken) = bound {
             return self.close(id, Ending::Violation(Violation::Broken(broken)), out);
         }
