@@ -156,10 +156,10 @@ def run():
     listener.unsubscribe("v5/id/+", 0)
     listener.unsubscribe("v5/id/+", 0x11)
 
-    # Nobody is there to read it; and a filter that is none.
+    # Nobody is there to read it; and a well-formed filter with more levels than are served. [v5 3.9.3]
     speaker.publish("v5/nobody", b"", want=0x10)
     listener.paho._filter_wildcard_len_check = lambda sub: mqtt.MQTT_ERR_SUCCESS
-    listener.subscribe("v5/a#", want=0x8F, qos=1)
+    listener.subscribe("v5" + "/a" * 201, want=0x8F, qos=1)
 
     # No Local.
     speaker.subscribe("v5/local/not", qos=1, noLocal=True)
