@@ -164,7 +164,7 @@ fn newcomers_are_told_and_the_others_served(shards: usize) {
         "{told} told, {closed} closed"
     );
     assert!(accepted.len() >= 10, "{}", accepted.len());
-    broker.logged("places are taken");
+    broker.logged("connections are in use");
     accepted.iter_mut().for_each(ping);
 
     // Those who say nothing take the room; then newcomers are closed unheard.

@@ -93,7 +93,7 @@ fn the_manager_is_told_of_start_reload_and_end(shards: usize) {
     broker.signal(Signal::SIGHUP);
     assert!(manager.next().starts_with("RELOADING=1\n"));
     let ready = manager.next();
-    let bad = "READY=1\nSTATUS=password file not read again, the old one stays: ";
+    let bad = "READY=1\nSTATUS=password file not reloaded, the old one stays in force: ";
     assert!(ready.starts_with(bad), "{ready}");
     let (status, _) = broker.end_by(Signal::SIGTERM);
     assert!(status.success());

@@ -410,7 +410,7 @@ fn sighup_reads_the_password_file_again(shards: usize) {
         !line.contains("nonsense"),
         "no part of a hash belongs into the log: {line}"
     );
-    broker.logged_since(mark, &["error ", "not read again", "'alice'"]);
+    broker.logged_since(mark, &["error ", "not reloaded", "'alice'"]);
     assert_eq!(return_code(&broker, &login("o", "old", "oldpw")), 0);
     assert_eq!(return_code(&broker, &login("x", "alice", "secret")), 0);
     assert_eq!(return_code(&broker, &login("y", "alice", "wrong")), 5);

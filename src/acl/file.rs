@@ -179,7 +179,7 @@ impl Reader {
             }
             "topic" | "pattern" => self.warn(number, "is not UTF-8, so no Topic Name matches it"),
             "user" => {
-                self.warn(number, "is not UTF-8, so nobody has this user name");
+                self.warn(number, "is not UTF-8, so no user can have this name");
                 // No user name on the wire holds U+0000 [v5 MQTT-1.5.4-2].
                 self.section = Some(self.user_index("\0"));
             }

@@ -52,12 +52,12 @@ impl fmt::Display for FilterRefusal {
             FilterRefusal::TooManyLevels => write!(f, "{}", Malformed::TooManyFilterLevels),
             FilterRefusal::TooManySubscriptions => write!(
                 f,
-                "The session has as many subscriptions as it may, {}.",
+                "The session has reached its limit of {} subscriptions.",
                 limits::FILTERS_PER_SESSION_MAX
             ),
             FilterRefusal::TooManySharedSubscriptions => write!(
                 f,
-                "The session has as many shared subscriptions as it may, {}.",
+                "The session has reached its limit of {} shared subscriptions.",
                 limits::SHARED_FILTERS_PER_SESSION_MAX
             ),
             FilterRefusal::NoSession => write!(f, "The session has ended."),

@@ -99,14 +99,14 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::ConnectionsMax => {
-                "the broker has as many connections as it may (--max-connections)"
+                "the broker has reached its limit of connections (--max-connections)"
             }
             Refusal::AuthenticationMethod => "its authentication method is not offered here",
             Refusal::EmptyClientId => {
                 "an empty client id needs clean session 1 and MQTT 3.1.1 [MQTT-3.1.3-8]"
             }
             Refusal::Anonymous => {
-                "no user name, and anonymous clients are not allowed (--allow-anonymous would)"
+                "no user name, and anonymous clients are not allowed (--allow-anonymous allows them)"
             }
             // The same sentence for both: a stranger who learns which users exist would try their passwords. The log
             // tells them apart.

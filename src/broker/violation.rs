@@ -62,7 +62,7 @@ violations! {
         "CONNECT is larger than {bytes_max} bytes, the limit of --max-packet-size";
     /// Beyond [`limits::UNACCEPTED_BYTES_FREE`] nothing is left of what connections share before they are accepted.
     NoRoomUnaccepted => ReasonCode::SERVER_BUSY,
-        "more than {} KiB before it was accepted, while other large CONNECTs fill the {} KiB there are for such",
+        "more than {} KiB before it was accepted, and other large CONNECTs use up the {} KiB that all of them share",
         limits::UNACCEPTED_BYTES_FREE / KIB, limits::UNACCEPTED_BYTES_MAX / KIB;
 
     // After
@@ -82,13 +82,13 @@ violations! {
     /// A subscription above what a Session may have, from a Client whose version knows no failure code in SUBACK.
     /// [v3.1 §3.9]
     TooManySubscriptions => ReasonCode::QUOTA_EXCEEDED,
-        "more subscriptions than a session may have, and its version has no code for that in SUBACK [v3.1 §3.9]";
+        "more subscriptions than the limit of a session, and its version has no code for that in SUBACK [v3.1 §3.9]";
     /// [v5 4.12]
     UnexpectedAuth => ReasonCode::PROTOCOL_ERROR,
         "AUTH without an Authentication Method in CONNECT [v5 4.12]";
     /// [v5 MQTT-3.3.2-8, MQTT-3.3.2-9]
     TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
-        "Topic Alias 0 or above {}, the maximum told in CONNACK [v5 MQTT-3.3.2-9]", limits::TOPIC_ALIAS_MAXIMUM;
+        "Topic Alias 0 or above {}, the maximum in CONNACK [v5 MQTT-3.3.2-9]", limits::TOPIC_ALIAS_MAXIMUM;
     /// [v5 3.3.2.3.4]
     TopicAliasUnknown => ReasonCode::PROTOCOL_ERROR,
         "a Topic Alias that was never set [v5 3.3.2.3.4]";
@@ -103,7 +103,7 @@ violations! {
         "PUBLISH with a Subscription Identifier, which only a server may send [v5 MQTT-3.3.4-6]";
     /// A code, or a Server Reference, that only a Server may send. [v5 3.14.2.1, 3.14.2.2.5]
     ServerDisconnect => ReasonCode::PROTOCOL_ERROR,
-        "DISCONNECT with what only a server may say [v5 3.14.2.1]";
+        "DISCONNECT with a code or a property that only a server may send [v5 3.14.2.1]";
     /// An answer that the Client asked for. [v5 MQTT-3.1.2-24]
     AnswerTooLarge => ReasonCode::PACKET_TOO_LARGE,
         "the answer would be larger than its Maximum Packet Size [v5 MQTT-3.1.2-24]";

@@ -158,7 +158,7 @@ impl fmt::Display for Holder {
             Who::Seen(process) | Who::Likely(process)
                 if process.command == "mosquitto" && self.mosquitto_is_a_service =>
             {
-                "end it for good with `sudo systemctl disable --now mosquitto`"
+                "stop and disable it with `sudo systemctl disable --now mosquitto`"
             }
             _ => "stop it",
         };
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_remedy_suits_the_holder() {
-        let disable = "end it for good with `sudo systemctl disable --now mosquitto`";
+        let disable = "stop and disable it with `sudo systemctl disable --now mosquitto`";
         for (who, service, text) in [
             (
                 Who::Seen(process("nc")),

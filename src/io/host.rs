@@ -216,7 +216,7 @@ fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender
     let _ = ready.send(Ok(()));
     drop(ready);
     if let Err(error) = driver.run() {
-        let text = format!("shard {id} ends: its sockets cannot be driven any more: {error}");
+        let text = format!("shard {id} ends: it can no longer use its sockets: {error}");
         log.line(LogLevel::Error, text);
     }
 }

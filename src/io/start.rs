@@ -32,7 +32,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
     let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
     let notify = Notify::from_environment().unwrap_or_else(|error| {
-        let text = format!("the service manager is told nothing: NOTIFY_SOCKET: {error}");
+        let text = format!("the service manager cannot be notified: NOTIFY_SOCKET: {error}");
         log.line(LogLevel::Warning, text);
         Notify::NOBODY
     });
@@ -53,7 +53,7 @@ fn serve(
 ) -> Result<(), StartError> {
     if let Some(address) = config.open_by_mistake() {
         return Err(StartError::new(format!(
-            "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous if that is meant"
+            "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous to allow it"
         )));
     }
     let checker = match &config.passwd {
@@ -141,11 +141,11 @@ fn serve(
             joined.map_err(refused("a shard ended badly"))
         }
         End::Hurried => {
-            log.line(LogLevel::Warning, "stopped before all shards were done");
+            log.line(LogLevel::Warning, "stopped before all shards had finished");
             Ok(())
         }
         End::ShardLost => Err(StartError::new(
-            "a shard ended by itself, see the log; the broker stops so that it can be started whole",
+            "a shard ended unexpectedly, see the log; the broker stops so that all of it can be started again",
         )),
     }
 }
@@ -187,7 +187,7 @@ fn choose_driver(io: Io) -> Result<(DriverKind, String), StartError> {
     match (io, DriverKind::uring()) {
         (Io::Uring, Ok(kind)) => Ok((kind, "io_uring, as asked".to_owned())),
         (Io::Uring, Err(cause)) => Err(StartError::new(cause)),
-        (_, Ok(kind)) => Ok((kind, "io_uring, as this kernel has all it needs".to_owned())),
+        (_, Ok(kind)) => Ok((kind, "io_uring: this kernel has all it needs".to_owned())),
         (_, Err(cause)) => Ok((DriverKind::Epoll, format!("epoll, as {cause}"))),
     }
 }

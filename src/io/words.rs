@@ -46,8 +46,8 @@ fn text(happening: &Happening) -> String {
             from,
             by,
         } => format!(
-            "client id {} is taken over again and again, {takeovers} times now, at last from {from} by {by}: if these are two clients, \
-             give each an id of its own",
+            "client id {} is taken over again and again, {takeovers} times so far, last from {from} by {by}: if these are two clients, \
+             give each its own client id",
             Shown(client_id)
         ),
         Happening::Broken {
@@ -191,7 +191,9 @@ fn refused(why: Refusal) -> String {
         Refusal::UnknownUser => "its user is not in the password file".to_owned(),
         Refusal::WrongPassword => "wrong password".to_owned(),
         Refusal::AnotherUsersSession => {
-            format!("{why}, until that ends; --client-id-takeover any lets every user take it over")
+            format!(
+                "{why}; it is free when that session ends, and --client-id-takeover any lets every user take it over"
+            )
         }
         Refusal::ConnectionsMax
         | Refusal::AuthenticationMethod
@@ -261,7 +263,7 @@ pub fn counters(counters: &Counters) -> String {
     }
     if counters.broken_invariants > 0 {
         let count = number(counters.broken_invariants as usize, "mistake");
-        let _ = write!(text, "; {count} of the broker, told in the log");
+        let _ = write!(text, "; {count} of the broker itself, described in the log");
     }
     text
 }
@@ -372,7 +374,7 @@ mod tests {
                     who: who("", None),
                     why: Refusal::Anonymous,
                 },
-                "refused \"\" (192.0.2.7:4711, no user): no user name, and anonymous clients are not allowed (--allow-anonymous would)",
+                "refused \"\" (192.0.2.7:4711, no user): no user name, and anonymous clients are not allowed (--allow-anonymous allows them)",
             ),
             (
                 unaccepted(Unaccepted::Violation(Violation::FirstPacketNotConnect)),
@@ -432,7 +434,7 @@ mod tests {
                     who: who("lamp", Some("alice")),
                     why: Refusal::AnotherUsersSession,
                 },
-                "refused lamp (192.0.2.7:4711, user alice): its client id belongs to a session of another user, until that ends; --client-id-takeover any lets every user take it over",
+                "refused lamp (192.0.2.7:4711, user alice): its client id belongs to a session of another user; it is free when that session ends, and --client-id-takeover any lets every user take it over",
             ),
             (
                 ended(ConnectionEnd::Shutdown),
@@ -472,7 +474,7 @@ mod tests {
                     from: ([192, 0, 2, 7], 1).into(),
                     by: ([192, 0, 2, 8], 2).into(),
                 },
-                "client id lamp is taken over again and again, 3 times now, at last from 192.0.2.7:1 by 192.0.2.8:2: if these are two clients, give each an id of its own",
+                "client id lamp is taken over again and again, 3 times so far, last from 192.0.2.7:1 by 192.0.2.8:2: if these are two clients, give each its own client id",
             ),
             (
                 Happening::FiltersRefused {
@@ -480,7 +482,7 @@ mod tests {
                     count: 2,
                     why: crate::broker::FilterRefusal::TooManySubscriptions,
                 },
-                "refused 2 subscriptions of lamp: The session has as many subscriptions as it may, 250000.",
+                "refused 2 subscriptions of lamp: The session has reached its limit of 250000 subscriptions.",
             ),
             (
                 Happening::Dropping {

@@ -64,7 +64,7 @@ faults! {
     Salt => "the salt is not base64 of 12 or 64 bytes; set the password again with: mqttfast passwd {file} USER";
     Digest => "the digest is not base64 of 64 bytes; set the password again with: mqttfast passwd {file} USER";
     Doubled { first: u32 } => "the user is there already in line {first}, with the same hash; delete one of the two lines";
-    Contradicted { other: u32 } => "line {other} has another hash for this user, and nobody can tell which is meant; set the password again with: mqttfast passwd {file} USER";
+    Contradicted { other: u32 } => "line {other} has another hash for this user, so it is unclear which one is right; set the password again with: mqttfast passwd {file} USER";
 }
 
 /// A password file that cannot be used. Its `Display` is the whole sentence.

@@ -67,7 +67,7 @@ fn subscriptions_of_a_session() {
         &[Version::V5],
         FILTERS_PER_SESSION_MAX,
         |number| format!("limit/{number}"),
-        &format!("The session has as many subscriptions as it may, {FILTERS_PER_SESSION_MAX}."),
+        &format!("The session has reached its limit of {FILTERS_PER_SESSION_MAX} subscriptions."),
     );
 }
 
@@ -78,7 +78,7 @@ fn shared_subscriptions_of_a_session() {
         SHARED_FILTERS_PER_SESSION_MAX,
         |number| format!("$share/limit/{number}"),
         &format!(
-            "The session has as many shared subscriptions as it may, {SHARED_FILTERS_PER_SESSION_MAX}."
+            "The session has reached its limit of {SHARED_FILTERS_PER_SESSION_MAX} shared subscriptions."
         ),
     );
 }

@@ -449,7 +449,7 @@ fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let name = names.into_iter().find(|option| said.is_true(option));
     let whose = |option: &str| said.place(option);
     if let Some(place) = whose("require_certificate").filter(|_| required && ca.is_none()) {
-        let reason = "nobody can show a certificate that is trusted, as there is no CA";
+        let reason = "no client certificate can be trusted, because there is no CA";
         let instead = Some("require_certificate true\ncafile FILE".to_owned());
         notes.fault(Exit::Invalid, place, reason, instead);
     }

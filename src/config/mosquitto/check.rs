@@ -201,7 +201,7 @@ pub(super) fn lost_default_options(said: &Statements, notes: &mut Notes) {
     ] {
         if let Some(place) = said.place(option) {
             let text = format!(
-                "`{option}` above the first `listener` is nobody's: move it below the listener it is for"
+                "`{option}` above the first `listener` belongs to no listener: move it below the listener it is for"
             );
             notes.warn(place, text);
         }

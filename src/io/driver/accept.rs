@@ -129,7 +129,7 @@ impl Accepting {
         if admitted != Some(Admitted::Within) {
             let most = seat.common.capacity.most();
             let text = format!(
-                "refused a connection from {address}: all {most} places are taken (--max-connections, and the limit of open files: LimitNOFILE= or ulimit -n)"
+                "refused a connection from {address}: all {most} connections are in use (limits: --max-connections, and open files: LimitNOFILE= or ulimit -n)"
             );
             self.complain(seat, now, &text);
         }
@@ -150,7 +150,7 @@ impl Accepting {
 
     /// A connection had to be given up as the machine could not take it: `error` says why.
     pub fn cannot_serve(&mut self, seat: &Seat, now: Time, error: &io::Error) {
-        self.complain(seat, now, &format!("gave up a new connection: {error}"));
+        self.complain(seat, now, &format!("dropped a new connection: {error}"));
     }
 
     fn complain(&mut self, seat: &Seat, now: Time, text: &str) {
@@ -164,7 +164,7 @@ impl Accepting {
         let unlogged = std::mem::take(&mut self.unlogged);
         let more = match unlogged {
             0 => String::new(),
-            count => format!("; {count} more since the last such line"),
+            count => format!("; {count} more since this was last logged"),
         };
         seat.common
             .log

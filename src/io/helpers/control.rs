@@ -102,7 +102,7 @@ fn unused(number: i32) -> String {
         _ if number == SIGRTMIN() => {
             "the log goes to standard error, so there is no file to open again"
         }
-        _ => "it means nothing to mqttfast",
+        _ => "mqttfast does nothing on this signal",
     };
     let name = match Signal::try_from(number) {
         Ok(signal) => signal.as_str().to_owned(),
@@ -200,7 +200,8 @@ pub fn serve(
 /// Tells the service manager that we serve.
 pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
     if let Err(error) = notify.ready(status) {
-        let text = format!("the service manager was not told that this serves: {error}");
+        let text =
+            format!("the service manager could not be notified that the broker serves: {error}");
         log.line(LogLevel::Warning, text);
     }
 }

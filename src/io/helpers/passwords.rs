@@ -33,7 +33,7 @@ pub struct Reloaded {
 impl Reloaded {
     /// The old file stays in force.
     fn kept(why: String, warnings: Vec<String>) -> Reloaded {
-        let text = format!("password file not read again, the old one stays: {why}");
+        let text = format!("password file not reloaded, the old one stays in force: {why}");
         Reloaded {
             summary: (LogLevel::Error, text),
             warnings,
@@ -153,7 +153,7 @@ impl Checker {
             Succession::Gone(gone) => gone,
             Succession::Lost(lost) => {
                 let why = format!(
-                    "its bad lines would shut out {}; mend them, or delete them if that is meant, and reload",
+                    "its bad lines would shut out {}; correct them, or delete them on purpose, and reload",
                     named(&lost)
                 );
                 return Reloaded::kept(format!("{}: {why}", path.display()), warnings);

@@ -22,7 +22,7 @@ pub fn log_sums(shards: &Shards, log: &Log) {
     for shard in (0..shards.count()).map(|index| ShardId(index as u8)) {
         if !answers.iter().any(|report| report.shard == shard) {
             let text = format!(
-                "shard {shard} gave no sums within {} ms",
+                "shard {shard} did not answer within {} ms",
                 limits::SURVEY_WAIT_MS
             );
             log.line(LogLevel::Warning, text);
