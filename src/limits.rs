@@ -45,11 +45,19 @@ pub const LATE_MS: u64 = 100;
 pub const LATE_GRACE_MS: u64 = 1_000;
 /// The tree of retained messages is searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
-/// The progress of a receiver that publishers wait for is checked this often. If it took less than
-/// [`PROGRESS_BYTES_MIN`] meanwhile, it is stalled and holds its publishers back no longer. So a pause lasts some
-/// seconds at most.
-pub const STALLED_AFTER_MS: u64 = 1_000;
-pub const PROGRESS_BYTES_MIN: usize = 16 * 1024;
+/// How long publishers wait for one reader in any minute, at most; then it is stalled, and no longer holds them back.
+pub const HELD_BACK_MS_MAX: u64 = 2_000;
+/// A reader that takes so much of what is delivered to it is never stalled: what is unsent then leaves within
+/// [`SHORT_WAIT_MS`].
+pub const READER_BYTES_PER_S: i64 = 1024 * 1024;
+/// What that is made of: a stock of waiting that is full again after [`WAIT_REFILL_MS`], and ends up to a timer's grain
+/// late. Waits shorter than [`SHORT_WAIT_MS`] do not count: what is unsent leaves so fast that nobody is held up.
+pub const WAIT_STOCK_MS: u64 = 600;
+pub const WAIT_REFILL_MS: u64 = 120_000;
+pub const SHORT_WAIT_MS: u64 = 100;
+const _: () = assert!(
+    WAIT_STOCK_MS + 60_000 * WAIT_STOCK_MS / WAIT_REFILL_MS + TIMER_GRAIN_MS <= HELD_BACK_MS_MAX
+);
 /// Takeovers of one client id that are further apart than this count anew. After so many closer ones the log warns, and
 /// then once in this time.
 pub const TAKEOVERS_FORGOTTEN_AFTER_MS: u64 = 60_000;
@@ -110,6 +118,8 @@ pub const CONNECTION_BYTES_TYPICAL: u64 = 1024;
 pub const OUTBOX_HIGH_BYTES: usize = 128 * 1024;
 /// Unsent bytes below which these publishers go on, and the connection's queue and replay are served.
 pub const OUTBOX_LOW_BYTES: usize = 32 * 1024;
+/// Unsent answers to a Client's own packets above which it is not read from, until they are below [`OUTBOX_LOW_BYTES`].
+pub const ANSWERS_BYTES_MAX: usize = 128 * 1024;
 /// Unsent bytes above which even what was already read from them waits. Below, a publisher's last read is handled to
 /// its end, because stopping within it copies its rest.
 pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
@@ -143,9 +153,15 @@ pub const WORK_OF_MESSAGE: usize = 1_000;
 pub const WORK_OF_FILTER: usize = 10;
 const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_TURN);
 
-/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn. A packet with more than 64 times as many is
-/// handled in 64 turns.
+/// Bytes copied that count as one node: a node costs some 50 ns to look at.
+pub const BYTES_PER_WORK: usize = 512;
+/// What each group found counts, for which a member is picked and told.
+pub const WORK_OF_GROUP: usize = 10;
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn, and that are looked at in one turn before the
+/// first is handled.
 pub const FILTERS_AT_ONCE: usize = 1_000;
+pub const FILTERS_CHECKED_AT_ONCE: usize = 20_000;
 
 /// Sessions that a turn looks at, and Sessions that it ends, of users that are gone from the password file.
 pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;

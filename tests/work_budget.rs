@@ -160,3 +160,35 @@ fn messages_that_match_by_thousands_of_ways_take_many_turns() {
     let sent = rig.turn(speaker, &message.repeat(300));
     assert_eq!(sent, 300 * message.len());
 }
+
+#[test]
+fn bytes_that_an_alias_moves_are_work() {
+    // 9 bytes each, that stand for a Topic Name of 65 kB: one read holds 1,800 of them.
+    let mut rig = Rig::new(5);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let mut body = 65_000_u16.to_be_bytes().to_vec();
+    body.extend([b'x'; 65_000]);
+    body.extend([3, 0x23, 0, 1]);
+    rig.turn(greedy, &packet(0x30, &body));
+    // At QoS 1, so that each is answered.
+    let again = packet(0x32, &[0, 0, 0, 7, 3, 0x23, 0, 1]);
+    let answer = 5; // PUBACK with "no matching subscribers".
+    assert_eq!(rig.turn(greedy, &again), answer);
+    let sent = rig.turn(greedy, &again.repeat(1600));
+    let turns = turns_until(&mut rig, other, 1600 * answer - sent);
+    assert!((5..100).contains(&turns), "{turns}");
+}
+
+#[test]
+fn a_subscribe_that_repeats_its_filter_is_looked_at_in_parts() {
+    let mut rig = Rig::new(4);
+    let (greedy, other) = (rig.client(0), rig.client(1));
+    let mut list = vec!["a".to_owned(); 50_000];
+    list.push("b".to_owned());
+    let bytes = filters(0x82, &list);
+    assert_eq!(rig.turn(greedy, &bytes), 0);
+    assert_eq!(rig.shard.sizes().2, 0, "it is looked at first");
+    let turns = turns_until(&mut rig, other, 4 + 2 + list.len());
+    assert!((100..=110).contains(&turns), "{turns}");
+    assert_eq!(rig.shard.sizes().2, 2);
+}

@@ -2,9 +2,8 @@
 //! until peers know.
 
 use super::filter_refusal::FilterRefusal;
-use super::topics::Replay;
+use super::topics::NewReplays;
 use crate::ids::{ConnectionId, SessionId};
-use crate::limits;
 use crate::wire::{PacketId, Version};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -25,31 +24,28 @@ pub(super) struct PendingSubscribe {
     pub codes: Vec<u8>,
     pub refusal: Option<FilterRefusal>,
     /// Replays to begin after it.
-    pub replays: Vec<Replay>,
+    pub replays: NewReplays,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that takes several turns, and the Reason Codes of the filters that are done.
 #[derive(Default)]
 pub(super) struct Unfinished {
+    /// How many filters it has, once all of them have been looked at: before that none is put in force.
+    pub total: Option<usize>,
+    /// Filters looked at before that.
+    pub checked: usize,
+    /// Where the next filter begins.
+    pub at: usize,
     pub codes: Vec<u8>,
     /// Why the first refused filter was refused.
     pub refusal: Option<FilterRefusal>,
     /// Replays to begin after SUBACK.
-    pub replays: Vec<Replay>,
+    pub replays: NewReplays,
     /// The number of the changes that a store must have kept.
     pub after: u64,
 }
 
-impl Unfinished {
-    /// Up to which of `total` filters this turn goes: a sixty-fourth of them at least, because the packet is decoded
-    /// again in each turn.
-    pub fn until(&self, total: usize) -> usize {
-        let at_once = limits::FILTERS_AT_ONCE.max(total / 64);
-        total.min(self.codes.len() + at_once)
-    }
-}
-
-/// The pending packets of all connections of this shard.
+/// Those of all connections of this shard.
 #[derive(Default)]
 pub(super) struct Pending {
     /// Unfinished packets. Each lies at the front of the bytes received on its connection.

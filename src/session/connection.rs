@@ -5,6 +5,7 @@ use crate::ids::{ConnectionId, ListenerId, SessionId, ShardId};
 use crate::limits;
 use crate::session::ConnectRequest;
 use crate::session::alias::OutwardAliases;
+use crate::session::progress::{Answers, Patience};
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::Version;
@@ -85,12 +86,14 @@ pub struct Connection {
     pub sending: bool,
     /// It is in the shard's list of connections to flush.
     pub dirty: bool,
-    /// It made no progress while publishers waited for it. They wait no more, and QoS 0 for it is dropped.
+    /// Answers to the Client's own packets that have not left.
+    pub answers: Answers,
+    /// Its reading is stopped until those have left.
+    pub answers_full: bool,
+    /// Others waited too long for it; they wait no more, and QoS 0 for it is dropped.
     pub stalled: bool,
-    /// When the first publisher began to wait for it, or when its progress was last checked.
-    pub watched: Time,
-    /// Bytes that have left since.
-    pub drained_bytes: usize,
+    /// How long others may still wait for it.
+    pub patience: Patience,
     /// Publishers that wait for it.
     pub waiters: Sorted<Waiter, ()>,
     /// Largest number of QoS 1 and 2 deliveries under way.
@@ -131,9 +134,10 @@ impl Connection {
             unsent_bytes: 0,
             sending: false,
             dirty: false,
+            answers: Answers::default(),
+            answers_full: false,
             stalled: false,
-            watched: now,
-            drained_bytes: 0,
+            patience: Patience::new(now),
             waiters: Sorted::None,
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
@@ -177,11 +181,17 @@ impl Connection {
         if self.waiters.is_empty() {
             silence
         } else {
-            silence.min(self.watched + limits::STALLED_AFTER_MS)
+            silence.min(self.patience.ends())
         }
     }
 
-    /// Whether QoS 0 messages for it are dropped, because it takes too little.
+    /// It has more answers before it than it takes, and must not bring about more.
+    #[inline]
+    pub fn is_full_of_answers(&self) -> bool {
+        self.answers.bytes() > limits::ANSWERS_BYTES_MAX
+    }
+
+    /// QoS 0 messages for it are dropped rather than added to what it does not take.
     pub fn overfull(&self) -> bool {
         self.unsent_bytes >= limits::OUTBOX_BYTES_MAX
             || (self.stalled && self.unsent_bytes >= limits::OUTBOX_HIGH_BYTES)

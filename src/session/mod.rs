@@ -5,6 +5,7 @@ pub mod alias;
 pub mod connection;
 pub mod inflight;
 pub mod message;
+pub mod progress;
 pub mod queue;
 pub mod request;
 #[allow(clippy::module_inception)]

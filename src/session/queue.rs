@@ -30,6 +30,15 @@ pub struct Extras {
     pub share: Option<Share>,
 }
 
+/// Memory of a delivery's extras.
+pub fn extra_bytes(extras: &Option<Box<Extras>>) -> usize {
+    extras.as_ref().map_or(0, |extras| {
+        let spilled = extras.identifiers.spilled();
+        let identifiers = usize::from(spilled) * extras.identifiers.capacity();
+        size_of::<Extras>() + identifiers * size_of::<u32>()
+    })
+}
+
 /// One delivery that has not been sent yet.
 #[derive(Clone, Debug)]
 pub struct Queued {
@@ -46,7 +55,12 @@ pub struct Queued {
 impl Queued {
     /// What it costs the budgets.
     pub fn bytes(&self) -> usize {
-        self.message.bytes() + QUEUED_OVERHEAD_BYTES as usize
+        self.message.bytes() + self.own_bytes()
+    }
+
+    /// What it costs besides its message, which others may hold too.
+    pub fn own_bytes(&self) -> usize {
+        QUEUED_OVERHEAD_BYTES as usize + extra_bytes(&self.extras)
     }
 
     pub fn share(&self) -> Option<Share> {

@@ -175,6 +175,22 @@ pub fn decode<'a>(version: Option<Version>, frame: &Frame<'a>) -> Result<Packet<
     }
 }
 
+/// Decodes a packet of an accepted Client like [`decode`], but the filters of a SUBSCRIBE or UNSUBSCRIBE are left to be
+/// looked at part by part: [`Subscribe::filter_at`], [`Unsubscribe::filter_at`].
+pub fn decode_head<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>, Malformed> {
+    let packet_type = frame.packet_type();
+    let reserved = frame.flags() == RESERVED_FLAGS || version == Version::V31;
+    match packet_type {
+        packet_type::SUBSCRIBE if reserved => {
+            Subscribe::head(version, frame).map(Packet::Subscribe)
+        }
+        packet_type::UNSUBSCRIBE if reserved => {
+            Unsubscribe::head(version, frame).map(Packet::Unsubscribe)
+        }
+        _ => decode(Some(version), frame),
+    }
+}
+
 /// Decodes what is neither CONNECT nor PUBLISH: packets whose flags are reserved.
 fn decode_flagless<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>, Malformed> {
     let packet_type = frame.packet_type();

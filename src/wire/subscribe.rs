@@ -107,6 +107,19 @@ impl<'a> Subscribe<'a> {
     /// Errors: `PacketIdZero`; `NoTopicFilter` [v5 MQTT-3.8.3-2]; `NoLocalOnSharedSubscription` [v5
     /// MQTT-3.8.3-4]; those of options, strings and Properties; `Truncated`.
     pub fn decode(version: Version, frame: &Frame<'a>) -> Result<Self, Malformed> {
+        let subscribe = Self::head(version, frame)?;
+        let mut at = 0;
+        while let Some((next, _, _)) = subscribe.filter_at(at)? {
+            at = next;
+        }
+        Ok(subscribe)
+    }
+
+    /// Decodes what stands before the filters: a packet of a million of these is looked at part by part, by
+    /// [`Subscribe::filter_at`].
+    ///
+    /// Errors: those of [`Subscribe::decode`] but for options and strings of filters.
+    pub fn head(version: Version, frame: &Frame<'a>) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(frame.body());
         let packet_id = cursor.packet_id()?;
         let mut subscription_identifier = None;
@@ -123,13 +136,6 @@ impl<'a> Subscribe<'a> {
         if payload.is_empty() {
             return Err(Malformed::NoTopicFilter);
         }
-        while !cursor.is_empty() {
-            let filter = cursor.utf8_string()?;
-            let options = SubscriptionOptions::from_byte(version, cursor.byte()?)?;
-            if options.no_local && filter.starts_with("$share/") {
-                return Err(Malformed::NoLocalOnSharedSubscription);
-            }
-        }
         Ok(Self {
             packet_id,
             subscription_identifier,
@@ -137,6 +143,28 @@ impl<'a> Subscribe<'a> {
             payload,
             version,
         })
+    }
+
+    /// The filter that begins `at` bytes behind the head, its options, and where the next one begins; `None`: that is
+    /// the end.
+    ///
+    /// Errors: those of options and strings; `NoLocalOnSharedSubscription`.
+    #[inline]
+    pub fn filter_at(
+        &self,
+        at: usize,
+    ) -> Result<Option<(usize, &'a str, SubscriptionOptions)>, Malformed> {
+        let mut cursor = Cursor::new(&self.payload[at..]);
+        if cursor.is_empty() {
+            return Ok(None);
+        }
+        let filter = cursor.utf8_string()?;
+        let options = SubscriptionOptions::from_byte(self.version, cursor.byte()?)?;
+        if options.no_local && filter.starts_with("$share/") {
+            return Err(Malformed::NoLocalOnSharedSubscription);
+        }
+        let next = self.payload.len() - cursor.rest().len();
+        Ok(Some((next, filter, options)))
     }
 
     /// Each Topic Filter as it came, with its options; at least one.

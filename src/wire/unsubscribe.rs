@@ -24,6 +24,18 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// Errors: `PacketIdZero`; `NoTopicFilter` [v5 MQTT-3.10.3-2]; those of strings and Properties; `Truncated`.
     pub fn decode(version: Version, frame: &Frame<'a>) -> Result<Self, Malformed> {
+        let unsubscribe = Self::head(version, frame)?;
+        let mut at = 0;
+        while let Some((next, _)) = unsubscribe.filter_at(at)? {
+            at = next;
+        }
+        Ok(unsubscribe)
+    }
+
+    /// Decodes what stands before the filters, which are looked at part by part, by [`Unsubscribe::filter_at`].
+    ///
+    /// Errors: those of [`Unsubscribe::decode`] but for strings of filters.
+    pub fn head(version: Version, frame: &Frame<'a>) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(frame.body());
         let packet_id = cursor.packet_id()?;
         let mut user_properties = UserProperties::default();
@@ -36,14 +48,24 @@ impl<'a> Unsubscribe<'a> {
         if payload.is_empty() {
             return Err(Malformed::NoTopicFilter);
         }
-        while !cursor.is_empty() {
-            cursor.utf8_string()?;
-        }
         Ok(Self {
             packet_id,
             user_properties,
             payload,
         })
+    }
+
+    /// The filter that begins `at` bytes behind the head, and where the next one begins; `None`: that is the end.
+    ///
+    /// Errors: those of strings.
+    #[inline]
+    pub fn filter_at(&self, at: usize) -> Result<Option<(usize, &'a str)>, Malformed> {
+        let mut cursor = Cursor::new(&self.payload[at..]);
+        if cursor.is_empty() {
+            return Ok(None);
+        }
+        let filter = cursor.utf8_string()?;
+        Ok(Some((self.payload.len() - cursor.rest().len(), filter)))
     }
 
     /// Each Topic Filter as it came; at least one.

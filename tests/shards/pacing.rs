@@ -208,8 +208,8 @@ fn two_slow_clients_that_publish_to_each_other_do_not_stand_still() {
                 }
                 // Both take what there is; time passes too, for whoever is taken for stalled.
                 for _ in 0..400 {
-                    world.take_bytes(a, 40_000);
-                    world.take_bytes(b, 40_000);
+                    world.take_bytes(a, 60_000);
+                    world.take_bytes(b, 60_000);
                     world.advance(50);
                 }
                 for client in [a, b] {

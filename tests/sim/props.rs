@@ -6,7 +6,7 @@ use crate::play::{Judged, Play};
 use crate::session::Missing;
 use crate::support::*;
 use mqttfast::broker::{CloseCause, Counters, Dropped};
-use mqttfast::limits::{STALLED_AFTER_MS, TIMER_GRAIN_MS};
+use mqttfast::limits::{HELD_BACK_MS_MAX, TIMER_GRAIN_MS};
 use std::collections::BTreeMap;
 
 impl Play {
@@ -55,7 +55,7 @@ impl Play {
         self.rests.push(self.step);
         // Clients that publish to each other may hold each other up until the broker gives up waiting.
         for _ in 0..2 {
-            self.let_pass(STALLED_AFTER_MS + TIMER_GRAIN_MS)?;
+            self.let_pass(HELD_BACK_MS_MAX + TIMER_GRAIN_MS)?;
             self.drain()?;
         }
         for index in 0..self.connections.len() {

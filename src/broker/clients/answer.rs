@@ -48,7 +48,11 @@ impl Clients {
             block.truncate(before); // [v5 MQTT-3.1.2-24]
             return;
         }
-        connection.unsent_bytes += block.len() - before;
+        let bytes = block.len() - before;
+        connection.unsent_bytes += bytes;
+        let end = connection.sent_bytes + connection.unsent_bytes as u64;
+        connection.answers.add(bytes, end);
+        connection.patience.on_answer(bytes);
         mark_dirty(connection, &mut self.dirty);
     }
 

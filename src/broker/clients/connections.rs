@@ -93,8 +93,10 @@ impl Clients {
         };
         let handed_out = "no more is sent than was handed out";
         let counted = take_out(&mut connection.unsent_bytes, bytes, handed_out);
-        connection.drained_bytes = connection.drained_bytes.saturating_add(bytes);
         connection.sent_bytes += bytes as u64;
+        let end = connection.sent_bytes + connection.unsent_bytes as u64;
+        connection.answers.on_left(connection.sent_bytes, end);
+        connection.patience.on_left(bytes);
         if done {
             connection.sending = false;
             if !connection.outbox.is_empty() {
@@ -102,6 +104,10 @@ impl Clients {
             }
         }
         let has_room = connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES;
+        if connection.answers_full && connection.answers.bytes() <= limits::OUTBOX_LOW_BYTES {
+            connection.answers_full = false;
+            self.unpace(id);
+        }
         if let Err(broken) = counted {
             self.note_broken(Concerned::Connection(id), broken);
         }
@@ -363,14 +369,11 @@ impl Clients {
             self.connection_alarms.set(id.index, deadline);
             return None;
         }
-        if !connection.waiters.is_empty() && connection.watched + limits::STALLED_AFTER_MS <= now {
-            connection.watched = now;
-            let drained_bytes = std::mem::take(&mut connection.drained_bytes);
-            if drained_bytes < limits::PROGRESS_BYTES_MIN {
-                connection.stalled = true;
-                for waiter in connection.waiters.take_keys() {
-                    self.release(waiter, out);
-                }
+        if !connection.waiters.is_empty() && connection.patience.ends() <= now {
+            connection.patience.end(now);
+            connection.stalled = true;
+            for waiter in connection.waiters.take_keys() {
+                self.release(waiter, out);
             }
         }
         let connection = self.connections.get(id)?;

@@ -112,7 +112,6 @@ impl Clients {
         connection.note_terms(request);
         connection.since = self.now;
         connection.heard = self.now;
-        connection.watched = self.now;
         connection.silence_ms_max = u64::from(request.keep_alive_s) * 1500;
         connection.window = usize::from(self.settings.inflight_max.min(request.receive_maximum));
         if request.version == Version::V5 {

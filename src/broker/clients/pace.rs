@@ -54,9 +54,11 @@ impl Clients {
             return;
         }
         if connection.waiters.is_empty() {
-            // The reader's time to make progress starts with the first publisher that waits.
-            connection.watched = self.now;
-            connection.drained_bytes = 0;
+            // The wait starts with the first who waits.
+            if !connection.patience.begin(self.now) {
+                connection.stalled = true;
+                return;
+            }
         }
         connection.waiters.insert(waiter, ());
         let deadline = connection.deadline();
@@ -120,7 +122,17 @@ impl Clients {
         }
     }
 
-    /// Keeps what was read from a paced connection and is not handled yet.
+    /// Stops reading from a Client that has too many answers before it that it does not take.
+    pub fn wait_for_room(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !std::mem::replace(&mut connection.answers_full, true)
+        {
+            self.pace(id, out);
+            self.withhold(id);
+        }
+    }
+
+    /// Leaves what was read from a paced connection, and not handled yet, until it goes on.
     pub fn withhold(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.withheld = connection.paced > 0;
@@ -176,6 +188,9 @@ impl Clients {
             return;
         }
         connection.stalled = false;
+        if !connection.waiters.is_empty() {
+            connection.patience.end(self.now);
+        }
         let mut waiters = connection.waiters.take_keys();
         // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one
         // by one, so the first of a list would always win.

@@ -124,6 +124,10 @@ impl Shard {
             if connection.withheld {
                 break;
             }
+            if connection.is_full_of_answers() {
+                self.clients.wait_for_room(id, out);
+                break;
+            }
             match wire::next_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Some(frame)) => {
                     let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
@@ -172,7 +176,7 @@ impl Shard {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
             return self.on_publish(id, session, version, &publish, run, out);
         }
-        match wire::decode(Some(version), frame).map_err(Violation::Malformed)? {
+        match wire::decode_head(version, frame).map_err(Violation::Malformed)? {
             Packet::PubAck(ack) => return self.on_puback(id, session, &ack, out),
             Packet::PubRec(ack) => return self.on_pubrec(id, session, version, &ack, out),
             Packet::PubRel(ack) => self.on_pubrel(id, session, version, &ack),

@@ -27,7 +27,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         let visited = self.topics.find(routing.topic);
-        self.turn.add_work(visited);
+        self.turn.add_work(visited + self.work_of_copies(routing));
         let nobody = self.topics.found().is_empty();
         let shards = self.topics.found().shards;
         let taken = self.deliver_here(routing, origin, out);
@@ -39,6 +39,20 @@ impl Shard {
         } else {
             Routed::Refused
         }
+    }
+
+    /// What the message under way costs for each of those found, who get a copy of its name, its properties and a
+    /// payload that is not shared.
+    #[inline]
+    fn work_of_copies(&self, routing: &Routing<'_>) -> usize {
+        let payload = routing.payload.len();
+        let copied = if payload < limits::PAYLOAD_SHARED_FROM_BYTES {
+            payload
+        } else {
+            0
+        };
+        let bytes = routing.topic.as_str().len() + routing.passed_on.len() + copied;
+        self.topics.found().local.len() * (bytes / limits::BYTES_PER_WORK)
     }
 
     /// Delivers what was published on a peer shard.
@@ -53,7 +67,7 @@ impl Shard {
             session: None,
             connection: publisher.map(|id| (from, id)),
         };
-        let visited = self.topics.find(routing.topic);
+        let visited = self.topics.find(routing.topic) + self.work_of_copies(routing);
         self.turn.add_work(visited);
         if expired_on_the_way(routing.expires, self.turn.now()) {
             let lost = self.topics.found().local.len() as u64;
@@ -144,6 +158,7 @@ impl Shard {
         let mut taken = None;
         for at in 0..self.topics.found().local.len() {
             if let Some(group) = self.topics.found_group(at) {
+                self.turn.add_work(limits::WORK_OF_GROUP);
                 let delivered = self.deliver_to_group(group, routing, origin, out);
                 taken = Some(taken.unwrap_or(false) | delivered);
             }

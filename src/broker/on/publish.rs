@@ -9,6 +9,7 @@ use crate::broker::rights::{Act, Asker, Decision, Rule};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
 use crate::time::Time;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{AckKind, Malformed, PacketId, Publish, QoS, Run, TopicName, Version};
@@ -38,6 +39,7 @@ impl Shard {
         let mut passed_on = Vec::new();
         if version == Version::V5 && !publish.properties.raw.is_empty() {
             publish.properties.append_passed_on(&mut passed_on);
+            self.turn.add_work(passed_on.len() / limits::BYTES_PER_WORK);
         }
         let mut routing = Routing {
             topic,
@@ -78,7 +80,11 @@ impl Shard {
         }
         match (publish.topic, publish.properties.topic_alias) {
             (Some(_), None) => Ok(None),
-            (topic, alias) => self.clients.resolve_alias(id, topic, alias).map(Some),
+            (topic, alias) => {
+                let name = self.clients.resolve_alias(id, topic, alias)?;
+                self.turn.add_work(name.len() / limits::BYTES_PER_WORK);
+                Ok(Some(name))
+            }
         }
     }
 

@@ -6,13 +6,11 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::Subscription;
 use crate::broker::pending::{PendingSubscribe, Unfinished};
 use crate::broker::shard::Shard;
-use crate::broker::topics::Replay;
-use crate::broker::topics::checked_filter;
+use crate::broker::topics::{NewReplays, Replay, checked_filter};
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
-use crate::topic::RetainCursor;
 use crate::wire;
 use crate::wire::reason::ReasonCode;
 use crate::wire::{Malformed, Packet, RetainHandling, SubAck, Subscribe, Version};
@@ -30,16 +28,23 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         let mut part = self.pending.take_unfinished(id);
-        let total = subscribe.filters().count();
-        if part.codes.is_empty() {
-            self.check_filters(subscribe.filters().map(|(filter, _)| filter))?;
-            self.check_answer(id, version, total)?;
-        }
-        let done = part.codes.len();
-        let until = part.until(total);
+        let filter_at = |at| {
+            let filter = subscribe.filter_at(at)?;
+            Ok(filter.map(|(next, filter, _)| (next, filter)))
+        };
+        let Some(total) = self.check_filters(&mut part, filter_at)? else {
+            self.pending.put_unfinished(id, part);
+            return Ok(());
+        };
+        self.check_answer(id, version, total)?;
         let mark = self.mark();
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
-        for (filter, mut options) in subscribe.filters().take(until).skip(done) {
+        for _ in 0..limits::FILTERS_AT_ONCE {
+            let found = subscribe.filter_at(part.at).map_err(Violation::Malformed)?;
+            let Some((next, filter, mut options)) = found else {
+                break;
+            };
+            part.at = next;
             if bridge {
                 // As Mosquitto does: a message does not return to the bridge that sent it, and RETAIN stays as
                 // published.
@@ -61,7 +66,7 @@ impl Shard {
             part.codes.push(code);
         }
         part.after = part.after.max(self.needed_since(mark));
-        if until < total {
+        if part.codes.len() < total {
             self.pending.put_unfinished(id, part);
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());
@@ -72,6 +77,7 @@ impl Shard {
             refusal,
             replays,
             after,
+            ..
         } = part;
         let pending = PendingSubscribe {
             after,
@@ -106,23 +112,39 @@ impl Shard {
         });
     }
 
-    /// Checks all filters of a packet before any is put in force. A filter that is not well formed makes the packet
-    /// malformed, and the connection closes: the code 0x8F of SUBACK and UNSUBACK is for a filter that is "correctly
-    /// formed but is not allowed". [v5 3.9.3, 3.11.3, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1
-    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
+    /// Looks at all filters of a packet before any is put in force, a part in each turn. `Some`: all are well formed,
+    /// and so many. One that is not well formed makes the packet malformed, and the connection closes: the code 0x8F of
+    /// SUBACK and UNSUBACK is for a filter that is "correctly formed but is not allowed". [v5 3.9.3, 3.11.3,
+    /// MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.13.1-1; v3.1.1 MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.3-1]
     ///
     /// A filter with too many levels is well formed. It is refused because of our limit.
     pub(in crate::broker) fn check_filters<'a>(
         &mut self,
-        mut filters: impl Iterator<Item = &'a str>,
-    ) -> Result<(), Violation> {
-        filters.try_for_each(|filter| match checked_filter(filter) {
-            Ok(_) | Err(Malformed::TooManyFilterLevels) => Ok(()),
-            Err(malformed) => {
-                self.pending.blame(filter);
-                Err(Violation::TopicFilter(malformed))
+        part: &mut Unfinished,
+        filter_at: impl Fn(usize) -> Result<Option<(usize, &'a str)>, Malformed>,
+    ) -> Result<Option<usize>, Violation> {
+        if part.total.is_some() {
+            return Ok(part.total);
+        }
+        let before = part.checked;
+        while part.checked - before < limits::FILTERS_CHECKED_AT_ONCE {
+            let Some((next, filter)) = filter_at(part.at).map_err(Violation::Malformed)? else {
+                part.total = Some(part.checked);
+                part.at = 0;
+                break;
+            };
+            match checked_filter(filter) {
+                Ok(_) | Err(Malformed::TooManyFilterLevels) => {}
+                Err(malformed) => {
+                    self.pending.blame(filter);
+                    return Err(Violation::TopicFilter(malformed));
+                }
             }
-        })
+            part.at = next;
+            part.checked += 1;
+        }
+        self.turn.add_work(part.checked - before);
+        Ok(part.total)
     }
 
     /// SUBACK and UNSUBACK carry one code for each filter, so they cannot be shortened. A Client whose Maximum Packet
@@ -170,7 +192,7 @@ impl Shard {
         session_id: SessionId,
         text: &str,
         subscription: Subscription,
-        replays: &mut Vec<Replay>,
+        replays: &mut NewReplays,
         out: &mut Outputs,
     ) -> Result<u8, FilterRefusal> {
         let filter = checked_filter(text).map_err(|_| FilterRefusal::TooManyLevels)?;
@@ -218,14 +240,8 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         if wanted {
-            replays.push(Replay {
-                cursor: RetainCursor::new(filter),
-                node: done.node,
-                qos: subscription.options.qos,
-                identifiers: subscription
-                    .identifier()
-                    .map(|identifier| Box::new(smallvec::smallvec![identifier])),
-            });
+            let (qos, identifier) = (subscription.options.qos, subscription.identifier());
+            replays.put(Replay::new(text, done.node, qos, identifier));
         }
         Ok(subscription.options.qos as u8)
     }
@@ -294,8 +310,8 @@ impl Shard {
             return;
         }
         for replay in pending.replays {
-            // The Client may have unsubscribed while the answer waited.
-            if self.topics.has(replay.cursor.filter(), session_id) {
+            // It may have been unsubscribed while the answer waited.
+            if self.topics.has(replay.filter(), session_id) {
                 self.topics.replays_mut().add(session_id, replay);
             }
         }

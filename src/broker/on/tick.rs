@@ -83,8 +83,7 @@ impl Shard {
             let Some(replayed) = self.topics.next_replayed(session, now, room) else {
                 return;
             };
-            let identifiers = replayed.identifiers.as_deref();
-            let identifiers = identifiers.map_or(&[][..], |ids| &ids[..]);
+            let identifiers = replayed.identifier.as_slice();
             let (message, qos) = (&replayed.message, replayed.qos);
             self.clients
                 .send_retained(session, message, qos, identifiers);

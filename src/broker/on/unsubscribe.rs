@@ -22,15 +22,19 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         let mut part = self.pending.take_unfinished(id);
-        let total = unsubscribe.filters().count();
-        if part.codes.is_empty() {
-            self.check_filters(unsubscribe.filters())?;
-            self.check_answer(id, version, total)?;
-        }
-        let done = part.codes.len();
-        let until = part.until(total);
+        let checked = self.check_filters(&mut part, |at| unsubscribe.filter_at(at))?;
+        let Some(total) = checked else {
+            self.pending.put_unfinished(id, part);
+            return Ok(());
+        };
+        self.check_answer(id, version, total)?;
         let mark = self.mark();
-        for filter in unsubscribe.filters().take(until).skip(done) {
+        for _ in 0..limits::FILTERS_AT_ONCE {
+            let found = unsubscribe.filter_at(part.at);
+            let Some((next, filter)) = found.map_err(Violation::Malformed)? else {
+                break;
+            };
+            part.at = next;
             self.turn.add_work(limits::WORK_OF_FILTER);
             if self.unsubscribe_shared(filter, session_id, out) {
                 self.clients.note_unsubscribed(session_id, None, filter);
@@ -55,7 +59,7 @@ impl Shard {
             part.codes.push(reason.0);
         }
         part.after = part.after.max(self.needed_since(mark));
-        if until < total {
+        if part.codes.len() < total {
             self.pending.put_unfinished(id, part);
             self.peers.ask_in_force(out);
             self.pace_for_full_lanes(id, u64::MAX, out);

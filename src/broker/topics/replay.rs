@@ -3,21 +3,89 @@
 
 use crate::ids::{NodeId, SessionId};
 use crate::limits;
-use crate::session::queue::Identifiers;
 use crate::topic::RetainCursor;
-use crate::wire::QoS;
+use crate::wire::{QoS, TopicFilter};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// A replay of retained messages under way.
 #[derive(Debug)]
 pub struct Replay {
-    pub cursor: RetainCursor,
-    /// The filter's node: UNSUBSCRIBE stops the replay by it.
+    walk: Walk,
+    /// The filter's node, to stop when it is unsubscribed.
     pub node: NodeId,
     /// Granted QoS.
     pub qos: QoS,
-    pub identifiers: Option<Box<Identifiers>>,
+    pub identifier: Option<u32>,
+}
+
+/// How far a replay has come. A cursor is five times as large as most filters, so only those under way have one.
+#[derive(Debug)]
+enum Walk {
+    Waiting(Box<str>),
+    UnderWay(Box<RetainCursor>),
+}
+
+impl Replay {
+    /// One of all that `filter` matches.
+    pub fn new(filter: &str, node: NodeId, qos: QoS, identifier: Option<u32>) -> Replay {
+        Replay {
+            walk: Walk::Waiting(filter.into()),
+            node,
+            qos,
+            identifier,
+        }
+    }
+
+    /// What it replays.
+    pub fn filter(&self) -> &str {
+        match &self.walk {
+            Walk::Waiting(filter) => filter,
+            Walk::UnderWay(cursor) => cursor.filter(),
+        }
+    }
+
+    /// Where it is.
+    pub fn cursor(&mut self) -> &mut RetainCursor {
+        if let Walk::Waiting(filter) = &self.walk {
+            let filter = TopicFilter::new(filter).expect("it was one when it came");
+            self.walk = Walk::UnderWay(Box::new(RetainCursor::new(filter)));
+        }
+        match &mut self.walk {
+            Walk::UnderWay(cursor) => cursor,
+            Walk::Waiting(_) => unreachable!("it has begun"),
+        }
+    }
+}
+
+/// The replays that one SUBSCRIBE brings about, in the order of its filters: one for each filter, however often the
+/// packet repeats it.
+#[derive(Default, Debug)]
+pub struct NewReplays {
+    list: Vec<Replay>,
+    by_node: HashMap<NodeId, u32>,
+}
+
+impl NewReplays {
+    /// Adds one, in place of an earlier one of its filter.
+    pub fn put(&mut self, replay: Replay) {
+        let end = self.list.len() as u32;
+        let at = *self.by_node.entry(replay.node).or_insert(end);
+        if at == end {
+            self.list.push(replay);
+        } else {
+            self.list[at as usize] = replay;
+        }
+    }
+}
+
+impl IntoIterator for NewReplays {
+    type Item = Replay;
+    type IntoIter = std::vec::IntoIter<Replay>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
 }
 
 /// The replays of one Session, in the order of its subscriptions.

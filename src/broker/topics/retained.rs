@@ -12,7 +12,6 @@ use crate::broker::passing::{RetainVersion, Routing};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::session::Message;
-use crate::session::queue::Identifiers;
 use crate::time::Time;
 use crate::topic::{RetainCursor, RetainStep};
 use crate::wire::{QoS, TopicName};
@@ -23,7 +22,7 @@ pub struct Replayed {
     pub message: Rc<Message>,
     /// Granted QoS.
     pub qos: QoS,
-    pub identifiers: Option<Box<Identifiers>>,
+    pub identifier: Option<u32>,
 }
 
 impl Topics {
@@ -211,7 +210,7 @@ impl Topics {
             self.text.clear();
             let step = self
                 .retained
-                .step(&mut replay.cursor, &mut self.text, work_left);
+                .step(replay.cursor(), &mut self.text, work_left);
             match step {
                 RetainStep::Message(retained) => {
                     if let Some(message) = &retained.message
@@ -220,7 +219,7 @@ impl Topics {
                         return Some(Replayed {
                             message: Rc::clone(message),
                             qos: replay.qos,
-                            identifiers: replay.identifiers.clone(),
+                            identifier: replay.identifier,
                         });
                     }
                 }

@@ -1,0 +1,201 @@
+//! What one accepted Client can make a shard hold, or do, with packets that are all allowed: each case once took the
+//! broker away from the others. `tests/hostile` drives the same against a broker with sockets.
+
+use mqttfast_rig::shard as support;
+
+use mqttfast::broker::{Found, Sums, Survey};
+use mqttfast::limits::{
+    ANSWERS_BYTES_MAX, HELD_BACK_MS_MAX, RECEIVE_BUFFER_BYTES, SESSION_QUEUE_BYTES_MAX_DEFAULT,
+    TIMER_GRAIN_MS,
+};
+use support::*;
+
+const V5: Version = Version::V5;
+const V: Version = Version::V311;
+
+fn sums(world: &mut World, shard: usize) -> Sums {
+    match world.ask(shard, Survey::sums()).found {
+        Found::Sums(sums) => *sums,
+        other => panic!("sums were asked for, not {other:?}"),
+    }
+}
+
+/// Bytes of heap this process has, as the system sees it.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("it is there");
+    let kib: usize = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number");
+    kib * 1024
+}
+
+#[test]
+fn who_does_not_take_its_own_answers_is_not_read_from() {
+    // PUBREL of no message, PINGREQ.
+    for (packet, count) in [(acknowledge_code(0x62, 77, 0), 1000), (pingreq(), 2000)] {
+        let bytes = packet.repeat(count);
+        let mut world = World::new(1);
+        world.unchecked = true;
+        let greedy = world.connect(&connect(V5, "greedy"));
+        world.received(greedy);
+        world.read_slowly(greedy);
+        for _ in 0..400 {
+            world.send(greedy, &bytes);
+        }
+        let held = world.waiting_to_leave(greedy);
+        assert!(world.stops(greedy) > 0, "it was never stopped");
+        let unread = world.unread(greedy);
+        assert!(unread > 300 * bytes.len(), "only {unread} bytes were left");
+        assert!(
+            held <= ANSWERS_BYTES_MAX + 16 * RECEIVE_BUFFER_BYTES,
+            "{held} bytes"
+        );
+        // All is answered once it reads.
+        world.shard(0).check_invariants();
+        world.read_at_once(greedy);
+        assert!(world.is_read(greedy));
+        assert_eq!(world.received(greedy).len(), 400 * count);
+    }
+}
+
+#[test]
+fn deliveries_do_not_count_as_answers() {
+    let mut world = World::new(1);
+    let reader = world.connect(&connect(V, "reader"));
+    let writer = world.connect(&connect(V, "writer"));
+    world.subscribe(reader, "t", 0);
+    world.read_slowly(reader);
+    for _ in 0..40 {
+        let message = publish("t", "x".repeat(10_000)).bytes(V);
+        world.send(writer, message);
+        world.send(reader, pingreq());
+    }
+    assert_eq!(world.stops(reader), 0);
+}
+
+#[test]
+fn filters_that_a_subscribe_repeats_cost_nothing() {
+    // 2 MiB that ask for one filter 500,000 times.
+    let mut world = World::new(1);
+    world.unchecked = true;
+    world.read_whole();
+    let greedy = world.connect(&connect(V5, "greedy"));
+    let filters = vec![(&b"a"[..], 0); 500_000];
+    let packet = subscribe_bytes(V5, 1, &filters);
+    let bytes = packet.len();
+    world.read_slowly(greedy); // The answer is not what is looked at.
+    let before = resident_bytes();
+    world.send(greedy, packet);
+    let more = resident_bytes().saturating_sub(before);
+    assert_eq!(world.shard(0).sizes().2, 1);
+    assert!(more < 8 * bytes, "{more} bytes for a packet of {bytes}");
+    world.shard(0).check_invariants();
+}
+
+#[test]
+fn one_retained_message_comes_once_for_a_filter_said_twice() {
+    let mut world = World::new(1);
+    let writer = world.connect(&connect(V, "writer"));
+    world.send(writer, publish("a", "kept").retain().bytes(V));
+    let reader = world.connect(&connect(V, "reader"));
+    world.send(reader, subscribe(V, 1, &[("a", 0), ("b", 0), ("a", 0)]));
+    assert_eq!(world.texts(reader), ["kept"]);
+}
+
+#[test]
+fn identifiers_of_a_queued_message_count() {
+    // 4,096 filters that all match, each with its Subscription Identifier, of a Session whose Client is away.
+    const FILTERS: usize = 4096;
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let (absent, _) = world.connect_present(&connect(V5, "absent").persistent().expiry(3600));
+    for number in 0..FILTERS {
+        let levels: String = (0..12)
+            .map(|bit| if number >> bit & 1 == 0 { "/a" } else { "/+" })
+            .collect();
+        let identifier = subscription_identifier(number as u32 + 1);
+        world.send(absent, subscribe_with(1, &identifier, &[(&levels[1..], 1)]));
+    }
+    world.disconnect(absent);
+    let writer = world.connect(&connect(V, "writer"));
+    let topic = ["a"; 12].join("/");
+    let before = resident_bytes();
+    for number in 0..3000 {
+        world.send(writer, publish(&topic, "x").qos(1, number + 1).bytes(V));
+    }
+    let more = resident_bytes().saturating_sub(before);
+    let queued = sums(&mut world, 0).queued_bytes as usize;
+    assert!(
+        queued > SESSION_QUEUE_BYTES_MAX_DEFAULT as usize / 2,
+        "{queued}"
+    );
+    assert!(
+        more < 2 * SESSION_QUEUE_BYTES_MAX_DEFAULT as usize,
+        "{more} bytes"
+    );
+}
+
+#[test]
+fn a_reader_that_acknowledges_nothing_holds_nobody_back_for_long() {
+    for shards in [1, 2] {
+        let mut world = World::new(shards);
+        world.unchecked = true;
+        let mute = world.connect(&connect(V, "mute"));
+        world.send(mute, subscribe(V, 1, &[("#", 1)]));
+        let writer = world.connect(&connect(V, "writer"));
+        let mut held_ms = 0;
+        let mut number = 0;
+        for _ in 0..20 {
+            // It pings: PINGRESP are no deliveries.
+            for _ in 0..10 {
+                world.send(mute, pingreq().repeat(900));
+                if world.unread(writer) < 200_000 {
+                    number += 1;
+                    world.send(
+                        writer,
+                        publish("t", "x".repeat(100_000)).qos(1, number).bytes(V),
+                    );
+                }
+                world.advance(100);
+                if world.unread(writer) > 0 {
+                    held_ms += 100;
+                }
+            }
+        }
+        let most = HELD_BACK_MS_MAX + TIMER_GRAIN_MS;
+        assert!(
+            held_ms <= most,
+            "{shards} shards: held back for {held_ms} ms"
+        );
+        assert!(number > 100, "{number} messages came");
+    }
+}
+
+#[test]
+fn a_reader_that_takes_a_byte_now_and_then_holds_nobody_back_for_long() {
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let slow = world.connect(&connect(V, "slow"));
+    world.subscribe(slow, "#", 0);
+    world.read_slowly(slow);
+    let writer = world.connect(&connect(V, "writer"));
+    let mut held_ms = 0;
+    for _ in 0..600 {
+        if world.unread(writer) < 200_000 {
+            world.send(writer, publish("t", "x".repeat(100_000)).bytes(V));
+        }
+        world.take_bytes(slow, 2_000); // 20 kB a second.
+        world.advance(100);
+        if world.unread(writer) > 0 {
+            held_ms += 100;
+        }
+    }
+    let most = HELD_BACK_MS_MAX + TIMER_GRAIN_MS;
+    assert!(held_ms <= most, "held back for {held_ms} ms of a minute");
+}
