@@ -287,3 +287,107 @@ fn without_a_store_nothing_is_handed_out() {
     world.settle();
     assert!(world.changes.is_empty());
 }
+
+/// Clients that come, take each other over, subscribe, publish and go in any order, beside a store that stops and goes
+/// on: when all Sessions have ended, nothing is held anywhere, and the store's tables are empty.
+#[test]
+fn whatever_happens_nothing_is_left_here_or_in_the_store() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let shards = 1 + seed as usize % 3;
+        let mut world = World::with(shards, Order::Seeded(seed), with_store());
+        let mut clients: Vec<Client> = Vec::new();
+        let mut packet_id = 0;
+        for _ in 0..150 {
+            packet_id += 1;
+            let version = [Version::V311, Version::V5][random.below(2)];
+            let filter = ["t/#", "t/1", "$share/g/t/1", "#", "$share/h/#"][random.below(5)];
+            match random.below(9) {
+                0 | 1 => {
+                    let client = world.open(version);
+                    let connect = connect(version, &format!("c{}", random.below(6)));
+                    let connect = match random.below(4) {
+                        0 => connect,
+                        1 => connect.will("t/1", "will", 1, true),
+                        _ => connect.persistent(),
+                    };
+                    if random.below(3) == 0 {
+                        world.acknowledge_at_once(client);
+                    }
+                    let mut bytes = connect.bytes();
+                    for _ in 0..random.below(3) {
+                        packet_id += 1;
+                        bytes.extend(subscribe(version, packet_id, &[(filter, 2)]));
+                    }
+                    if random.below(4) == 0 {
+                        bytes.extend(disconnect());
+                    }
+                    world.send(client, bytes);
+                    clients.push(client);
+                }
+                2 => world.store_stuck = true,
+                3 => world.keep(),
+                4 => world.lanes_held = !world.lanes_held,
+                5 => world.advance(400 * random.below(4) as u64),
+                _ if clients.is_empty() => {}
+                _ => {
+                    let client = clients[random.below(clients.len())];
+                    let version = world.version(client);
+                    let id = 1 + random.below(6) as u16;
+                    let bytes = match random.below(12) {
+                        0 => subscribe(version, packet_id, &[(filter, random.below(3) as u8)]),
+                        1 => unsubscribe(version, packet_id, &[filter]),
+                        2 => disconnect(),
+                        3 => puback(id),
+                        4 => pubrec(id),
+                        5 => pubcomp(id),
+                        6 => pubrel(id),
+                        7 => {
+                            world.drop_connection(client);
+                            continue;
+                        }
+                        8 => publish("t/1", "").retain().bytes(version),
+                        9 => publish("t/1", "r").qos(2, id).retain().bytes(version),
+                        _ => publish("t/1", "x")
+                            .qos(1 + random.below(2) as u8, id)
+                            .bytes(version),
+                    };
+                    if world.is_open(client) {
+                        world.send(client, bytes);
+                    }
+                }
+            }
+        }
+        world.lanes_held = false;
+        // Nothing of a connection that is gone waits for a store that has stopped.
+        world.store_stuck = true;
+        for client in clients {
+            world.drop_connection(client);
+        }
+        world.advance(2 * mqttfast::limits::LAST_ANSWERS_MS);
+        for shard in 0..shards {
+            let of_connections = |(name, _): &(&str, usize)| name.starts_with("connections");
+            let left = world.shard(shard).leftovers();
+            assert!(!left.iter().any(of_connections), "seed {seed}: {left:?}");
+        }
+        world.keep();
+        for number in 0..6 {
+            let client = world.connect(&connect(Version::V311, &format!("c{number}")));
+            world.publish(client, &publish("t/1", "").retain());
+            world.disconnect(client);
+        }
+        world.advance(10_000);
+        for shard in 0..shards {
+            assert_eq!(world.shard(shard).sizes(), (0, 0, 0, 0), "seed {seed}");
+            assert_eq!(world.shard(shard).leftovers(), [], "seed {seed}");
+            let mut tables = Tables::default();
+            for (_, _, changes) in world.changes.iter().filter(|(of, _, _)| *of == shard) {
+                changes.iter().for_each(|change| tables.apply(change));
+            }
+            let empty = tables.sessions.is_empty() && tables.subscriptions.is_empty();
+            let idle = tables.queued.is_empty() && tables.under_way.is_empty();
+            assert!(empty && idle, "seed {seed}: {tables:?}");
+            assert!(tables.received.is_empty() && tables.retained.is_empty());
+        }
+    }
+}

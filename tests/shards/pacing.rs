@@ -257,3 +257,88 @@ fn a_full_lane_paces_those_who_publish_through_it() {
     let expected: Vec<String> = (1..=3000).map(|number| number.to_string()).collect();
     assert_eq!(texts_so_far(&world, subscriber), expected);
 }
+
+/// Publishers of much, readers that stop, takeovers, ends and full lanes in any order: when all read again, nobody who
+/// is connected is still held back.
+#[test]
+fn whoever_was_paced_goes_on_whatever_happens() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let shards = 1 + seed as usize % 3;
+        let mut world = World::with(shards, Order::Seeded(seed), Default::default());
+        (world.lane_high, world.lane_low) = (8, 2);
+        let mut clients: Vec<Client> = Vec::new();
+        for step in 0..120 {
+            let version = [Version::V311, Version::V5][random.below(2)];
+            match random.below(10) {
+                0 | 1 => {
+                    let client = world.open(version);
+                    let connect = connect(version, &format!("c{}", random.below(6))).keep_alive(0);
+                    let connect = match random.below(2) {
+                        0 => connect,
+                        _ => connect.persistent(),
+                    };
+                    world.acknowledge_at_once(client);
+                    let mut bytes = connect.bytes();
+                    let filter = ["t/#", "t/1", "$share/g/t/1", "u"][random.below(4)];
+                    bytes.extend(subscribe(version, 1, &[(filter, random.below(3) as u8)]));
+                    world.send(client, bytes);
+                    clients.push(client);
+                }
+                2 => world.lanes_held = !world.lanes_held,
+                3 => world.advance(400 * random.below(4) as u64),
+                _ if clients.is_empty() => {}
+                _ => {
+                    let client = clients[random.below(clients.len())];
+                    let version = world.version(client);
+                    if !world.is_open(client) {
+                        continue;
+                    }
+                    match random.below(8) {
+                        0 | 1 => world.read_slowly(client),
+                        2 => world.read_at_once(client),
+                        3 if random.below(3) == 0 => world.drop_connection(client),
+                        3 => world.send(client, subscribe(version, 2, &[("u", 1)])),
+                        4 if random.below(3) == 0 => world.send(client, disconnect()),
+                        _ => {
+                            let bytes = [100, 20_000, 70_000, 200_000][random.below(4)];
+                            let topic = ["t/1", "u"][random.below(2)];
+                            let mut all = Vec::new();
+                            for count in 0..1 + random.below(8) {
+                                let id = (1 + (step * 8 + count) % 1000) as u16;
+                                let qos = random.below(2) as u8;
+                                let message = publish(topic, vec![b'x'; bytes]);
+                                all.extend(message.qos(qos, id).bytes(version));
+                            }
+                            world.send(client, all);
+                        }
+                    }
+                }
+            }
+        }
+        world.lanes_held = false;
+        world.settle();
+        for client in &clients {
+            world.read_at_once(*client);
+        }
+        world.advance(5_000);
+        for client in &clients {
+            let client = *client;
+            assert!(
+                !world.is_open(client) || world.is_read(client),
+                "seed {seed}: {client:?} is still held back"
+            );
+        }
+        for client in clients {
+            world.drop_connection(client);
+        }
+        for number in 0..6 {
+            let client = world.connect(&connect(Version::V311, &format!("c{number}")));
+            world.disconnect(client);
+        }
+        world.advance(10_000);
+        for shard in 0..shards {
+            assert_eq!(world.shard(shard).leftovers(), [], "seed {seed}");
+        }
+    }
+}
