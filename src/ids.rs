@@ -66,3 +66,7 @@ pub struct GroupId {
 /// A Topic Filter's place in the trie of one shard; holds while someone subscribes to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NodeId(pub u32);
+
+/// Whose the memory is: a user, or a client id without one, in the account book of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct OwnerId(pub u32);

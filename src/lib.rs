@@ -24,6 +24,8 @@ pub mod mesh;
 
 pub mod buffer;
 
+pub mod budget;
+
 pub mod topic;
 
 pub mod session;

@@ -102,6 +102,23 @@ pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What the budgets above count for a queued message besides its bytes.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
+/// What all Clients together may hold, unless the start sets it by the machine; and the least an operator may set.
+pub const MEMORY_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+pub const MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
+/// Of that, what anyone may take within the limits for each Client; above it each has a fair share.
+pub const MEMORY_FREE_PERCENT: usize = 80;
+/// What the account book counts besides bytes of Clients: for an owner, a Session, a filter (with its replay, in every
+/// shard's trie), a message, a delivery in flight, and a retained message in each shard's tree.
+pub const OWNER_BYTES: usize = 256;
+pub const SESSION_BYTES: usize = 512;
+pub const FILTER_BYTES: usize = 256;
+pub const MESSAGE_BYTES: usize = 96;
+pub const DELIVERY_BYTES: usize = 96;
+pub const RETAINED_BYTES: usize = 256;
+/// Owners in the sums of a shard.
+pub const OWNERS_TOLD: usize = 3;
+/// Owners who have gone, looked at in one turn.
+pub const OWNERS_TIDIED_AT_ONCE: usize = 4;
 /// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
 pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 

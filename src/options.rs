@@ -75,6 +75,9 @@ struct Options {
         from_str_fn(parse_queue_size)
     )]
     max_queued_bytes: u32,
+    /// memory of all that clients can make grow, a quarter of the machine's unless given
+    #[argh(option, arg_name = "size", from_str_fn(parse_memory))]
+    memory_limit: Option<u64>,
     /// who may take over a session by its client id: owner, the user who made it, or any; owner unless given
     #[argh(
         option,
@@ -190,6 +193,7 @@ fn config(options: Options) -> Result<Config, String> {
         // What one client may queue, a shard must be able to hold.
         shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
             .max(options.max_queued_bytes.into()),
+        memory_bytes_max: options.memory_limit,
         secret: Secret::new(secret),
     })
 }
@@ -279,7 +283,20 @@ fn parse_queue_size(text: &str) -> Result<u32, String> {
     parse_size(text, limits::SESSION_QUEUE_BYTES_MAX_LEAST, u32::MAX)
 }
 
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = bytes_of(text).filter(|bytes| *bytes >= limits::MEMORY_BYTES_LEAST);
+    bytes.ok_or_else(|| "give at least 64M, or a size such as 512M or 2G".into())
+}
+
 fn parse_size(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    bytes_of(text)
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| (least..=most).contains(bytes))
+        .ok_or_else(|| format!("give bytes from {least} to {most}, or a size such as 64K or 16M"))
+}
+
+/// Bytes, or a whole number of units of 1024.
+fn bytes_of(text: &str) -> Option<u64> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
@@ -290,9 +307,6 @@ fn parse_size(text: &str, least: u32, most: u32) -> Result<u32, String> {
         .parse::<u64>()
         .ok()
         .and_then(|count| count.checked_mul(unit))
-        .and_then(|bytes| u32::try_from(bytes).ok())
-        .filter(|bytes| (least..=most).contains(bytes))
-        .ok_or_else(|| format!("give bytes from {least} to {most}, or a size such as 64K or 16M"))
 }
 
 fn parse_inflight(text: &str) -> Result<u16, String> {

@@ -4,10 +4,12 @@
 use mqttfast_rig::shard as support;
 
 use mqttfast::broker::{Found, Sums, Survey};
+use mqttfast::config::Settings;
 use mqttfast::limits::{
     ANSWERS_BYTES_MAX, HELD_BACK_MS_MAX, RECEIVE_BUFFER_BYTES, SESSION_QUEUE_BYTES_MAX_DEFAULT,
     TIMER_GRAIN_MS,
 };
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::*;
 
 const V5: Version = Version::V5;
@@ -18,6 +20,13 @@ fn sums(world: &mut World, shard: usize) -> Sums {
         Found::Sums(sums) => *sums,
         other => panic!("sums were asked for, not {other:?}"),
     }
+}
+
+/// Tests that look at the memory of the process run alone.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of heap this process has, as the system sees it.
@@ -37,6 +46,7 @@ fn resident_bytes() -> usize {
 
 #[test]
 fn who_does_not_take_its_own_answers_is_not_read_from() {
+    let _alone = alone();
     // PUBREL of no message, PINGREQ.
     for (packet, count) in [(acknowledge_code(0x62, 77, 0), 1000), (pingreq(), 2000)] {
         let bytes = packet.repeat(count);
@@ -66,6 +76,7 @@ fn who_does_not_take_its_own_answers_is_not_read_from() {
 
 #[test]
 fn deliveries_do_not_count_as_answers() {
+    let _alone = alone();
     let mut world = World::new(1);
     let reader = world.connect(&connect(V, "reader"));
     let writer = world.connect(&connect(V, "writer"));
@@ -81,6 +92,7 @@ fn deliveries_do_not_count_as_answers() {
 
 #[test]
 fn filters_that_a_subscribe_repeats_cost_nothing() {
+    let _alone = alone();
     // 2 MiB that ask for one filter 500,000 times.
     let mut world = World::new(1);
     world.unchecked = true;
@@ -100,6 +112,7 @@ fn filters_that_a_subscribe_repeats_cost_nothing() {
 
 #[test]
 fn one_retained_message_comes_once_for_a_filter_said_twice() {
+    let _alone = alone();
     let mut world = World::new(1);
     let writer = world.connect(&connect(V, "writer"));
     world.send(writer, publish("a", "kept").retain().bytes(V));
@@ -110,6 +123,7 @@ fn one_retained_message_comes_once_for_a_filter_said_twice() {
 
 #[test]
 fn identifiers_of_a_queued_message_count() {
+    let _alone = alone();
     // 4,096 filters that all match, each with its Subscription Identifier, of a Session whose Client is away.
     const FILTERS: usize = 4096;
     let mut world = World::new(1);
@@ -143,6 +157,7 @@ fn identifiers_of_a_queued_message_count() {
 
 #[test]
 fn a_reader_that_acknowledges_nothing_holds_nobody_back_for_long() {
+    let _alone = alone();
     for shards in [1, 2] {
         let mut world = World::new(shards);
         world.unchecked = true;
@@ -179,6 +194,7 @@ fn a_reader_that_acknowledges_nothing_holds_nobody_back_for_long() {
 
 #[test]
 fn a_reader_that_takes_a_byte_now_and_then_holds_nobody_back_for_long() {
+    let _alone = alone();
     let mut world = World::new(1);
     world.unchecked = true;
     let slow = world.connect(&connect(V, "slow"));
@@ -198,4 +214,179 @@ fn a_reader_that_takes_a_byte_now_and_then_holds_nobody_back_for_long() {
     }
     let most = HELD_BACK_MS_MAX + TIMER_GRAIN_MS;
     assert!(held_ms <= most, "held back for {held_ms} ms of a minute");
+}
+
+/// Settings of a broker whose shards together may hold so much.
+fn with_memory(bytes: u64) -> Settings {
+    Settings {
+        memory_bytes_max: bytes,
+        session_queue_bytes_max: 1 << 30,
+        shard_queue_bytes_max: 1 << 40,
+        ..Settings::default()
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// A modest Client's Session queues 50 messages of 1 KiB, and gets all of them when it comes back.
+fn modest_is_served(world: &mut World, writer: Client) {
+    let modest = world.connect(&connect(V, "modest").persistent());
+    world.subscribe(modest, "modest/t", 1);
+    world.disconnect(modest);
+    for number in 0..50 {
+        let message = publish("modest/t", "m".repeat(1024));
+        world.send(writer, message.qos(1, number + 1).bytes(V));
+    }
+    let modest = world.connect_present(&connect(V, "modest").persistent()).0;
+    assert_eq!(world.messages(modest).len(), 50);
+}
+
+/// Everything goes: the book is empty.
+fn nothing_is_left(world: &mut World, shards: usize) {
+    for shard in 0..shards {
+        world.shard(shard).check_invariants();
+        assert_eq!(world.shard(shard).leftovers(), []);
+    }
+}
+
+#[test]
+fn the_same_bytes_in_many_queues_count_once() {
+    let _alone = alone();
+    // 17 absent Sessions of one user on one topic: 17 MiB once filled a shard's 256 MiB.
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let greedy: Vec<String> = (0..17).map(|number| format!("greedy {number}")).collect();
+    for name in &greedy {
+        let client = world.connect(&connect(V, name).persistent());
+        world.subscribe(client, "t", 1);
+        world.disconnect(client);
+    }
+    let writer = world.connect(&connect(V, "writer"));
+    for number in 0..17 {
+        let message = publish("t", "x".repeat(MIB - 200)).qos(1, number + 1);
+        world.send(writer, message.bytes(V));
+    }
+    let held = sums(&mut world, 0).held_bytes as usize;
+    assert!((16 * MIB..19 * MIB).contains(&held), "{held} bytes");
+    modest_is_served(&mut world, writer);
+    for name in &greedy {
+        let client = world.connect(&connect(V, name));
+        world.disconnect(client);
+    }
+    world.disconnect(writer);
+    let client = world.connect(&connect(V, "modest"));
+    world.disconnect(client);
+    nothing_is_left(&mut world, 1);
+}
+
+#[test]
+fn retained_messages_are_bounded_and_others_are_served() {
+    let _alone = alone();
+    for shards in [1, 2] {
+        let mut world = World::with(
+            shards,
+            Order::Fair,
+            with_memory(32 * MIB as u64 * shards as u64),
+        );
+        world.unchecked = true;
+        world.read_whole();
+        let greedy = world.connect(&connect(V5, "greedy"));
+        let mut refused = 0;
+        for number in 0..100 {
+            let message = publish(&format!("t/{number}"), "x".repeat(MIB)).retain();
+            world.send(greedy, message.qos(1, number + 1).bytes(V5));
+        }
+        for packet in world.received(greedy) {
+            refused += usize::from(matches!(packet, Packet::PubAck { code: 0x97, .. }));
+        }
+        assert!(
+            (70..80).contains(&refused),
+            "{shards} shards: {refused} were refused"
+        );
+        for shard in 0..shards {
+            let held = sums(&mut world, shard).held_bytes as usize;
+            assert!(held <= 28 * MIB, "{held} bytes");
+        }
+        let writer = world.connect(&connect(V, "writer"));
+        modest_is_served(&mut world, writer);
+        let told = world
+            .log
+            .iter()
+            .filter(|(_, line)| line.contains("has had a fair share of"));
+        assert_eq!(told.count(), 1, "{:?}", world.log);
+    }
+}
+
+#[test]
+fn windows_filters_packets_and_sessions_are_bounded() {
+    let _alone = alone();
+    let mut world = World::with(1, Order::Fair, with_memory(16 * MIB as u64));
+    world.unchecked = true;
+    world.read_whole();
+    let held = |world: &mut World| sums(world, 0).held_bytes as usize;
+
+    // In flight to one that acknowledges nothing.
+    let reader = world.connect(&connect(V, "reader"));
+    world.subscribe(reader, "f", 1);
+    let writer = world.connect(&connect(V5, "writer of many"));
+    for number in 0..40 {
+        let message = publish("f", "x".repeat(MIB)).qos(1, number + 1);
+        world.send(writer, message.bytes(V5));
+    }
+    assert!(
+        (10 * MIB..=16 * MIB).contains(&held(&mut world)),
+        "{}",
+        held(&mut world)
+    );
+    world.drop_connection(reader);
+    world.drop_connection(writer);
+    world.shard(0).check_invariants();
+    assert!(held(&mut world) < MIB, "{}", held(&mut world));
+
+    // Filters.
+    let greedy = world.connect(&connect(V5, "greedy"));
+    for number in 0..400 {
+        let filter = format!("{number}/{}", "x".repeat(60_000));
+        world.send(greedy, subscribe(V5, 1, &[(&filter, 0)]));
+    }
+    assert!(
+        (10 * MIB..=16 * MIB).contains(&held(&mut world)),
+        "{}",
+        held(&mut world)
+    );
+    world.drop_connection(greedy);
+    assert!(held(&mut world) < MIB, "{}", held(&mut world));
+
+    // Packets half received.
+    let many: Vec<Client> = (0..30)
+        .map(|number| {
+            let client = world.connect(&connect(V, &format!("half {number}")).user(b"one"));
+            let packet = publish("t", "x".repeat(2 * MIB)).bytes(V);
+            world.send(client, &packet[..MIB]);
+            client
+        })
+        .collect();
+    assert!(held(&mut world) <= 16 * MIB, "{}", held(&mut world));
+    assert!(many.iter().any(|client| world.is_over(*client)));
+    for client in many {
+        world.drop_connection(client);
+    }
+    assert!(held(&mut world) < MIB, "{}", held(&mut world));
+
+    // Sessions with wills, whose Clients go.
+    let mut refused = 0;
+    for number in 0..2_000 {
+        let connect = connect(V5, &format!("absent {number}")).user(b"one");
+        let connect = connect
+            .will("w", &"x".repeat(15_000), 1, false)
+            .expiry(3600);
+        let client = world.try_connect(&connect.will_with(will_delay(3600)));
+        refused += usize::from(world.is_over(client));
+        world.drop_connection(client);
+    }
+    assert!(held(&mut world) <= 16 * MIB, "{}", held(&mut world));
+    assert!(refused > 500, "{refused}");
+    world.shard(0).check_invariants();
+    let writer = world.connect(&connect(V, "writer"));
+    modest_is_served(&mut world, writer);
 }

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
+    ("budget", &["limits", "ids", "buffer"]),
     (
         "topic",
         &[
@@ -59,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "time",
             "limits",
             "invariant",
+            "budget",
         ],
     ),
     ("passwd", &["limits"]),
@@ -67,6 +69,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "io",
         &[
             "broker",
+            "budget",
             "session",
             "wire::Version",
             "wire::packet_type",
@@ -201,6 +204,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::cpu", &[]),
     ("io::disk", &[]),
     ("io::holder", &[]),
+    ("io::memory", &[]),
     ("io::start_error", &[]),
     ("io::words", &[]),
     // Helpers: a thread each; they speak to shards by mail alone.
@@ -281,6 +285,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::cpu",
             "io::crossing",
             "io::files",
+            "io::memory",
             "io::helpers::control",
             "io::helpers::log",
             "io::helpers::notify",

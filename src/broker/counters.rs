@@ -17,11 +17,13 @@ pub enum Dropped {
     OwnTopic,
     /// Waiting or under way in a Session that ended.
     SessionEnded,
+    /// Its publisher or its receiver has had a fair share of the memory, which is short.
+    OverShare,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Dropped; 7] = [
+    pub const ALL: [Dropped; 8] = [
         Dropped::SlowReader,
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
@@ -29,13 +31,15 @@ impl Dropped {
         Dropped::Expired,
         Dropped::OwnTopic,
         Dropped::SessionEnded,
+        Dropped::OverShare,
     ];
 
     /// The reasons an operator should hear of at once: a limit was reached. The others are as the standard has it.
-    pub const LOSSES: [Dropped; 3] = [
+    pub const LOSSES: [Dropped; 4] = [
         Dropped::SlowReader,
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
+        Dropped::OverShare,
     ];
 }
 

@@ -14,6 +14,8 @@ pub enum FilterRefusal {
     TooManySubscriptions,
     /// The Session has [`limits::SHARED_FILTERS_PER_SESSION_MAX`] Shared Subscriptions.
     TooManySharedSubscriptions,
+    /// Memory is short, and the Session's owner has had a fair share.
+    OverShare,
     /// The Session has ended.
     NoSession,
 }
@@ -23,9 +25,9 @@ impl FilterRefusal {
     pub fn reason_code(self) -> ReasonCode {
         match self {
             FilterRefusal::TooManyLevels => Malformed::TooManyFilterLevels.reason_code(),
-            FilterRefusal::TooManySubscriptions | FilterRefusal::TooManySharedSubscriptions => {
-                ReasonCode::QUOTA_EXCEEDED
-            }
+            FilterRefusal::TooManySubscriptions
+            | FilterRefusal::TooManySharedSubscriptions
+            | FilterRefusal::OverShare => ReasonCode::QUOTA_EXCEEDED,
             FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
         }
     }
@@ -39,6 +41,7 @@ impl FilterRefusal {
     pub fn violation(self) -> Violation {
         match self {
             FilterRefusal::TooManyLevels => Violation::TopicFilter(Malformed::TooManyFilterLevels),
+            FilterRefusal::OverShare => Violation::OverShare,
             FilterRefusal::TooManySubscriptions
             | FilterRefusal::TooManySharedSubscriptions
             | FilterRefusal::NoSession => Violation::TooManySubscriptions,
@@ -59,6 +62,10 @@ impl fmt::Display for FilterRefusal {
                 f,
                 "The session has reached its limit of {} shared subscriptions.",
                 limits::SHARED_FILTERS_PER_SESSION_MAX
+            ),
+            FilterRefusal::OverShare => write!(
+                f,
+                "Memory is short, and this user or client has had a fair share."
             ),
             FilterRefusal::NoSession => write!(f, "The session has ended."),
         }

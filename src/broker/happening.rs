@@ -6,6 +6,8 @@
 use super::counters::Counters;
 use super::filter_refusal::FilterRefusal;
 use super::violation::Violation;
+use crate::budget::Refused;
+use crate::budget::book::OwnerReport;
 use crate::config::Logs;
 use crate::ids::ShardId;
 use crate::invariant::Broken;
@@ -90,6 +92,8 @@ pub enum Refusal {
     AnotherUsersSession,
     /// CONNACK would be larger than its Maximum Packet Size. [v5 MQTT-3.1.2-24]
     AnswerTooLarge,
+    /// Memory is short, and its owner has had a fair share.
+    OverShare,
     /// The broker stops.
     Stopping,
 }
@@ -111,6 +115,9 @@ impl fmt::Display for Refusal {
             // The same sentence for both: a stranger who learns which users exist would try their passwords. The log
             // tells them apart.
             Refusal::UnknownUser | Refusal::WrongPassword => "user name or password is wrong",
+            Refusal::OverShare => {
+                "memory is short, and this user or client has had a fair share (--memory-limit)"
+            }
             Refusal::NoRoomForCheck => "too many large CONNECTs wait for a password check",
             Refusal::ChecksWaiting => "too many password checks are waiting",
             Refusal::AnotherUsersSession => "its client id belongs to a session of another user",
@@ -204,6 +211,13 @@ pub enum Happening {
         /// Of the first of them.
         why: FilterRefusal,
     },
+    /// An owner who has had a fair share of the memory was refused more; at most once a minute for each.
+    OverShare {
+        owner: OwnerReport,
+        why: Refused,
+        /// What the shard may hold, in bytes.
+        limit: usize,
+    },
     /// Messages were lost at a limit since the last event of this kind.
     Dropping {
         shard: ShardId,
@@ -238,6 +252,7 @@ impl Happening {
             Happening::Broken { .. } => LogLevel::Error,
             Happening::RepeatedTakeovers { .. }
             | Happening::FiltersRefused { .. }
+            | Happening::OverShare { .. }
             | Happening::Dropping { .. } => LogLevel::Warning,
             Happening::Connected { .. }
             | Happening::Refused { .. }

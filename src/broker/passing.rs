@@ -1,6 +1,6 @@
 //! A message on its way: what is routed, from whom, to whom. This file has types alone; other files act on them.
 
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, OwnerId, SessionId, ShardId};
 use crate::limits;
 use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Connection, Message};
@@ -61,6 +61,8 @@ pub(super) struct Routing<'a> {
     pub verbatim: Option<Verbatim<'a>>,
     /// The message in a form that outlives the turn; made when first needed.
     pub message: Option<Rc<Message>>,
+    /// Who published it, where that is someone of this shard.
+    pub owner: Option<OwnerId>,
 }
 
 impl Routing<'_> {
@@ -71,16 +73,23 @@ impl Routing<'_> {
 
     /// The message in a form that outlives the turn.
     pub fn message(&mut self) -> &Rc<Message> {
-        self.message.get_or_insert_with(|| {
-            Rc::new(Message::new(
-                self.topic,
-                self.passed_on,
-                self.payload,
-                self.qos,
-                self.retain,
-                self.expires,
-            ))
-        })
+        let message = match self.message.take() {
+            Some(message) => message,
+            None => Rc::new(self.new_message()),
+        };
+        self.message.insert(message)
+    }
+
+    /// A copy of it.
+    pub fn new_message(&self) -> Message {
+        Message::new(
+            self.topic,
+            self.passed_on,
+            self.payload,
+            self.qos,
+            self.retain,
+            self.expires,
+        )
     }
 }
 
@@ -93,6 +102,8 @@ pub(super) enum Routed {
     Nobody,
     /// There are subscribers, but no room at any of them.
     Refused,
+    /// Memory is short and its publisher has had a fair share: it went nowhere.
+    OverShare,
 }
 
 /// Who published.
@@ -217,6 +228,7 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
         expires: message.expires,
         verbatim: None,
         message: Some(Rc::clone(message)),
+        owner: None,
     }
 }
 

@@ -46,7 +46,7 @@ impl Shard {
             id,
             shards,
             logs: settings.logs,
-            clients: Clients::new(id, settings),
+            clients: Clients::new(id, shards, settings),
             topics: Topics::new(id, shards, store),
             peers: Peers::new(id, shards),
             pending: Pending::default(),
@@ -124,6 +124,7 @@ impl Shard {
             self.end_broken(out);
         }
         self.clients.report_drops(out);
+        self.clients.tidy_book();
         self.hand_out_changes(out);
         self.clients.flush(out);
         out.close_parcels();

@@ -9,6 +9,7 @@
 //! reported exactly once; what comes, goes or is made anew meanwhile may be reported or not.
 
 use super::counters::Counters;
+use crate::budget::book::OwnerReport;
 use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::time::Time;
@@ -119,6 +120,9 @@ pub struct Sums {
     pub retained: usize,
     /// Bytes in the queues of all its Sessions.
     pub queued_bytes: u64,
+    /// Bytes in the account book of the shard, and the owners that hold most of them.
+    pub held_bytes: u64,
+    pub largest_owners: Vec<OwnerReport>,
 }
 
 /// One Session.

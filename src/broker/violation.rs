@@ -83,6 +83,9 @@ violations! {
     /// [v3.1 §3.9]
     TooManySubscriptions => ReasonCode::QUOTA_EXCEEDED,
         "more subscriptions than the limit of a session, and its version has no code for that in SUBACK [v3.1 §3.9]";
+    /// More of the memory than a fair share, by what no answer can refuse in this version. [v5 table 2-6]
+    OverShare => ReasonCode::QUOTA_EXCEEDED,
+        "memory is short, and this user or client has had a fair share (--memory-limit)";
     /// [v5 4.12]
     UnexpectedAuth => ReasonCode::PROTOCOL_ERROR,
         "AUTH without an Authentication Method in CONNECT [v5 4.12]";

@@ -1,15 +1,18 @@
 //! Memory that holds bytes on their way.
 //!
+//! - [`account`]: bytes of payloads, by who published them.
 //! - [`heap`]: how the allocator is set.
 //! - [`payload`]: immutable bytes, counted, shared by shards.
 //! - [`pool`]: a shard's free blocks.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
+pub mod account;
 pub mod heap;
 pub mod outbox;
 pub mod payload;
 pub mod pool;
 
+pub use account::{Account, Total};
 pub use outbox::{Chunk, Chunks, Outbox};
 pub use payload::Payload;
 pub use pool::Pool;

@@ -4,20 +4,21 @@
 //! One allocation of exactly the size needed, so that a payload that stays pins nothing else:
 //!
 //! ```text
-//! Payload ──→ │ handles: u32 │ length: u32 │ bytes ... │
+//! Payload ──→ │ handles: u32 │ length: u32 │ who counts it │ bytes ... │
 //! ```
 //!
 //! What has been received into a vector of its own stays there, since copying it costs more than anything else done
 //! with it:
 //!
 //! ```text
-//! Payload ──→ │ handles: u32 │ ADOPTED │ vector, start │ ──→ │ ... bytes │
+//! Payload ──→ │ handles: u32 │ ADOPTED │ who counts it │ vector, start │ ──→ │ ... bytes │
 //! ```
 //!
 //! The handle is one pointer. A clone is one atomic increment; the drop of the only handle is one load. Whoever drops
 //! the last handle frees the bytes, on whatever shard that is.
 
-use crate::mesh::sync::{AtomicU32, Ordering, UnsafeCell, alloc, dealloc, fence};
+use super::account::{Account, Booked};
+use crate::mesh::sync::{Arc, AtomicU32, Ordering, UnsafeCell, alloc, dealloc, fence};
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -34,6 +35,8 @@ struct Header {
     handles: AtomicU32,
     /// Bytes after the header; [`ADOPTED`]: an [`Adopted`] follows it instead.
     length: u32,
+    /// Counts it, if anyone does.
+    booked: Option<Booked>,
     /// Takes no room. Reads of the bytes and their freeing touch it, so that loom sees any two of them that are not
     /// ordered.
     witness: UnsafeCell<()>,
@@ -111,6 +114,19 @@ impl Payload {
         }
     }
 
+    /// Counts `bytes` in an account until the last handle goes. Nothing happens where it counts already, or has other
+    /// handles.
+    pub fn book(&mut self, account: &Arc<Account>, bytes: u32) {
+        // Acquire: as in `is_last`; the only handle is borrowed here for itself, so no one can clone meanwhile.
+        if self.header().handles.load(Ordering::Acquire) != 1 || self.header().booked.is_some() {
+            return;
+        }
+        let booked = Booked::new(account, bytes);
+        // SAFETY: this is the only handle, and it is borrowed for itself, so nobody else reads the header; all that was
+        // done through other handles comes before, by the load above.
+        unsafe { self.header.as_mut().booked = Some(booked) };
+    }
+
     /// Handles alive, as far as this thread knows; for tests.
     pub fn handles(&self) -> usize {
         // Relaxed: a number to look at; nothing follows from it.
@@ -137,6 +153,7 @@ fn block(layout: Layout, length: u32) -> NonNull<Header> {
         header.write(Header {
             handles: AtomicU32::new(1),
             length,
+            booked: None,
             witness: UnsafeCell::new(()),
         });
     }
@@ -277,10 +294,10 @@ mod tests {
 
     #[cfg(target_pointer_width = "64")]
     #[test]
-    fn a_handle_is_a_pointer_and_a_header_two_words() {
+    fn a_handle_is_a_pointer_and_a_header_three_words() {
         assert_eq!(size_of::<Payload>(), 8);
         assert_eq!(size_of::<Option<Payload>>(), 8);
-        assert_eq!(size_of::<Header>(), 8);
+        assert_eq!(size_of::<Header>(), 24);
     }
 
     #[test]

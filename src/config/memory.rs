@@ -7,7 +7,7 @@ use std::fmt;
 /// The most memory a broker may take, summed from `limits` and [`Settings`]; in bytes. Its `Display` is the
 /// start-up line.
 ///
-/// Not in the sum, because no limit bounds their bytes yet: retained messages, Topic Filters, the Sessions
+/// Not in the sum, because `--memory-limit` bounds them together: retained messages, Topic Filters, the Sessions
 /// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {

@@ -15,6 +15,7 @@ pub use listener::{Address, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
 pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
 
+use crate::limits;
 use crate::random::Secret;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct Config {
     pub inflight_max: u16,
     pub session_queue_bytes_max: u32,
     pub shard_queue_bytes_max: u64,
+    /// What all Clients together may hold; `None`: by the memory of the machine.
+    pub memory_bytes_max: Option<u64>,
     /// Of assigned client ids.
     pub secret: Secret,
 }
@@ -75,6 +78,9 @@ impl Config {
             session_queue_bytes_max: self.session_queue_bytes_max,
             shard_queue_bytes_max: self.shard_queue_bytes_max,
             secret: self.secret.clone(),
+            memory_bytes_max: self
+                .memory_bytes_max
+                .unwrap_or(limits::MEMORY_BYTES_DEFAULT),
             store: false,
         }
     }
@@ -104,6 +110,7 @@ mod tests {
                 inflight_max: 20,
                 session_queue_bytes_max: 1,
                 shard_queue_bytes_max: 1,
+                memory_bytes_max: None,
                 secret: Secret::default(),
             };
             assert_eq!(config.settings().listeners.len(), 2);

@@ -60,6 +60,8 @@ pub struct Settings {
     pub shard_queue_bytes_max: u64,
     /// Of assigned client ids.
     pub secret: Secret,
+    /// What all Clients together may hold, in bytes; each shard has an equal part of it.
+    pub memory_bytes_max: u64,
     /// There is a store: shards hand out what it must know, and answers wait until it is kept.
     pub store: bool,
 }
@@ -90,6 +92,7 @@ impl Default for Settings {
             session_queue_bytes_max: limits::SESSION_QUEUE_BYTES_MAX_DEFAULT,
             shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT,
             secret: Secret::default(),
+            memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
             store: false,
         }
     }

@@ -23,6 +23,7 @@ pub mod host;
 pub mod link;
 pub mod listener;
 pub mod mail;
+mod memory;
 pub mod seat;
 pub mod start;
 pub mod start_error;

@@ -14,7 +14,7 @@ use crate::io::host::{self, DriverKind, Threads};
 use crate::io::mail::Shards;
 use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
-use crate::io::{cpu, files, listener};
+use crate::io::{cpu, files, listener, memory};
 use crate::limits;
 use crate::mesh::{Capacity, lanes};
 use crate::passwd::PasswordFile;
@@ -45,7 +45,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 fn serve(
-    config: Config,
+    mut config: Config,
     clock: Clock,
     signals: &Signals,
     log: &Log,
@@ -70,6 +70,9 @@ fn serve(
         let (count, max) = (config.listeners.len(), limits::LISTENERS_MAX);
         return Err(StartError::new(format!("{count} listeners: at most {max}")));
     }
+    config
+        .memory_bytes_max
+        .get_or_insert_with(memory::limit_default);
     let (kind, why) = choose_driver(config.io)?;
     files::raise_limit(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;

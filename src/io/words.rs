@@ -6,6 +6,8 @@ use crate::broker::{
     CloseCause, ConnectionEnd, Counters, Dropped, Happening, Identity, LogLevel, Refusal,
     SessionBegin, Sums, Unaccepted,
 };
+use crate::budget::Refused;
+use crate::budget::book::OwnerReport;
 use crate::ids::ShardId;
 use crate::wire::{Version, packet_type};
 use std::fmt::{self, Display, Write as _};
@@ -93,6 +95,19 @@ fn text(happening: &Happening) -> String {
         } => format!(
             "refused {count} subscriptions of {}: {why}",
             Shown(client_id)
+        ),
+        Happening::OverShare { owner, why, limit } => format!(
+            "{} has had a fair share of the memory, {} of {limit} bytes (--memory-limit, divided by shards): {}; {} so far",
+            Shown(&owner.name),
+            owner.bytes,
+            match why {
+                Refused::Session => "a new session is refused",
+                Refused::Filter => "a subscription is refused",
+                Refused::Message => "a message is refused",
+                Refused::Unacknowledged | Refused::Delivery => "a message is dropped",
+                Refused::Packet => "a connection with a large packet is closed",
+            },
+            number(owner.refused as usize, "refusal"),
         ),
         Happening::Dropping { shard, counters } => {
             format!("shard {shard} drops messages: {}", self::counters(counters))
@@ -202,6 +217,7 @@ fn refused(why: Refusal) -> String {
         | Refusal::NoRoomForCheck
         | Refusal::ChecksWaiting
         | Refusal::AnswerTooLarge
+        | Refusal::OverShare
         | Refusal::Stopping => why.to_string(),
     }
 }
@@ -222,14 +238,28 @@ fn closed(cause: CloseCause) -> String {
 /// What a shard holds and what went through it, as an operator asked.
 pub fn sums(shard: ShardId, sums: &Sums) -> String {
     format!(
-        "shard {shard}: {}, {}, {}, {}, {} bytes queued; {}",
+        "shard {shard}: {}, {}, {}, {}, {} bytes queued, {} bytes of memory{}; {}",
         number(sums.connections, "connection"),
         number(sums.sessions, "session"),
         number(sums.subscriptions, "subscription"),
         number(sums.retained, "retained message"),
         sums.queued_bytes,
+        sums.held_bytes,
+        largest(&sums.largest_owners),
         counters(&sums.counters)
     )
+}
+
+/// Who holds most.
+fn largest(owners: &[OwnerReport]) -> String {
+    let most = owners.iter();
+    let most: Vec<String> = most
+        .map(|owner| format!("{} {}", Shown(&owner.name), owner.bytes))
+        .collect();
+    match most.as_slice() {
+        [] => String::new(),
+        some => format!(" ({})", some.join(", ")),
+    }
 }
 
 /// So many of a thing.
@@ -277,6 +307,7 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::Expired => "Message Expiry Interval over",
         Dropped::OwnTopic => "published to $SYS or $CONTROL by a client",
         Dropped::SessionEnded => "session ended",
+        Dropped::OverShare => "more than a fair share of the memory (--memory-limit)",
     }
 }
 
@@ -485,6 +516,18 @@ mod tests {
                 "refused 2 subscriptions of lamp: The session has reached its limit of 250000 subscriptions.",
             ),
             (
+                Happening::OverShare {
+                    owner: OwnerReport {
+                        name: "client id lamp".into(),
+                        bytes: 7,
+                        refused: 1,
+                    },
+                    why: Refused::Filter,
+                    limit: 8,
+                },
+                "client id lamp has had a fair share of the memory, 7 of 8 bytes (--memory-limit, divided by shards): a subscription is refused; 1 refusal so far",
+            ),
+            (
                 Happening::Dropping {
                     shard: ShardId(0),
                     counters: counted(),
@@ -536,11 +579,17 @@ mod tests {
                 subscriptions: 3,
                 retained: 4,
                 queued_bytes: 5,
+                held_bytes: 6,
+                largest_owners: vec![OwnerReport {
+                    name: "user lamp".into(),
+                    bytes: 4,
+                    refused: 0,
+                }],
             },
         );
         assert_eq!(
             text,
-            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued; 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 9 of the broker's own; 4 dropped (QoS 0, subscriber reads too slowly)"
+            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued, 6 bytes of memory (user lamp 4); 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 9 of the broker's own; 4 dropped (QoS 0, subscriber reads too slowly)"
         );
     }
 

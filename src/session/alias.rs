@@ -58,6 +58,11 @@ impl OutwardAliases {
         Alias::New(oldest.map_or(0, |(at, _)| at) as u16 + 1)
     }
 
+    /// Memory of the names.
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.topic.len()).sum()
+    }
+
     /// The packet with a new alias and its name is on its way.
     pub fn define(&mut self, alias: u16, topic: &str) {
         let entry = Entry {

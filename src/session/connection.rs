@@ -1,11 +1,11 @@
 //! What the broker keeps of a Network Connection; gone when it closes.
 
 use crate::buffer::Outbox;
-use crate::ids::{ConnectionId, ListenerId, SessionId, ShardId};
+use crate::ids::{ConnectionId, ListenerId, OwnerId, SessionId, ShardId};
 use crate::limits;
 use crate::session::ConnectRequest;
 use crate::session::alias::OutwardAliases;
-use crate::session::progress::{Answers, Patience};
+use crate::session::progress::{OutboxPart, Patience};
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::Version;
@@ -43,6 +43,14 @@ pub struct Version5 {
     pub outward: Option<Box<OutwardAliases>>,
     /// Request Problem Information was 0. [v5 3.1.2.11.7]
     pub silent_about_problems: bool,
+}
+
+impl Version5 {
+    /// Memory of all aliases.
+    pub fn bytes(&self) -> usize {
+        let inward: usize = self.aliases.iter().map(|name| name.len()).sum();
+        inward + self.outward.as_ref().map_or(0, |outward| outward.bytes())
+    }
 }
 
 /// A Network Connection.
@@ -87,7 +95,9 @@ pub struct Connection {
     /// It is in the shard's list of connections to flush.
     pub dirty: bool,
     /// Answers to the Client's own packets that have not left.
-    pub answers: Answers,
+    pub answers: OutboxPart,
+    /// Payloads in the outbox that others may hold too.
+    pub shared: OutboxPart,
     /// Its reading is stopped until those have left.
     pub answers_full: bool,
     /// Others waited too long for it; they wait no more, and QoS 0 for it is dropped.
@@ -101,6 +111,9 @@ pub struct Connection {
     /// The Client's Maximum Packet Size; without one, the largest packet there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
     pub version5: Option<Box<Version5>>,
+    /// Whose it is, once it is accepted, and what it takes of that one's account.
+    pub owner: Option<OwnerId>,
+    pub booked_bytes: usize,
 }
 
 impl Connection {
@@ -134,7 +147,8 @@ impl Connection {
             unsent_bytes: 0,
             sending: false,
             dirty: false,
-            answers: Answers::default(),
+            answers: OutboxPart::default(),
+            shared: OutboxPart::default(),
             answers_full: false,
             stalled: false,
             patience: Patience::new(now),
@@ -142,6 +156,8 @@ impl Connection {
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
             version5: None,
+            owner: None,
+            booked_bytes: 0,
         }
     }
 

@@ -2,8 +2,9 @@
 //! [v3.1.1 4.4, 4.6]
 
 use crate::invariant::{Broken, invariant};
+use crate::limits::DELIVERY_BYTES;
 use crate::session::Message;
-use crate::session::queue::{Extras, Share};
+use crate::session::queue::{Extras, Share, extra_bytes};
 use crate::wire::{PacketId, QoS};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -36,6 +37,15 @@ impl Stage {
             Stage::Published { qos, .. } => *qos == QoS::ExactlyOnce,
             Stage::Released => true,
         }
+    }
+
+    /// What it takes besides its message, which others may hold too.
+    fn own_bytes(&self) -> usize {
+        let extras = match self {
+            Stage::Published { extras, .. } => extra_bytes(extras),
+            Stage::Released => 0,
+        };
+        DELIVERY_BYTES + extras
     }
 
     fn ended(&self) -> EndedDelivery {
@@ -73,7 +83,9 @@ pub struct Delivering {
 pub struct Inflight {
     items: VecDeque<Delivering>,
     last_packet_id: u16,
-    /// How many deliveries, counted from the end, were not yet sent again on the present connection.
+    /// Sum of [`Stage::own_bytes`].
+    own_bytes: usize,
+    /// Of those at the end, how many have not been sent again on the present connection.
     unsent: usize,
 }
 
@@ -81,6 +93,12 @@ impl Inflight {
     /// Deliveries under way.
     pub fn count(&self) -> usize {
         self.items.len()
+    }
+
+    /// What the deliveries take besides their messages.
+    #[inline]
+    pub fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -132,6 +150,7 @@ impl Inflight {
                 break id;
             }
         };
+        self.own_bytes += stage.own_bytes();
         self.items.push_back(Delivering { packet_id, stage });
         Ok(packet_id)
     }
@@ -150,7 +169,9 @@ impl Inflight {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(delivering) if delivering.stage.awaits_pubrec() => {
                 let ended = delivering.stage.ended();
+                self.own_bytes -= delivering.stage.own_bytes();
                 delivering.stage = Stage::Released;
+                self.own_bytes += delivering.stage.own_bytes();
                 Acknowledged::Known(ended)
             }
             Some(_) => Acknowledged::WrongKind,
@@ -176,6 +197,7 @@ impl Inflight {
             return Acknowledged::WrongKind;
         }
         let ended = self.items[at].stage.ended();
+        self.own_bytes -= self.items[at].stage.own_bytes();
         if at >= self.items.len() - self.unsent {
             self.unsent -= 1;
         }
@@ -190,6 +212,8 @@ impl Inflight {
     /// Panics if an identifier is there twice.
     pub fn check_invariants(&self) {
         assert!(self.unsent <= self.items.len());
+        let own_bytes: usize = self.items.iter().map(|d| d.stage.own_bytes()).sum();
+        assert_eq!(own_bytes, self.own_bytes);
         let mut ids: Vec<u16> = self.items.iter().map(|d| d.packet_id.get()).collect();
         ids.sort_unstable();
         ids.dedup();

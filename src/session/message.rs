@@ -2,6 +2,7 @@
 //! shard.
 
 use crate::buffer::Payload;
+use crate::buffer::account::{Account, Arc};
 use crate::time::Time;
 use crate::wire::{QoS, TopicName};
 
@@ -64,7 +65,13 @@ impl Message {
         }
     }
 
-    /// Gives back the memory that was adopted, if nothing else uses it.
+    /// Counts its block, and so many bytes more, in an account until nobody holds the block.
+    pub fn book(&mut self, account: &Arc<Account>, more_bytes: usize) {
+        let bytes = u32::try_from(self.block.len() + more_bytes).unwrap_or(u32::MAX);
+        self.block.book(account, bytes);
+    }
+
+    /// The memory that was adopted, if nothing else needs it.
     pub fn into_vector(self) -> Option<Vec<u8>> {
         self.block.into_vector()
     }

@@ -3,27 +3,27 @@
 use crate::limits;
 use crate::time::Time;
 
-/// Bytes of answers in an outbox that deliveries share: PINGRESP, PUBACK and the like, which a Client brings about by
-/// its own packets.
+/// Bytes of one kind in an outbox among others: answers that a Client brings about by its own packets (PINGRESP, PUBACK
+/// and the like), or payloads that are shared.
 ///
-/// Bytes leave in their order, so a mark at the end of the outbox tells when all before it have left: `older` answers
-/// lie before the mark, `newer` ones behind it. The sum is never too small, and too large by less than one outbox.
+/// Bytes leave in their order, so a mark at the end of the outbox tells when all before it have left: `older` ones lie
+/// before the mark, `newer` ones behind it. The sum is never too small, and too large by less than one outbox.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Answers {
+pub struct OutboxPart {
     older: usize,
     newer: usize,
     /// Bytes that have left the connection in all when the older ones are among them.
     mark: u64,
 }
 
-impl Answers {
+impl OutboxPart {
     /// Bytes that have not left, at most.
     #[inline]
     pub fn bytes(&self) -> usize {
         self.older + self.newer
     }
 
-    /// An answer was appended; `end` counts all bytes that left the connection or are to leave it, with this answer.
+    /// Bytes of the kind were appended; `end` counts all bytes that left the connection or are to leave it, with these.
     #[inline]
     pub fn add(&mut self, bytes: usize, end: u64) {
         if self.older == 0 {
@@ -38,7 +38,7 @@ impl Answers {
         }
     }
 
-    /// Bytes have left: `left` of all there were, of which the last answer was appended before `end`.
+    /// Bytes have left: `left` of all there were, of which the last was appended before `end`.
     #[inline]
     pub fn on_left(&mut self, left: u64, end: u64) {
         if left >= self.mark {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn answers_between_deliveries_are_counted_until_they_have_left() {
-        let mut answers = Answers::default();
+        let mut answers = OutboxPart::default();
         answers.add(10, 10);
         answers.add(10, 20);
         answers.add(5, 125); // A delivery of 100 lies between.
@@ -180,7 +180,7 @@ mod tests {
             patience.on_left(limits::READER_BYTES_PER_S as usize);
             patience.end(Time(n * 1_000 + 999));
         }
-        // Answers are none.
+        // OutboxPart are none.
         let mut waits = 0;
         while patience.begin(Time(2_000_000 + waits * 1_000)) {
             patience.on_answer(limits::READER_BYTES_PER_S as usize);

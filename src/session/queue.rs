@@ -73,6 +73,7 @@ impl Queued {
 pub struct Queue {
     items: VecDeque<Queued>,
     bytes: usize,
+    own_bytes: usize,
     /// No message here expires before this.
     expires: Time,
 }
@@ -82,6 +83,7 @@ impl Default for Queue {
         Queue {
             items: VecDeque::new(),
             bytes: 0,
+            own_bytes: 0,
             expires: Time::NEVER,
         }
     }
@@ -91,6 +93,12 @@ impl Queue {
     /// Sum of [`Queued::bytes`] of all that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Sum of [`Queued::own_bytes`].
+    #[inline]
+    pub fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,6 +114,7 @@ impl Queue {
     pub fn push(&mut self, item: Queued) {
         assert!(item.qos > QoS::AtMostOnce);
         self.bytes += item.bytes();
+        self.own_bytes += item.own_bytes();
         self.expires = self.expires.min(item.message.expires);
         self.items.push_back(item);
     }
@@ -124,6 +133,7 @@ impl Queue {
         let (out, kept): (Vec<Queued>, Vec<Queued>) = items.partition(pick);
         self.items = kept.into();
         self.bytes = self.items.iter().map(Queued::bytes).sum();
+        self.own_bytes = self.items.iter().map(Queued::own_bytes).sum();
         let expires = self.items.iter().map(|item| item.message.expires).min();
         self.expires = expires.unwrap_or(Time::NEVER);
         out
@@ -133,6 +143,7 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Queued> {
         let item = self.items.pop_front()?;
         self.bytes -= item.bytes();
+        self.own_bytes -= item.own_bytes();
         if self.items.is_empty() && self.items.capacity() > 64 {
             self.items = VecDeque::new();
         }
@@ -143,6 +154,8 @@ impl Queue {
     pub fn check_invariants(&self) {
         let bytes: usize = self.items.iter().map(Queued::bytes).sum();
         assert_eq!(bytes, self.bytes);
+        let own_bytes: usize = self.items.iter().map(Queued::own_bytes).sum();
+        assert_eq!(own_bytes, self.own_bytes);
         assert!(
             self.items
                 .iter()

@@ -1,6 +1,6 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
-use crate::ids::{ConnectionId, NodeId};
+use crate::ids::{ConnectionId, NodeId, OwnerId};
 use crate::session::{Inflight, Message, Queue, Takeovers};
 use crate::sorted::Sorted;
 use crate::time::Time;
@@ -11,7 +11,12 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub struct Session {
     pub client_id: Box<str>,
-    /// The user who made the Session, or who took it over last: a checked user name or none.
+    /// Whose account it is in, and what it takes of that.
+    pub owner: OwnerId,
+    pub booked_bytes: usize,
+    /// What its subscriptions take.
+    pub filter_bytes: usize,
+    /// The user who made it, or who took it over last; a checked user name or none.
     pub user_name: Option<Box<str>>,
     /// The user epoch (`broker::gone`) in which its user was last let in.
     pub user_epoch: u32,
@@ -45,10 +50,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh Session, on a connection; nobody's yet.
-    pub fn new(client_id: &str, connection: ConnectionId) -> Session {
+    /// A fresh Session, on a connection; nobody's yet, but for its account.
+    pub fn new(client_id: &str, connection: ConnectionId, owner: OwnerId) -> Session {
         Session {
             client_id: client_id.into(),
+            owner,
+            booked_bytes: 0,
+            filter_bytes: 0,
             user_name: None,
             user_epoch: 0,
             connection: Some(connection),

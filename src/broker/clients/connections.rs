@@ -97,6 +97,7 @@ impl Clients {
         let end = connection.sent_bytes + connection.unsent_bytes as u64;
         connection.answers.on_left(connection.sent_bytes, end);
         connection.patience.on_left(bytes);
+        connection.shared.on_left(connection.sent_bytes, end);
         if done {
             connection.sending = false;
             if !connection.outbox.is_empty() {
@@ -104,6 +105,10 @@ impl Clients {
             }
         }
         let has_room = connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES;
+        self.rebook_connection(id);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return false;
+        };
         if connection.answers_full && connection.answers.bytes() <= limits::OUTBOX_LOW_BYTES {
             connection.answers_full = false;
             self.unpace(id);
@@ -122,6 +127,16 @@ impl Clients {
                 continue;
             };
             connection.dirty = false;
+            if self.book.is_short()
+                && self
+                    .connections
+                    .get(id)
+                    .is_some_and(|c| self.is_short_for(c))
+            {
+                self.stall(id, out);
+            }
+            self.rebook_connection(id);
+            let connection = self.connections.get_mut(id).expect("it is there");
             if !connection.sending && !connection.outbox.is_empty() {
                 connection.sending = true;
                 let chunks = connection.outbox.take();
@@ -191,6 +206,7 @@ impl Clients {
             });
         }
         connection.outbox.clear(&mut self.pool);
+        self.unbook_connection(&mut connection);
         for waiter in connection.waiters.take_keys() {
             self.release(waiter, out);
         }

@@ -1,5 +1,6 @@
 //! One PUBLISH into an outbox.
 
+use super::booking::kept_message;
 use super::owner::{Clients, mark_dirty};
 use super::shapes::{aliased, bytes_at_most, delivery};
 use crate::broker::counters::Dropped;
@@ -84,11 +85,16 @@ impl Clients {
         }
         let mut bytes = block.len() - before;
         if shared {
-            let (payload, start, end) = routing.message().shared_payload();
+            let message = kept_message(&self.book, self.shards, routing);
+            let (payload, start, end) = message.shared_payload();
             bytes += (end - start) as usize;
             connection.outbox.append_shared(payload, start, end);
         }
         connection.unsent_bytes += bytes;
+        if shared {
+            let end = connection.sent_bytes + connection.unsent_bytes as u64;
+            connection.shared.add(routing.payload.len(), end);
+        }
         mark_dirty(connection, &mut self.dirty);
         self.counters.messages_sent += 1;
         true

@@ -10,6 +10,7 @@
 //!
 //! These methods return what others must do next: publish a will, tell groups, take subscriptions out of the trie.
 
+use super::booking::owner_name;
 use super::broken::Concerned;
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -60,8 +61,14 @@ pub struct TakenOver {
 
 impl Clients {
     /// A fresh Session, which a connection is about to take.
-    pub fn begin_session(&mut self, client_id: &str, connection: ConnectionId) -> SessionId {
-        let session = Session::new(client_id, connection);
+    pub fn begin_session(
+        &mut self,
+        client_id: &str,
+        user_name: Option<&str>,
+        connection: ConnectionId,
+    ) -> SessionId {
+        let owner = self.book.open(&owner_name(user_name, client_id));
+        let session = Session::new(client_id, connection, owner);
         let hash = self.hasher.hash_one(client_id);
         let id = self.sessions.add(session);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
@@ -107,6 +114,8 @@ impl Clients {
         session.takeovers = takeovers;
         session.expiry_interval_s = request.session_expiry_interval_s;
         session.inflight.begin_resend();
+        let owner = session.owner;
+        connection.owner = Some(owner);
         connection.phase = Phase::Connected(session_id);
         self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.note_terms(request);
@@ -121,6 +130,9 @@ impl Clients {
                 silent_about_problems: request.silent_about_problems,
             }));
         }
+        self.book.open_again(owner);
+        self.rebook_connection(id);
+        self.rebook_session(session_id);
         self.counters.connects += 1;
         self.note_session(session_id);
         Ok(())
@@ -171,6 +183,7 @@ impl Clients {
             session.will = None;
         }
         let connection = session.connection;
+        self.rebook_session(id);
         let lines = match connection {
             Some(_) => takeovers.get_or_insert_default().on_takeover(now),
             None => TakeoverLines::Ordinary,
@@ -209,6 +222,7 @@ impl Clients {
             seconds => now.plus_s(seconds),
         };
         let goes_on = session.ends > now;
+        self.rebook_session(id);
         self.note_session(id);
         goes_on
     }
@@ -227,8 +241,10 @@ impl Clients {
             session.will_due = Time::NEVER;
             will = session.will.take();
         }
+        let deadline = session.deadline();
+        self.rebook_session(id);
         if !ends {
-            self.session_alarms.set(id.index, session.deadline());
+            self.session_alarms.set(id.index, deadline);
             if will.is_some() {
                 self.note_session(id);
             }
@@ -238,7 +254,9 @@ impl Clients {
 
     /// Takes the will of a Session that is to end.
     pub fn take_will(&mut self, id: SessionId) -> Option<Box<StoredWill>> {
-        self.sessions.get_mut(id)?.will.take()
+        let will = self.sessions.get_mut(id)?.will.take();
+        self.rebook_session(id);
+        will
     }
 
     /// Makes the Session end with its connection, and its delayed will due with it. Returns that connection, or `None`
@@ -273,6 +291,8 @@ impl Clients {
             entry.remove();
         }
         self.queued_bytes -= session.queue.bytes() as u64;
+        self.book.sub(session.owner, session.booked_bytes);
+        self.book.close(session.owner);
         if session.kept {
             self.changes.note(|| Change::SessionEnded { session: id });
         }
@@ -320,6 +340,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        let new = node.is_some();
         if let Some(node) = node {
             session.filters.insert(node, ());
         }
@@ -330,6 +351,9 @@ impl Clients {
                 options: subscription.options,
                 identifier: subscription.identifier(),
             });
+        }
+        if new {
+            self.note_filter_bytes(id, filter, true);
         }
     }
 
@@ -347,5 +371,6 @@ impl Clients {
                 filter: filter.into(),
             });
         }
+        self.note_filter_bytes(id, filter, false);
     }
 }

@@ -7,6 +7,7 @@
 
 mod alias;
 mod answer;
+mod booking;
 mod broken;
 mod connections;
 mod encode;

@@ -11,6 +11,7 @@ use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Target;
 use crate::broker::slots::Slots;
+use crate::budget::Book;
 use crate::buffer::Pool;
 use crate::config::{ListenerSettings, Settings};
 use crate::ids::{ConnectionId, SessionId, ShardId};
@@ -26,7 +27,10 @@ use std::hash::BuildHasher;
 
 pub struct Clients {
     pub(super) id: ShardId,
+    pub(super) shards: usize,
     pub(super) settings: Settings,
+    /// Who holds how much.
+    pub(super) book: Book,
     /// The time of this turn.
     pub(super) now: Time,
     pub(super) connections: Slots<ConnectionId, Connection>,
@@ -78,9 +82,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(id: ShardId, settings: Settings) -> Clients {
+    pub fn new(id: ShardId, shards: usize, settings: Settings) -> Clients {
         Clients {
             id,
+            shards,
+            book: Book::new(settings.memory_bytes_max / shards as u64),
             assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
             changes: Changes::new(settings.store),
             sequence: 1,
@@ -285,8 +291,9 @@ impl Clients {
     }
 
     /// What is still held after all connections and Sessions are gone, by name. For tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 5] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 6] {
         [
+            ("bytes in the account book", self.book.bytes()),
             ("connections with held answers", self.held.connections()),
             ("connections that close", self.closing.len()),
             ("queued bytes", self.queued_bytes as usize),
@@ -320,6 +327,7 @@ impl Clients {
         assert_eq!(queued_bytes, self.queued_bytes);
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         self.check_unaccepted();
+        self.check_book();
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");
             assert!(connection.outbox.bytes() <= connection.unsent_bytes);

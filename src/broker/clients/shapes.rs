@@ -140,6 +140,7 @@ mod tests {
                     expires: Time(10_000),
                     verbatim: None,
                     message: None,
+                    owner: None,
                 };
                 let sending = Sending {
                     qos: QoS::ExactlyOnce,

@@ -2,6 +2,7 @@
 //! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
 //! received QoS 2 messages in `note_received` and `release_received`.
 
+use super::booking::kept_message;
 use super::broken::Concerned;
 use super::owner::Clients;
 use crate::broker::change::Change;
@@ -9,6 +10,7 @@ use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
 use crate::broker::violation::Violation;
+use crate::budget::Refused;
 use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 use crate::limits;
@@ -152,7 +154,7 @@ impl Clients {
         sending: &Sending<'_>,
         number: Option<u64>,
     ) {
-        let message = Rc::clone(routing.message());
+        let message = Rc::clone(kept_message(&self.book, self.shards, routing));
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
@@ -170,12 +172,13 @@ impl Clients {
                 session: session_id,
                 packet_id,
                 number,
-                message: Rc::clone(routing.message()),
+                message: Rc::clone(kept_message(&self.book, self.shards, routing)),
                 qos: sending.qos,
                 retain: sending.retain,
                 extras: sending.extras(),
             });
         }
+        self.rebook_session(session_id);
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
         }
@@ -189,9 +192,20 @@ impl Clients {
         routing: &mut Routing<'_>,
         sending: &Sending<'_>,
     ) -> bool {
+        let queued = self.try_enqueue(session_id, routing, sending);
+        self.rebook_session(session_id);
+        queued
+    }
+
+    fn try_enqueue(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+    ) -> bool {
         let item = Queued {
             number: self.last_number + 1,
-            message: Rc::clone(routing.message()),
+            message: Rc::clone(kept_message(&self.book, self.shards, routing)),
             qos: sending.qos,
             retain: sending.retain,
             extras: sending.extras(),
@@ -226,7 +240,17 @@ impl Clients {
             self.note_ended(session_id, sending.share);
             return false;
         }
-        if self.queued_bytes + bytes as u64 > shard_max {
+        if !self.book.may_take(session.owner, item.own_bytes()) {
+            self.counters.drop_messages(Dropped::OverShare, 1);
+            let _ = self
+                .book
+                .refuse(session.owner, Refused::Delivery, self.now.0);
+            self.note_ended(session_id, sending.share);
+            return false;
+        }
+        // The same bytes in many queues are there once.
+        let once = self.book.bytes() as u64;
+        if self.queued_bytes.min(once) + bytes as u64 > shard_max {
             self.counters.drop_messages(Dropped::ShardQueueFull, 1);
             self.note_ended(session_id, sending.share);
             return false;
@@ -277,6 +301,7 @@ impl Clients {
                 taken.push((share, item.message));
             }
         }
+        self.rebook_session(id);
         taken
     }
 
@@ -324,6 +349,7 @@ impl Clients {
                 }
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.note_ended(session_id, item.share());
+                self.rebook_session(session_id);
                 continue;
             }
             let sending = Sending {
@@ -420,6 +446,7 @@ impl Clients {
             }
             self.note_ended(session_id, ended.share);
         }
+        self.rebook_session(session_id);
         acknowledged
     }
 

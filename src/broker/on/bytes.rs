@@ -43,6 +43,7 @@ impl Shard {
                 if reads_large || bytes.len() >= RECEIVE_BUFFER_BYTES {
                     self.clients.choose_read(id, bytes.len(), out);
                 }
+                self.book_received(id, out);
             }
         }
     }
@@ -245,5 +246,16 @@ impl Shard {
         let withheld = self.clients.take_received(id);
         self.on_withheld(id, withheld, out);
         self.clients.resume_reading(id, out);
+        self.book_received(id, out);
+    }
+
+    /// What is kept of a connection has changed. When memory is short, half a packet of one who has had a fair share is
+    /// not kept.
+    fn book_received(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if self.clients.may_keep(id, out) {
+            self.clients.rebook_connection(id);
+        } else {
+            self.close(id, Ending::Violation(Violation::OverShare), out);
+        }
     }
 }

@@ -50,6 +50,17 @@ impl Shard {
         {
             self.end_with_user(earlier, out);
         }
+        let user_name = request.user_name.as_deref();
+        let will_bytes = will.as_ref().map_or(0, |will| will.message.bytes());
+        if self.clients.find_session(client_id).is_none()
+            && !self.clients.may_begin(user_name, client_id, will_bytes)
+        {
+            let code = match request.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            return self.refuse(id, request, code, Refusal::OverShare, out);
+        }
         if let Some(earlier) = self.clients.find_session(client_id)
             && let Some(session) = self.clients.session(earlier)
             && let Some(listener) = self.clients.listener(id)
@@ -68,7 +79,7 @@ impl Shard {
         let session_present = earlier.is_some();
         let session = match earlier {
             Some(session) => session,
-            None => self.clients.begin_session(client_id, id),
+            None => self.clients.begin_session(client_id, user_name, id),
         };
         let mark = self.mark();
         let bound = self

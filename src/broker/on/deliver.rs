@@ -195,7 +195,7 @@ impl Shard {
                 continue;
             }
             let message = PeerMessage::Publish {
-                message: (**routing.message()).clone(),
+                message: (**self.clients.kept_message(routing)).clone(),
                 origin: own_connection,
                 retain,
                 live,

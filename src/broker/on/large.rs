@@ -71,7 +71,7 @@ impl Shard {
         let payload_start = packet.len() - publish.payload.len();
         let start = payload_start - head.len();
         packet[start..payload_start].copy_from_slice(&head);
-        let message = Rc::new(Message::adopt(
+        let mut message = Message::adopt(
             packet,
             start,
             topic_bytes,
@@ -79,12 +79,15 @@ impl Shard {
             qos,
             retain,
             expires,
-        ));
+        );
+        self.clients.book_message(session_id, &mut message);
+        let message = Rc::new(message);
         let origin = Origin {
             session: Some(session_id),
             connection: Some((self.id, id)),
         };
         let routed = self.publish(&mut routing_of(&message), origin, out);
+        self.close_if_untold(version, qos, routed)?;
         self.answer_publish(id, session_id, version, (qos, packet_id), routed, mark);
         // Nobody wanted it.
         if let Ok(message) = Rc::try_unwrap(message)

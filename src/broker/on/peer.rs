@@ -108,6 +108,7 @@ impl Shard {
             expires: Time::NEVER,
             verbatim: Verbatim::of(version, &publish, run),
             message: None,
+            owner: None,
         };
         self.deliver_from_peer(&mut routing, from, Some(origin), out);
     }

@@ -8,6 +8,7 @@ use crate::broker::passing::{
 use crate::broker::rights::{Act, Asker, Decision, Rule};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
+use crate::budget::Refused;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::time::Time;
@@ -50,12 +51,14 @@ impl Shard {
             expires: self.expiry(publish),
             verbatim: Verbatim::of(version, publish, run),
             message: None,
+            owner: self.clients.owner_of(session),
         };
         let origin = Origin {
             session: Some(session),
             connection: Some((self.id, id)),
         };
         let routed = self.publish(&mut routing, origin, out);
+        self.close_if_untold(version, publish.qos, routed)?;
         self.answer_publish(
             id,
             session,
@@ -65,6 +68,22 @@ impl Shard {
             mark,
         );
         Ok(())
+    }
+
+    /// Before v5 no answer can say that a message was not taken, and none may say that it was. The connection ends
+    /// without an answer, and the Client sends the message again.
+    pub(in crate::broker) fn close_if_untold(
+        &self,
+        version: Version,
+        qos: QoS,
+        routed: Routed,
+    ) -> Result<(), Violation> {
+        match routed {
+            Routed::OverShare if version != Version::V5 && qos > QoS::AtMostOnce => {
+                Err(Violation::OverShare)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the packet has no property that only a Server may send. Returns the Topic Name of its Topic Alias,
@@ -140,7 +159,7 @@ impl Shard {
         };
         let reason = match (version, routed) {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-            (Version::V5, Routed::Refused) => ReasonCode::QUOTA_EXCEEDED,
+            (Version::V5, Routed::Refused | Routed::OverShare) => ReasonCode::QUOTA_EXCEEDED,
             _ => ReasonCode::SUCCESS,
         };
         let kind = match qos {
@@ -172,7 +191,32 @@ impl Shard {
                 .drop_messages(why, u64::from(routing.packets()));
             return Routed::Nobody;
         }
+        if let Some(session) = origin.session
+            && self.clients.book().is_short()
+            && !self.may_hold(session, routing, out)
+        {
+            return Routed::OverShare;
+        }
         self.keep_and_route(routing, origin, out)
+    }
+
+    /// Memory is short: whether a message may still be taken that others would hold for its publisher.
+    fn may_hold(&mut self, session: SessionId, routing: &Routing<'_>, out: &mut Outputs) -> bool {
+        let payload = routing.payload.len();
+        let why = if routing.qos > QoS::AtMostOnce || (routing.retain && payload > 0) {
+            Refused::Message
+        } else if payload >= limits::PAYLOAD_SHARED_FROM_BYTES {
+            Refused::Unacknowledged
+        } else {
+            return true;
+        };
+        let bytes = routing.topic.as_str().len() + routing.passed_on.len() + payload;
+        let may = self.clients.may_take(session, bytes, why, out);
+        if !may {
+            let counters = self.clients.counters_mut();
+            counters.drop_messages(Dropped::OverShare, u64::from(routing.packets()));
+        }
+        may
     }
 
     /// Takes a message of the broker's own. It may have any Topic Name.
@@ -221,6 +265,9 @@ impl Shard {
 
     /// Writes a retained message.
     pub(in crate::broker) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        if !routing.payload.is_empty() {
+            self.clients.kept_message(routing);
+        }
         if self.topics.retain(routing, version) {
             self.peers.arm_clock(self.turn.now());
         }

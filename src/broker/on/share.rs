@@ -150,7 +150,7 @@ impl Shard {
                 .deliver(pick.session, routing, &sending, origin, out);
         }
         let message = ShareMessage::Deliver {
-            message: (**routing.message()).clone(),
+            message: (**self.clients.kept_message(routing)).clone(),
             session: pick.session,
             share: pick.share,
             qos: pick.qos,

@@ -8,6 +8,7 @@ use crate::broker::pending::{PendingSubscribe, Unfinished};
 use crate::broker::shard::Shard;
 use crate::broker::topics::{NewReplays, Replay, checked_filter};
 use crate::broker::violation::Violation;
+use crate::budget::Refused;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
@@ -221,7 +222,19 @@ impl Shard {
         {
             return Err(full);
         }
+        let bytes = self.shards * (limits::FILTER_BYTES + text.len());
+        if self.clients.book().is_short()
+            && !is_there()
+            && !self
+                .clients
+                .may_take(session_id, bytes, Refused::Filter, out)
+        {
+            return Err(FilterRefusal::OverShare);
+        }
         if shared {
+            if !self.topics.members().is_member(session_id, text) {
+                self.clients.note_filter_bytes(session_id, text, true);
+            }
             self.subscribe_shared(session_id, filter, subscription, out);
             self.clients
                 .note_subscribed(session_id, None, text, subscription);

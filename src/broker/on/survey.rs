@@ -76,6 +76,8 @@ impl Shard {
             subscriptions,
             retained,
             queued_bytes: self.clients.queued_bytes(),
+            held_bytes: self.clients.book().bytes() as u64,
+            largest_owners: self.clients.book().largest(limits::OWNERS_TOLD),
         }
     }
 

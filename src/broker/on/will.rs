@@ -16,9 +16,11 @@ impl Shard {
         will: StoredWill,
         out: &mut Outputs,
     ) {
+        let mut message = will.message;
+        self.clients.book_message(session, &mut message);
         let message = Rc::new(match will.message_expiry_interval_s {
-            None => will.message,
-            Some(seconds) => will.message.expiring(self.turn.now().plus_s(seconds)),
+            None => message,
+            Some(seconds) => message.expiring(self.turn.now().plus_s(seconds)),
         });
         let origin = Origin {
             session: Some(session),

@@ -1,0 +1,272 @@
+//! What Clients hold, for the account book: each connection and each Session is booked as a sum that is told in one
+//! function here, anew whenever a part of it has changed. Payloads count themselves, for who published them.
+
+use super::owner::Clients;
+use crate::broker::happening::{Happening, LogLevel};
+use crate::broker::outputs::Outputs;
+use crate::broker::passing::Routing;
+use crate::budget::{Book, Refused};
+use crate::ids::{ConnectionId, OwnerId, SessionId};
+use crate::limits;
+use crate::session::{Connection, Message, Session};
+use hashbrown::HashMap;
+use std::rc::Rc;
+
+/// The owner of what a Client holds: its user; without a user name, its client id.
+pub fn owner_name(user_name: Option<&str>, client_id: &str) -> String {
+    match user_name {
+        Some(user_name) => format!("user {user_name}"),
+        None => format!("client id {client_id}"),
+    }
+}
+
+/// What a connection takes, where it takes more than most do.
+///
+/// Payloads in its outbox count where they were published; an outbox with some of them has at most
+/// [`limits::OUTBOX_BYTES_MAX`] of its own.
+fn connection_bytes(connection: &Connection) -> usize {
+    let unsent = match (connection.unsent_bytes, connection.shared.bytes()) {
+        (unsent, _) if unsent < limits::BLOCK_BYTES => 0,
+        (unsent, 0) => unsent,
+        (unsent, _) => unsent.min(limits::OUTBOX_BYTES_MAX),
+    };
+    let received = connection.received.capacity();
+    let received = if received < limits::BLOCK_BYTES {
+        0
+    } else {
+        received
+    };
+    let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
+    limits::CONNECTION_BYTES_TYPICAL as usize + unsent + received + aliases
+}
+
+/// What a Session takes.
+pub fn session_bytes(session: &Session) -> usize {
+    let user_name = session.user_name.as_deref().map_or(0, str::len);
+    let will = session.will.as_ref().map_or(0, |will| {
+        size_of_val(&**will) + limits::MESSAGE_BYTES + will.message.bytes()
+    });
+    limits::SESSION_BYTES
+        + session.client_id.len()
+        + user_name
+        + will
+        + session.filter_bytes
+        + session.queue.own_bytes()
+        + session.inflight.own_bytes()
+}
+
+/// A message in the form that outlives the turn, counted for who published it.
+pub fn kept_message<'r>(
+    book: &Book,
+    shards: usize,
+    routing: &'r mut Routing<'_>,
+) -> &'r Rc<Message> {
+    if routing.message.is_none()
+        && let Some(owner) = routing.owner
+    {
+        let mut message = routing.new_message();
+        book_message(book, shards, owner, &mut message);
+        routing.message = Some(Rc::new(message));
+    }
+    routing.message()
+}
+
+/// Counts a message for who published it, until nobody holds it.
+pub fn book_message(book: &Book, shards: usize, owner: OwnerId, message: &mut Message) {
+    let retained = if message.retain && !message.payload().is_empty() {
+        shards * (limits::RETAINED_BYTES + message.topic().len())
+    } else {
+        0
+    };
+    let bytes = limits::MESSAGE_BYTES + retained;
+    message.book(book.account(owner), bytes);
+}
+
+impl Clients {
+    /// Books what a Session takes now.
+    #[inline]
+    pub(super) fn rebook_session(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            let bytes = session_bytes(session);
+            let before = std::mem::replace(&mut session.booked_bytes, bytes);
+            self.book.change(session.owner, before, bytes);
+        }
+    }
+
+    /// Books what a connection takes now.
+    #[inline]
+    pub fn rebook_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(owner) = connection.owner else {
+            return;
+        };
+        let bytes = connection_bytes(connection);
+        if bytes != connection.booked_bytes {
+            let before = std::mem::replace(&mut connection.booked_bytes, bytes);
+            self.book.change(owner, before, bytes);
+        }
+    }
+
+    /// A connection is over: what it took is free.
+    pub(super) fn unbook_connection(&mut self, connection: &mut Connection) {
+        if let Some(owner) = connection.owner.take() {
+            self.book
+                .sub(owner, std::mem::take(&mut connection.booked_bytes));
+            self.book.close(owner);
+        }
+    }
+
+    /// The account book.
+    #[inline]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Whose a Session is.
+    #[inline]
+    pub fn owner_of(&self, id: SessionId) -> Option<OwnerId> {
+        self.sessions.get(id).map(|session| session.owner)
+    }
+
+    /// Counts a message for the owner of a Session, until nobody holds it.
+    pub fn book_message(&self, session: SessionId, message: &mut Message) {
+        if let Some(owner) = self.owner_of(session) {
+            book_message(&self.book, self.shards, owner, message);
+        }
+    }
+
+    /// The message on its way, in the form that outlives the turn.
+    pub fn kept_message<'r>(&self, routing: &'r mut Routing<'_>) -> &'r Rc<Message> {
+        kept_message(&self.book, self.shards, routing)
+    }
+
+    /// The Session's owner may have so many bytes more. `false`: it is counted, and now and then told.
+    pub fn may_take(
+        &mut self,
+        id: SessionId,
+        bytes: usize,
+        why: Refused,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(owner) = self.owner_of(id) else {
+            return true;
+        };
+        if self.book.may_take(owner, bytes) {
+            return true;
+        }
+        self.refuse(owner, why, out);
+        false
+    }
+
+    fn refuse(&mut self, owner: OwnerId, why: Refused, out: &mut Outputs) {
+        if let Some(owner) = self.book.refuse(owner, why, self.now.0) {
+            let limit = self.book.limit();
+            out.tell(self.settings.logs, LogLevel::Warning, || {
+                Happening::OverShare { owner, why, limit }
+            });
+        }
+    }
+
+    /// A Session of this Client may begin. `false`: its owner has had his share.
+    pub fn may_begin(
+        &mut self,
+        user_name: Option<&str>,
+        client_id: &str,
+        will_bytes: usize,
+    ) -> bool {
+        let name = owner_name(user_name, client_id);
+        let bytes = limits::SESSION_BYTES + 2 * client_id.len() + will_bytes;
+        let may = self.book.may_come(&name, bytes);
+        if !may {
+            self.book.refuse_newcomer();
+        }
+        may
+    }
+
+    /// More of a large packet may be kept of this connection. `false`: its owner has had his share, and it is to be
+    /// closed.
+    pub fn may_keep(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
+        let Some(connection) = self.connections.get(id) else {
+            return true;
+        };
+        let Some(owner) = connection.owner else {
+            return true;
+        };
+        let grown = connection_bytes(connection).saturating_sub(connection.booked_bytes);
+        if grown == 0
+            || connection.received.len() < limits::SPARE_PACKET_BYTES
+            || self.book.may_take(owner, grown)
+        {
+            return true;
+        }
+        self.refuse(owner, Refused::Packet, out);
+        false
+    }
+
+    /// When memory is short, QoS 0 for one who has had his share is dropped as for a stalled reader.
+    pub(super) fn is_short_for(&self, connection: &Connection) -> bool {
+        connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES
+            && connection
+                .owner
+                .is_some_and(|owner| !self.book.may_take(owner, 0))
+    }
+
+    /// A reader holds nobody back any more, and QoS 0 for it is dropped.
+    pub(super) fn stall(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.stalled = true;
+        for waiter in connection.waiters.take_keys() {
+            self.release(waiter, out);
+        }
+    }
+
+    /// Forgets owners of whom nothing is left.
+    #[inline]
+    pub fn tidy_book(&mut self) {
+        self.book.tidy();
+    }
+
+    /// The subscriptions of a Session take more, or less.
+    pub fn note_filter_bytes(&mut self, id: SessionId, filter: &str, more: bool) {
+        let bytes = self.shards * (limits::FILTER_BYTES + filter.len());
+        if let Some(session) = self.sessions.get_mut(id) {
+            if more {
+                session.filter_bytes += bytes;
+            } else {
+                session.filter_bytes -= bytes;
+            }
+        }
+        self.rebook_session(id);
+    }
+
+    /// For `check_invariants`: each owner's bytes, counted anew.
+    pub(super) fn check_book(&self) {
+        let mut booked: HashMap<OwnerId, usize> = HashMap::new();
+        for id in self.sessions.ids() {
+            let session = self.sessions.get(id).expect("it was listed");
+            assert_eq!(
+                session.booked_bytes,
+                session_bytes(session),
+                "of {}",
+                session.client_id
+            );
+            *booked.entry(session.owner).or_default() += session.booked_bytes;
+        }
+        for id in self.connections.ids() {
+            let connection = self.connections.get(id).expect("it was listed");
+            let Some(owner) = connection.owner else {
+                assert_eq!(connection.booked_bytes, 0);
+                continue;
+            };
+            if !connection.dirty {
+                assert_eq!(connection.booked_bytes, connection_bytes(connection));
+            }
+            *booked.entry(owner).or_default() += connection.booked_bytes;
+        }
+        self.book.check_invariants(&booked);
+    }
+}

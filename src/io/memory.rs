@@ -1,0 +1,55 @@
+//! How much memory there is for this process: that of the machine, or of its control group if that is less.
+
+use crate::limits;
+use std::fs;
+use std::path::Path;
+
+/// What all Clients together may hold unless the operator says: a quarter of what there is, and not less than
+/// [`limits::MEMORY_BYTES_LEAST`].
+pub fn limit_default() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo");
+    let machine = machine.ok().and_then(|text| total_of(&text));
+    let group = fs::read_to_string("/proc/self/cgroup");
+    let group = group.ok().and_then(|text| group_limit(&text));
+    let there_is = match (machine, group) {
+        (Some(machine), Some(group)) => machine.min(group),
+        (Some(bytes), None) | (None, Some(bytes)) => bytes,
+        (None, None) => limits::MEMORY_BYTES_DEFAULT,
+    };
+    (there_is / 4).max(limits::MEMORY_BYTES_LEAST)
+}
+
+/// MemTotal of `/proc/meminfo`, in bytes.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// The least `memory.max` of the group named in `/proc/self/cgroup` and of those above it.
+fn group_limit(cgroup: &str) -> Option<u64> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let group = root.join(path);
+    let groups = group
+        .ancestors()
+        .take_while(|group| group.starts_with(root));
+    let limits = groups.filter_map(|group| {
+        let text = fs::read_to_string(group.join("memory.max")).ok()?;
+        text.trim().parse().ok()
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_the_machine_is_read() {
+        let text = "MemTotal:         524288 kB\nMemFree:  1 kB\n";
+        assert_eq!(total_of(text), Some(512 << 20));
+        assert_eq!(total_of("MemFree: 1 kB"), None);
+        assert!(limit_default() >= limits::MEMORY_BYTES_LEAST);
+    }
+}
