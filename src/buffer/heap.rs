@@ -1,10 +1,9 @@
 //! How the C library's allocator is to deal with large blocks.
 //!
-//! Left to itself, glibc takes blocks of 128 KiB and more from the kernel one by one, until the first of them is freed:
-//! from then on blocks of that size, whatever it is, come from the common heap. There a table that has grown away
-//! leaves a hole of its size for good; 100,000 Topic Filters then cost a fifth more memory. So the bound is nailed
-//! down: what a large payload or a table took goes back to the kernel when it is freed. Small blocks come from the heap
-//! as before.
+//! By default, glibc takes each block of 128 KiB or more from the kernel, until the first of them is freed. From then
+//! on blocks up to that size come from the common heap. A table that has grown then leaves a hole of its old size in
+//! the heap for good, and 100,000 Topic Filters cost a fifth more memory. So the threshold is fixed here: the memory of
+//! a large payload or table goes back to the kernel when it is freed. Small blocks come from the heap as before.
 
 /// Blocks from this size on are the kernel's: fresh pages cost more than copying a message, and the tables of 100,000
 /// filters are to be given back. With 128 KiB a filter costs 125 bytes and a message of 256 KiB twice the time; with 2
@@ -16,7 +15,7 @@ const KERNEL_FROM_BYTES: std::ffi::c_int = 1024 * 1024;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BYTES: std::ffi::c_int = 1024 * 1024;
 
-/// Nails it down, for the whole process. Other C libraries are left as they are.
+/// Fixes the threshold for the whole process. Has no effect with other C libraries.
 pub fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

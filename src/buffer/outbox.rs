@@ -98,8 +98,9 @@ impl Outbox {
         self.tail.len() + self.earlier.as_ref().map_or(0, |earlier| earlier.bytes)
     }
 
-    /// The block to append about `bytes` to (at least 1), after everything appended before. Append only: what it holds
-    /// already is part of the stream. More than announced is right too; the block then grows.
+    /// The block to append about `bytes` to (at least 1), behind everything appended before. The caller may only
+    /// append, because the bytes already in the block are part of the stream. It may append more than `bytes`; the
+    /// block then grows.
     #[inline]
     pub fn block(&mut self, pool: &mut Pool, bytes: usize) -> &mut Vec<u8> {
         debug_assert!(bytes > 0);
@@ -110,8 +111,8 @@ impl Outbox {
         &mut self.tail
     }
 
-    /// Appends packets, over two blocks where they do not fit into a large one that has been begun: many of them at
-    /// once would leave much of it unused.
+    /// Appends packets. If they do not fit into a large block that has been begun, they fill it and go on in a second
+    /// one, so that little of it stays unused.
     #[inline]
     pub fn append(&mut self, pool: &mut Pool, packets: &[u8]) {
         let room = self.tail.capacity() - self.tail.len();
@@ -181,8 +182,8 @@ impl Outbox {
         }
     }
 
-    /// Sees to a tail with room for `bytes` more: a small one that holds something is moved into a large one, once; a
-    /// large one is followed by another.
+    /// Makes a tail with room for `bytes` more. A small block with content is moved into a large one, once; a large one
+    /// is followed by another.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self, pool: &mut Pool, bytes: usize) {

@@ -1,5 +1,5 @@
-//! Immutable bytes, counted, shared by shards: what is queued, retained, in flight, or too large to copy for each
-//! subscriber.
+//! Immutable bytes with a reference count, shared by shards: for messages that are queued, retained, in flight, or too
+//! large to copy for each subscriber.
 //!
 //! One allocation of exactly the size needed, so that a payload that stays pins nothing else:
 //!
@@ -7,8 +7,7 @@
 //! Payload ──→ │ handles: u32 │ length: u32 │ who counts it │ bytes ... │
 //! ```
 //!
-//! What has been received into a vector of its own stays there, since copying it costs more than anything else done
-//! with it:
+//! A large packet stays in the vector it was received into, because a copy would cost more than all other work on it:
 //!
 //! ```text
 //! Payload ──→ │ handles: u32 │ ADOPTED │ who counts it │ vector, start │ ──→ │ ... bytes │

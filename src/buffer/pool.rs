@@ -2,8 +2,9 @@
 //! it has left, so that an idle connection holds none and a warm shard allocates none.
 //!
 //! There are blocks of two sizes, for little and for much, so that a block is never copied while it grows. The pool
-//! grants them without end and keeps at most `POOL_KEPT_BYTES_MAX` of what comes back; how many are out is bounded by
-//! the bounds of the outboxes. They are handed out again last in, first out: the block still in the cache comes first.
+//! never refuses a block and keeps at most `POOL_KEPT_BYTES_MAX` of the blocks that come back. The limits of the
+//! outboxes bound how many are out. The block that came back last is handed out first, because it is still in the
+//! cache.
 //!
 //! Large packets are received into vectors of their own ([`Pool::take_packet`]). Some of these are kept too, within
 //! bounds of their own.
@@ -83,8 +84,8 @@ impl Pool {
         }
     }
 
-    /// An empty vector for a packet of so many bytes: one that is kept, if it is not much too large for it, else one
-    /// without memory. What a peer only announces is given none.
+    /// An empty vector for a packet of so many bytes: a kept one that is not much too large, else one without memory. A
+    /// length that a peer only announced gets no memory.
     pub fn take_packet(&mut self, bytes: usize) -> Vec<u8> {
         let fits = |vector: &Vec<u8>| (bytes..=bytes + bytes / 4).contains(&vector.capacity());
         let Some(at) = self.packets.iter().rposition(fits) else {
@@ -95,7 +96,7 @@ impl Pool {
         vector
     }
 
-    /// Keeps the vector of a large packet for the next one, in place of the oldest ones if need be.
+    /// Keeps the vector of a large packet for the next one. If there is no room, the oldest kept vectors are freed.
     pub fn give_packet(&mut self, mut vector: Vec<u8>) {
         let capacity = vector.capacity();
         if !(SPARE_PACKET_BYTES..=SPARE_PACKETS_BYTES_MAX / 2).contains(&capacity) {

@@ -2,7 +2,7 @@
 //! then carried out by one system call of this thread.
 //!
 //! Every socket is registered once, edge-triggered, for reading and writing together, so no `epoll_ctl` lies on the
-//! path of a message. An edge is remembered in the socket's [`Watched`] until a call has used it up:
+//! path of a message. An edge is remembered in the socket's `Watched` until a call has used it up:
 //!
 //! - *readable* until a receive filled less than its buffer or met EAGAIN. What arrives after that is a new edge. The
 //!   end of a stream makes no second edge after its own, and urgent data cuts a receive short; once one of them has
@@ -10,7 +10,7 @@
 //! - *writable* is not remembered: a send is tried at once. The kernel reports room only after a send found too little
 //!   of it, so a socket that is not full causes no event by being writable.
 //!
-//! A lone message costs `epoll_wait`, `recv`, `send`. The answers of sends lie in [`Epoll::ready`] and are taken in a
+//! A lone message costs `epoll_wait`, `recv`, `send`. The answers of sends lie in `Epoll::ready` and are taken in a
 //! turn of their own that enters no kernel; never two such turns in a row, so sockets that are always ready do not
 //! keep others from being seen.
 

@@ -1,15 +1,15 @@
 //! The lanes between shards: an [`spsc`](super::spsc) queue for each ordered pair of shards, N × (N - 1) in all, and an
 //! [`Endpoint`] a shard that holds its ends of them.
 //!
-//! Sending never fails and never waits. What finds its ring full goes to a spill queue on the sender's side, and
-//! until that is empty again everything after it too, so a lane is first in, first out. Two shards that are full of
-//! each other both go on receiving, so they cannot lock each other out. A lane is full when it has as many items, or
-//! as many bytes, as [`Bounds`] say. The spill has no bound of its own: who sends looks at [`Endpoint::spilled`] and
-//! paces those who publish (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
+//! Sending never fails and never waits. An item that finds its queue full goes to a spill queue on the sender's side,
+//! and so does every later item until the spill is empty again. So a lane is first in, first out. Two shards whose
+//! lanes to each other are full both go on receiving, so they cannot deadlock. A lane is full when it has as many
+//! items, or as many bytes, as [`Bounds`] say. The spill has no bound of its own: the sender looks at
+//! [`Endpoint::spilled`] and paces its publishers (`SPILL_HIGH`, `SPILL_LOW` in `limits`).
 //!
-//! A sender that sleeps on a spill must learn that its lane has room again. So while a lane spills, its receiver
-//! counts the sender among those to be told ([`Endpoint::take_sent_to`]), and the sender finds its endpoint not empty
-//! ([`Endpoint::is_empty`]) when its spill could move on. The turn of a driver:
+//! A sender that sleeps on a spill must learn that its lane has room again. So while a lane spills, its receiver counts
+//! the sender among the peers to wake ([`Endpoint::take_sent_to`]), and [`Endpoint::is_empty`] of the sender is false
+//! when its spill could move on. The turn of a driver:
 //!
 //! ```text
 //! awake                      WakeFlag::awake
@@ -37,9 +37,9 @@ type Spilling = Arc<Vec<AtomicBool>>;
 pub struct Bounds<T> {
     /// A power of two.
     pub items: usize,
-    /// One item more may pass it: a large one finds room in a lane that is not full.
+    /// One more item may pass it, so that a large item finds room in a lane that is not full.
     pub bytes: usize,
-    /// What an item counts. Never changes for an item that is under way.
+    /// The bytes that an item counts. They never change while the item is under way.
     pub bytes_of: fn(&T) -> usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Spilled {
 }
 
 impl Spilled {
-    /// Are those who publish through this lane to wait? `pressed`: they do.
+    /// Whether the publishers through this lane must wait. `pressed`: they wait already.
     pub fn presses(self, pressed: bool) -> bool {
         if pressed {
             self.items >= SPILL_LOW || self.bytes >= SPILL_LOW_BYTES
@@ -71,7 +71,7 @@ struct Outgoing<T> {
     taken_bytes: Arc<AtomicUsize>,
     taken_bytes_seen: usize,
     bytes_max: usize,
-    /// What found the ring full, oldest first; younger than everything in the ring.
+    /// Items that found the queue full, oldest first. All are younger than the items in the queue.
     spill: VecDeque<T>,
     spill_bytes: usize,
 }
@@ -92,7 +92,7 @@ impl<T: Send> Outgoing<T> {
         Ok(())
     }
 
-    /// Would the ring take nothing more now?
+    /// Whether the lane takes no more items now.
     fn is_full(&self) -> bool {
         // Relaxed: the fence in `WakeFlag::about_to_sleep` orders it, see `take_sent_to`.
         let taken_bytes = self.taken_bytes.load(Ordering::Relaxed);
@@ -237,7 +237,7 @@ impl<T: Send> Endpoint<T> {
         }
     }
 
-    /// What was sent to that peer and is not yet in its lane.
+    /// The items sent to that peer that are not yet in its lane.
     pub fn spilled(&self, to: ShardId) -> Spilled {
         let lane = &self.outgoing[self.lane(to)];
         Spilled {
@@ -311,8 +311,8 @@ impl<T: Send> Endpoint<T> {
         received
     }
 
-    /// Is there nothing for this shard to do here: nothing to receive, and nothing spilled that has room in its lane
-    /// now? The look before sleep, after `WakeFlag::about_to_sleep`.
+    /// Whether there is nothing to receive, and nothing spilled that has room in its lane now. Called before sleep,
+    /// after `WakeFlag::about_to_sleep`.
     pub fn is_empty(&self) -> bool {
         self.incoming.iter().all(|lane| lane.consumer.is_empty())
             && self

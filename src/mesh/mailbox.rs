@@ -1,8 +1,7 @@
-//! From any thread to one shard, for what is rare: verdicts of the password thread, reloads, shutdown.
+//! A queue from any thread to one shard, for rare items: verdicts of the password thread, reloads, shutdown.
 //!
-//! A lock around a queue, and beside it the queue's length, so that a shard with an empty mailbox pays one load a
-//! turn. The giver calls [`super::WakeFlag::must_wake`] after `push`, the owner looks at `is_empty` after
-//! `about_to_sleep`.
+//! A lock around a queue, and beside it the queue's length, so that a shard with an empty mailbox pays one load a turn.
+//! The sender calls [`super::WakeFlag::must_wake`] after `push`; the owner checks `is_empty` after `about_to_sleep`.
 
 use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
 use std::sync::PoisonError;
@@ -53,7 +52,8 @@ impl<T: Send> Mailbox<T> {
         true
     }
 
-    /// Appends `item` to a full mailbox too: for what may not be lost and comes as seldom as an operator asks for it.
+    /// Appends `item` even to a full mailbox: for rare items that must not be lost, such as the commands of an
+    /// operator.
     pub fn push_always(&self, item: T) {
         let mut queue = self.lock();
         queue.push(item);
@@ -71,7 +71,8 @@ impl<T: Send> Mailbox<T> {
         self.shared.items.store(0, Ordering::Relaxed);
     }
 
-    /// Is there nothing? One load, no lock. May miss a push that is under way; never one that a wake-up told of.
+    /// Whether the mailbox is empty. One load, no lock. It may miss a push that is under way, but never one whose
+    /// wake-up has come.
     #[inline]
     pub fn is_empty(&self) -> bool {
         // Relaxed: an answer out of date is corrected by the wake-up (fences in `WakeFlag`).

@@ -1,8 +1,8 @@
 //! Between shards, and from helper threads to a shard.
 //!
 //! - [`spsc`]: a bounded queue of one producer and one consumer, lock-free.
-//! - [`lanes`]: such a queue for each ordered pair of shards, with a spill on the sender's side, so that sending never
-//!   fails.
+//! - [`mod@lanes`]: such a queue for each ordered pair of shards, with a spill on the sender's side, so that sending
+//!   never fails.
 //! - [`wake`]: whether a shard sleeps in the kernel, so that a wake-up is paid once a sleep and never while it is
 //!   awake.
 //! - [`mailbox`]: from any thread to one shard, for what is rare.

@@ -1,8 +1,8 @@
 //! Whether a shard sleeps in the kernel. Who gives a shard work asks, and wakes it (by its eventfd) only if it sleeps.
 //!
-//! The danger is a lost wake-up: the giver looks before the shard lies down, the shard looks before the work is
-//! there, and the work waits for ever. Each side therefore writes first, then passes a sequentially consistent fence,
-//! then reads:
+//! The danger is a lost wake-up: the giver reads the flag before the shard raises it, the shard reads its lanes before
+//! the item is there, and the item waits for ever. Each side therefore writes first, then passes a sequentially
+//! consistent fence, then reads:
 //!
 //! ```text
 //! giver:  push the item      fence    read the flag  → asleep? wake it

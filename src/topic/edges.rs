@@ -1,4 +1,4 @@
-//! From a node and a level to the child: what both trees of levels share.
+//! Finds the child of a node by a level. Both trees of levels use it.
 
 use super::intern::LevelId;
 use crate::random::HashState;
@@ -11,9 +11,9 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const ROOT: u32 = 0;
 /// Marks the packed form of [`Children::Many`].
 const MANY: u32 = 1 << 31;
-/// The table is shrunk when it holds fewer than one child for so many places.
+/// The table is shrunk when fewer than one in so many of its entries is used.
 const SHRINK_BELOW: usize = 8;
-/// And never below so many places.
+/// The table is never shrunk below so many entries.
 const KEPT_PLACES: usize = 64;
 
 /// A node's children by plain levels, packed in four bytes.
@@ -56,7 +56,7 @@ impl Packed {
 /// control a place: its node knows the key, and is what the caller reads next anyway.
 pub(super) struct Edges {
     table: HashTable<u32>,
-    /// Seeded at random: which levels fall together is not for a peer to choose.
+    /// Seeded at random, so that a peer cannot choose levels whose hashes collide.
     hasher: HashState,
 }
 
@@ -82,7 +82,7 @@ impl Edges {
             .copied()
     }
 
-    /// Adds a child that is not there.
+    /// Adds a child, which must not be there yet.
     pub fn insert(&mut self, child: u32, key: impl Fn(u32) -> (u32, LevelId)) {
         let Edges { table, hasher } = self;
         table.insert_unique(hash(hasher, key(child)), child, |&child| {
@@ -90,7 +90,7 @@ impl Edges {
         });
     }
 
-    /// Takes away a child that is there.
+    /// Removes a child, which must be there.
     pub fn remove(&mut self, child: u32, key: impl Fn(u32) -> (u32, LevelId)) {
         let Edges { table, hasher } = self;
         let entry = table.find_entry(hash(hasher, key(child)), |&other| other == child);

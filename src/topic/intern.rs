@@ -81,7 +81,7 @@ impl Entry {
 pub(super) struct Interner {
     entries: Slab<Entry>,
     table: HashTable<u32>,
-    /// Seeded at random: which texts fall together is not for a peer to choose.
+    /// Seeded at random, so that a peer cannot choose texts whose hashes collide.
     hasher: HashState,
 }
 
@@ -102,8 +102,8 @@ impl Interner {
         self.table.find(hash, equal).map(|&index| LevelId(index))
     }
 
-    /// Whether `id` is the name of `level`, told without hashing; `None` for a long text, of which a comparison
-    /// for each of many nodes would be dear.
+    /// Whether `id` is the name of `level`, without hashing. `None` for a long text, whose comparison at each of many
+    /// nodes would cost too much.
     #[inline]
     pub fn is_short(&self, id: LevelId, level: &str) -> Option<bool> {
         match &self.entries[id.0] {
@@ -114,7 +114,7 @@ impl Interner {
         }
     }
 
-    /// The name of `level`, with one reference more.
+    /// The name of `level`. Adds one reference.
     pub fn acquire(&mut self, level: &str) -> LevelId {
         let id = self.find(level).unwrap_or_else(|| {
             let index = self.entries.insert(Entry::new(level));

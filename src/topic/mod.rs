@@ -1,6 +1,6 @@
 //! Who wants what: Topic Filters to subscribers, and Topic Names to retained messages.
 //!
-//! Both are trees of levels [4.7] of the same make. A level's text is kept once ([`intern`]) and counted;
+//! Both are trees of levels [4.7] of the same make. A level's text is kept once (`intern`) and counted;
 //! a node is 24 bytes of numbers in a slab, reused when free; a node's only child is named in the node
 //! itself, and the children of all nodes that have more lie in one hash table keyed by (node, level).
 //! So a lookup hashes each level's text once and compares numbers from there on.

@@ -91,7 +91,7 @@ pub struct RetainTree<V> {
     edges: Edges,
     interner: Interner,
     births: u32,
-    /// Nodes freed so far: while it stands still a cursor need not look for freed ones.
+    /// Number of nodes freed so far. While it is the same, a cursor need not look for freed nodes.
     deaths: u64,
 }
 
@@ -100,7 +100,7 @@ pub struct RetainTree<V> {
 pub enum RetainStep<V> {
     /// The next retained message; its Topic Name was appended.
     Message(V),
-    /// The work allowed is used up; go on later.
+    /// The allowed work is used up. Call again later.
     Pause,
     /// There is none left.
     End,
@@ -118,7 +118,7 @@ pub struct RetainCursor {
     everything: bool,
     /// From the root to the node where the walk is; empty at the end.
     path: SmallVec<[Frame; 6]>,
-    /// [`RetainTree::deaths`] as the path was last looked over.
+    /// [`RetainTree::deaths`] when the path was last checked.
     deaths: u64,
 }
 
@@ -244,7 +244,7 @@ impl<V> RetainTree<V> {
         None
     }
 
-    /// Takes the retained message of `topic` away.
+    /// Removes the retained message of `topic`.
     pub fn remove(&mut self, topic: &str) -> Option<V> {
         let mut index = self.find(topic)?;
         let slot = std::mem::replace(&mut self.nodes[index].value, NONE);
@@ -369,7 +369,7 @@ impl<V> RetainTree<V> {
         }
     }
 
-    /// Shortens a path that ends in nodes freed since it was last looked over.
+    /// Shortens a path that ends in nodes freed since it was last checked.
     fn drop_freed(&self, cursor: &mut RetainCursor) {
         if cursor.deaths != self.deaths {
             cursor.deaths = self.deaths;
@@ -480,7 +480,7 @@ impl<V> RetainTree<V> {
         parent
     }
 
-    /// Walks everything and panics where it does not fit together. O(nodes × log nodes); for tests.
+    /// Walks the whole tree and panics where its parts contradict each other. O(nodes × log nodes); for tests.
     pub fn check_invariants(&self) {
         use std::collections::BTreeMap;
         let mut references = BTreeMap::<LevelId, u32>::new();

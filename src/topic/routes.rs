@@ -1,36 +1,36 @@
-//! The answers of [`FilterTrie::matches`] for Topic Names published to lately, so that the next message of a sensor
-//! costs one hash of its name instead of one a level and the walk.
+//! A cache of the answers of [`FilterTrie::matches`] for recently published Topic Names. The next message of a sensor
+//! costs one hash of its name instead of one hash for each level and the walk.
 //!
-//! A name has two places, chosen by its hash. An answer holds while the trie keeps its generation. Not every miss is
-//! kept, so names that never come back cost little; the table grows only while it throws away answers that would still
-//! hold.
+//! Each name has a set of two entries, chosen by its hash. An answer is valid while the generation of the trie is the
+//! same. Only one miss in [`KEPT_EVERY`] is stored, so names that never come back cost little. The table grows only
+//! while it throws away valid answers.
 //!
 //! Memory: none before the first message; at most [`ROUTES_MAX`] answers of [`SUBSCRIBERS_MAX`] subscribers each. A
-//! warm table allocates nothing: a place keeps its room for the next name.
+//! warm table allocates nothing: an entry keeps its memory for the next name.
 
 use super::trie::{FilterTrie, Matches};
 use crate::random::HashState;
 use crate::wire::topic::TopicName;
 use std::hash::BuildHasher;
 
-/// Answers in a table just made.
+/// Entries of a new table.
 const ROUTES_AT_FIRST: usize = 64;
-/// Answers at most.
+/// Entries of the largest table.
 const ROUTES_MAX: usize = 4096;
-/// With more subscribers the walk is a small part of the work.
+/// Answers with more subscribers are not stored: there the walk is a small part of the work.
 const SUBSCRIBERS_MAX: usize = 16;
 /// Longer names are not kept.
 const NAME_BYTES_MAX: usize = 256;
-/// One miss of so many is kept.
+/// One miss in so many is stored.
 const KEPT_EVERY: u32 = 8;
 /// No trie has this generation.
 const NEVER: u64 = u64::MAX;
-/// Places of one hash.
+/// Entries in a set.
 const WAYS: usize = 2;
 
 struct Route<S, O> {
     hash: u64,
-    /// Of the trie when it was asked.
+    /// The trie's generation when it gave the answer.
     generation: u64,
     name: String,
     local: Vec<(S, O)>,
@@ -75,7 +75,7 @@ impl<S: Copy, O: Copy> Route<S, O> {
     }
 }
 
-/// The places of one hash, and which of them was used last.
+/// The entries that a hash may use, and which of them was used last.
 struct Set<S, O> {
     routes: [Route<S, O>; WAYS],
     last: usize,
@@ -83,13 +83,13 @@ struct Set<S, O> {
 
 /// See the module.
 pub struct Routes<S, O> {
-    /// As many as a power of two, or none yet.
+    /// Their number is a power of two, or 0 at first.
     sets: Vec<Set<S, O>>,
-    /// Seeded at random: which names share their places is not for a peer to choose.
+    /// Seeded at random, so that a peer cannot choose names that share a set.
     hasher: HashState,
-    /// Goes round, a step a miss.
+    /// A wrapping number that moves one step for each miss.
     misses: u32,
-    /// Answers thrown away that still held, since the table has had its size.
+    /// Valid answers thrown away since the table has had its size.
     evictions: usize,
 }
 
@@ -135,7 +135,7 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         }
     }
 
-    /// Keeps a new answer in the place that was not used last.
+    /// Stores a new answer in the entry that was not used last.
     #[cold]
     fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
         if self.sets.is_empty() {
@@ -153,7 +153,7 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         route.keep(hash, name, generation, answer);
     }
 
-    /// Makes room for twice as many: the answers of one set come into two, each in the way it had.
+    /// Doubles the table: the answers of one set move into two sets, each at the same index in its set.
     fn resize(&mut self, routes: usize) {
         let set = || Set {
             routes: [Route::vacant(), Route::vacant()],
@@ -187,7 +187,7 @@ mod tests {
     struct Pair {
         trie: Trie,
         routes: Routes<u32, ()>,
-        /// What is under test, and the truth.
+        /// The cache under test, and the trie that is right.
         answers: [Matches<u32, ()>; 2],
     }
 

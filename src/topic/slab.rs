@@ -50,7 +50,7 @@ impl<T: Default> Slab<T> {
         value
     }
 
-    /// Gives memory back once nothing but the first `kept` slots is in use; otherwise does nothing.
+    /// Gives memory back if only the first `kept` slots are in use. Otherwise does nothing.
     pub fn trim(&mut self, kept: usize) {
         if self.live() == kept && self.slots.capacity() > KEPT_SLOTS {
             assert!(self.free.iter().all(|&index| index as usize >= kept));

@@ -1,4 +1,4 @@
-//! Topic Filters → the subscribers of this shard, and the set of other shards where one waits.
+//! Topic Filters → the subscribers of this shard, and the set of other shards with subscribers.
 //!
 //! One node a distinct prefix of filters. `sport/+/score` and `sport/#`, both of subscriber 7, and the
 //! filter `sport` of shard 2:
@@ -13,12 +13,11 @@
 //! to the child of that level and to the `+` child. At the root a name that begins with `$` sees neither
 //! [MQTT-4.7.2-1].
 //!
-//! Cost: each level is hashed at most once, and only if some filter reached asks for it. A node has one path
-//! from the root and is visited at most once a match, at the depth where it lies. So a match visits at most
-//! 2^levels nodes *and* at most the nodes there are: `+/+/+/…` against a deep topic is one node a level, and only
-//! who subscribes to 2^k filters that are all combinations of `a` and `+` makes a match visit 2^k nodes.
-//! Filters that differ in a level above cost nothing. The way down needs no stack but for `+` beside a plain
-//! level: at most one entry a level.
+//! Cost: each level is hashed at most once, and only if some filter reached asks for it. A node has one path from the
+//! root and is visited at most once a match, at the depth where it lies. So a match visits at most 2^levels nodes *and*
+//! at most the nodes there are: `+/+/+/…` against a deep topic is one node a level, and only 2^k filters that are all
+//! combinations of `a` and `+` make a match visit 2^k nodes. Filters that differ in a level above cost nothing. The way
+//! down needs no stack but for `+` beside a plain level: at most one entry a level.
 
 use super::edges::{Children, Edges, NONE, Packed, ROOT};
 use super::intern::{Interner, LevelId};
@@ -96,13 +95,13 @@ impl<S, O> Matches<S, O> {
         }
     }
 
-    /// Nobody asks for the topic.
+    /// Nothing matches the topic.
     pub fn is_empty(&self) -> bool {
         self.local.is_empty() && self.shards == 0
     }
 }
 
-/// Without room: what is left behind while its owner lends the real one out.
+/// An empty answer without memory, which takes the place of the real one while that is in use.
 impl<S, O> Default for Matches<S, O> {
     fn default() -> Self {
         Matches {
@@ -115,7 +114,7 @@ impl<S, O> Default for Matches<S, O> {
     }
 }
 
-/// How a node hangs on its parent.
+/// The edge from a node's parent.
 const PLUS: LevelId = LevelId(u32::MAX);
 const HASH: LevelId = LevelId(u32::MAX - 1);
 /// The level of the root and of slots not in use.
@@ -128,7 +127,7 @@ struct Node {
     children: Packed,
     plus: u32,
     hash: u32,
-    /// Who wants this very filter; none for a node that is only on the way.
+    /// The subscribers of this filter; none for a node that is only on the way to others.
     target: u32,
 }
 
@@ -158,7 +157,7 @@ impl Default for Node {
     }
 }
 
-/// Who wants one filter. Not empty while it is in use.
+/// The subscribers of one filter. Not empty while it is in use.
 struct Target<S, O> {
     subscribers: Sorted<S, O>,
     shards: u64,
@@ -175,7 +174,7 @@ impl<S, O> Default for Target<S, O> {
 
 /// See the module. `S` names a subscriber of this shard, `O` are its options; both small.
 ///
-/// A filter of `$share/…` is a filter like any other here: the caller takes the share apart.
+/// A filter of `$share/…` is a filter like any other here: the caller removes the share's name before.
 pub struct FilterTrie<S, O> {
     nodes: Slab<Node>,
     targets: Slab<Target<S, O>>,
@@ -221,14 +220,14 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// Takes a subscription away; `None`: there was none. O(levels).
+    /// Removes a subscription. Returns `None` if there was none. O(levels).
     pub fn unsubscribe(&mut self, filter: &str, subscriber: S) -> Option<Unsubscribed> {
         let node = self.find(filter)?;
         self.unsubscribe_node(NodeId(node), subscriber)
     }
 
-    /// The same by the node that [`FilterTrie::subscribe`] gave, which holds while the subscription does:
-    /// at a Session's end. A caller who wants the filter's text asks before.
+    /// The same by the node that [`FilterTrie::subscribe`] returned, for the end of a Session. The node is valid as
+    /// long as the subscription. To get the filter's text, call [`FilterTrie::filter_text`] first.
     pub fn unsubscribe_node(&mut self, node: NodeId, subscriber: S) -> Option<Unsubscribed> {
         let target = self.nodes.get(node.0)?.target;
         if target == NONE || !self.targets[target].subscribers.remove(subscriber) {
@@ -283,7 +282,7 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// Notes that `shard` has a subscriber of this filter. Twice is once.
+    /// Notes that `shard` has a subscriber of this filter. A repetition has no effect.
     pub fn add_shard(&mut self, filter: TopicFilter<'_>, shard: ShardId) {
         let node = self.make(filter.as_str());
         let target = self.target_mut(node);
@@ -293,7 +292,7 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// Forgets it; nothing happens if it was not known.
+    /// Forgets that `shard` has a subscriber of this filter, if it was known.
     pub fn remove_shard(&mut self, filter: &str, shard: ShardId) {
         let Some(node) = self.find(filter) else {
             return;
@@ -306,7 +305,7 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// Who wants `topic`, in an order that depends only on the filters. See the module for the cost.
+    /// Finds the subscribers of `topic`, in an order that depends only on the filters. See the module for the cost.
     pub fn matches(&self, topic: TopicName<'_>, out: &mut Matches<S, O>) {
         out.local.clear();
         out.shards = 0;
@@ -373,8 +372,8 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// Changes with every change of what [`FilterTrie::matches`] may answer: a cache of routes is good for as
-    /// long as it stays.
+    /// Changes with every change of what [`FilterTrie::matches`] may answer. A cached answer is valid while it is the
+    /// same.
     pub fn generation(&self) -> u64 {
         self.generation
     }

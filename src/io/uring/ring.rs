@@ -9,7 +9,7 @@
 //! Set up as the kernel likes it best for one thread that waits in `io_uring_enter` (single issuer, deferred task
 //! run): nothing happens behind the shard's back, everything happens inside [`Ring::enter`].
 //!
-//! Receives of large packets are only waited for by the ring ([`super::buffers::Large`]). Carried out there, they
+//! Receives of large packets are only waited for by the ring (`super::buffers::Large`). Carried out there, they
 //! would fill many large buffers before the first is handled, and what is handled would have left the cache.
 
 use super::buffers::{BUFFER_GROUP, Buffers, Large, Received};
