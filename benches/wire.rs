@@ -1,4 +1,4 @@
-//! What one packet costs to decode and to encode. The throughput is that of the packet's bytes.
+//! What one packet costs to decode and to encode. The throughput is in packets a second.
 
 mod sensor;
 
@@ -19,7 +19,7 @@ fn decode_publish(c: &mut Criterion) {
                 &Packet::Publish(publish(QoS::AtLeastOnce, &payload)),
                 version,
             );
-            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            group.throughput(Throughput::Elements(1));
             let id = id("publish", version, size);
             group.bench_function(id, |b| {
                 b.iter(|| {
@@ -42,7 +42,7 @@ fn decode_connect(c: &mut Criterion) {
             let payload = vec![b'x'; size];
             let packet = Packet::Connect(connect(version, &payload));
             let bytes = encoded(&packet, version);
-            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            group.throughput(Throughput::Elements(1));
             group.bench_function(id("connect", version, size), |b| {
                 b.iter(|| {
                     let frame = wire::next_frame(black_box(&bytes), PACKET_BYTES_MAX);
@@ -69,7 +69,7 @@ fn encode_publish(c: &mut Criterion) {
                 version,
             );
             let mut out = Vec::with_capacity(2 * expected.len());
-            group.throughput(Throughput::Bytes(expected.len() as u64));
+            group.throughput(Throughput::Elements(1));
             group.bench_function(id("publish", version, size), |b| {
                 b.iter(|| {
                     out.clear();
@@ -92,7 +92,7 @@ fn encode_connect(c: &mut Criterion) {
             let packet = Packet::Connect(connect(version, &payload));
             let expected = encoded(&packet, version);
             let mut out = Vec::with_capacity(2 * expected.len());
-            group.throughput(Throughput::Bytes(expected.len() as u64));
+            group.throughput(Throughput::Elements(1));
             group.bench_function(id("connect", version, size), |b| {
                 b.iter(|| {
                     out.clear();

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layers/circles.rs"]
+mod circles;
 #[path = "planted/table.rs"]
 mod table;
 

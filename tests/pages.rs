@@ -1,6 +1,10 @@
 //! The manual pages and the table of flags in the README name the options that `--help` names, all of them and no
 //! others. The pages for contributors name files, test targets and numbers that are there.
 
+#[path = "planted/table.rs"]
+#[allow(dead_code)]
+mod table;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -232,4 +236,84 @@ fn the_numbers_of_the_pages_hold() {
         page.contains("more than 900") && rows > 900 && rows < 1_100,
         "{rows} rows"
     );
+    let said = |words: &str| {
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (before, _) = page
+            .split_once(words)
+            .unwrap_or_else(|| panic!("no {words:?}"));
+        let number = before.trim_end().rsplit(' ').next().unwrap();
+        number.parse::<usize>().expect("a number before it")
+    };
+    let faults = table::parse(&read("tests/planted/edits.txt")).expect("a table");
+    // "More than", so that not every new one changes the page.
+    let some = |words: &str, count: usize| {
+        let least = said(words);
+        assert!(count > least && count < 2 * least, "{count} {words}");
+    };
+    some("mistakes with an edit each or more", faults.len());
+    let models = read("tests/loom.rs").matches("#[test]").count();
+    some("models, each under every schedule", models);
+}
+
+/// Names of files in a folder, and of folders with a `main.rs`.
+fn programs(folder: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder")
+    {
+        let path = entry.expect("an entry").path();
+        let is_file = path.extension().is_some_and(|extension| extension == "rs");
+        if is_file || path.join("main.rs").exists() {
+            let name = path.file_stem().expect("a name");
+            names.insert(name.to_string_lossy().into_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn the_benches_crates_features_and_fuzz_targets_that_pages_name_are_there() {
+    let (benches, targets) = (programs("benches"), programs("fuzz/fuzz_targets"));
+    let manifest = read("Cargo.toml");
+    let mut missing = Vec::new();
+    for (text, page) in pages() {
+        for line in text.lines() {
+            let words: Vec<&str> = line.split([' ', '`', ',', ';', ')', '|']).collect();
+            for pair in words.windows(2) {
+                let name = pair[1];
+                let fine = match pair[0] {
+                    _ if name.chars().all(|c| c.is_uppercase() || c == '-') => true,
+                    "--bench" => benches.contains(name),
+                    "--features" => manifest.contains(&format!("\n{name} = [")),
+                    "-p" if name.starts_with("mqttfast-") => {
+                        manifest.contains(&format!("\"tests/{}\"", &name["mqttfast-".len()..]))
+                    }
+                    "run" if line.contains("fuzz run") && !name.starts_with('-') => {
+                        targets.contains(name)
+                    }
+                    _ => true,
+                };
+                if !fine {
+                    missing.push(format!("{page}: {} {name}", pair[0]));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+/// `docs/testing.md` says of each test target and each fuzz target what it is for.
+#[test]
+fn the_page_of_tests_has_all_of_them() {
+    let page = read("docs/testing.md");
+    for target in programs("fuzz/fuzz_targets") {
+        assert!(page.contains(&format!("| `{target}` |")), "{target}");
+    }
+    for test in programs("tests") {
+        let forms = [format!("tests/{test}.rs"), format!("tests/{test}/")];
+        let named = forms.iter().any(|form| page.contains(form));
+        assert!(
+            named || page.contains(&format!("--test {test}")),
+            "tests/{test}"
+        );
+    }
 }

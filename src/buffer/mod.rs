@@ -3,16 +3,19 @@
 //! - [`account`]: bytes of payloads, by who published them.
 //! - [`heap`]: how the allocator is set.
 //! - [`payload`]: immutable bytes, counted, shared by shards.
+//! - [`chunk`]: a run of them that one send takes.
 //! - [`pool`]: a shard's free blocks.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
 pub mod account;
+pub mod chunk;
 pub mod heap;
 pub mod outbox;
 pub mod payload;
 pub mod pool;
 
 pub use account::{Account, Total};
-pub use outbox::{Chunk, Chunks, Outbox};
+pub use chunk::{Chunk, Chunks};
+pub use outbox::Outbox;
 pub use payload::Payload;
 pub use pool::Pool;

@@ -9,7 +9,7 @@
 //! Large packets are received into vectors of their own ([`Pool::take_packet`]). Some of these are kept too, within
 //! bounds of their own.
 
-use super::outbox::{Chunk, Chunks};
+use super::chunk::{Chunk, Chunks};
 use crate::limits::{
     BLOCK_BYTES, LARGE_BLOCK_BYTES, POOL_KEPT_BYTES_MAX, SPARE_PACKET_BYTES,
     SPARE_PACKETS_BYTES_MAX, SPARE_PACKETS_MAX,

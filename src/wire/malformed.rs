@@ -1,6 +1,6 @@
 //! The rules of form a packet can break. Each is one variant, knows its Reason Code and says its sentence.
 
-use super::ReasonCode;
+use super::reason::{CodeSet, ReasonCode};
 use std::fmt;
 
 /// Writes each rule once: variant, Reason Code, sentence.
@@ -102,6 +102,17 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+impl CodeSet {
+    /// Errors: `ReasonCodeNotAllowed` if the set does not hold `code`.
+    pub(super) fn check(self, code: u8) -> Result<ReasonCode, Malformed> {
+        if self.holds(code) {
+            Ok(ReasonCode(code))
+        } else {
+            Err(Malformed::ReasonCodeNotAllowed)
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -108,18 +108,14 @@ impl CodeSet {
         }
     }
 
-    /// Errors: `ReasonCodeNotAllowed` if the set does not hold `code`.
-    pub(super) fn check(self, code: u8) -> Result<ReasonCode, super::Malformed> {
+    /// The set has this code.
+    pub(super) fn holds(self, code: u8) -> bool {
         let word = if code < 0x80 {
             self.successes
         } else {
             self.failures
         };
-        if code & 0x7F < 64 && word >> (code & 0x7F) & 1 == 1 {
-            Ok(ReasonCode(code))
-        } else {
-            Err(super::Malformed::ReasonCodeNotAllowed)
-        }
+        code & 0x7F < 64 && word >> (code & 0x7F) & 1 == 1
     }
 }
 

@@ -1,20 +1,11 @@
 //! Invariants of this room that did not hold. Each waits until the input that met it has been handled; then
 //! `on::broken` ends what it concerns, and nothing else.
 
-use super::owner::Clients;
+use super::owner::{Clients, Concerned};
 use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
-use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 use std::net::SocketAddr;
-
-/// What may be wrong because an invariant did not hold, and therefore ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Concerned {
-    Connection(ConnectionId),
-    /// A Session, with the connection that has it.
-    Session(SessionId),
-}
 
 impl Clients {
     /// An invariant does not hold.

@@ -1,6 +1,6 @@
 //! A Network Connection from its opening to its close, and the bytes that are sent on it.
 
-use super::broken::Concerned;
+use super::owner::Concerned;
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
 use crate::broker::happening;

@@ -11,8 +11,8 @@
 //! These methods return what others must do next: publish a will, tell groups, take subscriptions out of the trie.
 
 use super::booking::owner_name;
-use super::broken::Concerned;
 use super::owner::Clients;
+use super::owner::Concerned;
 use crate::broker::change::Change;
 use crate::broker::event::Ending;
 use crate::broker::passing::Subscription;

@@ -23,8 +23,8 @@ mod timers;
 pub(super) mod unaccepted;
 mod window;
 
-pub(super) use broken::Concerned;
 pub(super) use connections::Overdue;
 pub(super) use owner::Clients;
+pub(super) use owner::Concerned;
 pub(super) use plain::NOBODY;
 pub(super) use window::Progress;

@@ -1,6 +1,5 @@
 //! The state of [`Clients`], what may be read of it, and what holds between its parts.
 
-use super::broken::Concerned;
 use super::held::Held;
 use super::shapes::Shapes;
 use super::timers::Alarms;
@@ -24,6 +23,14 @@ use crate::time::Time;
 use hashbrown::{HashMap, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+
+/// What may be wrong because an invariant did not hold, and therefore ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Concerned {
+    Connection(ConnectionId),
+    /// A Session, with the connection that has it.
+    Session(SessionId),
+}
 
 pub struct Clients {
     pub(super) id: ShardId,

@@ -1,8 +1,8 @@
 //! Pacing: while a subscriber is far behind, the broker reads nothing from the publishers of its messages, on whichever
 //! shards they are.
 
-use super::broken::Concerned;
 use super::owner::Clients;
+use super::owner::Concerned;
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Subscriber, Subscription};

@@ -3,8 +3,8 @@
 //! received QoS 2 messages in `note_received` and `release_received`.
 
 use super::booking::kept_message;
-use super::broken::Concerned;
 use super::owner::Clients;
+use super::owner::Concerned;
 use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
