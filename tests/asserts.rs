@@ -28,7 +28,8 @@ const WORDS: [&str; 11] = [
 ];
 
 /// Functions that walk structures, for tests alone.
-const WALKS: [&str; 3] = [
+const WALKS: [&str; 4] = [
+    "fn check_book(",
     "fn check_invariants(",
     "fn check_groups(",
     "fn check_unaccepted(",

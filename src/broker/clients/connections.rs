@@ -136,7 +136,9 @@ impl Clients {
                 self.stall(id, out);
             }
             self.rebook_connection(id);
-            let connection = self.connections.get_mut(id).expect("it is there");
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
             if !connection.sending && !connection.outbox.is_empty() {
                 connection.sending = true;
                 let chunks = connection.outbox.take();
