@@ -24,6 +24,7 @@ pub fn owner_name(user_name: Option<&str>, client_id: &str) -> String {
 ///
 /// Payloads in its outbox count where they were published; an outbox with some of them has at most
 /// [`limits::OUTBOX_BYTES_MAX`] of its own.
+#[inline]
 fn connection_bytes(connection: &Connection) -> usize {
     let unsent = match (connection.unsent_bytes, connection.shared.bytes()) {
         (unsent, _) if unsent < limits::BLOCK_BYTES => 0,
@@ -38,6 +39,12 @@ fn connection_bytes(connection: &Connection) -> usize {
     };
     let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
     limits::CONNECTION_BYTES_TYPICAL as usize + unsent + received + aliases
+}
+
+/// What a connection takes is what is booked of it; always so while it has an owner and little under way.
+#[inline]
+pub(super) fn is_booked(connection: &Connection) -> bool {
+    connection.owner.is_none() || connection_bytes(connection) == connection.booked_bytes
 }
 
 /// What a Session takes.

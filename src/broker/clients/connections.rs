@@ -1,5 +1,6 @@
 //! A Network Connection from its opening to its close, and the bytes that are sent on it.
 
+use super::booking::is_booked;
 use super::owner::Concerned;
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
@@ -105,7 +106,9 @@ impl Clients {
             }
         }
         let has_room = connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES;
-        self.rebook_connection(id);
+        if !is_booked(connection) {
+            self.rebook_connection(id);
+        }
         let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
@@ -119,23 +122,28 @@ impl Clients {
         has_room
     }
 
+    /// Books what a connection takes; when memory is `short`, a reader that has had a fair share is stalled.
+    #[cold]
+    fn book_before_sending(&mut self, id: ConnectionId, short: bool, out: &mut Outputs) {
+        let connection = self.connections.get(id);
+        if short && connection.is_some_and(|connection| self.is_short_for(connection)) {
+            self.stall(id, out);
+        }
+        self.rebook_connection(id);
+    }
+
     /// The turn ends: hands out one `Send` for each connection that has something to send and none under way.
     pub fn flush(&mut self, out: &mut Outputs) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let short = self.book.is_short();
         for id in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
             connection.dirty = false;
-            if self.book.is_short()
-                && self
-                    .connections
-                    .get(id)
-                    .is_some_and(|c| self.is_short_for(c))
-            {
-                self.stall(id, out);
+            if short || !is_booked(connection) {
+                self.book_before_sending(id, short, out);
             }
-            self.rebook_connection(id);
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
