@@ -15,6 +15,7 @@ use mqttfast::config::mosquitto::{
     Support, Table, describe, read,
 };
 use mqttfast::io::disk::Disk;
+use mqttfast::random::SplitMix64;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -647,33 +648,17 @@ fn families_and_interfaces() {
     assert_eq!(taken.listeners[0].interface.as_ref().unwrap().value, "eth0");
 }
 
-/// Chance, cheap and always the same.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % most
-    }
-
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-
-    fn path(&mut self, of: &[&str]) -> String {
-        let levels: Vec<&str> = (0..=self.below(3)).map(|_| self.pick(of)).collect();
-        levels.join("/")
-    }
+/// A path of few levels.
+fn path(chance: &mut SplitMix64, of: &[&str]) -> String {
+    let levels: Vec<&str> = (0..=chance.below(3)).map(|_| chance.pick(of)).collect();
+    levels.join("/")
 }
 
 /// Random files of few words; each question is answered by Mosquitto with what it routes.
 #[test]
 fn acl_files_give_the_rights_that_mosquitto_gives() {
     let folder = reference::Folder::new();
-    let mut chance = Chance(5);
+    let mut chance = SplitMix64::new(5);
     let (mut allowed, mut refused) = (0, 0);
     for _ in 0..ACL_FILES {
         let filters = [
@@ -681,7 +666,7 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
         ];
         let mut rules = String::new();
         for _ in 0..1 + chance.below(8) {
-            let mut filter = chance.path(&filters);
+            let mut filter = path(&mut chance, &filters);
             if let Some(at) = filter.find("#/") {
                 filter.truncate(at + 1);
             }
@@ -708,7 +693,10 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
             ];
             let user = users[chance.below(users.len())];
             let client = chance.pick(&["c", "ann", "a", "x/y", "#", "$a"]);
-            let name = chance.path(&["a", "b", "ann", "c", "a", "b", "x", "pc", "$a"]);
+            let name = path(
+                &mut chance,
+                &["a", "b", "ann", "c", "a", "b", "x", "pc", "$a"],
+            );
             let standing = acl.standing(user, client);
             let may = |act| acl.may(standing, user, client, act, &name).is_allowed();
             let mut asked = mosquitto.connect(user, client);

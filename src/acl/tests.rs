@@ -1,6 +1,7 @@
 use super::props::verdicts_are_the_models;
 use super::*;
 use crate::limits;
+use crate::random::SplitMix64;
 
 /// `user client read|write name` → is it allowed, by which line.
 fn ask(acl: &Acl, user: Option<&str>, client: &str, act: Act, name: &str) -> Verdict {
@@ -277,32 +278,16 @@ fn faulty_lines_are_refused_with_the_line_to_write() {
     assert!(Acl::parse(&large).is_err());
 }
 
-/// A cheap source of chance.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % most
-    }
-
-    fn pick(&mut self, of: &[&str]) -> String {
-        of[self.below(of.len())].to_owned()
-    }
-
-    fn path(&mut self, of: &[&str]) -> String {
-        let levels: Vec<String> = (0..=self.below(4)).map(|_| self.pick(of)).collect();
-        levels.join("/")
-    }
+/// A path of few levels.
+fn path(chance: &mut SplitMix64, of: &[&str]) -> String {
+    let levels: Vec<&str> = (0..=chance.below(4)).map(|_| chance.pick(of)).collect();
+    levels.join("/")
 }
 
 /// Random files of few words, so that rules and names meet, against the plain model.
 #[test]
 fn verdicts_are_those_of_the_plain_model() {
-    let mut chance = Chance(1);
+    let mut chance = SplitMix64::new(1);
     for _ in 0..10_000 {
         let users = ["", "ann", "b", "a/b", "+", "$SYS", "%c", "%u"];
         let clients = ["c", "ann", "x/y", "#", "$SYS", "", "%u"];
@@ -324,14 +309,14 @@ fn verdicts_are_those_of_the_plain_model() {
             "a", "b", "ann", "+", "+", "#", "", "$SYS", "$a", "%u", "%c", "p%c", "%u%c", "%cq%u",
         ];
         let mut text = format!("{}\n{}\n", chance.pick(&users), chance.pick(&clients));
-        let mut names: Vec<String> = (0..4).map(|_| chance.path(&words)).collect();
+        let mut names: Vec<String> = (0..4).map(|_| path(&mut chance, &words)).collect();
         let wild = ["a", "b", "+", "+", "ann", "$SYS", "c"];
         let end = ["", "/#"];
-        names.extend((0..2).map(|_| chance.path(&wild) + end[chance.below(2)]));
+        names.extend((0..2).map(|_| path(&mut chance, &wild) + end[chance.below(2)]));
         names.push("#".into());
         text.push_str(&names.join(";"));
         for _ in 0..chance.below(12) {
-            let mut filter = chance.path(&filters);
+            let mut filter = path(&mut chance, &filters);
             // A `#` in the midst would only be refused.
             if let Some(at) = filter.find("#/") {
                 filter.truncate(at + 1);
@@ -352,7 +337,7 @@ fn verdicts_are_those_of_the_plain_model() {
 /// Bytes of a small alphabet: most such files are refused somewhere.
 #[test]
 fn any_bytes_are_a_table_or_refused_by_lines_that_are_there() {
-    let mut chance = Chance(2);
+    let mut chance = SplitMix64::new(2);
     let alphabet = b"topic user pattern read write deny\n\n\n#+/%uc\t\r\0\xE9\xEF\xBB\xBF;$a";
     for _ in 0..20_000 {
         let length = chance.below(120);

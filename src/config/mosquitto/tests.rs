@@ -1,18 +1,6 @@
 use super::props::configurations_are_taken_or_refused;
 use super::*;
-
-/// Chance, cheap and always the same.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % most
-    }
-}
+use crate::random::SplitMix64;
 
 const VALUES: [&str; 40] = [
     "true",
@@ -60,7 +48,7 @@ const VALUES: [&str; 40] = [
 /// Every option with every value, somewhere; so each is stored, built and described by chance.
 #[test]
 fn any_lines_of_options_are_taken_or_refused() {
-    let mut chance = Chance(3);
+    let mut chance = SplitMix64::new(3);
     let rows = Table::get().rows();
     let glue = [" ", " ", " ", " ", "  ", "\t", "=", " = "];
     for _ in 0..6000 {
@@ -94,7 +82,7 @@ fn any_lines_of_options_are_taken_or_refused() {
 
 #[test]
 fn any_bytes_are_taken_or_refused() {
-    let mut chance = Chance(4);
+    let mut chance = SplitMix64::new(4);
     let alphabet = b"listener connection port 1883 true\n\n\n=#\t\r\0\xE9\xEF\xBB\xBF%%\n/m/.\"";
     for _ in 0..20_000 {
         let length = chance.below(100);
