@@ -61,7 +61,6 @@ impl Shard {
     /// Runs to completion: no wait, clock, socket or global. Same inputs, same outputs.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs) {
         self.set_time(now);
-        self.check_slot(&input, out);
         match input {
             Input::Bytes { connection, bytes } => self.on_bytes(connection, bytes, out),
             Input::Sent {
@@ -76,13 +75,17 @@ impl Shard {
                 address,
                 listener,
                 crowded,
-            } => self.clients.open(connection, address, listener, crowded),
+            } => {
+                self.free_slot(connection, out);
+                self.clients.open(connection, address, listener, crowded);
+            }
             Input::Adopted {
                 connection,
                 address,
                 listener,
                 hand_over,
             } => {
+                self.free_slot(connection, out);
                 self.on_adopted(connection, address, listener, *hand_over, out);
             }
             Input::Closed { connection, cause } => {

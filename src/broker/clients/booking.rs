@@ -192,24 +192,29 @@ impl Clients {
         may
     }
 
-    /// More of a large packet may be kept of this connection. `false`: its owner has had his share, and it is to be
-    /// closed.
-    pub fn may_keep(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
+    /// Books what is kept of a connection, if that has changed. `false`: it is half a large packet, and its owner has
+    /// had his share; the connection is to be closed.
+    pub fn book_received(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
         let Some(connection) = self.connections.get(id) else {
             return true;
         };
         let Some(owner) = connection.owner else {
             return true;
         };
-        let grown = connection_bytes(connection).saturating_sub(connection.booked_bytes);
-        if grown == 0
-            || connection.received.len() < limits::SPARE_PACKET_BYTES
-            || self.book.may_take(owner, grown)
-        {
+        let bytes = connection_bytes(connection);
+        if bytes == connection.booked_bytes {
             return true;
         }
-        self.refuse(owner, Refused::Packet, out);
-        false
+        let grown = bytes.saturating_sub(connection.booked_bytes);
+        if grown > 0
+            && connection.received.len() >= limits::SPARE_PACKET_BYTES
+            && !self.book.may_take(owner, grown)
+        {
+            self.refuse(owner, Refused::Packet, out);
+            return false;
+        }
+        self.rebook_connection(id);
+        true
     }
 
     /// When memory is short, QoS 0 for one who has had his share is dropped as for a stalled reader.

@@ -2,12 +2,12 @@
 //! wrong, and the shard serves all others.
 
 use crate::broker::clients::Concerned;
-use crate::broker::event::{Ending, Input};
+use crate::broker::event::Ending;
 use crate::broker::happening::CloseCause;
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
-use crate::ids::SessionId;
+use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 
 impl Shard {
@@ -55,11 +55,7 @@ impl Shard {
 
     /// A driver gives a connection a slot only after the one before is gone. If that one is still here, it is
     /// forgotten.
-    #[inline]
-    pub(in crate::broker) fn check_slot(&mut self, input: &Input<'_>, out: &mut Outputs) {
-        let (Input::Opened { connection, .. } | Input::Adopted { connection, .. }) = input else {
-            return;
-        };
+    pub(in crate::broker) fn free_slot(&mut self, connection: ConnectionId, out: &mut Outputs) {
         if let Some(earlier) = self.clients.connection_at(connection.index) {
             let broken = Broken::new("the slot of a new connection is free");
             self.skip_broken(broken, out);

@@ -252,9 +252,7 @@ impl Shard {
     /// What is kept of a connection has changed. When memory is short, half a packet of one who has had a fair share is
     /// not kept.
     fn book_received(&mut self, id: ConnectionId, out: &mut Outputs) {
-        if self.clients.may_keep(id, out) {
-            self.clients.rebook_connection(id);
-        } else {
+        if !self.clients.book_received(id, out) {
             self.close(id, Ending::Violation(Violation::OverShare), out);
         }
     }
