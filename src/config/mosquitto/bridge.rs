@@ -1,10 +1,10 @@
 //! A connection to another broker, and how it is read out of the lines below `connection NAME`.
 
+use super::drafts::Section;
 use super::files::{Files, Look};
 use super::global::{path_at, to_u32};
 use super::listener::TlsVersion;
 use super::note::{At, Exit, Place};
-use super::reader::Section;
 use super::statements::{Notes, Statements};
 use std::path::PathBuf;
 
@@ -402,7 +402,7 @@ fn tls(said: &Statements, notes: &mut Notes, files: &dyn Files) -> Option<Bridge
         certificate: file("bridge_certfile"),
         key: file("bridge_keyfile"),
         alpn: said.text("bridge_alpn").map(|alpn| alpn.value),
-        version_min: super::build::tls_version(said, "bridge_tls_version", notes),
+        version_min: TlsVersion::least(said, "bridge_tls_version", notes),
         insecure: said.is_true("bridge_insecure"),
     };
     let any = tls.ca_file.is_some()

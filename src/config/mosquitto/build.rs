@@ -13,13 +13,13 @@
 
 use super::bridge;
 use super::check;
+use super::drafts::Drafts;
 use super::files::Files;
 use super::global::{self, from_minus_one, path_at, to_u32};
 use super::listener::{
     Address, CertificateName, Family, Listener, Protocol, Security, Tls, TlsVersion,
 };
 use super::note::{At, Exit, Place, Refused};
-use super::reader::Drafts;
 use super::statements::{Notes, Statements};
 use super::{Global, Mosquitto};
 
@@ -416,7 +416,7 @@ fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let path = |option| said.text(option).map(path_at);
     let (certificate, key) = (path("certfile"), path("keyfile"));
     let (ca_file, ca_folder) = (path("cafile"), path("capath"));
-    let version_min = tls_version(said, "tls_version", notes);
+    let version_min = TlsVersion::least(said, "tls_version", notes);
     let required = said.is_true("require_certificate");
     let ca = ca_file.as_ref().or(ca_folder.as_ref()).map(|ca| &ca.place);
     match (&certificate, &key, ca) {
@@ -476,30 +476,4 @@ fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
         client_dates_ignored: said.is_true("disable_client_cert_date_checks"),
         version_min,
     })
-}
-
-/// The least version; older ones than 1.2 do not exist here.
-pub(super) fn tls_version(said: &Statements, option: &str, notes: &mut Notes) -> TlsVersion {
-    let Some((words, place)) = said.last_words(option) else {
-        return TlsVersion::V1_2;
-    };
-    match words[0].as_str() {
-        "tlsv1.3" => TlsVersion::V1_3,
-        "tlsv1.2" => TlsVersion::V1_2,
-        word @ ("tlsv1.1" | "tlsv1") => {
-            let text = format!("{word} is not served any more, the least is tlsv1.2");
-            notes.warn_instead(place, text, format!("{option} tlsv1.2"));
-            TlsVersion::V1_2
-        }
-        word => {
-            let reason = format!("`{word}` is no version: tlsv1.2 or tlsv1.3");
-            notes.fault(
-                Exit::Start,
-                place,
-                reason,
-                Some(format!("{option} tlsv1.2")),
-            );
-            TlsVersion::V1_2
-        }
-    }
 }

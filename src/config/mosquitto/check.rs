@@ -1,10 +1,10 @@
 //! What can only be seen when everything is said: files that are missing, listeners that are in each other's way, and
 //! who may come in.
 
+use super::drafts::{Drafts, Section};
 use super::files::{Files, Look};
 use super::listener::{Address, Family, Listener};
 use super::note::{At, Exit, Place};
-use super::reader::Drafts;
 use super::statements::{Notes, Statements};
 use super::table::edits;
 use std::path::{Path, PathBuf};
@@ -245,8 +245,7 @@ pub(super) fn who_may_come_in(listeners: &[Listener], drafts: &Drafts, notes: &m
         }
     }
     for listener in listeners.iter().filter(|listener| listener.tls.is_none()) {
-        let of =
-            |section: &&super::reader::Section| Some(&section.place) == listener.place.as_ref();
+        let of = |section: &&Section| Some(&section.place) == listener.place.as_ref();
         let said = drafts
             .listeners
             .iter()

@@ -1,6 +1,7 @@
 //! What a listener is, after everything that can be said of it.
 
-use super::note::{At, Place};
+use super::note::{At, Exit, Place};
+use super::statements::{Notes, Statements};
 use std::path::PathBuf;
 
 /// A socket that listens, and what holds for those who come in by it.
@@ -102,4 +103,33 @@ pub enum CertificateName {
 pub enum TlsVersion {
     V1_2,
     V1_3,
+}
+
+impl TlsVersion {
+    /// The least version that the words of `option` allow: 1.2 where they are not said, or say an older one, which
+    /// is not served.
+    pub(super) fn least(said: &Statements, option: &str, notes: &mut Notes) -> Self {
+        let Some((words, place)) = said.last_words(option) else {
+            return Self::V1_2;
+        };
+        match words[0].as_str() {
+            "tlsv1.3" => Self::V1_3,
+            "tlsv1.2" => Self::V1_2,
+            word @ ("tlsv1.1" | "tlsv1") => {
+                let text = format!("{word} is not served any more, the least is tlsv1.2");
+                notes.warn_instead(place, text, format!("{option} tlsv1.2"));
+                Self::V1_2
+            }
+            word => {
+                let reason = format!("`{word}` is no version: tlsv1.2 or tlsv1.3");
+                notes.fault(
+                    Exit::Start,
+                    place,
+                    reason,
+                    Some(format!("{option} tlsv1.2")),
+                );
+                Self::V1_2
+            }
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod bridge;
 mod build;
 mod check;
 mod describe;
+mod drafts;
 mod files;
 mod global;
 mod lines;

@@ -4,6 +4,7 @@
 //! including one, and behind the `include_dir` line the including file goes on with its own. Until a `listener` line,
 //! options of listeners belong to the default listener, which listens on port 1883.
 
+use super::drafts::{Drafts, Section};
 use super::files::{Files, Look};
 use super::lines::{self, Assignment, Line};
 use super::note::{Exit, Place, Refused};
@@ -38,27 +39,6 @@ pub fn read(path: &Path, files: &dyn Files) -> Result<Mosquitto, Refused> {
     };
     reader.file(path, &main, 0);
     build::build(reader.drafts, reader.notes, files)
-}
-
-/// Everything said, by section.
-#[derive(Default)]
-pub(super) struct Drafts {
-    pub files: Vec<PathBuf>,
-    pub global: Statements,
-    /// The default listener.
-    pub default: Statements,
-    pub listeners: Vec<Section>,
-    pub bridges: Vec<Section>,
-    /// Options set to something else than their default, by the first such line.
-    pub said: Vec<(&'static Row, Place)>,
-}
-
-/// What follows a `listener` or `connection` line.
-pub(super) struct Section {
-    pub place: Place,
-    /// The words of that line without the first.
-    pub head: Vec<String>,
-    pub said: Statements,
 }
 
 /// Whose the next line of a file is.
