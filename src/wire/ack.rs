@@ -13,9 +13,13 @@ use super::{Malformed, PacketId, RESERVED_FLAGS, ReasonCode, Version, packet_typ
 /// Which of the four.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AckKind {
+    /// Answers a PUBLISH at QoS 1, and ends it [v5 §3.4].
     PubAck,
+    /// First answer to a PUBLISH at QoS 2: the receiver has it [v5 §3.5].
     PubRec,
+    /// Answer to PUBREC: the sender will not send the message again [v5 §3.6].
     PubRel,
+    /// Answer to PUBREL, and the end of a delivery at QoS 2 [v5 §3.7].
     PubComp,
 }
 
@@ -48,10 +52,13 @@ pub(super) const ALLOWED: IdSet = IdSet::new(&[id::REASON_STRING, id::USER_PROPE
 /// One acknowledgement.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Ack<'a> {
+    /// That of the PUBLISH whose delivery it is part of.
     pub packet_id: PacketId,
     /// v3: success.
     pub reason: ReasonCode,
+    /// Text for people, not for programs; v5 only, at most 65,535 bytes [v5 §3.4.2.2.2].
     pub reason_string: Option<&'a str>,
+    /// Empty in v3.
     pub user_properties: UserProperties<'a>,
 }
 

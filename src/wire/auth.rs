@@ -12,11 +12,15 @@ const FIRST_BYTE: u8 = packet_type::AUTH << 4;
 /// One step. The default is success, with nothing to add.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Auth<'a> {
+    /// 0x00, 0x18 (continue) or 0x19 (authenticate again) [v5 MQTT-3.15.2-1].
     pub reason: ReasonCode,
     /// Present unless all else is absent and the code is success.
     pub authentication_method: Option<&'a str>,
+    /// Its meaning is the method's [v5 §3.15.2.2.3].
     pub authentication_data: Option<&'a [u8]>,
+    /// Text for people, not for programs [v5 §3.15.2.2.4].
     pub reason_string: Option<&'a str>,
+    /// In the order sent; a name may occur more than once.
     pub user_properties: UserProperties<'a>,
 }
 

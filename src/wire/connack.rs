@@ -10,11 +10,17 @@ use super::{Malformed, QoS, ReasonCode, Version, packet_type};
 const FIRST_BYTE: u8 = packet_type::CONNACK << 4;
 
 // Return codes of v3 [v3.1.1 §3.2.2.3].
+/// The Session is there, and the Client may go on.
 pub const ACCEPTED: u8 = 0;
+/// The Server does not serve the protocol level of the CONNECT [v3.1.1 MQTT-3.1.2-2].
 pub const UNACCEPTABLE_PROTOCOL_VERSION: u8 = 1;
+/// The client id is UTF-8, but not one that the Server allows [v3.1.1 MQTT-3.1.3-9].
 pub const IDENTIFIER_REJECTED: u8 = 2;
+/// The connection could be made, but MQTT is not served on it now.
 pub const SERVER_UNAVAILABLE: u8 = 3;
+/// The user name or password is not of the right form, or not right.
 pub const BAD_USER_NAME_OR_PASSWORD: u8 = 4;
+/// The Client is known, but may not connect.
 pub const NOT_AUTHORIZED: u8 = 5;
 
 /// The code with which CONNACK says `reason` in this version; `None`: close without a CONNACK
@@ -48,25 +54,39 @@ pub struct ConnAck<'a> {
 /// The Properties of a CONNACK [v5 §3.2.2.3]; `None`: absent.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct ConnAckProperties<'a> {
+    /// What the Server made of the Client's wish, where it differs [v5 §3.2.2.3.2].
     pub session_expiry_interval_s: Option<u32>,
+    /// The client id that the Server made for a Client that sent an empty one [v5 MQTT-3.2.2-16].
     pub assigned_client_identifier: Option<&'a str>,
+    /// Seconds that hold in place of the CONNECT's Keep Alive [v5 MQTT-3.2.2-21].
     pub server_keep_alive_s: Option<u16>,
+    /// The method of the exchange that this CONNACK ends [v5 §3.2.2.3.17].
     pub authentication_method: Option<&'a str>,
+    /// Its meaning is the method's [v5 §3.2.2.3.18].
     pub authentication_data: Option<&'a [u8]>,
+    /// The base of a Response Topic; only to a Client that asked for it [v5 §3.2.2.3.15].
     pub response_information: Option<&'a str>,
+    /// Another Server for the Client, with codes 0x9C and 0x9D [v5 §3.2.2.3.16].
     pub server_reference: Option<&'a str>,
+    /// Text for people, not for programs [v5 §3.2.2.3.9].
     pub reason_string: Option<&'a str>,
     /// Not 0.
     pub receive_maximum: Option<u16>,
+    /// The highest alias that the Client may use; absent is 0, none [v5 MQTT-3.2.2-18].
     pub topic_alias_maximum: Option<u16>,
     /// QoS 0 or 1; QoS 2 is said by absence.
     pub maximum_qos: Option<QoS>,
+    /// `false` where the Server takes no retained messages; absent is `true` [v5 §3.2.2.3.5].
     pub retain_available: Option<bool>,
+    /// In the order sent; a name may occur more than once.
     pub user_properties: UserProperties<'a>,
     /// Not 0.
     pub maximum_packet_size: Option<u32>,
+    /// `false` where filters with wildcards are refused; absent is `true` [v5 §3.2.2.3.11].
     pub wildcard_subscription_available: Option<bool>,
+    /// `false` where Subscription Identifiers are refused; absent is `true` [v5 §3.2.2.3.12].
     pub subscription_identifier_available: Option<bool>,
+    /// `false` where `$share` filters are refused; absent is `true` [v5 §3.2.2.3.13].
     pub shared_subscription_available: Option<bool>,
 }
 

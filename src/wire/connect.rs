@@ -26,6 +26,7 @@ const BRIDGE: u8 = 0x80;
 /// A Client's request for a Session.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Connect<'a> {
+    /// By protocol name and level together: MQIsdp 3, MQTT 4 or MQTT 5 [v5 MQTT-3.1.2-1].
     pub version: Version,
     /// v3 only.
     pub bridge: bool,
@@ -37,17 +38,24 @@ pub struct Connect<'a> {
     pub properties: ConnectProperties<'a>,
     /// May be empty.
     pub client_id: &'a str,
+    /// `None` where the Will Flag is 0.
     pub will: Option<Will<'a>>,
+    /// `None` where the User Name Flag is 0; an empty name is `Some`.
     pub user_name: Option<&'a str>,
+    /// Any bytes; v3 sends one only with a user name [v3.1.1 MQTT-3.1.2-22].
     pub password: Option<&'a [u8]>,
 }
 
 /// The message to be published when the Client is lost.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Will<'a> {
+    /// At which it is published; its deliveries may have less.
     pub qos: QoS,
+    /// It is published as a retained message.
     pub retain: bool,
+    /// Has no wildcard, and is never empty.
     pub topic: TopicName<'a>,
+    /// At most 65,535 bytes, because a field of a CONNECT holds it [v5 §3.1.3.4].
     pub payload: &'a [u8],
     /// Seconds.
     pub delay_interval_s: u32,
@@ -64,11 +72,17 @@ pub struct ConnectProperties<'a> {
     pub receive_maximum: u16,
     /// Not 0; `None`: no limit but the protocol's.
     pub maximum_packet_size: Option<u32>,
+    /// The highest alias that the Server may use towards this Client; 0: none [v5 §3.1.2.11.5].
     pub topic_alias_maximum: u16,
+    /// The Client would like Response Information in CONNACK; the Server need not send any [v5 §3.1.2.11.6].
     pub request_response_information: bool,
+    /// `false`: only CONNACK, DISCONNECT and PUBLISH may bring Reason Strings and User Properties [v5 MQTT-3.1.2-29].
     pub request_problem_information: bool,
+    /// The Client wants enhanced authentication by this method [v5 §4.12].
     pub authentication_method: Option<&'a str>,
+    /// Its meaning is the method's; never without a method.
     pub authentication_data: Option<&'a [u8]>,
+    /// In the order sent; a name may occur more than once.
     pub user_properties: UserProperties<'a>,
 }
 

@@ -23,6 +23,7 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
+    /// No byte of the packet is left to read.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()

@@ -16,9 +16,11 @@ pub struct Disconnect<'a> {
     pub reason: ReasonCode,
     /// Only a Client may say it [v5 MQTT-3.14.2-2].
     pub session_expiry_interval_s: Option<u32>,
+    /// Text for people, not for programs [v5 §3.14.2.2.3].
     pub reason_string: Option<&'a str>,
     /// Only a Server may say it.
     pub server_reference: Option<&'a str>,
+    /// In the order sent; a name may occur more than once.
     pub user_properties: UserProperties<'a>,
 }
 

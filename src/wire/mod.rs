@@ -46,12 +46,16 @@ pub use unsubscribe::{Unsubscribe, append_unsubscribe};
 /// What a Client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Version {
+    /// MQTT 3.1 of IBM and Eurotech: protocol name `MQIsdp`, level 3.
     V31,
+    /// MQTT 3.1.1, the OASIS standard of 2014: protocol name `MQTT`, level 4.
     V311,
+    /// MQTT 5.0, the OASIS standard of 2019: protocol name `MQTT`, level 5.
     V5,
 }
 
 impl Version {
+    /// From the oldest to the newest, for tests and tables.
     pub const ALL: [Self; 3] = [Self::V31, Self::V311, Self::V5];
 }
 
@@ -69,9 +73,12 @@ impl std::fmt::Display for Version {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 #[repr(u8)]
 pub enum QoS {
+    /// QoS 0: sent once, not acknowledged, and lost with the connection.
     #[default]
     AtMostOnce = 0,
+    /// QoS 1: sent until PUBACK comes, so it may arrive twice.
     AtLeastOnce = 1,
+    /// QoS 2: PUBREC, PUBREL and PUBCOMP make it arrive exactly once.
     ExactlyOnce = 2,
 }
 
@@ -94,39 +101,69 @@ pub type PacketId = std::num::NonZeroU16;
 /// One Control Packet, whoever sends it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Packet<'a> {
+    /// Client to Server, the first packet of a connection.
     Connect(Connect<'a>),
+    /// Server to Client, the answer to CONNECT.
     ConnAck(ConnAck<'a>),
+    /// Either way, one Application Message.
     Publish(Publish<'a>),
+    /// Either way, the answer to a PUBLISH at QoS 1.
     PubAck(Ack<'a>),
+    /// Either way, the first answer to a PUBLISH at QoS 2.
     PubRec(Ack<'a>),
+    /// Either way, from the sender of a PUBLISH at QoS 2, the answer to PUBREC.
     PubRel(Ack<'a>),
+    /// Either way, the answer to PUBREL.
     PubComp(Ack<'a>),
+    /// Client to Server, one or more Topic Filters.
     Subscribe(Subscribe<'a>),
+    /// Server to Client, one code for each filter of the SUBSCRIBE.
     SubAck(SubAck<'a>),
+    /// Client to Server, one or more Topic Filters.
     Unsubscribe(Unsubscribe<'a>),
+    /// Server to Client; v5 has one code for each filter of the UNSUBSCRIBE.
     UnsubAck(UnsubAck<'a>),
+    /// Client to Server: the connection still lives.
     PingReq,
+    /// Server to Client, the answer to PINGREQ.
     PingResp,
+    /// The last packet of its sender. Client to Server; in v5 either way.
     Disconnect(Disconnect<'a>),
+    /// Either way, one step of enhanced authentication; v5 only.
     Auth(Auth<'a>),
 }
 
 /// The Control Packet types [v5 §2.1.2]. 0 is reserved in every version.
 pub mod packet_type {
+    /// Client to Server.
     pub const CONNECT: u8 = 1;
+    /// Server to Client.
     pub const CONNACK: u8 = 2;
+    /// Either way; the only type whose four flags carry values [v5 §2.1.3].
     pub const PUBLISH: u8 = 3;
+    /// Either way, QoS 1.
     pub const PUBACK: u8 = 4;
+    /// Either way, QoS 2, first answer.
     pub const PUBREC: u8 = 5;
+    /// Either way, QoS 2; its flags are 0b0010.
     pub const PUBREL: u8 = 6;
+    /// Either way, QoS 2, last answer.
     pub const PUBCOMP: u8 = 7;
+    /// Client to Server; its flags are 0b0010.
     pub const SUBSCRIBE: u8 = 8;
+    /// Server to Client.
     pub const SUBACK: u8 = 9;
+    /// Client to Server; its flags are 0b0010.
     pub const UNSUBSCRIBE: u8 = 10;
+    /// Server to Client.
     pub const UNSUBACK: u8 = 11;
+    /// Client to Server; no more than a Fixed Header.
     pub const PINGREQ: u8 = 12;
+    /// Server to Client; no more than a Fixed Header.
     pub const PINGRESP: u8 = 13;
+    /// Client to Server; in v5 either way.
     pub const DISCONNECT: u8 = 14;
+    /// Either way in v5; reserved in v3.
     pub const AUTH: u8 = 15;
 
     /// The standard's name of a packet type. [v5 table 2-1]

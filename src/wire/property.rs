@@ -14,18 +14,25 @@ macro_rules! properties {
         /// One Property with its value. Names and identifiers are those of [v5 §2.2.2.2].
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Property<'a> {
-            $($name($type),)*
+            $(
+                #[doc = concat!("Identifier ", stringify!($id), "; `", stringify!($form), "` on the wire.")]
+                $name($type),
+            )*
         }
 
         /// The identifiers.
         pub mod id {
-            $(pub const $constant: u8 = $id;)*
+            $(
+                #[doc = concat!("Of [`Property::", stringify!($name), "`](super::Property::", stringify!($name), ").")]
+                pub const $constant: u8 = $id;
+            )*
         }
 
         /// Every identifier there is, as a set.
         const KNOWN: IdSet = IdSet::new(&[$($id,)*]);
 
         impl<'a> Property<'a> {
+            /// The byte that names it on the wire, one of [`id`].
             pub fn id(&self) -> u8 {
                 match self {
                     $(Self::$name(_) => $id,)*
@@ -312,6 +319,7 @@ impl<'a> UserProperties<'a> {
         }
     }
 
+    /// No User Property is there, so nothing needs to be passed on.
     pub fn is_empty(&self) -> bool {
         self.raw.is_empty()
     }

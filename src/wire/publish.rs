@@ -18,14 +18,19 @@ pub(super) const PLAIN_FIRST_BYTE: u8 = FIRST_BYTE;
 /// One Application Message on its way.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Publish<'a> {
+    /// It may have been sent before; never set at QoS 0 [v5 MQTT-3.3.1-2].
     pub dup: bool,
+    /// How it is acknowledged.
     pub qos: QoS,
+    /// To a Server: keep it for later subscribers. To a Client: it was kept [v5 §3.3.1.3].
     pub retain: bool,
     /// `None`: v5, empty on the wire; the Topic Alias, then present, stands for it.
     pub topic: Option<TopicName<'a>>,
     /// Present at QoS 1 and 2, absent at QoS 0.
     pub packet_id: Option<PacketId>,
+    /// Absent in v3.
     pub properties: PublishProperties<'a>,
+    /// Any bytes; empty with `retain` deletes the retained message [v5 MQTT-3.3.1-6].
     pub payload: &'a [u8],
 }
 
@@ -111,6 +116,7 @@ pub struct PublishProperties<'a> {
     pub topic_alias: Option<u16>,
     /// The Payload Format Indicator is 1: the payload is UTF-8 text.
     pub payload_format_utf8: bool,
+    /// The Topic Name for an answer; never with wildcards [v5 MQTT-3.3.2-14].
     pub response_topic: Option<&'a str>,
     /// There is at least one Subscription Identifier; only a Server may send it [v5 MQTT-3.3.4-6].
     pub subscription_identifiers: bool,
@@ -258,8 +264,11 @@ pub const PACKET_BYTES_MAX: usize = 1 + varint::SIZE_MAX + REMAINING_LENGTH_MAX 
 /// One outgoing PUBLISH up to its payload, which may be sent from where it lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Delivery<'a> {
+    /// It was sent before, on an earlier connection [v5 MQTT-3.3.1-1].
     pub dup: bool,
+    /// The lower one of the publisher's QoS and the subscription's [v5 §3.8.4].
     pub qos: QoS,
+    /// Set for a retained message sent to a new subscription, and by Retain As Published.
     pub retain: bool,
     /// A Topic Name; empty if the Topic Alias stands for it (v5).
     pub topic: &'a str,
@@ -269,9 +278,11 @@ pub struct Delivery<'a> {
     pub topic_alias: Option<u16>,
     /// What is left of it, in seconds.
     pub message_expiry_interval_s: Option<u32>,
+    /// Those of all subscriptions that it matches [v5 MQTT-3.3.4-4].
     pub subscription_identifiers: &'a [u32],
     /// What `PublishProperties::append_passed_on` gave.
     pub passed_on: &'a [u8],
+    /// Bytes that follow what is encoded here; they count for the Remaining Length.
     pub payload_bytes: usize,
 }
 

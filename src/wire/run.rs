@@ -20,6 +20,7 @@ use crate::limits::{PAYLOAD_SHARED_FROM_BYTES, RUN_BYTES_MAX};
 pub struct Run<'a> {
     /// The packets, one after the other.
     pub bytes: &'a [u8],
+    /// How many of them `bytes` holds; at least 1.
     pub packets: u32,
 }
 

@@ -18,20 +18,26 @@ pub const FAILURE: u8 = 0x80;
 /// The answer to a SUBSCRIBE.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SubAck<'a> {
+    /// That of the SUBSCRIBE [v5 MQTT-3.8.4-2].
     pub packet_id: PacketId,
     /// At least one.
     pub codes: &'a [u8],
+    /// Text for people, not for programs; v5 only [v5 §3.9.2.1.2].
     pub reason_string: Option<&'a str>,
+    /// Empty in v3.
     pub user_properties: UserProperties<'a>,
 }
 
 /// The answer to an UNSUBSCRIBE.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct UnsubAck<'a> {
+    /// That of the UNSUBSCRIBE [v5 MQTT-3.10.4-5].
     pub packet_id: PacketId,
     /// v5: at least one; v3: empty.
     pub codes: &'a [u8],
+    /// Text for people, not for programs; v5 only [v5 §3.11.2.1.2].
     pub reason_string: Option<&'a str>,
+    /// Empty in v3.
     pub user_properties: UserProperties<'a>,
 }
 

@@ -24,6 +24,7 @@ pub enum RetainHandling {
     SendAtSubscribe = 0,
     /// Only if the subscription is new.
     SendIfNew = 1,
+    /// At no SUBSCRIBE.
     DoNotSend = 2,
 }
 
@@ -36,6 +37,7 @@ pub struct SubscriptionOptions {
     pub no_local: bool,
     /// RETAIN as the publisher set it.
     pub retain_as_published: bool,
+    /// Whether retained messages are sent when it is made.
     pub retain_handling: RetainHandling,
 }
 
@@ -88,9 +90,11 @@ impl SubscriptionOptions {
 /// A request for subscriptions.
 #[derive(Clone, Copy)]
 pub struct Subscribe<'a> {
+    /// That of the SUBACK to come.
     pub packet_id: PacketId,
     /// 1..=268,435,455.
     pub subscription_identifier: Option<u32>,
+    /// Empty in v3.
     pub user_properties: UserProperties<'a>,
     /// The decoded payload: at least one filter with its byte of options.
     payload: &'a [u8],

@@ -54,6 +54,7 @@ impl<'a> TopicName<'a> {
         Self::of_string(cursor.utf8_string_or_nul()?)
     }
 
+    /// 1..=65,535 bytes of UTF-8, without wildcards.
     #[inline]
     pub fn as_str(self) -> &'a str {
         self.0
@@ -110,6 +111,7 @@ impl<'a> TopicFilter<'a> {
         Ok(Self(text))
     }
 
+    /// 1..=65,535 bytes of UTF-8, wildcards only where they fill a level.
     #[inline]
     pub fn as_str(self) -> &'a str {
         self.0

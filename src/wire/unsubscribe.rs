@@ -11,7 +11,9 @@ const FIRST_BYTE: u8 = packet_type::UNSUBSCRIBE << 4 | RESERVED_FLAGS;
 /// A request to end subscriptions.
 #[derive(Clone, Copy)]
 pub struct Unsubscribe<'a> {
+    /// That of the UNSUBACK to come.
     pub packet_id: PacketId,
+    /// Empty in v3.
     pub user_properties: UserProperties<'a>,
     /// The decoded payload: at least one filter.
     payload: &'a [u8],
