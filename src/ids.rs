@@ -50,6 +50,7 @@ pub struct ConnectionId {
 /// A Session of one shard: a slot and the generation of its use, as with [`ConnectionId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionId {
+    /// Of a slot; counts from 0.
     pub index: u32,
     /// Never 0, so that an enum with a SessionId in one variant and a slot in another takes no more room than a
     /// SessionId.
@@ -59,7 +60,9 @@ pub struct SessionId {
 /// A group of a Shared Subscription at its owner shard: a slot and the generation of its use, as with [`ConnectionId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupId {
+    /// Of a slot; counts from 0.
     pub index: u32,
+    /// Tells one use of the slot from the next.
     pub generation: u32,
 }
 

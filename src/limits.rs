@@ -11,6 +11,7 @@ pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
 /// The range an operator may set. Below it, packets of the smallest clients would not pass. Above it, no length can be
 /// written.
 pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
+/// The largest there can be: the longest Remaining Length and the Fixed Header's own 5 bytes.
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest CONNECT, unless packets must be smaller: one field of the longest length the standard allows (a will, or
 /// a token as password), and other fields of ordinary size.
@@ -42,6 +43,7 @@ pub const TIMER_GRAIN_MS: u64 = 1_000;
 /// A shard that runs so late for a time-out was stopped or starved (suspend, SIGSTOP, overload). It then reads what
 /// Clients sent meanwhile for this long, before it judges any of them as silent.
 pub const LATE_MS: u64 = 100;
+/// How long such a late shard reads on before it judges.
 pub const LATE_GRACE_MS: u64 = 1_000;
 /// The tree of retained messages is searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
@@ -53,7 +55,9 @@ pub const READER_BYTES_PER_S: i64 = 1024 * 1024;
 /// What that is made of: a stock of waiting that is full again after [`WAIT_REFILL_MS`], and ends up to a timer's grain
 /// late. Waits shorter than [`SHORT_WAIT_MS`] do not count: what is unsent leaves so fast that nobody is held up.
 pub const WAIT_STOCK_MS: u64 = 600;
+/// Time in which the whole stock of waiting comes back.
 pub const WAIT_REFILL_MS: u64 = 120_000;
+/// A wait that ends within this costs no patience.
 pub const SHORT_WAIT_MS: u64 = 100;
 const _: () = assert!(
     WAIT_STOCK_MS + 60_000 * WAIT_STOCK_MS / WAIT_REFILL_MS + TIMER_GRAIN_MS <= HELD_BACK_MS_MAX
@@ -61,7 +65,9 @@ const _: () = assert!(
 /// Takeovers of one client id that are further apart than this count anew. After so many closer ones the log warns, and
 /// then once in this time.
 pub const TAKEOVERS_FORGOTTEN_AFTER_MS: u64 = 60_000;
+/// Takeovers close together that bring no warning yet.
 pub const TAKEOVERS_BEFORE_WARNING: u64 = 3;
+/// Least time between two warnings about one client id.
 pub const TAKEOVER_WARNING_EVERY_MS: u64 = 60_000;
 /// How long an ending connection waits for answers of other shards. They come within a turn or two; a shard that takes
 /// longer is overloaded.
@@ -77,7 +83,9 @@ pub const SHUTDOWN_MS: u64 = 1_500;
 pub const SHUTDOWN_GRACE_MS: u64 = 200;
 /// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
 pub const TCP_PROBE_IDLE_S: u32 = 30;
+/// Seconds between two probes.
 pub const TCP_PROBE_INTERVAL_S: u32 = 10;
+/// Probes without an answer after which the kernel ends the connection.
 pub const TCP_PROBE_COUNT: u32 = 3;
 /// Unacknowledged bytes end such a connection after this.
 pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
@@ -104,16 +112,22 @@ pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
 /// What all Clients together may hold, unless the start sets it by the machine; and the least an operator may set.
 pub const MEMORY_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// The least that `--memory-limit` may say.
 pub const MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
 /// Of that, what anyone may take within the limits for each Client; above it each has a fair share.
 pub const MEMORY_FREE_PERCENT: usize = 80;
 /// What the account book counts besides bytes of Clients: for an owner, a Session, a filter (with its replay, in every
 /// shard's trie), a message, a delivery in flight, and a retained message in each shard's tree.
 pub const OWNER_BYTES: usize = 256;
+/// For a Session, besides its subscriptions and messages.
 pub const SESSION_BYTES: usize = 512;
+/// For a filter of one Session.
 pub const FILTER_BYTES: usize = 256;
+/// For a message, besides Topic Name, properties and payload.
 pub const MESSAGE_BYTES: usize = 96;
+/// For a QoS 1 or 2 delivery in flight, besides its message.
 pub const DELIVERY_BYTES: usize = 96;
+/// For a retained message in one shard's tree, besides its payload.
 pub const RETAINED_BYTES: usize = 256;
 /// Owners in the sums of a shard.
 pub const OWNERS_TOLD: usize = 3;
@@ -145,6 +159,7 @@ pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Queued bytes of a connected Session above which its publishers are paced, and below which they go on.
 pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
+/// The lower end of that span; between the two ends nothing changes.
 pub const QUEUE_LOW_BYTES: usize = 128 * 1024;
 const _: () = assert!(
     QUEUE_LOW_BYTES < QUEUE_HIGH_BYTES
@@ -178,10 +193,12 @@ pub const WORK_OF_GROUP: usize = 10;
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn, and that are looked at in one turn before the
 /// first is handled.
 pub const FILTERS_AT_ONCE: usize = 1_000;
+/// Filters looked at in one turn, before the first is handled.
 pub const FILTERS_CHECKED_AT_ONCE: usize = 20_000;
 
 /// Sessions that a turn looks at, and Sessions that it ends, of users that are gone from the password file.
 pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;
+/// Sessions ended in one turn; each costs more than a look.
 pub const GONE_SESSIONS_AT_ONCE: u64 = 200;
 
 // Blocks of a shard's pool
@@ -202,6 +219,7 @@ pub const POOL_KEPT_BYTES_MAX: usize = 1024 * 1024;
 pub const SPARE_PACKET_BYTES: usize = 64 * 1024;
 /// Bytes of such memory that one shard keeps. Fresh pages cost more than all other work on a large message.
 pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Pieces of such memory that one shard keeps.
 pub const SPARE_PACKETS_MAX: usize = 8;
 
 // Listeners
@@ -224,16 +242,20 @@ pub const LANE_QUANTUM: usize = 16;
 pub const LANE_SLOT_BYTES_MAX: usize = 192;
 /// Messages, and bytes of messages, spilled from one lane above which its publishers are paced.
 pub const SPILL_HIGH: usize = 4096;
+/// Bytes of spilled messages above which publishers through the lane are paced.
 pub const SPILL_HIGH_BYTES: usize = 1024 * 1024;
 /// They go on when less than this is spilled, of both.
 pub const SPILL_LOW: usize = 256;
+/// The lower end for bytes.
 pub const SPILL_LOW_BYTES: usize = 256 * 1024;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH && SPILL_LOW_BYTES < SPILL_HIGH_BYTES);
 /// Empty parcels that a shard keeps for reuse, and the runs that each of these may have room for.
 pub const SPARE_PARCELS_MAX: usize = 16;
+/// Runs that a kept parcel may have room for; a larger one is freed.
 pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;
 /// Messages a shard takes from its lanes in one turn, and between two checks of its work budget.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+/// Messages between two checks of the work budget.
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
 // Receiving
@@ -300,6 +322,7 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 /// CONNECTs that may wait for the password thread, and the bytes of their user names and passwords; more are answered
 /// "server busy".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
+/// Bytes of all waiting user names and passwords together; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_BYTES_MAX: usize = 1024 * 1024;
 const _: () =
     assert!(PASSWORD_CHECKS_WAITING_BYTES_MAX >= USER_NAME_BYTES_MAX + PASSWORD_BYTES_MAX);
@@ -335,6 +358,7 @@ pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Skipped lines of a file that are remembered with their cause, and skipped lines that the log shows. The others are
 /// counted.
 pub const PASSWORD_LINES_SKIPPED_KEPT: usize = 1000;
+/// Skipped lines that the log shows one by one.
 pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
 const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
 /// Users one line of the log names.
@@ -346,6 +370,7 @@ pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
 pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
 /// User names and passwords are MQTT fields with a length of two bytes.
 pub const USER_NAME_BYTES_MAX: usize = 65_535;
+/// Bytes of the longest Password field. [v5 §3.1.3.6]
 pub const PASSWORD_BYTES_MAX: usize = 65_535;
 /// How long `mqttfast passwd` waits for another one that writes in the same directory.
 pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
@@ -356,6 +381,7 @@ pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
 pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Faulty lines shown at once, and shown lines without effect.
 pub const ACL_FAULTS_MAX: usize = 20;
+/// Lines without effect that are shown; the others are counted.
 pub const ACL_WARNINGS_MAX: usize = 100;
 
 // mosquitto.conf
@@ -364,6 +390,7 @@ pub const ACL_WARNINGS_MAX: usize = 100;
 pub const CONFIGURATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Files of one configuration, and how deep they may include each other.
 pub const CONFIGURATION_FILES_MAX: usize = 1000;
+/// How deep files may include each other; a line that goes deeper is left out with a warning.
 pub const CONFIGURATION_DEPTH_MAX: usize = 10;
 /// Faults, and other notes, shown for one configuration.
 pub const CONFIGURATION_NOTES_MAX: usize = 100;

@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 pub struct Secret([u8; 32]);
 
 impl Secret {
+    /// 32 bytes that nobody outside the process can know, drawn from the operating system.
     pub fn new(bytes: [u8; 32]) -> Secret {
         Secret(bytes)
     }
@@ -44,6 +45,7 @@ pub struct Unguessable {
 }
 
 impl Unguessable {
+    /// The numbers of one `stream`: users of the same secret take different streams, and never draw the same number.
     pub fn new(secret: &Secret, stream: u64) -> Unguessable {
         Unguessable {
             secret: secret.clone(),
@@ -52,6 +54,7 @@ impl Unguessable {
         }
     }
 
+    /// The next number. One SHA-256.
     pub fn draw(&mut self) -> u128 {
         let mut hash = Sha256::new();
         hash.update(self.secret.0);
@@ -97,10 +100,12 @@ impl BuildHasher for HashState {
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
+    /// Equal seeds give equal numbers, so not for what a peer may not guess.
     pub fn new(seed: u64) -> SplitMix64 {
         SplitMix64(seed)
     }
 
+    /// The next number, of all 2^64; two multiplications.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

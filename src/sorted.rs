@@ -11,18 +11,22 @@ const CHUNK_MAX: usize = 512;
 /// See the module.
 #[derive(Clone, Default, Debug)]
 pub enum Sorted<K, V> {
+    /// No entry, and no memory of its own.
     #[default]
     None,
+    /// One entry, and no memory of its own: the most frequent case.
     One((K, V)),
     /// Two or more. No chunk is empty; ascending within and across chunks.
     Many(Vec<Vec<(K, V)>>),
 }
 
 impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
+    /// `O(1)`.
     pub fn is_empty(&self) -> bool {
         matches!(self, Sorted::None)
     }
 
+    /// Entries. `O(chunks)`.
     pub fn len(&self) -> usize {
         match self {
             Sorted::None => 0,
@@ -31,6 +35,7 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         }
     }
 
+    /// The value of `key`. `O(log entries)`.
     pub fn get(&self, key: K) -> Option<V> {
         match self {
             Sorted::None => None,
@@ -43,6 +48,7 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         }
     }
 
+    /// Whether `key` has an entry. `O(log entries)`.
     pub fn contains(&self, key: K) -> bool {
         self.get(key).is_some()
     }
@@ -118,6 +124,7 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         }
     }
 
+    /// Asserts the order and the sizes of chunks; for tests, `O(entries)`.
     pub fn check_invariants(&self) {
         if let Sorted::Many(chunks) = self {
             assert!(self.len() >= 2);

@@ -11,9 +11,13 @@ use std::fmt;
 /// What a rule gives, or with `Deny` takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
+    /// May receive messages, and subscribe.
     Read,
+    /// May publish.
     Write,
+    /// Both; also what a line without an access word gives.
     ReadWrite,
+    /// Takes away both, whatever other rules give.
     Deny,
 }
 
@@ -22,6 +26,7 @@ pub enum Access {
 pub struct Rule {
     /// Counted from 1.
     pub line: u32,
+    /// The word between `topic` or `pattern` and the filter.
     pub access: Access,
     /// 1..=65,535 bytes, wildcards in their places, at most `TOPIC_LEVELS_MAX` levels.
     pub filter: Box<str>,
@@ -50,6 +55,7 @@ pub(super) enum Whose {
 /// A file that is not taken: at least one fault, in the order of the lines.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
+    /// Never empty; at most [`limits::ACL_FAULTS_MAX`](crate::limits::ACL_FAULTS_MAX).
     pub faults: Vec<Fault>,
 }
 
@@ -58,6 +64,7 @@ pub struct Refused {
 pub struct Fault {
     /// Counted from 1; 1 also where the file as a whole is at fault.
     pub line: u32,
+    /// What is wrong, without line number and remedy.
     pub reason: String,
     /// What stands on the line if its meaning was guessed rightly.
     pub write_instead: Option<String>,
@@ -66,7 +73,9 @@ pub struct Fault {
 /// A line that has no effect, or another one than it seems to have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Warning {
+    /// Counted from 1.
     pub line: u32,
+    /// One sentence, without the file's name and the line number.
     pub text: String,
 }
 

@@ -18,7 +18,9 @@ pub enum Act {
 /// May it?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
+    /// And what gives the right.
     Allowed(Cause),
+    /// And what denies it, or that nothing gives it.
     Refused(Cause),
 }
 
@@ -26,7 +28,10 @@ pub enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// The rule on this line; of several, the first.
-    Rule { line: u32 },
+    Rule {
+        /// Counted from 1 in the ACL file.
+        line: u32,
+    },
     /// No rule reaches the name, or none gives the right; without a file, everything is allowed.
     NoRule,
     /// `$SYS` is the broker's own.
@@ -38,11 +43,13 @@ pub enum Cause {
 }
 
 impl Verdict {
+    /// The answer without its cause, for the path of a message.
     #[inline]
     pub fn is_allowed(self) -> bool {
         matches!(self, Verdict::Allowed(_))
     }
 
+    /// For the log and for tests.
     pub fn cause(self) -> Cause {
         match self {
             Verdict::Allowed(cause) | Verdict::Refused(cause) => cause,

@@ -14,7 +14,9 @@ use std::collections::VecDeque;
 /// What was refused because its owner has had his share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
+    /// A new Session: its CONNECT is refused with 0x97, or 3 before v5.
     Session,
+    /// A new subscription: refused in SUBACK with 0x97, or 0x80 before v5.
     Filter,
     /// A message of QoS 1 or 2, or a retained one.
     Message,
@@ -27,6 +29,7 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every kind once, in the order of its number as an array index.
     pub const ALL: [Refused; 6] = [
         Refused::Session,
         Refused::Filter,
@@ -62,7 +65,9 @@ impl Owner {
 pub struct OwnerReport {
     /// "user NAME" or "client id ID".
     pub name: Box<str>,
+    /// Bytes booked here, and bytes of payloads that it published and someone still holds.
     pub bytes: usize,
+    /// What was refused it since its first connection or Session here.
     pub refused: u64,
 }
 
@@ -174,12 +179,14 @@ impl Book {
         owner.expect("whoever names an owner uses it")
     }
 
+    /// Books `bytes` that the owner now holds in this shard.
     #[inline]
     pub fn add(&mut self, id: OwnerId, bytes: usize) {
         self.owner_mut(id).plain += bytes;
         self.plain += bytes;
     }
 
+    /// Takes them out again; never more than were booked.
     #[inline]
     pub fn sub(&mut self, id: OwnerId, bytes: usize) {
         let owner = self.owner_mut(id);

@@ -16,6 +16,7 @@ impl Default for Total {
 
 impl Total {
     // Relaxed, all three: a number to look at, that orders nothing.
+    /// A look without order: another thread may be adding or taking at the same time.
     #[inline]
     pub fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
@@ -42,6 +43,7 @@ pub struct Account {
 }
 
 impl Account {
+    /// An empty account whose bytes also count in `all`.
     pub fn new(all: Arc<Total>) -> Account {
         Account {
             own: Total::default(),
@@ -64,6 +66,7 @@ pub struct Booked {
 }
 
 impl Booked {
+    /// Counts `bytes` in the account, and in the sum of all owners, from now on.
     pub fn new(account: &Arc<Account>, bytes: u32) -> Booked {
         account.own.add(bytes as usize);
         account.all.add(bytes as usize);

@@ -10,8 +10,11 @@ pub enum Chunk {
     Block(Vec<u8>),
     /// `payload[start..end]`.
     Shared {
+        /// Counted: the block stays until the last chunk that names it has been sent.
         payload: Payload,
+        /// First byte to be sent.
         start: u32,
+        /// One behind the last byte to be sent.
         end: u32,
     },
 }

@@ -30,6 +30,7 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// An empty pool: blocks are allocated as they are first asked for.
     pub fn new() -> Self {
         Self::default()
     }

@@ -6,15 +6,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// One listener. A broker has at least one; its place in [`super::Config::listeners`] is its `ListenerId`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {
+    /// Where it takes connections.
     pub address: Address,
+    /// What lies between the socket and MQTT.
     pub transport: Transport,
+    /// What holds for every connection that comes by it.
     pub settings: ListenerSettings,
 }
 
 /// Where a listener listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Address {
+    /// TCP over IPv4 or IPv6.
     Tcp {
+        /// One address, all addresses, or loopback alone.
         hosts: Hosts,
         /// The same for all hosts; 0 lets the system choose (the start-up line tells which).
         port: u16,
@@ -89,6 +94,7 @@ impl Listener {
         }
     }
 
+    /// The addresses it takes connections at.
     pub fn hosts(&self) -> &Hosts {
         let Address::Tcp { hosts, .. } = &self.address;
         hosts

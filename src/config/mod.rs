@@ -42,13 +42,17 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// Shards; `None`: one for one or two cores, else one a core.
     pub shards: Option<u8>,
+    /// io_uring or epoll.
     pub io: Io,
     /// Network Connections at a time; `None`: as many as there may be open files.
     pub connections_max: Option<usize>,
+    /// How much goes to the log.
     pub logs: Logs,
     /// Deliveries of QoS 1 and 2 under way to one Client, at most.
     pub inflight_max: u16,
+    /// Bytes of messages queued for one Session; past it QoS 1 and 2 messages for it are dropped and counted.
     pub session_queue_bytes_max: u32,
+    /// Bytes of messages queued for all Sessions of one shard.
     pub shard_queue_bytes_max: u64,
     /// What all Clients together may hold; `None`: by the memory of the machine.
     pub memory_bytes_max: Option<u64>,

@@ -33,6 +33,7 @@ pub struct ListenerSettings {
     pub anonymous: bool,
     /// A password file is in force: user names are checked.
     pub passwords: bool,
+    /// Of no meaning where user names are not checked.
     pub client_id_takeover: ClientIdTakeover,
     /// The largest packet accepted, Fixed Header included; told to v5 Clients in CONNACK.
     pub packet_bytes_max: u32,
@@ -54,9 +55,13 @@ impl Default for ListenerSettings {
 pub struct Settings {
     /// By [`ListenerId`]; at least one.
     pub listeners: Arc<[ListenerSettings]>,
+    /// A shard reports a packet received only where this asks for it.
     pub logs: Logs,
+    /// Deliveries of QoS 1 and 2 under way to one Client, at most; a v5 Client may ask for fewer.
     pub inflight_max: u16,
+    /// Bytes of messages queued for one Session; past it QoS 1 and 2 messages for it are dropped and counted.
     pub session_queue_bytes_max: u32,
+    /// Bytes of messages queued for all Sessions of one shard.
     pub shard_queue_bytes_max: u64,
     /// Of assigned client ids.
     pub secret: Secret,

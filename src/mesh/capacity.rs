@@ -23,6 +23,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// `most` are served at a time; up to `extra` beyond them are heard, in order to be refused.
     pub fn new(most: usize, extra: usize) -> Capacity {
         Capacity {
             taken: AtomicUsize::new(0),
@@ -36,6 +37,7 @@ impl Capacity {
         self.most.store(most, Ordering::Relaxed);
     }
 
+    /// The number of connections that are served at a time.
     pub fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
@@ -55,11 +57,13 @@ impl Capacity {
         None
     }
 
+    /// Ends what [`Capacity::take`] counted; once for each.
     pub fn give_back(&self) {
         let before = self.taken.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a connection is given back once");
     }
 
+    /// Connections counted now, those to be refused among them.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }

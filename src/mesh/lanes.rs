@@ -46,7 +46,9 @@ pub struct Bounds<T> {
 /// What has been spilled.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Spilled {
+    /// Messages in the sender's queue because the lane is full.
     pub items: usize,
+    /// Their bytes, as [`Bounds::bytes_of`] counts them.
     pub bytes: usize,
 }
 

@@ -20,6 +20,7 @@ mod under_std {
     pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
+        /// Takes the value in; from now on it is reached by `with` and `with_mut` alone.
         pub fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
         }

@@ -14,7 +14,15 @@ macro_rules! faults {
     ) => {
         $(#[$about])*
         pub enum $kind {
-            $(#[doc = $text] $name $({ $($field: $type),* })?,)*
+            $(
+                #[doc = $text]
+                $name $({
+                    $(
+                        #[doc = concat!("What the sentence puts for `", stringify!($field), "`.")]
+                        $field: $type
+                    ),*
+                })?,
+            )*
         }
 
         impl $kind {

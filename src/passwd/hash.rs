@@ -29,7 +29,10 @@ pub enum Scheme {
     /// `$6$`: one SHA-512, as Mosquitto up to 1.6 wrote it. Fast to guess; only for such old brokers.
     Sha512,
     /// `$7$`: PBKDF2-HMAC-SHA512 with this many iterations, 1..=[`limits::PASSWORD_ITERATIONS_MAX`].
-    Pbkdf2 { iterations: u32 },
+    Pbkdf2 {
+        /// Each one makes a guess dearer, and each login too.
+        iterations: u32,
+    },
 }
 
 /// The second field of a line: a scheme, a salt and the digest of a password.
@@ -99,6 +102,7 @@ impl Hash {
         found.ct_eq(&self.digest).into()
     }
 
+    /// What made the digest, and for `$7$` its iterations.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }

@@ -23,7 +23,10 @@ pub enum Phase {
     Connected(SessionId),
     /// It has ended, has no Session any more, and nothing more is read from it. It closes after its last answers, at
     /// this time at the latest.
-    Closing { until: Time },
+    Closing {
+        /// At this time it closes without the answers that are still missing.
+        until: Time,
+    },
 }
 
 /// A publisher that is not read from until this connection has taken its unsent bytes.
@@ -31,6 +34,7 @@ pub enum Phase {
 pub struct Waiter {
     /// Home of the publisher.
     pub shard: ShardId,
+    /// At `shard`.
     pub connection: ConnectionId,
 }
 
@@ -56,11 +60,15 @@ impl Version5 {
 /// A Network Connection.
 #[derive(Debug)]
 pub struct Connection {
+    /// Holds until the connection closes; its slot is then used again with another generation.
     pub id: ConnectionId,
+    /// The other end's, for the log.
     pub address: SocketAddr,
     /// The listener that accepted it, whose rules apply.
     pub listener: ListenerId,
+    /// How far its life has come.
     pub phase: Phase,
+    /// 3.1.1 until its CONNECT has been read.
     pub version: Version,
     /// 1.5 times the Keep Alive in milliseconds; 0: none.
     pub silence_ms_max: u64,
@@ -70,6 +78,7 @@ pub struct Connection {
     pub heard: Time,
     /// Bytes that came since CONNACK accepted it, and bytes that have left.
     pub received_bytes: u64,
+    /// Bytes that have left since CONNACK accepted it.
     pub sent_bytes: u64,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
@@ -87,6 +96,7 @@ pub struct Connection {
     pub answers_awaited: u32,
     /// While it is paced, the bytes already read wait too: a subscriber of it is very far behind.
     pub withheld: bool,
+    /// What this shard is about to send to it.
     pub outbox: Outbox,
     /// Bytes in `outbox` and in the send under way.
     pub unsent_bytes: usize,
@@ -110,9 +120,11 @@ pub struct Connection {
     pub window: usize,
     /// The Client's Maximum Packet Size; without one, the largest packet there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: usize,
+    /// `None` before v5.
     pub version5: Option<Box<Version5>>,
     /// Whose it is, once it is accepted, and what it takes of that one's account.
     pub owner: Option<OwnerId>,
+    /// Bytes of it that are booked to `owner` now.
     pub booked_bytes: usize,
 }
 

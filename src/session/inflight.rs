@@ -14,9 +14,13 @@ use std::rc::Rc;
 pub enum Stage {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Published {
+        /// Kept for a resend; others may hold it too.
         message: Rc<Message>,
+        /// 1 or 2.
         qos: QoS,
+        /// RETAIN as first sent; a resend says the same.
         retain: bool,
+        /// Subscription Identifiers and group, where there are any.
         extras: Option<Box<Extras>>,
     },
     /// PUBREC received and PUBREL sent; PUBCOMP awaited. The message itself is gone. [v3.1.1 MQTT-4.3.3-1]
@@ -73,7 +77,9 @@ pub enum Acknowledged {
 /// One delivery under way.
 #[derive(Debug)]
 pub struct Delivering {
+    /// That of the PUBLISH, in use until the delivery ends. [v5 MQTT-2.2.1-4]
     pub packet_id: PacketId,
+    /// How far it has come.
     pub stage: Stage,
 }
 
@@ -101,6 +107,7 @@ impl Inflight {
         self.own_bytes
     }
 
+    /// Nothing waits for an acknowledgement.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

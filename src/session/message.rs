@@ -16,6 +16,7 @@ pub struct Message {
     topic_bytes: u16,
     /// QoS and RETAIN as published.
     pub qos: QoS,
+    /// As the publisher set it.
     pub retain: bool,
     /// Bytes of the v5 properties a broker passes on, after the Topic Name.
     passed_on_bytes: u32,

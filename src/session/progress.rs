@@ -68,6 +68,7 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// Nobody has waited yet: the whole stock is there.
     pub fn new(now: Time) -> Patience {
         Patience {
             left_ms: limits::WAIT_STOCK_MS as i64,

@@ -17,7 +17,9 @@ pub type Identifiers = SmallVec<[u32; 2]>;
 /// gets the message back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
+    /// The shard that picks a member for each message.
     pub owner: ShardId,
+    /// Its number at the owner.
     pub group: GroupId,
     /// The number of the membership: a Session may leave a group and join it again.
     pub membership: u32,
@@ -26,7 +28,9 @@ pub struct Share {
 /// Parts that only few deliveries have.
 #[derive(Clone, Default, Debug)]
 pub struct Extras {
+    /// Of all the subscriptions that the message matched; empty before v5.
     pub identifiers: Identifiers,
+    /// The group that it comes from; `None` for an ordinary subscription.
     pub share: Option<Share>,
 }
 
@@ -44,11 +48,13 @@ pub fn extra_bytes(extras: &Option<Box<Extras>>) -> usize {
 pub struct Queued {
     /// Names it to a store; 0 without one.
     pub number: u64,
+    /// Other Sessions may hold the same message.
     pub message: Rc<Message>,
     /// QoS of the delivery: 1 or 2.
     pub qos: QoS,
     /// RETAIN flag of the delivery, fixed when it was queued.
     pub retain: bool,
+    /// `None` for a delivery without identifiers and group, as most are.
     pub extras: Option<Box<Extras>>,
 }
 
@@ -63,6 +69,7 @@ impl Queued {
         QUEUED_OVERHEAD_BYTES as usize + extra_bytes(&self.extras)
     }
 
+    /// The group that it comes from, if it does.
     pub fn share(&self) -> Option<Share> {
         self.extras.as_ref().and_then(|extras| extras.share)
     }
@@ -101,6 +108,7 @@ impl Queue {
         self.own_bytes
     }
 
+    /// No message waits.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -8,15 +8,19 @@ use std::fmt;
 
 /// A CONNECT that was read.
 pub struct ConnectRequest {
+    /// The one the Client asks for; it is served.
     pub version: Version,
     /// The Client says that it is a bridge of another broker. Before v5 only.
     pub bridge: bool,
+    /// Before v5: Clean Session.
     pub clean_start: bool,
     /// Seconds; 0 is off.
     pub keep_alive_s: u16,
     /// Seconds; `u32::MAX` is for ever. Before v5, Clean Session 0 means for ever and 1 means 0.
     pub session_expiry_interval_s: u32,
+    /// QoS 1 and 2 PUBLISH packets that the Client takes unacknowledged; 65,535 before v5. [v5 §3.1.2.11.3]
     pub receive_maximum: u16,
+    /// The highest Topic Alias that the Client takes; 0 before v5: none.
     pub topic_alias_maximum: u16,
     /// Maximum Packet Size; without one, the largest packet there can be.
     pub packet_bytes_max: usize,
@@ -24,7 +28,9 @@ pub struct ConnectRequest {
     pub silent_about_problems: bool,
     /// Empty if the Server must assign one.
     pub client_id: Box<str>,
+    /// As it was sent; not checked yet.
     pub user_name: Option<Box<str>>,
+    /// `None`: CONNECT had none.
     pub will: Option<Box<StoredWill>>,
     /// Empty if there is none; an empty password is never right. Kept because the home of the Session may have to check
     /// it again.

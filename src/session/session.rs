@@ -10,9 +10,11 @@ use smallvec::SmallVec;
 /// A Session.
 #[derive(Debug)]
 pub struct Session {
+    /// 1..=65,535 bytes; one Session of a broker has it.
     pub client_id: Box<str>,
     /// Whose account it is in, and what it takes of that.
     pub owner: OwnerId,
+    /// Bytes of it that are booked to `owner` now.
     pub booked_bytes: usize,
     /// What its subscriptions take.
     pub filter_bytes: usize,
@@ -39,6 +41,7 @@ pub struct Session {
     pub filters: Sorted<NodeId, ()>,
     /// QoS 1 and 2 towards the Client.
     pub inflight: Inflight,
+    /// QoS 1 and 2 messages that were not sent yet.
     pub queue: Queue,
     /// QoS 2 from the Client.
     pub received: Received,
@@ -84,6 +87,7 @@ impl Session {
 /// A will as CONNECT brought it. [v3.1.1 3.1.2.5, v5 3.1.2.5]
 #[derive(Debug)]
 pub struct StoredWill {
+    /// Published with its own QoS and RETAIN.
     pub message: Message,
     /// Will Delay Interval; 0 before v5.
     pub delay_interval_s: u32,
@@ -100,10 +104,12 @@ pub struct Received {
 }
 
 impl Received {
+    /// PUBLISH packets of QoS 2 that were received and not released.
     pub fn count(&self) -> usize {
         self.ids.len()
     }
 
+    /// A PUBLISH with it would be a repeat. [v5 MQTT-4.3.3-10]
     pub fn contains(&self, packet_id: PacketId) -> bool {
         self.ids.binary_search(&packet_id.get()).is_ok()
     }

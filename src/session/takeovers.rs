@@ -21,7 +21,11 @@ pub enum TakeoverLines {
     /// The ordinary lines.
     Ordinary,
     /// One warning of repeated takeovers, with their number up to now.
-    Warning { takeovers: u64 },
+    Warning {
+        /// Counted since the last pause of
+        /// [`limits::TAKEOVERS_FORGOTTEN_AFTER_MS`](crate::limits::TAKEOVERS_FORGOTTEN_AFTER_MS).
+        takeovers: u64,
+    },
     /// No line: the warning was given a short time ago.
     None,
 }

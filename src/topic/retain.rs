@@ -198,6 +198,7 @@ impl RetainCursor {
 }
 
 impl<V> RetainTree<V> {
+    /// A root without messages.
     pub fn new() -> Self {
         let mut nodes = Slab::new();
         assert_eq!(nodes.insert(Node::default()), ROOT);
@@ -217,6 +218,7 @@ impl<V> RetainTree<V> {
         self.values.live()
     }
 
+    /// No message is retained.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -94,6 +94,7 @@ pub struct Routes<S, O> {
 }
 
 impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
+    /// An empty table; it gets its size by use.
     pub fn new() -> Self {
         Routes {
             sets: Vec::new(),

@@ -185,6 +185,7 @@ pub struct FilterTrie<S, O> {
 }
 
 impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
+    /// A root without filters.
     pub fn new() -> Self {
         let mut nodes = Slab::new();
         assert_eq!(nodes.insert(Node::default()), ROOT);
