@@ -21,79 +21,123 @@ use std::rc::Rc;
 pub enum Change {
     /// The Session began, or one of these fields has changed.
     Session {
+        /// Its name in all changes that follow.
         session: SessionId,
+        /// The Session's name that lasts: a restarted broker finds it by this one.
         client_id: Box<str>,
+        /// The checked user who owns it.
         user_name: Option<Box<str>>,
         /// Seconds; never 0.
         expiry_interval_s: u32,
         /// When the Session ends, while no connection has it.
         ends: Time,
+        /// `None`: there is none any more.
         will: Option<Message>,
         /// When the will is published, while no connection has the Session.
         will_due: Time,
     },
     /// The Session ended: the store forgets all of it.
-    SessionEnded { session: SessionId },
+    SessionEnded {
+        /// Its id is never used again.
+        session: SessionId,
+    },
     /// `filter` is the whole text, `$share/…` included. It replaces an earlier subscription to the same filter.
     Subscribed {
+        /// It began by a change before this one.
         session: SessionId,
+        /// 1..=65,535 bytes.
         filter: Box<str>,
+        /// QoS and the v5 options; before v5 QoS alone.
         options: SubscriptionOptions,
+        /// Subscription Identifier, v5 only.
         identifier: Option<u32>,
     },
+    /// The subscription to `filter` is gone, by UNSUBSCRIBE or because the group let it go.
     Unsubscribed {
+        /// It goes on without this subscription.
         session: SessionId,
+        /// The whole text, as it was subscribed.
         filter: Box<str>,
     },
     /// A delivery joined the end of the Session's queue.
     Queued {
+        /// Whose queue it is in.
         session: SessionId,
+        /// Unique in the Session; rises with each queued delivery.
         number: u64,
+        /// What is delivered; other Sessions may queue the same.
         message: Rc<Message>,
+        /// 1 or 2: QoS 0 is never queued.
         qos: QoS,
+        /// RETAIN of the delivery to come.
         retain: bool,
+        /// Identifiers and group, where there are any.
         extras: Option<Box<Extras>>,
     },
     /// A delivery left the queue unsent: it has expired, or goes to another member of its group.
-    Unqueued { session: SessionId, number: u64 },
+    Unqueued {
+        /// Whose queue it was in.
+        session: SessionId,
+        /// As `Queued` named it.
+        number: u64,
+    },
     /// A delivery is in flight. `number` is its number in the queue, if it was queued.
     Sent {
+        /// Whose window it is in.
         session: SessionId,
+        /// Its name in the changes that follow.
         packet_id: PacketId,
+        /// `None`: it was sent at once.
         number: Option<u64>,
+        /// Kept for a resend until the delivery is done or released.
         message: Rc<Message>,
+        /// 1 or 2.
         qos: QoS,
+        /// RETAIN of the delivery; a resend says the same.
         retain: bool,
+        /// Identifiers and group, where there are any.
         extras: Option<Box<Extras>>,
     },
     /// PUBREC came: from now on PUBREL is sent again, not the message.
     Released {
+        /// Whose window it is in.
         session: SessionId,
+        /// Of the delivery, until PUBCOMP.
         packet_id: PacketId,
     },
     /// A delivery is complete.
     Done {
+        /// Whose window it was in.
         session: SessionId,
+        /// Free for another delivery.
         packet_id: PacketId,
     },
     /// A QoS 2 message of the Client was received.
     Received {
+        /// Of the publisher.
         session: SessionId,
+        /// The publisher's; a PUBLISH that repeats it is not routed again.
         packet_id: PacketId,
     },
     /// The Packet Identifier of a received QoS 2 message is free again.
     ReceivedReleased {
+        /// Of the publisher.
         session: SessionId,
+        /// PUBREL named it, or its PUBREC refused the message.
         packet_id: PacketId,
     },
     /// `message` is the retained message of its topic.
     Retained {
+        /// Its payload is not empty.
         message: Rc<Message>,
+        /// A write with a lower one comes too late.
         version: RetainVersion,
     },
     /// The topic has no retained message any more.
     RetainedDeleted {
+        /// Whole Topic Name.
         topic: Box<str>,
+        /// A write with a lower one must not bring the message back.
         version: RetainVersion,
     },
 }

@@ -20,46 +20,71 @@ use std::sync::Arc;
 pub enum Input<'a> {
     /// A listener accepted a Network Connection. Reading is on. Its slot is free in this shard.
     Opened {
+        /// Named by the driver, with a generation that this slot did not have yet.
         connection: ConnectionId,
+        /// The other end's, for the log.
         address: SocketAddr,
+        /// The listener whose rules hold for it.
         listener: ListenerId,
         /// The connection limit is reached. This connection's CONNECT will be refused with "quota exceeded".
         crowded: bool,
     },
     /// A peer shard read this Client's CONNECT and hands the connection over to its Session's home; reading is off.
     Adopted {
+        /// Named anew by the driver: a free slot of this shard.
         connection: ConnectionId,
+        /// The other end's, for the log.
         address: SocketAddr,
         /// The listener that accepted it.
         listener: ListenerId,
+        /// What the peer shard has learned of it.
         hand_over: Box<HandOver>,
     },
     /// Bytes in the order of the stream. They may also come after `StopReading`, if they were already on their way.
     Bytes {
+        /// It is open in this shard.
         connection: ConnectionId,
+        /// Any cut of the stream is allowed.
         bytes: &'a [u8],
     },
     /// Progress of the one `Send` under way: `bytes` more have left. `returned` is `Some` when the whole send is done:
     /// its chunks come back for reuse, and the shard may emit the next `Send`.
     Sent {
+        /// It has a `Send` under way.
         connection: ConnectionId,
+        /// That left since the last such input about this send.
         bytes: usize,
+        /// `None`: the rest of the send is still under way.
         returned: Option<Chunks>,
     },
     /// The Network Connection has ended without our asking. The slot is free after this; no other input names it.
     Closed {
+        /// Its Session, if it has one, stays as its expiry says.
         connection: ConnectionId,
+        /// What the kernel reported.
         cause: CloseCause,
     },
     /// The answer to `Output::Authenticate`.
     Verdict {
+        /// May have closed meanwhile; the verdict is then dropped.
         connection: ConnectionId,
+        /// For the user name and password that were asked about.
         verdict: Verdict,
     },
     /// A message of a peer shard, in the order of its lane.
-    Peer { from: ShardId, message: PeerMessage },
+    Peer {
+        /// Whose lane it came by.
+        from: ShardId,
+        /// Applied before the next one of that lane.
+        message: PeerMessage,
+    },
     /// The lane to a peer has spilled over (`on`) or is served again.
-    Pressure { to: ShardId, on: bool },
+    Pressure {
+        /// The peer that takes too slowly.
+        to: ShardId,
+        /// Publishers that send to it are paced from now on; `false`: they go on.
+        on: bool,
+    },
     /// These users, sorted, have gone from the password file, so their Sessions end. Every shard gets the same inputs
     /// of this kind in the same order. A verdict that comes later was made by the new file.
     UsersGone(Arc<[Box<str>]>),
@@ -69,7 +94,10 @@ pub enum Input<'a> {
     /// A question about what the shard holds. Answered at once by one `Output::Report`.
     Survey(Box<Survey>),
     /// The store has kept all changes up to this number of `Output::Changes`: answers that waited for them leave.
-    Kept { sequence: u64 },
+    Kept {
+        /// Never lower than the one before.
+        sequence: u64,
+    },
     /// Time has passed `Shard::next_deadline`.
     Tick,
     /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).
@@ -82,24 +110,32 @@ pub enum Output {
     /// Send these bytes. At most one a connection is under way: the next comes after `Input::Sent { returned: Some }`.
     /// Only the last words before `Close` may come earlier; they wait for it.
     Send {
+        /// Open, or closed by the next output that names it.
         connection: ConnectionId,
+        /// Not empty; the driver gives it back when it is sent.
         chunks: Chunks,
     },
     /// Take no more bytes from this connection until `ResumeReading`.
     StopReading {
+        /// Bytes that the driver has already received may still come.
         connection: ConnectionId,
     },
+    /// Take bytes from this connection again, after `StopReading` or `Adopted`.
     ResumeReading {
+        /// The kernel has kept what came meanwhile.
         connection: ConnectionId,
     },
     /// This connection sends large packets, or no longer: receive much at a time from it, or as from others.
     ReadLarge {
+        /// Which driver buffer it gets; bytes mean the same.
         connection: ConnectionId,
+        /// `true`: its packets are larger than a receive buffer.
         on: bool,
     },
     /// The shard has forgotten this connection: send what was given, then close in an orderly way (half-close, a short
     /// linger), then reuse the slot under the next generation. No `Closed` follows.
     Close {
+        /// Not to be named again by either side.
         connection: ConnectionId,
         /// The Client said DISCONNECT: it sends nothing more that could reset what it has not read yet, so where
         /// nothing is left to send the socket closes at once.
@@ -107,30 +143,41 @@ pub enum Output {
     },
     /// The Client promises no packets (Keep Alive 0): let TCP find out when it is gone.
     ProbePeer {
+        /// It stays open, and its socket gets TCP keep-alive.
         connection: ConnectionId,
     },
     /// Check these credentials on a helper thread and answer by `Input::Verdict`. Reading is stopped meanwhile.
     Authenticate {
+        /// The verdict names it again.
         connection: ConnectionId,
+        /// As CONNECT has it; empty names too.
         user_name: String,
+        /// Any bytes; empty where CONNECT has none.
         password: Vec<u8>,
     },
     /// Move this connection to shard `to`, where it becomes `Input::Adopted`; its reading is stopped and this shard has
     /// sent nothing on it. This shard has forgotten the connection.
     HandOver {
+        /// Its generation ends here.
         connection: ConnectionId,
+        /// The home of its client id.
         to: ShardId,
+        /// Goes with the socket, before anything else is said of it.
         hand_over: Box<HandOver>,
     },
     /// Put this message into the lane to shard `to`.
     Peer {
+        /// Another shard.
         to: ShardId,
+        /// Behind all that was put into this lane before.
         message: PeerMessage,
     },
     /// The changes of this turn that a store must keep; the answer is `Input::Kept`. Numbers rise by one. Emitted only
     /// with a store in the settings.
     Changes {
+        /// What `Kept` will say.
         sequence: u64,
+        /// In the order they were made.
         changes: Vec<Change>,
     },
     /// Something the configured `Logs` shows has happened.
@@ -142,8 +189,11 @@ pub enum Output {
 /// What the password check found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
+    /// The password is the user's.
     Accepted,
+    /// No line of the file names the user.
     UnknownUser,
+    /// The user is there, with another password.
     WrongPassword,
     /// Too many checks are waiting.
     Busy,
@@ -165,9 +215,11 @@ pub struct HandOver {
 pub enum PeerMessage {
     /// An Application Message that sessions of the receiver may want, and with `retain` a write to the retained tree.
     Publish {
+        /// Its payload is shared with the sender, not copied.
         message: Message,
         /// The publisher to pace if a subscriber of the receiver is slow.
         origin: Option<ConnectionId>,
+        /// Which of two writes to one topic wins.
         retain: Option<RetainVersion>,
         /// `true` if Sessions of the receiver match (its bit was in the mask). `false` if only the retained tree is
         /// written.
@@ -177,33 +229,43 @@ pub enum PeerMessage {
     Parcel(Box<Parcel>),
     /// The sender now has, or no longer has, a subscriber of `filter`.
     FilterAdded {
+        /// The whole text.
         filter: Box<str>,
+        /// The sender's count, which `FiltersInForce` answers.
         sequence: u64,
     },
+    /// The sender no longer has a subscriber of `filter`.
     FilterRemoved {
+        /// The whole text.
         filter: Box<str>,
     },
     /// Asks for `FiltersInForce` of this sequence, after a number of `FilterRemoved`.
     AreFiltersInForce {
+        /// The sender's count; answered when all up to it was handled.
         sequence: u64,
     },
     /// Every `FilterAdded` of the receiver up to `sequence` is in force at the sender.
     FiltersInForce {
+        /// The receiver's count.
         sequence: u64,
     },
     /// Stop reading from this connection of the receiver, because a subscriber of the sender is slow; or go on.
     Pace {
+        /// A publisher, by its slot at the receiver.
         connection: ConnectionId,
+        /// `false`: go on.
         pause: bool,
     },
     /// About a Shared Subscription, between the owner of its group and the home of a member.
     Share(ShareMessage),
     /// Asks for `Clock`. Sent while the sender holds marks of deleted retained messages.
     ClockRequest {
+        /// The sender's own, so that the receiver's is not behind it.
         clock: u64,
     },
     /// The sender's Lamport clock: no older write comes from it any more.
     Clock {
+        /// The receiver's next write has a higher one.
         clock: u64,
     },
 }
@@ -235,47 +297,73 @@ impl PeerMessage {
 pub enum ShareMessage {
     /// To the owner: a Session of the sender subscribes, or changes its options.
     Join {
+        /// Names the group, with the filter in it.
         filter: Box<str>,
+        /// By its id at the sender.
         session: SessionId,
+        /// The number of this membership, which its deliveries name.
         membership: u32,
+        /// Of this member; others of the group may have others.
         options: SubscriptionOptions,
+        /// Subscription Identifier, v5 only.
         identifier: Option<u32>,
+        /// The sender's count, which `Joined` answers.
         ticket: u64,
     },
     /// To the home: the member belongs to the group now, and every shard sends the group its messages.
-    Joined { ticket: u64 },
+    Joined {
+        /// Of the `Join`; joins with lower ones are answered too.
+        ticket: u64,
+    },
     /// To the owner: a Session of the sender has left the group.
     Leave {
+        /// Names the group.
         filter: Box<str>,
+        /// By its id at the sender.
         session: SessionId,
     },
     /// To the owner: the Client of a member has come or gone.
     Present {
+        /// Names the group.
         filter: Box<str>,
+        /// By its id at the sender.
         session: SessionId,
+        /// `false`: others of the group go first from now on.
         connected: bool,
     },
     /// To the home: a message for a member.
     Deliver {
+        /// Payload shared with the owner.
         message: Message,
+        /// By its id at the receiver.
         session: SessionId,
+        /// Owner, group and membership, noted with the delivery.
         share: Share,
+        /// Lower one of publisher's and subscription's.
         qos: QoS,
+        /// By the member's Retain As Published.
         retain: bool,
+        /// Subscription Identifier, v5 only.
         identifier: Option<u32>,
         /// The publisher to pace if the member is slow.
         origin: Option<(ShardId, ConnectionId)>,
     },
     /// To the owner: deliveries at QoS 1 and 2 are complete or dropped.
     Done {
+        /// By its number at the owner.
         group: GroupId,
+        /// By its id at the sender.
         session: SessionId,
+        /// How many of them.
         count: u32,
     },
     /// To the owner: a message for another member.
     Return {
+        /// Not delivered, or delivered at QoS 1 and not acknowledged.
         message: Message,
+        /// By its number at the owner.
         group: GroupId,
+        /// The member that gives it back, by its id at the sender.
         session: SessionId,
     },
 }

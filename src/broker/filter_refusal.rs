@@ -6,6 +6,7 @@ use crate::wire::Malformed;
 use crate::wire::reason::ReasonCode;
 use std::fmt;
 
+/// Why a filter that is well formed gets no subscription. Its `Display` is the Reason String.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FilterRefusal {
     /// More than [`limits::TOPIC_LEVELS_MAX`] levels.

@@ -18,8 +18,11 @@ use std::net::SocketAddr;
 /// Importance of a happening, and of a line of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogLevel {
+    /// A mistake of the broker's own.
     Error,
+    /// Something that an operator should look at.
     Warning,
+    /// The ordinary course: who comes and goes.
     Info,
     /// Packets, with `--verbose` only.
     Packet,
@@ -56,7 +59,9 @@ pub enum CloseCause {
 pub struct Identity {
     /// Empty in a refused CONNECT that asks for an assigned client id.
     pub client_id: Box<str>,
+    /// As CONNECT has it, checked or not.
     pub user_name: Option<Box<str>>,
+    /// The other end's.
     pub address: SocketAddr,
 }
 
@@ -82,7 +87,9 @@ pub enum Refusal {
     EmptyClientId,
     /// It has no user name, and anonymous Clients are not allowed.
     Anonymous,
+    /// No line of the password file names the user.
     UnknownUser,
+    /// The user is there, with another password.
     WrongPassword,
     /// Too many large CONNECTs wait for their verdicts.
     NoRoomForCheck,
@@ -132,6 +139,7 @@ impl fmt::Display for Refusal {
 /// Why a connection was closed before it had sent a readable CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unaccepted {
+    /// It broke a rule before its CONNECT was accepted.
     Violation(Violation),
     /// It failed while its CONNECT was incomplete.
     Lost(CloseCause),
@@ -141,12 +149,17 @@ pub enum Unaccepted {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConnectionEnd {
     /// DISCONNECT; `with_will`: it asks for its will. [v5 3.14.2.1]
-    Disconnected { with_will: bool },
+    Disconnected {
+        /// v5 reason code 0x04, or another one but 0.
+        with_will: bool,
+    },
     /// The Network Connection failed.
     Lost(CloseCause),
     /// It broke a rule. With the Topic Filter that broke it, if a filter did.
     Violation {
+        /// The rule, with its Reason Code.
         violation: Violation,
+        /// The whole text; for the log alone.
         filter: Option<Box<str>>,
     },
     /// A new connection came with its client id.
@@ -162,74 +175,105 @@ pub enum ConnectionEnd {
 pub enum Happening {
     /// CONNACK accepted it.
     Connected {
+        /// With the client id that was assigned, if one was.
         who: Identity,
+        /// The one that CONNECT asked for.
         version: Version,
+        /// Resumed, or begun.
         session: SessionBegin,
         /// 0: none.
         keep_alive_s: u16,
     },
     /// CONNACK refused it.
-    Refused { who: Identity, why: Refusal },
+    Refused {
+        /// As CONNECT has it.
+        who: Identity,
+        /// What the log says; CONNACK says it in fewer words.
+        why: Refusal,
+    },
     /// Closed before it was accepted. Probes, which send nothing, are counted only.
     Unaccepted {
+        /// All that is known of it.
         address: SocketAddr,
+        /// A rule that it broke, or how its connection failed.
         why: Unaccepted,
     },
     /// The connection of an accepted Client is over.
-    Ended { who: Identity, how: ConnectionEnd },
+    Ended {
+        /// With the client id it had.
+        who: Identity,
+        /// By whom, and whether its will goes out.
+        how: ConnectionEnd,
+    },
     /// Two connections or more take one client id from each other again and again.
     RepeatedTakeovers {
+        /// Contested by connections that each think it theirs.
         client_id: Box<str>,
         /// Takeovers up to now.
         takeovers: u64,
+        /// Where the connection that lost it last came from.
         from: SocketAddr,
+        /// Where the connection that has it now came from.
         by: SocketAddr,
     },
     /// An invariant of our own does not hold.
     Broken {
+        /// What does not hold, and where in the source.
         broken: Broken,
         /// Whose connection, and Session where that may be wrong, ends for it.
         client_id: Option<Box<str>>,
+        /// `None`: the Session had no connection.
         address: Option<SocketAddr>,
     },
     /// The Session of an absent Client is over, by its Session Expiry Interval. [v5 3.1.2.11.2]
     SessionExpired {
+        /// Free for anybody from now on.
         client_id: Box<str>,
         /// Messages that waited for the Client.
         messages: usize,
     },
     /// All Sessions of the users that are gone from the password file have ended.
     UsersGone {
+        /// Each shard tells of its own Sessions.
         shard: ShardId,
         /// The number of these Sessions.
         sessions: u64,
     },
     /// Filters of a SUBSCRIBE were refused.
     FiltersRefused {
+        /// Of the subscriber.
         client_id: Box<str>,
+        /// Refused filters, of those of the packet that were handled in this turn.
         count: usize,
         /// Of the first of them.
         why: FilterRefusal,
     },
     /// An owner who has had a fair share of the memory was refused more; at most once a minute for each.
     OverShare {
+        /// Name, bytes held and refusals up to now.
         owner: OwnerReport,
+        /// The kind that was refused last.
         why: Refused,
         /// What the shard may hold, in bytes.
         limit: usize,
     },
     /// Messages were lost at a limit since the last event of this kind.
     Dropping {
+        /// Each shard tells of its own losses.
         shard: ShardId,
+        /// Sums since the start, not since the last event.
         counters: Box<Counters>,
     },
     /// The shard has closed its connections and serves no more.
     Stopped {
+        /// Each shard stops for itself.
         shard: ShardId,
+        /// Sums since the start.
         counters: Box<Counters>,
     },
     /// A packet came from an accepted Client.
     PacketReceived {
+        /// Of the sender.
         client_id: Box<str>,
         /// The high four bits of its first byte.
         packet_type: u8,
@@ -238,15 +282,21 @@ pub enum Happening {
     },
     /// A will was published.
     WillPublished {
+        /// Whose will it was.
         client_id: Box<str>,
+        /// Whole Topic Name.
         topic: Box<str>,
+        /// As CONNECT asked.
         qos: QoS,
+        /// It became a retained message, or deleted one.
         retain: bool,
+        /// Without Topic Name and properties.
         payload_bytes: usize,
     },
 }
 
 impl Happening {
+    /// Fixed by the kind of event.
     pub fn level(&self) -> LogLevel {
         match self {
             Happening::Broken { .. } => LogLevel::Error,

@@ -11,12 +11,14 @@ use crate::ids::{ConnectionId, ShardId};
 /// All consequences of a turn. Kept and cleared by the driver, so that a warm turn allocates nothing.
 #[derive(Default, Debug)]
 pub struct Outputs {
+    /// In the order they must be carried out.
     pub list: Vec<Output>,
     /// For peers, until the turn ends or something else is said to them.
     parcels: Parcels,
 }
 
 impl Outputs {
+    /// Appends one. Parcels for the same peer leave before it, so a lane keeps its order.
     #[inline]
     pub fn push(&mut self, output: Output) {
         if let Output::Peer { to, .. } = &output {

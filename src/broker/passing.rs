@@ -44,6 +44,7 @@ impl OwnMessage {
 pub struct RetainVersion {
     /// Lamport clock of the writing shard.
     pub clock: u64,
+    /// Tells writes with equal clocks apart.
     pub shard: ShardId,
 }
 

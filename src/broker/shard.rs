@@ -165,6 +165,7 @@ impl Shard {
         self.turn.is_spent()
     }
 
+    /// Sums since the start of this shard alone.
     pub fn counters(&self) -> &Counters {
         self.clients.counters()
     }

@@ -90,9 +90,11 @@ impl Survey {
 /// The answer to one survey.
 #[derive(Debug)]
 pub struct Report {
+    /// Who answers.
     pub shard: ShardId,
     /// The shard's time as it answered; times of entries are on the same clock.
     pub now: Time,
+    /// One page.
     pub found: Found,
     /// Asks for what comes next; `None`: this is all. A page may be empty and not the last.
     pub next: Option<Survey>,
@@ -101,18 +103,24 @@ pub struct Report {
 /// What was asked for.
 #[derive(Debug)]
 pub enum Found {
+    /// Never in pages.
     Sums(Box<Sums>),
+    /// By slot, those of absent Clients too.
     Sessions(Vec<SessionReport>),
+    /// By Session; Shared Subscriptions behind the others.
     Subscriptions(Vec<SubscriptionReport>),
+    /// In the order of the tree.
     Retained(Vec<RetainedReport>),
 }
 
 /// Counters and sizes of one shard.
 #[derive(Clone, Default, Debug)]
 pub struct Sums {
+    /// Sums since the start of the shard.
     pub counters: Counters,
     /// Network Connections, those that are not accepted yet among them.
     pub connections: usize,
+    /// Those of absent Clients among them.
     pub sessions: usize,
     /// Subscriptions of its Sessions, Shared Subscriptions among them.
     pub subscriptions: usize,
@@ -122,12 +130,14 @@ pub struct Sums {
     pub queued_bytes: u64,
     /// Bytes in the account book of the shard, and the owners that hold most of them.
     pub held_bytes: u64,
+    /// At most [`limits::OWNERS_TOLD`], the largest first.
     pub largest_owners: Vec<OwnerReport>,
 }
 
 /// One Session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionReport {
+    /// 1..=65,535 bytes.
     pub client_id: Box<str>,
     /// The user who made it; `None`: it has no user name, or none was checked.
     pub user_name: Option<Box<str>>,
@@ -135,9 +145,11 @@ pub struct SessionReport {
     pub connection: Option<ConnectionReport>,
     /// When it ends, while the Client is away; `Time::NEVER`: it does not.
     pub ends: Time,
+    /// Shared Subscriptions among them.
     pub subscriptions: usize,
     /// Messages that wait for room in the window, and what they take of the byte limits.
     pub queued: usize,
+    /// With what each message costs besides its bytes.
     pub queued_bytes: usize,
     /// QoS 1 and 2 deliveries that the Client has not completed.
     pub in_flight: usize,
@@ -146,9 +158,11 @@ pub struct SessionReport {
 /// The Network Connection of a Session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionReport {
+    /// The other end's.
     pub address: SocketAddr,
     /// Which listener accepted it.
     pub listener: ListenerId,
+    /// The one its CONNECT asked for.
     pub version: Version,
     /// When CONNACK accepted it.
     pub since: Time,
@@ -156,6 +170,7 @@ pub struct ConnectionReport {
     pub keep_alive_s: u16,
     /// Bytes of packets that came after CONNECT, and bytes that the system took to send.
     pub received_bytes: u64,
+    /// Bytes that the system took to send since CONNACK.
     pub sent_bytes: u64,
     /// Bytes that wait to be sent.
     pub unsent_bytes: usize,
@@ -164,6 +179,7 @@ pub struct ConnectionReport {
 /// One subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SubscriptionReport {
+    /// Of the subscriber.
     pub client_id: Box<str>,
     /// As subscribed, `$share/NAME/` included.
     pub filter: Box<str>,
@@ -174,8 +190,11 @@ pub struct SubscriptionReport {
 /// One retained message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetainedReport {
+    /// Whole Topic Name.
     pub topic: Box<str>,
+    /// As published.
     pub qos: QoS,
+    /// Without Topic Name and properties.
     pub payload_bytes: usize,
     /// `Time::NEVER`: it does not.
     pub expires: Time,
