@@ -1,7 +1,7 @@
 //! Newtypes of the numbers that travel through the broker, so that none is taken for another.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// A shard: one thread, one core, one `broker::Shard`. Counts from 0; at most
 /// [`crate::limits::SHARDS_MAX`] of them, so that a set of shards fits in 64 bits.
@@ -56,6 +56,41 @@ pub struct SessionId {
     /// SessionId.
     pub generation: NonZeroU32,
 }
+
+/// A Session in the store: given once by the shard that first stores it, and never again, also after restarts and with
+/// another number of shards.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct StoredSession(NonZeroU64);
+
+impl StoredSession {
+    /// Low bits that name the shard which gave the number.
+    const SHARD_BITS: u32 = 6;
+
+    /// The `counter`th Session that `shard` stores, from 1 on; `None` for 0, and for more than 2^58 - 1, which no
+    /// broker reaches.
+    pub fn new(counter: u64, shard: ShardId) -> Option<StoredSession> {
+        let fits = counter <= u64::MAX >> Self::SHARD_BITS;
+        let number = NonZeroU64::new(counter << Self::SHARD_BITS)?;
+        fits.then(|| StoredSession(number | u64::from(shard.0)))
+    }
+
+    /// From the number in a store; `None` for a number that no shard gives.
+    pub fn from_number(number: u64) -> Option<StoredSession> {
+        let named = number >> Self::SHARD_BITS > 0;
+        NonZeroU64::new(number).filter(|_| named).map(StoredSession)
+    }
+
+    /// The number by which a store knows it.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The counter in it.
+    pub fn counter(self) -> u64 {
+        self.0.get() >> Self::SHARD_BITS
+    }
+}
+const _: () = assert!(crate::limits::SHARDS_MAX <= 1 << StoredSession::SHARD_BITS);
 
 /// A group of a Shared Subscription at its owner shard: a slot and the generation of its use, as with [`ConnectionId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

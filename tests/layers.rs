@@ -101,6 +101,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::turn", &[]),
     ("broker::passing", &[]),
     ("broker::change", &["broker::passing"]),
+    ("broker::restored", &["broker::passing"]),
     ("broker::survey", &["broker::counters"]),
     ("broker::parcel", &["broker::passing"]),
     (

@@ -4,7 +4,7 @@ use mqttfast_rig::shard as support;
 
 use mqttfast::broker::Change;
 use mqttfast::config::Settings;
-use mqttfast::ids::SessionId;
+use mqttfast::ids::StoredSession;
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 
@@ -27,11 +27,13 @@ fn acknowledgements(world: &mut World, client: Client) -> Vec<Packet> {
 /// The tables a store would have after what it was told.
 #[derive(Default, Debug)]
 struct Tables {
-    sessions: BTreeMap<SessionId, String>,
-    subscriptions: BTreeSet<(SessionId, String)>,
-    queued: BTreeSet<(SessionId, u64)>,
-    under_way: BTreeMap<(SessionId, u16), bool>,
-    received: BTreeSet<(SessionId, u16)>,
+    sessions: BTreeMap<StoredSession, String>,
+    wills: BTreeMap<StoredSession, String>,
+    subscriptions: BTreeSet<(StoredSession, String)>,
+    queued: BTreeSet<(StoredSession, u64)>,
+    under_way: BTreeMap<(StoredSession, u16), bool>,
+    received: BTreeSet<(StoredSession, u16)>,
+    last_sent: BTreeMap<StoredSession, u64>,
     retained: BTreeMap<String, Vec<u8>>,
 }
 
@@ -59,6 +61,12 @@ impl Tables {
                 assert!(expiry_interval_s > 0);
                 self.sessions.insert(session, client_id.into());
             }
+            Change::WillSet {
+                session, client_id, ..
+            } => {
+                assert_eq!(self.wills.insert(session, client_id.into()), None);
+            }
+            Change::WillGone { session } => assert!(self.wills.remove(&session).is_some()),
             Change::SessionEnded { session } => {
                 assert!(self.sessions.remove(&session).is_some());
                 self.subscriptions.retain(|(of, _)| *of != session);
@@ -85,15 +93,18 @@ impl Tables {
                 session,
                 packet_id,
                 number,
+                queued,
                 ..
             } => {
-                assert!(number.is_none_or(|number| self.queued.remove(&(session, number))));
+                assert_eq!(self.queued.remove(&(session, number)), queued);
+                let last = self.last_sent.insert(session, number);
+                assert!(last.is_none_or(|last| last < number), "numbers rise");
                 let key = (session, packet_id.get());
                 assert_eq!(self.under_way.insert(key, false), None);
             }
             Change::Released { session, packet_id } => {
                 let key = (session, packet_id.get());
-                assert!(self.under_way.insert(key, true).is_some());
+                self.under_way.insert(key, true);
             }
             Change::Done { session, packet_id } => {
                 let key = (session, packet_id.get());
@@ -278,6 +289,108 @@ fn what_is_done_is_no_longer_in_the_tables() {
     assert_eq!(Tables::of(&world).sessions.len(), 1, "the publisher's");
 }
 
+/// One shard after the other, as a store that keeps all of them.
+fn changes_of(world: &World) -> Vec<Change> {
+    let all = world.changes.iter();
+    all.flat_map(|(_, _, changes)| changes.clone()).collect()
+}
+
+/// A Session that ends with its connection does so also by a takeover, so none is stored later than from its beginning.
+#[test]
+fn a_session_is_stored_from_its_beginning_or_never() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = world();
+        let sub = world.connect(&connect(version, "sub"));
+        world.subscribe(sub, "t", 2);
+        world.connect(&connect(version, "sub").persistent());
+        world.settle();
+        let tables = Tables::of(&world);
+        assert_eq!(tables.sessions.len(), 1);
+        assert!(tables.subscriptions.is_empty());
+        assert_eq!(world.shard(0).sizes().2, 0, "nor are they in force");
+    }
+}
+
+/// The will of a Client whose Session ends with its connection is stored alone, until it is published or taken back.
+#[test]
+fn wills_of_sessions_that_are_not_stored_are_stored_while_they_may_be_published() {
+    let version = Version::V311;
+    let mut world = world();
+    let wills = |world: &World| Tables::of(world).wills.into_values().collect::<Vec<_>>();
+    let goes = world.connect(&connect(version, "goes").will("w", "1", 1, false));
+    let drops = world.connect(&connect(version, "drops").will("w", "2", 1, false));
+    assert_eq!(wills(&world), ["goes", "drops"]);
+    assert!(Tables::of(&world).sessions.is_empty());
+    world.disconnect(goes);
+    assert_eq!(wills(&world), ["drops"]);
+    world.drop_connection(drops);
+    assert_eq!(wills(&world), [""; 0]);
+    let stays = world.connect(&connect(version, "s").will("w", "3", 1, false).persistent());
+    assert_eq!(wills(&world), [""; 0], "it is in the Session");
+    let has_will = |world: &World| {
+        let sessions = changes_of(world)
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Session {
+                    will, connected, ..
+                } => Some((will.is_some(), connected)),
+                _ => None,
+            });
+        sessions.last()
+    };
+    assert_eq!(has_will(&world), Some((true, true)));
+    world.drop_connection(stays);
+    assert_eq!(has_will(&world), Some((false, false)));
+}
+
+#[test]
+fn names_and_numbers_are_never_given_twice() {
+    let version = Version::V311;
+    let mut world = world();
+    for round in 0..3 {
+        absent_subscriber(&mut world, "t", 1);
+        let publisher = world.connect(&connect(version, "p"));
+        world.send(publisher, publish("t", "x").qos(1, 7).bytes(version));
+        world.settle();
+        let tables = Tables::of(&world);
+        assert_eq!(tables.queued.len(), 1, "round {round}");
+        let clean = world.connect(&connect(version, "sub"));
+        world.disconnect(clean);
+    }
+    let names: BTreeSet<u64> = changes_of(&world)
+        .iter()
+        .filter_map(|change| match change {
+            Change::SessionEnded { session } => Some(session.number()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        names.into_iter().collect::<Vec<_>>(),
+        [1 << 6, 2 << 6, 3 << 6]
+    );
+}
+
+#[test]
+fn a_retained_message_and_its_deletion_name_their_qos() {
+    let mut world = World::with(3, Order::Fair, with_store());
+    let publisher = world.connect(&connect(Version::V311, "p"));
+    for (id, payload, qos) in [(1, "x", 1), (2, "", 2), (3, "y", 0), (4, "", 0)] {
+        let message = publish("t", payload).qos(qos, id).retain();
+        world.send(publisher, message.bytes(Version::V311));
+        world.settle();
+    }
+    let said: Vec<(bool, u8)> = changes_of(&world)
+        .iter()
+        .map(|change| match change {
+            Change::Retained { message, .. } => (true, message.qos as u8),
+            Change::RetainedDeleted { qos, .. } => (false, *qos as u8),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // Each once, although three shards have the message.
+    assert_eq!(said, [(true, 1), (false, 2), (true, 0), (false, 0)]);
+}
+
 #[test]
 fn without_a_store_nothing_is_handed_out() {
     let mut world = World::new(1);
@@ -384,6 +497,7 @@ fn whatever_happens_nothing_is_left_here_or_in_the_store() {
                 changes.iter().for_each(|change| tables.apply(change));
             }
             let empty = tables.sessions.is_empty() && tables.subscriptions.is_empty();
+            let empty = empty && tables.wills.is_empty();
             let idle = tables.queued.is_empty() && tables.under_way.is_empty();
             assert!(empty && idle, "seed {seed}: {tables:?}");
             assert!(tables.received.is_empty() && tables.retained.is_empty());

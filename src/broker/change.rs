@@ -5,13 +5,16 @@
 //! `Output::Changes` with a number, and `Input::Kept` says up to which number the store has kept them. An answer that
 //! confirms a change to a Client waits until the change is kept (`clients::held`).
 //!
-//! A Session is named by its id in this shard, which no other Session has had. A queued delivery is named by a number,
-//! a delivery in flight by its Packet Identifier.
+//! A Session is named by the number it got when it was first stored, which survives restarts. Nothing is noted of a
+//! Session that ends with its connection (Session Expiry Interval 0), but for its will.
+//!
+//! A delivery is named by its Session and its number there: numbers rise in the order of delivery, and go on rising
+//! after a restart. From when it is sent, its Packet Identifier names it too.
 
 use super::passing::RetainVersion;
-use crate::ids::SessionId;
-use crate::session::Message;
-use crate::session::queue::Extras;
+use crate::ids::StoredSession;
+use crate::session::queue::Identifiers;
+use crate::session::{Message, StoredWill};
 use crate::time::Time;
 use crate::wire::{PacketId, QoS, SubscriptionOptions};
 use std::rc::Rc;
@@ -19,32 +22,51 @@ use std::rc::Rc;
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// The Session began, or one of these fields has changed.
+    /// The Session began, or one of these fields has changed. It is stored from its beginning on, or never.
     Session {
-        /// Its name in all changes that follow.
-        session: SessionId,
-        /// The Session's name that lasts: a restarted broker finds it by this one.
+        /// Its name in all changes that follow, and after a restart.
+        session: StoredSession,
+        /// By which its Client finds it again.
         client_id: Box<str>,
         /// The checked user who owns it.
         user_name: Option<Box<str>>,
-        /// Seconds; never 0.
+        /// Seconds; never 0. `u32::MAX`: it never ends.
         expiry_interval_s: u32,
+        /// A connection has it.
+        connected: bool,
         /// When the Session ends, while no connection has it.
         ends: Time,
-        /// `None`: there is none any more.
-        will: Option<Message>,
+        /// `None`: there is none any more. Its Message Expiry Interval and its Will Delay Interval have not begun.
+        will: Option<Box<StoredWill>>,
         /// When the will is published, while no connection has the Session.
         will_due: Time,
     },
     /// The Session ended: the store forgets all of it.
     SessionEnded {
-        /// Its id is never used again.
-        session: SessionId,
+        /// Its name is never used again.
+        session: StoredSession,
+    },
+    /// A Client has a will with a Session that is not stored. If the broker ends before `WillGone`, the next one
+    /// publishes the will, unless the Client comes back soon.
+    WillSet {
+        /// It names the will alone.
+        session: StoredSession,
+        /// Of the Client.
+        client_id: Box<str>,
+        /// The checked user of the Client.
+        user_name: Option<Box<str>>,
+        /// As CONNECT brought it.
+        will: Box<StoredWill>,
+    },
+    /// That will was published or taken back.
+    WillGone {
+        /// As `WillSet` named it.
+        session: StoredSession,
     },
     /// `filter` is the whole text, `$share/…` included. It replaces an earlier subscription to the same filter.
     Subscribed {
         /// It began by a change before this one.
-        session: SessionId,
+        session: StoredSession,
         /// 1..=65,535 bytes.
         filter: Box<str>,
         /// QoS and the v5 options; before v5 QoS alone.
@@ -55,91 +77,99 @@ pub enum Change {
     /// The subscription to `filter` is gone, by UNSUBSCRIBE or because the group let it go.
     Unsubscribed {
         /// It goes on without this subscription.
-        session: SessionId,
+        session: StoredSession,
         /// The whole text, as it was subscribed.
         filter: Box<str>,
     },
     /// A delivery joined the end of the Session's queue.
     Queued {
         /// Whose queue it is in.
-        session: SessionId,
-        /// Unique in the Session; rises with each queued delivery.
+        session: StoredSession,
+        /// Unique in the Session; rises with each delivery.
         number: u64,
-        /// What is delivered; other Sessions may queue the same.
-        message: Rc<Message>,
-        /// 1 or 2: QoS 0 is never queued.
-        qos: QoS,
-        /// RETAIN of the delivery to come.
-        retain: bool,
-        /// Identifiers and group, where there are any.
-        extras: Option<Box<Extras>>,
+        /// What is delivered.
+        delivery: StoredDelivery,
     },
     /// A delivery left the queue unsent: it has expired, or goes to another member of its group.
     Unqueued {
         /// Whose queue it was in.
-        session: SessionId,
+        session: StoredSession,
         /// As `Queued` named it.
         number: u64,
     },
-    /// A delivery is in flight. `number` is its number in the queue, if it was queued.
+    /// A delivery is in flight.
     Sent {
         /// Whose window it is in.
-        session: SessionId,
+        session: StoredSession,
         /// Its name in the changes that follow.
         packet_id: PacketId,
-        /// `None`: it was sent at once.
-        number: Option<u64>,
+        /// As `Queued` named it, or new. Deliveries are sent in the order of their numbers.
+        number: u64,
+        /// It was in the queue, and `delivery` is what `Queued` said.
+        queued: bool,
         /// Kept for a resend until the delivery is done or released.
-        message: Rc<Message>,
-        /// 1 or 2.
-        qos: QoS,
-        /// RETAIN of the delivery; a resend says the same.
-        retain: bool,
-        /// Identifiers and group, where there are any.
-        extras: Option<Box<Extras>>,
+        delivery: StoredDelivery,
     },
     /// PUBREC came: from now on PUBREL is sent again, not the message.
     Released {
         /// Whose window it is in.
-        session: SessionId,
-        /// Of the delivery, until PUBCOMP.
+        session: StoredSession,
+        /// As `Sent` named it.
         packet_id: PacketId,
     },
     /// A delivery is complete.
     Done {
         /// Whose window it was in.
-        session: SessionId,
-        /// Free for another delivery.
+        session: StoredSession,
+        /// As `Sent` named it; free for another delivery.
         packet_id: PacketId,
     },
     /// A QoS 2 message of the Client was received.
     Received {
-        /// Of the publisher.
-        session: SessionId,
-        /// The publisher's; a PUBLISH that repeats it is not routed again.
+        /// The publisher's Session.
+        session: StoredSession,
+        /// As its PUBLISH said: a repeat is not delivered again.
         packet_id: PacketId,
     },
     /// The Packet Identifier of a received QoS 2 message is free again.
     ReceivedReleased {
-        /// Of the publisher.
-        session: SessionId,
-        /// PUBREL named it, or its PUBREC refused the message.
+        /// The publisher's Session.
+        session: StoredSession,
+        /// As `Received` named it.
         packet_id: PacketId,
     },
-    /// `message` is the retained message of its topic.
+    /// `message` is the retained message of its topic. One shard notes the writes of a topic, in the order of their
+    /// versions.
     Retained {
-        /// Its payload is not empty.
+        /// Replaces what its topic had. Its QoS is the one it was published with.
         message: Rc<Message>,
-        /// A write with a lower one comes too late.
+        /// Which of two writes is the newer.
         version: RetainVersion,
     },
     /// The topic has no retained message any more.
     RetainedDeleted {
-        /// Whole Topic Name.
+        /// The Topic Name.
         topic: Box<str>,
-        /// A write with a lower one must not bring the message back.
+        /// Which of two writes is the newer.
         version: RetainVersion,
+        /// Of the message that deleted it; 0 where the retained message has expired.
+        qos: QoS,
     },
+}
+
+/// What a Session is sent at QoS 1 or 2.
+///
+/// The group of a Shared Subscription is left out: after a restart the delivery belongs to its Session alone.
+#[derive(Clone, Debug)]
+pub struct StoredDelivery {
+    /// Many deliveries of one turn may share it.
+    pub message: Rc<Message>,
+    /// 1 or 2: QoS 0 is never stored.
+    pub qos: QoS,
+    /// RETAIN of the delivery; a resend says the same.
+    pub retain: bool,
+    /// Subscription Identifiers.
+    pub identifiers: Identifiers,
 }
 
 /// The changes an owner has made and the shard has not yet taken.

@@ -2,8 +2,9 @@
 
 use crate::ids::ShardId;
 
-/// The shard where the Session of a client id lives: FNV-1a of its bytes, modulo the shards. The same in every run.
-pub(super) fn home_of(client_id: &str, shards: usize) -> ShardId {
+/// The shard where the Session of a client id lives, and the one that notes the writes of a retained topic for the
+/// store: FNV-1a of its bytes, modulo the shards. The same in every run.
+pub fn home_of(client_id: &str, shards: usize) -> ShardId {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let hash = client_id.bytes().fold(OFFSET, |hash, byte| {

@@ -18,6 +18,7 @@ mod parcel;
 mod passing;
 mod peers;
 mod pending;
+mod restored;
 mod rights;
 mod shard;
 mod slots;
@@ -26,16 +27,21 @@ mod topics;
 mod turn;
 mod violation;
 
-pub use change::Change;
+pub use change::{Change, StoredDelivery};
 pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
     CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, SessionBegin, Unaccepted,
 };
+pub use home::home_of;
 pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use passing::{OwnMessage, RetainVersion};
+pub use restored::{
+    Restored, RestoredDelivery, RestoredHead, RestoredMessage, RestoredPart, RestoredSession,
+    RestoredWill,
+};
 pub use shard::Shard;
 pub use survey::{
     ConnectionReport, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,

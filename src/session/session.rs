@@ -1,6 +1,6 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
-use crate::ids::{ConnectionId, NodeId, OwnerId};
+use crate::ids::{ConnectionId, NodeId, OwnerId, StoredSession};
 use crate::session::{Inflight, Message, Queue, Takeovers};
 use crate::sorted::Sorted;
 use crate::time::Time;
@@ -35,8 +35,10 @@ pub struct Session {
     /// The Client says that it is a bridge of another broker, by a bit of the protocol level, as Mosquitto does
     /// (`try_private`).
     pub bridge: bool,
-    /// A store knows of it.
-    pub kept: bool,
+    /// By what name a store knows of it.
+    pub stored: Option<StoredSession>,
+    /// By what name a store knows of its will, while it does not know of the Session.
+    pub stored_will: Option<StoredSession>,
     /// Where its subscriptions lie in the trie.
     pub filters: Sorted<NodeId, ()>,
     /// QoS 1 and 2 towards the Client.
@@ -68,7 +70,8 @@ impl Session {
             will_due: Time::NEVER,
             will: None,
             bridge: false,
-            kept: false,
+            stored: None,
+            stored_will: None,
             filters: Sorted::None,
             inflight: Inflight::default(),
             queue: Queue::default(),
@@ -85,7 +88,7 @@ impl Session {
 }
 
 /// A will as CONNECT brought it. [v3.1.1 3.1.2.5, v5 3.1.2.5]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredWill {
     /// Published with its own QoS and RETAIN.
     pub message: Message,

@@ -17,7 +17,7 @@ use crate::broker::change::Change;
 use crate::broker::event::Ending;
 use crate::broker::passing::Subscription;
 use crate::broker::violation::Violation;
-use crate::ids::{ConnectionId, NodeId, SessionId};
+use crate::ids::{ConnectionId, NodeId, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
@@ -138,7 +138,8 @@ impl Clients {
         Ok(())
     }
 
-    /// Notes the present state of a Session for the store, except for a Session that ends with its connection.
+    /// Notes the present state of a Session for the store. Of a Session that ends with its connection, only the will is
+    /// noted. No Session begins to outlive its connection later than with the connection that made it.
     fn note_session(&mut self, id: SessionId) {
         if !self.changes.are_wanted() {
             return;
@@ -147,21 +148,53 @@ impl Clients {
             return;
         };
         if session.expiry_interval_s == 0 {
-            if std::mem::take(&mut session.kept) {
-                self.changes.note(|| Change::SessionEnded { session: id });
+            if let Some(session) = session.stored.take() {
+                self.changes.note(|| Change::SessionEnded { session });
             }
-            return;
+            return self.note_will(id);
         }
-        session.kept = true;
+        let Some(name) = session
+            .stored
+            .or_else(|| next_name(&mut self.stored, self.id))
+        else {
+            return;
+        };
+        session.stored = Some(name);
         self.changes.note(|| Change::Session {
-            session: id,
+            session: name,
             client_id: session.client_id.clone(),
             user_name: session.user_name.clone(),
             expiry_interval_s: session.expiry_interval_s,
+            connected: session.connection.is_some(),
             ends: session.ends,
-            will: session.will.as_ref().map(|will| will.message.clone()),
+            will: session.will.clone(),
             will_due: session.will_due,
         });
+    }
+
+    /// Notes what has become of the will of a Session that is not stored.
+    fn note_will(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Some(will) = &session.will else {
+            if let Some(session) = session.stored_will.take() {
+                self.changes.note(|| Change::WillGone { session });
+            }
+            return;
+        };
+        if session.stored_will.is_none()
+            && session.connection.is_some()
+            && let Some(name) = next_name(&mut self.stored, self.id)
+        {
+            session.stored_will = Some(name);
+            self.changes.note(|| Change::WillSet {
+                session: name,
+                client_id: session.client_id.clone(),
+                user_name: session.user_name.clone(),
+                will: will.clone(),
+            });
+        }
     }
 
     /// Another connection asks for this Session. The caller then closes the connection that has it, and with
@@ -293,8 +326,11 @@ impl Clients {
         self.queued_bytes -= session.queue.bytes() as u64;
         self.book.sub(session.owner, session.booked_bytes);
         self.book.close(session.owner);
-        if session.kept {
-            self.changes.note(|| Change::SessionEnded { session: id });
+        if let Some(session) = session.stored {
+            self.changes.note(|| Change::SessionEnded { session });
+        }
+        if let Some(session) = session.stored_will {
+            self.changes.note(|| Change::WillGone { session });
         }
         // A QoS 2 message that was sent once may go to no other Client. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
         let mut handed_back = Vec::new();
@@ -344,9 +380,9 @@ impl Clients {
         if let Some(node) = node {
             session.filters.insert(node, ());
         }
-        if session.kept {
+        if let Some(session) = session.stored {
             self.changes.note(|| Change::Subscribed {
-                session: id,
+                session,
                 filter: filter.into(),
                 options: subscription.options,
                 identifier: subscription.identifier(),
@@ -365,12 +401,18 @@ impl Clients {
         if let Some(node) = node {
             session.filters.remove(node);
         }
-        if session.kept {
+        if let Some(session) = session.stored {
             self.changes.note(|| Change::Unsubscribed {
-                session: id,
+                session,
                 filter: filter.into(),
             });
         }
         self.note_filter_bytes(id, filter, false);
     }
+}
+
+/// The name of a Session that the store does not know yet.
+fn next_name(stored: &mut u64, shard: ShardId) -> Option<StoredSession> {
+    *stored += 1;
+    StoredSession::new(*stored, shard)
 }

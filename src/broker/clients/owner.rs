@@ -62,8 +62,10 @@ pub struct Clients {
     /// The number of the changes under way, and the number up to which all are kept.
     pub(super) sequence: u64,
     pub(super) kept: u64,
-    /// The number of the delivery that was queued last.
+    /// The number of the delivery that was named to the store last.
     pub(super) last_number: u64,
+    /// How many Sessions were named to the store.
+    pub(super) stored: u64,
     /// Answers that wait for the store.
     pub(super) held: Held,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
@@ -99,6 +101,7 @@ impl Clients {
             sequence: 1,
             kept: 0,
             last_number: 0,
+            stored: 0,
             held: Held::default(),
             settings,
             now: Time::default(),

@@ -5,7 +5,7 @@
 use super::booking::kept_message;
 use super::owner::Clients;
 use super::owner::Concerned;
-use crate::broker::change::Change;
+use crate::broker::change::{Change, StoredDelivery};
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
@@ -167,15 +167,23 @@ impl Clients {
             Ok(packet_id) => packet_id,
             Err(broken) => return self.note_broken(Concerned::Session(session_id), broken),
         };
-        if session.kept {
+        if let Some(session) = session.stored {
+            let queued = number.is_some();
+            let number = number.unwrap_or_else(|| {
+                self.last_number += 1;
+                self.last_number
+            });
             self.changes.note(|| Change::Sent {
-                session: session_id,
+                session,
                 packet_id,
                 number,
-                message: Rc::clone(kept_message(&self.book, self.shards, routing)),
-                qos: sending.qos,
-                retain: sending.retain,
-                extras: sending.extras(),
+                queued,
+                delivery: StoredDelivery {
+                    message: Rc::clone(kept_message(&self.book, self.shards, routing)),
+                    qos: sending.qos,
+                    retain: sending.retain,
+                    identifiers: sending.identifiers.into(),
+                },
             });
         }
         self.rebook_session(session_id);
@@ -222,12 +230,9 @@ impl Clients {
             for expired in session.queue.take_expired(self.now) {
                 self.queued_bytes -= expired.bytes() as u64;
                 self.counters.drop_messages(Dropped::Expired, 1);
-                if session.kept {
+                if let Some(session) = session.stored {
                     let number = expired.number;
-                    self.changes.note(|| Change::Unqueued {
-                        session: session_id,
-                        number,
-                    });
+                    self.changes.note(|| Change::Unqueued { session, number });
                 }
                 if let Some(share) = expired.share() {
                     self.ended.push((session_id, share));
@@ -257,14 +262,11 @@ impl Clients {
         }
         self.queued_bytes += bytes as u64;
         self.last_number += 1;
-        if session.kept {
+        if let Some(session) = session.stored {
             self.changes.note(|| Change::Queued {
-                session: session_id,
+                session,
                 number: item.number,
-                message: Rc::clone(&item.message),
-                qos: item.qos,
-                retain: item.retain,
-                extras: item.extras.clone(),
+                delivery: stored_delivery(&item),
             });
         }
         session.queue.push(item);
@@ -290,12 +292,9 @@ impl Clients {
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
             self.queued_bytes -= item.bytes() as u64;
-            if session.kept {
+            if let Some(session) = session.stored {
                 let number = item.number;
-                self.changes.note(|| Change::Unqueued {
-                    session: id,
-                    number,
-                });
+                self.changes.note(|| Change::Unqueued { session, number });
             }
             if let Some(share) = item.share() {
                 taken.push((share, item.message));
@@ -340,12 +339,9 @@ impl Clients {
             };
             self.queued_bytes -= item.bytes() as u64;
             if item.message.expired(self.now) {
-                if session.kept {
+                if let Some(session) = session.stored {
                     let number = item.number;
-                    self.changes.note(|| Change::Unqueued {
-                        session: session_id,
-                        number,
-                    });
+                    self.changes.note(|| Change::Unqueued { session, number });
                 }
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.note_ended(session_id, item.share());
@@ -437,8 +433,7 @@ impl Clients {
             Progress::Completed => session.inflight.complete(packet_id),
         };
         if let Acknowledged::Known(ended) = acknowledged {
-            if session.kept {
-                let session = session_id;
+            if let Some(session) = session.stored {
                 self.changes.note(|| match progress {
                     Progress::Received => Change::Released { session, packet_id },
                     _ => Change::Done { session, packet_id },
@@ -473,8 +468,7 @@ impl Clients {
         }
         if exactly_once {
             session.received.insert(packet_id);
-            if session.kept {
-                let session = session_id;
+            if let Some(session) = session.stored {
                 self.changes
                     .note(|| Change::Received { session, packet_id });
             }
@@ -489,11 +483,20 @@ impl Clients {
             return false;
         };
         let known = session.received.remove(packet_id);
-        if known && session.kept {
-            let session = session_id;
+        if known && let Some(session) = session.stored {
             self.changes
                 .note(|| Change::ReceivedReleased { session, packet_id });
         }
         known
+    }
+}
+
+/// What a store knows of a queued delivery.
+pub(super) fn stored_delivery(item: &Queued) -> StoredDelivery {
+    StoredDelivery {
+        message: Rc::clone(&item.message),
+        qos: item.qos,
+        retain: item.retain,
+        identifiers: identifiers_of(&item.extras).into(),
     }
 }

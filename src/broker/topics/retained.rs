@@ -66,9 +66,12 @@ impl Topics {
             return;
         }
         if routing.payload.is_empty() {
-            let topic = topic.into();
-            self.changes
-                .note(|| Change::RetainedDeleted { topic, version });
+            let (topic, qos) = (topic.into(), routing.qos);
+            self.changes.note(|| Change::RetainedDeleted {
+                topic,
+                version,
+                qos,
+            });
         } else {
             let message = Rc::clone(routing.message());
             self.changes.note(|| Change::Retained { message, version });
@@ -177,6 +180,7 @@ impl Topics {
             self.changes.note(|| Change::RetainedDeleted {
                 topic: topic.into(),
                 version,
+                qos: QoS::AtMostOnce,
             });
         }
         if self.shards == 1 {
