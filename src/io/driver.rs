@@ -43,8 +43,11 @@ use std::time::Duration;
 
 /// What the loop drives: the shard, or a double in the tests of the loop.
 pub trait Core {
+    /// As `Shard::handle`: applies one input, and appends what must follow.
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs);
+    /// As `Shard::flush`: once a turn, after its inputs.
     fn flush(&mut self, now: Time, out: &mut Outputs);
+    /// As `Shard::next_deadline`: the time of the next `Input::Tick`; `None`: none is needed.
     fn next_deadline(&self) -> Option<Time>;
     /// Is the work budget of this turn spent? Then what is left in the lanes waits for the next turn.
     fn is_spent(&self) -> bool;

@@ -28,8 +28,10 @@ use std::thread::{self, JoinHandle};
 /// What drives the sockets of all shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriverKind {
+    /// A ring for each shard.
     #[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
     Uring,
+    /// An epoll descriptor for each shard.
     Epoll,
 }
 

@@ -26,6 +26,7 @@ const PORT_CHOICES: usize = 8;
 /// The listening sockets of all listeners. Copies share them.
 #[derive(Clone)]
 pub struct ListeningSockets {
+    /// Bound and listening; a shard names them by their index.
     pub sockets: Arc<[TcpListener]>,
     /// The listener each socket belongs to, and what its connections speak.
     listeners: Arc<[(ListenerId, Transport)]>,

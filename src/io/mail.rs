@@ -13,21 +13,27 @@ use std::sync::mpsc::Sender;
 /// A message of a helper thread to a shard.
 #[derive(Debug)]
 pub enum ToShard {
+    /// What the password thread found out.
     Verdict {
+        /// May have closed meanwhile; the shard then drops the verdict.
         connection: ConnectionId,
+        /// By the password file as it is now.
         verdict: Verdict,
     },
     /// Lost when the mailbox is full; the sender does not learn whether it was taken.
     Publish(OwnMessage),
     /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.
     Survey {
+        /// Answered while it is handled.
         survey: Box<Survey>,
+        /// Of the asker alone.
         reply: Sender<Box<Report>>,
     },
     /// A question: the shard adds 1 here as its answer, which proves that it still turns.
     AreYouThere(Arc<EventFd>),
     /// These users, sorted, are gone from the password file.
     UsersGone(Arc<[Box<str>]>),
+    /// Close all connections and end.
     Shutdown,
 }
 
@@ -49,6 +55,7 @@ impl Waker {
         })
     }
 
+    /// Ends the shard's wait, or its next one; never blocks.
     pub fn wake(&self) {
         // It would block only when 2^64 - 2 wake-ups wait to be read.
         let _ = self.event.write(1);
@@ -80,6 +87,7 @@ impl Shards {
         })
     }
 
+    /// How many shards the broker has.
     pub fn count(&self) -> usize {
         self.mailboxes.len()
     }

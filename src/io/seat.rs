@@ -13,25 +13,34 @@ use std::sync::Arc;
 /// What all shards have in common; copies share it.
 #[derive(Clone)]
 pub struct Common {
+    /// Every shard accepts from all of them.
     pub listeners: ListeningSockets,
     /// How many Network Connections the whole broker may have.
     pub capacity: Arc<Capacity>,
+    /// `None`: no password file, no thread that checks.
     pub checker: Option<Checker>,
+    /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,
+    /// The same for all shards, so that their times can be compared.
     pub clock: Clock,
 }
 
 /// Everything a shard's thread is given.
 pub struct Seat {
+    /// Its number: its place in the lanes, the mailboxes and the wakers.
     pub id: ShardId,
+    /// Its ends of the lanes from and to all peers.
     pub endpoint: Endpoint<Crossing>,
+    /// Mail of helper threads.
     pub mailbox: Mailbox<ToShard>,
     /// Of all shards, by their number.
     pub wakers: Arc<[Waker]>,
+    /// What it shares with all other shards.
     pub common: Common,
 }
 
 impl Seat {
+    /// Of this seat's shard.
     pub fn waker(&self) -> &Waker {
         &self.wakers[self.id.index()]
     }

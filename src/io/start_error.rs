@@ -7,6 +7,7 @@ use std::fmt;
 pub struct StartError(String);
 
 impl StartError {
+    /// `sentence` is shown as it is, without a stop at its end.
     pub fn new(sentence: impl Into<String>) -> StartError {
         StartError(sentence.into())
     }

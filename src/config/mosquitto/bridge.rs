@@ -12,7 +12,9 @@ use std::path::PathBuf;
 /// and `local.` before it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Bridge {
+    /// Its `connection` line.
     pub place: Place,
+    /// The word behind `connection`; no other bridge of the file has it.
     pub name: String,
     /// Host and port, in the order they are tried; never empty.
     pub addresses: Vec<(String, u16)>,
@@ -20,39 +22,63 @@ pub struct Bridge {
     pub round_robin: bool,
     /// Empty only where no line of the file was a Topic Filter.
     pub topics: Vec<BridgeTopic>,
+    /// Client id at the other broker, `remote_clientid`.
     pub remote_client_id: Option<String>,
+    /// Client id of its Session at this broker, `local_clientid`.
     pub local_client_id: Option<String>,
+    /// User name at the other broker; `None`: anonymous.
     pub remote_user: Option<String>,
+    /// Password at the other broker.
     pub remote_password: Option<String>,
+    /// User name at this broker; `None`: anonymous.
     pub local_user: Option<String>,
+    /// Password at this broker.
     pub local_password: Option<String>,
+    /// Clean Session at the other broker.
     pub clean_session: bool,
+    /// Clean Session at this broker; as `clean_session` where it is not said.
     pub local_clean_session: bool,
+    /// Keep Alive in seconds, at least 5.
     pub keep_alive_s: u16,
+    /// When it connects.
     pub start: StartType,
     /// Pause before the next try: a random one from the base on, never above the cap.
     pub restart_base_s: u32,
+    /// Seconds; never below the base.
     pub restart_cap_s: u32,
     /// Of `StartType::Lazy`: silence after which it disconnects, and messages that make it connect.
     pub idle_timeout_s: u32,
+    /// Messages waiting that make a lazy bridge connect.
     pub threshold: u32,
+    /// It publishes 1 or 0, retained, as it connects and disconnects.
     pub notifications: bool,
+    /// These go to this broker alone.
     pub notifications_local_only: bool,
+    /// Their Topic Name; `None`: `$SYS/broker/connection/CLIENT/state`.
     pub notification_topic: Option<String>,
     /// Tells the other broker that this is a bridge, so that it sends nothing back.
     pub try_private: bool,
     /// 3, 4 or 5, as in CONNECT.
     pub protocol_version: u8,
+    /// At each connect it unsubscribes from topics that only go out.
     pub unsubscribe: bool,
+    /// Its messages keep RETAIN towards the other broker.
     pub outgoing_retain: bool,
+    /// The address of this machine that it connects from.
     pub bind_address: Option<String>,
+    /// The largest packet that it takes from the other broker; `None`: any.
     pub packet_bytes_max: Option<u32>,
+    /// Topic Aliases that the other broker may use towards it.
     pub topic_alias_max: u16,
+    /// QoS 1 and 2 messages that it takes unacknowledged; never 0.
     pub receive_maximum: u16,
+    /// Session Expiry Interval at the other broker, in seconds.
     pub session_expiry_s: u32,
     /// Idle seconds, interval, count.
     pub tcp_keepalive: Option<[u32; 3]>,
+    /// How long sent bytes may stay unacknowledged by TCP; `None`: as the system has it.
     pub tcp_user_timeout_ms: Option<u32>,
+    /// `None`: plain TCP.
     pub tls: Option<BridgeTls>,
     /// A changed configuration ends the connection at once, instead of waiting for its end.
     pub reload_at_once: bool,
@@ -61,38 +87,58 @@ pub struct Bridge {
 /// What crosses: local `local_prefix + filter` is remote `remote_prefix + filter`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BridgeTopic {
+    /// Its `topic` line.
     pub place: Place,
     /// Empty: the prefixes are whole Topic Names.
     pub filter: String,
+    /// Which way messages cross.
     pub direction: Direction,
+    /// The highest QoS in either direction: 0, 1 or 2.
     pub qos: u8,
+    /// Empty: none.
     pub local_prefix: String,
+    /// Empty: none.
     pub remote_prefix: String,
 }
 
+/// Which way the messages of a topic cross.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
+    /// From here to the other broker.
     Out,
+    /// From the other broker to here.
     In,
+    /// Both ways; the bridge bit of CONNECT, or No Local, keeps them from coming back.
     Both,
 }
 
+/// When a bridge connects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartType {
+    /// At the start, and again after each loss.
     Automatic,
+    /// When `threshold` messages wait; it disconnects when it is idle.
     Lazy,
+    /// At the start, and never again.
     Once,
 }
 
 /// TLS towards the other broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BridgeTls {
+    /// Trusted issuers, in one file.
     pub ca_file: Option<At<PathBuf>>,
+    /// Trusted issuers, a folder of files.
     pub ca_folder: Option<At<PathBuf>>,
+    /// The issuers that the system trusts count too.
     pub system_cas: bool,
+    /// What the bridge shows to the other broker; never without `key`.
     pub certificate: Option<At<PathBuf>>,
+    /// Of `certificate`.
     pub key: Option<At<PathBuf>>,
+    /// Protocol name offered in the handshake; `None`: none is offered.
     pub alpn: Option<String>,
+    /// The least version that is agreed to.
     pub version_min: TlsVersion,
     /// The other broker's name is not compared with its certificate.
     pub insecure: bool,

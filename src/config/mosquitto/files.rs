@@ -19,7 +19,9 @@ pub trait Files {
 pub enum Look {
     /// A file that can be opened for reading, or something else that is not a folder.
     File,
+    /// It can be listed or not.
     Folder,
+    /// Nothing is there, or a link that leads to nothing.
     Missing,
     /// There is a file, and this user may not read it.
     Forbidden,
@@ -28,7 +30,9 @@ pub enum Look {
 /// Why a file or folder cannot be read. Its `Display` ends the sentence "FILE …".
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unreadable {
+    /// Nothing is at this path.
     Missing,
+    /// This user may not read it.
     Forbidden,
     /// Larger than was asked for.
     TooLarge,

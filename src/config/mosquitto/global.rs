@@ -20,28 +20,41 @@ pub struct Global {
     pub clients_max: Option<u32>,
     /// Network Connections at a time, all listeners together.
     pub connections_max: Option<u32>,
+    /// Where the log goes, and what of it.
     pub logging: Logging,
     /// Of QoS 1 and 2 messages in flight to one Client.
     pub inflight_bytes_max: Option<u64>,
+    /// QoS 1 and 2 messages in flight to one Client; `None`: no limit.
     pub inflight_max: Option<u16>,
     /// Of messages queued for one Client beyond those in flight.
     pub queued_bytes_max: Option<u64>,
+    /// QoS 1 and 2 messages queued for one Client beyond those; `None`: no limit.
     pub queued_max: Option<u32>,
+    /// The longest Keep Alive of a Client; `None`: no limit.
     pub keep_alive_max_s: Option<u16>,
+    /// The largest packet accepted; `None`: the protocol's.
     pub packet_bytes_max: Option<u32>,
+    /// The largest payload of a PUBLISH accepted; `None`: the protocol's.
     pub payload_bytes_max: Option<u32>,
+    /// What the broker may hold on its heap; `None`: no limit.
     pub memory_bytes_max: Option<u64>,
+    /// Retained messages and Sessions outlast the broker.
     pub persistence: bool,
+    /// A name in the folder below.
     pub persistence_file: String,
     /// `None`: the working directory.
     pub persistence_folder: Option<At<PathBuf>>,
     /// How long a Session with Clean Session 0 outlives its connection; `None`: for ever.
     pub session_expiry_s: Option<u64>,
+    /// It gets the number of the process at the start.
     pub pid_file: Option<At<PathBuf>>,
+    /// QoS 0 messages are queued for absent Clients too.
     pub queue_qos0: bool,
     /// A message goes out with the QoS of the subscription even where it came in with less.
     pub upgrade_qos: bool,
+    /// `false`: PUBLISH with RETAIN is refused.
     pub retain_available: bool,
+    /// Seconds after which a retained message goes; `None`: never.
     pub retain_expiry_s: Option<u64>,
     /// `None`: nothing is published below `$SYS`.
     pub sys_interval_s: Option<u16>,
@@ -49,16 +62,20 @@ pub struct Global {
     pub user: Option<At<String>>,
     /// Of the HTTP request of a WebSocket.
     pub http_request_bytes_max: u32,
+    /// Users, rights and anonymous access are said for each listener, not once.
     pub per_listener_settings: bool,
 }
 
+/// What is logged, where, and in what form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Logging {
     /// Each once, in the order of the file; empty: nowhere.
     pub destinations: Vec<LogDestination>,
+    /// Kinds of lines that are logged.
     pub types: LogTypes,
     /// 0..=7 for `local0` to `local7`; `None`: `daemon`.
     pub facility: Option<u8>,
+    /// Each line begins with its time.
     pub timestamp: bool,
     /// As strftime() has it; `None`: seconds since 1970.
     pub timestamp_format: Option<String>,
@@ -66,26 +83,39 @@ pub struct Logging {
     pub connections: bool,
 }
 
+/// One place that the log goes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogDestination {
+    /// Standard error.
     Stderr,
+    /// Standard output.
     Stdout,
+    /// The system's log, with `facility`.
     Syslog,
     /// `$SYS/broker/log/…`
     Topic,
+    /// Appended to.
     File(PathBuf),
 }
 
 /// A line is logged if its type is here.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct LogTypes {
+    /// What keeps it from serving.
     pub error: bool,
+    /// What should be looked at.
     pub warning: bool,
+    /// What an operator would like to know.
     pub notice: bool,
+    /// The course of ordinary work.
     pub information: bool,
+    /// Each subscription that is made.
     pub subscribe: bool,
+    /// Each subscription that is ended.
     pub unsubscribe: bool,
+    /// What the WebSocket side has to say.
     pub websockets: bool,
+    /// Each packet, and more.
     pub debug: bool,
 }
 

@@ -58,7 +58,9 @@ pub struct Mosquitto {
     pub files: Vec<PathBuf>,
     /// In the order Mosquitto opens them; never empty. One that stands for "no listener" has `Address::Loopback`.
     pub listeners: Vec<Listener>,
+    /// What holds for no listener alone.
     pub global: Global,
+    /// In the order of their `connection` lines; no two have one name.
     pub bridges: Vec<Bridge>,
     /// What the operator should be told, in the order of files and lines; bounded by `CONFIGURATION_NOTES_MAX`.
     pub notes: Vec<Note>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 /// A line of a file. Its `Display` is `FILE:LINE`, or `FILE` alone where the file as a whole is meant (line 0).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
+    /// As the file was named in the command line or in the line that includes it.
     pub file: Arc<str>,
     /// Counted from 1.
     pub line: u32,
@@ -23,7 +24,9 @@ impl fmt::Display for Place {
 /// A value and where it was said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct At<T> {
+    /// What was said last of the option.
     pub value: T,
+    /// The line that said it.
     pub place: Place,
 }
 
@@ -42,7 +45,9 @@ pub enum Kind {
 /// A sentence about a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
+    /// How loudly it is told.
     pub kind: Kind,
+    /// The line that it is about.
     pub place: Place,
     /// The sentence, without file and line.
     pub text: String,
@@ -76,6 +81,7 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The process's exit code, which is Mosquitto's in this case.
     pub fn code(self) -> u8 {
         match self {
             Exit::Invalid => 3,

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 /// Whose an option is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
+    /// One for the whole broker, wherever the line stands.
     Global,
     /// Of the listener above it; of a listener on port 1883 if there is none above it.
     Listener,
@@ -13,6 +14,7 @@ pub enum Scope {
     Security,
     /// Of the `connection` above it.
     Bridge,
+    /// Of the `plugin` line above it.
     Plugin,
 }
 
@@ -30,6 +32,7 @@ pub enum Reload {
 /// What becomes of an option here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Support {
+    /// It has Mosquitto's effect, or will where `needed` is set.
     Implement,
     /// Accepted without effect, with one line.
     Accept,
@@ -71,12 +74,17 @@ pub(super) struct Bounds {
 /// One option.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Row {
+    /// As it is written in the file; `*` at the end stands for the rest.
     pub name: &'static str,
     /// The option that this name is another one of, or itself.
     pub option: &'static str,
+    /// Which section of the file it belongs to.
     pub scope: Scope,
+    /// As Mosquitto's manual has it; empty: none.
     pub default: &'static str,
+    /// Whether a changed line needs a restart.
     pub reload: Reload,
+    /// What happens to a line with it.
     pub support: Support,
     /// What holds beside the columns; the remedy where it is refused.
     pub note: &'static str,
@@ -107,6 +115,7 @@ impl Table {
         Table { rows, by_name }
     }
 
+    /// All options, in the order of `options.txt`.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }

@@ -27,7 +27,9 @@ enum State {
 
 /// A new connection that was let in.
 pub struct Newcomer {
+    /// Its socket is set up, but not known to the shard yet.
     pub link: Link,
+    /// Whether its CONNECT will be served or refused.
     pub admitted: Admitted,
 }
 
@@ -40,6 +42,7 @@ pub struct Accepting {
 }
 
 impl Accepting {
+    /// All accepts off; `listeners` counts the listening sockets.
     pub fn new(listeners: usize) -> Accepting {
         Accepting {
             listeners: vec![State::Off; listeners],

@@ -16,21 +16,32 @@ use std::time::Duration;
 pub enum Completion<R> {
     /// A listener has a new connection.
     Accepted {
+        /// Which listening socket, by its index.
         listener: u32,
+        /// The new connection's socket.
         result: Result<OwnedFd, i32>,
+        /// `false`: the accept must be armed again.
         more: bool,
     },
     /// `Ok(None)`: the peer has closed its side.
     Received {
+        /// Whose receive it was.
         connection: ConnectionId,
+        /// The bytes, which hold until they are given back.
         result: Result<Option<R>, i32>,
     },
+    /// A send has taken bytes, all or some of its chunks.
     Sent {
+        /// Whose send it was.
         connection: ConnectionId,
+        /// Bytes that left.
         result: Result<usize, i32>,
     },
     /// Another thread has written to the shard's eventfd.
-    Woken { result: Result<(), i32> },
+    Woken {
+        /// An error means that the wake-up must be armed again.
+        result: Result<(), i32>,
+    },
     /// The answer to a cancellation; the cancelled operation answers for itself.
     Cancelled,
 }

@@ -13,7 +13,9 @@ pub enum SocketState {
     Open,
     /// The shard has given it up. It moves to another shard when no receive and no send is under way.
     HandingOver {
+        /// The home of its Session.
         to: ShardId,
+        /// What the shard has given up; bytes that still come are appended.
         hand_over: Box<HandOver>,
     },
     /// The shard has closed it and its last bytes are being sent. What the peer still sends is thrown away.
@@ -27,7 +29,9 @@ pub enum SocketState {
 /// The receive of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Receive {
+    /// The kernel has no operation for it.
     Off,
+    /// The kernel will answer with bytes, the end, or an error.
     Armed,
     /// Armed, and a cancellation is on its way to it.
     Cancelling,
@@ -36,6 +40,7 @@ pub enum Receive {
 /// The send of a connection; there is one at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Send {
+    /// The kernel has no operation for it.
     Off,
     /// Bytes of the shard, which hears how many have left.
     Shards,
@@ -46,8 +51,11 @@ pub enum Send {
 /// One use of a slot.
 #[derive(Debug)]
 pub struct Socket {
+    /// The descriptor and what lies between it and MQTT.
     pub link: Link,
+    /// How far its life has come, as the driver sees it.
     pub state: SocketState,
+    /// What the kernel has been asked to receive.
     pub receive: Receive,
     /// The shard wants to read.
     pub reading: bool,
@@ -55,6 +63,7 @@ pub struct Socket {
     pub large: bool,
     /// The peer has closed its side.
     pub ended: bool,
+    /// What the kernel has been asked to send.
     pub send: Send,
     /// Bytes of the shard that came while a send was under way: its last bytes before `Close`, or bytes that wait
     /// until the link's own bytes are sent.
@@ -66,6 +75,7 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Open, with no operation under way.
     pub fn new(link: Link, reading: bool) -> Socket {
         Socket {
             link,

@@ -15,10 +15,15 @@ use std::thread;
 
 /// User name and password of one CONNECT.
 pub struct Request {
+    /// Whose mailbox gets the verdict.
     pub shard: ShardId,
+    /// The connection at that shard; it may have closed meanwhile.
     pub connection: ConnectionId,
+    /// As CONNECT has it.
     pub user_name: String,
+    /// As CONNECT has it; empty where it has none.
     pub password: Vec<u8>,
+    /// When the shard asked; requests that are too old are answered "busy".
     pub asked: Time,
 }
 

@@ -22,6 +22,7 @@ impl Zone {
         zone.map_or_else(|_| Zone::utc(), Zone::new)
     }
 
+    /// UTC, for where the machine's own time zone cannot be read.
     pub fn utc() -> Zone {
         Zone::new(TimeZone::utc())
     }
