@@ -388,15 +388,15 @@ fn a_damaged_line_opens_nothing() {
 }
 
 /// A row of `lines.txt`.
-pub struct Row {
-    pub what: String,
-    pub text: Vec<u8>,
-    pub mosquitto: String,
+struct Row {
+    what: String,
+    text: Vec<u8>,
+    mosquitto: String,
     support: String,
     words: String,
 }
 
-pub fn rows() -> Vec<Row> {
+fn rows() -> Vec<Row> {
     let text = read_file(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/mosquitto/lines.txt"

@@ -8,16 +8,24 @@
 use super::Broken;
 use crate::buffer::{Chunk, Chunks};
 
+/// What a Client says first, before any frame.
 pub const HELLO: &[u8] = b"HELLO";
+/// The answer to [`HELLO`]; frames follow.
 pub const WELCOME: &[u8] = b"WELCOME";
+/// Each byte of a frame is XORed with this, so that sealed bytes are never mistaken for MQTT.
 pub const MASK: u8 = 0x55;
+/// A frame without bytes: its sender sends no more.
 pub const FAREWELL: u8 = 0;
 /// The longest frame.
 pub const FRAME_BYTES_MAX: usize = 200;
+/// Asks for [`PONG`]; stands where a length would.
 pub const PING: u8 = 253;
+/// The answer to [`PING`].
 pub const PONG: u8 = 254;
+/// A length above [`FRAME_BYTES_MAX`] that breaks the rules; the answer to whoever did.
 pub const BAD: u8 = 255;
 
+/// One connection's state; it begins before `HELLO`.
 #[derive(Default, Debug)]
 pub struct Framed {
     /// Bytes of [`HELLO`] that have come.
@@ -35,6 +43,7 @@ pub struct Framed {
 }
 
 impl Framed {
+    /// Takes received bytes and returns the MQTT in them. Errors: [`Broken`] after a wrong `HELLO` or [`BAD`].
     pub fn open(&mut self, received: &[u8]) -> Result<&[u8], Broken> {
         self.plain.clear();
         for &byte in received {
@@ -70,19 +79,23 @@ impl Framed {
         Ok(&self.plain)
     }
 
+    /// The Client has said [`FAREWELL`].
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
+    /// [`Framed::own_bytes`] has something to send.
     pub fn has_own_bytes(&self) -> bool {
         !self.own.is_empty()
     }
 
+    /// Takes the bytes that this transport itself must send next; `None`: none.
     pub fn own_bytes(&mut self) -> Option<Chunks> {
         let own = std::mem::take(&mut self.own);
         (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
     }
 
+    /// Frames bytes of MQTT. Its own bytes have been taken, and no other sealed send is under way.
     pub fn seal(&mut self, chunks: Chunks) -> Chunks {
         assert!(self.hello == HELLO.len() && self.own.is_empty() && self.sealed == 0);
         assert!(!self.farewell_said, "nothing follows the farewell");
@@ -94,6 +107,8 @@ impl Framed {
         Chunks::from_iter([Chunk::Block(frames(&plain))])
     }
 
+    /// Counts `bytes` of the sealed send, `whole` if these were its last; returns the bytes of MQTT that left with
+    /// them.
     pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
         self.sealed_sent += bytes;
         // Only bytes of whole frames count before the end.
@@ -111,6 +126,7 @@ impl Framed {
         more
     }
 
+    /// Says [`FAREWELL`] once, if the handshake is through.
     pub fn farewell(&mut self) {
         if self.hello == HELLO.len() && !std::mem::replace(&mut self.farewell_said, true) {
             self.own.push(FAREWELL);
