@@ -74,7 +74,7 @@ pub enum Change {
         /// Subscription Identifier, v5 only.
         identifier: Option<u32>,
     },
-    /// The subscription to `filter` is gone, by UNSUBSCRIBE or because the group let it go.
+    /// The Client has unsubscribed from `filter`.
     Unsubscribed {
         /// It goes on without this subscription.
         session: StoredSession,

@@ -25,6 +25,7 @@ pub enum RestoredPart {
     Head(RestoredHead),
     /// A Session whose home is this shard, by [`home_of`](super::home_of) its client id.
     Session(RestoredSession),
+    /// A subscription of a Session that came before it, ordinary or shared.
     Subscription {
         /// Whose it is.
         session: StoredSession,

@@ -23,7 +23,7 @@ pub enum TakeoverLines {
     /// One warning of repeated takeovers, with their number up to now.
     Warning {
         /// Counted since the last pause of
-        /// [`limits::TAKEOVERS_FORGOTTEN_AFTER_MS`](crate::limits::TAKEOVERS_FORGOTTEN_AFTER_MS).
+        /// [`limits::TAKEOVERS_FORGOTTEN_AFTER_MS`].
         takeovers: u64,
     },
     /// No line: the warning was given a short time ago.
