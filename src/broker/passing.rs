@@ -1,6 +1,6 @@
 //! A message on its way: what is routed, from whom, to whom. This file has types alone; other files act on them.
 
-use crate::ids::{ConnectionId, OwnerId, SessionId, ShardId};
+use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits;
 use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Connection, Message};
@@ -62,8 +62,8 @@ pub(super) struct Routing<'a> {
     pub verbatim: Option<Verbatim<'a>>,
     /// The message in a form that outlives the turn; made when first needed.
     pub message: Option<Rc<Message>>,
-    /// Who published it, where that is someone of this shard.
-    pub owner: Option<OwnerId>,
+    /// The Session that published it, where that is one of this shard.
+    pub publisher: Option<SessionId>,
 }
 
 impl Routing<'_> {
@@ -229,7 +229,7 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
         expires: message.expires,
         verbatim: None,
         message: Some(Rc::clone(message)),
-        owner: None,
+        publisher: None,
     }
 }
 

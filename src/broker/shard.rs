@@ -104,9 +104,6 @@ impl Shard {
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }
-        if self.clients.has_broken() {
-            self.end_broken(out);
-        }
     }
 
     /// Ends a turn: handles what was withheld or left over, then emits one `Send` for each connection that has bytes to

@@ -79,15 +79,19 @@ impl Turn {
     }
 
     /// The turn ends. Returns the publishers that were deferred in the turn before; they go on now.
+    #[inline]
     pub fn end(&mut self) -> Vec<Waiter> {
         self.spent = 0;
+        if !self.has_deferred() {
+            return Vec::new();
+        }
         std::mem::swap(&mut self.deferred, &mut self.ready);
         std::mem::take(&mut self.deferred)
     }
 
     /// Keeps the memory of that list.
     pub fn reuse(&mut self, mut list: Vec<Waiter>) {
-        if self.deferred.is_empty() {
+        if self.deferred.capacity() == 0 {
             list.clear();
             self.deferred = list;
         }

@@ -73,8 +73,9 @@ pub struct OwnerReport {
 
 /// See the module.
 pub struct Book {
-    /// What this shard may hold.
+    /// What this shard may hold, and what of it anyone may take.
     limit: usize,
+    free_limit: usize,
     plain: usize,
     payloads: Arc<Total>,
     owners: Vec<Option<Owner>>,
@@ -88,8 +89,10 @@ pub struct Book {
 impl Book {
     /// For a shard that may hold `limit` bytes.
     pub fn new(limit: u64) -> Book {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Book {
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit,
+            free_limit: limit / 100 * limits::MEMORY_FREE_PERCENT,
             plain: 0,
             payloads: Arc::new(Total::default()),
             owners: Vec::new(),
@@ -142,7 +145,14 @@ impl Book {
     }
 
     /// Forgets some of the owners of whom nothing is left.
+    #[inline]
     pub fn tidy(&mut self) {
+        if !self.lingering.is_empty() {
+            self.forget_some();
+        }
+    }
+
+    fn forget_some(&mut self) {
         for _ in 0..self.lingering.len().min(limits::OWNERS_TIDIED_AT_ONCE) {
             let Some(id) = self.lingering.pop_front() else {
                 return;
@@ -236,14 +246,14 @@ impl Book {
     /// More is held than anyone may take.
     #[inline]
     pub fn is_short(&self) -> bool {
-        self.bytes() > self.limit / 100 * limits::MEMORY_FREE_PERCENT
+        self.bytes() > self.free_limit
     }
 
     /// An owner may have so many bytes more.
     #[inline]
     pub fn may_take(&self, id: OwnerId, bytes: usize) -> bool {
         let all = self.bytes().saturating_add(bytes);
-        all <= self.limit / 100 * limits::MEMORY_FREE_PERCENT || self.is_below_share(id, all, bytes)
+        all <= self.free_limit || self.is_below_share(id, all, bytes)
     }
 
     #[cold]
@@ -260,7 +270,7 @@ impl Book {
         }
         let bytes = bytes + limits::OWNER_BYTES + 2 * name.len();
         let all = self.bytes().saturating_add(bytes);
-        all <= self.limit / 100 * limits::MEMORY_FREE_PERCENT
+        all <= self.free_limit
             || (all <= self.limit && bytes <= self.limit / (self.by_name.len() + 1))
     }
 

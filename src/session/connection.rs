@@ -126,6 +126,8 @@ pub struct Connection {
     pub owner: Option<OwnerId>,
     /// Bytes of it that are booked to `owner` now.
     pub booked_bytes: usize,
+    /// What is booked may be more than most connections take, or what it takes has grown since.
+    pub booked_more: bool,
 }
 
 impl Connection {
@@ -170,6 +172,7 @@ impl Connection {
             version5: None,
             owner: None,
             booked_bytes: 0,
+            booked_more: false,
         }
     }
 
@@ -180,6 +183,7 @@ impl Connection {
     }
 
     /// The Session it serves.
+    #[inline]
     pub fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Connected(session) => Some(session),
@@ -217,6 +221,12 @@ impl Connection {
     #[inline]
     pub fn is_full_of_answers(&self) -> bool {
         self.answers.bytes() > limits::ANSWERS_BYTES_MAX
+    }
+
+    /// Publishers wait for it, or did until it was given up.
+    #[inline]
+    pub fn holds_back(&self) -> bool {
+        self.stalled || !self.waiters.is_empty()
     }
 
     /// QoS 0 messages for it are dropped rather than added to what it does not take.

@@ -41,7 +41,7 @@ impl OutboxPart {
     /// Bytes have left: `left` of all there were, of which the last was appended before `end`.
     #[inline]
     pub fn on_left(&mut self, left: u64, end: u64) {
-        if left >= self.mark {
+        if self.older > 0 && left >= self.mark {
             self.older = std::mem::take(&mut self.newer);
             self.mark = end;
         }

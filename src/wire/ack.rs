@@ -24,6 +24,21 @@ pub enum AckKind {
 }
 
 impl AckKind {
+    /// Which of the four this packet is. `None` if it is none of them, or if its flags are wrong: [`super::decode`]
+    /// tells which.
+    #[inline]
+    pub fn of(version: Version, frame: &Frame<'_>) -> Option<Self> {
+        let kind = match frame.packet_type() {
+            packet_type::PUBACK => Self::PubAck,
+            packet_type::PUBREC => Self::PubRec,
+            packet_type::PUBREL => Self::PubRel,
+            packet_type::PUBCOMP => Self::PubComp,
+            _ => return None,
+        };
+        let right = frame.packet_type() << 4 | frame.flags() == kind.first_byte();
+        (right || version == Version::V31).then_some(kind)
+    }
+
     /// Packet type and flags [v5 §2.1.3].
     #[inline]
     fn first_byte(self) -> u8 {

@@ -34,9 +34,9 @@ impl<'a> TopicName<'a> {
         if bytes.is_empty() {
             return Err(Malformed::EmptyTopic);
         }
-        if let Some(index) = memchr::memchr3(b'+', b'#', 0, bytes) {
-            return Err(match bytes[index] {
-                0 => Malformed::NulInString,
+        if has_nul_or_wildcard(bytes) {
+            return Err(match memchr::memchr3(b'+', b'#', 0, bytes) {
+                Some(index) if bytes[index] == 0 => Malformed::NulInString,
                 _ => Malformed::WildcardInTopicName,
             });
         }
@@ -65,6 +65,35 @@ impl<'a> TopicName<'a> {
     pub fn starts_with_dollar(self) -> bool {
         self.0.starts_with('$')
     }
+}
+
+/// Is there a U+0000, a `+` or a `#`? Eight bytes at a time: names are short, and starting a search costs more than
+/// such a name takes.
+#[inline]
+fn has_nul_or_wildcard(bytes: &[u8]) -> bool {
+    // `+` (0x2B) and `#` (0x23) differ in one bit.
+    const EITHER: u64 = u64::from_ne_bytes([!0x08; 8]);
+    const HASHES: u64 = u64::from_ne_bytes([b'#'; 8]);
+    let in_word = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        has_zero_byte(word) | has_zero_byte((word & EITHER) ^ HASHES)
+    };
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'));
+    };
+    // The last eight may have been looked at in part.
+    let (words, _) = bytes.as_chunks();
+    let found = words.iter().map(in_word);
+    found.fold(in_word(last), |all, one| all | one) != 0
+}
+
+/// Not 0 if, and only if, one of the eight bytes is 0: only then does taking one from each byte set a high bit that was
+/// not set.
+#[inline]
+fn has_zero_byte(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    word.wrapping_sub(ONES) & !word & HIGH_BITS
 }
 
 /// Which messages a subscription wants: 1..=65,535 bytes, wildcards in their places, no U+0000, at most
@@ -224,6 +253,20 @@ mod tests {
         }
         assert!(TopicName::new("$SYS").is_ok_and(TopicName::starts_with_dollar));
         assert!(TopicName::new("a$").is_ok_and(|name| !name.starts_with_dollar()));
+    }
+
+    #[test]
+    fn nul_and_wildcards_are_found_wherever_they_are() {
+        for length in 1..=40 {
+            for byte in 0..=255 {
+                for at in 0..length {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = byte;
+                    let wanted = matches!(byte, 0 | b'+' | b'#');
+                    assert_eq!(has_nul_or_wildcard(&bytes), wanted, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

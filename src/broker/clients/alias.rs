@@ -19,16 +19,16 @@ impl Clients {
         if alias == 0 || alias > limits::TOPIC_ALIAS_MAXIMUM {
             return Err(Violation::TopicAliasInvalid);
         }
-        let connection = self.connections.get_mut(id);
-        let version5 = connection
-            .and_then(|connection| connection.version5.as_mut())
-            .ok_or_else(|| Broken::new("an alias comes on a connection of version 5"))?;
+        let no_alias = || Broken::new("an alias comes on a connection of version 5");
+        let connection = self.connections.get_mut(id).ok_or_else(no_alias)?;
+        let version5 = connection.version5.as_mut().ok_or_else(no_alias)?;
         let index = usize::from(alias) - 1;
         if let Some(topic) = topic {
             if version5.aliases.len() <= index {
                 version5.aliases.resize(index + 1, Box::from(""));
             }
             version5.aliases[index] = topic.as_str().into();
+            connection.booked_more = true;
             return Ok(topic.as_str().to_owned());
         }
         match version5.aliases.get(index) {

@@ -5,6 +5,7 @@ use super::owner::Clients;
 use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Routing;
+use crate::broker::slots::Slots;
 use crate::budget::{Book, Refused};
 use crate::ids::{ConnectionId, OwnerId, SessionId};
 use crate::limits;
@@ -19,6 +20,9 @@ pub fn owner_name(user_name: Option<&str>, client_id: &str) -> String {
         None => format!("client id {client_id}"),
     }
 }
+
+/// What a connection takes that has little under way.
+const BOOKED_AT_LEAST: usize = limits::CONNECTION_BYTES_TYPICAL as usize;
 
 /// What a connection takes, where it takes more than most do.
 ///
@@ -38,13 +42,17 @@ fn connection_bytes(connection: &Connection) -> usize {
         received
     };
     let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
-    limits::CONNECTION_BYTES_TYPICAL as usize + unsent + received + aliases
+    BOOKED_AT_LEAST + unsent + received + aliases
 }
 
-/// What a connection takes is what is booked of it; always so while it has an owner and little under way.
+/// What a connection takes is what is booked of it: nearly always, as it has little under way and had before.
 #[inline]
 pub(super) fn is_booked(connection: &Connection) -> bool {
-    connection.owner.is_none() || connection_bytes(connection) == connection.booked_bytes
+    let little = connection.unsent_bytes < limits::BLOCK_BYTES
+        && connection.received.capacity() < limits::BLOCK_BYTES;
+    (little && !connection.booked_more)
+        || connection.owner.is_none()
+        || connection_bytes(connection) == connection.booked_bytes
 }
 
 /// What a Session takes.
@@ -62,17 +70,28 @@ pub fn session_bytes(session: &Session) -> usize {
         + session.inflight.own_bytes()
 }
 
+/// Books what a Session takes now.
+#[inline]
+pub(super) fn book_session(book: &mut Book, session: &mut Session) {
+    let bytes = session_bytes(session);
+    if bytes != session.booked_bytes {
+        let before = std::mem::replace(&mut session.booked_bytes, bytes);
+        book.change(session.owner, before, bytes);
+    }
+}
+
 /// A message in the form that outlives the turn, counted for who published it.
 pub fn kept_message<'r>(
     book: &Book,
+    sessions: &Slots<SessionId, Session>,
     shards: usize,
     routing: &'r mut Routing<'_>,
 ) -> &'r Rc<Message> {
     if routing.message.is_none()
-        && let Some(owner) = routing.owner
+        && let Some(publisher) = routing.publisher.and_then(|id| sessions.get(id))
     {
         let mut message = routing.new_message();
-        book_message(book, shards, owner, &mut message);
+        book_message(book, shards, publisher.owner, &mut message);
         routing.message = Some(Rc::new(message));
     }
     routing.message()
@@ -94,9 +113,7 @@ impl Clients {
     #[inline]
     pub(super) fn rebook_session(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
-            let bytes = session_bytes(session);
-            let before = std::mem::replace(&mut session.booked_bytes, bytes);
-            self.book.change(session.owner, before, bytes);
+            book_session(&mut self.book, session);
         }
     }
 
@@ -110,10 +127,9 @@ impl Clients {
             return;
         };
         let bytes = connection_bytes(connection);
-        if bytes != connection.booked_bytes {
-            let before = std::mem::replace(&mut connection.booked_bytes, bytes);
-            self.book.change(owner, before, bytes);
-        }
+        connection.booked_more = bytes > BOOKED_AT_LEAST;
+        let before = std::mem::replace(&mut connection.booked_bytes, bytes);
+        self.book.change(owner, before, bytes);
     }
 
     /// A connection is over: what it took is free.
@@ -146,7 +162,7 @@ impl Clients {
 
     /// The message on its way, in the form that outlives the turn.
     pub fn kept_message<'r>(&self, routing: &'r mut Routing<'_>) -> &'r Rc<Message> {
-        kept_message(&self.book, self.shards, routing)
+        kept_message(&self.book, &self.sessions, self.shards, routing)
     }
 
     /// The Session's owner may have so many bytes more. `false`: it is counted, and now and then told.
@@ -194,7 +210,14 @@ impl Clients {
 
     /// Books what is kept of a connection, if that has changed. `false`: it is half a large packet, and its owner has
     /// had his share; the connection is to be closed.
+    #[inline]
     pub fn book_received(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
+        let connection = self.connections.get(id);
+        connection.is_none_or(is_booked) || self.book_more_received(id, out)
+    }
+
+    #[cold]
+    fn book_more_received(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
         let Some(connection) = self.connections.get(id) else {
             return true;
         };
@@ -202,9 +225,6 @@ impl Clients {
             return true;
         };
         let bytes = connection_bytes(connection);
-        if bytes == connection.booked_bytes {
-            return true;
-        }
         let grown = bytes.saturating_sub(connection.booked_bytes);
         if grown > 0
             && connection.received.len() >= limits::SPARE_PACKET_BYTES

@@ -11,7 +11,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::violation::Violation;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ListenerId, SessionId};
-use crate::invariant::{Broken, invariant, take_out};
+use crate::invariant::{Broken, invariant};
 use crate::limits;
 use crate::session::{ConnectRequest, Connection, Phase};
 use crate::time::Time;
@@ -83,17 +83,26 @@ impl Clients {
         }
     }
 
-    /// Bytes were sent. Returns `true` if the outbox has room for more of what waits for the connection.
-    pub fn on_sent(&mut self, id: ConnectionId, bytes: usize, returned: Option<Chunks>) -> bool {
+    /// Bytes were sent. Returns its Session, if the outbox has room for more of what waits for the connection, and
+    /// whether publishers may wait for it: then [`Clients::on_served`] follows.
+    #[inline]
+    pub fn on_sent(
+        &mut self,
+        id: ConnectionId,
+        bytes: usize,
+        returned: Option<Chunks>,
+    ) -> Option<(Option<SessionId>, bool)> {
         let done = returned.is_some();
         if let Some(chunks) = returned {
             self.pool.give_chunks(chunks);
         }
-        let Some(connection) = self.connections.get_mut(id) else {
-            return false;
+        let connection = self.connections.get_mut(id)?;
+        let Some(unsent_bytes) = connection.unsent_bytes.checked_sub(bytes) else {
+            let broken = Broken::new("no more is sent than was handed out");
+            self.note_broken(Concerned::Connection(id), broken);
+            return None;
         };
-        let handed_out = "no more is sent than was handed out";
-        let counted = take_out(&mut connection.unsent_bytes, bytes, handed_out);
+        connection.unsent_bytes = unsent_bytes;
         connection.sent_bytes += bytes as u64;
         let end = connection.sent_bytes + connection.unsent_bytes as u64;
         connection.answers.on_left(connection.sent_bytes, end);
@@ -106,25 +115,22 @@ impl Clients {
             }
         }
         let has_room = connection.unsent_bytes <= limits::OUTBOX_LOW_BYTES;
-        if !is_booked(connection) {
-            self.rebook_connection(id);
-        }
-        let Some(connection) = self.connections.get_mut(id) else {
-            return false;
-        };
+        let holds_back = connection.holds_back();
+        let session = connection.session();
+        let is_booked = is_booked(connection);
         if connection.answers_full && connection.answers.bytes() <= limits::OUTBOX_LOW_BYTES {
             connection.answers_full = false;
             self.unpace(id);
         }
-        if let Err(broken) = counted {
-            self.note_broken(Concerned::Connection(id), broken);
+        if !is_booked {
+            self.rebook_connection(id);
         }
-        has_room
+        has_room.then_some((session, holds_back))
     }
 
     /// Books what a connection takes; when memory is `short`, a reader that has had a fair share is stalled.
     #[cold]
-    fn book_before_sending(&mut self, id: ConnectionId, short: bool, out: &mut Outputs) {
+    fn book_unsent(&mut self, id: ConnectionId, short: bool, out: &mut Outputs) {
         let connection = self.connections.get(id);
         if short && connection.is_some_and(|connection| self.is_short_for(connection)) {
             self.stall(id, out);
@@ -141,12 +147,7 @@ impl Clients {
                 continue;
             };
             connection.dirty = false;
-            if short || !is_booked(connection) {
-                self.book_before_sending(id, short, out);
-            }
-            let Some(connection) = self.connections.get_mut(id) else {
-                continue;
-            };
+            let is_booked = is_booked(connection);
             if !connection.sending && !connection.outbox.is_empty() {
                 connection.sending = true;
                 let chunks = connection.outbox.take();
@@ -154,6 +155,9 @@ impl Clients {
                     connection: id,
                     chunks,
                 });
+            }
+            if short || !is_booked {
+                self.book_unsent(id, short, out);
             }
         }
         self.dirty = dirty;

@@ -49,6 +49,7 @@ impl Clients {
         }
         if let (Some(outward), Some(Alias::New(alias))) = (outward, alias) {
             outward.define(alias, topic);
+            connection.booked_more = true;
         }
         let copies = sending.qos == QoS::AtMostOnce
             && !sending.retain
@@ -85,7 +86,7 @@ impl Clients {
         }
         let mut bytes = block.len() - before;
         if shared {
-            let message = kept_message(&self.book, self.shards, routing);
+            let message = kept_message(&self.book, &self.sessions, self.shards, routing);
             let (payload, start, end) = message.shared_payload();
             bytes += (end - start) as usize;
             connection.outbox.append_shared(payload, start, end);

@@ -146,11 +146,6 @@ impl Clients {
         self.sessions.get(id)
     }
 
-    /// The Session that a connection serves.
-    pub fn session_of(&self, id: ConnectionId) -> Option<SessionId> {
-        self.connections.get(id)?.session()
-    }
-
     /// The Session of a client id.
     pub fn find_session(&self, client_id: &str) -> Option<SessionId> {
         let hash = self.hasher.hash_one(client_id);

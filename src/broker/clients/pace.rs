@@ -9,6 +9,7 @@ use crate::broker::passing::{Origin, Subscriber, Subscription};
 use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 use crate::limits;
+use crate::session::Connection;
 use crate::session::connection::Waiter;
 
 impl Clients {
@@ -174,12 +175,19 @@ impl Clients {
 
     /// A connection has taken bytes. If they are enough, it is no longer stalled and the publishers that wait for it go
     /// on.
+    #[inline]
     pub fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
+        let connection = self.connections.get(id);
+        if connection.is_some_and(Connection::holds_back) {
+            self.release_waiters(id, out);
+        }
+    }
+
+    fn release_waiters(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if (!connection.stalled && connection.waiters.is_empty())
-            || connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
+        if connection.unsent_bytes > limits::OUTBOX_LOW_BYTES
             || connection
                 .session()
                 .and_then(|session| self.sessions.get(session))

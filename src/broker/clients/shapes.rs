@@ -140,7 +140,7 @@ mod tests {
                     expires: Time(10_000),
                     verbatim: None,
                     message: None,
-                    owner: None,
+                    publisher: None,
                 };
                 let sending = Sending {
                     qos: QoS::ExactlyOnce,

@@ -2,7 +2,7 @@
 //! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
 //! received QoS 2 messages in `note_received` and `release_received`.
 
-use super::booking::kept_message;
+use super::booking::{book_session, kept_message};
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
@@ -154,7 +154,12 @@ impl Clients {
         sending: &Sending<'_>,
         number: Option<u64>,
     ) {
-        let message = Rc::clone(kept_message(&self.book, self.shards, routing));
+        let message = Rc::clone(kept_message(
+            &self.book,
+            &self.sessions,
+            self.shards,
+            routing,
+        ));
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
@@ -179,14 +184,14 @@ impl Clients {
                 number,
                 queued,
                 delivery: StoredDelivery {
-                    message: Rc::clone(kept_message(&self.book, self.shards, routing)),
+                    message: Rc::clone(routing.message()),
                     qos: sending.qos,
                     retain: sending.retain,
                     identifiers: sending.identifiers.into(),
                 },
             });
         }
-        self.rebook_session(session_id);
+        book_session(&mut self.book, session);
         if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
         }
@@ -213,7 +218,12 @@ impl Clients {
     ) -> bool {
         let item = Queued {
             number: self.last_number + 1,
-            message: Rc::clone(kept_message(&self.book, self.shards, routing)),
+            message: Rc::clone(kept_message(
+                &self.book,
+                &self.sessions,
+                self.shards,
+                routing,
+            )),
             qos: sending.qos,
             retain: sending.retain,
             extras: sending.extras(),
@@ -439,9 +449,9 @@ impl Clients {
                     _ => Change::Done { session, packet_id },
                 });
             }
+            book_session(&mut self.book, session);
             self.note_ended(session_id, ended.share);
         }
-        self.rebook_session(session_id);
         acknowledged
     }
 

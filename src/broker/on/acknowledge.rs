@@ -10,7 +10,28 @@ use crate::wire::reason::ReasonCode;
 use crate::wire::{Ack, AckKind, PacketId, Version};
 
 impl Shard {
-    pub(in crate::broker) fn on_puback(
+    #[inline]
+    pub(in crate::broker) fn on_ack(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        kind: AckKind,
+        ack: &Ack<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        match kind {
+            AckKind::PubAck => self.on_puback(id, session, ack, out),
+            AckKind::PubRec => self.on_pubrec(id, session, version, ack, out),
+            AckKind::PubComp => self.on_pubcomp(id, session, ack, out),
+            AckKind::PubRel => {
+                self.on_pubrel(id, session, version, ack);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_puback(
         &mut self,
         id: ConnectionId,
         session: SessionId,
@@ -41,7 +62,7 @@ impl Shard {
         }
     }
 
-    pub(in crate::broker) fn on_pubrec(
+    fn on_pubrec(
         &mut self,
         id: ConnectionId,
         session: SessionId,
@@ -69,13 +90,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(in crate::broker) fn on_pubrel(
-        &mut self,
-        id: ConnectionId,
-        session: SessionId,
-        version: Version,
-        ack: &Ack<'_>,
-    ) {
+    fn on_pubrel(&mut self, id: ConnectionId, session: SessionId, version: Version, ack: &Ack<'_>) {
         let mark = self.mark();
         let reason = if self.clients.release_received(session, ack.packet_id) {
             ReasonCode::SUCCESS
@@ -87,7 +102,7 @@ impl Shard {
             .append_ack(id, AckKind::PubComp, version, ack.packet_id, reason, after);
     }
 
-    pub(in crate::broker) fn on_pubcomp(
+    fn on_pubcomp(
         &mut self,
         id: ConnectionId,
         session: SessionId,

@@ -13,7 +13,7 @@ use crate::session::Phase;
 use crate::wire;
 use crate::wire::frame::Frame;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{Packet, Publish, Run, Version, packet_type};
+use crate::wire::{Ack, AckKind, Packet, Publish, Run, Version, packet_type};
 
 impl Shard {
     pub(in crate::broker) fn on_bytes(
@@ -177,11 +177,11 @@ impl Shard {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
             return self.on_publish(id, session, version, &publish, run, out);
         }
+        if let Some(kind) = AckKind::of(version, frame) {
+            let ack = Ack::decode(kind, version, frame).map_err(Violation::Malformed)?;
+            return self.on_ack(id, session, version, kind, &ack, out);
+        }
         match wire::decode_head(version, frame).map_err(Violation::Malformed)? {
-            Packet::PubAck(ack) => return self.on_puback(id, session, &ack, out),
-            Packet::PubRec(ack) => return self.on_pubrec(id, session, version, &ack, out),
-            Packet::PubRel(ack) => self.on_pubrel(id, session, version, &ack),
-            Packet::PubComp(ack) => return self.on_pubcomp(id, session, &ack, out),
             Packet::Subscribe(subscribe) => {
                 return self.on_subscribe(id, session, version, &subscribe, out);
             }
@@ -196,9 +196,21 @@ impl Shard {
             }
             Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
             Packet::Connect(_) => return Err(Violation::SecondConnect),
-            // It was taken above, without a match.
+            // These were taken above, without a match.
             Packet::Publish(publish) => {
                 return self.on_publish(id, session, version, &publish, run, out);
+            }
+            Packet::PubAck(ack) => {
+                return self.on_ack(id, session, version, AckKind::PubAck, &ack, out);
+            }
+            Packet::PubRec(ack) => {
+                return self.on_ack(id, session, version, AckKind::PubRec, &ack, out);
+            }
+            Packet::PubRel(ack) => {
+                return self.on_ack(id, session, version, AckKind::PubRel, &ack, out);
+            }
+            Packet::PubComp(ack) => {
+                return self.on_ack(id, session, version, AckKind::PubComp, &ack, out);
             }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(Violation::ServerPacket);
@@ -251,6 +263,7 @@ impl Shard {
 
     /// What is kept of a connection has changed. When memory is short, half a packet of one who has had a fair share is
     /// not kept.
+    #[inline]
     fn book_received(&mut self, id: ConnectionId, out: &mut Outputs) {
         if !self.clients.book_received(id, out) {
             self.close(id, Ending::Violation(Violation::OverShare), out);

@@ -108,7 +108,7 @@ impl Shard {
             expires: Time::NEVER,
             verbatim: Verbatim::of(version, &publish, run),
             message: None,
-            owner: None,
+            publisher: None,
         };
         self.deliver_from_peer(&mut routing, from, Some(origin), out);
     }

@@ -51,7 +51,7 @@ impl Shard {
             expires: self.expiry(publish),
             verbatim: Verbatim::of(version, publish, run),
             message: None,
-            owner: self.clients.owner_of(session),
+            publisher: Some(session),
         };
         let origin = Origin {
             session: Some(session),

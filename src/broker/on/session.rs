@@ -142,7 +142,7 @@ impl Shard {
 
     /// There are subscriptions of ended Sessions, and all peers have handled the part before.
     pub(in crate::broker) fn may_forget_departed(&self) -> bool {
-        self.topics.may_forget_some(self.peers.in_force())
+        self.topics.has_departed() && self.topics.may_forget_some(self.peers.in_force())
     }
 
     fn tell_removed(&self, filters: &[String], out: &mut Outputs) {

@@ -54,10 +54,13 @@ impl Shard {
         returned: Option<Chunks>,
         out: &mut Outputs,
     ) {
-        if self.clients.on_sent(id, bytes, returned) {
-            if let Some(session) = self.clients.session_of(id) {
-                self.pump(session);
-            }
+        let Some((session, holds_back)) = self.clients.on_sent(id, bytes, returned) else {
+            return;
+        };
+        if let Some(session) = session {
+            self.pump(session);
+        }
+        if holds_back {
             self.clients.on_served(id, out);
         }
     }
@@ -91,8 +94,12 @@ impl Shard {
     }
 
     /// The turn ends: publishers that had spent their share of the turn before go on.
+    #[inline]
     pub(in crate::broker) fn resume_deferred(&mut self, out: &mut Outputs) {
         let mut going_on = self.turn.end();
+        if going_on.is_empty() {
+            return;
+        }
         for waiter in going_on.drain(..) {
             self.clients.release(waiter, out);
         }
