@@ -222,6 +222,11 @@ pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pieces of such memory that one shard keeps.
 pub const SPARE_PACKETS_MAX: usize = 8;
 
+// The store
+
+/// How long the will of a Client that was connected when the broker ended waits for the Client to come back.
+pub const RESTORED_WILL_WAIT_S: u32 = 60;
+
 // Listeners
 
 /// Listeners of one broker; a `ListenerId` counts them.

@@ -6,6 +6,7 @@ use super::change::Change;
 use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
 use super::passing::{OwnMessage, RetainVersion};
+use super::restored::Restored;
 use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::buffer::Chunks;
@@ -93,6 +94,9 @@ pub enum Input<'a> {
     Publish(OwnMessage),
     /// A question about what the shard holds. Answered at once by one `Output::Report`.
     Survey(Box<Survey>),
+    /// What the store gives back at the start, in chunks before the first `Opened`; every shard gets a last one. The
+    /// answer to that is `Output::Restored`.
+    Restored(Box<Restored>),
     /// The store has kept all changes up to this number of `Output::Changes`: answers that waited for them leave.
     Kept {
         /// Never lower than the one before.
@@ -180,6 +184,8 @@ pub enum Output {
         /// In the order they were made.
         changes: Vec<Change>,
     },
+    /// All of `Input::Restored` is in force on every shard. When all shards have said so, connections may be accepted.
+    Restored,
     /// Something the configured `Logs` shows has happened.
     Happened(Box<Happening>),
     /// The answer to `Input::Survey`.

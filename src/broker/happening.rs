@@ -170,6 +170,30 @@ pub enum ConnectionEnd {
     Shutdown,
 }
 
+/// What a store gave back at the start and a shard could not take: memory is short, or a limit is lower than before.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RestoreLosses {
+    /// Sessions, with all they were owed.
+    pub sessions: u64,
+    /// Subscriptions, those of lost Sessions too.
+    pub subscriptions: u64,
+    /// Deliveries, those of lost Sessions too.
+    pub deliveries: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Wills of Clients without a stored Session.
+    pub wills: u64,
+    /// Messages that no store should hold.
+    pub malformed: u64,
+}
+
+impl RestoreLosses {
+    /// Something was lost.
+    pub fn any(&self) -> bool {
+        *self != RestoreLosses::default()
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug)]
 pub enum Happening {
@@ -257,6 +281,13 @@ pub enum Happening {
         /// What the shard may hold, in bytes.
         limit: usize,
     },
+    /// Some of what the store gave back at the start is lost.
+    NotRestored {
+        /// Which one.
+        shard: ShardId,
+        /// What, and how much.
+        losses: RestoreLosses,
+    },
     /// Messages were lost at a limit since the last event of this kind.
     Dropping {
         /// Each shard tells of its own losses.
@@ -299,7 +330,7 @@ impl Happening {
     /// Fixed by the kind of event.
     pub fn level(&self) -> LogLevel {
         match self {
-            Happening::Broken { .. } => LogLevel::Error,
+            Happening::Broken { .. } | Happening::NotRestored { .. } => LogLevel::Error,
             Happening::RepeatedTakeovers { .. }
             | Happening::FiltersRefused { .. }
             | Happening::OverShare { .. }

@@ -19,6 +19,7 @@ mod passing;
 mod peers;
 mod pending;
 mod restored;
+mod restoring;
 mod rights;
 mod shard;
 mod slots;
@@ -32,7 +33,8 @@ pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
-    CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, SessionBegin, Unaccepted,
+    CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, RestoreLosses, SessionBegin,
+    Unaccepted,
 };
 pub use home::home_of;
 pub use outputs::Outputs;

@@ -172,6 +172,11 @@ impl Peers {
         self.clocks[from.index()] = version.clock;
     }
 
+    /// Versions given from now on are above this clock.
+    pub fn start_above(&mut self, clock: u64) {
+        self.clock = self.clock.max(clock);
+    }
+
     /// A peer asks for our clock and tells its own.
     pub fn answer_clock(&mut self, asked_at: u64) -> u64 {
         self.clock = self.clock.max(asked_at);

@@ -7,6 +7,7 @@ use super::gone::GoneUsers;
 use super::outputs::Outputs;
 use super::peers::Peers;
 use super::pending::Pending;
+use super::restoring::Restoring;
 use super::rights::Rights;
 use super::topics::Topics;
 use super::turn::Turn;
@@ -34,6 +35,8 @@ pub struct Shard {
     pub(super) rights: Rights,
     /// Users that are gone from the password file.
     pub(super) gone: GoneUsers,
+    /// What a store gives back at the start, while it does.
+    pub(super) restoring: Option<Box<Restoring>>,
     pub(super) stopping: bool,
 }
 
@@ -53,6 +56,7 @@ impl Shard {
             turn: Turn::default(),
             rights: Rights,
             gone: GoneUsers::default(),
+            restoring: None,
             stopping: false,
         }
     }
@@ -100,6 +104,7 @@ impl Shard {
             Input::UsersGone(users) => self.on_users_gone(users),
             Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
+            Input::Restored(restored) => self.on_restored(*restored, out),
             Input::Kept { sequence } => self.on_kept(sequence, out),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),

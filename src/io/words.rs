@@ -4,7 +4,7 @@
 
 use crate::broker::{
     CloseCause, ConnectionEnd, Counters, Dropped, Happening, Identity, LogLevel, Refusal,
-    SessionBegin, Sums, Unaccepted,
+    RestoreLosses, SessionBegin, Sums, Unaccepted,
 };
 use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
@@ -96,6 +96,7 @@ fn text(happening: &Happening) -> String {
             "refused {count} subscriptions of {}: {why}",
             Shown(client_id)
         ),
+        Happening::NotRestored { shard, losses } => not_restored(*shard, losses),
         Happening::OverShare { owner, why, limit } => format!(
             "{} has had a fair share of the memory, {} of {limit} bytes (--memory-limit, divided by shards): {}; {} so far",
             Shown(&owner.name),
@@ -263,6 +264,26 @@ fn largest(owners: &[OwnerReport]) -> String {
 }
 
 /// So many of a thing.
+/// What of the store a shard could not take.
+fn not_restored(shard: ShardId, losses: &RestoreLosses) -> String {
+    let kinds = [
+        (losses.sessions, "session"),
+        (losses.subscriptions, "subscription"),
+        (losses.deliveries, "waiting message"),
+        (losses.retained, "retained message"),
+        (losses.wills, "will"),
+        (losses.malformed, "malformed message"),
+    ];
+    let lost = kinds.iter().filter(|(count, _)| *count > 0);
+    let lost: Vec<String> = lost
+        .map(|(count, noun)| number(*count as usize, noun))
+        .collect();
+    format!(
+        "shard {shard}: not everything of the store could be taken back, because limits are lower than before (--memory-limit, --max-queued-bytes); lost: {}",
+        lost.join(", ")
+    )
+}
+
 fn number(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
@@ -526,6 +547,17 @@ mod tests {
                     limit: 8,
                 },
                 "client id lamp has had a fair share of the memory, 7 of 8 bytes (--memory-limit, divided by shards): a subscription is refused; 1 refusal so far",
+            ),
+            (
+                Happening::NotRestored {
+                    shard: ShardId(1),
+                    losses: RestoreLosses {
+                        sessions: 1,
+                        deliveries: 12,
+                        ..RestoreLosses::default()
+                    },
+                },
+                "shard 1: not everything of the store could be taken back, because limits are lower than before (--memory-limit, --max-queued-bytes); lost: 1 session, 12 waiting messages",
             ),
             (
                 Happening::Dropping {

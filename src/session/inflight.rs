@@ -162,6 +162,25 @@ impl Inflight {
         Ok(packet_id)
     }
 
+    /// Enters a delivery of before a restart at the end, with the Packet Identifier it has. `false`: the identifier is
+    /// in use.
+    ///
+    /// O(deliveries).
+    pub fn restore(&mut self, packet_id: PacketId, stage: Stage) -> bool {
+        if self.items.iter().any(|d| d.packet_id == packet_id) {
+            return false;
+        }
+        self.own_bytes += stage.own_bytes();
+        self.items.push_back(Delivering { packet_id, stage });
+        true
+    }
+
+    /// The next Packet Identifier is the one after `last`, or a later one. After a restart that is a random one,
+    /// because a message may have been sent of which the store does not know.
+    pub fn start_after(&mut self, last: u16) {
+        self.last_packet_id = last;
+    }
+
     /// PUBACK: ends a QoS 1 delivery.
     pub fn acknowledge(&mut self, packet_id: PacketId) -> Acknowledged {
         self.end(

@@ -55,8 +55,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh Session, on a connection; nobody's yet, but for its account.
-    pub fn new(client_id: &str, connection: ConnectionId, owner: OwnerId) -> Session {
+    /// A fresh Session; nobody's yet, but for its account.
+    pub fn new(client_id: &str, connection: Option<ConnectionId>, owner: OwnerId) -> Session {
         Session {
             client_id: client_id.into(),
             owner,
@@ -64,7 +64,7 @@ impl Session {
             filter_bytes: 0,
             user_name: None,
             user_epoch: 0,
-            connection: Some(connection),
+            connection,
             expiry_interval_s: 0,
             ends: Time::NEVER,
             will_due: Time::NEVER,
@@ -79,6 +79,11 @@ impl Session {
             route_mark: (0, 0),
             takeovers: None,
         }
+    }
+
+    /// It is here for its will alone: its Client was connected when the broker ended, and has not come back.
+    pub fn is_will_alone(&self) -> bool {
+        self.connection.is_none() && self.expiry_interval_s == 0
     }
 
     /// The next moment at which something is due for it.

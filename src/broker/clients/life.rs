@@ -67,6 +67,16 @@ impl Clients {
         user_name: Option<&str>,
         connection: ConnectionId,
     ) -> SessionId {
+        self.add_session(client_id, user_name, Some(connection))
+    }
+
+    /// A fresh Session in the tables and in the account book.
+    pub(super) fn add_session(
+        &mut self,
+        client_id: &str,
+        user_name: Option<&str>,
+        connection: Option<ConnectionId>,
+    ) -> SessionId {
         let owner = self.book.open(&owner_name(user_name, client_id));
         let session = Session::new(client_id, connection, owner);
         let hash = self.hasher.hash_one(client_id);
@@ -203,6 +213,16 @@ impl Clients {
         let now = self.now;
         let session = self.sessions.get_mut(id)?;
         let mut takeovers = session.takeovers.take();
+        if session.connection.is_none()
+            && session
+                .will
+                .as_ref()
+                .is_some_and(|will| will.delay_interval_s == 0)
+        {
+            // The broker ended while its Client was connected, and the Client is back.
+            session.will_due = Time::NEVER;
+            session.will = None;
+        }
         if clean_start {
             // The Session ends by this takeover, so a delayed will is due. [v5 3.1.3.2.2]
             session.expiry_interval_s = 0;

@@ -18,6 +18,7 @@ mod owner;
 mod pace;
 mod plain;
 mod received;
+mod restore;
 mod shapes;
 mod timers;
 pub(super) mod unaccepted;

@@ -50,6 +50,7 @@ impl Shard {
         {
             self.end_with_user(earlier, out);
         }
+        self.end_will_alone(client_id, request, out);
         let user_name = request.user_name.as_deref();
         let will_bytes = will.as_ref().map_or(0, |will| will.message.bytes());
         if self.clients.find_session(client_id).is_none()

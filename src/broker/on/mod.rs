@@ -12,6 +12,7 @@ mod disconnect;
 mod large;
 mod peer;
 mod publish;
+mod restore;
 mod session;
 mod share;
 mod subscribe;

@@ -58,6 +58,7 @@ impl Shard {
                 self.answer_joins(out);
                 self.resume_unfinished();
                 self.complete_subscribes(out);
+                self.report_restored(out);
             }
             PeerMessage::Share(message) => self.on_share(from, message, out),
             PeerMessage::Pace {

@@ -41,6 +41,7 @@ impl Shard {
             ShareMessage::Joined { ticket } => {
                 self.topics.members_mut().note_joined(ticket);
                 self.complete_subscribes(out);
+                self.report_restored(out);
             }
             ShareMessage::Leave { filter, session } => {
                 self.leave_group(from, session, &filter, out);

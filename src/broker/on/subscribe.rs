@@ -188,7 +188,7 @@ impl Shard {
     }
 
     /// One filter of a SUBSCRIBE, well formed; the QoS granted.
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         session_id: SessionId,
         text: &str,

@@ -11,6 +11,9 @@ use crate::wire::reason::ReasonCode;
 
 impl Shard {
     pub(in crate::broker) fn on_tick(&mut self, out: &mut Outputs) {
+        if self.restoring.is_some() {
+            return; // Nothing is due for a Session before all of it is here.
+        }
         self.clients.begin_alarms();
         while let Some(id) = self.clients.next_due_connection() {
             match self.clients.check_connection(id, out) {

@@ -5,10 +5,33 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, routing_of};
 use crate::broker::shard::Shard;
 use crate::ids::SessionId;
-use crate::session::StoredWill;
+use crate::session::{ConnectRequest, StoredWill};
 use std::rc::Rc;
 
 impl Shard {
+    /// A Client connects. If it was connected when the broker ended and has no stored Session, it takes its will back.
+    /// If it is another user's Client, that will is due. [v3.1.1 MQTT-3.1.2-8]
+    pub(super) fn end_will_alone(
+        &mut self,
+        client_id: &str,
+        request: &ConnectRequest,
+        out: &mut Outputs,
+    ) {
+        let Some(id) = self.clients.find_session(client_id) else {
+            return;
+        };
+        let Some(session) = self.clients.session(id) else {
+            return;
+        };
+        if !session.is_will_alone() {
+            return;
+        }
+        if session.user_name == request.user_name {
+            self.clients.take_will(id);
+        }
+        self.end_session(id, out);
+    }
+
     /// Publishes a will as its Client would have.
     pub(in crate::broker) fn publish_will(
         &mut self,

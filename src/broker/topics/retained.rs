@@ -29,14 +29,36 @@ impl Topics {
     /// Stores, replaces or deletes a retained message, if the write is newer. Returns `true` if it left a mark, which
     /// must be cleared later. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
     pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
-        let topic = routing.topic;
-        let held = self.retained.get(topic.as_str());
+        let held = self.retained.get(routing.topic.as_str());
         if held.is_some_and(|held| held.version > version) {
             return false;
         }
+        self.note_written(routing, version);
+        self.write(routing, version)
+    }
+
+    /// A retained message that the store gives back, if none is newer.
+    pub fn restore(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        let held = self.retained.get(routing.topic.as_str());
+        if held.is_none_or(|held| held.version < version) {
+            self.write(routing, version);
+        }
+    }
+
+    /// A retained message that the store gave back finds no room, so the store forgets it.
+    pub fn note_not_restored(&mut self, topic: &str, version: RetainVersion) {
+        self.changes.note(|| Change::RetainedDeleted {
+            topic: topic.into(),
+            version,
+            qos: QoS::AtMostOnce,
+        });
+    }
+
+    fn write(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
+        let topic = routing.topic;
+        let held = self.retained.get(topic.as_str());
         let held_mark = held.is_some_and(|held| held.message.is_none());
         let marks_before = self.deletion_marks;
-        self.note_written(routing, version);
         if !routing.payload.is_empty() {
             let message = Rc::clone(routing.message());
             self.sweep.note(message.expires);

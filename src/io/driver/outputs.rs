@@ -124,7 +124,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
             // There is no store.
-            Output::Changes { .. } => {}
+            Output::Changes { .. } | Output::Restored => {}
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
                 self.seat.common.log.line(level, text);

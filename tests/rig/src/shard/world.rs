@@ -10,7 +10,7 @@ use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::broker::{
     Change, CloseCause, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
-    Report, Shard, Survey, Verdict,
+    Report, Restored, Shard, Survey, Verdict,
 };
 use mqttfast::buffer::Chunks;
 use mqttfast::config::Settings;
@@ -120,6 +120,8 @@ pub struct World {
     reports: Vec<Report>,
     /// What a store was told, in order: by which shard, under which number. With `store` in the settings.
     pub changes: Vec<(usize, u64, Vec<Change>)>,
+    /// Shards that have said that everything restored is in force.
+    pub restored: usize,
     /// The store keeps nothing until `keep`.
     pub store_stuck: bool,
     /// Messages put into lanes so far, by `PeerMessage::Publish` and in parcels.
@@ -169,6 +171,7 @@ impl World {
             log: Vec::new(),
             reports: Vec::new(),
             changes: Vec::new(),
+            restored: 0,
             store_stuck: false,
             publishes_in_lanes: 0,
             events: 0,
@@ -182,6 +185,26 @@ impl World {
     /// Gives a shard a message of the broker's own.
     pub fn publish_own(&mut self, shard: usize, message: OwnMessage) {
         self.handle(shard, Input::Publish(message));
+    }
+
+    /// Gives a shard a chunk of what a store has kept.
+    pub fn restore(&mut self, shard: usize, restored: Restored) {
+        self.handle(shard, Input::Restored(Box::new(restored)));
+    }
+
+    /// Gives each shard what a store has kept, and waits until it is in force.
+    pub fn restore_all(&mut self, chunks: Vec<Vec<Restored>>) {
+        let longest = chunks.iter().map(Vec::len).max().unwrap_or(0);
+        let mut chunks: Vec<_> = chunks.into_iter().map(Vec::into_iter).collect();
+        for _ in 0..longest {
+            for (shard, chunks) in chunks.iter_mut().enumerate() {
+                if let Some(chunk) = chunks.next() {
+                    self.restore(shard, chunk);
+                }
+            }
+        }
+        self.settle();
+        assert_eq!(self.restored, self.shards(), "all are in force");
     }
 
     /// Asks a shard; it answers while it is asked.
@@ -780,6 +803,7 @@ impl World {
                         self.local.push_back(Local::Kept(shard, sequence));
                     }
                 }
+                Output::Restored => self.restored += 1,
                 Output::Report(report) => self.reports.push(*report),
                 Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
