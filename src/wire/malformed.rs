@@ -1,9 +1,10 @@
 //! The rules of form a packet can break. Each is one variant, knows its Reason Code and says its sentence.
 
 use super::reason::{CodeSet, ReasonCode};
+use crate::limits::{TOPIC_LEVELS_MAX, USER_PROPERTIES_MAX};
 use std::fmt;
 
-/// Writes each rule once: variant, Reason Code, sentence.
+/// Writes each rule once: variant, Reason Code, and its sentence, which may name the limits above.
 macro_rules! malformed {
     ($($name:ident => $code:ident, $text:literal;)*) => {
         /// A rule of form the peer broke; its Network Connection closes.
@@ -22,11 +23,13 @@ macro_rules! malformed {
                     $(Self::$name => ReasonCode::$code,)*
                 }
             }
+        }
 
-            /// One sentence for the log and the Reason String, with the statement it rests on.
-            pub fn sentence(self) -> &'static str {
+        /// One sentence for the log and the Reason String, with the statement it rests on.
+        impl fmt::Display for Malformed {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    $(Self::$name => $text,)*
+                    $(Self::$name => write!(f, $text),)*
                 }
             }
         }
@@ -53,9 +56,9 @@ malformed! {
     // Properties
     UnknownProperty => MALFORMED_PACKET, "No Property has this identifier [v5 §2.2.2.2].";
     PropertyNotAllowed => MALFORMED_PACKET, "The packet may not carry this Property [v5 §2.2.2.2].";
-    DuplicateProperty => PROTOCOL_ERROR, "A Property stands twice that may stand once [v5 §2.2.2.2].";
+    DuplicateProperty => PROTOCOL_ERROR, "A Property that may occur once occurs twice [v5 §2.2.2.2].";
     PropertyOutOfRange => PROTOCOL_ERROR, "A Property has a value outside its range [v5 §2.2.2.2].";
-    TooManyUserProperties => QUOTA_EXCEEDED, "The packet has more than 1024 User Properties, the most this Server serves.";
+    TooManyUserProperties => QUOTA_EXCEEDED, "The packet has more than {USER_PROPERTIES_MAX} User Properties, the most this Server serves.";
     WildcardInResponseTopic => PROTOCOL_ERROR, "The Response Topic holds a wildcard [v5 MQTT-3.3.2-14].";
     TopicAliasZero => TOPIC_ALIAS_INVALID, "The Topic Alias is 0 [v5 MQTT-3.3.2-8].";
     MissingAuthenticationMethod => PROTOCOL_ERROR, "There is no Authentication Method [v5 §3.1.2.11.10, §3.15.2.2.2].";
@@ -68,16 +71,16 @@ malformed! {
     WillFlagsWithoutWill => MALFORMED_PACKET, "Will QoS or Will Retain is set without the Will Flag [v5 MQTT-3.1.2-11 and -13, v3.1.1 MQTT-3.1.2-13 and -15].";
     PasswordWithoutUserName => MALFORMED_PACKET, "The Password Flag is set without the User Name Flag [v3.1.1 MQTT-3.1.2-22].";
     ReservedAcknowledgeFlags => MALFORMED_PACKET, "A reserved bit of the Connect Acknowledge Flags is 1 [v5 MQTT-3.2.2-1].";
-    SessionPresentWithFailure => PROTOCOL_ERROR, "A refusal says Session Present [v5 MQTT-3.2.2-6, v3.1.1 MQTT-3.2.2-4].";
+    SessionPresentWithFailure => PROTOCOL_ERROR, "CONNACK refuses the Client and sets Session Present [v5 MQTT-3.2.2-6, v3.1.1 MQTT-3.2.2-4].";
 
     // Topics: "correctly formed, but not accepted" is what 0x8F and 0x90 mean [v5 §3.14.2.1], so what is formed wrongly
     // is malformed
     EmptyTopic => MALFORMED_PACKET, "The Topic Name is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
     WildcardInTopicName => MALFORMED_PACKET, "The Topic Name holds a wildcard [v5 MQTT-3.3.2-2, v3.1.1 MQTT-3.3.2-2].";
-    TooManyTopicLevels => TOPIC_NAME_INVALID, "The Topic Name has more than 201 levels, the most this Server serves.";
+    TooManyTopicLevels => TOPIC_NAME_INVALID, "The Topic Name has more than {TOPIC_LEVELS_MAX} levels, the most this Server serves.";
     EmptyTopicFilter => MALFORMED_PACKET, "The Topic Filter is empty [v5 MQTT-4.7.3-1, v3.1.1 MQTT-4.7.3-1].";
     MisplacedWildcard => MALFORMED_PACKET, "A wildcard does not fill a level, or '#' is not last [v5 MQTT-4.7.1-1 and -2, v3.1.1 MQTT-4.7.1-2 and -3].";
-    TooManyFilterLevels => TOPIC_FILTER_INVALID, "The Topic Filter has more than 201 levels, the most this Server serves.";
+    TooManyFilterLevels => TOPIC_FILTER_INVALID, "The Topic Filter has more than {TOPIC_LEVELS_MAX} levels, the most this Server serves.";
     InvalidShareName => MALFORMED_PACKET, "The ShareName is empty or holds a wildcard [v5 MQTT-4.8.2-1 and -2].";
     NoFilterAfterShareName => MALFORMED_PACKET, "No Topic Filter follows the ShareName [v5 MQTT-4.8.2-2].";
 
@@ -93,12 +96,6 @@ malformed! {
     RetainHandling3 => PROTOCOL_ERROR, "The Retain Handling is 3 [v5 §3.8.3.1].";
     NoLocalOnSharedSubscription => PROTOCOL_ERROR, "No Local is set on a Shared Subscription [v5 MQTT-3.8.3-4].";
     NoReasonCodes => PROTOCOL_ERROR, "The acknowledgement has no codes [v5 MQTT-3.8.4-6, v3.1.1 MQTT-3.8.4-5].";
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence())
-    }
 }
 
 impl std::error::Error for Malformed {}
@@ -129,7 +126,7 @@ mod tests {
                 limits::USER_PROPERTIES_MAX,
             ),
         ] {
-            let sentence = rule.sentence();
+            let sentence = rule.to_string();
             assert!(sentence.contains(&format!(" {limit} ")), "{sentence}");
         }
     }
