@@ -160,7 +160,7 @@ fn config(options: Options) -> Result<Config, String> {
         (true, true) => {
             return Err("--quiet and --verbose: give one of the two".into());
         }
-        (true, false) => Logs::Faults,
+        (true, false) => Logs::Warnings,
         (false, false) => Logs::Events,
         (false, true) => Logs::Packets,
     };

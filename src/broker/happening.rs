@@ -32,7 +32,7 @@ impl LogLevel {
     /// The setting from which on this level is shown.
     pub fn logs(self) -> Logs {
         match self {
-            LogLevel::Error | LogLevel::Warning => Logs::Faults,
+            LogLevel::Error | LogLevel::Warning => Logs::Warnings,
             LogLevel::Info => Logs::Events,
             LogLevel::Packet => Logs::Packets,
         }

@@ -19,7 +19,7 @@ pub enum ClientIdTakeover {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Logs {
     /// Warnings and errors.
-    Faults,
+    Warnings,
     /// And what happens: who comes, who goes, start and stop.
     Events,
     /// And every packet received.

@@ -67,7 +67,7 @@ impl Spilled {
 struct Outgoing<T> {
     to: ShardId,
     producer: Producer<T>,
-    /// Bytes put into the ring since the beginning, modulo 2^32 or 2^64.
+    /// Bytes put into the queue since the beginning, modulo 2^32 or 2^64.
     put_bytes: usize,
     /// What the receiver has taken of them, and what of it was last seen.
     taken_bytes: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ struct Outgoing<T> {
 }
 
 impl<T: Send> Outgoing<T> {
-    /// Puts an item of so many bytes into the ring, or gives it back.
+    /// Puts an item of so many bytes into the queue, or gives it back.
     #[inline]
     fn push(&mut self, item: T, bytes: usize) -> Result<(), T> {
         if self.put_bytes.wrapping_sub(self.taken_bytes_seen) >= self.bytes_max {

@@ -2,7 +2,7 @@
 //!
 //! Two counters run freely and wrap: `tail` counts what was pushed, `head` what was popped; the item number `n` lies
 //! in slot `n % slots`. Only the producer writes `tail`, only the consumer `head`, and each keeps a copy of the
-//! other's last seen value, so that it reads the other's cache line only when the ring looks full (or empty):
+//! other's last seen value, so that it reads the other's cache line only when the queue looks full (or empty):
 //!
 //! ```text
 //! slots = 4          head = 6          tail = 9         items 6, 7, 8
@@ -78,13 +78,13 @@ pub struct Consumer<T> {
     tail_seen: usize,
 }
 
-/// A ring of `slots` items at most, a power of two. What is still in it when both ends are gone is dropped.
+/// A queue of `slots` items at most, a power of two. What is still in it when both ends are gone is dropped.
 pub fn queue<T: Send>(slots: usize) -> (Producer<T>, Consumer<T>) {
-    ring_from(slots, 0)
+    queue_from(slots, 0)
 }
 
-/// A ring whose counters start at `start`, so that tests meet their wrapping.
-fn ring_from<T: Send>(slots: usize, start: usize) -> (Producer<T>, Consumer<T>) {
+/// A queue whose counters start at `start`, so that tests meet their wrapping.
+fn queue_from<T: Send>(slots: usize, start: usize) -> (Producer<T>, Consumer<T>) {
     assert!(slots.is_power_of_two());
     let shared = Arc::new(Shared {
         slots: empty_cells(slots),
@@ -105,12 +105,12 @@ fn ring_from<T: Send>(slots: usize, start: usize) -> (Producer<T>, Consumer<T>) 
 }
 
 impl<T: Send> Producer<T> {
-    /// Items the ring holds when full.
+    /// Items the queue holds when full.
     pub fn slots(&self) -> usize {
         self.shared.slots.len()
     }
 
-    /// Appends `item`, or gives it back when the ring is full.
+    /// Appends `item`, or gives it back when the queue is full.
     #[inline]
     pub fn push(&mut self, item: T) -> Result<(), T> {
         let slots = self.shared.slots.len();
@@ -150,7 +150,7 @@ impl<T: Send> Producer<T> {
 }
 
 impl<T: Send> Consumer<T> {
-    /// Takes the oldest item; `None` when the ring is empty.
+    /// Takes the oldest item; `None` when the queue is empty.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         if self.head == self.tail_seen {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_counters_may_wrap() {
-        let (mut producer, mut consumer) = ring_from(4, usize::MAX - 5);
+        let (mut producer, mut consumer) = queue_from(4, usize::MAX - 5);
         for round in 0..8 {
             for item in 0..4 {
                 assert_eq!(producer.push(round * 4 + item), Ok(()));
@@ -237,7 +237,7 @@ mod tests {
         let witness = std::sync::Arc::new(());
         for start in [0, usize::MAX - 1] {
             for (pushed, popped) in [(0, 0), (1, 0), (4, 0), (4, 4), (4, 3)] {
-                let (mut producer, mut consumer) = ring_from(4, start);
+                let (mut producer, mut consumer) = queue_from(4, start);
                 for _ in 0..pushed {
                     assert!(producer.push(witness.clone()).is_ok());
                 }

@@ -31,7 +31,7 @@ fn a_day(world: &mut World, version: Version) {
 #[test]
 fn nothing_is_told_that_the_log_would_not_show() {
     for (logs, levels) in [
-        (Logs::Faults, &[][..]),
+        (Logs::Warnings, &[][..]),
         (Logs::Events, &[LogLevel::Info][..]),
         (Logs::Packets, &[LogLevel::Info, LogLevel::Packet][..]),
     ] {

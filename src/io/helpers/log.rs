@@ -21,14 +21,14 @@ pub struct Log {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    queue: Mutex<Lines>,
     /// There is something to write, or the end has come.
     written_or_new: Condvar,
     logs: Logs,
 }
 
 #[derive(Default)]
-struct Queue {
+struct Lines {
     lines: Vec<Line>,
     dropped: u64,
     /// Lines taken by the writer and not yet written.
@@ -101,7 +101,7 @@ impl Log {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
         let queue = self.shared.queue.lock();
         queue.unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn each_level_has_what_asks_for_it() {
-        for (logs, expected) in [(Logs::Faults, 2), (Logs::Events, 3), (Logs::Packets, 4)] {
+        for (logs, expected) in [(Logs::Warnings, 2), (Logs::Events, 3), (Logs::Packets, 4)] {
             let log = Log::new(logs);
             for level in [
                 LogLevel::Error,

@@ -66,18 +66,18 @@ pub struct Checker {
 struct Shared {
     path: PathBuf,
     file: Mutex<Arc<PasswordFile>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<Waiting>,
     asked: Condvar,
 }
 
 /// Requests that wait, and the bytes of their user names and passwords.
 #[derive(Default)]
-struct Queue {
+struct Waiting {
     requests: VecDeque<Request>,
     bytes: usize,
 }
 
-impl Queue {
+impl Waiting {
     fn push(&mut self, request: Request) -> bool {
         let bytes = self.bytes + request.bytes();
         if self.requests.len() >= limits::PASSWORD_CHECKS_WAITING_MAX
