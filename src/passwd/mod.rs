@@ -1,7 +1,7 @@
-//! Password files in the format of `mosquitto_passwd`: `open` reads the bytes of one, `file` finds its users and checks
-//! user names against them, `hash` knows the two kinds of digest, `fault` says what is wrong with a file or a line.
-//! `tool` is the command `mqttfast passwd` that writes such files, with `prompt` (a password typed without echo) and
-//! `replace` (the file exchanged as a whole) as its hands; `failure` is why it does not.
+//! Password files in the format of `mosquitto_passwd`: `open` reads the bytes of one, `lines` reads each line, `file`
+//! finds the users and checks user names against them, `hash` knows the two kinds of digest, `fault` says what is wrong
+//! with a file or a line. `tool` is the command `mqttfast passwd` that writes such files, with `prompt` (a password
+//! typed without echo) and `replace` (the file exchanged as a whole) as its hands; `failure` is why it does not.
 //!
 //! Nothing here knows of sockets or of the broker; a check is a long computation (below 1 ms at 1000
 //! iterations on a server, several times that on a small board) and belongs on a helper thread.
@@ -10,6 +10,7 @@ mod failure;
 mod fault;
 mod file;
 mod hash;
+mod lines;
 mod open;
 mod prompt;
 pub mod props;

@@ -2,8 +2,9 @@
 //! by `fuzz/` with worse. They panic where it does not hold.
 
 use super::fault::LineFault;
-use super::file::{self, Check, PasswordFile, Succession, split_line};
+use super::file::{Check, PasswordFile, Succession};
 use super::hash::{Hash, SALT_BYTES, Scheme};
+use super::lines::{self, split_line};
 use super::tool::{Change, Refusal, check_user_name, edit};
 use crate::limits;
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ pub fn whole_lines_alone_let_in(data: &[u8]) {
 
 /// User name and the rest of each line that has one.
 fn user_lines(text: &[u8]) -> Vec<(&str, &str)> {
-    let lines = file::lines(text);
+    let lines = lines::lines(text);
     let users = lines.filter_map(|(_, line)| split_line(line).ok().flatten());
     users.collect()
 }
@@ -59,8 +60,8 @@ fn is_cheap(hash: &Hash) -> bool {
 /// Each name's user is there with the hash of the lines that have one, if these agree; nobody else is.
 fn has_users_of_whole_lines(file: &PasswordFile, text: &[u8], password: &[u8]) {
     let mut hashes: BTreeMap<&str, Vec<Hash>> = BTreeMap::new();
-    for (_, line) in file::lines(text) {
-        if let Ok(Some((user_name, hash))) = file::parse_line(line) {
+    for (_, line) in lines::lines(text) {
+        if let Ok(Some((user_name, hash))) = lines::parse_line(line) {
             hashes.entry(user_name).or_default().push(hash);
         }
     }
@@ -98,8 +99,8 @@ fn has_users_of_whole_lines(file: &PasswordFile, text: &[u8], password: &[u8]) {
 /// Every line is a comment, a user's, or skipped. Of the first that are skipped each is told: one sentence of bounded
 /// length with its number.
 fn tells_skipped_lines(file: &PasswordFile, text: &[u8]) {
-    let parsed: Vec<_> = file::lines(text)
-        .map(|(line, text)| (line, file::parse_line(text)))
+    let parsed: Vec<_> = lines::lines(text)
+        .map(|(line, text)| (line, lines::parse_line(text)))
         .collect();
     let comments = parsed.iter().filter(|(_, read)| matches!(read, Ok(None)));
     assert_eq!(comments.count() + file.len() + file.skipped(), parsed.len());
@@ -165,7 +166,7 @@ fn upgrade_hashes_what_is_plain(text: &[u8]) {
     let new = match edit(text, &change) {
         Ok(new) => new,
         Err(Refusal::Line { line, .. } | Refusal::ColonInPassword { line }) => {
-            assert!(file::lines(text).any(|(number, _)| number == line));
+            assert!(lines::lines(text).any(|(number, _)| number == line));
             return;
         }
         Err(Refusal::UnknownUser(_) | Refusal::Failed(_)) => panic!("nobody was named"),
@@ -182,7 +183,7 @@ fn upgrade_hashes_what_is_plain(text: &[u8]) {
             _ => assert_eq!(old, new),
         }
     }
-    assert_eq!(file::lines(text).count(), file::lines(&new).count());
+    assert_eq!(lines::lines(text).count(), lines::lines(&new).count());
     assert!(edit(&new, &change).is_ok_and(|again| again == new));
     for (_, fault) in PasswordFile::parse(&new).faults() {
         assert!(matches!(
@@ -219,7 +220,7 @@ fn set_and_delete_touch_one_user(
             let name = split_line(line).ok().flatten().map(|(name, _)| name);
             !line.is_empty() && name != Some(user_name)
         };
-        let lines = file::lines(text).map(|(_, line)| line);
+        let lines = lines::lines(text).map(|(_, line)| line);
         lines
             .filter(|line| is_other(line))
             .map(<[u8]>::to_vec)

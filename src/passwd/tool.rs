@@ -7,8 +7,9 @@
 
 use super::failure::Failure;
 use super::fault::{LineFault, shell_quoted};
-use super::file::{self, PasswordFile, split_line};
+use super::file::PasswordFile;
 use super::hash::{Hash, SALT_BYTES, Scheme};
+use super::lines::{self, split_line};
 use super::open;
 use super::prompt;
 use super::replace::Locked;
@@ -255,7 +256,7 @@ pub(super) fn check_user_name(user_name: &str) -> Result<(), Failure> {
         );
     }
     let line = format!("{user_name}:x");
-    let read = file::lines(line.as_bytes()).next();
+    let read = lines::lines(line.as_bytes()).next();
     if read.and_then(|(_, text)| split_line(text).ok().flatten()) != Some((user_name, "x")) {
         return refuse("a user name must not start or end with a blank; choose another");
     }
@@ -330,7 +331,7 @@ impl Refusal {
 
 /// The text of the file after the change. Lines it does not concern stay byte for byte.
 pub(super) fn edit(old: &[u8], change: &Change) -> Result<Vec<u8>, Refusal> {
-    let text = file::without_mark(old);
+    let text = lines::without_mark(old);
     let mut new = match change {
         Change::Set {
             user_name, hash, ..
@@ -342,8 +343,8 @@ pub(super) fn edit(old: &[u8], change: &Change) -> Result<Vec<u8>, Refusal> {
         Change::Upgrade { scheme } => upgrade(text, *scheme)?,
     };
     // The mark of the file stays; and a line that starts with one of its own must not lose it by becoming the first.
-    if text.len() < old.len() || new.starts_with(file::MARK.as_bytes()) {
-        new.splice(0..0, file::MARK.bytes());
+    if text.len() < old.len() || new.starts_with(lines::MARK.as_bytes()) {
+        new.splice(0..0, lines::MARK.bytes());
     }
     Ok(new)
 }
@@ -415,12 +416,12 @@ fn upgrade(text: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
 /// Lines after the mark with their number, their bytes as they stand, and their text as `file` reads it.
 fn raw_lines(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8], &[u8])> {
     let raw = bytes.split_inclusive(|&byte| byte == b'\n');
-    raw.zip(file::lines_after_mark(bytes))
+    raw.zip(lines::lines_after_mark(bytes))
         .map(|(raw, (line, text))| (line, raw, text))
 }
 
 fn user_lines(bytes: &[u8]) -> usize {
-    file::lines(bytes)
+    lines::lines(bytes)
         .filter(|(_, text)| matches!(split_line(text), Ok(Some(_))))
         .count()
 }
