@@ -323,6 +323,17 @@ fn a_full_lane_is_told_and_loses_nothing<K: Kernel>() {
     assert_eq!(pressures, ["0:pressure 1 true", "0:pressure 1 false"]);
 }
 
+/// The double's budget is spent by the first message of a turn, and the driver asks after each batch.
+fn a_spent_turn_takes_no_more_from_its_lanes<K: Kernel>() {
+    let broker = Broker::start::<K>(2);
+    let mut client = broker.connect();
+    client.write_all(b"F").unwrap();
+    broker.wait_for("1:last message of 0");
+    let seen = broker.stop();
+    let batch = format!("1:at most {} a turn", limits::LANE_MESSAGES_AT_ONCE);
+    assert!(seen.contains(&batch), "{batch}, not {seen:?}");
+}
+
 fn a_broker_that_stops_closes_its_connections<K: Kernel>() {
     let broker = Broker::start::<K>(2);
     let mut client = broker.connect();
@@ -433,5 +444,6 @@ under_each_driver!(
     verdicts_come_back_from_the_password_thread,
     time_comes_when_it_was_asked_for,
     a_full_lane_is_told_and_loses_nothing,
+    a_spent_turn_takes_no_more_from_its_lanes,
     a_broker_that_stops_closes_its_connections,
 );

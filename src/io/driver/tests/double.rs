@@ -56,6 +56,9 @@ struct Double {
     /// When it stops reading or goes on, whichever it did not do last.
     wavering: Option<(Time, ConnectionId)>,
     reads: bool,
+    /// Messages of peers in this turn, whose work budget is spent by the first, and the most of any turn.
+    heard: usize,
+    heard_most: usize,
 }
 
 /// Pauses of who wavers.
@@ -265,11 +268,14 @@ impl Core for Double {
                 let PeerMessage::FiltersInForce { sequence } = message else {
                     panic!("no such message is sent");
                 };
+                self.heard += 1;
+                self.heard_most = self.heard_most.max(self.heard);
                 if sequence == 0 {
                     // Long enough for the lane to spill.
                     thread::sleep(Duration::from_millis(30));
                 }
                 if sequence + 1 == 3 * limits::SPILL_HIGH as u64 {
+                    self.see(format!("at most {} a turn", self.heard_most));
                     self.see(format!("last message of {from}"));
                 }
             }
@@ -315,6 +321,7 @@ impl Core for Double {
     }
 
     fn flush(&mut self, _now: Time, out: &mut Outputs) {
+        self.heard = 0;
         for client in self.clients.values_mut() {
             if !client.sending && !client.outbox.is_empty() {
                 client.sending = true;
@@ -334,7 +341,7 @@ impl Core for Double {
     }
 
     fn is_spent(&self) -> bool {
-        false
+        self.heard > 0
     }
 }
 
@@ -396,6 +403,8 @@ impl Broker {
                 large_in_turn: None,
                 wavering: None,
                 reads: false,
+                heard: 0,
+                heard_most: 0,
             };
             thread::spawn(move || Driver::<_, K>::new(double, seat).unwrap().run().unwrap())
         };
