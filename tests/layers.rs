@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "layers/circles.rs"]
 mod circles;
+#[path = "layers/page.rs"]
+mod page;
 #[path = "planted/table.rs"]
 mod table;
 
