@@ -28,7 +28,13 @@ const _: () = assert!(
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 /// The size of the largest CONNACK of an acceptance: its numbers and an assigned client id.
-pub const CONNACK_BYTES_MAX: usize = 64;
+pub const CONNACK_BYTES_MAX: usize = 128;
+/// What an assigned client id begins with, and how much an operator may set instead: Mosquitto's figures. The other 32
+/// characters are chance.
+pub const ASSIGNED_PREFIX: &str = "auto-";
+/// See [`ASSIGNED_PREFIX`].
+pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
+const _: () = assert!(ASSIGNED_PREFIX_BYTES_MAX + 32 + 32 < CONNACK_BYTES_MAX);
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
 pub const USER_PROPERTIES_MAX: usize = 1024;
 /// Levels in a Topic Name or Topic Filter, behind the ShareName of a shared one: 200 separators, as Mosquitto takes.
@@ -96,8 +102,10 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 /// QoS 1 and 2 messages a Client may have in flight towards us (in v5 our Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
-/// Topic Aliases a v5 Client may use towards us.
+/// Topic Aliases a v5 Client may use towards us, and the most an operator may set: each keeps a Topic Name.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
+/// See [`TOPIC_ALIAS_MAXIMUM`].
+pub const TOPIC_ALIAS_MAXIMUM_MOST: u16 = 1024;
 /// Topic Aliases we use towards a v5 Client, if it allows as many.
 pub const OUTWARD_ALIASES_MAX: usize = 16;
 /// Shorter Topic Names get no alias, because an alias takes three bytes.

@@ -1,35 +1,86 @@
-//! `mqttfast`: flags to `Config`, then `io::run`; and the command `mqttfast passwd`.
+//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the command `mqttfast passwd`.
 //!
-//! Exit codes: 0 done, 1 not possible, 2 asked wrongly.
+//! Exit codes: 0 done, 1 not possible, 2 asked wrongly; with a configuration file also Mosquitto's: 3 for what is
+//! written wrong there, 13 for a password file that cannot be opened.
 
 mod options;
 
-use mqttfast::{io, passwd};
+use mqttfast::config::mosquitto::{Refused, describe};
+use mqttfast::config::{Config, Source};
+use mqttfast::io::{self, disk::Disk};
+use mqttfast::passwd;
 use options::Request;
+use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1).collect()) {
         Err(text) => fail("mqttfast", &text, 2),
-        Ok(Request::Print(text)) => {
-            // Who closed the pipe does not want the rest.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(Request::Print(text)) => print(&text),
         Ok(Request::Passwd(command)) => match passwd::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => fail("mqttfast passwd", &failure.text, failure.exit_code),
         },
-        Ok(Request::Serve(config)) => match io::run(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail("mqttfast", &error.to_string(), 1),
+        Ok(Request::Serve(flags, None)) => serve(flags.config()),
+        Ok(Request::Serve(flags, Some(file))) => match (Source { file, flags }).read(&Disk) {
+            Ok((config, _)) => serve(config),
+            Err(refused) => refuse(&refused),
         },
+        Ok(Request::Check(flags, file)) => check(Source { file, flags }),
     }
 }
 
+fn serve(config: Config) -> ExitCode {
+    match io::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail("mqttfast", &error, error.exit_code()),
+    }
+}
+
+/// Says what a start would do, and does nothing.
+fn check(source: Source) -> ExitCode {
+    let (config, file) = match source.read(&Disk) {
+        Ok(read) => read,
+        Err(refused) => return refuse(&refused),
+    };
+    let mut text = describe(&file);
+    match io::check(&config) {
+        Ok(warnings) => {
+            for (index, warning) in warnings.iter().enumerate() {
+                if index == 0 {
+                    text.push_str("\nPassword files\n");
+                }
+                text.push_str(&format!("  {warning}\n"));
+            }
+            print(&text)
+        }
+        Err(error) => {
+            print(&text);
+            fail("mqttfast", &error, error.exit_code())
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    // Who closed the pipe does not want the rest.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Every fault of a configuration, then what else is to be said of it.
+fn refuse(refused: &Refused) -> ExitCode {
+    for fault in &refused.faults {
+        let _ = writeln!(std::io::stderr(), "mqttfast: {fault}");
+    }
+    for note in &refused.notes {
+        let _ = writeln!(std::io::stderr(), "mqttfast: also, {note}");
+    }
+    ExitCode::from(refused.exit.code())
+}
+
 /// One sentence on standard error.
-fn fail(who: &str, text: &str, exit_code: u8) -> ExitCode {
+fn fail(who: &str, text: &dyn Display, exit_code: u8) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{who}: {text}");
     ExitCode::from(exit_code)
 }

@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs};
+use mqttfast::config::{ClientIdTakeover, Flags, Io, Logs};
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
@@ -13,7 +13,10 @@ pub enum Request {
     /// Print this and end well.
     Print(String),
     Passwd(passwd::Command),
-    Serve(Config),
+    /// To serve, by a configuration file if one is named.
+    Serve(Flags, Option<PathBuf>),
+    /// To say what that would be.
+    Check(Flags, PathBuf),
 }
 
 /// MQTT broker. Without --passwd and --allow-anonymous it serves this machine alone.
@@ -24,15 +27,15 @@ pub enum Request {
     note = "Sizes are bytes, or whole numbers followed by K, M or G (1024 each)."
 )]
 struct Options {
+    /// a mosquitto.conf; what other arguments say goes before it
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
+    /// say what a start with --config would do, and exit
+    #[argh(switch)]
+    check: bool,
     /// TCP port, 1883 unless given; 0 lets the system choose
-    #[argh(
-        option,
-        short = 'p',
-        arg_name = "port",
-        default = "1883",
-        from_str_fn(parse_port)
-    )]
-    port: u16,
+    #[argh(option, short = 'p', arg_name = "port", from_str_fn(parse_port))]
+    port: Option<u16>,
     /// IP address to listen on; may be given several times
     #[argh(option, arg_name = "addr", from_str_fn(parse_address))]
     bind: Vec<IpAddr>,
@@ -52,29 +55,14 @@ struct Options {
     #[argh(option, arg_name = "n", from_str_fn(parse_connections))]
     max_connections: Option<usize>,
     /// largest packet accepted, 16M unless given
-    #[argh(
-        option,
-        arg_name = "size",
-        default = "limits::PACKET_BYTES_MAX_DEFAULT",
-        from_str_fn(parse_packet_size)
-    )]
-    max_packet_size: u32,
+    #[argh(option, arg_name = "size", from_str_fn(parse_packet_size))]
+    max_packet_size: Option<u32>,
     /// messages of QoS 1 and 2 on their way to one client at a time, 20 unless given
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "limits::INFLIGHT_MAX_DEFAULT",
-        from_str_fn(parse_inflight)
-    )]
-    max_inflight: u16,
+    #[argh(option, arg_name = "n", from_str_fn(parse_inflight))]
+    max_inflight: Option<u16>,
     /// queue of one client that is absent or slow, 16M unless given
-    #[argh(
-        option,
-        arg_name = "size",
-        default = "limits::SESSION_QUEUE_BYTES_MAX_DEFAULT",
-        from_str_fn(parse_queue_size)
-    )]
-    max_queued_bytes: u32,
+    #[argh(option, arg_name = "size", from_str_fn(parse_queue_size))]
+    max_queued_bytes: Option<u32>,
     /// memory of all that clients can make grow, a quarter of the machine's unless given
     #[argh(option, arg_name = "size", from_str_fn(parse_memory))]
     memory_limit: Option<u64>,
@@ -115,6 +103,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         .collect::<Result<_, _>>()
         .map_err(|argument| format!("{argument:?} is not UTF-8; type the argument again"))?;
     let arguments = with_password_apart(arguments);
+    // Mosquitto's words for the same.
+    let arguments: Vec<String> = arguments
+        .into_iter()
+        .map(|argument| match argument.as_str() {
+            "--config-file" => "--config".to_owned(),
+            "--test-config" => "--check".to_owned(),
+            _ => argument,
+        })
+        .collect();
     let help = match arguments.first() {
         Some(first) if first == "passwd" => "mqttfast passwd --help",
         _ => "mqttfast --help",
@@ -131,7 +128,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     }
     match options.command {
         Some(Subcommand::Passwd(command)) => Ok(Request::Passwd(command)),
-        None => Ok(Request::Serve(config(options)?)),
+        None => {
+            let (file, check) = (options.config.clone(), options.check);
+            let flags = flags(options)?;
+            match (file, check) {
+                (Some(file), true) => Ok(Request::Check(flags, file)),
+                (None, true) => Err("--check: give the file to check with --config FILE".into()),
+                (file, false) => Ok(Request::Serve(flags, file)),
+            }
+        }
     }
 }
 
@@ -155,45 +160,33 @@ fn with_password_apart(mut arguments: Vec<String>) -> Vec<String> {
     arguments
 }
 
-fn config(options: Options) -> Result<Config, String> {
+fn flags(options: Options) -> Result<Flags, String> {
     let logs = match (options.quiet, options.verbose) {
         (true, true) => {
             return Err("--quiet and --verbose: give one of the two".into());
         }
-        (true, false) => Logs::Warnings,
-        (false, false) => Logs::Events,
-        (false, true) => Logs::Packets,
+        (true, false) => Some(Logs::Warnings),
+        (false, false) => None,
+        (false, true) => Some(Logs::Packets),
     };
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
     })?;
-    let settings = ListenerSettings {
-        anonymous: options.allow_anonymous || options.passwd.is_none(),
-        passwords: options.passwd.is_some(),
-        client_id_takeover: options.client_id_takeover,
-        packet_bytes_max: options.max_packet_size,
-    };
-    let listener = Listener::plain(
-        options.bind,
-        options.port,
-        options.allow_anonymous,
-        settings,
-    );
-    Ok(Config {
-        listeners: vec![listener],
+    Ok(Flags {
+        port: options.port,
+        bind: options.bind,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
         io: options.io,
         connections_max: options.max_connections,
-        logs,
+        packet_bytes_max: options.max_packet_size,
         inflight_max: options.max_inflight,
         session_queue_bytes_max: options.max_queued_bytes,
-        // What one client may queue, a shard must be able to hold.
-        shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
-            .max(options.max_queued_bytes.into()),
         memory_bytes_max: options.memory_limit,
+        client_id_takeover: options.client_id_takeover,
+        logs,
         secret: Secret::new(secret),
     })
 }
@@ -207,9 +200,6 @@ fn explain(output: &str, help: &str) -> String {
         return rest.replacen(" with value ", " ", 1);
     }
     let hint = match output.strip_prefix("Unrecognized argument: ") {
-        Some("-c" | "--config-file") => {
-            "mosquitto.conf is not read yet; use flags such as --port and --passwd".into()
-        }
         Some("-d" | "--daemon") => {
             "mqttfast stays in the foreground; let systemd run it, or put & behind the command"
                 .into()

@@ -101,12 +101,16 @@ fn an_unknown_argument_is_told_with_where_to_look() {
 #[test]
 fn flags_of_mosquitto_that_are_not_there_are_explained() {
     assert_usage_error(
-        &["-c", "/etc/mosquitto/mosquitto.conf"],
-        "Unrecognized argument: -c; mosquitto.conf is not read yet; use flags such as --port and --passwd",
-    );
-    assert_usage_error(
         &["-d"],
         "Unrecognized argument: -d; mqttfast stays in the foreground; let systemd run it, or put & behind the command",
+    );
+}
+
+#[test]
+fn a_configuration_is_checked_only_where_one_is_named() {
+    assert_usage_error(
+        &["--check"],
+        "--check: give the file to check with --config FILE",
     );
 }
 

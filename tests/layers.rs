@@ -215,8 +215,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::cpu", &[]),
     ("io::disk", &[]),
     ("io::holder", &[]),
+    ("io::listening", &[]),
     ("io::memory", &[]),
     ("io::start_error", &[]),
+    ("io::user", &["io::start_error"]),
     ("io::words", &[]),
     // Helpers: a thread each; they speak to shards by mail alone.
     ("io::mail", &[]),
@@ -229,18 +231,25 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["io::mail", "io::helpers::log", "io::words"],
     ),
     (
+        "io::helpers::reload",
+        &["io::mail", "io::helpers::log", "io::helpers::passwords"],
+    ),
+    (
         "io::helpers::control",
         &[
             "io::mail",
             "io::helpers::log",
             "io::helpers::notify",
-            "io::helpers::passwords",
+            "io::helpers::reload",
             "io::helpers::summary",
         ],
     ),
     ("io::helpers", &[]),
     ("io::files", &["io::start_error", "io::helpers::log"]),
-    ("io::listener", &["io::start_error", "io::holder"]),
+    (
+        "io::listener",
+        &["io::start_error", "io::holder", "io::listening"],
+    ),
     // A shard's thread.
     ("io::link", &[]),
     ("io::crossing", &["io::link"]),
@@ -255,12 +264,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::passwords",
         ],
     ),
-    ("io::driver::kernel", &[]),
+    ("io::driver::kernel", &["io::listening"]),
     ("io::driver::sending", &[]),
     ("io::driver::sockets", &["io::link"]),
     (
         "io::driver::accept",
-        &["io::driver::kernel", "io::link", "io::seat"],
+        &["io::driver::kernel", "io::link", "io::seat", "io::words"],
     ),
     (
         "io::driver",
@@ -276,8 +285,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::words",
         ],
     ),
-    ("io::epoll", &["io::driver::kernel", "io::driver::sending"]),
-    ("io::uring", &["io::driver::kernel", "io::driver::sending"]),
+    (
+        "io::epoll",
+        &["io::driver::kernel", "io::driver::sending", "io::listening"],
+    ),
+    (
+        "io::uring",
+        &["io::driver::kernel", "io::driver::sending", "io::listening"],
+    ),
     (
         "io::host",
         &[
@@ -301,11 +316,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::passwords",
+            "io::helpers::reload",
             "io::host",
             "io::listener",
+            "io::listening",
             "io::mail",
             "io::seat",
             "io::start_error",
+            "io::user",
         ],
     ),
 ];

@@ -174,7 +174,10 @@ fn lines_with_another_effect_than_they_seem_to_have_are_told() {
         let lines: Vec<u32> = acl.warnings().iter().map(|warning| warning.line).collect();
         lines
     };
-    assert_eq!(warned("topic read a\nuser ann\npattern read %u\n#x"), []);
+    assert_eq!(
+        warned("topic read a\nuser ann\npattern read %u\n#x"),
+        [0u32; 0]
+    );
     assert_eq!(
         warned("topic read\ntopic read \"a\"\n  # x\npattern all"),
         [1, 2, 3, 4]

@@ -19,11 +19,13 @@ pub enum Dropped {
     SessionEnded,
     /// Its publisher or its receiver has had a fair share of the memory, which is short.
     OverShare,
+    /// Its payload is larger than the operator allows.
+    AbovePayloadMax,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Dropped; 8] = [
+    pub const ALL: [Dropped; 9] = [
         Dropped::SlowReader,
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
@@ -32,6 +34,7 @@ impl Dropped {
         Dropped::OwnTopic,
         Dropped::SessionEnded,
         Dropped::OverShare,
+        Dropped::AbovePayloadMax,
     ];
 
     /// The reasons an operator should hear of at once: a limit was reached. The others are as the standard has it.

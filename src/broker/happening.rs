@@ -13,7 +13,7 @@ use crate::ids::ShardId;
 use crate::invariant::Broken;
 use crate::wire::{QoS, Version};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Importance of a happening, and of a line of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,9 @@ impl LogLevel {
         }
     }
 }
+
+/// The address of every peer that came by a unix socket: such peers have none, and no peer of TCP has this one.
+pub const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Why a Network Connection ended, as its driver saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +88,22 @@ pub enum Refusal {
     AuthenticationMethod,
     /// An empty client id where the standard forbids it. [v3.1.1 MQTT-3.1.3-8]
     EmptyClientId,
+    /// Its version of MQTT is not served by this listener.
+    VersionNotServed,
+    /// An empty client id, which this listener takes from nobody.
+    NoClientId,
+    /// It has no user name, which would be its client id.
+    NoUserName,
+    /// Its client id does not begin as all must.
+    ClientIdPrefix,
+    /// Its Keep Alive is 0 or longer than the longest, and its version cannot be told another.
+    KeepAlive,
+    /// The QoS of its will is more than is offered.
+    WillQos,
+    /// Its will is to be retained, and nothing is.
+    WillRetain,
+    /// The payload of its will is larger than the operator allows.
+    WillTooLarge,
     /// It has no user name, and anonymous Clients are not allowed.
     Anonymous,
     /// No line of the password file names the user.
@@ -116,6 +135,22 @@ impl fmt::Display for Refusal {
             Refusal::EmptyClientId => {
                 "an empty client id needs clean session 1 and MQTT 3.1.1 [MQTT-3.1.3-8]"
             }
+            Refusal::VersionNotServed => {
+                "its version of MQTT is not served here (accept_protocol_versions)"
+            }
+            Refusal::NoClientId => {
+                "an empty client id, which is not allowed here (allow_zero_length_clientid)"
+            }
+            Refusal::NoUserName => {
+                "no user name, which is the client id here (use_username_as_clientid)"
+            }
+            Refusal::ClientIdPrefix => {
+                "its client id does not begin with what all must (clientid_prefixes)"
+            }
+            Refusal::KeepAlive => "its keep alive is 0 or above the limit (max_keepalive)",
+            Refusal::WillQos => "the QoS of its will is above the limit (max_qos)",
+            Refusal::WillRetain => "its will is to be retained, and none is (retain_available)",
+            Refusal::WillTooLarge => "its will is above the limit (message_size_limit)",
             Refusal::Anonymous => {
                 "no user name, and anonymous clients are not allowed (--allow-anonymous allows them)"
             }

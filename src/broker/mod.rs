@@ -34,7 +34,7 @@ pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
     CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, RestoreLosses, SessionBegin,
-    Unaccepted,
+    UNIX_PEER, Unaccepted,
 };
 pub use home::home_of;
 pub use outputs::Outputs;

@@ -105,6 +105,8 @@ pub(super) enum Routed {
     Refused,
     /// Memory is short and its publisher has had a fair share: it went nowhere.
     OverShare,
+    /// Larger than the operator allows: it went nowhere.
+    TooLarge,
 }
 
 /// Who published.

@@ -90,11 +90,17 @@ violations! {
     UnexpectedAuth => ReasonCode::PROTOCOL_ERROR,
         "AUTH without an Authentication Method in CONNECT [v5 4.12]";
     /// [v5 MQTT-3.3.2-8, MQTT-3.3.2-9]
-    TopicAliasInvalid => ReasonCode::TOPIC_ALIAS_INVALID,
-        "Topic Alias 0 or above {}, the maximum in CONNACK [v5 MQTT-3.3.2-9]", limits::TOPIC_ALIAS_MAXIMUM;
+    TopicAliasInvalid(most: u16) => ReasonCode::TOPIC_ALIAS_INVALID,
+        "Topic Alias 0 or above {most}, the maximum in CONNACK [v5 MQTT-3.3.2-9]";
     /// [v5 3.3.2.3.4]
     TopicAliasUnknown => ReasonCode::PROTOCOL_ERROR,
         "a Topic Alias that was never set [v5 3.3.2.3.4]";
+    /// Above what the operator allows; v5 Clients were told in CONNACK. [v5 MQTT-3.2.2-11]
+    QosNotSupported(most: u8) => ReasonCode::QOS_NOT_SUPPORTED,
+        "PUBLISH with more than QoS {most}, the most that this listener takes (max_qos)";
+    /// The operator wants none retained; v5 Clients were told in CONNACK. [v5 MQTT-3.2.2-14]
+    RetainNotSupported => ReasonCode::RETAIN_NOT_SUPPORTED,
+        "PUBLISH with RETAIN, and no message is retained here (retain_available)";
     /// For a delivery that awaits another of them. [v5 4.3, v3.1.1 4.3]
     WrongAcknowledgement => ReasonCode::PROTOCOL_ERROR,
         "an acknowledgement of the wrong kind: PUBACK answers QoS 1, PUBREC and then PUBCOMP answer QoS 2 [v5 4.3, v3.1.1 4.3]";

@@ -2,6 +2,7 @@
 
 use super::settings::ListenerSettings;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// One listener. A broker has at least one; its place in [`super::Config::listeners`] is its `ListenerId`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +13,14 @@ pub struct Listener {
     pub transport: Transport,
     /// What holds for every connection that comes by it.
     pub settings: ListenerSettings,
+    /// Password file in the format of `mosquitto_passwd`. Without one there are no users.
+    pub passwd: Option<PathBuf>,
+    /// The operator said who may connect, so it may listen to other machines.
+    pub may_be_reached: bool,
+    /// Network Connections at a time; `None`: as many as the whole broker may have.
+    pub connections_max: Option<usize>,
+    /// `FILE:LINE` of the configuration that made it; `None`: the command line did.
+    pub place: Option<String>,
 }
 
 /// Where a listener listens.
@@ -23,7 +32,27 @@ pub enum Address {
         hosts: Hosts,
         /// The same for all hosts; 0 lets the system choose (the start-up line tells which).
         port: u16,
+        /// `None`: both.
+        family: Option<Family>,
     },
+    /// A unix socket of this path.
+    Unix(PathBuf),
+}
+
+/// One of the two kinds of IP addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// Such as 127.0.0.1.
+    Ipv4,
+    /// Such as ::1.
+    Ipv6,
+}
+
+impl Family {
+    /// Is the address of this family?
+    pub fn is_of(self, address: &IpAddr) -> bool {
+        address.is_ipv4() == (self == Family::Ipv4)
+    }
 }
 
 /// The addresses of this machine that a listener takes connections at.
@@ -31,6 +60,15 @@ pub enum Address {
 pub enum Hosts {
     /// These, and each of them must work.
     Named(Vec<IpAddr>),
+    /// What this name means when the broker starts; one that works is enough.
+    Name(String),
+    /// The addresses that a network interface has when the broker starts, or that one of them which is named.
+    Interface {
+        /// As `ip address` shows it.
+        name: String,
+        /// The one that is named.
+        address: Option<IpAddr>,
+    },
     /// `127.0.0.1` and `::1`; one that works is enough.
     Loopback,
     /// All interfaces: `::` for IPv6 and `0.0.0.0` for IPv4; one that works is enough.
@@ -48,10 +86,11 @@ pub enum Transport {
 }
 
 impl Hosts {
-    /// The addresses, in the order in which they are bound.
+    /// The addresses, in the order in which they are bound; none for what only the machine knows.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match self {
             Hosts::Named(addresses) => addresses.clone(),
+            Hosts::Name(_) | Hosts::Interface { .. } => Vec::new(),
             Hosts::Loopback => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             Hosts::All => vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()],
         }
@@ -70,7 +109,7 @@ impl Hosts {
 }
 
 impl Listener {
-    /// A listener for MQTT on TCP.
+    /// A listener of the command line, for MQTT on TCP.
     ///
     /// `bind`: the addresses the operator named. Without one, all interfaces, unless nobody said who may connect
     /// (neither a password file nor `--allow-anonymous`): then this machine alone.
@@ -78,26 +117,38 @@ impl Listener {
         bind: Vec<IpAddr>,
         port: u16,
         allow_anonymous: bool,
+        passwd: Option<PathBuf>,
         settings: ListenerSettings,
     ) -> Listener {
+        let may_be_reached = allow_anonymous || settings.passwords;
         let hosts = if !bind.is_empty() {
             Hosts::Named(bind)
-        } else if allow_anonymous || settings.passwords {
+        } else if may_be_reached {
             Hosts::All
         } else {
             Hosts::Loopback
         };
         Listener {
-            address: Address::Tcp { hosts, port },
+            address: Address::Tcp {
+                hosts,
+                port,
+                family: None,
+            },
             transport: Transport::Plain,
             settings,
+            passwd,
+            may_be_reached,
+            connections_max: None,
+            place: None,
         }
     }
 
-    /// The addresses it takes connections at.
-    pub fn hosts(&self) -> &Hosts {
-        let Address::Tcp { hosts, .. } = &self.address;
-        hosts
+    /// An address that other machines can reach, though nobody said who may connect.
+    pub fn open_by_mistake(&self) -> Option<IpAddr> {
+        match &self.address {
+            Address::Tcp { hosts, .. } if !self.may_be_reached => hosts.beyond_loopback(),
+            _ => None,
+        }
     }
 }
 
@@ -111,8 +162,11 @@ mod tests {
             passwords,
             ..ListenerSettings::default()
         };
-        let listener = Listener::plain(bind, 1883, allow_anonymous, settings);
-        listener.hosts().clone()
+        let listener = Listener::plain(bind, 1883, allow_anonymous, None, settings);
+        match listener.address {
+            Address::Tcp { hosts, .. } => hosts,
+            Address::Unix(path) => panic!("{}", path.display()),
+        }
     }
 
     #[test]
@@ -134,5 +188,22 @@ mod tests {
         assert_eq!(named(&["127.0.0.2", "::1", "::ffff:127.0.0.1"]), None);
         assert_eq!(Hosts::Loopback.beyond_loopback(), None);
         assert!(Hosts::All.beyond_loopback().is_some());
+    }
+
+    #[test]
+    fn an_address_for_other_machines_needs_a_word_on_who_may_connect() {
+        let mistake = |bind: [u8; 4], allow_anonymous, passwords| {
+            let settings = ListenerSettings {
+                passwords,
+                ..ListenerSettings::default()
+            };
+            let bind = vec![bind.into()];
+            Listener::plain(bind, 1884, allow_anonymous, None, settings).open_by_mistake()
+        };
+        let far = [10, 0, 0, 1];
+        assert_eq!(mistake(far, false, false), Some(far.into()));
+        assert_eq!(mistake(far, true, false), None);
+        assert_eq!(mistake(far, false, true), None);
+        assert_eq!(mistake([127, 0, 0, 2], false, false), None);
     }
 }

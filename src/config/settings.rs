@@ -37,6 +37,18 @@ pub struct ListenerSettings {
     pub client_id_takeover: ClientIdTakeover,
     /// The largest packet accepted, Fixed Header included; told to v5 Clients in CONNACK.
     pub packet_bytes_max: u32,
+    /// The largest QoS of a PUBLISH or will, and the largest granted: 0 to 2. [v5 3.2.2.3.4]
+    pub qos_max: u8,
+    /// Topic Aliases a v5 Client may use. [v5 3.2.2.3.8]
+    pub topic_alias_max: u16,
+    /// Which of 3.1, 3.1.1 and 5.0 are served.
+    pub versions: [bool; 3],
+    /// A Client's user name is its client id too, whatever client id CONNECT has.
+    pub user_name_is_client_id: bool,
+    /// A Client may leave its client id to the broker.
+    pub empty_client_id: bool,
+    /// What a client id of the broker's begins with.
+    pub assigned_prefix: Box<str>,
 }
 
 impl Default for ListenerSettings {
@@ -46,6 +58,12 @@ impl Default for ListenerSettings {
             passwords: false,
             client_id_takeover: ClientIdTakeover::Owner,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
+            qos_max: 2,
+            topic_alias_max: limits::TOPIC_ALIAS_MAXIMUM,
+            versions: [true; 3],
+            user_name_is_client_id: false,
+            empty_client_id: true,
+            assigned_prefix: limits::ASSIGNED_PREFIX.into(),
         }
     }
 }
@@ -67,6 +85,24 @@ pub struct Settings {
     pub secret: Secret,
     /// What all Clients together may hold, in bytes; each shard has an equal part of it.
     pub memory_bytes_max: u64,
+    /// What every client id must begin with.
+    pub client_id_prefix: Option<Box<str>>,
+    /// The longest Keep Alive, in seconds; v5 Clients are told.
+    pub keep_alive_max_s: Option<u16>,
+    /// A Session lives no longer than this without a connection, in seconds; `u32::MAX`: for ever.
+    pub session_expiry_max_s: u32,
+    /// Messages may be retained.
+    pub retain_available: bool,
+    /// The largest payload of a PUBLISH or will.
+    pub payload_bytes_max: Option<u32>,
+    /// Messages of QoS 1 and 2 that wait for one Session; `None`: as many as its bytes allow.
+    pub queued_max: Option<u32>,
+    /// Bytes of QoS 1 and 2 messages in flight to one Client; one message always may be.
+    pub inflight_bytes_max: Option<u64>,
+    /// QoS 0 messages wait for absent Clients like those of QoS 1.
+    pub queue_qos0: bool,
+    /// A message is delivered with the QoS of the subscription, even where it was published with less.
+    pub upgrade_qos: bool,
     /// There is a store: shards hand out what it must know, and answers wait until it is kept.
     pub store: bool,
 }
@@ -78,6 +114,14 @@ impl Settings {
             listeners: [listener].into(),
             ..Settings::default()
         }
+    }
+
+    /// Some PUBLISH packets that the standard allows are not allowed here.
+    pub fn restricts_publish(&self) -> bool {
+        let restricts = |listener: &ListenerSettings| listener.qos_max < 2;
+        !self.retain_available
+            || self.payload_bytes_max.is_some()
+            || self.listeners.iter().any(restricts)
     }
 
     /// The rules for connections of this listener. Panics if there is none: drivers name listeners of the
@@ -98,6 +142,15 @@ impl Default for Settings {
             shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT,
             secret: Secret::default(),
             memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
+            client_id_prefix: None,
+            keep_alive_max_s: None,
+            session_expiry_max_s: u32::MAX,
+            retain_available: true,
+            payload_bytes_max: None,
+            queued_max: None,
+            inflight_bytes_max: None,
+            queue_qos0: false,
+            upgrade_qos: false,
             store: false,
         }
     }

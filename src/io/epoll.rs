@@ -18,6 +18,7 @@ use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
 use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
+use crate::io::listening::ListeningSocket;
 use crate::limits;
 use nix::errno::Errno;
 use nix::libc;
@@ -26,7 +27,6 @@ use nix::sys::socket::{MsgFlags, recv, send, sendmsg};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub struct Epoll {
     events: Box<[EpollEvent]>,
     /// By slot.
     watched: Vec<Option<Watched>>,
-    listeners: Arc<[TcpListener]>,
+    listeners: Arc<[ListeningSocket]>,
     /// By listener.
     listening: Vec<Listening>,
     waking: bool,
@@ -249,7 +249,7 @@ impl Epoll {
         // By the standard library, whose sockets come close-on-exec, and blocking: every call says for itself that it
         // is not to wait.
         let result = match self.listeners[listener as usize].accept() {
-            Ok((socket, _)) => Ok(socket.into()),
+            Ok(socket) => Ok(socket),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 listening.ready = false;
                 return None;
@@ -273,7 +273,7 @@ impl Kernel for Epoll {
     /// Bytes at the beginning of the one buffer.
     type Received = usize;
 
-    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Epoll> {
+    fn new(listeners: &Arc<[ListeningSocket]>) -> io::Result<Epoll> {
         for listener in listeners.iter() {
             // Another shard may have been quicker.
             listener.set_nonblocking(true)?;

@@ -44,11 +44,9 @@ impl DriverKind {
         probe::io_uring().map(|()| DriverKind::Uring)
     }
 
-    /// Raises the limits of this process to what `shards` need, as far as it may.
-    fn prepare(self, shards: usize) {
-        if self == DriverKind::Uring {
-            probe::raise_memlock(shards);
-        }
+    /// Raises the limits of this process to what `shards` need, as far as it may; root may most.
+    pub fn raise_limits(shards: usize) {
+        probe::raise_memlock(shards);
     }
 
     /// Why one of the `shards` did not start, as a sentence.
@@ -67,7 +65,7 @@ impl DriverKind {
         Err("this 32-bit build has no io_uring".to_owned())
     }
 
-    fn prepare(self, _shards: usize) {}
+    pub fn raise_limits(_shards: usize) {}
 
     /// Why a shard did not start, as a sentence.
     pub fn explain(self, error: &io::Error, _shards: usize) -> String {
@@ -120,7 +118,6 @@ pub fn start(
 ) -> io::Result<Threads> {
     assert!(seats.len() == cores.len());
     let count = seats.len();
-    kind.prepare(count);
     let (ready, started) = channel();
     let mut handles = Vec::with_capacity(count);
     let mut failure: Option<io::Error> = None;

@@ -4,18 +4,26 @@
 //! which would let a second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted
 //! socket.
 
-use crate::config::{Address, Config, Hosts, Transport};
+use crate::config::{Address, Config, Family, Hosts, Listener, Transport};
 use crate::ids::ListenerId;
 use crate::io::holder::Holder;
+use crate::io::listening::ListeningSocket;
 use crate::io::start_error::StartError;
 use crate::limits;
 use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, setsockopt, sockopt,
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, bind,
+    setsockopt, sockopt,
 };
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,11 +31,14 @@ use std::time::{Duration, Instant};
 /// Attempts to find one port that is free on all addresses, when the system is to choose.
 const PORT_CHOICES: usize = 8;
 
+/// Who may write to a unix socket, and so connect: its user and its group, as with Mosquitto.
+const UNIX_SOCKET_MODE: u32 = 0o770;
+
 /// The listening sockets of all listeners. Copies share them.
 #[derive(Clone)]
 pub struct ListeningSockets {
     /// Bound and listening; a shard names them by their index.
-    pub sockets: Arc<[TcpListener]>,
+    pub sockets: Arc<[ListeningSocket]>,
     /// The listener each socket belongs to, and what its connections speak.
     listeners: Arc<[(ListenerId, Transport)]>,
 }
@@ -44,13 +55,21 @@ impl ListeningSockets {
     pub fn of_one_listener(sockets: Vec<TcpListener>, transport: Transport) -> ListeningSockets {
         ListeningSockets {
             listeners: vec![(ListenerId(0), transport); sockets.len()].into(),
-            sockets: sockets.into(),
+            sockets: sockets.into_iter().map(ListeningSocket::from).collect(),
         }
     }
 
     /// The listener of the socket at this place, and what its connections speak.
     pub fn listener(&self, socket: u32) -> (ListenerId, Transport) {
         self.listeners[socket as usize]
+    }
+
+    /// Removes the files of unix sockets, when the broker stops.
+    pub fn remove_files(&self) {
+        for path in self.sockets.iter().filter_map(ListeningSocket::path) {
+            // The user the broker runs as may not be allowed to; the next start replaces the file.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -61,11 +80,23 @@ pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
     let mut sockets = Vec::new();
     let mut listeners = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
-        let Address::Tcp { hosts, port } = &listener.address;
-        for socket in listen(hosts, *port)? {
-            sockets.push(socket);
-            listeners.push((ListenerId(index as u8), listener.transport));
-        }
+        let opened = match &listener.address {
+            Address::Tcp {
+                hosts,
+                port,
+                family,
+            } => Wanted::of(hosts, *family)
+                .and_then(|wanted| listen(&wanted, *port, listener.place.is_some()))
+                .map(|sockets| sockets.into_iter().map(ListeningSocket::from).collect()),
+            Address::Unix(path) => listen_unix(path).map(|socket| vec![socket]),
+        };
+        let opened: Vec<ListeningSocket> = opened.map_err(|error| placed(listener, error))?;
+        listeners.extend(
+            opened
+                .iter()
+                .map(|_| (ListenerId(index as u8), listener.transport)),
+        );
+        sockets.extend(opened);
     }
     Ok(ListeningSockets {
         sockets: sockets.into(),
@@ -73,34 +104,111 @@ pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
     })
 }
 
-/// The sockets of one listener.
-fn listen(hosts: &Hosts, port: u16) -> Result<Vec<TcpListener>, StartError> {
-    let mut wanted = hosts.addresses();
-    let mut seen = HashSet::new();
-    wanted.retain(|ip| seen.insert(*ip));
-    // Nobody asked for them by name: a machine without IPv6, or without IPv4, is served by the other.
-    let optional = !hosts.must_all_work();
+/// The error with the line of the configuration that asks for the listener.
+fn placed(listener: &Listener, error: StartError) -> StartError {
+    match &listener.place {
+        Some(place) => StartError::new(format!("{place}: {error}")),
+        None => error,
+    }
+}
+
+/// The addresses of a listener.
+struct Wanted {
+    addresses: Vec<IpAddr>,
+    /// One that works is enough: nobody asked for them by name, so a machine without IPv6, or without IPv4, is served
+    /// by the other.
+    optional: bool,
+}
+
+impl Wanted {
+    /// Asks the machine what names and interfaces mean.
+    fn of(hosts: &Hosts, family: Option<Family>) -> Result<Wanted, StartError> {
+        let mut addresses = match hosts {
+            Hosts::Name(name) => addresses_of_name(name)?,
+            Hosts::Interface { name, address } => addresses_of_interface(name, *address)?,
+            hosts => hosts.addresses(),
+        };
+        let before = addresses.first().copied();
+        addresses.retain(|address| family.is_none_or(|family| family.is_of(address)));
+        let mut seen = HashSet::new();
+        addresses.retain(|ip| seen.insert(*ip));
+        match before {
+            Some(other) if addresses.is_empty() => Err(StartError::new(format!(
+                "cannot listen on {other}: `socket_domain` wants the other family of addresses"
+            ))),
+            _ => Ok(Wanted {
+                addresses,
+                optional: !hosts.must_all_work(),
+            }),
+        }
+    }
+}
+
+fn addresses_of_name(name: &str) -> Result<Vec<IpAddr>, StartError> {
+    let found = (name, 0).to_socket_addrs();
+    let found: Vec<IpAddr> = found
+        .map_err(|error| {
+            StartError::new(format!(
+                "cannot listen on {name}: no address of that name is found ({error}); give an address that `ip address` shows"
+            ))
+        })?
+        .map(|address| address.ip())
+        .collect();
+    Ok(found)
+}
+
+/// The addresses of a network interface, but for those of IPv6 that hold on one link alone.
+fn addresses_of_interface(name: &str, only: Option<IpAddr>) -> Result<Vec<IpAddr>, StartError> {
+    let all = getifaddrs().map_err(|errno| {
+        let why = errno.desc();
+        StartError::new(format!("cannot ask for the addresses of `{name}`: {why}"))
+    })?;
+    let ip = |address: SockaddrStorage| match address.family()? {
+        AddressFamily::Inet => Some(IpAddr::V4(address.as_sockaddr_in()?.ip())),
+        AddressFamily::Inet6 => Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())),
+        _ => None,
+    };
+    let one_link = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let found: Vec<IpAddr> = all
+        .filter(|interface| interface.interface_name == name)
+        .filter_map(|interface| ip(interface.address?))
+        .filter(|ip| !one_link(ip))
+        .filter(|ip| only.is_none_or(|only| only == *ip))
+        .collect();
+    match (found.is_empty(), only) {
+        (false, _) => Ok(found),
+        (true, None) => Err(StartError::new(format!(
+            "cannot listen on the interface `{name}`: it has no address; `ip address` shows all interfaces"
+        ))),
+        (true, Some(only)) => Err(StartError::new(format!(
+            "cannot listen on {only}: the interface `{name}` has no such address; `ip address` shows all interfaces"
+        ))),
+    }
+}
+
+/// The sockets of one listener. `of_file`: a configuration names it, so remedies are not flags.
+fn listen(wanted: &Wanted, port: u16, of_file: bool) -> Result<Vec<TcpListener>, StartError> {
     let attempts = if port == 0 { PORT_CHOICES } else { 1 };
     for _ in 1..attempts {
-        match listen_on(&wanted, port, optional) {
+        match listen_on(wanted, port, of_file) {
             // The system chose a port for the first address that another process has on the second.
             Err((Errno::EADDRINUSE, _)) => {}
             result => return result.map_err(|(_, error)| error),
         }
     }
-    listen_on(&wanted, port, optional).map_err(|(_, error)| error)
+    listen_on(wanted, port, of_file).map_err(|(_, error)| error)
 }
 
 fn listen_on(
-    wanted: &[IpAddr],
+    wanted: &Wanted,
     mut port: u16,
-    optional: bool,
+    of_file: bool,
 ) -> Result<Vec<TcpListener>, (Errno, StartError)> {
     // `::` alone takes IPv4 too; beside an IPv4 address it must not.
-    let v6_only = wanted.iter().any(IpAddr::is_ipv4);
+    let v6_only = of_file || wanted.addresses.iter().any(IpAddr::is_ipv4);
     let mut listeners = Vec::new();
     let mut missing = None;
-    for &ip in wanted {
+    for &ip in &wanted.addresses {
         let address = SocketAddr::new(ip, port);
         match listen_at(address, v6_only) {
             Ok(listener) => {
@@ -109,10 +217,10 @@ fn listen_on(
                 }
                 listeners.push(listener);
             }
-            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) if optional => {
-                missing = Some((errno, refusal(address, errno)));
+            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) if wanted.optional => {
+                missing = Some((errno, refusal(address, errno, of_file)));
             }
-            Err(errno) => return Err((errno, refusal(address, errno))),
+            Err(errno) => return Err((errno, refusal(address, errno, of_file))),
         }
     }
     match missing {
@@ -151,21 +259,66 @@ fn listen_once(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-fn refusal(address: SocketAddr, errno: Errno) -> StartError {
+/// Listens on a unix socket, in the place of one that nobody listens on any more.
+fn listen_unix(path: &Path) -> Result<ListeningSocket, StartError> {
+    let shown = path.display();
+    let cannot =
+        |why: String| StartError::new(format!("cannot listen on unix socket {shown}: {why}"));
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(cannot(
+                "something else is there: give another path".to_owned(),
+            ));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            return Err(cannot(
+                "a program listens there: stop it, or give another path".to_owned(),
+            ));
+        }
+        Ok(_) => fs::remove_file(path)
+            .map_err(|error| cannot(format!("the one that is left there stays: {error}")))?,
+        Err(_) => {}
+    }
+    let open = |path: &Path| -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
+        // Blocking, see `listen_once`; and with our backlog.
+        socket::listen(&listener, Backlog::new(limits::LISTEN_BACKLOG)?)?;
+        Ok(listener)
+    };
+    let listener = open(path).map_err(|error| {
+        cannot(format!(
+            "{error}; its folder must be there, and writable for this user"
+        ))
+    })?;
+    Ok(ListeningSocket::Unix(listener, path.to_path_buf()))
+}
+
+fn refusal(address: SocketAddr, errno: Errno, of_file: bool) -> StartError {
     let port = address.port();
+    let (port_option, address_option) = match of_file {
+        true => ("port", "address"),
+        false => ("--port", "--bind"),
+    };
     let text = match errno {
         Errno::EADDRINUSE => {
-            let holder = Holder::of(port);
+            let holder = Holder::of(port).to_string();
+            let holder = holder.replace("--port", port_option);
             format!("cannot listen on {address}: port {port} is in use {holder}")
         }
+        Errno::EADDRNOTAVAIL if of_file => format!(
+            "cannot listen on {address}: this machine has no such address; give an address that `ip address` shows"
+        ),
         Errno::EADDRNOTAVAIL => format!(
             "cannot listen on {address}: this machine has no such address; give --bind an address that `ip address` shows"
         ),
         Errno::EACCES => format!(
-            "cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another --port"
+            "cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another {port_option}"
         ),
         Errno::EAFNOSUPPORT => {
-            format!("cannot listen on {address}: this machine has no IPv6; choose another --bind")
+            format!(
+                "cannot listen on {address}: this machine has no IPv6; choose another {address_option}"
+            )
         }
         errno => format!("cannot listen on {address}: {}", errno.desc()),
     };
@@ -180,6 +333,10 @@ mod tests {
 
     fn named(bind: &[&str]) -> Hosts {
         Hosts::Named(bind.iter().map(|ip| ip.parse().unwrap()).collect())
+    }
+
+    fn listen(hosts: &Hosts, port: u16) -> Result<Vec<TcpListener>, StartError> {
+        super::listen(&Wanted::of(hosts, None)?, port, false)
     }
 
     #[test]
@@ -241,5 +398,66 @@ mod tests {
     fn an_address_of_another_machine_is_refused() {
         let text = listen(&named(&["192.0.2.1"]), 0).unwrap_err().to_string();
         assert!(text.contains("no such address"), "{text}");
+    }
+
+    #[test]
+    fn names_and_interfaces_are_asked_for() {
+        let local =
+            |hosts: Hosts, family| Wanted::of(&hosts, family).map(|wanted| wanted.addresses);
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let localhost = local(Hosts::Name("localhost".to_owned()), Some(Family::Ipv4)).unwrap();
+        assert_eq!(localhost, [loopback]);
+        let interface = |name: &str, address| Hosts::Interface {
+            name: name.to_owned(),
+            address,
+        };
+        let found = local(interface("lo", None), Some(Family::Ipv4)).unwrap();
+        assert!(found.contains(&loopback), "{found:?}");
+        assert_eq!(
+            local(interface("lo", Some(loopback)), None).unwrap(),
+            [loopback]
+        );
+        for (hosts, family, words) in [
+            (interface("no such", None), None, "it has no address"),
+            (
+                interface("lo", Some([192, 0, 2, 1].into())),
+                None,
+                "the interface `lo` has no such address",
+            ),
+            (
+                named(&["127.0.0.1"]),
+                Some(Family::Ipv6),
+                "the other family",
+            ),
+            (
+                Hosts::Name("no.such.invalid".to_owned()),
+                None,
+                "no address of that name",
+            ),
+        ] {
+            let text = local(hosts, family).unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_replaces_one_that_is_left_and_nothing_else() {
+        let name = format!("mqttfast-test-listener-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let first = listen_unix(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, UNIX_SOCKET_MODE);
+        let text = listen_unix(&path).unwrap_err().to_string();
+        assert!(text.contains("a program listens there"), "{text}");
+        drop(first);
+        let second = listen_unix(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(second);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        let text = listen_unix(&path).unwrap_err().to_string();
+        assert!(text.contains("something else is there"), "{text}");
+        assert_eq!(fs::read(&path).unwrap(), b"a file");
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -22,6 +22,7 @@ pub mod holder;
 pub mod host;
 pub mod link;
 pub mod listener;
+pub mod listening;
 pub mod mail;
 mod memory;
 pub mod seat;
@@ -30,7 +31,8 @@ pub mod start_error;
 // On 32 bits the crate `io-uring` builds only when it is told to, see Cargo.toml.
 #[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
 pub mod uring;
+pub mod user;
 pub mod words;
 
-pub use start::run;
+pub use start::{check, run};
 pub use start_error::StartError;

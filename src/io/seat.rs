@@ -7,7 +7,7 @@ use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::Checker;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard, Waker};
-use crate::mesh::{Capacity, Endpoint, Mailbox};
+use crate::mesh::{Endpoint, Mailbox, Places};
 use std::sync::Arc;
 
 /// What all shards have in common; copies share it.
@@ -16,8 +16,8 @@ pub struct Common {
     /// Every shard accepts from all of them.
     pub listeners: ListeningSockets,
     /// How many Network Connections the whole broker may have.
-    pub capacity: Arc<Capacity>,
-    /// `None`: no password file, no thread that checks.
+    pub places: Arc<Places>,
+    /// `None`: nobody's password is checked, and there is no thread for that.
     pub checker: Option<Checker>,
     /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,

@@ -3,21 +3,24 @@
 
 use crate::broker::LogLevel;
 use crate::buffer::heap;
-use crate::config::{Config, Io, memory_bound};
+use crate::config::mosquitto::{Exit, Kind};
+use crate::config::{Address, Config, Hosts, Io, Listener, memory_bound};
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::control::{self, End, Signals};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
-use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::passwords::{Checker, Users};
+use crate::io::helpers::reload::Reload;
 use crate::io::host::{self, DriverKind, Threads};
+use crate::io::listening::ListeningSocket;
 use crate::io::mail::Shards;
 use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
+use crate::io::user::{PidFile, RunAs};
 use crate::io::{cpu, files, listener, memory};
 use crate::limits;
-use crate::mesh::{Capacity, lanes};
-use crate::passwd::PasswordFile;
+use crate::mesh::{Places, lanes};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
 use std::sync::Arc;
@@ -30,7 +33,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.logs).map_err(refused("cannot start the log's thread"))?;
+    let log = Log::start(config.core.logs).map_err(refused("cannot start the log's thread"))?;
     let notify = Notify::from_environment().unwrap_or_else(|error| {
         let text = format!("the service manager cannot be notified: NOTIFY_SOCKET: {error}");
         log.line(LogLevel::Warning, text);
@@ -51,19 +54,29 @@ fn serve(
     log: &Log,
     notify: &Notify,
 ) -> Result<(), StartError> {
-    if let Some(address) = config.open_by_mistake() {
+    for note in &config.notes {
+        let level = match note.kind {
+            Kind::Warning => LogLevel::Warning,
+            Kind::NoEffect | Kind::Remark => LogLevel::Info,
+        };
+        log.line(level, note.to_string());
+    }
+    let by_mistake = config.listeners.iter().find_map(Listener::open_by_mistake);
+    if let Some(address) = by_mistake {
         return Err(StartError::new(format!(
             "--bind {address} lets other machines in without a password: add --passwd FILE, or --allow-anonymous to allow it"
         )));
     }
-    let checker = match &config.passwd {
-        Some(path) => {
-            let file = PasswordFile::load(path).map_err(|e| StartError::new(e.to_string()))?;
-            for warning in file.warnings(path) {
-                log.line(LogLevel::Warning, warning);
-            }
-            Some(Checker::new(path, file))
-        }
+    let users = users(&config)?;
+    for warning in users.warnings() {
+        log.line(LogLevel::Warning, warning);
+    }
+    // A listener that only names without a file are refused at, has a checker as well: a reload may bring a file.
+    let checks = config.listeners.iter().any(|l| l.settings.passwords) || config.source.is_some();
+    let checker = checks.then(|| Checker::new(users));
+    let run_as = RunAs::of(config.user.as_ref())?;
+    let _pid_file = match &config.pid_file {
+        Some(file) => Some(PidFile::write(file, run_as.as_ref())?),
         None => None,
     };
     if config.listeners.len() > limits::LISTENERS_MAX {
@@ -73,7 +86,6 @@ fn serve(
     config
         .memory_bytes_max
         .get_or_insert_with(memory::limit_default);
-    let (kind, why) = choose_driver(config.io)?;
     files::raise_limit(log);
     let allowed = cpu::allowed().map_err(|e| refused("cannot ask for the cores")(e.into()))?;
     let count = match config.shards {
@@ -87,11 +99,26 @@ fn serve(
     };
     let cores = cpu::placement(count, &allowed);
     let listeners = listener::listen_all(&config)?;
+    DriverKind::raise_limits(count);
+    if let Some(run_as) = &run_as {
+        for path in listeners.sockets.iter().filter_map(ListeningSocket::path) {
+            run_as.give(path);
+        }
+        run_as.take_over()?;
+        log.line(LogLevel::Info, format!("runs as user {}", run_as.name));
+    }
+    let (kind, why) = choose_driver(config.io)?;
 
+    let own_limits = config.listeners.iter().map(|l| l.connections_max);
+    let connections_max: Vec<Option<usize>> = own_limits.collect();
     let common = Common {
         listeners,
         // Their number is known when all shards serve.
-        capacity: Arc::new(Capacity::new(usize::MAX, limits::EXTRA_CONNECTIONS)),
+        places: Arc::new(Places::new(
+            usize::MAX,
+            limits::EXTRA_CONNECTIONS,
+            &connections_max,
+        )),
         checker,
         log: log.clone(),
         clock,
@@ -118,15 +145,14 @@ fn serve(
     let watchdog = Watchdog::new(notify, &shards, Instant::now())
         .map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let (places, files) = files::places(count, config.connections_max)?;
-    common.capacity.set_most(places);
+    common.places.set_most(places);
     announce(&config, &cores, &why, log);
     announce_places(&config, places, files, log);
     let addresses: Vec<String> = common
         .listeners
         .sockets
         .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .map(|address| address.to_string())
+        .map(ListeningSocket::to_string)
         .collect();
     for address in &addresses {
         log.line(LogLevel::Info, format!("listening on {address}"));
@@ -134,8 +160,10 @@ fn serve(
     let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
     control::tell_ready(notify, &status, log);
 
-    let checker = common.checker.as_ref();
-    let end = control::serve(signals, &ended, &shards, checker, log, notify, watchdog);
+    let checker = common.checker.clone();
+    let mut again = Reload::new(config, checker, shards.clone(), log.clone());
+    let end = control::serve(signals, &ended, &shards, &mut again, log, notify, watchdog);
+    common.listeners.remove_files();
     match end {
         End::Asked => {
             // All have said that they end, so this does not wait.
@@ -213,9 +241,71 @@ fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
     info(access(config));
 }
 
+/// The users of all listeners.
+///
+/// Errors: a file cannot be read; with Mosquitto's exit code if a configuration names the file.
+fn users(config: &Config) -> Result<Users, StartError> {
+    Users::load(&config.password_files()).map_err(|error| {
+        let error = StartError::new(error.to_string());
+        match config.source {
+            Some(_) => error.with_exit_code(Exit::Unreadable.code()),
+            None => error,
+        }
+    })
+}
+
+/// What a start would say of the files that a configuration names: a warning a line. For `--check`.
+///
+/// Errors: the start would fail at a file.
+pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
+    Ok(users(config)?.warnings())
+}
+
 /// Who may connect.
 fn access(config: &Config) -> String {
-    match (&config.passwd, config.allow_anonymous) {
+    let mut said: Vec<String> = Vec::new();
+    for listener in &config.listeners {
+        let words = match config.source {
+            Some(_) => access_by(listener),
+            None => access_by_flags(listener),
+        };
+        if !said.contains(&words) {
+            said.push(words);
+        }
+    }
+    said.join("; ")
+}
+
+/// Who may connect by a listener of a configuration.
+fn access_by(listener: &Listener) -> String {
+    let who = match (&listener.passwd, listener.settings.anonymous) {
+        (None, false) => {
+            "nobody may connect: there is no `password_file`, and no `allow_anonymous true`"
+                .to_owned()
+        }
+        (None, true) => "anyone may connect, with any user name or none".to_owned(),
+        (Some(file), false) => format!("only the users of {} may connect", file.display()),
+        (Some(file), true) => format!(
+            "clients without a user name may connect; those with one need its password in {}",
+            file.display()
+        ),
+    };
+    match &listener.address {
+        Address::Tcp {
+            hosts: Hosts::Loopback,
+            ..
+        } => format!("{who}; from this machine only, as there is no `listener`"),
+        _ => who,
+    }
+}
+
+/// Who may connect by the listener of the command line.
+fn access_by_flags(listener: &Listener) -> String {
+    let by_name = listener
+        .passwd
+        .as_ref()
+        .map_or(listener.may_be_reached, |_| listener.settings.anonymous);
+    match (&listener.passwd, by_name) {
         (None, false) => "anyone may connect, from this machine only: open it with --passwd FILE, or to everyone with --allow-anonymous".to_owned(),
         (None, true) => "anyone may connect, without a user name".to_owned(),
         (Some(file), false) => format!("only the users of {} may connect", file.display()),

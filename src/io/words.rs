@@ -4,13 +4,14 @@
 
 use crate::broker::{
     CloseCause, ConnectionEnd, Counters, Dropped, Happening, Identity, LogLevel, Refusal,
-    RestoreLosses, SessionBegin, Sums, Unaccepted,
+    RestoreLosses, SessionBegin, Sums, UNIX_PEER, Unaccepted,
 };
 use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
 use crate::ids::ShardId;
 use crate::wire::{Version, packet_type};
 use std::fmt::{self, Display, Write as _};
+use std::net::SocketAddr;
 
 /// The line of the log for one event, without its time.
 pub fn sentence(happening: &Happening) -> (LogLevel, String) {
@@ -32,12 +33,14 @@ fn text(happening: &Happening) -> String {
             };
             let client_id = Shown(&who.client_id);
             let why = refused(*why);
-            format!("refused {client_id} ({}, {user}): {why}", who.address)
+            let address = peer(who.address);
+            format!("refused {client_id} ({address}, {user}): {why}")
         }
         Happening::Unaccepted { address, why } => match why {
-            Unaccepted::Violation(violation) => format!("refused {address}: {violation}"),
+            Unaccepted::Violation(violation) => format!("refused {}: {violation}", peer(*address)),
             Unaccepted::Lost(cause) => format!(
-                "refused {address}: before CONNECT was complete, {}",
+                "refused {}: before CONNECT was complete, {}",
+                peer(*address),
                 closed(*cause)
             ),
         },
@@ -58,6 +61,7 @@ fn text(happening: &Happening) -> String {
             address,
         } => {
             let client_id = client_id.as_deref().map(Shown);
+            let address = address.map(peer);
             let whose = match (client_id, address) {
                 (Some(client_id), Some(address)) => {
                     format!("the connection of {client_id} ({address}) is closed")
@@ -163,12 +167,12 @@ fn connected(who: &Identity, version: Version, session: SessionBegin, keep_alive
     format!(
         "connected {} ({}{user}): MQTT {version}, {session}, {keep_alive}",
         Shown(&who.client_id),
-        who.address
+        peer(who.address)
     )
 }
 
 fn ended(who: &Identity, how: &ConnectionEnd) -> String {
-    let (client_id, address) = (Shown(&who.client_id), who.address);
+    let (client_id, address) = (Shown(&who.client_id), peer(who.address));
     match how {
         ConnectionEnd::Disconnected { with_will: false } => {
             format!("disconnected {client_id} ({address})")
@@ -214,6 +218,14 @@ fn refused(why: Refusal) -> String {
         Refusal::ConnectionsMax
         | Refusal::AuthenticationMethod
         | Refusal::EmptyClientId
+        | Refusal::VersionNotServed
+        | Refusal::NoClientId
+        | Refusal::NoUserName
+        | Refusal::ClientIdPrefix
+        | Refusal::KeepAlive
+        | Refusal::WillQos
+        | Refusal::WillRetain
+        | Refusal::WillTooLarge
         | Refusal::Anonymous
         | Refusal::NoRoomForCheck
         | Refusal::ChecksWaiting
@@ -234,6 +246,20 @@ fn closed(cause: CloseCause) -> String {
             format!("its bytes were not what this listener takes: {reason}")
         }
     }
+}
+
+/// The address of a peer, or that it came by a unix socket.
+pub fn peer(address: SocketAddr) -> impl Display {
+    struct Peer(SocketAddr);
+    impl Display for Peer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                UNIX_PEER => f.write_str("unix socket"),
+                address => write!(f, "{address}"),
+            }
+        }
+    }
+    Peer(address)
 }
 
 /// What a shard holds and what went through it, as an operator asked.
@@ -328,6 +354,7 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::Expired => "Message Expiry Interval over",
         Dropped::OwnTopic => "published to $SYS or $CONTROL by a client",
         Dropped::SessionEnded => "session ended",
+        Dropped::AbovePayloadMax => "payload above message_size_limit",
         Dropped::OverShare => "more than a fair share of the memory (--memory-limit)",
     }
 }

@@ -4,6 +4,7 @@
 //! touched once when a connection opens and once when it closes; it orders nothing else, hence `Relaxed`.
 
 use super::sync::{AtomicUsize, Ordering};
+use crate::ids::ListenerId;
 
 /// What a new connection counts as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,70 @@ impl Capacity {
     }
 }
 
+/// The capacity of the whole broker, and those of listeners that have a limit of their own.
+#[derive(Debug)]
+pub struct Places {
+    all: Capacity,
+    by_listener: Box<[Option<Capacity>]>,
+}
+
+impl Places {
+    /// `by_listener`: the most connections of each listener by its number; `None` or missing: no limit of its own.
+    pub fn new(most: usize, extra: usize, by_listener: &[Option<usize>]) -> Places {
+        let of_listener = |most: &Option<usize>| most.map(|most| Capacity::new(most, extra));
+        Places {
+            all: Capacity::new(most, extra),
+            by_listener: by_listener.iter().map(of_listener).collect(),
+        }
+    }
+
+    fn of(&self, listener: ListenerId) -> Option<&Capacity> {
+        self.by_listener.get(listener.index())?.as_ref()
+    }
+
+    /// As [`Capacity::set_most`], of the whole broker.
+    pub fn set_most(&self, most: usize) {
+        self.all.set_most(most);
+    }
+
+    /// The most connections that a connection of this listener counts against.
+    pub fn most(&self, listener: ListenerId) -> usize {
+        let own = self.of(listener).map_or(usize::MAX, Capacity::most);
+        own.min(self.all.most())
+    }
+
+    /// Counts one connection more of this listener, to be given back with [`Places::give_back`]; `None`: there are too
+    /// many even to refuse it.
+    pub fn take(&self, listener: ListenerId) -> Option<Admitted> {
+        let all = self.all.take()?;
+        let own = match self.of(listener) {
+            Some(capacity) => capacity.take(),
+            None => Some(Admitted::Within),
+        };
+        match own {
+            Some(Admitted::Within) => Some(all),
+            Some(Admitted::Extra) => Some(Admitted::Extra),
+            None => {
+                self.all.give_back();
+                None
+            }
+        }
+    }
+
+    /// One connection of this listener is gone.
+    pub fn give_back(&self, listener: ListenerId) {
+        if let Some(capacity) = self.of(listener) {
+            capacity.give_back();
+        }
+        self.all.give_back();
+    }
+
+    /// Connections of all listeners.
+    pub fn taken(&self) -> usize {
+        self.all.taken()
+    }
+}
+
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
@@ -94,6 +159,22 @@ mod tests {
         capacity.set_most(0);
         assert_eq!(capacity.take(), None);
         assert_eq!(capacity.taken(), 2);
+    }
+
+    #[test]
+    fn a_listener_has_its_own_limit_within_that_of_all() {
+        let places = Places::new(3, 1, &[Some(1), None]);
+        let (own, other) = (ListenerId(0), ListenerId(1));
+        assert_eq!((places.most(own), places.most(other)), (1, 3));
+        assert_eq!(places.take(own), Some(Admitted::Within));
+        assert_eq!(places.take(own), Some(Admitted::Extra));
+        assert_eq!(places.take(own), None);
+        assert_eq!(places.taken(), 2);
+        assert_eq!(places.take(other), Some(Admitted::Within));
+        assert_eq!(places.take(other), Some(Admitted::Extra));
+        places.give_back(own);
+        places.give_back(own);
+        assert_eq!(places.take(own), Some(Admitted::Within));
     }
 
     #[test]

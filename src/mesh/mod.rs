@@ -18,7 +18,7 @@ pub mod spsc;
 pub mod sync;
 pub mod wake;
 
-pub use capacity::{Admitted, Capacity};
+pub use capacity::{Admitted, Capacity, Places};
 pub use lanes::{Bounds, Endpoint, Spilled, lanes};
 pub use mailbox::Mailbox;
 pub use wake::WakeFlag;

@@ -16,6 +16,10 @@ pub struct ConnectRequest {
     pub clean_start: bool,
     /// Seconds; 0 is off.
     pub keep_alive_s: u16,
+    /// The Keep Alive is the Server's, in the place of what the Client asked for. [v5 3.2.2.3.14]
+    pub keep_alive_is_ours: bool,
+    /// The Session Expiry Interval is. [v5 3.2.2.3.2]
+    pub session_expiry_is_ours: bool,
     /// Seconds; `u32::MAX` is for ever. Before v5, Clean Session 0 means for ever and 1 means 0.
     pub session_expiry_interval_s: u32,
     /// QoS 1 and 2 PUBLISH packets that the Client takes unacknowledged; 65,535 before v5. [v5 §3.1.2.11.3]
@@ -57,6 +61,8 @@ impl ConnectRequest {
             bridge: connect.bridge,
             clean_start: connect.clean_start,
             keep_alive_s: connect.keep_alive_s,
+            keep_alive_is_ours: false,
+            session_expiry_is_ours: false,
             session_expiry_interval_s: match connect.version {
                 Version::V5 => properties.session_expiry_interval_s,
                 Version::V31 | Version::V311 if connect.clean_start => 0,

@@ -4,7 +4,6 @@ use super::owner::Clients;
 use crate::broker::violation::Violation;
 use crate::ids::ConnectionId;
 use crate::invariant::Broken;
-use crate::limits;
 use crate::wire::TopicName;
 
 impl Clients {
@@ -16,8 +15,9 @@ impl Clients {
         alias: Option<u16>,
     ) -> Result<String, Violation> {
         let alias = alias.ok_or(Violation::TopicAliasUnknown)?;
-        if alias == 0 || alias > limits::TOPIC_ALIAS_MAXIMUM {
-            return Err(Violation::TopicAliasInvalid);
+        let most = self.listener(id).map_or(0, |l| l.topic_alias_max);
+        if alias == 0 || alias > most {
+            return Err(Violation::TopicAliasInvalid(most));
         }
         let no_alias = || Broken::new("an alias comes on a connection of version 5");
         let connection = self.connections.get_mut(id).ok_or_else(no_alias)?;

@@ -102,8 +102,8 @@ impl Clients {
         user_epoch: u32,
     ) -> Result<(), Broken> {
         // An unchecked user name does not become the owner of the Session, new or not.
-        let checked = request.user_name.is_some()
-            && self.listener(id).is_some_and(|listener| listener.passwords);
+        let checked = self.listener(id).is_some_and(|listener| listener.passwords);
+        let user_name = request.user_name.as_deref().filter(|_| checked);
         let (Some(session), Some(connection)) = (
             self.sessions.get_mut(session_id),
             self.connections.get_mut(id),
@@ -115,8 +115,8 @@ impl Clients {
         session.connection = Some(id);
         session.bridge = request.bridge;
         session.user_epoch = user_epoch;
-        if checked && session.user_name != request.user_name {
-            session.user_name = request.user_name.clone();
+        if session.user_name.as_deref() != user_name {
+            session.user_name = user_name.map(Into::into);
         }
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
@@ -327,6 +327,7 @@ impl Clients {
         if session.expiry_interval_s == 0 && seconds != 0 {
             return Err(Violation::SessionExpiryRaised);
         }
+        let seconds = seconds.min(self.settings.session_expiry_max_s);
         session.expiry_interval_s = seconds;
         Ok(())
     }

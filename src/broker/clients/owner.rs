@@ -200,6 +200,11 @@ impl Clients {
             .map_or(0, |listener| listener.packet_bytes_max)
     }
 
+    #[inline]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

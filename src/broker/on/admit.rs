@@ -12,6 +12,7 @@
 //!                                   └────► `HandOver` ── `on_adopted` ──► `establish` there
 //! ```
 
+use super::terms::put_terms;
 use crate::broker::clients::unaccepted;
 use crate::broker::event::{Ending, HandOver, Output, Verdict};
 use crate::broker::happening::{Happening, Identity, LogLevel, Refusal};
@@ -143,7 +144,7 @@ impl Shard {
         out: &mut Outputs,
     ) {
         self.clients.stop_reading(id, out);
-        let request = Box::new(ConnectRequest::new(connect));
+        let mut request = Box::new(ConnectRequest::new(connect));
         self.clients.note_terms(id, &request);
         let Some(connection) = self.clients.connection(id) else {
             return;
@@ -168,16 +169,20 @@ impl Shard {
             let code = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID;
             return self.refuse(id, &request, code, why, out);
         }
-        self.clients.put_received(id, behind.to_vec(), &[]);
         let Some(listener) = self.clients.listener(id) else {
             return;
         };
+        if let Err((code, why)) = put_terms(&mut request, listener, self.clients.settings()) {
+            return self.refuse(id, &request, code, why, out);
+        }
+        let (anonymous, passwords) = (listener.anonymous, listener.passwords);
+        self.clients.put_received(id, behind.to_vec(), &[]);
         match connect.user_name {
-            None if !listener.anonymous => {
+            None if !anonymous => {
                 let why = Refusal::Anonymous;
                 self.refuse(id, &request, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            Some(user_name) if listener.passwords => self.authenticate(id, request, user_name, out),
+            Some(user_name) if passwords => self.authenticate(id, request, user_name, out),
             None | Some(_) => self.on_authentic(id, request, out),
         }
     }

@@ -14,10 +14,7 @@ use crate::session::takeovers::TakeoverLines;
 use crate::wire;
 use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{ConnAck, Packet, Version};
-
-/// An assigned client id begins with these characters.
-const ASSIGNED_PREFIX: &str = "auto-";
+use crate::wire::{ConnAck, Packet, QoS, Version};
 
 impl Shard {
     /// At the home of the Session: takeover, Session, CONNACK, then the messages that wait for the Client. [v3.1.1
@@ -34,7 +31,7 @@ impl Shard {
         let assigned = request
             .client_id
             .is_empty()
-            .then(|| self.assign_client_id());
+            .then(|| self.assign_client_id(id));
         if !self.connack_fits(id, assigned.as_deref(), &request) {
             // CONNACK of a refusal is shorter, and mostly fits. [v5 MQTT-3.1.2-24]
             let why = Refusal::AnswerTooLarge;
@@ -66,9 +63,12 @@ impl Shard {
             && let Some(session) = self.clients.session(earlier)
             && let Some(listener) = self.clients.listener(id)
         {
-            if listener.passwords
+            // Its user name as far as it was checked. By a listener without passwords nobody is a user.
+            let checked = request.user_name.as_deref().filter(|_| listener.passwords);
+            let is_owned = listener.passwords || session.user_name.is_some();
+            if is_owned
                 && listener.client_id_takeover == ClientIdTakeover::Owner
-                && session.user_name != request.user_name
+                && session.user_name.as_deref() != checked
             {
                 let why = Refusal::AnotherUsersSession;
                 return self.refuse(id, request, ReasonCode::NOT_AUTHORIZED, why, out);
@@ -94,7 +94,7 @@ impl Shard {
             true => 0,
             false => self.needed_since(mark),
         };
-        let properties = self.connack_properties(id, assigned.as_deref(), request.version);
+        let properties = self.connack_properties(id, assigned.as_deref(), request);
         self.clients
             .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);
         // Nothing may be sent before CONNACK, so no packet is handled before it has left.
@@ -125,7 +125,7 @@ impl Shard {
         let connack = ConnAck {
             session_present: false,
             code: ReasonCode::SUCCESS.0,
-            properties: self.connack_properties(id, assigned, request.version),
+            properties: self.connack_properties(id, assigned, request),
         };
         let mut bytes = Vec::new();
         wire::encode(&Packet::ConnAck(connack), request.version, &mut bytes);
@@ -137,24 +137,41 @@ impl Shard {
         &self,
         id: ConnectionId,
         assigned: Option<&'a str>,
-        version: Version,
+        request: &ConnectRequest,
     ) -> ConnAckProperties<'a> {
-        if version != Version::V5 {
+        let Some(listener) = self.clients.listener(id) else {
+            return ConnAckProperties::default();
+        };
+        if request.version != Version::V5 {
             return ConnAckProperties::default();
         }
+        let expiry = request.session_expiry_interval_s;
         ConnAckProperties {
+            session_expiry_interval_s: request.session_expiry_is_ours.then_some(expiry),
             assigned_client_identifier: assigned,
+            server_keep_alive_s: request.keep_alive_is_ours.then_some(request.keep_alive_s),
+            maximum_qos: match listener.qos_max {
+                0 => Some(QoS::AtMostOnce),
+                1 => Some(QoS::AtLeastOnce),
+                _ => None,
+            },
+            retain_available: match self.clients.settings().retain_available {
+                true => None,
+                false => Some(false),
+            },
             receive_maximum: Some(limits::RECEIVE_MAXIMUM),
-            maximum_packet_size: Some(self.clients.packet_bytes_max(id)),
-            topic_alias_maximum: Some(limits::TOPIC_ALIAS_MAXIMUM),
+            maximum_packet_size: Some(listener.packet_bytes_max),
+            topic_alias_maximum: Some(listener.topic_alias_max),
             ..Default::default()
         }
     }
 
     /// A client id that no Session has and whose home is this shard. [v3.1.1 MQTT-3.1.3-6]
-    fn assign_client_id(&mut self) -> String {
+    fn assign_client_id(&mut self, id: ConnectionId) -> String {
+        let prefix = self.clients.listener(id).map(|l| l.assigned_prefix.clone());
+        let prefix = prefix.unwrap_or_default();
         loop {
-            let client_id = format!("{ASSIGNED_PREFIX}{:032x}", self.clients.next_assigned());
+            let client_id = format!("{prefix}{:032x}", self.clients.next_assigned());
             if home_of(&client_id, self.shards) == self.id
                 && self.clients.find_session(&client_id).is_none()
             {

@@ -9,7 +9,7 @@
 //! Name and properties are moved up to the payload, so that the three lie next to each other as in every `Message`.
 
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{Origin, routing_of};
+use crate::broker::passing::{Origin, Routed, routing_of};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
@@ -63,6 +63,12 @@ impl Shard {
             return Ok(None);
         }
         let (qos, retain, packet_id) = (publish.qos, publish.retain, publish.packet_id);
+        if self.restricts_publish && !self.is_publish_allowed(id, &publish)? {
+            self.drop_too_large(1);
+            let sent = (qos, packet_id);
+            self.answer_publish(id, session_id, version, sent, Routed::TooLarge, mark);
+            return Ok(None);
+        }
         let expires = self.expiry(&publish);
         let mut head = topic.as_str().as_bytes().to_vec();
         let topic_bytes = head.len() as u16;

@@ -17,6 +17,7 @@ mod session;
 mod share;
 mod subscribe;
 mod survey;
+mod terms;
 mod tick;
 mod unsubscribe;
 mod users_gone;

@@ -37,6 +37,12 @@ impl Shard {
         if !self.is_new(id, session, version, publish)? {
             return Ok(());
         }
+        if self.restricts_publish && !self.is_publish_allowed(id, publish)? {
+            self.drop_too_large(run.packets);
+            let sent = (publish.qos, publish.packet_id);
+            self.answer_publish(id, session, version, sent, Routed::TooLarge, mark);
+            return Ok(());
+        }
         let mut passed_on = Vec::new();
         if version == Version::V5 && !publish.properties.raw.is_empty() {
             publish.properties.append_passed_on(&mut passed_on);
@@ -160,6 +166,7 @@ impl Shard {
         let reason = match (version, routed) {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             (Version::V5, Routed::Refused | Routed::OverShare) => ReasonCode::QUOTA_EXCEEDED,
+            (Version::V5, Routed::TooLarge) => ReasonCode::PACKET_TOO_LARGE,
             _ => ReasonCode::SUCCESS,
         };
         let kind = match qos {
@@ -172,6 +179,12 @@ impl Shard {
         let after = self.needed_since(mark);
         self.clients
             .append_ack(id, kind, version, packet_id, reason, after);
+    }
+
+    /// Counts messages that are larger than the operator allows.
+    pub(super) fn drop_too_large(&mut self, packets: u32) {
+        let counters = self.clients.counters_mut();
+        counters.drop_messages(Dropped::AbovePayloadMax, packets.into());
     }
 
     /// Takes a message of a Client or a will: keeps it if retained, and routes it.

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::session::Connection;
 use crate::wire;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{Malformed, Packet, RetainHandling, SubAck, Subscribe, Version};
+use crate::wire::{Malformed, Packet, QoS, RetainHandling, SubAck, Subscribe, Version};
 
 /// SUBACK code of a filter that is refused, in 3.1.1. [v3.1.1 3.9.3]
 const FAILURE: u8 = 0x80;
@@ -40,6 +40,7 @@ impl Shard {
         self.check_answer(id, version, total)?;
         let mark = self.mark();
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
+        let qos_max = self.clients.listener(id).map_or(2, |l| l.qos_max);
         for _ in 0..limits::FILTERS_AT_ONCE {
             let found = subscribe.filter_at(part.at).map_err(Violation::Malformed)?;
             let Some((next, filter, mut options)) = found else {
@@ -51,6 +52,12 @@ impl Shard {
                 // published.
                 options.no_local = true;
                 options.retain_as_published = true;
+            }
+            if options.qos as u8 > qos_max {
+                options.qos = match qos_max {
+                    0 => QoS::AtMostOnce,
+                    _ => QoS::AtLeastOnce,
+                };
             }
             self.turn.add_work(limits::WORK_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);

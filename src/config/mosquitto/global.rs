@@ -32,7 +32,7 @@ pub struct Global {
     pub queued_max: Option<u32>,
     /// The longest Keep Alive of a Client; `None`: no limit.
     pub keep_alive_max_s: Option<u16>,
-    /// The largest packet accepted; `None`: the protocol's.
+    /// The largest packet accepted; `None`: not said; `u32::MAX`: the protocol's.
     pub packet_bytes_max: Option<u32>,
     /// The largest payload of a PUBLISH accepted; `None`: the protocol's.
     pub payload_bytes_max: Option<u32>,
@@ -144,7 +144,10 @@ pub(super) fn global(said: &Statements, notes: &mut Notes, files: &dyn Files) ->
     // 0 is "no limit".
     let limit = |option| said.number(option).filter(|number| *number > 0);
     let path = |option| said.text(option).map(path_at);
-    let packets = limit("max_packet_size").map(to_u32);
+    let packets = said.number("max_packet_size").map(|bytes| match bytes {
+        0 => u32::MAX,
+        bytes => to_u32(bytes),
+    });
     Global {
         duplicate_messages: flag("allow_duplicate_messages", false),
         autosave_s: match said.number("autosave_interval") {

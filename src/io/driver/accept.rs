@@ -4,16 +4,18 @@
 //! closed at once. Connections that were let in before are served as ever.
 
 use super::kernel::Kernel;
-use crate::broker::LogLevel;
+use crate::broker::{LogLevel, UNIX_PEER};
 use crate::io::link::Link;
 use crate::io::seat::Seat;
+use crate::io::words;
 use crate::limits;
 use crate::mesh::Admitted;
 use crate::time::Time;
 use nix::libc;
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getpeername};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -94,7 +96,7 @@ impl Accepting {
             *state = State::Off;
         }
         match result {
-            Ok(socket) => self.seated(TcpStream::from(socket), listener, seat, now),
+            Ok(socket) => self.seated(socket, listener, seat, now),
             // The new connection was lost before it was accepted; it is no longer in the queue.
             Err(
                 libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::ECANCELED | libc::EAGAIN,
@@ -119,20 +121,22 @@ impl Accepting {
 
     fn seated(
         &mut self,
-        socket: TcpStream,
+        socket: OwnedFd,
         listener: u32,
         seat: &Seat,
         now: Time,
     ) -> Option<Newcomer> {
+        let listeners = &seat.common.listeners;
+        let (listener, transport) = listeners.listener(listener);
         // No address: the peer has already closed or reset the connection.
-        let address = canonical(socket.peer_addr().ok()?);
-        let (listener, transport) = seat.common.listeners.listener(listener);
-        let link = Link::new(socket.into(), address, listener, transport);
-        let admitted = seat.common.capacity.take();
+        let address = peer_of(socket.as_fd())?;
+        let link = Link::new(socket, address, listener, transport);
+        let admitted = seat.common.places.take(listener);
         if admitted != Some(Admitted::Within) {
-            let most = seat.common.capacity.most();
+            let most = seat.common.places.most(listener);
+            let address = words::peer(address);
             let text = format!(
-                "refused a connection from {address}: all {most} connections are in use (limits: --max-connections, and open files: LimitNOFILE= or ulimit -n)"
+                "refused a connection from {address}: all {most} connections are in use (limits: --max-connections, max_connections, and open files: LimitNOFILE= or ulimit -n)"
             );
             self.complain(seat, now, &text);
         }
@@ -175,7 +179,16 @@ impl Accepting {
     }
 }
 
-/// An IPv4 peer of an IPv6 socket is shown as what it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// The address of a peer: an IPv4 peer of an IPv6 socket as what it is, and for all peers of unix sockets
+/// [`UNIX_PEER`]. `None`: it is gone.
+fn peer_of(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    let name: SockaddrStorage = getpeername(socket.as_raw_fd()).ok()?;
+    match name.family()? {
+        AddressFamily::Inet => Some(SocketAddr::V4((*name.as_sockaddr_in()?).into())),
+        AddressFamily::Inet6 => {
+            let address = SocketAddr::V6((*name.as_sockaddr_in6()?).into());
+            Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        }
+        _ => Some(UNIX_PEER),
+    }
 }

@@ -83,8 +83,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         match self.kernel.add(connection, socket.link.as_fd()) {
             Ok(()) => Some(connection),
             Err(error) => {
-                drop(self.sockets.remove(connection));
-                self.seat.common.capacity.give_back();
+                let socket = self.sockets.remove(connection);
+                self.seat.common.places.give_back(socket.link.listener);
                 self.accepting.cannot_serve(&self.seat, self.now, &error);
                 None
             }

@@ -4,8 +4,8 @@
 
 use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
+use crate::io::listening::ListeningSocket;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub trait Kernel: Sized {
     type Received;
 
     /// Sets up what is needed; it belongs to the calling thread. Listeners are named by their place in `listeners`.
-    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Self>;
+    fn new(listeners: &Arc<[ListeningSocket]>) -> io::Result<Self>;
 
     /// Arms an accept that stays armed. Sockets come close-on-exec; their peer is asked for afterwards.
     fn accept(&mut self, listener: u32) -> io::Result<()>;

@@ -85,9 +85,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 user_name,
                 password,
             } => {
+                let Some(socket) = self.sockets.get(connection) else {
+                    return Ok(());
+                };
                 let request = Request {
                     shard: self.seat.id,
                     connection,
+                    listener: socket.link.listener,
                     user_name,
                     password,
                     asked: self.now,
@@ -219,8 +223,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         match socket.state {
             SocketState::Ending if socket.send != Send::Off => self.kernel.cancel_send(connection),
             SocketState::Ending if socket.idle() => {
-                drop(self.sockets.remove(connection));
-                self.seat.common.capacity.give_back();
+                let socket = self.sockets.remove(connection);
+                self.seat.common.places.give_back(socket.link.listener);
                 Ok(())
             }
             SocketState::HandingOver { .. } if socket.idle() => {

@@ -5,7 +5,7 @@
 use crate::broker::LogLevel;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
-use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::reload::Reload;
 use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
@@ -130,7 +130,7 @@ pub fn serve(
     signals: &Signals,
     ended: &EventFd,
     shards: &Shards,
-    checker: Option<&Checker>,
+    again: &mut Reload,
     log: &Log,
     notify: &Notify,
     mut watchdog: Option<Watchdog>,
@@ -142,7 +142,7 @@ pub fn serve(
         while let Some(signal) = signals.next() {
             match (signal, stop_at) {
                 (Asked::Nothing(number), _) => log.line(LogLevel::Info, unused(number)),
-                (Asked::Reload, None) => reload(checker, shards, log, notify),
+                (Asked::Reload, None) => reload(again, log, notify),
                 (Asked::Sums, None) => summary::log_sums(shards, log),
                 (Asked::Reload | Asked::Sums, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,
@@ -207,21 +207,9 @@ pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
 }
 
 /// Reads again what SIGHUP asks for. Whatever comes of it, we serve on.
-fn reload(checker: Option<&Checker>, shards: &Shards, log: &Log, notify: &Notify) {
+fn reload(again: &mut Reload, log: &Log, notify: &Notify) {
     notify.reloading();
-    let (level, text) = match checker {
-        Some(checker) => {
-            let reloaded = checker.reload(shards);
-            for warning in reloaded.warnings {
-                log.line(LogLevel::Warning, warning);
-            }
-            reloaded.summary
-        }
-        None => {
-            let text = "SIGHUP: there is no password file to read";
-            (LogLevel::Info, text.to_owned())
-        }
-    };
+    let (level, text) = again.reload();
     tell_ready(notify, &text, log);
     log.line(level, text);
 }

@@ -10,5 +10,6 @@ pub mod control;
 pub mod log;
 pub mod notify;
 pub mod passwords;
+pub mod reload;
 pub mod summary;
 pub mod zone;

@@ -1,15 +1,15 @@
 //! The password thread: hashing takes milliseconds to seconds and never runs on a shard.
 
 use crate::broker::{LogLevel, Verdict};
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
-use crate::passwd::{Check, PasswordFile, Succession, shown};
+use crate::passwd::{Check, PasswordFile, PasswordFileError, Succession, shown};
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -19,12 +19,21 @@ pub struct Request {
     pub shard: ShardId,
     /// The connection at that shard; it may have closed meanwhile.
     pub connection: ConnectionId,
+    /// The listener it came by, whose users are meant.
+    pub listener: ListenerId,
     /// As CONNECT has it.
     pub user_name: String,
     /// As CONNECT has it; empty where it has none.
     pub password: Vec<u8>,
     /// When the shard asked; requests that are too old are answered "busy".
     pub asked: Time,
+}
+
+/// New users, to be put in force.
+pub struct Successor {
+    users: Users,
+    /// Users of the old files who are not in the new ones, sorted.
+    gone: Vec<Box<str>>,
 }
 
 /// What came of a reload.
@@ -64,8 +73,7 @@ pub struct Checker {
 }
 
 struct Shared {
-    path: PathBuf,
-    file: Mutex<Arc<PasswordFile>>,
+    users: Mutex<Arc<Users>>,
     queue: Mutex<Waiting>,
     asked: Condvar,
 }
@@ -108,13 +116,102 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The password files in force: each once, and which of them is that of a listener.
+pub struct Users {
+    files: Vec<(PathBuf, PasswordFile)>,
+    /// By the listener's number.
+    by_listener: Vec<Option<usize>>,
+}
+
+impl Users {
+    /// Reads the files of all listeners, each once; `None`: a listener without users.
+    ///
+    /// Errors: the first that cannot be read.
+    pub fn load(paths: &[Option<PathBuf>]) -> Result<Users, PasswordFileError> {
+        let mut users = Users {
+            files: Vec::new(),
+            by_listener: Vec::new(),
+        };
+        for path in paths {
+            let Some(path) = path else {
+                users.by_listener.push(None);
+                continue;
+            };
+            let known = users.files.iter().position(|(known, _)| known == path);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    users.files.push((path.clone(), PasswordFile::load(path)?));
+                    users.files.len() - 1
+                }
+            };
+            users.by_listener.push(Some(at));
+        }
+        Ok(users)
+    }
+
+    /// What is wrong in the files, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let files = self.files.iter();
+        files.flat_map(|(path, file)| file.warnings(path)).collect()
+    }
+
+    fn of(&self, listener: ListenerId) -> Option<&PasswordFile> {
+        let at = *self.by_listener.get(listener.index())?;
+        at.map(|at| &self.files[at].1)
+    }
+
+    /// Who is in no file of `new` any more that was one of a listener's users, sorted.
+    ///
+    /// Errors: bad lines of `new` would shut out users. One sentence.
+    fn gone_in(&self, new: &Users) -> Result<Vec<Box<str>>, String> {
+        let nobody = (PathBuf::new(), PasswordFile::parse(b""));
+        let mut gone = Vec::new();
+        let mut compared = Vec::new();
+        for (listener, old_at) in self.by_listener.iter().enumerate() {
+            let Some(old_at) = *old_at else { continue };
+            let new_at = new.by_listener.get(listener).copied().flatten();
+            if compared.contains(&(old_at, new_at)) {
+                continue;
+            }
+            compared.push((old_at, new_at));
+            let (path, file) = new_at.map_or(&nobody, |at| &new.files[at]);
+            match self.files[old_at].1.successor(file) {
+                Succession::Gone(users) => gone.extend(users),
+                Succession::Lost(lost) => {
+                    return Err(format!(
+                        "{}: its bad lines would shut out {}; correct them, or delete them on purpose, and reload",
+                        path.display(),
+                        named(&lost)
+                    ));
+                }
+            }
+        }
+        gone.sort();
+        gone.dedup();
+        Ok(gone)
+    }
+
+    /// The files with their number of users.
+    fn told(&self) -> String {
+        let told = |(path, file): &(PathBuf, PasswordFile)| {
+            let users = if file.len() == 1 { "user" } else { "users" };
+            format!("{} read again: {} {users}", path.display(), file.len())
+        };
+        let files: Vec<String> = self.files.iter().map(told).collect();
+        match files.as_slice() {
+            [one] => format!("password file {one}"),
+            many => format!("password files {}", many.join(", ")),
+        }
+    }
+}
+
 impl Checker {
-    /// A checker of `file`, which was read from `path`. Nothing is answered before [`Checker::start`].
-    pub fn new(path: &Path, file: PasswordFile) -> Checker {
+    /// A checker of these users. Nothing is answered before [`Checker::start`].
+    pub fn new(users: Users) -> Checker {
         Checker {
             shared: Arc::new(Shared {
-                path: path.to_path_buf(),
-                file: Mutex::new(Arc::new(file)),
+                users: Mutex::new(Arc::new(users)),
                 queue: Mutex::default(),
                 asked: Condvar::new(),
             }),
@@ -144,39 +241,33 @@ impl Checker {
         queued
     }
 
-    /// Reads the file again, and logs the result. A file that cannot be read leaves the old one in force; so does
-    /// one whose bad lines would shut out users of the old one. The shards learn which users are gone.
-    pub fn reload(&self, shards: &Shards) -> Reloaded {
-        let path = &self.shared.path;
-        let new = match PasswordFile::load(path) {
+    /// Reads the files again; `paths` as for [`Users::load`]. Nothing changes before [`Checker::exchange`].
+    ///
+    /// Errors: a file that cannot be read, or one whose bad lines would shut out users of the old one.
+    pub fn prepare(&self, paths: &[Option<PathBuf>]) -> Result<Successor, Reloaded> {
+        let new = match Users::load(paths) {
             Ok(new) => new,
-            Err(error) => return Reloaded::kept(error.to_string(), Vec::new()),
+            Err(error) => return Err(Reloaded::kept(error.to_string(), Vec::new())),
         };
-        let warnings = new.warnings(path);
-        let old = Arc::clone(&lock(&self.shared.file));
-        let gone = match old.successor(&new) {
-            Succession::Gone(gone) => gone,
-            Succession::Lost(lost) => {
-                let why = format!(
-                    "its bad lines would shut out {}; correct them, or delete them on purpose, and reload",
-                    named(&lost)
-                );
-                return Reloaded::kept(format!("{}: {why}", path.display()), warnings);
-            }
-        };
-        let count = new.len();
-        let mut file = lock(&self.shared.file);
-        *file = Arc::new(new);
+        let old = Arc::clone(&lock(&self.shared.users));
+        match old.gone_in(&new) {
+            Ok(gone) => Ok(Successor { users: new, gone }),
+            Err(why) => Err(Reloaded::kept(why, new.warnings())),
+        }
+    }
+
+    /// Puts new users in force; the shards learn which users are gone.
+    pub fn exchange(&self, successor: Successor, shards: &Shards) -> Reloaded {
+        let Successor { users, gone } = successor;
+        let warnings = users.warnings();
+        let mut text = users.told();
+        let mut in_force = lock(&self.shared.users);
+        *in_force = Arc::new(users);
         if !gone.is_empty() {
             let gone: Arc<[Box<str>]> = gone.as_slice().into();
             shards.tell_all(|| ToShard::UsersGone(Arc::clone(&gone)));
         }
-        drop(file);
-        let users = if count == 1 { "user" } else { "users" };
-        let mut text = format!(
-            "password file {} read again: {count} {users}",
-            path.display()
-        );
+        drop(in_force);
         if !gone.is_empty() {
             text += &format!("; gone: {}", named(&gone));
         }
@@ -201,11 +292,11 @@ impl Checker {
     /// asked. The verdict is told while nobody can exchange it, so every verdict that lets in a user of an old file
     /// comes before the word that this user is gone.
     fn answer(&self, request: &Request, shards: &Shards, clock: Clock) {
-        let mut file = Arc::clone(&lock(&self.shared.file));
+        let mut users = Arc::clone(&lock(&self.shared.users));
         loop {
-            let verdict = check(&file, request, clock.now());
-            let current = lock(&self.shared.file);
-            if Arc::ptr_eq(&file, &current) {
+            let verdict = check(&users, request, clock.now());
+            let current = lock(&self.shared.users);
+            if Arc::ptr_eq(&users, &current) {
                 let connection = request.connection;
                 let answer = ToShard::Verdict {
                     connection,
@@ -213,17 +304,20 @@ impl Checker {
                 };
                 return shards.tell(request.shard, answer);
             }
-            file = Arc::clone(&current);
+            users = Arc::clone(&current);
         }
     }
 }
 
-fn check(file: &PasswordFile, request: &Request, now: Time) -> Verdict {
+fn check(users: &Users, request: &Request, now: Time) -> Verdict {
     // Its connection has been closed at its deadline by now: under a flood the thread catches up instead of hashing
     // in vain.
     if now.since_ms(request.asked) >= limits::CONNECT_DEADLINE_MS {
         return Verdict::Busy;
     }
+    let Some(file) = users.of(request.listener) else {
+        return Verdict::UnknownUser;
+    };
     match file.check(&request.user_name, &request.password) {
         Check::Accepted => Verdict::Accepted,
         Check::UnknownUser => Verdict::UnknownUser,

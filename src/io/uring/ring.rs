@@ -17,13 +17,13 @@ use crate::buffer::Chunks;
 use crate::ids::ConnectionId;
 use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
+use crate::io::listening::ListeningSocket;
 use crate::limits;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use nix::libc;
 use std::io;
 use std::mem;
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl SendRecord {
 /// The shard's io_uring and what the kernel may touch through it.
 pub struct Ring {
     uring: IoUring,
-    listeners: Arc<[TcpListener]>,
+    listeners: Arc<[ListeningSocket]>,
     buffers: Buffers,
     large: Large,
     /// Sends under way, by slot.
@@ -92,7 +92,7 @@ pub struct Ring {
 impl Kernel for Ring {
     type Received = Received;
 
-    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Ring> {
+    fn new(listeners: &Arc<[ListeningSocket]>) -> io::Result<Ring> {
         let uring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()

@@ -9,20 +9,18 @@ use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
 use crate::io::helpers::log::Log;
-use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::passwords::{Checker, Users};
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, Seat, seats};
 use crate::limits;
-use crate::mesh::{Capacity, lanes};
-use crate::passwd::PasswordFile;
+use crate::mesh::{Places, lanes};
 use crate::session::ConnectRequest;
 use crate::time::Time;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -376,13 +374,12 @@ impl Broker {
         let listeners = ListeningSockets::of_one_listener(vec![listener], transport);
         let (log, clock) = (Log::start(Logs::Events).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
-        let file = PasswordFile::parse(b"");
-        let checker = Checker::new(Path::new("no file"), file);
+        let checker = Checker::new(Users::load(&[None]).unwrap());
         checker.start(shards.clone(), clock).unwrap();
         let endpoints = lanes(count, &LANE_BOUNDS);
         let common = Common {
             listeners,
-            capacity: Arc::new(Capacity::new(usize::MAX, 0)),
+            places: Arc::new(Places::new(usize::MAX, 0, &[])),
             checker: Some(checker),
             log,
             clock,

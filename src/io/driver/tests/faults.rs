@@ -16,13 +16,13 @@ use crate::ids::ConnectionId;
 use crate::io::driver::kernel::{Completion, Kernel};
 use crate::io::driver::sending::Sending;
 
+use crate::io::listening::ListeningSocket;
 use crate::limits;
 use crate::random::SplitMix64;
 use nix::libc;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -194,7 +194,7 @@ impl<K: Kernel> Kernel for Faulty<K> {
     /// Its number.
     type Received = u64;
 
-    fn new(listeners: &Arc<[TcpListener]>) -> io::Result<Self> {
+    fn new(listeners: &Arc<[ListeningSocket]>) -> io::Result<Self> {
         let plan = PLAN.get();
         let accept_errors =
             (0..listeners.len() as u32).map(|listener| (listener, plan.accept_errors));

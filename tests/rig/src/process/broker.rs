@@ -57,6 +57,9 @@ pub struct Options {
     pub allow_anonymous: bool,
     /// Leave `--bind` to its default.
     pub no_bind: bool,
+    /// The text of a `mosquitto.conf`, which mqttfast and the reference get alike. `{port}` stands for a free port of
+    /// 127.0.0.1, which must be listened on, and `{folder}` for a folder of this broker's own.
+    pub configuration: Option<String>,
     /// More arguments for mqttfast; the reference does not get them.
     pub arguments: Vec<String>,
     /// What starts mqttfast, whose path and arguments come last; it must end as mqttfast, by `exec`. The reference has
@@ -69,7 +72,7 @@ pub struct Broker {
     child: Child,
     address: SocketAddr,
     log: Arc<Log>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// The lines a broker has written so far.
@@ -126,12 +129,39 @@ impl Broker {
     }
 
     pub fn start_with(options: Options) -> Broker {
-        let started = if reference() {
+        let started = if options.configuration.is_some() {
+            Broker::try_configured(&options)
+        } else if reference() {
             start_reference(&options)
         } else {
             start_mqttfast(&options)
         };
         started.unwrap_or_else(|log| panic!("the broker did not start:\n{}", log.join("\n")))
+    }
+
+    /// A broker that reads this `mosquitto.conf`, see [`Options::configuration`].
+    pub fn configured(shards: usize, text: &str) -> Broker {
+        Broker::start_with(Options {
+            shards,
+            configuration: Some(text.to_owned()),
+            ..Options::default()
+        })
+    }
+
+    /// The same, or what a broker that does not start has written.
+    pub fn try_configured(options: &Options) -> Result<Broker, Vec<String>> {
+        let folder = Folder::new();
+        start_configured(options, folder)
+    }
+
+    /// A file in the folder that `{folder}` stands for.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path(name)
+    }
+
+    /// Writes the configuration anew, for a reload; `{port}` and `{folder}` stay what they were.
+    pub fn rewrite(&self, text: &str) {
+        write_configuration(&self.folder, text, self.port());
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -325,7 +355,71 @@ fn start_mqttfast(options: &Options) -> Result<Broker, Vec<String>> {
         child,
         address,
         log,
-        _folder: Folder::new(),
+        folder: Folder::new(),
+    })
+}
+
+/// Writes `mosquitto.conf` into the folder; with what a reference that runs as root needs to read it.
+fn write_configuration(folder: &Folder, text: &str, port: u16) -> PathBuf {
+    let path = folder.0.display().to_string();
+    let mut text = text.replace("{port}", &port.to_string());
+    text = text.replace("{folder}", &path);
+    if nix::unistd::geteuid().is_root() && !text.contains("user ") {
+        text += "\nuser root\n";
+    }
+    let file = folder.path("mosquitto.conf");
+    std::fs::write(&file, text).expect("write mosquitto.conf");
+    file
+}
+
+/// Starts a broker on a configuration: it serves when it can be connected to.
+fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<String>> {
+    let text = options.configuration.as_deref().expect("a configuration");
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let file = write_configuration(&folder, text, address.port());
+    let mut command = match reference() {
+        true => {
+            let mut command = Command::new("mosquitto");
+            command.env("PATH", super::tool::path()).arg("-c").arg(file);
+            command
+        }
+        false => {
+            let mut command = Command::new(crate::process::program());
+            command.arg("-c").arg(file).args(&options.arguments);
+            command.args(["--shards", &options.shards.max(1).to_string()]);
+            command.args(io_arguments());
+            command
+        }
+    };
+    let mut child = command
+        .current_dir(&folder.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start a broker; tests/setup installs the reference");
+    let log = Arc::new(Log::default());
+    log.clone().follow(child.stderr.take().expect("piped"));
+    let end = Instant::now() + DEADLINE;
+    while TcpStream::connect(address).is_err() {
+        let ended = child.try_wait().expect("wait for the broker");
+        if ended.is_some() || Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            log.wait(0, DEADLINE, |_| false);
+            let mut lines = log.lines.lock().unwrap().0.clone();
+            lines.push(format!("{ended:?}"));
+            return Err(lines);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(Broker {
+        child,
+        address,
+        log,
+        folder,
     })
 }
 
@@ -375,7 +469,7 @@ fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
                 child,
                 address,
                 log,
-                _folder: folder,
+                folder,
             });
         }
         let _ = child.kill();

@@ -12,7 +12,7 @@ use crate::io::helpers::log::Log;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, seats};
-use crate::mesh::{Capacity, lanes};
+use crate::mesh::{Places, lanes};
 use crate::time::Time;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -69,7 +69,7 @@ struct Left {
 pub(super) struct Broker {
     pub(super) address: SocketAddr,
     shards: Shards,
-    capacity: Arc<Capacity>,
+    capacity: Arc<Places>,
     threads: Vec<JoinHandle<Left>>,
     naps: Vec<Sender<Duration>>,
     asleep: Receiver<()>,
@@ -80,10 +80,10 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = ListeningSockets::from(vec![listener]);
-        let capacity = Arc::new(Capacity::new(usize::MAX, 0));
+        let capacity = Arc::new(Places::new(usize::MAX, 0, &[]));
         let common = Common {
             listeners,
-            capacity: Arc::clone(&capacity),
+            places: Arc::clone(&capacity),
             checker: None,
             log: Log::start(crate::config::Logs::Events).unwrap(),
             clock: Clock::start(),

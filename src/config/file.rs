@@ -1,0 +1,292 @@
+//! A `mosquitto.conf` under the command line: what a flag says wins, the file says the rest.
+//!
+//! Who may come in by which listener is decided in [`mosquitto`](super::mosquitto). Here each value is put where the
+//! broker has a place for it, and the start is refused where the broker has none and Clients would find another broker
+//! than the file describes.
+
+use super::mosquitto::{self, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
+use super::{
+    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Source, Transport,
+    User,
+};
+use crate::limits;
+use std::net::IpAddr;
+
+/// The options of a `mosquitto.conf` that this broker implements, by their first names; beside them `listener 0`, a
+/// listener on a unix socket. `tests/mosquitto/implemented.txt` names a test for each.
+pub const IMPLEMENTED: &[&str] = &[
+    "accept_protocol_versions",
+    "allow_anonymous",
+    "allow_zero_length_clientid",
+    "auto_id_prefix",
+    "bind_address",
+    "bind_interface",
+    "global_max_connections",
+    "include_dir",
+    "listener",
+    "listener 0",
+    "listener_allow_anonymous",
+    "listener_auto_id_prefix",
+    "max_connections",
+    "max_inflight_messages",
+    "max_packet_size",
+    "max_qos",
+    "max_queued_bytes",
+    "max_topic_alias",
+    "memory_limit",
+    "password_file",
+    "per_listener_settings",
+    "pid_file",
+    "port",
+    "protocol",
+    "set_tcp_nodelay",
+    "socket_domain",
+    "use_username_as_clientid",
+    "user",
+];
+
+impl Source {
+    /// Reads the file and all it includes, under the flags.
+    ///
+    /// Errors: the faults of the files, what they ask for that there is not yet, or a contradiction to the flags.
+    pub fn read(&self, files: &dyn Files) -> Result<(Config, Mosquitto), Refused> {
+        let mut file = mosquitto::read(&self.file, files)?;
+        let mut config = self.flags.clone().over(&file)?;
+        config.source = Some(self.clone());
+        file.notes.clone_from(&config.notes);
+        Ok((config, file))
+    }
+}
+
+impl Flags {
+    /// The configuration of a broker that reads `file`. What must be said of the file is in `notes`: what is said of
+    /// its lines, what is not implemented yet, and what was taken otherwise than it stands there.
+    ///
+    /// Errors: the file asks for what there is not yet, or contradicts the flags.
+    pub fn over(self, file: &Mosquitto) -> Result<Config, Refused> {
+        let mut notes = file.notes.clone();
+        notes.extend(file.not_yet(IMPLEMENTED)?);
+        if file.listeners.len() > limits::LISTENERS_MAX {
+            let place = file.listeners[limits::LISTENERS_MAX].place.clone();
+            let most = limits::LISTENERS_MAX;
+            let reason = format!("at most {most} listeners: remove some");
+            return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
+        }
+        let listeners = self.listeners(file, &mut notes)?;
+        let global = &file.global;
+        let memory = global.memory_bytes_max.map(|bytes| {
+            at_least(
+                bytes,
+                limits::MEMORY_BYTES_LEAST,
+                "memory_limit",
+                file,
+                &mut notes,
+            )
+        });
+        let queue = global.queued_bytes_max.map(|bytes| {
+            let least = limits::SESSION_QUEUE_BYTES_MAX_LEAST.into();
+            let bytes = at_least(bytes, least, "max_queued_bytes", file, &mut notes);
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        });
+        let connections = global.connections_max.map(|most| most as usize);
+        let flags = Flags {
+            connections_max: self.connections_max.or(connections),
+            inflight_max: Some(
+                self.inflight_max
+                    .unwrap_or(global.inflight_max.unwrap_or(u16::MAX)),
+            ),
+            session_queue_bytes_max: self.session_queue_bytes_max.or(queue),
+            memory_bytes_max: self.memory_bytes_max.or(memory),
+            logs: self.logs.or(Some(logs(global.logging.types))),
+            ..self
+        };
+        Ok(Config {
+            user: Some(match &global.user {
+                Some(user) => User::Named(user.clone()),
+                None => User::Mosquitto,
+            }),
+            pid_file: global.pid_file.clone(),
+            notes,
+            ..flags.around(listeners)
+        })
+    }
+
+    fn listeners(&self, file: &Mosquitto, notes: &mut Vec<Note>) -> Result<Vec<Listener>, Refused> {
+        let local_only = file.is_local_only();
+        if !self.bind.is_empty() && !local_only {
+            let reason = "--bind and a `listener`: leave out one of the two".to_owned();
+            let place = file.listeners[0].place.clone();
+            return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
+        }
+        if self.port.is_some() && !local_only {
+            let place = file.listeners[0].place.clone();
+            notes.push(Note {
+                kind: Kind::Warning,
+                place: place.unwrap_or_else(|| main_file(file)),
+                text: "--port is ignored, since the file has listeners".to_owned(),
+                write_instead: None,
+            });
+        }
+        let packet_bytes_max = self.packet_bytes_max.unwrap_or_else(|| {
+            let Some(bytes) = file.global.packet_bytes_max else {
+                return limits::PACKET_BYTES_MAX_DEFAULT;
+            };
+            let least = limits::PACKET_BYTES_MAX_LEAST.into();
+            let bytes = at_least(bytes.into(), least, "max_packet_size", file, notes);
+            u32::try_from(bytes).map_or(limits::PACKET_BYTES_MAX_MOST, |bytes| {
+                bytes.min(limits::PACKET_BYTES_MAX_MOST)
+            })
+        });
+        let listeners = file.listeners.iter();
+        Ok(listeners
+            .map(|listener| self.listener(file, listener, packet_bytes_max))
+            .collect())
+    }
+
+    fn listener(
+        &self,
+        file: &Mosquitto,
+        said: &mosquitto::Listener,
+        packet_bytes_max: u32,
+    ) -> Listener {
+        let security = &said.security;
+        // Without a listener Mosquitto lets in everybody unless the file says otherwise; `--passwd` is such a word.
+        let of_anonymous = ["allow_anonymous", "listener_allow_anonymous"];
+        let is_said = file
+            .said
+            .iter()
+            .any(|(row, _)| of_anonymous.contains(&row.option));
+        let by_file = security.anonymous && (is_said || self.passwd.is_none());
+        let anonymous = by_file || self.allow_anonymous;
+        let file = security.password_file.as_ref();
+        let passwd = self.passwd.clone().or(file.map(|file| file.value.clone()));
+        let by_flags = self.allow_anonymous || self.passwd.is_some();
+        let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
+        Listener {
+            address: self.address(said),
+            transport: Transport::Plain,
+            settings: ListenerSettings {
+                anonymous,
+                // Without a file there are no users, and whoever names one is refused.
+                passwords: passwd.is_some() || !anonymous,
+                client_id_takeover: self.client_id_takeover,
+                packet_bytes_max,
+                qos_max: said.qos_max,
+                topic_alias_max: said.topic_alias_max.min(limits::TOPIC_ALIAS_MAXIMUM_MOST),
+                versions: said.versions,
+                user_name_is_client_id: said.user_name_is_client_id,
+                empty_client_id: security.empty_client_id,
+                assigned_prefix: prefix(&security.auto_id_prefix),
+            },
+            passwd,
+            may_be_reached: !loopback || by_flags || security.password_file.is_some(),
+            connections_max: said.connections_max.map(|most| most as usize),
+            place: said.place.as_ref().map(Place::to_string),
+        }
+    }
+
+    fn address(&self, said: &mosquitto::Listener) -> Address {
+        let family = said.family.map(|family| match family {
+            mosquitto::Family::Ipv4 => Family::Ipv4,
+            mosquitto::Family::Ipv6 => Family::Ipv6,
+        });
+        let (port, host) = match &said.address {
+            mosquitto::Address::Unix(path) => return Address::Unix(path.clone()),
+            mosquitto::Address::Loopback { port } => {
+                let hosts = match self.bind.as_slice() {
+                    [] => Hosts::Loopback,
+                    bind => Hosts::Named(bind.to_vec()),
+                };
+                let port = self.port.unwrap_or(*port);
+                return Address::Tcp {
+                    hosts,
+                    port,
+                    family,
+                };
+            }
+            mosquitto::Address::Tcp { port, host } => (*port, host.as_deref()),
+        };
+        let ip: Option<IpAddr> = host.and_then(|host| host.parse().ok());
+        let hosts = match (&said.interface, ip, host) {
+            (Some(interface), ip, _) => Hosts::Interface {
+                name: interface.value.clone(),
+                address: ip.filter(|ip| !ip.is_unspecified()),
+            },
+            (None, Some(ip), _) => Hosts::Named(vec![ip]),
+            (None, None, Some(name)) => Hosts::Name(name.to_owned()),
+            (None, None, None) => Hosts::All,
+        };
+        Address::Tcp {
+            hosts,
+            port,
+            family,
+        }
+    }
+}
+
+/// What a client id of ours begins with, and not more than there is room for.
+fn prefix(text: &str) -> Box<str> {
+    let most = limits::ASSIGNED_PREFIX_BYTES_MAX.min(text.len());
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].into()
+}
+
+/// What the log shows of the types of line that Mosquitto knows.
+fn logs(types: LogTypes) -> Logs {
+    if types.debug {
+        Logs::Packets
+    } else if types.notice || types.information {
+        Logs::Events
+    } else {
+        Logs::Warnings
+    }
+}
+
+/// A value, or the least that there can be here, with a warning.
+fn at_least(
+    value: u64,
+    least: u64,
+    option: &'static str,
+    file: &Mosquitto,
+    notes: &mut Vec<Note>,
+) -> u64 {
+    if value < least {
+        notes.push(Note {
+            kind: Kind::Warning,
+            place: place_of(file, option),
+            text: format!("{least} is taken, the least that `{option}` can be here"),
+            write_instead: Some(format!("{option} {least}")),
+        });
+    }
+    value.max(least)
+}
+
+/// Where an option was said.
+fn place_of(file: &Mosquitto, option: &str) -> Place {
+    let said = file.said.iter().find(|(row, _)| row.option == option);
+    said.map_or_else(|| main_file(file), |(_, place)| place.clone())
+}
+
+/// The file as a whole.
+fn main_file(file: &Mosquitto) -> Place {
+    let main = file.files.first();
+    Place {
+        file: main
+            .map_or_else(String::new, |file| file.display().to_string())
+            .into(),
+        line: 0,
+    }
+}
+
+fn refused(place: Place, reason: String) -> Refused {
+    Refused {
+        exit: Exit::Invalid,
+        faults: vec![Note {
+            kind: Kind::Warning,
+            place,
+            text: reason,
+            write_instead: None,
+        }],
+        notes: Vec::new(),
+    }
+}

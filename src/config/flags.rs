@@ -1,0 +1,94 @@
+//! The command line as a configuration, alone or over what a `mosquitto.conf` says.
+
+use super::{ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings};
+use crate::limits;
+use crate::random::Secret;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What the command line says. What is `None`, empty or false was not said: a file decides, or the default.
+#[derive(Clone, Debug)]
+pub struct Flags {
+    /// 0 lets the system choose.
+    pub port: Option<u16>,
+    /// Addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// Password file, of all listeners.
+    pub passwd: Option<PathBuf>,
+    /// Clients without a user name may connect, by all listeners.
+    pub allow_anonymous: bool,
+    /// Shards; `None`: one for one or two cores, else one a core.
+    pub shards: Option<u8>,
+    /// io_uring or epoll.
+    pub io: Io,
+    /// Network Connections at a time.
+    pub connections_max: Option<usize>,
+    /// The largest packet accepted, Fixed Header included.
+    pub packet_bytes_max: Option<u32>,
+    /// Deliveries of QoS 1 and 2 under way to one Client.
+    pub inflight_max: Option<u16>,
+    /// Bytes of messages queued for one Session.
+    pub session_queue_bytes_max: Option<u32>,
+    /// Bytes of all that Clients make grow.
+    pub memory_bytes_max: Option<u64>,
+    /// Who may take over a Session, by all listeners.
+    pub client_id_takeover: ClientIdTakeover,
+    /// How much goes to the log.
+    pub logs: Option<Logs>,
+    /// Of assigned client ids.
+    pub secret: Secret,
+}
+
+/// The port of MQTT.
+pub(super) const PORT: u16 = 1883;
+
+impl Flags {
+    /// The configuration of a broker that reads no file: one listener.
+    pub fn config(self) -> Config {
+        let settings = ListenerSettings {
+            anonymous: self.allow_anonymous || self.passwd.is_none(),
+            passwords: self.passwd.is_some(),
+            client_id_takeover: self.client_id_takeover,
+            packet_bytes_max: self
+                .packet_bytes_max
+                .unwrap_or(limits::PACKET_BYTES_MAX_DEFAULT),
+            ..ListenerSettings::default()
+        };
+        let listener = Listener::plain(
+            self.bind.clone(),
+            self.port.unwrap_or(PORT),
+            self.allow_anonymous,
+            self.passwd.clone(),
+            settings,
+        );
+        self.around(vec![listener])
+    }
+
+    /// All but the listeners.
+    pub(super) fn around(self, listeners: Vec<Listener>) -> Config {
+        let session_queue_bytes_max = self
+            .session_queue_bytes_max
+            .unwrap_or(limits::SESSION_QUEUE_BYTES_MAX_DEFAULT);
+        Config {
+            listeners,
+            shards: self.shards,
+            io: self.io,
+            connections_max: self.connections_max,
+            memory_bytes_max: self.memory_bytes_max,
+            core: Settings {
+                logs: self.logs.unwrap_or(Logs::Events),
+                inflight_max: self.inflight_max.unwrap_or(limits::INFLIGHT_MAX_DEFAULT),
+                session_queue_bytes_max,
+                // What one Client may queue, a shard must be able to hold.
+                shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
+                    .max(session_queue_bytes_max.into()),
+                secret: self.secret,
+                ..Settings::default()
+            },
+            user: None,
+            pid_file: None,
+            notes: Vec::new(),
+            source: None,
+        }
+    }
+}
