@@ -240,6 +240,172 @@ fn connack_of_a_new_session_and_suback_wait_and_those_of_others_do_not() {
     }
 }
 
+/// The payloads a Client has received.
+fn delivered(world: &mut World, client: Client) -> Vec<Message> {
+    let received = world.received(client).into_iter();
+    let publishes = received.filter_map(|packet| match packet {
+        Packet::Publish(message) => Some(message),
+        _ => None,
+    });
+    publishes.collect()
+}
+
+#[test]
+fn a_qos_2_message_leaves_when_its_packet_identifier_is_kept_and_nothing_overtakes_it() {
+    for stored in [true, false] {
+        let version = Version::V311;
+        let mut world = world();
+        let mut request = connect(version, "sub");
+        if stored {
+            request = request.persistent();
+        }
+        let sub = world.connect(&request);
+        world.subscribe(sub, "t", 2);
+        let publisher = world.connect(&connect(version, "p"));
+        world.store_stuck = true;
+        for (id, payload, qos) in [(1, "a", 1), (2, "b", 2), (3, "c", 1), (4, "d", 2)] {
+            let message = publish("t", payload).qos(qos, id);
+            world.send(publisher, message.bytes(version));
+            world.settle();
+        }
+        let first: String = delivered(&mut world, sub)
+            .iter()
+            .map(Message::text)
+            .collect();
+        assert_eq!(first, if stored { "a" } else { "abcd" });
+        world.keep();
+        let then = delivered(&mut world, sub);
+        let text: String = then.iter().map(Message::text).collect();
+        assert_eq!(text, if stored { "bcd" } else { "" });
+        assert!(then.iter().all(|message| !message.dup));
+    }
+}
+
+/// The connection is lost while a QoS 2 message waits for the store: the next one gets it, not as a repeat, and not
+/// earlier.
+#[test]
+fn a_qos_2_message_that_never_left_is_sent_to_the_next_connection() {
+    let version = Version::V311;
+    let mut world = world();
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.subscribe(sub, "t", 2);
+    let publisher = world.connect(&connect(version, "p"));
+    world.store_stuck = true;
+    world.send(publisher, publish("t", "x").qos(2, 1).bytes(version));
+    world.settle();
+    world.drop_connection(sub);
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.settle();
+    assert_eq!(delivered(&mut world, sub), []);
+    world.keep();
+    let received = delivered(&mut world, sub);
+    assert_eq!(received.len(), 1);
+    assert!(!received[0].dup);
+}
+
+#[test]
+fn pubrel_waits_until_pubrec_is_kept_also_on_the_next_connection() {
+    let version = Version::V311;
+    let mut world = world();
+    absent_subscriber(&mut world, "t", 2);
+    let publisher = world.connect(&connect(version, "p"));
+    world.send(publisher, publish("t", "x").qos(2, 1).bytes(version));
+    world.settle();
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.settle();
+    let id = delivered(&mut world, sub)[0].packet_id;
+    world.store_stuck = true;
+    world.send(sub, pubrec(id));
+    world.settle();
+    assert_eq!(world.received(sub), []);
+    world.drop_connection(sub);
+    let sub = world.connect(&connect(version, "sub").persistent());
+    world.settle();
+    assert_eq!(world.received(sub), [], "nor now");
+    world.keep();
+    let pubrel = Packet::PubRel {
+        packet_id: id,
+        code: 0,
+    };
+    assert_eq!(world.received(sub), [pubrel]);
+}
+
+#[test]
+fn a_repeated_pubrel_is_answered_when_the_first_one_is_kept() {
+    let version = Version::V311;
+    let mut world = world();
+    let client = world.connect(&connect(version, "p").persistent());
+    world.send(client, publish("t", "x").qos(2, 1).bytes(version));
+    world.settle();
+    world.received(client);
+    world.store_stuck = true;
+    world.send(client, pubrel(1));
+    world.settle();
+    world.drop_connection(client);
+    let client = world.connect(&connect(version, "p").persistent());
+    world.send(client, pubrel(1));
+    world.settle();
+    assert_eq!(acknowledgements(&mut world, client), []);
+    world.keep();
+    let pubcomp = Packet::PubComp {
+        packet_id: 1,
+        code: 0,
+    };
+    assert_eq!(acknowledgements(&mut world, client), [pubcomp]);
+}
+
+/// A Session that is not kept yet is not promised, whichever connection asks for it; one that is kept is promised at
+/// once.
+#[test]
+fn session_present_is_said_when_the_session_is_kept() {
+    let version = Version::V311;
+    let mut world = world();
+    world.store_stuck = true;
+    for _ in 0..2 {
+        let client = world.open(version);
+        world.send(client, connect(version, "c").persistent().bytes());
+        world.settle();
+        assert_eq!(world.received(client), []);
+        world.drop_connection(client);
+    }
+    world.keep();
+    world.store_stuck = true;
+    let (_, present) = world.connect_present(&connect(version, "c").persistent());
+    assert!(present);
+}
+
+#[test]
+fn a_new_session_is_not_promised_before_the_end_of_the_stored_one_is_kept() {
+    let version = Version::V311;
+    let mut world = world();
+    absent_subscriber(&mut world, "t", 1);
+    world.store_stuck = true;
+    let client = world.open(version);
+    world.send(client, connect(version, "sub").bytes());
+    world.settle();
+    assert_eq!(world.received(client), []);
+    world.keep();
+    assert_eq!(world.received(client).len(), 1);
+}
+
+#[test]
+fn unsuback_for_nothing_waits_for_the_unsubscribe_before_it() {
+    let version = Version::V5;
+    let mut world = world();
+    let client = world.connect(&connect(version, "c").persistent());
+    world.subscribe(client, "t", 1);
+    world.store_stuck = true;
+    world.send(client, unsubscribe(version, 2, &["t"]));
+    world.settle();
+    world.drop_connection(client);
+    let client = world.connect(&connect(version, "c").persistent());
+    world.send(client, unsubscribe(version, 3, &["t"]));
+    world.settle();
+    assert_eq!(acknowledgements(&mut world, client), []);
+    world.keep();
+    assert_eq!(acknowledgements(&mut world, client).len(), 1);
+}
+
 #[test]
 fn what_is_done_is_no_longer_in_the_tables() {
     let version = Version::V311;

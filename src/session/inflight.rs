@@ -81,6 +81,8 @@ pub struct Delivering {
     pub packet_id: PacketId,
     /// How far it has come.
     pub stage: Stage,
+    /// It is not sent for the first time before the changes up to this number are kept. 0: at once.
+    after: u64,
 }
 
 /// The window of one Session. Small: `Config` bounds it, 20 by default, so a search is a short walk and
@@ -93,6 +95,8 @@ pub struct Inflight {
     own_bytes: usize,
     /// Of those at the end, how many have not been sent again on the present connection.
     unsent: usize,
+    /// Of those, how many at the end have never been sent: they wait for the store, or behind one that does.
+    fresh: usize,
 }
 
 impl Inflight {
@@ -123,32 +127,48 @@ impl Inflight {
         self.unsent == 0
     }
 
-    /// A new connection: all are to be sent again.
+    /// All that was sent was sent again on the present connection, so a new delivery may start. It is sent at once, or
+    /// behind those that wait for the store.
+    pub fn may_start(&self) -> bool {
+        self.unsent == self.fresh
+    }
+
+    /// Deliveries wait for the store before they are sent for the first time.
+    pub fn has_fresh(&self) -> bool {
+        self.fresh > 0
+    }
+
+    /// A new connection: all are to be sent, those that were sent before with DUP.
     pub fn begin_resend(&mut self) {
         self.unsent = self.items.len();
     }
 
-    /// The next delivery to send again, which now counts as sent. `None` while `window` deliveries are under way,
-    /// because a Client may come back with a smaller Receive Maximum. [v5 MQTT-3.3.4-9]
+    /// The next delivery to send, which now counts as sent, and whether it was sent before. `None` while `window`
+    /// deliveries are under way, because a Client may come back with a smaller Receive Maximum [v5 MQTT-3.3.4-9], or
+    /// while the delivery waits for changes that are not among the first `kept`.
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
-    pub fn next_resend(&mut self, window: usize) -> Option<&Delivering> {
+    pub fn next_resend(&mut self, window: usize, kept: u64) -> Option<(&Delivering, bool)> {
         let sent = self.items.len() - self.unsent;
         if self.unsent == 0 || sent >= window {
             return None;
         }
+        let next = self.items.get(sent).filter(|next| next.after <= kept)?;
+        let again = self.unsent > self.fresh;
         self.unsent -= 1;
-        self.items.get(sent)
+        self.fresh -= usize::from(!again);
+        Some((next, again))
     }
 
     /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
     /// MQTT-2.2.1-4]
     ///
-    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::is_resent`] must be true.
-    pub fn start(&mut self, stage: Stage) -> Result<PacketId, Broken> {
+    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::may_start`] must be true. `after`: the
+    /// number of the changes that must be kept before it is sent, 0 for none. Returns `true` if it is to be sent now.
+    pub fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
         let last = usize::from(u16::MAX);
         invariant!(self.items.len() < last, "a packet id is free")?;
-        invariant!(self.unsent == 0, "all was sent again before new starts")?;
+        invariant!(self.may_start(), "all was sent again before new starts")?;
         let packet_id = loop {
             self.last_packet_id = self.last_packet_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.last_packet_id)
@@ -158,8 +178,15 @@ impl Inflight {
             }
         };
         self.own_bytes += stage.own_bytes();
-        self.items.push_back(Delivering { packet_id, stage });
-        Ok(packet_id)
+        self.items.push_back(Delivering {
+            packet_id,
+            stage,
+            after,
+        });
+        let now = after == 0 && self.unsent == 0;
+        self.unsent += usize::from(!now);
+        self.fresh += usize::from(!now);
+        Ok((packet_id, now))
     }
 
     /// Enters a delivery of before a restart at the end, with the Packet Identifier it has. `false`: the identifier is
@@ -171,7 +198,11 @@ impl Inflight {
             return false;
         }
         self.own_bytes += stage.own_bytes();
-        self.items.push_back(Delivering { packet_id, stage });
+        self.items.push_back(Delivering {
+            packet_id,
+            stage,
+            after: 0,
+        });
         true
     }
 
@@ -224,6 +255,9 @@ impl Inflight {
         }
         let ended = self.items[at].stage.ended();
         self.own_bytes -= self.items[at].stage.own_bytes();
+        if at >= self.items.len() - self.fresh {
+            self.fresh -= 1;
+        }
         if at >= self.items.len() - self.unsent {
             self.unsent -= 1;
         }
@@ -237,7 +271,7 @@ impl Inflight {
 
     /// Panics if an identifier is there twice.
     pub fn check_invariants(&self) {
-        assert!(self.unsent <= self.items.len());
+        assert!(self.fresh <= self.unsent && self.unsent <= self.items.len());
         let own_bytes: usize = self.items.iter().map(|d| d.stage.own_bytes()).sum();
         assert_eq!(own_bytes, self.own_bytes);
         let mut ids: Vec<u16> = self.items.iter().map(|d| d.packet_id.get()).collect();
@@ -267,7 +301,9 @@ mod tests {
     }
 
     fn start(inflight: &mut Inflight, qos: QoS) -> PacketId {
-        inflight.start(published(qos)).expect("there is room")
+        let (packet_id, now) = inflight.start(published(qos), 0).expect("there is room");
+        assert!(now);
+        packet_id
     }
 
     #[test]
@@ -287,7 +323,7 @@ mod tests {
             .map(|_| start(&mut inflight, QoS::AtLeastOnce))
             .collect();
         inflight.begin_resend();
-        let next = |inflight: &mut Inflight| inflight.next_resend(2).map(|d| d.packet_id);
+        let next = |inflight: &mut Inflight| inflight.next_resend(2, 0).map(|(d, _)| d.packet_id);
         assert_eq!(next(&mut inflight), Some(ids[0]));
         assert_eq!(next(&mut inflight), Some(ids[1]));
         assert_eq!(next(&mut inflight), None);
@@ -341,5 +377,39 @@ mod tests {
         let last = start(&mut inflight, QoS::AtLeastOnce);
         let next = start(&mut inflight, QoS::AtLeastOnce);
         assert_eq!((last.get(), next.get()), (65_535, 301));
+    }
+
+    /// One waits for the store, so all that start after it wait behind it, also where a connection comes between.
+    #[test]
+    fn nothing_overtakes_what_waits_for_the_store() {
+        let mut inflight = Inflight::default();
+        let sent = start(&mut inflight, QoS::AtLeastOnce);
+        let wait = |inflight: &mut Inflight, qos, after| {
+            let (packet_id, now) = inflight
+                .start(published(qos), after)
+                .expect("there is room");
+            assert!(!now);
+            packet_id
+        };
+        let first = wait(&mut inflight, QoS::ExactlyOnce, 7);
+        let second = wait(&mut inflight, QoS::AtLeastOnce, 0);
+        let third = wait(&mut inflight, QoS::ExactlyOnce, 8);
+        let next = |inflight: &mut Inflight, kept| {
+            inflight
+                .next_resend(20, kept)
+                .map(|(d, again)| (d.packet_id, again))
+        };
+        assert_eq!(next(&mut inflight, 6), None);
+        inflight.begin_resend();
+        assert!(!inflight.may_start());
+        assert_eq!(next(&mut inflight, 6), Some((sent, true)));
+        assert!(inflight.may_start() && !inflight.is_resent());
+        assert_eq!(next(&mut inflight, 7), Some((first, false)));
+        assert_eq!(next(&mut inflight, 7), Some((second, false)));
+        assert_eq!(next(&mut inflight, 7), None);
+        // A Client that guesses ends what was never sent.
+        assert_eq!(inflight.refuse(third), KNOWN);
+        assert!(inflight.is_resent() && !inflight.has_fresh());
+        inflight.check_invariants();
     }
 }

@@ -5,7 +5,7 @@
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::Ending;
 use crate::broker::outputs::Outputs;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
 use crate::session::connection::Version5;
@@ -78,6 +78,7 @@ impl Clients {
     /// connection that has now received its last answer, and how it ended.
     pub fn release_answers(&mut self, sequence: u64) -> Option<(ConnectionId, Ending)> {
         self.kept = self.kept.max(sequence);
+        self.held.forget_begun(self.kept);
         while let Some(id) = self.held.next_kept(self.kept) {
             while let Some(answer) = self.held.pop(id, self.kept) {
                 self.append_bytes(id, &answer.bytes);
@@ -93,6 +94,24 @@ impl Clients {
             }
         }
         None
+    }
+
+    /// The next Session with a delivery that has waited for the store and may be sent now.
+    pub fn next_fresh(&mut self) -> Option<SessionId> {
+        self.held.next_fresh(self.kept)
+    }
+
+    /// The number of the changes that must be kept before a Client is told that its Session is there.
+    pub fn begun(&self, id: SessionId) -> u64 {
+        self.held.begun(id)
+    }
+
+    /// The number of the changes that must be kept before an answer may confirm the present state of a Session: of all
+    /// there are, because one of them may have led to it. 0 if nothing of the Session is stored.
+    #[inline]
+    pub fn state_of(&self, id: SessionId) -> u64 {
+        let stored = self.sessions.get(id).and_then(|session| session.stored);
+        stored.map_or(0, |_| self.last_sequence())
     }
 
     /// Stops reading from a connection until its answers have left.

@@ -3,7 +3,7 @@
 //!
 //! Deliveries and PINGRESP never wait.
 
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, SessionId};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -22,6 +22,10 @@ pub struct Held {
     order: VecDeque<(u64, ConnectionId)>,
     /// Connections that are not read from until their answers have left.
     paced: HashMap<ConnectionId, ()>,
+    /// Sessions with a delivery that waits for changes before it is sent, by rising number of these.
+    fresh: VecDeque<(u64, SessionId)>,
+    /// Sessions that the store does not know yet, and the number of the changes that say so.
+    unkept: HashMap<SessionId, u64>,
 }
 
 impl Held {
@@ -76,6 +80,42 @@ impl Held {
             self.by_connection.remove(&id);
         }
         answer
+    }
+
+    /// A delivery of this Session waits for the changes up to `after`, or behind such a one.
+    pub fn note_fresh(&mut self, after: u64, id: SessionId) {
+        let last = self.fresh.back().copied();
+        let after = after.max(last.map_or(0, |(after, _)| after));
+        if last != Some((after, id)) {
+            self.fresh.push_back((after, id));
+        }
+    }
+
+    /// The next Session whose delivery may be sent now.
+    pub fn next_fresh(&mut self, kept: u64) -> Option<SessionId> {
+        let (after, id) = *self.fresh.front()?;
+        if after > kept {
+            return None;
+        }
+        self.fresh.pop_front();
+        Some(id)
+    }
+
+    /// A Session has begun by the changes of this number.
+    pub fn note_begun(&mut self, id: SessionId, sequence: u64) {
+        self.unkept.insert(id, sequence);
+    }
+
+    /// The number of the changes by which a Session has begun, if they are not kept yet; else 0.
+    pub fn begun(&self, id: SessionId) -> u64 {
+        self.unkept.get(&id).copied().unwrap_or(0)
+    }
+
+    /// The changes up to `kept` are kept.
+    pub fn forget_begun(&mut self, kept: u64) {
+        if !self.unkept.is_empty() {
+            self.unkept.retain(|_, sequence| *sequence > kept);
+        }
     }
 
     /// A connection is not read from until its answers have left. `false`: it was noted before.

@@ -163,6 +163,9 @@ impl Clients {
             }
             return self.note_will(id);
         }
+        if session.stored.is_none() {
+            self.held.note_begun(id, self.sequence);
+        }
         let Some(name) = session
             .stored
             .or_else(|| next_name(&mut self.stored, self.id))

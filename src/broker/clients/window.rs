@@ -62,7 +62,7 @@ impl Clients {
             }
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
-            && session.inflight.is_resent()
+            && session.inflight.may_start()
             && session.inflight.count() < connection.window
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
@@ -118,8 +118,8 @@ impl Clients {
     /// A retained message of this QoS may be sent to the Session now: its Client is connected, its queue is empty, and
     /// window and outbox have room.
     ///
-    /// The queue goes first: a live message in it is older than the present retained message, or the same, and must not
-    /// come after it.
+    /// The queue goes first, and so does what waits for the store: a live message there is older than the present
+    /// retained message, or the same, and must not come after it.
     pub fn replay_room(&self, session_id: SessionId, qos: QoS) -> bool {
         let Some(session) = self.sessions.get(session_id) else {
             return false;
@@ -130,7 +130,10 @@ impl Clients {
         let window_open = session.inflight.count() < connection.window;
         session.queue.is_empty()
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
-            && (qos == QoS::AtMostOnce || (session.inflight.is_resent() && window_open))
+            && match qos {
+                QoS::AtMostOnce => !session.inflight.has_fresh(),
+                _ => session.inflight.may_start() && window_open,
+            }
     }
 
     /// A routing around a stored message, with no shapes left of another one.
@@ -146,6 +149,9 @@ impl Clients {
     }
 
     /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
+    ///
+    /// A QoS 2 message of a stored Session leaves when the store has kept its Packet Identifier: after a restart the
+    /// Client would take it for another message under another identifier. [v5 MQTT-4.3.3-2]
     fn start_delivery(
         &mut self,
         id: ConnectionId,
@@ -163,13 +169,18 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
-        let packet_id = match session.inflight.start(Stage::Published {
+        let after = match session.stored {
+            Some(_) if sending.qos == QoS::ExactlyOnce => self.sequence,
+            _ => 0,
+        };
+        let stage = Stage::Published {
             message,
             qos: sending.qos,
             retain: sending.retain,
             extras: sending.extras(),
-        }) {
-            Ok(packet_id) => packet_id,
+        };
+        let (packet_id, now) = match session.inflight.start(stage, after) {
+            Ok(started) => started,
             Err(broken) => return self.note_broken(Concerned::Session(session_id), broken),
         };
         if let Some(session) = session.stored {
@@ -192,7 +203,9 @@ impl Clients {
             });
         }
         book_session(&mut self.book, session);
-        if !self.send_publish(id, routing, sending, Some(packet_id)) {
+        if !now {
+            self.held.note_fresh(after, session_id);
+        } else if !self.send_publish(id, routing, sending, Some(packet_id)) {
             self.give_up(session_id, packet_id, sending.qos);
         }
     }
@@ -372,7 +385,8 @@ impl Clients {
     }
 
     /// Sends the unacknowledged packets of the last connection again, PUBLISH with DUP or PUBREL, in their first order
-    /// and as far as window and outbox allow. Returns `false` if some are left. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
+    /// and as far as window and outbox allow, then what has waited for the store. Returns `false` if nothing new may
+    /// start. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
     fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
         loop {
             let (Some(session), Some(connection)) = (
@@ -385,8 +399,9 @@ impl Clients {
                 return false;
             }
             let version = connection.version;
-            let Some(delivering) = session.inflight.next_resend(connection.window) else {
-                return session.inflight.count() < connection.window;
+            let window = connection.window;
+            let Some((delivering, again)) = session.inflight.next_resend(window, self.kept) else {
+                return session.inflight.may_start() && session.inflight.count() < window;
             };
             let packet_id = delivering.packet_id;
             let Stage::Published {
@@ -396,14 +411,16 @@ impl Clients {
                 extras,
             } = &delivering.stage
             else {
+                // The store may not have kept yet that PUBREC came.
+                let after = self.state_of(session_id);
                 let success = ReasonCode::SUCCESS;
-                self.append_ack(id, AckKind::PubRel, version, packet_id, success, 0);
+                self.append_ack(id, AckKind::PubRel, version, packet_id, success, after);
                 continue;
             };
             let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
             let sending = Sending {
                 qos,
-                dup: true,
+                dup: again,
                 retain: *retain,
                 identifiers: identifiers_of(&extras),
                 share: None, // It stands in `inflight` already.

@@ -71,7 +71,6 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Violation> {
         let packet_id = ack.packet_id;
-        let mark = self.mark();
         if ack.reason.is_failure() {
             // It ends the flow: no PUBREL. [v5 4.3.3]
             let refusal = Progress::Refused;
@@ -84,20 +83,19 @@ impl Shard {
             Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
             Acknowledged::WrongKind => return Err(Violation::WrongAcknowledgement),
         };
-        let after = self.needed_since(mark);
+        let after = self.clients.state_of(session);
         self.clients
             .append_ack(id, AckKind::PubRel, version, packet_id, reason, after);
         Ok(())
     }
 
     fn on_pubrel(&mut self, id: ConnectionId, session: SessionId, version: Version, ack: &Ack<'_>) {
-        let mark = self.mark();
         let reason = if self.clients.release_received(session, ack.packet_id) {
             ReasonCode::SUCCESS
         } else {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
-        let after = self.needed_since(mark);
+        let after = self.clients.state_of(session);
         self.clients
             .append_ack(id, AckKind::PubComp, version, ack.packet_id, reason, after);
     }

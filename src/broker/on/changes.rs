@@ -40,5 +40,8 @@ impl Shard {
         while let Some((id, ending)) = self.clients.release_answers(sequence) {
             self.close(id, ending, out);
         }
+        while let Some(session) = self.clients.next_fresh() {
+            self.pump(session);
+        }
     }
 }

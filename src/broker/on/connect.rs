@@ -41,6 +41,7 @@ impl Shard {
         let request = &*request;
         let client_id = assigned.as_deref().unwrap_or(&request.client_id);
         let (mut takeovers, mut lines) = (None, TakeoverLines::Ordinary);
+        let mark = self.mark();
         if let Some(earlier) = self.clients.find_session(client_id)
             && let Some(session) = self.clients.session(earlier)
             && self.gone.ends(session)
@@ -82,18 +83,18 @@ impl Shard {
             Some(session) => session,
             None => self.clients.begin_session(client_id, user_name, id),
         };
-        let mark = self.mark();
+        // A Session that ended here may not come back once its Client was told of a new one.
+        let ended = match session_present {
+            true => 0,
+            false => self.needed_since(mark),
+        };
         let bound = self
             .clients
             .bind(id, session, request, will, takeovers, user_epoch);
         if let Err(broken) = bound {
             return self.close(id, Ending::Violation(Violation::Broken(broken)), out);
         }
-        // An earlier Session is in the store already.
-        let after = match session_present {
-            true => 0,
-            false => self.needed_since(mark),
-        };
+        let after = self.clients.begun(session).max(ended);
         let properties = self.connack_properties(id, assigned.as_deref(), request);
         self.clients
             .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);

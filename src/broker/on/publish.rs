@@ -133,7 +133,7 @@ impl Shard {
         if !new {
             let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
             // The store may not have kept the changes of the first PUBLISH yet.
-            let after = self.clients.last_sequence();
+            let after = self.clients.state_of(session);
             self.clients
                 .append_ack(id, kind, version, packet_id, reason, after);
         }

@@ -38,7 +38,6 @@ impl Shard {
             return Ok(());
         };
         self.check_answer(id, version, total)?;
-        let mark = self.mark();
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         let qos_max = self.clients.listener(id).map_or(2, |l| l.qos_max);
         for _ in 0..limits::FILTERS_AT_ONCE {
@@ -73,7 +72,7 @@ impl Shard {
             part.refusal = part.refusal.or(granted.err());
             part.codes.push(code);
         }
-        part.after = part.after.max(self.needed_since(mark));
+        part.after = part.after.max(self.clients.state_of(session));
         if part.codes.len() < total {
             self.pending.put_unfinished(id, part);
             self.pace_for_full_lanes(id, u64::MAX, out);

@@ -28,7 +28,6 @@ impl Shard {
             return Ok(());
         };
         self.check_answer(id, version, total)?;
-        let mark = self.mark();
         for _ in 0..limits::FILTERS_AT_ONCE {
             let found = unsubscribe.filter_at(part.at);
             let Some((next, filter)) = found.map_err(Violation::Malformed)? else {
@@ -58,7 +57,7 @@ impl Shard {
             };
             part.codes.push(reason.0);
         }
-        part.after = part.after.max(self.needed_since(mark));
+        part.after = part.after.max(self.clients.state_of(session_id));
         if part.codes.len() < total {
             self.pending.put_unfinished(id, part);
             self.peers.ask_in_force(out);
