@@ -66,7 +66,6 @@ pub(crate) use invariant;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn what_holds_costs_nothing() {
