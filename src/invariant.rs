@@ -66,7 +66,6 @@ pub(crate) use invariant;
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn what_holds_costs_nothing() {
         assert_eq!(invariant!(1 < 2, "one is less"), Ok(()));

@@ -124,7 +124,7 @@ impl Shard {
         while let Some(connection) = self.clients.next_resumable() {
             self.resume(connection, out);
         }
-        for session in self.topics.replays_mut().begin_turn().into_iter().flatten() {
+        for session in self.topics.begin_replays().into_iter().flatten() {
             self.pump(session);
         }
         self.report_done(out);

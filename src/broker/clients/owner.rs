@@ -205,15 +205,44 @@ impl Clients {
         &self.settings
     }
 
+    /// Sums since the start of the shard.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    pub fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
+    /// PUBLISH packets came from a Client, whatever becomes of them.
+    #[inline]
+    pub fn count_received(&mut self, packets: u32) {
+        self.counters.messages_received += u64::from(packets);
     }
 
-    /// The blocks of this shard, for outboxes and parcels.
+    /// A message of the broker's own is routed.
+    pub fn count_own_message(&mut self) {
+        self.counters.messages_own += 1;
+    }
+
+    /// Messages go into the lane to a peer shard.
+    #[inline]
+    pub fn count_crossed(&mut self, messages: u32) {
+        self.counters.messages_crossed += u64::from(messages);
+    }
+
+    /// A connection is refused, or ends before it is accepted.
+    pub fn count_refusal(&mut self) {
+        self.counters.refusals += 1;
+    }
+
+    /// Messages are lost for this reason.
+    pub fn count_dropped(&mut self, why: Dropped, messages: u64) {
+        self.counters.drop_messages(why, messages);
+    }
+
+    /// A large packet has gone; its memory serves the next one.
+    pub fn give_packet(&mut self, packet: Vec<u8>) {
+        self.pool.give_packet(packet);
+    }
+
+    /// The blocks of this shard, lent to who fills a parcel or empties one.
     pub fn pool(&mut self) -> &mut Pool {
         &mut self.pool
     }

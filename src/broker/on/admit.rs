@@ -313,7 +313,7 @@ impl Shard {
         };
         self.clients
             .append_connack(id, false, reason, &properties, 0);
-        self.clients.counters_mut().refusals += 1;
+        self.clients.count_refusal();
         if let Some(address) = self.clients.connection(id).map(|c| c.address) {
             out.tell(self.logs, LogLevel::Info, || Happening::Refused {
                 who: Identity {

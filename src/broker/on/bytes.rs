@@ -105,7 +105,7 @@ impl Shard {
             self.clients.put_received(id, begun, rest);
             return false;
         }
-        self.clients.pool().give_packet(begun);
+        self.clients.give_packet(begun);
         true
     }
 

@@ -71,9 +71,7 @@ impl Shard {
         self.turn.add_work(visited);
         if expired_on_the_way(routing.expires, self.turn.now()) {
             let lost = self.topics.found().local.len() as u64;
-            self.clients
-                .counters_mut()
-                .drop_messages(Dropped::Expired, lost);
+            self.clients.count_dropped(Dropped::Expired, lost);
         } else {
             self.deliver_here(routing, origin, out);
         }
@@ -191,7 +189,7 @@ impl Shard {
                     return self.skip_broken(broken, out);
                 };
                 out.pack(to, origin, verbatim, self.clients.pool());
-                self.clients.counters_mut().messages_crossed += u64::from(verbatim.run.packets);
+                self.clients.count_crossed(verbatim.run.packets);
                 continue;
             }
             let message = PeerMessage::Publish {
@@ -201,7 +199,7 @@ impl Shard {
                 live,
             };
             out.push(Output::Peer { to, message });
-            self.clients.counters_mut().messages_crossed += 1;
+            self.clients.count_crossed(1);
         }
         if let Some(id) = own_connection {
             let used = if retain.is_some() { u64::MAX } else { shards };

@@ -56,7 +56,7 @@ impl Shard {
         if self.clients.hold_back(id, found, out) {
             return Ok(Some(packet));
         }
-        self.clients.counters_mut().messages_received += 1;
+        self.clients.count_received(1);
         self.name_by_alias(id, &publish)?;
         let mark = self.mark();
         if !self.is_new(id, session_id, version, &publish)? {
@@ -99,7 +99,7 @@ impl Shard {
         if let Ok(message) = Rc::try_unwrap(message)
             && let Some(packet) = message.into_vector()
         {
-            self.clients.pool().give_packet(packet);
+            self.clients.give_packet(packet);
         }
         Ok(None)
     }

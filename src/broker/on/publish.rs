@@ -26,7 +26,7 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        self.clients.counters_mut().messages_received += u64::from(run.packets);
+        self.clients.count_received(run.packets);
         let aliased = self.name_by_alias(id, publish)?;
         let topic = match (&aliased, publish.topic) {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
@@ -183,8 +183,8 @@ impl Shard {
 
     /// Counts messages that are larger than the operator allows.
     pub(super) fn drop_too_large(&mut self, packets: u32) {
-        let counters = self.clients.counters_mut();
-        counters.drop_messages(Dropped::AbovePayloadMax, packets.into());
+        self.clients
+            .count_dropped(Dropped::AbovePayloadMax, packets.into());
     }
 
     /// Takes a message of a Client or a will: keeps it if retained, and routes it.
@@ -200,8 +200,7 @@ impl Shard {
                 Rule::BrokersOwn => Dropped::OwnTopic,
             };
             self.clients
-                .counters_mut()
-                .drop_messages(why, u64::from(routing.packets()));
+                .count_dropped(why, u64::from(routing.packets()));
             return Routed::Nobody;
         }
         if let Some(session) = origin.session
@@ -226,8 +225,8 @@ impl Shard {
         let bytes = routing.topic.as_str().len() + routing.passed_on.len() + payload;
         let may = self.clients.may_take(session, bytes, why, out);
         if !may {
-            let counters = self.clients.counters_mut();
-            counters.drop_messages(Dropped::OverShare, u64::from(routing.packets()));
+            self.clients
+                .count_dropped(Dropped::OverShare, u64::from(routing.packets()));
         }
         may
     }
@@ -238,7 +237,7 @@ impl Shard {
         OwnMessage(message): OwnMessage,
         out: &mut Outputs,
     ) {
-        self.clients.counters_mut().messages_own += 1;
+        self.clients.count_own_message();
         let message = Rc::new(message);
         let nobody = Origin {
             session: None,

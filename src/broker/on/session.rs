@@ -118,8 +118,7 @@ impl Shard {
             self.hand_back(id, *share, message, out);
         }
         self.clients
-            .counters_mut()
-            .drop_messages(Dropped::SessionEnded, ended.lost as u64);
+            .count_dropped(Dropped::SessionEnded, ended.lost as u64);
         let mut removed = Vec::new();
         if self.topics.depart(id, ended.filters, &mut removed) {
             self.clients.release_session(id);

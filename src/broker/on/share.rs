@@ -111,11 +111,9 @@ impl Shard {
             self.topics.note_done(home, session, group, 1);
         }
         if !self.topics.has_group(group) {
-            let counters = self.clients.counters_mut();
-            counters.drop_messages(Dropped::SessionEnded, 1);
+            self.clients.count_dropped(Dropped::SessionEnded, 1);
         } else if message.expired(self.turn.now()) {
-            let counters = self.clients.counters_mut();
-            counters.drop_messages(Dropped::Expired, 1);
+            self.clients.count_dropped(Dropped::Expired, 1);
         } else {
             let nobody = Origin {
                 session: None,
@@ -160,7 +158,7 @@ impl Shard {
             origin: origin.connection,
         };
         tell(pick.home, message, out);
-        self.clients.counters_mut().messages_crossed += 1;
+        self.clients.count_crossed(1);
         self.wait_for_lane(pick.home, origin, out);
         true
     }

@@ -331,7 +331,7 @@ impl Shard {
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self.topics.has(replay.filter(), session_id) {
-                self.topics.replays_mut().add(session_id, replay);
+                self.topics.add_replay(session_id, replay);
             }
         }
         self.pump(session_id);

@@ -2,7 +2,7 @@
 
 use super::group::Groups;
 use super::member::Members;
-use super::replay::Replays;
+use super::replay::{Replay, Replays};
 use super::sweep::Sweep;
 use super::value::Retained;
 use crate::broker::change::{Change, Changes};
@@ -97,8 +97,16 @@ impl Topics {
         &self.replays
     }
 
-    pub fn replays_mut(&mut self) -> &mut Replays {
-        &mut self.replays
+    /// A Session gets the retained messages of a filter, as fast as its Client takes them.
+    pub fn add_replay(&mut self, session: SessionId, replay: Replay) {
+        self.replays.add(session, replay);
+    }
+
+    /// A new turn begins: the Sessions whose replays go on, with a fresh share of work. `None` where there is none, as
+    /// in most turns.
+    #[inline]
+    pub fn begin_replays(&mut self) -> Option<VecDeque<SessionId>> {
+        self.replays.begin_turn()
     }
 
     /// Subscriptions and retained messages.
