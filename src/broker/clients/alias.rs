@@ -1,6 +1,6 @@
 //! Topic Aliases of Clients: short names for the Topic Names they publish to. [v5 3.3.2.3.4]
 
-use super::owner::Clients;
+use super::owner::{Clients, mark_dirty};
 use crate::broker::violation::Violation;
 use crate::ids::ConnectionId;
 use crate::invariant::Broken;
@@ -29,6 +29,7 @@ impl Clients {
             }
             version5.aliases[index] = topic.as_str().into();
             connection.booked_more = true;
+            mark_dirty(connection, &mut self.dirty); // It is booked as the turn ends.
             return Ok(topic.as_str().to_owned());
         }
         match version5.aliases.get(index) {

@@ -80,6 +80,14 @@ pub(super) fn book_session(book: &mut Book, session: &mut Session) {
     }
 }
 
+/// The window of a Session took `before` and has changed.
+#[inline]
+pub(super) fn book_window(book: &mut Book, session: &mut Session, before: usize) {
+    let now = session.inflight.own_bytes();
+    session.booked_bytes = session.booked_bytes + now - before;
+    book.change(session.owner, before, now);
+}
+
 /// A message in the form that outlives the turn, counted for who published it.
 pub fn kept_message<'r>(
     book: &Book,
@@ -90,9 +98,11 @@ pub fn kept_message<'r>(
     if routing.message.is_none()
         && let Some(publisher) = routing.publisher.and_then(|id| sessions.get(id))
     {
-        let mut message = routing.new_message();
-        book_message(book, shards, publisher.owner, &mut message);
-        routing.message = Some(Rc::new(message));
+        let mut message = Rc::new(routing.new_message());
+        if let Some(message) = Rc::get_mut(&mut message) {
+            book_message(book, shards, publisher.owner, message);
+        }
+        routing.message = Some(message);
     }
     routing.message()
 }

@@ -2,7 +2,7 @@
 //! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
 //! received QoS 2 messages in `note_received` and `release_received`.
 
-use super::booking::{book_session, kept_message};
+use super::booking::{book_window, kept_message};
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
@@ -169,6 +169,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };
+        let before = session.inflight.own_bytes();
         let after = match session.stored {
             Some(_) if sending.qos == QoS::ExactlyOnce => self.sequence,
             _ => 0,
@@ -202,7 +203,7 @@ impl Clients {
                 },
             });
         }
-        book_session(&mut self.book, session);
+        book_window(&mut self.book, session, before);
         if !now {
             self.held.note_fresh(after, session_id);
         } else if !self.send_publish(id, routing, sending, Some(packet_id)) {
@@ -453,6 +454,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return Acknowledged::Unknown;
         };
+        let before = session.inflight.own_bytes();
         let acknowledged = match progress {
             Progress::Acknowledged => session.inflight.acknowledge(packet_id),
             Progress::Received => session.inflight.receive(packet_id),
@@ -466,7 +468,7 @@ impl Clients {
                     _ => Change::Done { session, packet_id },
                 });
             }
-            book_session(&mut self.book, session);
+            book_window(&mut self.book, session, before);
             self.note_ended(session_id, ended.share);
         }
         acknowledged

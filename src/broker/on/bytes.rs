@@ -39,36 +39,39 @@ impl Shard {
                 let Some(reads_large) = self.clients.hear(id, bytes) else {
                     return;
                 };
-                self.on_stream(id, bytes, out);
+                let keeps = self.on_stream(id, bytes, out);
                 if reads_large || bytes.len() >= RECEIVE_BUFFER_BYTES {
                     self.clients.choose_read(id, bytes.len(), out);
                 }
-                self.book_received(id, out);
+                if keeps {
+                    self.book_received(id, out);
+                }
             }
         }
     }
 
-    /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest.
-    fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
-        let rest = match self.clients.complete_begun(id, bytes) {
+    /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest. Returns
+    /// `false` if nothing was kept before and nothing is now.
+    fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
+        match self.clients.complete_begun(id, bytes) {
             Some((begun, taken)) => {
-                if !self.on_begun(id, begun, &bytes[taken..], out) {
-                    return;
+                if self.on_begun(id, begun, &bytes[taken..], out) {
+                    self.on_rest(id, &bytes[taken..], out);
                 }
-                &bytes[taken..]
+                true
             }
-            None => bytes,
-        };
-        self.on_rest(id, rest, out);
+            None => self.on_rest(id, bytes, out),
+        }
     }
 
     /// Takes packets out of `bytes`, and keeps the incomplete rest or the packets that have to wait. Nothing else may
-    /// be kept yet.
-    fn on_rest(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) {
+    /// be kept yet. Returns `false` if nothing is.
+    fn on_rest(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         let used = self.on_packets(id, bytes, out);
         if used < bytes.len() {
             self.clients.keep_received(id, &bytes[used..]);
         }
+        used < bytes.len()
     }
 
     /// Handles a packet that came in pieces. Returns `false` if no more is handled now: `rest` is kept, or the
