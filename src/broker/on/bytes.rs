@@ -50,8 +50,8 @@ impl Shard {
         }
     }
 
-    /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest. Returns
-    /// `false` if nothing was kept before and nothing is now.
+    /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest.
+    /// Returns `false` if nothing was kept before and nothing is now.
     fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         match self.clients.complete_begun(id, bytes) {
             Some((begun, taken)) => {
