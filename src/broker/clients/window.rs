@@ -2,7 +2,7 @@
 //! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
 //! received QoS 2 messages in `note_received` and `release_received`.
 
-use super::booking::{book_window, kept_message};
+use super::booking::{book_session, book_window, kept_message};
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
@@ -203,7 +203,11 @@ impl Clients {
                 },
             });
         }
-        book_window(&mut self.book, session, before);
+        if number.is_some() {
+            book_session(&mut self.book, session); // It has left the queue.
+        } else {
+            book_window(&mut self.book, session, before);
+        }
         if !now {
             self.held.note_fresh(after, session_id);
         } else if !self.send_publish(id, routing, sending, Some(packet_id)) {
