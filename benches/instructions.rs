@@ -190,7 +190,7 @@ fn recalled(cases: &mut Vec<Case>) {
         let mut recall = Recall::default();
         Box::new(move || {
             let name = black_box("house/room-7/sensor-1/temperature");
-            let verdict = recall.may_write(1, &acl, standing, None, "sensor-1", name);
+            let verdict = recall.may(1, &acl, standing, None, "sensor-1", Act::Write, name);
             assert!(verdict.is_allowed());
         })
     }));

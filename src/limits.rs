@@ -197,6 +197,10 @@ const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_T
 pub const BYTES_PER_WORK: usize = 512;
 /// What each group found counts, for which a member is picked and told.
 pub const WORK_OF_GROUP: usize = 10;
+/// What each question to the rules counts.
+pub const WORK_OF_RIGHT: usize = 5;
+/// Rules looked at for a Topic Filter that count as 1.
+pub const RULES_PER_WORK: usize = 4;
 
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn, and that are looked at in one turn before the
 /// first is handled.
@@ -390,6 +394,10 @@ pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
 
 // ACL file
 
+/// How long a reload waits for shards to have put new rules in force, before it is told as done.
+pub const RELOAD_WAIT_MS: u64 = 1000;
+/// A Client's refusals are told in the log at most once in this time.
+pub const DENIALS_TOLD_EVERY_MS: u64 = 1000;
 /// Bytes of an ACL file: the largest known has some 80 lines.
 pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Faulty lines shown at once, and shown lines without effect.

@@ -42,6 +42,12 @@ struct Options {
     /// password file, as mqttfast passwd or mosquitto_passwd makes it
     #[argh(option, arg_name = "file")]
     passwd: Option<PathBuf>,
+    /// ACL file, as Mosquitto reads it: who may read and write which topics
+    #[argh(option, arg_name = "file")]
+    acl: Option<PathBuf>,
+    /// refuse subscriptions of which the ACL file lets a client hear nothing, instead of granting them
+    #[argh(switch)]
+    refuse_subscriptions: bool,
     /// let clients without a user name connect, from all interfaces
     #[argh(switch)]
     allow_anonymous: bool,
@@ -188,6 +194,8 @@ fn flags(options: Options) -> Result<Flags, String> {
         client_id_takeover: options.client_id_takeover,
         logs,
         secret: Secret::new(secret),
+        acl: options.acl,
+        refuse_subscriptions: options.refuse_subscriptions,
     })
 }
 

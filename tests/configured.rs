@@ -381,8 +381,9 @@ fn starts_are_refused_with_mosquittos_exit_codes() {
         (
             "acl_file {folder}/mosquitto.conf\n",
             3,
-            "`acl_file` is not implemented yet",
+            "mosquitto.conf:1: `acl_file` begins no line of an ACL file",
         ),
+        ("acl_file {folder}/none\n", 13, "mosquitto.conf:1: "),
     ] {
         let (code, said) = refused(text, &[]);
         assert_eq!(code, exit, "{text}: {said}");

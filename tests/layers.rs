@@ -21,7 +21,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sorted", &[]),
     ("random", &[]),
     ("time", &["limits"]),
-    ("config", &["limits", "ids", "random"]),
+    ("acl", &["wire::topic", "ids", "limits"]),
+    ("config", &["acl", "limits", "ids", "random"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
@@ -41,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "session",
         &[
+            "acl",
             "wire",
             "buffer",
             "ids",
@@ -53,6 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
+            "acl",
             "session",
             "topic",
             "config",
@@ -68,10 +71,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("passwd", &["limits"]),
-    ("acl", &["wire::topic", "limits"]),
     (
         "io",
         &[
+            "acl",
             "broker",
             "budget",
             "session",
@@ -151,6 +154,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::outputs",
             "broker::passing",
             "broker::restored",
+            "broker::rights",
             "broker::slots",
             "broker::other_protocol",
             "broker::violation",
@@ -225,6 +229,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::helpers::zone", &[]),
     ("io::helpers::log", &["io::helpers::zone"]),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
+    ("io::helpers::rules", &["io::disk"]),
     ("io::helpers::notify", &["io::mail"]),
     (
         "io::helpers::summary",
@@ -232,7 +237,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "io::helpers::reload",
-        &["io::mail", "io::helpers::log", "io::helpers::passwords"],
+        &[
+            "io::mail",
+            "io::helpers::log",
+            "io::helpers::passwords",
+            "io::helpers::rules",
+        ],
     ),
     (
         "io::helpers::control",
@@ -317,6 +327,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::notify",
             "io::helpers::passwords",
             "io::helpers::reload",
+            "io::helpers::rules",
             "io::host",
             "io::listener",
             "io::listening",

@@ -1,5 +1,6 @@
 //! `mosquitto.conf` and ACL files as Mosquitto reads them: twenty kinds of files people have, with what Mosquitto did
-//! with each, and a table of single lines that Debian's Mosquitto is run with too. No broker of ours is started here.
+//! with each, and a table of single lines that Debian's Mosquitto is run with too. Of a
+//! running broker of ours only rights are asked.
 
 mod mosquitto {
     pub mod reference;
@@ -16,11 +17,14 @@ use mqttfast::config::mosquitto::{
 };
 use mqttfast::io::disk::Disk;
 use mqttfast::random::SplitMix64;
+use mqttfast_rig::process::{Broker, Options};
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Random ACL files that Mosquitto is started with.
-const ACL_FILES: usize = 60;
+const ACL_FILES: usize = 90;
 
 /// What became of a configuration: `start`, `warn` or an exit code; and all that was said.
 fn verdict(result: &Result<Mosquitto, Refused>) -> (String, String) {
@@ -78,7 +82,7 @@ fn the_fixtures_start_or_are_refused_as_their_table_says() {
         // Its ACL file is at fault.
         if row.file.starts_with("37") {
             let acl = read_file(&format!("{FIXTURES}/37-acl-trailing-comment.acl"));
-            let refused = Acl::parse(acl.as_bytes()).err().expect("refused");
+            let refused = Acl::parse(acl.as_bytes()).expect_err("refused");
             let lines: Vec<u32> = refused.faults.iter().map(|fault| fault.line).collect();
             assert_eq!((word.as_str(), lines), ("start", vec![2, 4]));
             let instead = refused.faults[0].write_instead.as_deref();
@@ -654,10 +658,18 @@ fn path(chance: &mut SplitMix64, of: &[&str]) -> String {
     levels.join("/")
 }
 
-/// Random files of few words; each question is answered by Mosquitto with what it routes.
+/// Random files of few words. Each question is answered by Mosquitto with what it routes, by the table, and by
+/// mqttfast, which reads each file at SIGHUP, with what it routes.
 #[test]
 fn acl_files_give_the_rights_that_mosquitto_gives() {
     let folder = reference::Folder::new();
+    let file = PathBuf::from(folder.path("/our-acl"));
+    fs::write(&file, "").unwrap();
+    let ours = Broker::start_with(Options {
+        acl: Some(file.clone()),
+        allow_anonymous: true,
+        ..Options::default()
+    });
     let mut chance = SplitMix64::new(5);
     let (mut allowed, mut refused) = (0, 0);
     for _ in 0..ACL_FILES {
@@ -682,6 +694,11 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
             Acl::parse(rules.as_bytes()).unwrap_or_else(|refused| panic!("{refused}\n{rules}"));
         let mosquitto = rights::Mosquitto::start(&folder, &rules).expect("takes what we take");
         let mut admin = mosquitto.admin();
+        fs::write(&file, format!("{rules}\n{}", rights::ADMIN_RULES)).unwrap();
+        let mark = ours.log_len();
+        ours.signal(Signal::SIGHUP);
+        ours.logged_since(mark, &["info ", "ACL file", "rule"]);
+        let mut our_admin = rights::admin_tcp(ours.address());
         for _ in 0..6 {
             let users = [
                 None,
@@ -700,23 +717,20 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
             let standing = acl.standing(user, client);
             let may = |act| acl.may(standing, user, client, act, &name).is_allowed();
             let mut asked = mosquitto.connect(user, client);
-            asked.subscribe(&name);
-            admin.publish(&name);
-            let reads = asked.heard() == 1;
-            admin.subscribe(&name);
-            asked.publish(&name);
-            let writes = admin.heard() == 1;
-            admin.unsubscribe(&name);
-            let found = (reads, writes);
-            assert_eq!(
-                (may(Act::Read), may(Act::Write)),
-                found,
-                "{user:?} {client} {name}\n{rules}"
-            );
+            let found = asked.may(&name, &mut admin);
+            let (reads, writes) = found;
+            let why = format!("{user:?} {client} {name}\n{rules}");
+            assert_eq!((may(Act::Read), may(Act::Write)), found, "{why}");
+            let mut asked = rights::connect_tcp(ours.address(), user, client);
+            assert_eq!(asked.may(&name, &mut our_admin), found, "{why}");
             allowed += usize::from(reads) + usize::from(writes);
             refused += usize::from(!reads) + usize::from(!writes);
         }
     }
+    assert!(
+        allowed + refused >= 1000,
+        "two rights for each of 500 questions"
+    );
     assert!(
         allowed > ACL_FILES / 2 && refused > ACL_FILES / 2,
         "{allowed} {refused}"

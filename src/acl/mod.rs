@@ -1,10 +1,10 @@
 //! Who may read and write which topics: the ACL file of Mosquitto, read whole or not at all.
 //!
 //! [`Acl::parse`] turns the bytes of a file into a table; [`Acl::standing`] looks up once, at CONNECT, which part of
-//! the table a Client has; [`Acl::may`] answers for one Topic Name, without allocation. Two things spare most
-//! questions: [`Acl::covers`] answers for all names of a subscription at once, [`Recall`] for the name a Client wrote
-//! last. The room knows no sockets, files or Sessions: who reads the file, swaps tables and logs refusals does so
-//! above.
+//! the table a Client has; [`Acl::may`] answers for one Topic Name, without allocation. [`Recall`] spares the question
+//! for the name that a Client asked about last; [`Acl::reach`] answers for all names of a Topic Filter at once.
+//! [`Rules`] are the tables of all listeners. The room knows no sockets and Sessions, and opens no file: who reads
+//! files, swaps tables and logs refusals does so above.
 //!
 //! A file is a list of rules:
 //!
@@ -18,8 +18,8 @@
 //!
 //! What it means, in the order of the questions [`Acl::may`] asks; all of it measured on Mosquitto 2.0.11:
 //!
-//! 1. `$SYS/…` is written by nobody, but for `$SYS/broker/connection/+/state`, where a rule must allow it; `$share/…`
-//!    is no Topic Name.
+//! 1. `$SYS/…` is written by nobody, but for `$SYS/broker/connection/+/state`, where a rule must allow it, and
+//!    `$CONTROL/…` by nobody; `$share/…` is no Topic Name.
 //! 2. The rules of the Client's section: a `deny` that matches refuses, else a rule that matches and has the right
 //!    allows.
 //! 3. If the file has a `pattern` at all: a user name or client id with `+` or `#` is refused.
@@ -31,15 +31,18 @@
 //! are not asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and
 //! `Write` exist.
 
-mod covers;
 mod file;
 pub mod props;
+mod reach;
 mod recall;
+mod rules;
 mod table;
 mod trie;
 
 pub use file::{Access, Fault, Refused, Rule, Warning};
+pub use reach::Reach;
 pub use recall::Recall;
+pub use rules::Rules;
 pub use table::{Acl, Act, Cause, Standing, Verdict, may_without_file};
 
 #[cfg(test)]

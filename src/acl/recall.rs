@@ -1,4 +1,4 @@
-//! The last verdict a connection got for a PUBLISH: devices write one Topic Name over and over.
+//! The last verdict that a Client got for one kind of act: devices write one Topic Name over and over.
 //!
 //! A hit compares the names' bytes and asks no table. Nothing is allocated: a name too long for the room is asked for
 //! each time.
@@ -8,7 +8,7 @@ use super::table::{Acl, Act, Standing, Verdict};
 /// Bytes of a Topic Name that is remembered.
 const NAME_BYTES_MAX: usize = 55;
 
-/// See the module. Belongs to one connection, whose names do not change.
+/// See the module. Belongs to one Client, whose names do not change, and to one [`Act`].
 #[derive(Clone, Debug)]
 pub struct Recall {
     /// Which table the verdict is of.
@@ -30,15 +30,17 @@ impl Default for Recall {
 }
 
 impl Recall {
-    /// [`Acl::may`] for `Act::Write`. `generation` is another one for each table that this connection is given.
+    /// [`Acl::may`]. `generation` is another one for each table that this Client is given.
     #[inline]
-    pub fn may_write(
+    #[expect(clippy::too_many_arguments, reason = "they are those of `Acl::may`")]
+    pub fn may(
         &mut self,
         generation: u32,
         acl: &Acl,
         standing: Standing,
         user: Option<&str>,
         client: &str,
+        act: Act,
         name: &str,
     ) -> Verdict {
         if let Some(verdict) = self.verdict
@@ -47,7 +49,7 @@ impl Recall {
         {
             return verdict;
         }
-        let verdict = acl.may(standing, user, client, Act::Write, name);
+        let verdict = acl.may(standing, user, client, act, name);
         self.remember(generation, name, verdict);
         verdict
     }

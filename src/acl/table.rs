@@ -36,6 +36,8 @@ pub enum Cause {
     NoRule,
     /// `$SYS` is the broker's own.
     SysIsTheBrokers,
+    /// `$CONTROL` is where Mosquitto takes orders of administrators.
+    ControlIsTheBrokers,
     /// `$share/…` names a subscription, not messages.
     ShareIsNoName,
     /// There are patterns, and the user name or client id holds `+` or `#`.
@@ -63,6 +65,7 @@ impl fmt::Display for Cause {
             Cause::Rule { line } => write!(f, "line {line}"),
             Cause::NoRule => f.write_str("no rule"),
             Cause::SysIsTheBrokers => f.write_str("only the broker writes below $SYS"),
+            Cause::ControlIsTheBrokers => f.write_str("clients do not write below $CONTROL"),
             Cause::ShareIsNoName => f.write_str("$share is no topic for messages"),
             Cause::WildcardInName => {
                 f.write_str("`+` or `#` in the user name or client id, while the file has patterns")
@@ -92,8 +95,13 @@ enum Patterns {
 }
 
 /// The rules of one file. Immutable: a changed file makes a new table, and nothing is left of a bad one.
+#[derive(Debug)]
 pub struct Acl {
+    /// The file, as the operator named it. Empty where there is none.
+    file: Box<str>,
     sections: Vec<Trie>,
+    /// The rules of each section, by their indexes.
+    rules_of: Vec<Box<[u32]>>,
     anonymous: Option<u32>,
     by_user: HashMap<Box<str>, u32>,
     patterns: Option<Trie>,
@@ -101,9 +109,8 @@ pub struct Acl {
     pattern_rules: Vec<Rule>,
     pattern_uses_user: bool,
     pattern_uses_client: bool,
-    /// All rules in the order of their lines, and whose each is: an index into `sections`, `None` for patterns.
+    /// All rules in the order of their lines.
     rules: Vec<Rule>,
-    whose: Vec<Option<u32>>,
     warnings: Vec<Warning>,
 }
 
@@ -140,26 +147,43 @@ impl Acl {
                 .iter()
                 .any(|rule| rule.filter.contains(variable))
         };
-        let whose = text.rules.iter().map(|(whose, _)| match whose {
-            Whose::User(index) => Some(*index),
-            Whose::Anonymous => anonymous,
-            Whose::Everybody => None,
-        });
-        let whose = whose.collect();
+        let mut rules_of: Vec<Vec<u32>> = vec![Vec::new(); sections.len()];
+        for (at, (whose, _)) in text.rules.iter().enumerate() {
+            let section = match whose {
+                Whose::User(index) => Some(*index),
+                Whose::Anonymous => anonymous,
+                Whose::Everybody => None,
+            };
+            if let Some(section) = section {
+                rules_of[section as usize].push(at as u32);
+            }
+        }
         let (pattern_uses_user, pattern_uses_client) = (uses("%u"), uses("%c"));
         let patterns = (!pattern_rules.is_empty()).then(|| Trie::new(pattern_rules.iter()));
         Ok(Acl {
+            file: "".into(),
             sections,
+            rules_of: rules_of.into_iter().map(Vec::into).collect(),
             anonymous,
             by_user,
             patterns,
             pattern_rules,
             pattern_uses_user,
             pattern_uses_client,
-            whose,
             rules: text.rules.into_iter().map(|(_, rule)| rule).collect(),
             warnings: text.warnings,
         })
+    }
+
+    /// The same, of the file with this name.
+    pub fn named(mut self, file: &str) -> Acl {
+        self.file = file.into();
+        self
+    }
+
+    /// The file, as the operator named it.
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// Lines without effect, or with another one than they seem to have.
@@ -237,14 +261,28 @@ impl Acl {
 
     /// The rules of a Client's section.
     pub(super) fn own_rules(&self, standing: Standing) -> impl Iterator<Item = (Access, &str)> {
-        let rules = self.rules.iter().zip(&self.whose);
-        let own = rules.filter(move |(_, whose)| whose.is_some() && **whose == standing.section);
-        own.map(|(rule, _)| (rule.access, &*rule.filter))
+        let section = standing
+            .section
+            .map(|index| &*self.rules_of[index as usize]);
+        let indexes = section.unwrap_or_default().iter();
+        indexes.map(|&index| {
+            let rule = &self.rules[index as usize];
+            (rule.access, &*rule.filter)
+        })
     }
 
     /// Do the patterns have a say about this Client?
     pub(super) fn asks_patterns(&self, standing: Standing) -> bool {
         matches!(standing.patterns, Patterns::Levels | Patterns::Text)
+    }
+
+    /// How many rules there are for the Client, patterns among them.
+    pub fn rules_for(&self, standing: Standing) -> usize {
+        let patterns = match self.asks_patterns(standing) {
+            true => self.pattern_rules.len(),
+            false => 0,
+        };
+        self.own_rules(standing).count() + patterns
     }
 
     pub(super) fn patterns(&self) -> impl Iterator<Item = &Rule> {
@@ -263,11 +301,18 @@ impl Acl {
     }
 }
 
-/// The verdict where no ACL file is in force: everything but what is the broker's own.
-pub fn may_without_file(act: Act, name: &str) -> Verdict {
-    match closed_to_all(act, name) {
-        Some(cause) => Verdict::Refused(cause),
-        None => Verdict::Allowed(Cause::NoRule),
+/// The verdict where no ACL file is in force: everything but what is the broker's own. `is_bridge`: the Client says
+/// that it is a bridge, which may tell its own state.
+pub fn may_without_file(is_bridge: bool, act: Act, name: &str) -> Verdict {
+    if act == Act::Read || !name.starts_with('$') {
+        return Verdict::Allowed(Cause::NoRule);
+    }
+    match name.split('/').next() {
+        Some("$SYS") if !(is_bridge && topic::matches(BRIDGE_STATE, name)) => {
+            Verdict::Refused(Cause::SysIsTheBrokers)
+        }
+        Some("$CONTROL") => Verdict::Refused(Cause::ControlIsTheBrokers),
+        _ => Verdict::Allowed(Cause::NoRule),
     }
 }
 
@@ -275,13 +320,17 @@ pub fn may_without_file(act: Act, name: &str) -> Verdict {
 /// write.
 const BRIDGE_STATE: &str = "$SYS/broker/connection/+/state";
 
-/// What no rule can allow. As in Mosquitto, `$SYS` and `$share` are beginnings, not levels.
+/// What no rule can allow: nothing that a Client says below `$SYS` and `$CONTROL` may look like the broker's word.
+/// [v3.1.1 4.7.2, v5 4.7.2] As in Mosquitto, `$SYS` and `$share` are beginnings here, not levels.
 fn closed_to_all(act: Act, name: &str) -> Option<Cause> {
     if name.starts_with("$SYS") {
         let bridges = act == Act::Read || topic::matches(BRIDGE_STATE, name);
         (!bridges).then_some(Cause::SysIsTheBrokers)
+    } else if name.starts_with("$share") {
+        Some(Cause::ShareIsNoName)
     } else {
-        name.starts_with("$share").then_some(Cause::ShareIsNoName)
+        let control = act == Act::Write && name.split('/').next() == Some("$CONTROL");
+        control.then_some(Cause::ControlIsTheBrokers)
     }
 }
 

@@ -120,15 +120,19 @@ fn names_that_begin_with_a_dollar() {
 topic readwrite #
 topic readwrite +/broker/#
 topic readwrite $own/#
+topic readwrite $CONTROL/#
 pattern read $SYS/broker/%c/#
 pattern write $SYS/broker/connection/%c/state
 ");
     let ask = |act, name| ask(&acl, None, "edge", act, name);
     assert_eq!(ask(Act::Read, "$SYS/broker/version"), NO_RULE);
-    assert_eq!(ask(Act::Read, "$SYS/broker/edge/x"), RULE(4));
+    assert_eq!(ask(Act::Read, "$SYS/broker/edge/x"), RULE(5));
+    assert_eq!(ask(Act::Read, "$CONTROL/x"), RULE(4));
+    let closed = Verdict::Refused(Cause::ControlIsTheBrokers);
+    assert_eq!(ask(Act::Write, "$CONTROL/x"), closed);
     assert_eq!(
         ask(Act::Write, "$SYS/broker/connection/edge/state"),
-        RULE(5)
+        RULE(6)
     );
     assert_eq!(
         ask(Act::Write, "$SYS/broker/connection/other/state"),
@@ -136,10 +140,18 @@ pattern write $SYS/broker/connection/%c/state
     );
     assert_eq!(ask(Act::Write, "$own/x"), RULE(3));
     assert_eq!(ask(Act::Write, "$other/x"), NO_RULE);
-    assert!(may_without_file(Act::Write, "$other/x").is_allowed());
-    assert!(may_without_file(Act::Read, "$SYS/x").is_allowed());
-    assert!(may_without_file(Act::Write, "$SYS/broker/connection/edge/state").is_allowed());
-    assert!(!may_without_file(Act::Write, "$SYS/x").is_allowed());
+    let without = |bridge, act, name| may_without_file(bridge, act, name).is_allowed();
+    for bridge in [false, true] {
+        assert!(without(bridge, Act::Write, "$other/x"));
+        assert!(without(bridge, Act::Write, "$CONTROLS/x"));
+        assert!(without(bridge, Act::Read, "$SYS/x"));
+        assert!(without(bridge, Act::Read, "$CONTROL/x"));
+        assert!(!without(bridge, Act::Write, "$SYS/x"));
+        assert!(!without(bridge, Act::Write, "$CONTROL/x"));
+        assert!(without(bridge, Act::Write, "$SYSTEM/x"));
+        let state = "$SYS/broker/connection/edge/state";
+        assert_eq!(without(bridge, Act::Write, state), bridge);
+    }
 }
 
 #[test]
@@ -307,9 +319,11 @@ fn verdicts_are_those_of_the_plain_model() {
             "connection",
             "broker",
             "state",
+            "$CONTROL",
         ];
         let filters = [
-            "a", "b", "ann", "+", "+", "#", "", "$SYS", "$a", "%u", "%c", "p%c", "%u%c", "%cq%u",
+            "a", "b", "ann", "+", "+", "#", "", "$SYS", "$a", "$CONTROL", "%u", "%c", "p%c",
+            "%u%c", "%cq%u",
         ];
         let mut text = format!("{}\n{}\n", chance.pick(&users), chance.pick(&clients));
         let mut names: Vec<String> = (0..4).map(|_| path(&mut chance, &words)).collect();
@@ -352,7 +366,7 @@ fn any_bytes_are_a_table_or_refused_by_lines_that_are_there() {
 }
 
 #[test]
-fn a_subscription_is_covered_or_asked_about() {
+fn how_much_of_a_subscription_is_heard() {
     let acl = acl("\
 user ann
 topic readwrite #
@@ -362,29 +376,36 @@ topic read house/+/state
 topic write house/#
 pattern read home/%u/#
 pattern deny home/%u/x
+pattern deny home/%u/y/#
 pattern read all/#
 ");
-    let covers = |user, filter| {
-        let user = Some(user);
-        acl.covers(acl.standing(user, "c"), user, "c", Act::Read, filter)
-    };
+    use Reach::{All, Nothing, Some};
     for (user, filter, wanted) in [
-        ("ann", "house/#", true),
-        ("ann", "safe", false),
-        ("ann", "+/a", false),
-        ("ann", "#", false),
-        ("ann", "$SYS/#", false),
-        ("bert", "house/kitchen/state", true),
-        ("bert", "house/+/state", true),
-        ("bert", "house/#", false),
-        ("bert", "home/bert/a/#", true),
-        ("bert", "home/bert/#", false),
-        ("bert", "home/ann/a", false),
-        ("carl", "all/1", true),
-        ("+", "all/1", false),
-        ("carl", "$share/g/all/1", false),
+        ("ann", "house/#", All),
+        ("ann", "safe", Nothing),
+        ("ann", "safe/+", Nothing),
+        ("ann", "+/a", Some),
+        ("ann", "#", Some),
+        ("ann", "$SYS/#", Nothing),
+        ("bert", "house/kitchen/state", All),
+        ("bert", "house/kitchen/set", Nothing),
+        ("bert", "house/+/state", All),
+        ("bert", "house/#", Some),
+        ("bert", "garden/#", Nothing),
+        ("bert", "home/bert/a/#", All),
+        ("bert", "home/bert/#", Some),
+        ("bert", "home/bert/y/#", Nothing),
+        ("bert", "home/ann/a", Nothing),
+        ("bert", "home/+/a", Some),
+        ("carl", "all/1", All),
+        ("carl", "+/1", Some),
+        ("+", "all/1", Nothing),
+        ("+", "all/#", Nothing),
     ] {
-        assert_eq!(covers(user, filter), wanted, "{user} {filter}");
+        let user_name = Option::Some(user);
+        let standing = acl.standing(user_name, "c");
+        let reach = acl.reach(standing, user_name, "c", Act::Read, filter);
+        assert_eq!(reach, wanted, "{user} {filter}");
     }
 }
 
@@ -394,7 +415,7 @@ fn a_verdict_is_recalled_for_its_table_alone() {
     let mut recall = Recall::default();
     let mut ask = |generation, acl: &Acl, name: &str| {
         let standing = acl.standing(None, "c");
-        recall.may_write(generation, acl, standing, None, "c", name)
+        recall.may(generation, acl, standing, None, "c", Act::Write, name)
     };
     assert_eq!(ask(0, &open, "a"), RULE(1));
     assert_eq!(ask(0, &open, "a"), RULE(1));

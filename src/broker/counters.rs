@@ -15,6 +15,8 @@ pub enum Dropped {
     Expired,
     /// Published by a Client to `$SYS` or `$CONTROL`, which belong to the broker.
     OwnTopic,
+    /// The rules do not let its publisher write it, or did not let its receiver read it when it left the queue.
+    Denied,
     /// Waiting or under way in a Session that ended.
     SessionEnded,
     /// Its publisher or its receiver has had a fair share of the memory, which is short.
@@ -25,13 +27,14 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Dropped; 9] = [
+    pub const ALL: [Dropped; 10] = [
         Dropped::SlowReader,
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
         Dropped::TooLargeForClient,
         Dropped::Expired,
         Dropped::OwnTopic,
+        Dropped::Denied,
         Dropped::SessionEnded,
         Dropped::OverShare,
         Dropped::AbovePayloadMax,

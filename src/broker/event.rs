@@ -9,6 +9,7 @@ use super::passing::{OwnMessage, RetainVersion};
 use super::restored::Restored;
 use super::survey::{Report, Survey};
 use super::violation::Violation;
+use crate::acl::Rules;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
 use crate::session::queue::Share;
@@ -89,6 +90,8 @@ pub enum Input<'a> {
     /// These users, sorted, have gone from the password file, so their Sessions end. Every shard gets the same inputs
     /// of this kind in the same order. A verdict that comes later was made by the new file.
     UsersGone(Arc<[Box<str>]>),
+    /// These rules are in force from now on, for subscriptions that exist too. Every shard gets them.
+    Rules(Arc<Rules>),
     /// A message of the broker's own. Any one shard gets it and passes it to the others like any message. No publisher
     /// is paced for it, so its sender must keep such messages few.
     Publish(OwnMessage),

@@ -17,6 +17,8 @@ pub enum FilterRefusal {
     TooManySharedSubscriptions,
     /// Memory is short, and the Session's owner has had a fair share.
     OverShare,
+    /// The rules let the Client hear nothing of it, and the operator wants that to be said.
+    Denied,
     /// The Session has ended.
     NoSession,
 }
@@ -29,6 +31,7 @@ impl FilterRefusal {
             FilterRefusal::TooManySubscriptions
             | FilterRefusal::TooManySharedSubscriptions
             | FilterRefusal::OverShare => ReasonCode::QUOTA_EXCEEDED,
+            FilterRefusal::Denied => ReasonCode::NOT_AUTHORIZED,
             FilterRefusal::NoSession => ReasonCode::UNSPECIFIED_ERROR,
         }
     }
@@ -45,6 +48,7 @@ impl FilterRefusal {
             FilterRefusal::OverShare => Violation::OverShare,
             FilterRefusal::TooManySubscriptions
             | FilterRefusal::TooManySharedSubscriptions
+            | FilterRefusal::Denied
             | FilterRefusal::NoSession => Violation::TooManySubscriptions,
         }
     }
@@ -68,6 +72,7 @@ impl fmt::Display for FilterRefusal {
                 f,
                 "Memory is short, and this user or client has had a fair share."
             ),
+            FilterRefusal::Denied => write!(f, "The rules of this broker do not allow it."),
             FilterRefusal::NoSession => write!(f, "The session has ended."),
         }
     }

@@ -6,6 +6,7 @@
 use super::counters::Counters;
 use super::filter_refusal::FilterRefusal;
 use super::violation::Violation;
+use crate::acl::Cause;
 use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
 use crate::config::Logs;
@@ -229,6 +230,34 @@ impl RestoreLosses {
     }
 }
 
+/// What was refused to a Client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// A message.
+    Publish {
+        /// As published.
+        qos: QoS,
+        /// As published.
+        retain: bool,
+        /// Of its payload.
+        payload_bytes: usize,
+    },
+    /// Its will, when it was to be sent.
+    Will {
+        /// Will QoS.
+        qos: QoS,
+        /// Will Retain.
+        retain: bool,
+    },
+    /// To hear anything of this Topic Filter.
+    Subscribe {
+        /// As asked for.
+        qos: QoS,
+        /// SUBACK said so. Else the subscription is granted and silent.
+        refused: bool,
+    },
+}
+
 /// One event.
 #[derive(Clone, Debug)]
 pub enum Happening {
@@ -297,6 +326,25 @@ pub enum Happening {
         shard: ShardId,
         /// The number of these Sessions.
         sessions: u64,
+    },
+    /// The rules refused something to a Client; at most once a second for each.
+    Denied {
+        /// Of the Client.
+        client_id: Box<str>,
+        /// As the Client gave it, checked or not.
+        user_name: Option<Box<str>>,
+        /// What it wanted.
+        what: Denied,
+        /// The Topic Name or Topic Filter.
+        topic: Box<str>,
+        /// Which rule, or what else.
+        cause: Cause,
+        /// The ACL file; empty without one.
+        file: Box<str>,
+        /// The rule that refuses; empty if there is none.
+        rule: Box<str>,
+        /// Refusals to this Client since the last one told.
+        untold: u32,
     },
     /// Filters of a SUBSCRIBE were refused.
     FiltersRefused {
@@ -376,6 +424,7 @@ impl Happening {
             | Happening::Ended { .. }
             | Happening::SessionExpired { .. }
             | Happening::UsersGone { .. }
+            | Happening::Denied { .. }
             | Happening::Stopped { .. } => LogLevel::Info,
             Happening::PacketReceived { .. } | Happening::WillPublished { .. } => LogLevel::Packet,
         }

@@ -33,8 +33,8 @@ pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
-    CloseCause, ConnectionEnd, Happening, Identity, LogLevel, Refusal, RestoreLosses, SessionBegin,
-    UNIX_PEER, Unaccepted,
+    CloseCause, ConnectionEnd, Denied, Happening, Identity, LogLevel, Refusal, RestoreLosses,
+    SessionBegin, UNIX_PEER, Unaccepted,
 };
 pub use home::home_of;
 pub use outputs::Outputs;

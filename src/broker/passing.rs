@@ -103,6 +103,8 @@ pub(super) enum Routed {
     Nobody,
     /// There are subscribers, but no room at any of them.
     Refused,
+    /// The rules do not let its publisher write it: it went nowhere.
+    Denied,
     /// Memory is short and its publisher has had a fair share: it went nowhere.
     OverShare,
     /// Larger than the operator allows: it went nowhere.

@@ -1,68 +1,56 @@
-//! Rights: may a Client do this to that Topic Name or Topic Filter?
+//! Rights: the rules in force on this shard.
 //!
-//! Asked in one place for PUBLISH as it comes in and for a will as it is sent (`on::publish`). Deliveries and SUBSCRIBE
-//! will be asked about once rules are configured. Today's one rule keeps Clients from publishing in the broker's name;
-//! everything else is allowed.
+//! They are asked where a PUBLISH comes in and a will is sent (`on::publish`), where the subscribers of a Topic Name
+//! are found (`on::deliver`: live deliveries), where a message goes to a member of a group (`on::share`), leaves a
+//! queue or is sent again (`clients::window`), where a retained message is replayed (`on::tick`), and at SUBSCRIBE
+//! (`on::subscribe`). `clients::rights` has the question, because the answer depends on the Session: its user name,
+//! client id and listener.
+//!
+//! Three things make the answer cheap. Without rules one branch is paid. Where an answer of the trie is kept for the
+//! next message of a Topic Name, it is kept without those who may not read, and with a Session that may write
+//! (`topic::routes`). And a Session remembers the last name it asked about, of each kind (`session::rights`). New
+//! rules end all that is kept, and so does a Session that gets another user name or listener.
 
-/// What a Client wants to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Act {
-    /// To publish to a Topic Name.
-    Publish,
+use crate::acl::{Acl, Rules};
+use crate::ids::ListenerId;
+use std::sync::Arc;
+
+pub(super) struct Rights {
+    rules: Arc<Rules>,
+    /// The number of the rules, since the start of the shard.
+    generation: u32,
+    in_force: bool,
 }
-
-/// The rule that refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Rule {
-    /// `$SYS` and `$CONTROL`, and all below them, are the broker's own. `$SYS` is reserved by convention, and
-    /// `$CONTROL` is where Mosquitto takes orders of administrators: nothing that a Client says there may look like the
-    /// broker's word. A bridge may tell its own state. [v3.1.1 4.7.2, v5 4.7.2]
-    BrokersOwn,
-}
-
-/// The answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Decision {
-    Allowed,
-    Refused { rule: Rule },
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Asker {
-    /// It says that it is a bridge.
-    pub bridge: bool,
-}
-
-/// The rules in force.
-#[derive(Default)]
-pub(super) struct Rights;
 
 impl Rights {
-    /// May this Client do that? `who` is asked only where a rule depends on it.
-    #[inline]
-    pub fn may(&self, who: impl FnOnce() -> Asker, act: Act, name: &str) -> Decision {
-        match act {
-            Act::Publish if is_brokers_own(name) && !(is_bridge_state(name) && who().bridge) => {
-                Decision::Refused {
-                    rule: Rule::BrokersOwn,
-                }
-            }
-            Act::Publish => Decision::Allowed,
+    pub fn new(rules: Arc<Rules>) -> Rights {
+        Rights {
+            in_force: rules.are_any(),
+            rules,
+            generation: 0,
         }
     }
-}
 
-#[inline]
-fn is_brokers_own(topic: &str) -> bool {
-    topic.starts_with('$') && matches!(topic.split('/').next(), Some("$SYS" | "$CONTROL"))
-}
+    /// Puts other rules in force.
+    pub fn replace(&mut self, rules: Arc<Rules>) {
+        self.generation = self.generation.wrapping_add(1);
+        self.in_force = rules.are_any();
+        self.rules = rules;
+    }
 
-/// Topic Names by which a bridge says that it is connected, or by its will that it is not:
-/// `$SYS/broker/connection/NAME/state`.
-fn is_bridge_state(topic: &str) -> bool {
-    let name = topic
-        .strip_prefix("$SYS/broker/connection/")
-        .and_then(|rest| rest.strip_suffix("/state"));
-    name.is_some_and(|name| !name.contains('/'))
+    /// Some listener has rules.
+    #[inline]
+    pub fn are_in_force(&self) -> bool {
+        self.in_force
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The rules of a listener, and their number.
+    #[inline]
+    pub fn of(&self, listener: ListenerId) -> Option<(u32, &Acl)> {
+        Some((self.generation, self.rules.of(listener)?))
+    }
 }

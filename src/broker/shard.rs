@@ -15,6 +15,7 @@ use crate::config::{Logs, Settings};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::time::Time;
+use std::sync::Arc;
 
 /// One core's share of the broker: its connections and Sessions, the filters of all shards, all retained messages.
 pub struct Shard {
@@ -47,6 +48,7 @@ impl Shard {
     pub fn new(id: ShardId, shards: usize, settings: Settings) -> Shard {
         assert!(id.index() < shards && shards <= limits::SHARDS_MAX);
         let store = settings.store;
+        let settings_rules = Arc::clone(&settings.rules);
         Shard {
             id,
             shards,
@@ -57,7 +59,7 @@ impl Shard {
             peers: Peers::new(id, shards),
             pending: Pending::default(),
             turn: Turn::default(),
-            rights: Rights,
+            rights: Rights::new(settings_rules),
             gone: GoneUsers::default(),
             restoring: None,
             stopping: false,
@@ -105,6 +107,7 @@ impl Shard {
             Input::Peer { from, message } => self.on_peer(from, message, out),
             Input::Pressure { to, on } => self.on_pressure(to, on),
             Input::UsersGone(users) => self.on_users_gone(users),
+            Input::Rules(rules) => self.on_rules(rules),
             Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
             Input::Restored(restored) => self.on_restored(*restored, out),

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 /// listener on a unix socket. `tests/mosquitto/implemented.txt` names a test for each.
 pub const IMPLEMENTED: &[&str] = &[
     "accept_protocol_versions",
+    "acl_file",
     "allow_anonymous",
     "allow_zero_length_clientid",
     "auto_id_prefix",
@@ -160,6 +161,7 @@ impl Flags {
         let anonymous = by_file || self.allow_anonymous;
         let file = security.password_file.as_ref();
         let passwd = self.passwd.clone().or(file.map(|file| file.value.clone()));
+        let acl = security.acl_file.as_ref();
         let by_flags = self.allow_anonymous || self.passwd.is_some();
         let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
         Listener {
@@ -179,6 +181,7 @@ impl Flags {
                 assigned_prefix: prefix(&security.auto_id_prefix),
             },
             passwd,
+            acl: self.acl.clone().or(acl.map(|file| file.value.clone())),
             may_be_reached: !loopback || by_flags || security.password_file.is_some(),
             connections_max: said.connections_max.map(|most| most as usize),
             place: said.place.as_ref().map(Place::to_string),

@@ -15,6 +15,10 @@ pub struct Flags {
     pub bind: Vec<IpAddr>,
     /// Password file, of all listeners.
     pub passwd: Option<PathBuf>,
+    /// ACL file, of all listeners.
+    pub acl: Option<PathBuf>,
+    /// A subscription of which the Client may hear nothing is refused in SUBACK.
+    pub refuse_subscriptions: bool,
     /// Clients without a user name may connect, by all listeners.
     pub allow_anonymous: bool,
     /// Shards; `None`: one for one or two cores, else one a core.
@@ -54,13 +58,14 @@ impl Flags {
                 .unwrap_or(limits::PACKET_BYTES_MAX_DEFAULT),
             ..ListenerSettings::default()
         };
-        let listener = Listener::plain(
+        let mut listener = Listener::plain(
             self.bind.clone(),
             self.port.unwrap_or(PORT),
             self.allow_anonymous,
             self.passwd.clone(),
             settings,
         );
+        listener.acl.clone_from(&self.acl);
         self.around(vec![listener])
     }
 
@@ -85,6 +90,8 @@ impl Flags {
                 secret: self.secret,
                 ..Settings::default()
             },
+            check_retain_source: false,
+            refuse_subscriptions: self.refuse_subscriptions,
             user: None,
             pid_file: None,
             notes: Vec::new(),

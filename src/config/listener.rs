@@ -21,6 +21,8 @@ pub struct Listener {
     pub connections_max: Option<usize>,
     /// `FILE:LINE` of the configuration that made it; `None`: the command line did.
     pub place: Option<String>,
+    /// ACL file in the format of Mosquitto. Without one everything is allowed.
+    pub acl: Option<PathBuf>,
 }
 
 /// Where a listener listens.
@@ -140,6 +142,7 @@ impl Listener {
             may_be_reached,
             connections_max: None,
             place: None,
+            acl: None,
         }
     }
 

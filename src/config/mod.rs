@@ -50,6 +50,10 @@ pub struct Config {
     pub memory_bytes_max: Option<u64>,
     /// What the broker core is told beside the listeners and the memory, whose values here do not count.
     pub core: Settings,
+    /// A retained message is sent only while its publisher may still write there.
+    pub check_retain_source: bool,
+    /// A subscription of which the Client may hear nothing is refused in SUBACK, not granted as by Mosquitto.
+    pub refuse_subscriptions: bool,
     /// Whom root becomes once everything is open; `None`: nobody else.
     pub user: Option<User>,
     /// Where the number of the process is written.

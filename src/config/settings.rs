@@ -1,6 +1,7 @@
 //! What the broker core needs to know: once for a whole broker ([`Settings`]), and for each listener
 //! ([`ListenerSettings`]).
 
+use crate::acl::Rules;
 use crate::ids::ListenerId;
 use crate::limits;
 use crate::random::Secret;
@@ -105,6 +106,8 @@ pub struct Settings {
     pub upgrade_qos: bool,
     /// There is a store: shards hand out what it must know, and answers wait until it is kept.
     pub store: bool,
+    /// Who may read and write what, when the shard starts.
+    pub rules: Arc<Rules>,
 }
 
 impl Settings {
@@ -152,6 +155,7 @@ impl Default for Settings {
             queue_qos0: false,
             upgrade_qos: false,
             store: false,
+            rules: Arc::default(),
         }
     }
 }

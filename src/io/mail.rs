@@ -1,14 +1,18 @@
 //! Messages of helper threads to shards: a mailbox for each shard, and how a shard is woken from its wait in the
 //! kernel.
 
+use crate::acl::Rules;
 use crate::broker::{OwnMessage, Report, Survey, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::mesh::{Mailbox, WakeFlag};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 /// A message of a helper thread to a shard.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub enum ToShard {
     },
     /// A question: the shard adds 1 here as its answer, which proves that it still turns.
     AreYouThere(Arc<EventFd>),
+    /// These rules are in force from now on.
+    Rules(Arc<Rules>),
     /// These users, sorted, are gone from the password file.
     UsersGone(Arc<[Box<str>]>),
     /// Close all connections and end.
@@ -106,6 +112,31 @@ impl Shards {
             mailbox.push_always(item());
             waker.wake();
         }
+    }
+
+    /// Waits until every shard has handled the mail it has now, or for so long. `false`: some shard has not.
+    pub fn wait_for_all(&self, most: Duration) -> nix::Result<bool> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let answers = Arc::new(EventFd::from_flags(flags)?);
+        self.tell_all(|| ToShard::AreYouThere(Arc::clone(&answers)));
+        let end = Instant::now() + most;
+        let mut missing = self.count() as u64;
+        while missing > 0 {
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            if left == 0 {
+                return Ok(false);
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut answered = [PollFd::new(answers.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut answered, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            if let Ok(count) = answers.read() {
+                missing = missing.saturating_sub(count);
+            }
+        }
+        Ok(true)
     }
 
     /// The mailbox of this shard, for the shard itself.

@@ -4,7 +4,7 @@
 use crate::broker::LogLevel;
 use crate::buffer::heap;
 use crate::config::mosquitto::{Exit, Kind};
-use crate::config::{Address, Config, Hosts, Io, Listener, memory_bound};
+use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound};
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::control::{self, End, Signals};
@@ -12,6 +12,7 @@ use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
 use crate::io::helpers::reload::Reload;
+use crate::io::helpers::rules::{self, Faults, RuleFiles};
 use crate::io::host::{self, DriverKind, Threads};
 use crate::io::listening::ListeningSocket;
 use crate::io::mail::Shards;
@@ -79,6 +80,10 @@ fn serve(
         Some(file) => Some(PidFile::write(file, run_as.as_ref())?),
         None => None,
     };
+    let read = rules(&config)?;
+    for warning in read.warnings {
+        log.line(LogLevel::Warning, warning);
+    }
     if config.listeners.len() > limits::LISTENERS_MAX {
         let (count, max) = (config.listeners.len(), limits::LISTENERS_MAX);
         return Err(StartError::new(format!("{count} listeners: at most {max}")));
@@ -123,7 +128,11 @@ fn serve(
         log: log.clone(),
         clock,
     };
-    let start = |kind| start_shards(kind, &config, &cores, &common);
+    let settings = Settings {
+        rules: read.rules,
+        ..config.settings()
+    };
+    let start = |kind| start_shards(kind, &settings, &cores, &common);
     let (running, why) = match start(kind) {
         Ok(running) => (running, why),
         // One ring could be had, and one for each shard could not.
@@ -147,6 +156,9 @@ fn serve(
     let (places, files) = files::places(count, config.connections_max)?;
     common.places.set_most(places);
     announce(&config, &cores, &why, log);
+    for file in read.files {
+        log.line(LogLevel::Info, file);
+    }
     announce_places(&config, places, files, log);
     let addresses: Vec<String> = common
         .listeners
@@ -191,7 +203,7 @@ struct Running {
 
 fn start_shards(
     kind: DriverKind,
-    config: &Config,
+    settings: &Settings,
     cores: &[usize],
     common: &Common,
 ) -> Result<Running, StartError> {
@@ -201,7 +213,7 @@ fn start_shards(
     let ended = Arc::new(ended.map_err(|e| refused("cannot make an eventfd")(e.into()))?);
     let endpoints = lanes(count, &LANE_BOUNDS);
     let seats = seats(&shards, endpoints, common);
-    let threads = host::start(kind, seats, cores, &config.settings(), &ended, &shards)
+    let threads = host::start(kind, seats, cores, settings, &ended, &shards)
         .map_err(|error| StartError::new(kind.explain(&error, count)))?;
     Ok(Running {
         shards,
@@ -254,11 +266,40 @@ fn users(config: &Config) -> Result<Users, StartError> {
     })
 }
 
+/// Reads the ACL files.
+fn rules(config: &Config) -> Result<rules::Read, StartError> {
+    let mut read = RuleFiles::of(config).read().map_err(|faults| {
+        let code = match (&faults, &config.source) {
+            (_, None) => 1,
+            (Faults::Unreadable(_), Some(_)) => Exit::Unreadable.code(),
+            (Faults::Lines(_), Some(_)) => Exit::Invalid.code(),
+        };
+        StartError::new(faults.sentences().join("\n")).with_exit_code(code)
+    })?;
+    let unchecked = config
+        .listeners
+        .iter()
+        .find(|l| !l.settings.passwords && l.acl.is_some());
+    if let Some(acl) = unchecked.and_then(|listener| listener.acl.as_ref()) {
+        let remedy = match config.source {
+            None => "add --passwd FILE",
+            Some(_) => "add a password_file",
+        };
+        read.warnings.push(format!(
+            "ACL file {}: without a password file nobody checks user names, so anyone may come as any of its users: {remedy}",
+            acl.display()
+        ));
+    }
+    Ok(read)
+}
+
 /// What a start would say of the files that a configuration names: a warning a line. For `--check`.
 ///
 /// Errors: the start would fail at a file.
 pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
-    Ok(users(config)?.warnings())
+    let mut warnings = users(config)?.warnings();
+    warnings.extend(rules(config)?.warnings);
+    Ok(warnings)
 }
 
 /// Who may connect.

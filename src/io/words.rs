@@ -2,8 +2,9 @@
 //!
 //! Names that Clients chose are shown without control characters, and never endless.
 
+use crate::acl::Cause;
 use crate::broker::{
-    CloseCause, ConnectionEnd, Counters, Dropped, Happening, Identity, LogLevel, Refusal,
+    CloseCause, ConnectionEnd, Counters, Denied, Dropped, Happening, Identity, LogLevel, Refusal,
     RestoreLosses, SessionBegin, Sums, UNIX_PEER, Unaccepted,
 };
 use crate::budget::Refused;
@@ -91,6 +92,28 @@ fn text(happening: &Happening) -> String {
             format!(
                 "shard {shard}: sessions of users who are gone from the password file ended: {sessions}"
             )
+        }
+        Happening::Denied {
+            client_id,
+            user_name,
+            what,
+            topic,
+            cause,
+            file,
+            rule,
+            untold,
+        } => {
+            let user = match user_name {
+                Some(user_name) => format!("user {}", Shown(user_name)),
+                None => "no user".to_owned(),
+            };
+            let client_id = Shown(client_id);
+            let mut text = denied(*what, &format!("{client_id} ({user})"), topic);
+            text += &denied_by(*cause, file, rule);
+            if *untold > 0 {
+                let _ = write!(text, "; {untold} more of this client since its last line");
+            }
+            text
         }
         Happening::FiltersRefused {
             client_id,
@@ -235,6 +258,47 @@ fn refused(why: Refusal) -> String {
     }
 }
 
+/// What the rules refused, in Mosquitto's words where it has some.
+fn denied(what: Denied, who: &str, topic: &str) -> String {
+    let topic = Shown(topic);
+    match what {
+        Denied::Publish {
+            qos,
+            retain,
+            payload_bytes,
+        } => format!(
+            "Denied PUBLISH from {who} (q{}, r{}, '{topic}', ... ({payload_bytes} bytes)): ",
+            qos as u8,
+            u8::from(retain)
+        ),
+        Denied::Will { qos, retain } => {
+            let (qos, retain) = (qos as u8, u8::from(retain));
+            format!("Denied will of {who} (q{qos}, r{retain}, '{topic}'): ")
+        }
+        Denied::Subscribe { qos, refused } => format!(
+            "Denied SUBSCRIBE from {who} (q{}, '{topic}'), {}: ",
+            qos as u8,
+            if refused {
+                "answered with a failure"
+            } else {
+                "granted but silent"
+            }
+        ),
+    }
+}
+
+/// Which rule it was, as a clause.
+fn denied_by(cause: Cause, file: &str, rule: &str) -> String {
+    match cause {
+        Cause::Rule { line } => format!("{file}:{line} says `{rule}`"),
+        Cause::NoRule => format!("no rule of {file} allows it"),
+        Cause::SysIsTheBrokers
+        | Cause::ControlIsTheBrokers
+        | Cause::ShareIsNoName
+        | Cause::WildcardInName => cause.to_string(),
+    }
+}
+
 /// How a connection ended without our asking, as the end of a sentence.
 fn closed(cause: CloseCause) -> String {
     match cause {
@@ -353,6 +417,7 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::TooLargeForClient => "larger than the subscriber's Maximum Packet Size",
         Dropped::Expired => "Message Expiry Interval over",
         Dropped::OwnTopic => "published to $SYS or $CONTROL by a client",
+        Dropped::Denied => "not allowed by the rules (--acl)",
         Dropped::SessionEnded => "session ended",
         Dropped::AbovePayloadMax => "payload above message_size_limit",
         Dropped::OverShare => "more than a fair share of the memory (--memory-limit)",

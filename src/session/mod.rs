@@ -8,6 +8,7 @@ pub mod message;
 pub mod progress;
 pub mod queue;
 pub mod request;
+pub mod rights;
 #[allow(clippy::module_inception)]
 pub mod session;
 pub mod takeovers;
@@ -17,5 +18,6 @@ pub use inflight::{Delivering, Inflight, Stage};
 pub use message::Message;
 pub use queue::{Queue, Queued};
 pub use request::ConnectRequest;
+pub use rights::ClientRights;
 pub use session::{Received, Session, StoredWill};
 pub use takeovers::Takeovers;

@@ -1,7 +1,7 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
-use crate::ids::{ConnectionId, NodeId, OwnerId, StoredSession};
-use crate::session::{Inflight, Message, Queue, Takeovers};
+use crate::ids::{ConnectionId, ListenerId, NodeId, OwnerId, StoredSession};
+use crate::session::{ClientRights, Inflight, Message, Queue, Takeovers};
 use crate::sorted::Sorted;
 use crate::time::Time;
 use crate::wire::PacketId;
@@ -20,6 +20,12 @@ pub struct Session {
     pub filter_bytes: usize,
     /// The user who made it, or who took it over last; a checked user name or none.
     pub user_name: Option<Box<str>>,
+    /// The user name of its last CONNECT, checked or not. Rights depend on it.
+    pub given_name: Option<Box<str>>,
+    /// The listener of its last connection, whose rules apply.
+    pub listener: ListenerId,
+    /// What those rules said; `None` before the first question.
+    pub rights: Option<Box<ClientRights>>,
     /// The user epoch (`broker::gone`) in which its user was last let in.
     pub user_epoch: u32,
     /// The Network Connection that has it now.
@@ -63,6 +69,9 @@ impl Session {
             booked_bytes: 0,
             filter_bytes: 0,
             user_name: None,
+            given_name: None,
+            listener: ListenerId(0),
+            rights: None,
             user_epoch: 0,
             connection,
             expiry_interval_s: 0,

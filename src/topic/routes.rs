@@ -27,6 +27,8 @@ const KEPT_EVERY: u32 = 8;
 const NEVER: u64 = u64::MAX;
 /// Entries in a set.
 const WAYS: usize = 2;
+/// No table has this set.
+const NO_SET: usize = usize::MAX;
 
 struct Route<S, O> {
     hash: u64,
@@ -35,6 +37,8 @@ struct Route<S, O> {
     name: String,
     local: Vec<(S, O)>,
     shards: u64,
+    /// See [`Routes::note`].
+    noted: Option<S>,
 }
 
 impl<S: Copy, O: Copy> Route<S, O> {
@@ -45,6 +49,7 @@ impl<S: Copy, O: Copy> Route<S, O> {
             name: String::new(),
             local: Vec::new(),
             shards: 0,
+            noted: None,
         }
     }
 
@@ -62,6 +67,7 @@ impl<S: Copy, O: Copy> Route<S, O> {
     /// Keeps an answer if it is short.
     fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
         self.generation = NEVER;
+        self.noted = None;
         if answer.local.len() > SUBSCRIBERS_MAX || name.len() > NAME_BYTES_MAX {
             return;
         }
@@ -91,6 +97,8 @@ pub struct Routes<S, O> {
     misses: u32,
     /// Valid answers thrown away since the table has had its size.
     evictions: usize,
+    /// The set of the last answer, or none.
+    current: usize,
 }
 
 impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
@@ -101,16 +109,19 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
             hasher: HashState::default(),
             misses: 0,
             evictions: 0,
+            current: NO_SET,
         }
     }
 
-    /// What `trie.matches(topic, out)` answers.
+    /// What `trie.matches(topic, out)` answers, and `sift(out)` leaves of that. `sift` is not asked where the answer is
+    /// kept.
     #[inline]
     pub fn matches(
         &mut self,
         trie: &FilterTrie<S, O>,
         topic: TopicName<'_>,
         out: &mut Matches<S, O>,
+        sift: impl FnOnce(&mut Matches<S, O>),
     ) {
         let name = topic.as_str();
         let hash = self.hasher.hash_one(name);
@@ -121,14 +132,18 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
                     continue;
                 }
                 set.last = way;
+                self.current = place;
                 if route.generation == trie.generation() {
                     return route.tell(out);
                 }
                 trie.matches(topic, out);
+                sift(out);
                 return route.keep(hash, name, trie.generation(), out);
             }
         }
         trie.matches(topic, out);
+        sift(out);
+        self.current = NO_SET;
         // Steps of the golden ratio: spread evenly, and in step with no round that publishers go.
         self.misses = self.misses.wrapping_add(0x9E37_79B9);
         if self.misses < u32::MAX / KEPT_EVERY {
@@ -152,6 +167,25 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         let route = &mut set.routes[set.last];
         self.evictions += usize::from(route.generation == generation);
         route.keep(hash, name, generation, answer);
+        self.current = place;
+    }
+
+    /// Notes one of those who write to the topic of the last answer, as long as that answer is kept.
+    #[inline]
+    pub fn note(&mut self, writer: S) {
+        if let Some(set) = self.sets.get_mut(self.current) {
+            let route = &mut set.routes[set.last];
+            if route.generation != NEVER {
+                route.noted = Some(writer);
+            }
+        }
+    }
+
+    /// This one was noted last.
+    #[inline]
+    pub fn is_noted(&self, writer: S) -> bool {
+        let set = self.sets.get(self.current);
+        set.is_some_and(|set| set.routes[set.last].noted == Some(writer))
     }
 
     /// Doubles the table: the answers of one set move into two sets, each at the same index in its set.
@@ -204,7 +238,7 @@ mod tests {
         fn check(&mut self, topic: &str) {
             let topic = TopicName::new(topic).unwrap();
             let [answer, truth] = &mut self.answers;
-            self.routes.matches(&self.trie, topic, answer);
+            self.routes.matches(&self.trie, topic, answer, |_| {});
             self.trie.matches(topic, truth);
             assert_eq!(answer.local, truth.local);
             assert_eq!(answer.shards, truth.shards);

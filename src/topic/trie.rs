@@ -379,6 +379,11 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         self.generation
     }
 
+    /// Cached answers are not valid any more, for a reason of the cache's owner.
+    pub fn renew(&mut self) {
+        self.generation += 1;
+    }
+
     /// Nodes but the root: levels of the filters of this shard and its peers.
     pub fn nodes(&self) -> usize {
         self.nodes.live() - 1

@@ -1,8 +1,9 @@
-//! Asks Debian's Mosquitto, over a unix socket, what an ACL file lets a Client do.
+//! Asks a running broker what an ACL file lets a Client do: Debian's Mosquitto over a unix socket, mqttfast over TCP.
 
 use super::reference::Folder;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// May do everything that a rule can allow, so that it can ask on behalf of others.
 const ADMIN: &str = "admin";
+const ADMIN_ID: &str = "admin-of-rights";
 /// Where it tells the others that a message was refused or routed.
-const ADMIN_RULES: &str =
+pub const ADMIN_RULES: &str =
     "user admin\ntopic readwrite #\ntopic readwrite $a/#\ntopic read $SYS/#\n";
 
 /// A Mosquitto with an ACL file.
@@ -51,7 +53,30 @@ impl Mosquitto {
     pub fn connect(&self, user: Option<&str>, client: &str) -> Client {
         let socket = UnixStream::connect(&self.socket).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client_side = Client { socket };
+        Client::over(socket, user, client)
+    }
+
+    pub fn admin(&self) -> Client {
+        self.connect(Some(ADMIN), ADMIN_ID)
+    }
+}
+
+/// The same, to mqttfast.
+pub fn connect_tcp(address: SocketAddr, user: Option<&str>, client: &str) -> Client {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client::over(socket, user, client)
+}
+
+pub fn admin_tcp(address: SocketAddr) -> Client {
+    connect_tcp(address, Some(ADMIN), ADMIN_ID)
+}
+
+impl Client {
+    fn over(socket: impl Socket + 'static, user: Option<&str>, client: &str) -> Client {
+        let mut client_side = Client {
+            socket: Box::new(socket),
+        };
         let flags = if user.is_some() { 0x82 } else { 0x02 };
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0];
         string(&mut body, client);
@@ -66,11 +91,10 @@ impl Mosquitto {
         );
         client_side
     }
-
-    pub fn admin(&self) -> Client {
-        self.connect(Some(ADMIN), "admin-of-rights")
-    }
 }
+
+pub trait Socket: Read + Write {}
+impl<T: Read + Write> Socket for T {}
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
@@ -81,7 +105,7 @@ impl Drop for Mosquitto {
 
 /// A Network Connection of MQTT 3.1.1.
 pub struct Client {
-    socket: UnixStream,
+    socket: Box<dyn Socket>,
 }
 
 impl Client {
@@ -129,6 +153,18 @@ impl Client {
             }
             assert_eq!(first & 0xF0, 0x30);
         }
+    }
+
+    /// May it read and write this name? The admin says and hears what tells.
+    pub fn may(&mut self, name: &str, admin: &mut Client) -> (bool, bool) {
+        self.subscribe(name);
+        admin.publish(name);
+        let reads = self.heard() == 1;
+        admin.subscribe(name);
+        self.publish(name);
+        let writes = admin.heard() == 1;
+        admin.unsubscribe(name);
+        (reads, writes)
     }
 
     /// How many messages have come, by a PINGREQ whose answer follows them.

@@ -11,6 +11,7 @@ mod pacing;
 mod parcels;
 mod resend;
 mod retained;
+mod rights;
 mod sessions;
 mod subscriptions;
 

@@ -174,6 +174,7 @@ impl Clients {
         if version == Version::V5 && reason.is_failure() {
             let why = match reason {
                 ReasonCode::QUOTA_EXCEEDED => "no subscriber has room for it",
+                ReasonCode::NOT_AUTHORIZED => "you may not publish to this topic",
                 _ => "no QoS 2 message of this Packet Identifier is under way",
             };
             return self.append_explained(id, after, why, |reason_string, block| {

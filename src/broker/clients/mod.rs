@@ -19,6 +19,7 @@ mod pace;
 mod plain;
 mod received;
 mod restore;
+mod rights;
 mod shapes;
 mod timers;
 pub(super) mod unaccepted;

@@ -47,6 +47,7 @@ impl Clients {
         let last_packet_id = self.next_assigned() as u16;
         let session = self.sessions.get_mut(id)?;
         session.user_name.clone_from(&restored.user_name);
+        session.given_name.clone_from(&restored.user_name);
         session.expiry_interval_s = restored.expiry_interval_s;
         session.ends = ends;
         session.will = will;
@@ -85,6 +86,7 @@ impl Clients {
         let due = self.will_due(Some(restored));
         if let Some(session) = self.sessions.get_mut(id) {
             session.user_name = user_name.map(Into::into);
+            session.given_name = user_name.map(Into::into);
             session.stored_will = Some(name);
             session.will = Some(will);
             session.will_due = due;

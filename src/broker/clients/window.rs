@@ -9,6 +9,7 @@ use crate::broker::change::{Change, StoredDelivery};
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
+use crate::broker::rights::Rights;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
 use crate::ids::{ConnectionId, SessionId};
@@ -341,9 +342,11 @@ impl Clients {
 
     /// Sends what waits for a Session, as far as window and outbox allow: first the unacknowledged messages of its last
     /// connection, then the queue. Returns `true` if the outbox has room left, so retained messages may follow.
-    pub fn drain(&mut self, session_id: SessionId) -> bool {
+    ///
+    /// What the Client may not read (any more) is dropped.
+    pub fn drain(&mut self, session_id: SessionId, rights: &Rights) -> bool {
         let connection = self.sessions.get(session_id).and_then(|s| s.connection);
-        if !connection.is_some_and(|id| self.resend(id, session_id)) {
+        if !connection.is_some_and(|id| self.resend(id, session_id, rights)) {
             return false;
         }
         loop {
@@ -366,12 +369,20 @@ impl Clients {
                 return true;
             };
             self.queued_bytes -= item.bytes() as u64;
-            if item.message.expired(self.now) {
-                if let Some(session) = session.stored {
+            let stored = session.stored;
+            let lost = if item.message.expired(self.now) {
+                Some(Dropped::Expired)
+            } else if !self.may_read(session_id, rights, item.message.topic()) {
+                Some(Dropped::Denied)
+            } else {
+                None
+            };
+            if let Some(why) = lost {
+                if let Some(session) = stored {
                     let number = item.number;
                     self.changes.note(|| Change::Unqueued { session, number });
                 }
-                self.counters.drop_messages(Dropped::Expired, 1);
+                self.counters.drop_messages(why, 1);
                 self.note_ended(session_id, item.share());
                 self.rebook_session(session_id);
                 continue;
@@ -392,7 +403,7 @@ impl Clients {
     /// Sends the unacknowledged packets of the last connection again, PUBLISH with DUP or PUBREL, in their first order
     /// and as far as window and outbox allow, then what has waited for the store. Returns `false` if nothing new may
     /// start. [v3.1.1 MQTT-4.4.0-1, MQTT-4.6.0-1]
-    fn resend(&mut self, id: ConnectionId, session_id: SessionId) -> bool {
+    fn resend(&mut self, id: ConnectionId, session_id: SessionId, rights: &Rights) -> bool {
         loop {
             let (Some(session), Some(connection)) = (
                 self.sessions.get_mut(session_id),
@@ -423,10 +434,17 @@ impl Clients {
                 continue;
             };
             let (message, qos, extras) = (Rc::clone(message), *qos, extras.clone());
+            let retain = *retain;
+            // The rules may be others by now, and so may be the Client.
+            if !self.may_read(session_id, rights, message.topic()) {
+                self.counters.drop_messages(Dropped::Denied, 1);
+                self.give_up(session_id, packet_id, qos);
+                continue;
+            }
             let sending = Sending {
                 qos,
                 dup: again,
-                retain: *retain,
+                retain,
                 identifiers: identifiers_of(&extras),
                 share: None, // It stands in `inflight` already.
             };

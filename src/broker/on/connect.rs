@@ -88,6 +88,9 @@ impl Shard {
             true => 0,
             false => self.needed_since(mark),
         };
+        if session_present && self.clients.will_change_rights(session, id, request) {
+            self.topics.forget_found();
+        }
         let bound = self
             .clients
             .bind(id, session, request, will, takeovers, user_epoch);

@@ -3,22 +3,46 @@
 //! A QoS 0 message for Clients of this shard allocates nothing: its bytes are copied from the receive buffer, or from
 //! one encoding for each shape, into the outbox of each subscriber.
 
-use crate::broker::clients::NOBODY;
+use crate::acl::Act;
+use crate::broker::clients::{Clients, NOBODY};
 use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage};
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{Origin, RetainVersion, Routed, Routing, Verbatim};
+use crate::broker::passing::{
+    Origin, RetainVersion, Routed, Routing, Subscriber, Subscription, Verbatim,
+};
+use crate::broker::rights::Rights;
 use crate::broker::shard::Shard;
 use crate::ids::{ConnectionId, ShardId};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::connection::Waiter;
 use crate::session::message::expired_on_the_way;
-use crate::wire::Run;
+use crate::topic::Matches;
+use crate::wire::{Run, TopicName};
 
 impl Shard {
-    /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers. With `retain`,
-    /// every peer gets it.
+    /// Finds who gets messages of this Topic Name: all who subscribe to it and may read it. Members of groups are asked
+    /// for each message. Returns the cost.
+    #[inline]
+    pub(in crate::broker) fn find(&mut self, topic: TopicName<'_>) -> usize {
+        let (clients, rights) = (&mut self.clients, &self.rights);
+        self.topics.find(topic, |found| {
+            if rights.are_in_force() {
+                keep_readers(clients, rights, topic, found);
+            }
+        })
+    }
+
+    /// The same for a message under way, whose cost is counted.
+    #[inline]
+    pub(in crate::broker) fn find_subscribers(&mut self, routing: &Routing<'_>) {
+        let visited = self.find(routing.topic);
+        self.turn.add_work(visited + self.work_of_copies(routing));
+    }
+
+    /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers: those that were
+    /// found before. With `retain`, every peer gets it.
     pub(in crate::broker) fn route(
         &mut self,
         routing: &mut Routing<'_>,
@@ -26,8 +50,6 @@ impl Shard {
         retain: Option<RetainVersion>,
         out: &mut Outputs,
     ) -> Routed {
-        let visited = self.topics.find(routing.topic);
-        self.turn.add_work(visited + self.work_of_copies(routing));
         let nobody = self.topics.found().is_empty();
         let shards = self.topics.found().shards;
         let taken = self.deliver_here(routing, origin, out);
@@ -67,7 +89,7 @@ impl Shard {
             session: None,
             connection: publisher.map(|id| (from, id)),
         };
-        let visited = self.topics.find(routing.topic) + self.work_of_copies(routing);
+        let visited = self.find(routing.topic) + self.work_of_copies(routing);
         self.turn.add_work(visited);
         if expired_on_the_way(routing.expires, self.turn.now()) {
             let lost = self.topics.found().local.len() as u64;
@@ -267,4 +289,22 @@ impl Shard {
             connection: id,
         });
     }
+}
+
+/// Takes out the subscribers that may not read messages of this Topic Name.
+#[inline(never)]
+fn keep_readers(
+    clients: &mut Clients,
+    rights: &Rights,
+    topic: TopicName<'_>,
+    found: &mut Matches<Subscriber, Subscription>,
+) {
+    found.visited += found.local.len() * limits::WORK_OF_RIGHT;
+    found.local.retain(|(subscriber, _)| match subscriber {
+        Subscriber::Session(session) => {
+            let verdict = clients.may(*session, rights, Act::Read, topic.as_str());
+            verdict.is_allowed()
+        }
+        Subscriber::Group(_) => true,
+    });
 }

@@ -50,7 +50,7 @@ impl Shard {
         if publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
             return Ok(Some(packet));
         }
-        let visited = self.topics.find(topic);
+        let visited = self.find(topic);
         self.turn.add_work(visited);
         let found = &self.topics.found().local;
         if self.clients.hold_back(id, found, out) {

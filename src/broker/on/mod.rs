@@ -13,6 +13,7 @@ mod large;
 mod peer;
 mod publish;
 mod restore;
+mod rules;
 mod session;
 mod share;
 mod subscribe;

@@ -1,11 +1,12 @@
 //! The way in of an Application Message: PUBLISH of a Client, and whatever else is published here.
 
+use crate::acl::{Act, Cause, Verdict};
 use crate::broker::counters::Dropped;
+use crate::broker::happening::Denied;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{
     Origin, OwnMessage, RetainVersion, Routed, Routing, Verbatim, routing_of,
 };
-use crate::broker::rights::{Act, Asker, Decision, Rule};
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
@@ -167,6 +168,7 @@ impl Shard {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             (Version::V5, Routed::Refused | Routed::OverShare) => ReasonCode::QUOTA_EXCEEDED,
             (Version::V5, Routed::TooLarge) => ReasonCode::PACKET_TOO_LARGE,
+            (Version::V5, Routed::Denied) => ReasonCode::NOT_AUTHORIZED,
             _ => ReasonCode::SUCCESS,
         };
         let kind = match qos {
@@ -194,14 +196,9 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
-        if let Decision::Refused { rule } = self.may_publish(origin, routing.topic.as_str()) {
-            // It is acknowledged and goes nowhere. [v3.1.1 4.7.2]
-            let why = match rule {
-                Rule::BrokersOwn => Dropped::OwnTopic,
-            };
-            self.clients
-                .count_dropped(why, u64::from(routing.packets()));
-            return Routed::Nobody;
+        self.find_subscribers(routing);
+        if let Some(cause) = self.denial(origin, routing.topic.as_str()) {
+            return self.deny(routing, origin, cause, out);
         }
         if let Some(session) = origin.session
             && self.clients.book().is_short()
@@ -243,7 +240,9 @@ impl Shard {
             session: None,
             connection: None,
         };
-        self.keep_and_route(&mut routing_of(&message), nobody, out);
+        let mut routing = routing_of(&message);
+        self.find_subscribers(&routing);
+        self.keep_and_route(&mut routing, nobody, out);
     }
 
     #[inline]
@@ -264,15 +263,66 @@ impl Shard {
         }
     }
 
+    /// Why a Client may not publish to this topic, whose subscribers were found before; `None`: it may.
     #[inline]
-    fn may_publish(&self, origin: Origin, topic: &str) -> Decision {
-        let who = || {
-            let session = origin.session.and_then(|id| self.clients.session(id));
-            session.map_or(Asker::default(), |session| Asker {
-                bridge: session.bridge,
-            })
+    fn denial(&mut self, origin: Origin, topic: &str) -> Option<Cause> {
+        if !self.rights.are_in_force() && !topic.starts_with('$') {
+            return None;
+        }
+        self.ask_to_publish(origin, topic)
+    }
+
+    #[inline(never)]
+    fn ask_to_publish(&mut self, origin: Origin, topic: &str) -> Option<Cause> {
+        let Some(session) = origin.session else {
+            return Some(Cause::NoRule);
         };
-        self.rights.may(who, Act::Publish, topic)
+        if self.topics.is_noted_writer(session) {
+            return None;
+        }
+        self.turn.add_work(limits::WORK_OF_RIGHT);
+        match self.clients.may(session, &self.rights, Act::Write, topic) {
+            Verdict::Allowed(_) => {
+                self.topics.note_writer(session);
+                None
+            }
+            Verdict::Refused(cause) => Some(cause),
+        }
+    }
+
+    /// A message that its publisher may not write goes nowhere. Before v5 it is acknowledged all the same. [v3.1.1
+    /// 3.3.5, 4.7.2]
+    #[inline(never)]
+    fn deny(
+        &mut self,
+        routing: &Routing<'_>,
+        origin: Origin,
+        cause: Cause,
+        out: &mut Outputs,
+    ) -> Routed {
+        let why = match cause {
+            Cause::SysIsTheBrokers | Cause::ControlIsTheBrokers => Dropped::OwnTopic,
+            Cause::Rule { .. } | Cause::NoRule | Cause::ShareIsNoName | Cause::WildcardInName => {
+                Dropped::Denied
+            }
+        };
+        self.clients
+            .count_dropped(why, u64::from(routing.packets()));
+        let (qos, retain) = (routing.qos, routing.retain);
+        let what = match origin.connection {
+            Some(_) => Denied::Publish {
+                qos,
+                retain,
+                payload_bytes: routing.payload.len(),
+            },
+            None => Denied::Will { qos, retain },
+        };
+        if let Some(session) = origin.session {
+            let topic = routing.topic.as_str();
+            self.clients
+                .tell_denied(session, &self.rights, cause, topic, what, out);
+        }
+        Routed::Denied
     }
 
     /// Writes a retained message.

@@ -137,12 +137,17 @@ impl Shard {
             return false;
         };
         if pick.home == self.id {
+            let share = (pick.qos > QoS::AtMostOnce).then_some(pick.share);
+            if !self.may_read(pick.session, routing.topic.as_str()) {
+                self.clients.drop_denied(pick.session, share);
+                return true;
+            }
             let sending = Sending {
                 qos: pick.qos,
                 dup: false,
                 retain: pick.retain,
                 identifiers: pick.identifier.as_slice(),
-                share: (pick.qos > QoS::AtMostOnce).then_some(pick.share),
+                share,
             };
             return self
                 .clients
@@ -161,6 +166,13 @@ impl Shard {
         self.clients.count_crossed(1);
         self.wait_for_lane(pick.home, origin, out);
         true
+    }
+
+    /// The member may have a message that its group was given. As with Mosquitto the member's turn is over when it may
+    /// not: the message is lost to the group.
+    #[inline]
+    fn may_read(&mut self, session: SessionId, topic: &str) -> bool {
+        self.clients.may_read(session, &self.rights, topic)
     }
 
     /// A message from the owner for a member that lives here.
@@ -184,6 +196,9 @@ impl Shard {
         let share = (qos > QoS::AtMostOnce).then_some(share);
         if message.expired_on_the_way(self.turn.now()) {
             return self.clients.drop_expired(session, share);
+        }
+        if !self.may_read(session, message.topic()) {
+            return self.clients.drop_denied(session, share);
         }
         let sending = Sending {
             qos,

@@ -1,7 +1,8 @@
 //! SUBSCRIBE: the filters go into the trie and to the peer shards, and the answer follows when all peers know them.
 
+use crate::acl::{Cause, Reach};
 use crate::broker::filter_refusal::FilterRefusal;
-use crate::broker::happening::{Happening, LogLevel};
+use crate::broker::happening::{Denied, Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Subscription;
 use crate::broker::pending::{PendingSubscribe, Unfinished};
@@ -14,7 +15,9 @@ use crate::limits;
 use crate::session::Connection;
 use crate::wire;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{Malformed, Packet, QoS, RetainHandling, SubAck, Subscribe, Version};
+use crate::wire::{
+    Malformed, Packet, QoS, RetainHandling, SubAck, Subscribe, SubscriptionOptions, Version,
+};
 
 /// SUBACK code of a filter that is refused, in 3.1.1. [v3.1.1 3.9.3]
 const FAILURE: u8 = 0x80;
@@ -60,7 +63,10 @@ impl Shard {
             }
             self.turn.add_work(limits::WORK_OF_FILTER);
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
-            let granted = self.subscribe(session, filter, subscription, &mut part.replays, out);
+            let granted = match self.ask_to_subscribe(session, version, filter, &options, out) {
+                Ok(()) => self.subscribe(session, filter, subscription, &mut part.replays, out),
+                Err(refusal) => Err(refusal),
+            };
             let code = match (granted, version) {
                 (Ok(qos), _) => qos,
                 (Err(refusal), Version::V5) => refusal.reason_code().0,
@@ -111,6 +117,9 @@ impl Shard {
         let (Some(why), Some(session)) = (part.refusal, self.clients.session(session)) else {
             return;
         };
+        if why == FilterRefusal::Denied {
+            return; // It was told with its rule.
+        }
         let refused = |code: &&u8| ReasonCode(**code).is_failure();
         out.tell(self.logs, LogLevel::Warning, || Happening::FiltersRefused {
             client_id: session.client_id.clone(),
@@ -190,6 +199,46 @@ impl Shard {
         let in_force = self.peers.in_force();
         while let Some(id) = self.pending.next_part(in_force) {
             self.clients.unpace(id);
+        }
+    }
+
+    /// Tells of a subscription that will be silent, because the rules let its Client hear nothing of it. It is granted
+    /// all the same, as by Mosquitto, unless the operator wants it refused. [v3.1.1 3.9.3, v5 3.9.3]
+    #[inline]
+    fn ask_to_subscribe(
+        &mut self,
+        session: SessionId,
+        version: Version,
+        filter: &str,
+        options: &SubscriptionOptions,
+        out: &mut Outputs,
+    ) -> Result<(), FilterRefusal> {
+        if !self.rights.are_in_force() {
+            return Ok(());
+        }
+        let Ok(topics) = checked_filter(filter) else {
+            return Ok(()); // Refused for that.
+        };
+        let topics = match topics.share() {
+            Some((_, inner)) => inner,
+            None => filter,
+        };
+        let (reach, rules) = self.clients.reach(session, &self.rights, topics);
+        self.turn.add_work(rules / limits::RULES_PER_WORK);
+        if reach != Reach::Nothing {
+            return Ok(());
+        }
+        // SUBACK of 3.1 has no code for a refusal.
+        let refused = self.rights.rules().refuse_subscriptions && version != Version::V31;
+        let what = Denied::Subscribe {
+            qos: options.qos,
+            refused,
+        };
+        self.clients
+            .tell_denied(session, &self.rights, Cause::NoRule, filter, what, out);
+        match refused {
+            true => Err(FilterRefusal::Denied),
+            false => Ok(()),
         }
     }
 

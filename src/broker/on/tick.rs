@@ -80,7 +80,7 @@ impl Shard {
     }
 
     fn pump_waiting(&mut self, session: SessionId) {
-        if !self.clients.drain(session) {
+        if !self.clients.drain(session, &self.rights) {
             return;
         }
         let now = self.turn.now();
@@ -89,6 +89,10 @@ impl Shard {
             let Some(replayed) = self.topics.next_replayed(session, now, room) else {
                 return;
             };
+            let topic = replayed.message.topic();
+            if !self.clients.may_read(session, &self.rights, topic) {
+                continue;
+            }
             let identifiers = replayed.identifier.as_slice();
             let (message, qos) = (&replayed.message, replayed.qos);
             self.clients

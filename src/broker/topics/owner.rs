@@ -60,10 +60,36 @@ impl Topics {
     }
 
     /// Finds the subscribers of a topic, see [`Topics::found`]. Returns the cost: the number of trie nodes visited.
+    ///
+    /// `sift` may take subscribers out of a new answer, and what it leaves is kept for the next message of the topic,
+    /// until a subscription changes or [`Topics::forget_found`].
     #[inline]
-    pub fn find(&mut self, topic: TopicName<'_>) -> usize {
-        self.routes.matches(&self.trie, topic, &mut self.found);
+    pub fn find(
+        &mut self,
+        topic: TopicName<'_>,
+        sift: impl FnOnce(&mut Matches<Subscriber, Subscription>),
+    ) -> usize {
+        self.routes
+            .matches(&self.trie, topic, &mut self.found, sift);
         self.found.visited
+    }
+
+    /// What `sift` would leave has changed: answers that were kept are not given any more.
+    pub fn forget_found(&mut self) {
+        self.trie.renew();
+    }
+
+    /// The Session was noted as one that may write to the topic of the last [`Topics::find`].
+    #[inline]
+    pub fn is_noted_writer(&self, session: SessionId) -> bool {
+        self.routes.is_noted(Subscriber::Session(session))
+    }
+
+    /// Notes the Session as one that may write to the topic of the last [`Topics::find`], as long as that answer is
+    /// kept.
+    #[inline]
+    pub fn note_writer(&mut self, session: SessionId) {
+        self.routes.note(Subscriber::Session(session));
     }
 
     /// The subscribers of the topic of the last [`Topics::find`].

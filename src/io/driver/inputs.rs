@@ -332,6 +332,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
+                ToShard::Rules(rules) => self.input(Input::Rules(rules))?,
                 ToShard::UsersGone(users) => self.input(Input::UsersGone(users))?,
                 ToShard::Shutdown => self.on_shutdown()?,
             }

@@ -206,7 +206,8 @@ pub fn tell_ready(notify: &Notify, status: &str, log: &Log) {
     }
 }
 
-/// Reads again what SIGHUP asks for. Whatever comes of it, we serve on.
+/// Reads again what SIGHUP asks for. Whatever comes of it, we serve on: with all that was read or, after a fault in one
+/// of the files, with all that was in force before.
 fn reload(again: &mut Reload, log: &Log, notify: &Notify) {
     notify.reloading();
     let (level, text) = again.reload();

@@ -2,6 +2,7 @@
 //!
 //! - [`passwords`]: hashing, which takes milliseconds to seconds.
 //! - [`log`]: writes lines, in the time of a [`zone`].
+//! - [`rules`]: reads ACL files.
 //! - [`control`]: the main thread: signals, reload, the end.
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
 //! - [`notify`]: what the service manager hears; its watchdog.
@@ -11,5 +12,6 @@ pub mod log;
 pub mod notify;
 pub mod passwords;
 pub mod reload;
+pub mod rules;
 pub mod summary;
 pub mod zone;

@@ -54,6 +54,7 @@ pub struct Options {
     /// 0 means 1.
     pub shards: usize,
     pub passwd: Option<PathBuf>,
+    pub acl: Option<PathBuf>,
     pub allow_anonymous: bool,
     /// Leave `--bind` to its default.
     pub no_bind: bool,
@@ -317,6 +318,9 @@ pub fn mqttfast(options: &Options) -> Command {
     if let Some(passwd) = &options.passwd {
         command.arg("--passwd").arg(passwd);
     }
+    if let Some(acl) = &options.acl {
+        command.arg("--acl").arg(acl);
+    }
     if options.allow_anonymous {
         command.arg("--allow-anonymous");
     }
@@ -447,6 +451,9 @@ fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
                 );
             }
             None => text += "allow_anonymous true\n",
+        }
+        if let Some(acl) = &options.acl {
+            text += &format!("acl_file {}\n", acl.display());
         }
         let file = folder.path("mosquitto.conf");
         std::fs::write(&file, text).expect("write mosquitto.conf");

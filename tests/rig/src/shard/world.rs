@@ -8,6 +8,7 @@ use super::packets::Version;
 use super::random::Random;
 use super::stage::{Client, Stage};
 use super::stream::Stream;
+use mqttfast::acl::Rules;
 use mqttfast::broker::{
     Change, CloseCause, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
     Report, Restored, Shard, Survey, Verdict,
@@ -367,6 +368,15 @@ impl World {
         for &shard in shards {
             self.handle(shard, Input::UsersGone(Arc::clone(&users)));
         }
+    }
+
+    /// These rules are in force from now on, on every shard.
+    pub fn put_rules(&mut self, rules: Rules) {
+        let rules = Arc::new(rules);
+        for shard in 0..self.shards() {
+            self.handle(shard, Input::Rules(Arc::clone(&rules)));
+        }
+        self.settle();
     }
 
     /// Gives the answers held back by `verdicts_held`.

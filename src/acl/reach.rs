@@ -1,35 +1,71 @@
-//! Whether a whole subscription is allowed, so that its deliveries need not be asked for one by one.
+//! How much of a Topic Filter a Client may hear: what a SUBSCRIBE can be told, and `explain` says.
 //!
-//! Most Clients with a section of their own may read all that they subscribe to: `topic readwrite #`, `pattern read
-//! home/%u/#`. For these the question is answered once, at SUBSCRIBE. The answer errs on one side alone: `true` is
-//! certain, `false` says "ask for each name".
+//! The answer errs on one side alone. `All` and `Nothing` are certain; `Some` says that it depends on the Topic Name.
 
 use super::file::{Access, Rule};
 use super::table::{Acl, Act, Standing};
 use super::trie::Names;
 use crate::wire::topic::levels;
 
+/// See the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Every Topic Name that the Topic Filter matches is allowed.
+    All,
+    /// Some may be, others not.
+    Some,
+    /// None is.
+    Nothing,
+}
+
 impl Acl {
-    /// Is every Topic Name that this Topic Filter matches allowed to the Client? `O(rules × levels)`.
+    /// For how many of the Topic Names that this Topic Filter matches has the Client the right? `O(rules × levels)`,
+    /// of the rules that [`Acl::rules_for`] counts.
     ///
     /// `filter` is without `$share/name/`.
-    pub fn covers(
+    pub fn reach(
         &self,
         standing: Standing,
         user: Option<&str>,
         client: &str,
         act: Act,
         filter: &str,
-    ) -> bool {
+    ) -> Reach {
+        if !filter.contains(['+', '#']) {
+            return match self.may(standing, user, client, act, filter).is_allowed() {
+                true => Reach::All,
+                false => Reach::Nothing,
+            };
+        }
+        if filter.starts_with("$share") {
+            return Reach::Nothing;
+        }
+        let own = Listed::of(self.own_rules(standing), act, filter);
+        if own.none_left {
+            return Reach::Nothing;
+        }
         // Of names that begin with `$` some are closed to writers whatever the rules say.
-        if act == Act::Write && filter.starts_with('$') || filter.starts_with("$share") {
-            return false;
+        let closed = act == Act::Write && filter.starts_with('$');
+        if own.all {
+            return match own.denied || closed {
+                true => Reach::Some,
+                false => Reach::All,
+            };
         }
-        match answer(self.own_rules(standing), act, filter) {
-            Some(covered) => return covered,
-            None if !self.asks_patterns(standing) => return false,
-            None => {}
+        let by_patterns = match self.asks_patterns(standing) {
+            true => self.listed_patterns(user, client, act, filter),
+            false => Listed::default(),
+        };
+        if !own.some && (!by_patterns.some || by_patterns.none_left) {
+            Reach::Nothing
+        } else if by_patterns.all && !by_patterns.denied && !own.denied && !closed {
+            Reach::All
+        } else {
+            Reach::Some
         }
+    }
+
+    fn listed_patterns(&self, user: Option<&str>, client: &str, act: Act, filter: &str) -> Listed {
         let names = Names { user, client };
         let patterns: Vec<(Access, String)> = self
             .patterns()
@@ -38,30 +74,44 @@ impl Acl {
         let patterns = patterns
             .iter()
             .map(|(access, filter)| (*access, filter.as_str()));
-        answer(patterns, act, filter) == Some(true)
+        Listed::of(patterns, act, filter)
     }
 }
 
-/// `Some(false)` where a `deny` may match one of the names, `None` where the list leaves the matter open.
-fn answer<'a>(
-    rules: impl Iterator<Item = (Access, &'a str)>,
-    act: Act,
-    filter: &str,
-) -> Option<bool> {
-    let mut covered = None;
-    for (access, rule) in rules {
-        let gives = match access {
-            Access::Deny if meet(rule, filter) => return Some(false),
-            Access::Deny => false,
-            Access::Read => act == Act::Read,
-            Access::Write => act == Act::Write,
-            Access::ReadWrite => true,
-        };
-        if gives && contains(rule, filter) {
-            covered = Some(true);
+/// What one list of rules says of the Topic Names of a filter.
+#[derive(Clone, Copy, Default, Debug)]
+struct Listed {
+    /// A rule allows all of them, one or more of them.
+    all: bool,
+    some: bool,
+    /// A `deny` takes one or more of them, all of them.
+    denied: bool,
+    none_left: bool,
+}
+
+impl Listed {
+    fn of<'a>(rules: impl Iterator<Item = (Access, &'a str)>, act: Act, filter: &str) -> Listed {
+        let mut listed = Listed::default();
+        for (access, rule) in rules {
+            if !meet(rule, filter) {
+                continue;
+            }
+            let whole = contains(rule, filter);
+            let gives = match access {
+                Access::Deny => {
+                    listed.denied = true;
+                    listed.none_left |= whole;
+                    false
+                }
+                Access::Read => act == Act::Read,
+                Access::Write => act == Act::Write,
+                Access::ReadWrite => true,
+            };
+            listed.some |= gives;
+            listed.all |= gives && whole;
         }
+        listed
     }
-    covered
 }
 
 /// A pattern with its names put in; `None` where there is no user name to put in.

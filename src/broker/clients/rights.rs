@@ -1,0 +1,122 @@
+//! What one Client may do: the question to the rules in force, on behalf of its Session.
+
+use super::owner::Clients;
+use crate::acl::{Act, Cause, Reach, Verdict, may_without_file};
+use crate::broker::counters::Dropped;
+use crate::broker::happening::{Denied, Happening, LogLevel};
+use crate::broker::outputs::Outputs;
+use crate::broker::rights::Rights;
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::ConnectRequest;
+use crate::session::queue::Share;
+
+impl Clients {
+    /// May the Client read, or write, messages of this Topic Name?
+    pub fn may(&mut self, id: SessionId, rights: &Rights, act: Act, name: &str) -> Verdict {
+        let Some(session) = self.sessions.get_mut(id) else {
+            // What is for a Session that has ended is delivered to nobody; and nobody writes for it.
+            return match act {
+                Act::Read => Verdict::Allowed(Cause::NoRule),
+                Act::Write => Verdict::Refused(Cause::NoRule),
+            };
+        };
+        let Some(rules) = rights.of(session.listener) else {
+            return may_without_file(session.bridge, act, name);
+        };
+        let is_new = session.rights.is_none();
+        let user = session.given_name.as_deref();
+        let known = session.rights.get_or_insert_default();
+        let verdict = known.may(rules, user, &session.client_id, act, name);
+        if is_new {
+            self.rebook_session(id);
+        }
+        verdict
+    }
+
+    /// The Client may have what was queued for it, or sent to an earlier connection, or is to come out of a group.
+    #[inline]
+    pub fn may_read(&mut self, id: SessionId, rights: &Rights, name: &str) -> bool {
+        !rights.are_in_force() || self.may(id, rights, Act::Read, name).is_allowed()
+    }
+
+    /// How much of a Topic Filter the Client may hear, and how many rules were looked at.
+    pub fn reach(&mut self, id: SessionId, rights: &Rights, filter: &str) -> (Reach, usize) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return (Reach::All, 0);
+        };
+        let Some(rules) = rights.of(session.listener) else {
+            return (Reach::All, 0);
+        };
+        let is_new = session.rights.is_none();
+        let user = session.given_name.as_deref();
+        let known = session.rights.get_or_insert_default();
+        let found = known.reach(rules, user, &session.client_id, filter);
+        if is_new {
+            self.rebook_session(id);
+        }
+        found
+    }
+
+    /// Something was refused to a Client: tells it, at most once in `limits::DENIALS_TOLD_EVERY_MS`.
+    pub fn tell_denied(
+        &mut self,
+        id: SessionId,
+        rights: &Rights,
+        cause: Cause,
+        topic: &str,
+        what: Denied,
+        out: &mut Outputs,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let is_new = session.rights.is_none();
+        let known = session.rights.get_or_insert_default();
+        if let Some(untold) = known.note_refusal(self.now) {
+            out.tell(self.settings.logs, LogLevel::Info, || {
+                let acl = rights.of(session.listener).map(|(_, acl)| acl);
+                let rule = match (cause, acl) {
+                    (Cause::Rule { line }, Some(acl)) => acl.rule(line),
+                    _ => None,
+                };
+                Happening::Denied {
+                    client_id: session.client_id.clone(),
+                    user_name: session.given_name.clone(),
+                    what,
+                    topic: topic.into(),
+                    cause,
+                    file: acl.map_or("", |acl| acl.file()).into(),
+                    rule: rule.map_or(String::new(), |rule| rule.to_string()).into(),
+                    untold,
+                }
+            });
+        }
+        if is_new {
+            self.rebook_session(id);
+        }
+    }
+
+    /// A message for the Session may not be read by its Client.
+    pub fn drop_denied(&mut self, session: SessionId, share: Option<Share>) {
+        self.counters.drop_messages(Dropped::Denied, 1);
+        self.note_ended(session, share);
+    }
+
+    /// The connection's Client has other rights than the Client that had the Session before: another user name, another
+    /// listener, or it is a bridge or none.
+    pub fn will_change_rights(
+        &self,
+        session: SessionId,
+        connection: ConnectionId,
+        request: &ConnectRequest,
+    ) -> bool {
+        let (Some(session), Some(connection)) =
+            (self.sessions.get(session), self.connections.get(connection))
+        else {
+            return false;
+        };
+        session.given_name != request.user_name
+            || session.listener != connection.listener
+            || session.bridge != request.bridge
+    }
+}
