@@ -1,6 +1,6 @@
 //! A `mosquitto.conf` under the command line: what a flag says wins, the file says the rest.
 //!
-//! Who may come in by which listener is decided in [`mosquitto`](super::mosquitto). Here each value is put where the
+//! Who may come in by which listener is decided in [`mosquitto`]. Here each value is put where the
 //! broker has a place for it, and the start is refused where the broker has none and Clients would find another broker
 //! than the file describes.
 

@@ -6,7 +6,7 @@
 //! - [`memory`]: what all of it may take.
 //! - [`flags`]: the command line.
 //! - [`mosquitto`]: a `mosquitto.conf`, read.
-//! - [`file`]: a `mosquitto.conf` under the command line, as a [`Config`].
+//! - [`mod@file`]: a `mosquitto.conf` under the command line, as a [`Config`].
 
 pub mod file;
 pub mod flags;
