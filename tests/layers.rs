@@ -139,9 +139,15 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("broker::restoring", &["broker::happening"]),
+    ("broker::settling", &["broker::event", "broker::passing"]),
     (
         "broker::peers",
-        &["broker::event", "broker::outputs", "broker::passing"],
+        &[
+            "broker::event",
+            "broker::outputs",
+            "broker::passing",
+            "broker::settling",
+        ],
     ),
     // Who is here: never who wants what, nor what shards agreed on.
     (
@@ -206,6 +212,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::pending",
             "broker::restored",
             "broker::restoring",
+            "broker::settling",
             "broker::rights",
             "broker::shard",
             "broker::other_protocol",

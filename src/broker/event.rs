@@ -233,6 +233,8 @@ pub enum PeerMessage {
         /// `true` if Sessions of the receiver match (its bit was in the mask). `false` if only the retained tree is
         /// written.
         live: bool,
+        /// The sender waits for `Settled`.
+        needs: bool,
     },
     /// QoS 0 messages that Sessions of the receiver may want, as their publishers encoded them.
     Parcel(Box<Parcel>),
@@ -265,6 +267,27 @@ pub enum PeerMessage {
         /// `false`: go on.
         pause: bool,
     },
+    /// The receiver's messages with `needs` of this kind are settled up to the one of this number, counted from 1: what
+    /// followed from them is kept.
+    Settled {
+        /// Which are counted.
+        of: Settles,
+        /// The last of them.
+        upto: u64,
+        /// By rising number: subscribers were there, and none had room.
+        refused: Vec<u64>,
+    },
+    /// The sender has Sessions that are stored, so messages of QoS 1 and 2 need its word from now on. It is answered
+    /// like `FilterAdded`.
+    Stores {
+        /// Numbers rise with those of `FilterAdded`.
+        sequence: u64,
+    },
+    /// Memory is short at the sender, or nearly, or no longer: it may refuse messages.
+    Tight {
+        /// It is.
+        on: bool,
+    },
     /// About a Shared Subscription, between the owner of its group and the home of a member.
     Share(ShareMessage),
     /// Asks for `Clock`. Sent while the sender holds marks of deleted retained messages.
@@ -279,6 +302,19 @@ pub enum PeerMessage {
     },
 }
 
+/// Messages of a lane that are settled, each kind counted for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settles {
+    /// `PeerMessage::Publish`.
+    Publishes,
+    /// `ShareMessage::Deliver`.
+    Deliveries,
+}
+
+impl Settles {
+    pub(super) const BOTH: [Settles; 2] = [Settles::Publishes, Settles::Deliveries];
+}
+
 impl PeerMessage {
     /// Bytes the message holds besides its slot in a lane. A payload counts in each lane it is in.
     pub fn bytes(&self) -> usize {
@@ -291,7 +327,10 @@ impl PeerMessage {
             PeerMessage::Share(
                 ShareMessage::Deliver { message, .. } | ShareMessage::Return { message, .. },
             ) => message.bytes(),
+            PeerMessage::Settled { refused, .. } => size_of_val(&**refused),
             PeerMessage::Share(_)
+            | PeerMessage::Stores { .. }
+            | PeerMessage::Tight { .. }
             | PeerMessage::AreFiltersInForce { .. }
             | PeerMessage::FiltersInForce { .. }
             | PeerMessage::Pace { .. }
@@ -356,6 +395,8 @@ pub enum ShareMessage {
         identifier: Option<u32>,
         /// The publisher to pace if the member is slow.
         origin: Option<(ShardId, ConnectionId)>,
+        /// The sender waits for `Settled`.
+        needs: bool,
     },
     /// To the owner: deliveries at QoS 1 and 2 are complete or dropped.
     Done {

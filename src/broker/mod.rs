@@ -21,6 +21,7 @@ mod pending;
 mod restored;
 mod restoring;
 mod rights;
+mod settling;
 mod shard;
 mod slots;
 mod survey;
@@ -30,7 +31,7 @@ mod violation;
 
 pub use change::{Change, StoredDelivery};
 pub use counters::{Counters, Dropped};
-pub use event::{HandOver, Input, Output, PeerMessage, ShareMessage, Verdict};
+pub use event::{HandOver, Input, Output, PeerMessage, Settles, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
     CloseCause, ConnectionEnd, Denied, Happening, Identity, LogLevel, Refusal, RestoreLosses,

@@ -6,7 +6,9 @@ use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Connection, Message};
 use crate::time::Time;
 use crate::wire::publish::PACKET_BYTES_MAX;
-use crate::wire::{Malformed, Publish, QoS, Run, SubscriptionOptions, TopicName, Version};
+use crate::wire::{
+    AckKind, Malformed, PacketId, Publish, QoS, Run, SubscriptionOptions, TopicName, Version,
+};
 use std::rc::Rc;
 
 /// A message of the broker's own, made by a helper thread: `$SYS`, presence and the like. Its Topic Name may be one
@@ -99,6 +101,8 @@ impl Routing<'_> {
 pub(super) enum Routed {
     /// At least one subscriber got it, will get it, or declined it.
     Taken,
+    /// It went to peers that have subscribers.
+    Crossed,
     /// There is no subscriber anywhere.
     Nobody,
     /// There are subscribers, but no room at any of them.
@@ -109,6 +113,16 @@ pub(super) enum Routed {
     OverShare,
     /// Larger than the operator allows: it went nowhere.
     TooLarge,
+}
+
+/// PUBACK or PUBREC to come, for a PUBLISH that has crossed to peers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acknowledgement {
+    pub connection: ConnectionId,
+    pub session: SessionId,
+    pub kind: AckKind,
+    pub version: Version,
+    pub packet_id: PacketId,
 }
 
 /// Who published.

@@ -7,6 +7,7 @@
 use super::event::{Output, PeerMessage};
 use super::outputs::Outputs;
 use super::passing::RetainVersion;
+use super::settling::Settling;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::sorted::Sorted;
@@ -29,6 +30,13 @@ pub(super) struct Peers {
     /// Lanes that have spilled over, and the publishers that wait for each.
     full_lanes: u64,
     lane_waiters: Vec<Sorted<ConnectionId, ()>>,
+    /// Some shard has stored Sessions, and this shard has told the others that it has.
+    some_store: bool,
+    stores: bool,
+    /// Shards whose memory is short, or nearly.
+    tight: u64,
+    /// What is owed for messages that crossed.
+    settling: Settling,
 }
 
 impl Peers {
@@ -43,6 +51,10 @@ impl Peers {
             acknowledged: vec![0; shards],
             full_lanes: 0,
             lane_waiters: vec![Sorted::None; shards],
+            some_store: false,
+            stores: false,
+            tight: 0,
+            settling: Settling::new(shards),
         }
     }
 
@@ -76,6 +88,61 @@ impl Peers {
             };
             out.push(Output::Peer { to, message });
         }
+    }
+
+    /// This shard has a stored Session. Every peer must know before SUBACK.
+    pub fn tell_stores(&mut self, out: &mut Outputs) {
+        if self.stores || self.are_none() {
+            return;
+        }
+        (self.stores, self.some_store) = (true, true);
+        let sequence = self.next_sequence();
+        for to in self.others() {
+            let message = PeerMessage::Stores { sequence };
+            out.push(Output::Peer { to, message });
+        }
+    }
+
+    /// A peer has stored Sessions.
+    pub fn note_stores(&mut self) {
+        self.some_store = true;
+    }
+
+    /// Memory is short on this shard, or nearly, or no longer: tells the peers, if that is new.
+    #[inline]
+    pub fn tell_tight(&mut self, tight: bool, out: &mut Outputs) {
+        if (self.tight & self.id.bit() != 0) != tight {
+            self.note_tight(self.id, tight);
+            for to in self.others() {
+                let message = PeerMessage::Tight { on: tight };
+                out.push(Output::Peer { to, message });
+            }
+        }
+    }
+
+    /// Memory is short on a shard, or nearly, or no longer.
+    pub fn note_tight(&mut self, shard: ShardId, tight: bool) {
+        match tight {
+            true => self.tight |= shard.bit(),
+            false => self.tight &= !shard.bit(),
+        }
+    }
+
+    /// Messages that cross need the word of their receivers: one of them may store what follows, or refuse it.
+    #[inline]
+    pub fn must_ask(&self) -> bool {
+        self.some_store || self.tight != 0
+    }
+
+    /// What is owed for messages that crossed.
+    #[inline]
+    pub fn settling(&self) -> &Settling {
+        &self.settling
+    }
+
+    #[inline]
+    pub fn settling_mut(&mut self) -> &mut Settling {
+        &mut self.settling
     }
 
     /// A filter has lost its last subscriber on this shard.

@@ -136,7 +136,11 @@ impl Shard {
         }
         self.clients.report_drops(out);
         self.clients.tidy_book();
+        if !self.peers.are_none() {
+            self.peers.tell_tight(self.clients.book().is_tight(), out);
+        }
         self.hand_out_changes(out);
+        self.report_settled(out);
         self.clients.flush(out);
         out.close_parcels();
     }
@@ -197,6 +201,14 @@ impl Shard {
             ("SUBSCRIBEs to answer", self.pending.answers()),
             ("walks for gone users", self.gone.walks()),
             ("lanes waited for", self.peers.lanes_waited_for()),
+            (
+                "messages that peers are to settle",
+                self.peers.settling().counts().0,
+            ),
+            (
+                "messages to settle for peers",
+                self.peers.settling().counts().1,
+            ),
         ];
         all.extend(self.clients.leftovers());
         all.extend(self.topics.leftovers());

@@ -249,6 +249,12 @@ impl Book {
         self.bytes() > self.free_limit
     }
 
+    /// Memory is short or will soon be: whoever gives this shard more must expect that it is refused.
+    #[inline]
+    pub fn is_tight(&self) -> bool {
+        self.bytes() > self.free_limit - self.free_limit / 8
+    }
+
     /// An owner may have so many bytes more.
     #[inline]
     pub fn may_take(&self, id: OwnerId, bytes: usize) -> bool {

@@ -5,6 +5,7 @@
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::Ending;
 use crate::broker::outputs::Outputs;
+use crate::broker::passing::Acknowledgement;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
@@ -32,6 +33,9 @@ fn fitting(
     }
     bytes
 }
+
+/// The Reason String of PUBACK and PUBREC where subscribers are there.
+const NO_ROOM: &str = "no subscriber has room for it";
 
 impl Clients {
     /// Appends an answer to a connection's outbox.
@@ -70,8 +74,46 @@ impl Clients {
 
     fn hold(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
         if self.connections.get(id).is_some() {
-            self.held.push(id, after, bytes);
+            self.held.push(id, after, 0, bytes);
         }
+    }
+
+    /// Holds PUBACK or PUBREC back until `token` is settled ([`Clients::settle`]) and the changes up to number `after`
+    /// are kept.
+    pub fn hold_ack(&mut self, of: &Acknowledgement, after: u64, token: u64) {
+        let mut bytes = Vec::new();
+        let success = ReasonCode::SUCCESS;
+        wire::append_ack(of.kind, of.version, of.packet_id, success, &mut bytes);
+        if self.connections.get(of.connection).is_some() {
+            self.held.push(of.connection, after, token, bytes);
+        }
+    }
+
+    /// What an acknowledgement waited for is settled, with a refusal where no subscriber had room: v5 is told so, as it
+    /// is for subscribers of this shard. Returns how its connection has ended, if it has, and this was its last answer.
+    pub fn settle(&mut self, of: &Acknowledgement, token: u64, taken: bool) -> Option<Ending> {
+        let refused = !taken && of.version == Version::V5;
+        let mut after = 0;
+        if refused && of.kind == AckKind::PubRec {
+            self.release_received(of.session, of.packet_id); // No PUBREL follows. [v5 4.3.3]
+            after = self.state_of(of.session);
+        }
+        let instead = refused.then(|| {
+            let connection = self.connections.get(of.connection);
+            let silent = |v5: &Version5| v5.silent_about_problems;
+            let room = connection.map_or(0, |connection| connection.packet_bytes_max);
+            let told = connection.and_then(|connection| connection.version5.as_deref());
+            let why = told.filter(|v5| !silent(v5)).map(|_| NO_ROOM);
+            fitting(room, why, |reason_string, block| {
+                let ack = Ack {
+                    reason_string,
+                    ..Ack::new(of.packet_id, ReasonCode::QUOTA_EXCEEDED)
+                };
+                ack.encode(of.kind, of.version, block);
+            })
+        });
+        self.held.settle(of.connection, token, after, instead);
+        self.release_answers_of(of.connection)
     }
 
     /// The changes up to `sequence` are kept, so the answers that waited for them leave. Returns the next ended
@@ -80,20 +122,25 @@ impl Clients {
         self.kept = self.kept.max(sequence);
         self.held.forget_begun(self.kept);
         while let Some(id) = self.held.next_kept(self.kept) {
-            while let Some(answer) = self.held.pop(id, self.kept) {
-                self.append_bytes(id, &answer.bytes);
-            }
-            if self.held.holds(id) {
-                continue;
-            }
-            if self.held.take_paced(id) {
-                self.unpace(id);
-            }
-            if let Some(ending) = self.ending_of(id) {
+            if let Some(ending) = self.release_answers_of(id) {
                 return Some((id, ending));
             }
         }
         None
+    }
+
+    /// The answers of a connection that wait for nothing any more leave.
+    fn release_answers_of(&mut self, id: ConnectionId) -> Option<Ending> {
+        while let Some(answer) = self.held.pop(id, self.kept) {
+            self.append_bytes(id, &answer.bytes);
+        }
+        if self.held.holds(id) {
+            return None;
+        }
+        if self.held.take_paced(id) {
+            self.unpace(id);
+        }
+        self.ending_of(id)
     }
 
     /// The next Session with a delivery that has waited for the store and may be sent now.
@@ -173,7 +220,7 @@ impl Clients {
     ) {
         if version == Version::V5 && reason.is_failure() {
             let why = match reason {
-                ReasonCode::QUOTA_EXCEEDED => "no subscriber has room for it",
+                ReasonCode::QUOTA_EXCEEDED => NO_ROOM,
                 ReasonCode::NOT_AUTHORIZED => "you may not publish to this topic",
                 _ => "no QoS 2 message of this Packet Identifier is under way",
             };

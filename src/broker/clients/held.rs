@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 pub struct Answer {
     /// The changes up to this number must be kept first. 0: none.
     after: u64,
+    /// What must be settled first, by [`Held::settle`]. 0: nothing.
+    token: u64,
     pub bytes: Vec<u8>,
 }
 
@@ -51,12 +53,32 @@ impl Held {
     }
 
     /// Adds an answer behind those of its connection.
-    pub fn push(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
+    pub fn push(&mut self, id: ConnectionId, after: u64, token: u64, bytes: Vec<u8>) {
         if after > 0 {
             self.order.push_back((after, id));
         }
         let answers = self.by_connection.entry(id).or_default();
-        answers.push_back(Answer { after, bytes });
+        answers.push_back(Answer {
+            after,
+            token,
+            bytes,
+        });
+    }
+
+    /// What this answer waited for is settled: now it needs the changes up to `after`, none before those of the turn.
+    /// `instead`: the bytes that it has become.
+    pub fn settle(&mut self, id: ConnectionId, token: u64, after: u64, instead: Option<Vec<u8>>) {
+        let answers = self.by_connection.get_mut(&id);
+        let answer = answers.and_then(|all| all.iter_mut().find(|answer| answer.token == token));
+        let Some(answer) = answer else { return };
+        answer.token = 0;
+        if let Some(instead) = instead {
+            answer.bytes = instead;
+        }
+        if after > answer.after {
+            answer.after = after;
+            self.order.push_back((after, id));
+        }
     }
 
     /// The next connection with an answer whose changes are kept.
@@ -69,10 +91,11 @@ impl Held {
         Some(id)
     }
 
-    /// The first answer of a connection, if its changes are kept.
+    /// The first answer of a connection, if its changes are kept and it is settled.
     pub fn pop(&mut self, id: ConnectionId, kept: u64) -> Option<Answer> {
         let answers = self.by_connection.get_mut(&id)?;
-        if answers.front()?.after > kept {
+        let first = answers.front()?;
+        if first.after > kept || first.token > 0 {
             return None;
         }
         let answer = answers.pop_front();

@@ -178,6 +178,7 @@ impl Clients {
             return;
         };
         session.stored = Some(name);
+        self.has_stored = true;
         self.changes.note(|| Change::Session {
             session: name,
             client_id: session.client_id.clone(),

@@ -66,6 +66,8 @@ pub struct Clients {
     pub(super) last_number: u64,
     /// How many Sessions were named to the store.
     pub(super) stored: u64,
+    /// Some Session of this shard is stored, or was.
+    pub(super) has_stored: bool,
     /// Answers that wait for the store.
     pub(super) held: Held,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
@@ -102,6 +104,7 @@ impl Clients {
             kept: 0,
             last_number: 0,
             stored: 0,
+            has_stored: false,
             held: Held::default(),
             settings,
             now: Time::default(),
@@ -262,6 +265,18 @@ impl Clients {
     #[inline]
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// This shard has, or had, Sessions that are stored.
+    #[inline]
+    pub fn has_stored(&self) -> bool {
+        self.has_stored
+    }
+
+    /// The number up to which all changes are kept.
+    #[inline]
+    pub fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// The number of the latest changes: of those under way, else of the last that left.

@@ -150,6 +150,7 @@ impl Clients {
     pub fn finish_restored(&mut self, id: SessionId, name: StoredSession) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.stored = Some(name);
+            self.has_stored = true;
         }
     }
 

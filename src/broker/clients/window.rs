@@ -83,10 +83,12 @@ impl Clients {
         sending: &Sending<'_>,
         origin: Origin,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
+        let mut taken = true;
         self.with_message(message, |clients, routing| {
-            clients.deliver(session, routing, sending, origin, out);
+            taken = clients.deliver(session, routing, sending, origin, out);
         });
+        taken
     }
 
     /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. There must be room ([`Clients::replay_room`]).

@@ -1,8 +1,10 @@
 //! Changes for the store: they leave at the end of a turn, and answers that confirm them wait until they are kept.
 
-use crate::broker::event::Output;
+use crate::broker::event::{Output, PeerMessage, Settles};
 use crate::broker::outputs::Outputs;
+use crate::broker::settling::{Resolved, Waiting};
 use crate::broker::shard::Shard;
+use crate::ids::ShardId;
 
 impl Shard {
     /// Where the changes stand, for [`Shard::needed_since`].
@@ -33,6 +35,60 @@ impl Shard {
         changes.append(&mut self.topics.take_changes());
         self.clients.next_sequence();
         out.push(Output::Changes { sequence, changes });
+    }
+
+    /// The turn ends: peers hear which of their messages are settled.
+    #[inline]
+    pub(in crate::broker) fn report_settled(&mut self, out: &mut Outputs) {
+        if !self.peers.settling().owes() {
+            return;
+        }
+        let kept = self.clients.kept();
+        while let Some((to, of, upto, refused)) = self.peers.settling_mut().next_settled(kept) {
+            let message = PeerMessage::Settled { of, upto, refused };
+            out.push(Output::Peer { to, message });
+        }
+    }
+
+    /// A message came from a peer that waits for our word, and has been routed since `mark`. `taken`: by a subscriber
+    /// here, or there was none any more.
+    pub(in crate::broker) fn owe(
+        &mut self,
+        peer: ShardId,
+        kind: Settles,
+        mark: usize,
+        taken: bool,
+    ) {
+        let after = self.needed_since(mark);
+        let settling = self.peers.settling_mut();
+        let (token, refused) = match settling.has_asked() {
+            true => (
+                settling.await_asked(Waiting::Peer(peer, kind), taken),
+                false,
+            ),
+            false => (0, !taken),
+        };
+        settling.owe(peer, kind, after, token, refused);
+        settling.end_asking();
+    }
+
+    /// A peer has settled messages of ours: acknowledgements that waited for it leave.
+    pub(in crate::broker) fn on_settled(
+        &mut self,
+        from: ShardId,
+        kind: Settles,
+        upto: u64,
+        refused: &[u64],
+        out: &mut Outputs,
+    ) {
+        let mut resolved = Vec::new();
+        let settling = self.peers.settling_mut();
+        settling.on_settled(from, kind, upto, refused, &mut resolved);
+        for Resolved { token, of, taken } in resolved {
+            if let Some(ending) = self.clients.settle(&of, token, taken) {
+                self.close(of.connection, ending, out);
+            }
+        }
     }
 
     /// The store has kept all changes up to `sequence`.

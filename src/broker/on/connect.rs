@@ -98,6 +98,9 @@ impl Shard {
             return self.close(id, Ending::Violation(Violation::Broken(broken)), out);
         }
         let after = self.clients.begun(session).max(ended);
+        if self.clients.has_stored() {
+            self.peers.tell_stores(out);
+        }
         let properties = self.connack_properties(id, assigned.as_deref(), request);
         self.clients
             .append_connack(id, session_present, ReasonCode::SUCCESS, &properties, after);

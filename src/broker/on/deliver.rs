@@ -6,7 +6,7 @@
 use crate::acl::Act;
 use crate::broker::clients::{Clients, NOBODY};
 use crate::broker::counters::Dropped;
-use crate::broker::event::{Output, PeerMessage};
+use crate::broker::event::{Output, PeerMessage, Settles};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{
     Origin, RetainVersion, Routed, Routing, Subscriber, Subscription, Verbatim,
@@ -54,8 +54,10 @@ impl Shard {
         let shards = self.topics.found().shards;
         let taken = self.deliver_here(routing, origin, out);
         self.send_to_peers(routing, shards, origin, retain, out);
-        if taken || shards != 0 {
+        if taken {
             Routed::Taken
+        } else if shards != 0 || self.peers.settling().has_asked() {
+            Routed::Crossed
         } else if nobody {
             Routed::Nobody
         } else {
@@ -77,27 +79,30 @@ impl Shard {
         self.topics.found().local.len() * (bytes / limits::BYTES_PER_WORK)
     }
 
-    /// Delivers what was published on a peer shard.
+    /// Delivers what was published on a peer shard. Returns `false` if subscribers are here, and none could take it.
     pub(in crate::broker) fn deliver_from_peer(
         &mut self,
         routing: &mut Routing<'_>,
         from: ShardId,
         publisher: Option<ConnectionId>,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         let origin = Origin {
             session: None,
             connection: publisher.map(|id| (from, id)),
         };
         let visited = self.find(routing.topic) + self.work_of_copies(routing);
         self.turn.add_work(visited);
+        let mut taken = self.topics.found().is_empty();
         if expired_on_the_way(routing.expires, self.turn.now()) {
             let lost = self.topics.found().local.len() as u64;
             self.clients.count_dropped(Dropped::Expired, lost);
+            taken = true;
         } else {
-            self.deliver_here(routing, origin, out);
+            taken |= self.deliver_here(routing, origin, out);
         }
         self.defer_if_costly(visited, from, publisher, out);
+        taken
     }
 
     /// Delivers a message or a run to the subscribers found on this shard. Returns `false` if none could take it.
@@ -214,11 +219,16 @@ impl Shard {
                 self.clients.count_crossed(verbatim.run.packets);
                 continue;
             }
+            let needs = self.peers.settling().is_asking();
+            if needs {
+                self.peers.settling_mut().ask(to, Settles::Publishes);
+            }
             let message = PeerMessage::Publish {
                 message: (**self.clients.kept_message(routing)).clone(),
                 origin: own_connection,
                 retain,
                 live,
+                needs,
             };
             out.push(Output::Peer { to, message });
             self.clients.count_crossed(1);

@@ -92,6 +92,9 @@ impl Shard {
             session: Some(session_id),
             connection: Some((self.id, id)),
         };
+        if packet_id.is_some() && self.peers.must_ask() {
+            self.peers.settling_mut().begin_asking();
+        }
         let routed = self.publish(&mut routing_of(&message), origin, out);
         self.close_if_untold(version, qos, routed)?;
         self.answer_publish(id, session_id, version, (qos, packet_id), routed, mark);

@@ -1,6 +1,6 @@
 //! Messages of peer shards, and the state of the lanes to them.
 
-use crate::broker::event::{Output, PeerMessage};
+use crate::broker::event::{Output, PeerMessage, Settles};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Routing, Verbatim, routing_of};
 use crate::broker::shard::Shard;
@@ -24,15 +24,21 @@ impl Shard {
                 origin,
                 retain,
                 live,
+                needs,
             } => {
+                let mark = self.mark();
+                if needs {
+                    self.peers.settling_mut().begin_asking();
+                }
                 let message = Rc::new(message);
                 let mut routing = routing_of(&message);
                 if let Some(version) = retain {
                     self.peers.note_version(from, version);
                     self.retain(&mut routing, version);
                 }
-                if live {
-                    self.deliver_from_peer(&mut routing, from, origin, out);
+                let taken = !live || self.deliver_from_peer(&mut routing, from, origin, out);
+                if needs {
+                    self.owe(from, Settles::Publishes, mark, taken);
                 }
             }
             PeerMessage::Parcel(parcel) => {
@@ -60,6 +66,15 @@ impl Shard {
                 self.complete_subscribes(out);
                 self.report_restored(out);
             }
+            PeerMessage::Settled { of, upto, refused } => {
+                self.on_settled(from, of, upto, &refused, out);
+            }
+            PeerMessage::Stores { sequence } => {
+                self.peers.note_stores();
+                let message = PeerMessage::FiltersInForce { sequence };
+                out.push(Output::Peer { to: from, message });
+            }
+            PeerMessage::Tight { on } => self.peers.note_tight(from, on),
             PeerMessage::Share(message) => self.on_share(from, message, out),
             PeerMessage::Pace {
                 connection,

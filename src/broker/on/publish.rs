@@ -5,8 +5,9 @@ use crate::broker::counters::Dropped;
 use crate::broker::happening::Denied;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{
-    Origin, OwnMessage, RetainVersion, Routed, Routing, Verbatim, routing_of,
+    Acknowledgement, Origin, OwnMessage, RetainVersion, Routed, Routing, Verbatim, routing_of,
 };
+use crate::broker::settling::Waiting;
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
@@ -64,6 +65,9 @@ impl Shard {
             session: Some(session),
             connection: Some((self.id, id)),
         };
+        if publish.packet_id.is_some() && self.peers.must_ask() {
+            self.peers.settling_mut().begin_asking();
+        }
         let routed = self.publish(&mut routing, origin, out);
         self.close_if_untold(version, publish.qos, routed)?;
         self.answer_publish(
@@ -80,13 +84,14 @@ impl Shard {
     /// Before v5 no answer can say that a message was not taken, and none may say that it was. The connection ends
     /// without an answer, and the Client sends the message again.
     pub(in crate::broker) fn close_if_untold(
-        &self,
+        &mut self,
         version: Version,
         qos: QoS,
         routed: Routed,
     ) -> Result<(), Violation> {
         match routed {
             Routed::OverShare if version != Version::V5 && qos > QoS::AtMostOnce => {
+                self.peers.settling_mut().end_asking();
                 Err(Violation::OverShare)
             }
             _ => Ok(()),
@@ -133,12 +138,31 @@ impl Shard {
             .note_received(session, version, qos, packet_id)?;
         if !new {
             let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
-            // The store may not have kept the changes of the first PUBLISH yet.
+            // The stores of this shard and of others may not have kept yet what followed from the first PUBLISH.
             let after = self.clients.state_of(session);
+            self.peers.settling_mut().ask_for_all();
+            if self.peers.settling().has_asked() {
+                let of = Acknowledgement {
+                    connection: id,
+                    session,
+                    kind,
+                    version,
+                    packet_id,
+                };
+                self.hold_until_settled(of, after, true);
+                return Ok(false);
+            }
             self.clients
                 .append_ack(id, kind, version, packet_id, reason, after);
         }
         Ok(new)
+    }
+
+    /// An acknowledgement waits for the peers that were asked. `taken`: a subscriber of this shard has the message.
+    fn hold_until_settled(&mut self, of: Acknowledgement, after: u64, taken: bool) {
+        let settling = self.peers.settling_mut();
+        let token = settling.await_asked(Waiting::Answer(of), taken);
+        self.clients.hold_ack(&of, after, token);
     }
 
     /// When a message that arrives now expires.
@@ -179,6 +203,17 @@ impl Shard {
             self.clients.release_received(session, packet_id); // No PUBREL follows. [v5 4.3.3]
         }
         let after = self.needed_since(mark);
+        if self.peers.settling().has_asked() {
+            let of = Acknowledgement {
+                connection: id,
+                session,
+                kind,
+                version,
+                packet_id,
+            };
+            return self.hold_until_settled(of, after, routed == Routed::Taken);
+        }
+        self.peers.settling_mut().end_asking();
         self.clients
             .append_ack(id, kind, version, packet_id, reason, after);
     }
@@ -258,7 +293,8 @@ impl Shard {
             version
         });
         match self.route(routing, origin, version, out) {
-            Routed::Refused if version.is_some() => Routed::Taken, // It is kept as the retained message.
+            // It is kept as the retained message.
+            Routed::Refused | Routed::Crossed if version.is_some() => Routed::Taken,
             routed => routed,
         }
     }

@@ -52,6 +52,9 @@ impl Shard {
                 losses,
             });
         }
+        if self.clients.has_stored() {
+            self.peers.tell_stores(out);
+        }
         let sequence = self.peers.ask_in_force(out);
         memory.awaited = Some((sequence, self.topics.members().last_ticket()));
     }
@@ -262,6 +265,7 @@ impl Shard {
                 origin: None,
                 retain: Some(version),
                 live: false,
+                needs: false,
             };
             out.push(Output::Peer { to, message });
         }

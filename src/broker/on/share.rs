@@ -2,7 +2,7 @@
 //! and leaving.
 
 use crate::broker::counters::Dropped;
-use crate::broker::event::{Output, PeerMessage, ShareMessage};
+use crate::broker::event::{Output, PeerMessage, Settles, ShareMessage};
 use crate::broker::home::owner_of;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, Subscription, routing_of};
@@ -51,7 +51,13 @@ impl Shard {
                 session,
                 connected,
             } => self.topics.note_present(from, session, &filter, connected),
-            ShareMessage::Deliver { .. } => self.on_share_deliver(message, out),
+            ShareMessage::Deliver { needs, .. } => {
+                let mark = self.mark();
+                let taken = self.on_share_deliver(message, out);
+                if needs {
+                    self.owe(from, Settles::Deliveries, mark, taken);
+                }
+            }
             ShareMessage::Done {
                 group,
                 session,
@@ -153,6 +159,11 @@ impl Shard {
                 .clients
                 .deliver(pick.session, routing, &sending, origin, out);
         }
+        let needs = pick.qos > QoS::AtMostOnce && self.peers.settling().is_asking();
+        if needs {
+            let settling = self.peers.settling_mut();
+            settling.ask(pick.home, Settles::Deliveries);
+        }
         let message = ShareMessage::Deliver {
             message: (**self.clients.kept_message(routing)).clone(),
             session: pick.session,
@@ -161,11 +172,12 @@ impl Shard {
             retain: pick.retain,
             identifier: pick.identifier,
             origin: origin.connection,
+            needs,
         };
         tell(pick.home, message, out);
         self.clients.count_crossed(1);
         self.wait_for_lane(pick.home, origin, out);
-        true
+        !needs // The home will say whether the member has room.
     }
 
     /// The member may have a message that its group was given. As with Mosquitto the member's turn is over when it may
@@ -175,8 +187,8 @@ impl Shard {
         self.clients.may_read(session, &self.rights, topic)
     }
 
-    /// A message from the owner for a member that lives here.
-    fn on_share_deliver(&mut self, deliver: ShareMessage, out: &mut Outputs) {
+    /// A message from the owner for a member that lives here. Returns `false` if the member has no room.
+    fn on_share_deliver(&mut self, deliver: ShareMessage, out: &mut Outputs) -> bool {
         let ShareMessage::Deliver {
             message,
             session,
@@ -185,20 +197,24 @@ impl Shard {
             retain,
             identifier,
             origin,
+            ..
         } = deliver
         else {
-            return;
+            return true;
         };
         let message = Rc::new(message);
         if !self.topics.members().has(session, share.membership) {
-            return self.hand_back(session, share, &message, out);
+            self.hand_back(session, share, &message, out);
+            return true;
         }
         let share = (qos > QoS::AtMostOnce).then_some(share);
         if message.expired_on_the_way(self.turn.now()) {
-            return self.clients.drop_expired(session, share);
+            self.clients.drop_expired(session, share);
+            return true;
         }
         if !self.may_read(session, message.topic()) {
-            return self.clients.drop_denied(session, share);
+            self.clients.drop_denied(session, share);
+            return true;
         }
         let sending = Sending {
             qos,
@@ -212,7 +228,7 @@ impl Shard {
             connection: origin,
         };
         self.clients
-            .deliver_stored(session, &message, &sending, origin, out);
+            .deliver_stored(session, &message, &sending, origin, out)
     }
 
     /// Makes a Session a member of a group, or changes its options.

@@ -484,12 +484,22 @@ impl World {
     pub fn keep(&mut self) {
         self.store_stuck = false;
         for shard in 0..self.shards.len() {
-            let told = self.changes.iter().filter(|(of, _, _)| *of == shard);
-            if let Some(sequence) = told.map(|(_, sequence, _)| *sequence).max() {
-                self.local.push_back(Local::Kept(shard, sequence));
-            }
+            self.note_kept(shard);
         }
         self.settle();
+    }
+
+    /// The store has kept all that this shard told it.
+    pub fn keep_at(&mut self, shard: usize) {
+        self.note_kept(shard);
+        self.settle();
+    }
+
+    fn note_kept(&mut self, shard: usize) {
+        let told = self.changes.iter().filter(|(of, _, _)| *of == shard);
+        if let Some(sequence) = told.map(|(_, sequence, _)| *sequence).max() {
+            self.local.push_back(Local::Kept(shard, sequence));
+        }
     }
 
     /// Runs until nothing is left to do at this time; with `lanes_held` the lanes stay as they are.
