@@ -32,6 +32,8 @@ pub mod session;
 
 pub mod broker;
 
+pub mod store;
+
 pub mod passwd;
 
 pub mod acl;

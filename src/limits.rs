@@ -415,3 +415,48 @@ pub const CONFIGURATION_FILES_MAX: usize = 1000;
 pub const CONFIGURATION_DEPTH_MAX: usize = 10;
 /// Faults, and other notes, shown for one configuration.
 pub const CONFIGURATION_NOTES_MAX: usize = 100;
+
+// Store
+
+/// A journal of a shard, in memory that outlives the process. What does not fit waits for the disk.
+pub const JOURNAL_BYTES: usize = 1024 * 1024;
+/// A window of commits is closed early when so much has come.
+pub const STORE_WINDOW_BYTES: usize = 256 * 1024;
+/// From the first change of a window to its commit, unless the operator says otherwise.
+pub const STORE_WINDOW_MS_DEFAULT: u64 = 100;
+/// Shorter, and it would be a commit a message.
+pub const STORE_WINDOW_MS_LEAST: u64 = 10;
+/// Longer, and it would be no durability to speak of.
+pub const STORE_WINDOW_MS_MOST: u64 = 10_000;
+/// A retained message of QoS 0 is written this long after it came, or with an earlier commit.
+pub const STORE_LAZY_MS: u64 = 5_000;
+/// The same with `--durability lazy`, where all waits so long that can.
+pub const STORE_LAZIER_MS: u64 = 30_000;
+/// A topic whose retained message of QoS 0 was written waits so long before it is written again.
+pub const STORE_TOPIC_REST_MS: u64 = 30_000;
+/// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too.
+pub const STORE_LATE_MS: u64 = 1_000;
+/// What one shard may have on its way to the disk before its answers wait for the disk.
+pub const STORE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The store's file, unless the operator says otherwise.
+pub const STORE_FILE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+/// Smaller, and the write-ahead log would not fit beside it.
+pub const STORE_FILE_BYTES_LEAST: u64 = 8 * 1024 * 1024;
+/// Real blocks beside the store's file, given back when the disk is full.
+pub const STORE_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+/// Bytes of a page of the store's file: the smallest page costs a lone message the least.
+pub const STORE_PAGE_BYTES: u32 = 1024;
+/// SQLite's own memory for pages.
+pub const STORE_CACHE_BYTES: u32 = 1024 * 1024;
+/// From this size the write-ahead log is moved into the file of the store.
+pub const STORE_LOG_BYTES: u64 = 250 * 1024;
+/// A log that was larger is cut to this.
+pub const STORE_LOG_BYTES_MOST: u64 = 1024 * 1024;
+/// A commit that the disk refused is tried again after this.
+pub const STORE_RETRY_MS: u64 = 1_000;
+/// How long the start waits for a shard that takes what the store remembers.
+pub const RESTORE_WAIT_MS: u64 = 60_000;
+/// How long the end of the broker waits for the last commit.
+pub const STORE_STOP_MS: u64 = 10_000;
+/// Parts of a store that a shard is given in one piece at the start.
+pub const RESTORED_PARTS_MAX: usize = 256;

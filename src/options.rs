@@ -1,7 +1,7 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{ClientIdTakeover, Flags, Io, Logs};
+use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfig};
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
@@ -80,6 +80,36 @@ struct Options {
         from_str_fn(parse_takeover)
     )]
     client_id_takeover: ClientIdTakeover,
+    /// whether sessions and retained messages survive a restart: on or off; on unless given
+    #[argh(option, arg_name = "on|off", from_str_fn(parse_persistence))]
+    persistence: Option<bool>,
+    /// when messages are on the disk: strict, before they are acknowledged; batched, 100 ms later; lazy, 5 s later
+    #[argh(
+        option,
+        arg_name = "how",
+        default = "Durability::Batched",
+        from_str_fn(parse_durability)
+    )]
+    durability: Durability,
+    /// milliseconds from a message to the disk with --durability batched, 100 unless given
+    #[argh(
+        option,
+        arg_name = "ms",
+        default = "limits::STORE_WINDOW_MS_DEFAULT",
+        from_str_fn(parse_store_window)
+    )]
+    store_window: u64,
+    /// where sessions and retained messages are kept; a folder of its own for each port unless given
+    #[argh(option, arg_name = "dir")]
+    store_dir: Option<PathBuf>,
+    /// largest file of the store, 256M unless given
+    #[argh(
+        option,
+        arg_name = "size",
+        default = "limits::STORE_FILE_BYTES_DEFAULT",
+        from_str_fn(parse_store_size)
+    )]
+    store_max_bytes: u64,
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -196,6 +226,13 @@ fn flags(options: Options) -> Result<Flags, String> {
         secret: Secret::new(secret),
         acl: options.acl,
         refuse_subscriptions: options.refuse_subscriptions,
+        store: StoreConfig {
+            persistence: options.persistence,
+            durability: options.durability,
+            window_ms: options.store_window,
+            directory: options.store_dir,
+            bytes_max: options.store_max_bytes,
+        },
     })
 }
 
@@ -284,6 +321,36 @@ fn parse_queue_size(text: &str) -> Result<u32, String> {
 fn parse_memory(text: &str) -> Result<u64, String> {
     let bytes = bytes_of(text).filter(|bytes| *bytes >= limits::MEMORY_BYTES_LEAST);
     bytes.ok_or_else(|| "give at least 64M, or a size such as 512M or 2G".into())
+}
+
+fn parse_persistence(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("give on or off".into()),
+    }
+}
+
+fn parse_durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "strict" => Ok(Durability::Strict),
+        "batched" => Ok(Durability::Batched),
+        "lazy" => Ok(Durability::Lazy),
+        _ => Err("give strict, batched or lazy".into()),
+    }
+}
+
+fn parse_store_window(text: &str) -> Result<u64, String> {
+    let (least, most) = (limits::STORE_WINDOW_MS_LEAST, limits::STORE_WINDOW_MS_MOST);
+    match text.parse() {
+        Ok(ms) if (least..=most).contains(&ms) => Ok(ms),
+        _ => Err(format!("give milliseconds from {least} to {most}")),
+    }
+}
+
+fn parse_store_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes_of(text).filter(|bytes| *bytes >= limits::STORE_FILE_BYTES_LEAST);
+    bytes.ok_or_else(|| "give at least 8M, or a size such as 64M or 1G".into())
 }
 
 fn parse_size(text: &str, least: u32, most: u32) -> Result<u32, String> {

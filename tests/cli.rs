@@ -167,7 +167,8 @@ fn log_of_one_client(more: &[&str]) -> String {
     let port = free.local_addr().expect("bound").port();
     drop(free);
     let child = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
-        .args(["--bind", "127.0.0.1", "--io", "epoll", "--port"])
+        .args(["--persistence", "off", "--bind", "127.0.0.1"])
+        .args(["--io", "epoll", "--port"])
         .arg(port.to_string())
         .args(more)
         .stderr(Stdio::piped())

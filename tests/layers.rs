@@ -70,12 +70,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "budget",
         ],
     ),
+    (
+        "store",
+        &[
+            "broker", "session", "wire", "ids", "random", "time", "limits",
+        ],
+    ),
     ("passwd", &["limits"]),
     (
         "io",
         &[
             "acl",
             "broker",
+            "store",
             "budget",
             "session",
             "wire::Version",
@@ -231,10 +238,46 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::start_error", &[]),
     ("io::user", &["io::start_error"]),
     ("io::words", &[]),
-    // Helpers: a thread each; they speak to shards by mail alone.
-    ("io::mail", &[]),
     ("io::helpers::zone", &[]),
     ("io::helpers::log", &["io::helpers::zone"]),
+    // The store: a shard's side of it, and below the rest of it.
+    ("io::store::database", &[]),
+    ("io::store::inbox", &[]),
+    ("io::store::journal", &[]),
+    ("io::store::place", &["io::start_error"]),
+    (
+        "io::store::keeping",
+        &["io::helpers::log", "io::store::inbox", "io::store::journal"],
+    ),
+    // Helpers: a thread each; they speak to shards by mail alone.
+    ("io::mail", &["io::store::keeping"]),
+    (
+        "io::store::keeper",
+        &[
+            "io::clock",
+            "io::helpers::log",
+            "io::mail",
+            "io::store::database",
+            "io::store::inbox",
+            "io::store::keeping",
+        ],
+    ),
+    (
+        "io::store::recovery",
+        &[
+            "io::clock",
+            "io::helpers::log",
+            "io::mail",
+            "io::start_error",
+            "io::store::database",
+            "io::store::inbox",
+            "io::store::journal",
+            "io::store::keeper",
+            "io::store::keeping",
+            "io::store::place",
+        ],
+    ),
+    ("io::store", &[]),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
     ("io::helpers::notify", &["io::mail"]),
@@ -255,6 +298,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::control",
         &[
             "io::mail",
+            "io::store::inbox",
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::reload",
@@ -284,6 +328,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::driver::kernel", &["io::listening"]),
     ("io::driver::sending", &[]),
     ("io::driver::sockets", &["io::link"]),
+    ("io::driver::storing", &["io::mail", "io::store::keeping"]),
     (
         "io::driver::accept",
         &["io::driver::kernel", "io::link", "io::seat", "io::words"],
@@ -295,6 +340,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::driver::accept",
             "io::driver::kernel",
             "io::driver::sockets",
+            "io::driver::storing",
             "io::helpers::passwords",
             "io::link",
             "io::mail",
@@ -341,6 +387,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::mail",
             "io::seat",
             "io::start_error",
+            "io::store::recovery",
             "io::user",
         ],
     ),

@@ -6,8 +6,8 @@
 
 use super::mosquitto::{self, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
 use super::{
-    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Source, Transport,
-    User,
+    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Source, StoreConfig,
+    Transport, User,
 };
 use crate::limits;
 use std::net::IpAddr;
@@ -99,6 +99,14 @@ impl Flags {
             session_queue_bytes_max: self.session_queue_bytes_max.or(queue),
             memory_bytes_max: self.memory_bytes_max.or(memory),
             logs: self.logs.or(Some(logs(global.logging.types))),
+            store: StoreConfig {
+                persistence: self.store.persistence.or(Some(global.persistence)),
+                directory: self.store.directory.or_else(|| {
+                    let folder = global.persistence_folder.as_ref();
+                    folder.map(|folder| folder.value.clone())
+                }),
+                ..self.store
+            },
             ..self
         };
         Ok(Config {

@@ -1,6 +1,8 @@
 //! The command line as a configuration, alone or over what a `mosquitto.conf` says.
 
-use super::{ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings};
+use super::{
+    ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings, StoreConfig,
+};
 use crate::limits;
 use crate::random::Secret;
 use std::net::IpAddr;
@@ -41,6 +43,8 @@ pub struct Flags {
     pub logs: Option<Logs>,
     /// Of assigned client ids.
     pub secret: Secret,
+    /// What the broker remembers, and where.
+    pub store: StoreConfig,
 }
 
 /// The port of MQTT.
@@ -92,6 +96,7 @@ impl Flags {
             },
             check_retain_source: false,
             refuse_subscriptions: self.refuse_subscriptions,
+            store: self.store,
             user: None,
             pid_file: None,
             notes: Vec::new(),

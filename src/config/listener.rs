@@ -153,6 +153,14 @@ impl Listener {
             _ => None,
         }
     }
+
+    /// Its port; 0 lets the system choose, and a unix socket has none.
+    pub fn port(&self) -> u16 {
+        match &self.address {
+            Address::Tcp { port, .. } => *port,
+            Address::Unix(_) => 0,
+        }
+    }
 }
 
 #[cfg(test)]

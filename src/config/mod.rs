@@ -3,6 +3,7 @@
 //! - [`Config`]: the whole of it.
 //! - [`listener`]: where the broker listens, and by which rules.
 //! - [`settings`]: what the broker core is told.
+//! - [`store`]: what it remembers.
 //! - [`memory`]: what all of it may take.
 //! - [`flags`]: the command line.
 //! - [`mosquitto`]: a `mosquitto.conf`, read.
@@ -14,11 +15,13 @@ pub mod listener;
 pub mod memory;
 pub mod mosquitto;
 pub mod settings;
+pub mod store;
 
 pub use flags::Flags;
 pub use listener::{Address, Family, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
 pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
+pub use store::{Durability, StoreConfig};
 
 use crate::limits;
 use mosquitto::{At, Note};
@@ -58,6 +61,8 @@ pub struct Config {
     pub user: Option<User>,
     /// Where the number of the process is written.
     pub pid_file: Option<At<PathBuf>>,
+    /// What the broker remembers, and where.
+    pub store: StoreConfig,
     /// What the operator should be told of the files this was made of.
     pub notes: Vec<Note>,
     /// The file this was read from; `None`: none was.

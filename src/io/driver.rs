@@ -20,6 +20,7 @@ pub mod kernel;
 mod outputs;
 pub mod sending;
 pub mod sockets;
+mod storing;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
+use storing::Storing;
 
 /// What the loop drives: the shard, or a double in the tests of the loop.
 pub trait Core {
@@ -100,6 +102,7 @@ pub struct Driver<C, K> {
     turns: u64,
     mail: Vec<ToShard>,
     mail_came: bool,
+    storing: Storing,
     /// Surveys that the shard has not answered, the oldest first.
     askers: VecDeque<Sender<Box<Report>>>,
     /// Connections whose receive found no buffer.
@@ -119,6 +122,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         kernel.read_wake_up(seat.waker().as_fd())?;
         let accepting = Accepting::new(seat.common.listeners.sockets.len());
         let now = seat.common.clock.now();
+        let storing = Storing::new(seat.common.store);
         Ok(Driver {
             core,
             seat,
@@ -137,6 +141,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             askers: VecDeque::new(),
             // Mail may have been posted before the wake-up was armed: look once without one.
             mail_came: true,
+            storing,
             starved: Vec::new(),
             pressed: 0,
             lanes_left: false,
@@ -161,7 +166,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        self.accepting.arm(&mut self.kernel, self.now)?;
+        if self.storing.serves {
+            self.accepting.arm(&mut self.kernel, self.now)?;
+        }
         self.enter()?;
         self.now = self.seat.common.clock.now();
         self.turns += 1;
@@ -173,9 +180,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         self.take_adopted()?;
         self.take_lanes()?;
         self.take_mail()?;
+        self.take_restored()?;
         self.on_time()?;
-        self.core.flush(self.now, &mut self.out);
-        self.carry_out()?;
+        self.flush()?;
         self.look_at_touched()?;
         self.serve_lanes()
     }
@@ -186,6 +193,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             || !self.adopting.is_empty()
             || self.lanes_left
             || self.mail_came
+            || self.storing.has_chunks()
             || self.kernel.has_completions()
     }
 

@@ -2,13 +2,16 @@
 //! kernel.
 
 use crate::acl::Rules;
-use crate::broker::{OwnMessage, Report, Survey, Verdict};
+use crate::broker::{OwnMessage, Report, Restored, Survey, Verdict};
 use crate::ids::{ConnectionId, ShardId};
+use crate::io::store::keeping::{Keeping, Progress};
 use crate::limits;
 use crate::mesh::{Mailbox, WakeFlag};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -37,10 +40,32 @@ pub enum ToShard {
     AreYouThere(Arc<EventFd>),
     /// These rules are in force from now on.
     Rules(Arc<Rules>),
+    /// What the store remembers; the shard accepts no connection before `Serve`.
+    Restore(Box<Restore>),
+    /// Every shard has what the store remembers: accept connections.
+    Serve,
+    /// The store has more on the disk.
+    Stored(Progress),
     /// These users, sorted, are gone from the password file.
     UsersGone(Arc<[Box<str>]>),
     /// Close all connections and end.
     Shutdown,
+}
+
+/// What the store gives a shard at the start.
+pub struct Restore {
+    /// The shard's side of the store.
+    pub keeping: Box<Keeping>,
+    /// What the shard is to remember, a piece for each turn.
+    pub chunks: VecDeque<Restored>,
+    /// Told when the shard has all of it and its peers have been told of it.
+    pub done: Sender<()>,
+}
+
+impl fmt::Debug for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Restore({} chunks)", self.chunks.len())
+    }
 }
 
 /// How a shard is woken from its wait in the kernel.
@@ -103,6 +128,12 @@ impl Shards {
     /// deadline.
     pub fn tell(&self, to: ShardId, item: ToShard) {
         let _ = self.mailboxes[to.index()].push(item);
+        self.wakers[to.index()].wake();
+    }
+
+    /// As `tell`, whether the mailbox is full or not: for what must not be lost.
+    pub fn tell_surely(&self, to: ShardId, item: ToShard) {
+        self.mailboxes[to.index()].push_always(item);
         self.wakers[to.index()].wake();
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! start ─ host ─ driver ─ uring, epoll     a shard's thread: turn loop over its sockets
 //!   │       └ seat ─ link, crossing        what it is given: lanes, mailbox, listeners
+//!   ├ store                                what the broker remembers: its files and their thread
 //!   └ helpers ─ mail                       a thread each: passwords, log, control (signals), notify
 //! ```
 //!
@@ -28,6 +29,7 @@ mod memory;
 pub mod seat;
 pub mod start;
 pub mod start_error;
+mod store;
 // On 32 bits the crate `io-uring` builds only when it is told to, see Cargo.toml.
 #[cfg(any(target_pointer_width = "64", io_uring_skip_arch_check))]
 pub mod uring;

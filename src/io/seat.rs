@@ -21,6 +21,8 @@ pub struct Common {
     pub checker: Option<Checker>,
     /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,
+    /// No connection is accepted before the shards have what a store remembers.
+    pub store: bool,
     /// The same for all shards, so that their times can be compared.
     pub clock: Clock,
 }

@@ -7,7 +7,7 @@ use crate::config::mosquitto::{Exit, Kind};
 use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound};
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
-use crate::io::helpers::control::{self, End, Signals};
+use crate::io::helpers::control::{self, End, Served, Signals};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
@@ -18,6 +18,7 @@ use crate::io::listening::ListeningSocket;
 use crate::io::mail::Shards;
 use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
+use crate::io::store::recovery::{self, Store};
 use crate::io::user::{PidFile, RunAs};
 use crate::io::{cpu, files, listener, memory};
 use crate::limits;
@@ -113,6 +114,10 @@ fn serve(
         log.line(LogLevel::Info, format!("runs as user {}", run_as.name));
     }
     let (kind, why) = choose_driver(config.io)?;
+    // After the sockets are bound, so that a port in use is found before a store is made for it. Nothing is accepted
+    // before the shards remember what the store has.
+    let port = config.listeners.first().map_or(0, Listener::port);
+    let recovered = recovery::recover(&config.store, port, count, log)?;
 
     let own_limits = config.listeners.iter().map(|l| l.connections_max);
     let connections_max: Vec<Option<usize>> = own_limits.collect();
@@ -126,10 +131,12 @@ fn serve(
         )),
         checker,
         log: log.clone(),
+        store: recovered.is_some(),
         clock,
     };
     let settings = Settings {
         rules: read.rules,
+        store: common.store,
         ..config.settings()
     };
     let start = |kind| start_shards(kind, &settings, &cores, &common);
@@ -155,6 +162,10 @@ fn serve(
         .map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let (places, files) = files::places(count, config.connections_max)?;
     common.places.set_most(places);
+    let store = match recovered {
+        Some(recovered) => Some(recovered.serve(&shards, log, clock)?),
+        None => None,
+    };
     announce(&config, &cores, &why, log);
     for file in read.files {
         log.line(LogLevel::Info, file);
@@ -174,14 +185,23 @@ fn serve(
 
     let checker = common.checker.clone();
     let mut again = Reload::new(config, checker, shards.clone(), log.clone());
-    let end = control::serve(signals, &ended, &shards, &mut again, log, notify, watchdog);
+    let served = Served {
+        shards: &shards,
+        store: store.as_ref().map(Store::inlet),
+    };
+    let end = control::serve(signals, &ended, served, &mut again, log, notify, watchdog);
     common.listeners.remove_files();
+    // With all shards ended, joining does not wait.
+    let joined = (end == End::Asked).then(|| threads.join());
+    if let Some(store) = store {
+        store.stop(matches!(joined, Some(Ok(()))), log);
+    }
     match end {
         End::Asked => {
-            // All have said that they end, so this does not wait.
-            let joined = threads.join();
             log.line(LogLevel::Info, "stopped");
-            joined.map_err(refused("a shard ended badly"))
+            joined
+                .unwrap_or(Ok(()))
+                .map_err(refused("a shard ended badly"))
         }
         End::Hurried => {
             log.line(LogLevel::Warning, "stopped before all shards had finished");

@@ -333,12 +333,23 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::Rules(rules) => self.input(Input::Rules(rules))?,
+                ToShard::Restore(restore) => self.storing.on_restore(*restore),
+                ToShard::Serve => self.storing.serves = true,
+                ToShard::Stored(progress) => self.storing.on_progress(progress),
                 ToShard::UsersGone(users) => self.input(Input::UsersGone(users))?,
                 ToShard::Shutdown => self.on_shutdown()?,
             }
         }
         self.mail = mail;
         Ok(())
+    }
+
+    /// Gives the shard one piece of what the store remembers.
+    pub(super) fn take_restored(&mut self) -> io::Result<()> {
+        match self.storing.next_chunk() {
+            Some(chunk) => self.input(Input::Restored(Box::new(chunk))),
+            None => Ok(()),
+        }
     }
 
     fn on_shutdown(&mut self) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::kernel::Kernel;
 use super::sockets::{Receive, Send, Socket, SocketState, Sockets};
 use super::{Core, Driver, Later};
-use crate::broker::{Output, Verdict};
+use crate::broker::{Input, Output, Verdict};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
 use crate::io::helpers::passwords::Request;
@@ -14,6 +14,19 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 impl<C: Core, K: Kernel> Driver<C, K> {
+    /// Ends the turn of the shard. Answers that wait for the store leave in the turn that has made the changes, if the
+    /// journal has them.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        loop {
+            self.core.flush(self.now, &mut self.out);
+            self.carry_out()?;
+            match self.storing.kept(self.now) {
+                Some(sequence) => self.input(Input::Kept { sequence })?,
+                None => return Ok(()),
+            }
+        }
+    }
+
     pub(super) fn carry_out(&mut self) -> io::Result<()> {
         if self.out.list.is_empty() {
             return Ok(());
@@ -127,8 +140,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     let _ = reply.send(report);
                 }
             }
-            // There is no store.
-            Output::Changes { .. } | Output::Restored => {}
+            Output::Changes { sequence, changes } => {
+                self.storing.on_changes(sequence, &changes, self.now);
+            }
+            Output::Restored => self.storing.on_restored(),
             Output::Happened(happening) => {
                 let (level, text) = words::sentence(&happening);
                 self.seat.common.log.line(level, text);

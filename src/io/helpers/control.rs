@@ -8,6 +8,7 @@ use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::reload::Reload;
 use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
+use crate::io::store::inbox::Inlet;
 use crate::limits;
 use nix::errno::Errno;
 use nix::libc::SIGRTMIN;
@@ -125,16 +126,26 @@ pub enum End {
     ShardLost,
 }
 
+/// Whom signals concern.
+#[derive(Clone, Copy)]
+pub struct Served<'a> {
+    /// All of them.
+    pub shards: &'a Shards,
+    /// `None`: nothing is remembered.
+    pub store: Option<&'a Inlet>,
+}
+
 /// Serves signals until the broker is to end, and all shards have (or their time is over). `ended` counts ended shards.
 pub fn serve(
     signals: &Signals,
     ended: &EventFd,
-    shards: &Shards,
+    served: Served<'_>,
     again: &mut Reload,
     log: &Log,
     notify: &Notify,
     mut watchdog: Option<Watchdog>,
 ) -> End {
+    let Served { shards, store } = served;
     let mut shards_ended = 0;
     let mut stop_at: Option<Instant> = None;
     let mut end = End::Asked;
@@ -143,7 +154,12 @@ pub fn serve(
             match (signal, stop_at) {
                 (Asked::Nothing(number), _) => log.line(LogLevel::Info, unused(number)),
                 (Asked::Reload, None) => reload(again, log, notify),
-                (Asked::Sums, None) => summary::log_sums(shards, log),
+                (Asked::Sums, None) => {
+                    if let Some(store) = store {
+                        store.commit(true);
+                    }
+                    summary::log_sums(shards, log);
+                }
                 (Asked::Reload | Asked::Sums, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,
                 (Asked::Stop(signal), None) => {

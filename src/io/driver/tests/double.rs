@@ -382,6 +382,7 @@ impl Broker {
             listeners,
             places: Arc::new(Places::new(usize::MAX, 0, &[])),
             checker: Some(checker),
+            store: false,
             log,
             clock,
         };

@@ -85,6 +85,7 @@ impl Broker {
             listeners,
             places: Arc::clone(&capacity),
             checker: None,
+            store: false,
             log: Log::start(crate::config::Logs::Events).unwrap(),
             clock: Clock::start(),
         };

@@ -1,0 +1,42 @@
+//! What an operator may say about the store.
+
+use crate::limits;
+use std::path::PathBuf;
+
+/// When an answer may say that a message is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// When it is on the disk.
+    Strict,
+    /// When it survives the process; it is on the disk a window later.
+    Batched,
+    /// As `Batched`, with seconds instead of a window.
+    Lazy,
+}
+
+/// Where and how the broker remembers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreConfig {
+    /// `Some(false)`: no file of the store is read or written. `None`: nobody has said, so there is one.
+    pub persistence: Option<bool>,
+    /// When answers leave.
+    pub durability: Durability,
+    /// From the first change of a window to its commit, in milliseconds.
+    pub window_ms: u64,
+    /// The store's directory; `None`: the default of this user and port.
+    pub directory: Option<PathBuf>,
+    /// The largest file, in bytes.
+    pub bytes_max: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            persistence: None,
+            durability: Durability::Batched,
+            window_ms: limits::STORE_WINDOW_MS_DEFAULT,
+            directory: None,
+            bytes_max: limits::STORE_FILE_BYTES_DEFAULT,
+        }
+    }
+}

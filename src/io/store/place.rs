@@ -1,0 +1,162 @@
+//! Where the store is: its directory, and the folder of its journals.
+
+use crate::config::StoreConfig;
+use crate::io::start_error::StartError;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::Uid;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directory of a store, locked for this process.
+pub struct Place {
+    pub directory: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// What came of looking for a place.
+pub enum Found {
+    Place(Place),
+    /// There is none; a sentence says why.
+    None(String),
+    /// None can be made where it should be; a sentence with the remedy.
+    Refused(String),
+}
+
+/// The directory by what was said, by the service manager, or by user and port. `Err`: there is none, and why.
+fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
+    if let Some(directory) = &config.directory {
+        return Ok(directory.clone());
+    }
+    // The first, where a unit names several.
+    let state = env::var_os("STATE_DIRECTORY").unwrap_or_default();
+    let first = state.to_string_lossy();
+    let first = first.split(':').next().unwrap_or_default();
+    if !first.is_empty() {
+        return Ok(first.into());
+    }
+    if port == 0 {
+        return Err("the port is chosen by the system, so a later start could not find it: --store-dir DIR gives it a place".to_owned());
+    }
+    let port = port.to_string();
+    if Uid::effective().is_root() {
+        return Ok(Path::new("/var/lib/mqttfast").join(port));
+    }
+    let absolute = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    base.map(|base| base.join("mqttfast").join(port))
+        .ok_or_else(|| "there is no HOME: --store-dir DIR gives it a place".to_owned())
+}
+
+/// Finds, makes and locks the directory. `port` is that of the first listener.
+///
+/// Errors: a directory that was asked for cannot be used, or another broker has it.
+pub fn find(config: &StoreConfig, port: u16) -> Result<Found, StartError> {
+    let directory = match directory(config, port) {
+        Ok(directory) => directory,
+        Err(why) => return Ok(Found::None(why)),
+    };
+    match take(&directory) {
+        Ok(Ok(lock)) => Ok(Found::Place(Place {
+            directory,
+            _lock: lock,
+        })),
+        Ok(Err(holder)) => Err(StartError::new(format!(
+            "the store in {} is in use by {holder}: stop it, or give this one another --store-dir or --port",
+            directory.display()
+        ))),
+        Err(error) if config.directory.is_some() => Err(StartError::new(format!(
+            "--store-dir {}: {error}; the broker needs to write there",
+            directory.display()
+        ))),
+        Err(error) => Ok(Found::Refused(format!(
+            "{}: {error}; a restart will forget all sessions and retained messages: --store-dir DIR names another place, --persistence off says that none is wanted",
+            directory.display()
+        ))),
+    }
+}
+
+/// Makes the directory, proves that files can be made there, and locks it. The inner error names who has the lock.
+fn take(directory: &Path) -> io::Result<Result<Flock<File>, String>> {
+    make(directory)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join("lock"))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            lock.set_len(0)?;
+            writeln!(&mut *lock, "{}", std::process::id())?;
+            Ok(Ok(lock))
+        }
+        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            Ok(Err(if holder.is_empty() {
+                "another process".to_owned()
+            } else {
+                format!("process {holder}")
+            }))
+        }
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Makes a directory and those above it; nobody else may look into it.
+fn make(directory: &Path) -> io::Result<()> {
+    if let Some(above) = directory.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// The folder of the journals: one in memory, so that a card is spared; else the store's own, with a sentence about
+/// that.
+pub fn journals(directory: &Path) -> (PathBuf, Option<String>) {
+    let candidate = match env::var_os("RUNTIME_DIRECTORY") {
+        Some(given) if !given.is_empty() => {
+            let given = given.to_string_lossy().into_owned();
+            Some(PathBuf::from(given.split(':').next().unwrap_or_default()))
+        }
+        _ if Uid::effective().is_root() => Some(PathBuf::from("/run/mqttfast")),
+        _ => env::var_os("XDG_RUNTIME_DIR")
+            .filter(|path| path != OsStr::new(""))
+            .map(|path| Path::new(&path).join("mqttfast")),
+    };
+    let why = match candidate {
+        None => "XDG_RUNTIME_DIR is not set".to_owned(),
+        Some(folder) => match in_memory(&folder) {
+            true => match make(&folder) {
+                Ok(()) => return (folder, None),
+                Err(error) => format!("{}: {error}", folder.display()),
+            },
+            false => format!("{} is not in memory", folder.display()),
+        },
+    };
+    let text = format!(
+        "store: the journals are in {}, as {why}; they are written often, which a memory card feels",
+        directory.display()
+    );
+    (directory.to_owned(), Some(text))
+}
+
+/// Files in a folder, which may have to be made, are not on a disk.
+fn in_memory(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| statfs(path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC))
+}

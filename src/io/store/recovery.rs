@@ -1,0 +1,418 @@
+//! The start of the store: finds its place, opens the tables, applies the journals that an earlier broker left, and
+//! reads all for the shards.
+
+use super::database::{self, Database, Refusal};
+use super::inbox::Inlet;
+use super::journal::{self, Journal, Left};
+use super::keeper::Keeper;
+use super::keeping::{Keeping, unix_s};
+use super::place::{self, Found, Place};
+use crate::broker::{LogLevel, Restored, RestoredPart};
+use crate::config::{Durability, StoreConfig};
+use crate::ids::ShardId;
+use crate::io::clock::Clock;
+use crate::io::helpers::log::Log;
+use crate::io::mail::{Restore, Shards, ToShard};
+use crate::io::start_error::{StartError, refused};
+use crate::limits;
+use crate::store::{Applier, Identity, Loaded, Moment, State, frame, load};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// A store whose shards do not run yet.
+pub struct Recovered {
+    place: Place,
+    database: Database,
+    applier: Applier,
+    identity: Identity,
+    journals: PathBuf,
+    /// By shard.
+    chunks: Vec<Vec<Restored>>,
+    durability: Durability,
+    window_ms: u64,
+}
+
+/// A store at work, as the main thread has it.
+pub struct Store {
+    keeper: Keeper,
+    /// Unlocked when the broker ends.
+    _place: Place,
+    directory: PathBuf,
+    identity: Identity,
+    shards: usize,
+}
+
+/// Opens the store of this broker; `None`: it has none, and the log says why.
+///
+/// Errors: a directory that was asked for cannot be used, another broker has it, or a later one wrote it.
+pub fn recover(
+    config: &StoreConfig,
+    port: u16,
+    shards: usize,
+    log: &Log,
+) -> Result<Option<Recovered>, StartError> {
+    if config.persistence == Some(false) {
+        return Ok(None);
+    }
+    let place = match place::find(config, port)? {
+        Found::Place(place) => place,
+        Found::None(why) => {
+            log.line(LogLevel::Info, format!("store: none, as {why}"));
+            return Ok(None);
+        }
+        Found::Refused(why) => {
+            log.line(LogLevel::Warning, format!("store: none: {why}"));
+            return Ok(None);
+        }
+    };
+    let started = Instant::now();
+    let path = place.directory.join(database::FILE_NAME);
+    let named = |refusal: Refusal| StartError::new(format!("{}: {refusal}", path.display()));
+    let mut database = Database::open(&path, config.bytes_max).map_err(named)?;
+    let identity = identity(&database).map_err(named)?;
+    let key = key(&database).map_err(named)?;
+    let state = state(&database).map_err(named)?;
+    let (journals, note) = place::journals(&place.directory);
+    if let Some(note) = note {
+        log.line(LogLevel::Info, note);
+    }
+    let left = left(&database, &place, &journals, identity, log).map_err(named)?;
+    let replayed = replay(&mut database, &state, key, &left, log).map_err(named)?;
+    let state = if replayed > 0 {
+        self::state(&database).map_err(named)?
+    } else {
+        state
+    };
+    let mut chunks = Chunks::new(shards);
+    let now = unix_s();
+    let loaded = load(&mut database, &state, now, shards, &mut |shard, part| {
+        chunks.give(shard, part);
+    })
+    .map_err(named)?;
+    let how = match (state.stamp, state.clean, replayed) {
+        (0, ..) => "new",
+        (_, true, _) => "after an orderly stop",
+        (_, false, 0) => "after a crash or a power cut, with nothing in its journals",
+        (_, false, _) => "after a crash, with its journals",
+    };
+    announce(config, &path, &loaded, how, started, log);
+    let mut applier = Applier::new(
+        loaded.index,
+        State {
+            clean: false,
+            ..state
+        },
+        key,
+    );
+    applier.discard(&loaded.to_delete);
+    database
+        .put_meta("journals", journals.as_os_str().as_encoded_bytes())
+        .map_err(named)?;
+    commit(&mut database, &mut applier, false).map_err(named)?;
+    for journal in left {
+        if let Err(error) = journal.remove() {
+            let text = format!("store: an old journal cannot be removed: {error}");
+            log.line(LogLevel::Warning, text);
+        }
+    }
+    Ok(Some(Recovered {
+        place,
+        database,
+        applier,
+        identity,
+        journals,
+        chunks: chunks.finish(),
+        durability: config.durability,
+        window_ms: config.window_ms,
+    }))
+}
+
+/// What tells this store from all others; made at its first start.
+fn identity(database: &Database) -> Result<Identity, Refusal> {
+    Ok(Identity(sixteen(database, "identity")?))
+}
+
+/// The secret behind the ids of topics and filters.
+fn key(database: &Database) -> Result<[u8; 16], Refusal> {
+    sixteen(database, "key")
+}
+
+fn sixteen(database: &Database, name: &str) -> Result<[u8; 16], Refusal> {
+    if let Some(found) = database.meta(name)? {
+        return found
+            .try_into()
+            .map_err(|_| Refusal::Damaged(format!("its {name} is not one")));
+    }
+    let mut made = [0; 16];
+    getrandom::fill(&mut made).map_err(|error| Refusal::Disk(error.to_string()))?;
+    database.put_meta(name, &made)?;
+    Ok(made)
+}
+
+fn state(database: &Database) -> Result<State, Refusal> {
+    match database.meta("state")? {
+        None => Ok(State::default()),
+        Some(bytes) => State::from_bytes(&bytes)
+            .map_err(|_| Refusal::Damaged("its state is damaged".to_owned())),
+    }
+}
+
+/// The journals of this store, wherever its brokers had them.
+fn left(
+    database: &Database,
+    place: &Place,
+    journals: &Path,
+    identity: Identity,
+    log: &Log,
+) -> Result<Vec<Left>, Refusal> {
+    let mut folders = vec![journals.to_owned(), place.directory.clone()];
+    if let Some(earlier) = database.meta("journals")?
+        && let Ok(earlier) = String::from_utf8(earlier)
+    {
+        folders.push(earlier.into());
+    }
+    folders.sort();
+    folders.dedup();
+    let mut found = Vec::new();
+    for folder in folders {
+        match journal::left(&folder, identity) {
+            Ok(left) => found.extend(left),
+            Err(error) => {
+                let text = format!("store: journals in {}: {error}", folder.display());
+                log.line(LogLevel::Warning, text);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Applies what the journals have and the tables do not. Returns the number of frames.
+fn replay(
+    database: &mut Database,
+    state: &State,
+    key: [u8; 16],
+    left: &[Left],
+    log: &Log,
+) -> Result<u64, Refusal> {
+    let needed = |left: &Left| {
+        let journal = state.journals.get(usize::from(left.shard));
+        let from = journal.map_or(1, |journal| {
+            (journal.applied + 1).min(journal.retained_from)
+        });
+        frame::frames(&left.bytes)
+            .iter()
+            .any(|(number, _)| *number >= from)
+    };
+    if !left.iter().any(needed) {
+        return Ok(0);
+    }
+    // Shards are of no matter here: the tables are read for their index.
+    let loaded = load(database, state, unix_s(), 1, &mut |_, _| {})?;
+    let mut applier = Applier::new(loaded.index, state.clone(), key);
+    let mut replayed = 0;
+    for left in left {
+        for (number, records) in frame::frames(&left.bytes) {
+            let applied = applier.state().journals.get(usize::from(left.shard));
+            let applied = applied.map_or(0, |journal| journal.applied);
+            if applied > 0 && number > applied + 1 {
+                let text = format!(
+                    "store: the journal of shard {} goes on {} changes after the tables: they are of an older copy",
+                    left.shard,
+                    number - applied - 1
+                );
+                log.line(LogLevel::Warning, text);
+            }
+            match applier.replay(left.shard, number, records) {
+                Ok(new) => replayed += u64::from(new),
+                Err(_) => {
+                    let text = format!(
+                        "store: a change in the journal of shard {} was not understood",
+                        left.shard
+                    );
+                    log.line(LogLevel::Error, text);
+                }
+            }
+        }
+    }
+    commit(database, &mut applier, true)?;
+    Ok(replayed)
+}
+
+/// Commits all, as the start does.
+fn commit(database: &mut Database, applier: &mut Applier, all: bool) -> Result<(), Refusal> {
+    let now = Moment {
+        unix_s: unix_s(),
+        ms: 0,
+    };
+    database.begin()?;
+    applier.commit(now, all, false, database)?;
+    database.end()?;
+    applier.committed(now);
+    Ok(())
+}
+
+/// Parts by shard, in pieces of a size that a turn can take.
+struct Chunks {
+    by_shard: Vec<Vec<Restored>>,
+}
+
+impl Chunks {
+    fn new(shards: usize) -> Chunks {
+        Chunks {
+            by_shard: (0..shards).map(|_| vec![Restored::default()]).collect(),
+        }
+    }
+
+    fn give(&mut self, shard: ShardId, part: RestoredPart) {
+        let chunks = &mut self.by_shard[shard.index()];
+        if let Some(last) = chunks.last_mut()
+            && last.parts.len() < limits::RESTORED_PARTS_MAX
+        {
+            return last.parts.push(part);
+        }
+        chunks.push(Restored {
+            parts: vec![part],
+            last: false,
+        });
+    }
+
+    fn finish(mut self) -> Vec<Vec<Restored>> {
+        for chunks in &mut self.by_shard {
+            if let Some(last) = chunks.last_mut() {
+                last.last = true;
+            }
+        }
+        self.by_shard
+    }
+}
+
+/// The line of the start: what was read, how it was left, and what a power cut can cost.
+fn announce(
+    config: &StoreConfig,
+    path: &Path,
+    loaded: &Loaded,
+    how: &str,
+    started: Instant,
+    log: &Log,
+) {
+    let window = match config.durability {
+        Durability::Strict => None,
+        Durability::Batched => Some(config.window_ms),
+        Durability::Lazy => Some(limits::STORE_LAZY_MS),
+    };
+    let cost = match window {
+        None => "after a power cut no acknowledged message is missing".to_owned(),
+        Some(ms) => format!(
+            "after a power cut at most the last {} of acknowledged messages are missing ({} on a slow card), after a crash none",
+            span(ms),
+            span(ms.max(limits::STORE_LATE_MS)),
+        ),
+    };
+    let text = format!(
+        "store: {}, {how}: {} retained, {} sessions, {} queued, read in {} ms; {cost}",
+        path.display(),
+        loaded.retained,
+        loaded.sessions,
+        loaded.deliveries,
+        started.elapsed().as_millis()
+    );
+    log.line(LogLevel::Info, text);
+    if loaded.damaged > 0 {
+        let text = format!(
+            "store: {} rows were damaged and are left out",
+            loaded.damaged
+        );
+        log.line(LogLevel::Warning, text);
+    }
+}
+
+fn span(ms: u64) -> String {
+    if ms.is_multiple_of(1000) {
+        format!("{} s", ms / 1000)
+    } else {
+        format!("{ms} ms")
+    }
+}
+
+impl Recovered {
+    /// Gives the shards what they are to remember, waits until they do, and starts the store's thread. Then they
+    /// accept connections.
+    pub fn serve(self, shards: &Shards, log: &Log, clock: Clock) -> Result<Store, StartError> {
+        let inlet = Inlet::new(self.durability, self.window_ms);
+        let mut bases = Vec::new();
+        for shard in 0..shards.count() {
+            let journal = self.applier.state().journals.get(shard);
+            bases.push(journal.map_or(0, |journal| journal.applied));
+        }
+        let keeper = Keeper::start(
+            self.database,
+            self.applier,
+            inlet.clone(),
+            shards.clone(),
+            log.clone(),
+            clock,
+        )
+        .map_err(refused("cannot start the store's thread"))?;
+        let (done, all_done) = channel();
+        for ((index, chunks), base) in self.chunks.into_iter().enumerate().zip(bases) {
+            let shard = ShardId(index as u8);
+            let journal = match self.durability {
+                Durability::Strict => None,
+                _ => Some(
+                    Journal::create(&self.journals, self.identity, shard).map_err(|error| {
+                        StartError::new(format!(
+                            "store: no journal can be made in {}: {error}",
+                            self.journals.display()
+                        ))
+                    })?,
+                ),
+            };
+            let keeping = Keeping::new(shard, base, journal, inlet.clone(), log.clone());
+            let restore = Restore {
+                keeping: Box::new(keeping),
+                chunks: chunks.into(),
+                done: done.clone(),
+            };
+            shards.tell_surely(shard, ToShard::Restore(Box::new(restore)));
+        }
+        drop(done);
+        for _ in 0..shards.count() {
+            let longest = Duration::from_millis(limits::RESTORE_WAIT_MS);
+            if all_done.recv_timeout(longest).is_err() {
+                return Err(StartError::new(
+                    "a shard did not take what the store remembers; see the log",
+                ));
+            }
+        }
+        shards.tell_all(|| ToShard::Serve);
+        Ok(Store {
+            keeper,
+            directory: self.journals,
+            identity: self.identity,
+            shards: shards.count(),
+            _place: self.place,
+        })
+    }
+}
+
+impl Store {
+    /// The way to its thread.
+    pub fn inlet(&self) -> &Inlet {
+        self.keeper.inlet()
+    }
+
+    /// Commits all. With `orderly`, every shard has ended and said all it had to say.
+    pub fn stop(self, orderly: bool, log: &Log) {
+        if !self.keeper.stop(orderly) {
+            let text = "store: not all could be written; the journals have the rest";
+            return log.line(LogLevel::Error, text);
+        }
+        if orderly {
+            for shard in 0..self.shards {
+                let path = journal::path(&self.directory, self.identity, ShardId(shard as u8));
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}

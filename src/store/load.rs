@@ -1,0 +1,398 @@
+//! The start: all tables are read once, in the order of their ids. What they hold goes to the shards as parts of
+//! `Restored`, and into the index of the applier.
+//!
+//! A row that is damaged, has expired, or belongs to a Session that is gone is left out, and named to be deleted.
+
+use super::bytes::Damaged;
+use super::index::{Index, Place};
+use super::record::{Body, Carried, Delivery, UnixSeconds, Will};
+use super::row::{self, Row, RowRef, Stage, State, Table};
+use crate::broker::{
+    RestoredDelivery, RestoredHead, RestoredMessage, RestoredPart, RestoredSession, RestoredWill,
+    RetainVersion, home_of,
+};
+use crate::ids::{ShardId, StoredSession};
+use crate::random::HashState;
+use crate::wire::PacketId;
+use hashbrown::{HashMap, HashSet};
+
+/// Tables that are read.
+pub trait Scan {
+    type Error;
+
+    /// Every row of a table, by rising id.
+    fn scan(
+        &mut self,
+        table: Table,
+        each: &mut dyn FnMut(u64, RowRef<'_>),
+    ) -> Result<(), Self::Error>;
+
+    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Self::Error>;
+}
+
+/// What was found.
+#[derive(Default, Debug)]
+pub struct Loaded {
+    pub index: Index,
+    pub sessions: u64,
+    pub subscriptions: u64,
+    pub retained: u64,
+    /// Deliveries, in flight or queued.
+    pub deliveries: u64,
+    /// Rows that are not as they were written.
+    pub damaged: u64,
+    /// Rows that nobody needs.
+    pub to_delete: Vec<(Table, u64)>,
+}
+
+/// Gets each part and the shard it is for.
+pub type Give<'a> = &'a mut dyn FnMut(ShardId, RestoredPart);
+
+/// Reads all tables for a broker of `shards`. `now` is the calendar's time.
+///
+/// Errors: the tables cannot be read.
+pub fn load<S: Scan>(
+    tables: &mut S,
+    state: &State,
+    now: UnixSeconds,
+    shards: usize,
+    give: Give<'_>,
+) -> Result<Loaded, S::Error> {
+    let highest = StoredSession::from_number(state.session_number);
+    let head = RestoredHead {
+        session_counter: highest.map_or(0, StoredSession::counter),
+        delivery_number: state.delivery_number,
+        retain_clock: state.retain_clock,
+    };
+    for shard in 0..shards {
+        give(ShardId(shard as u8), RestoredPart::Head(head));
+    }
+    let mut reading = Reading {
+        loaded: Loaded::default(),
+        homes: HashMap::default(),
+        // A clock that was set back, or is not set yet: no time has passed.
+        now: now.max(state.stamp),
+        stamp: state.stamp,
+        shards,
+        give,
+    };
+    tables.scan(Table::Session, &mut |id, row| {
+        let result = reading.session(id, row);
+        reading.settle(Table::Session, id, result);
+    })?;
+    tables.scan(Table::Subscription, &mut |id, row| {
+        let result = reading.subscription(id, row);
+        reading.settle(Table::Subscription, id, result);
+    })?;
+    reading.deliveries(tables)?;
+    tables.scan(Table::Received, &mut |id, row| {
+        let result = reading.received(id, row);
+        reading.settle(Table::Received, id, result);
+    })?;
+    tables.scan(Table::Retained, &mut |id, row| {
+        let result = reading.retained(id, row);
+        reading.settle(Table::Retained, id, result);
+    })?;
+    tables.scan(Table::Will, &mut |id, row| {
+        let result = reading.will(id, row);
+        reading.settle(Table::Will, id, result);
+    })?;
+    Ok(reading.loaded)
+}
+
+/// What becomes of a row.
+enum Found {
+    Kept,
+    /// It has expired, or its Session has gone.
+    Needless,
+}
+
+struct Reading<'a> {
+    loaded: Loaded,
+    homes: HashMap<u64, ShardId, HashState>,
+    now: UnixSeconds,
+    stamp: UnixSeconds,
+    shards: usize,
+    give: Give<'a>,
+}
+
+impl Reading<'_> {
+    fn settle(&mut self, table: Table, id: u64, found: Result<Found, Damaged>) {
+        match found {
+            Ok(Found::Kept) => return,
+            Ok(Found::Needless) => {}
+            Err(Damaged) => self.loaded.damaged += 1,
+        }
+        self.loaded.to_delete.push((table, id));
+    }
+
+    fn give(&mut self, shard: ShardId, part: RestoredPart) {
+        (self.give)(shard, part);
+    }
+
+    /// Seconds from now to `at`, which is not 0.
+    fn left_s(&self, at: UnixSeconds) -> u32 {
+        u32::try_from(at.saturating_sub(self.now)).unwrap_or(u32::MAX - 1)
+    }
+
+    fn session(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
+        let holder = row::read_session(id, row)?;
+        let session = StoredSession::from_number(id).ok_or(Damaged)?;
+        let expiry = holder.expiry_interval_s;
+        let ends_in_s = if expiry == u32::MAX {
+            u32::MAX
+        } else if holder.connected {
+            // It lost its connection with the broker: not before the store was written for the last time.
+            self.left_s(self.stamp + u64::from(expiry))
+        } else {
+            self.left_s(holder.ends)
+        };
+        if ends_in_s == 0 && holder.will.is_none() {
+            return Ok(Found::Needless);
+        }
+        let will = holder.will.map(|will| {
+            let due_in_s = (!holder.connected).then(|| self.left_s(holder.will_due));
+            self.restored_will(&will, due_in_s)
+        });
+        let home = home_of(holder.client_id, self.shards);
+        self.homes.insert(id, home);
+        self.loaded.index.sessions.entry(id).or_default();
+        self.loaded.sessions += 1;
+        let part = RestoredSession {
+            session,
+            client_id: holder.client_id.into(),
+            user_name: holder.user_name.map(Into::into),
+            expiry_interval_s: expiry,
+            ends_in_s,
+            will,
+        };
+        self.give(home, RestoredPart::Session(part));
+        Ok(Found::Kept)
+    }
+
+    fn subscription(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
+        let (options, identifier) = row::read_subscription_row(id, row)?;
+        let session = StoredSession::from_number(row.session).ok_or(Damaged)?;
+        let Some(home) = self.homes.get(&row.session).copied() else {
+            return Ok(Found::Needless);
+        };
+        let held = self.loaded.index.sessions.entry(row.session).or_default();
+        held.subscriptions.insert(id);
+        self.loaded.subscriptions += 1;
+        let part = RestoredPart::Subscription {
+            session,
+            filter: row.text.into(),
+            options,
+            identifier: (identifier > 0).then_some(identifier),
+        };
+        self.give(home, part);
+        Ok(Found::Kept)
+    }
+
+    /// Deliveries in flight, then those in queues: so a shard gets them. Each message comes before the first delivery
+    /// that has it.
+    fn deliveries<S: Scan>(&mut self, tables: &mut S) -> Result<(), S::Error> {
+        let mut messages: HashMap<u64, Option<Row>, HashState> = HashMap::default();
+        let mut ids = HashSet::<u64, HashState>::default();
+        tables.scan(Table::Message, &mut |id, _| {
+            ids.insert(id);
+            self.loaded.index.note_message(id);
+        })?;
+        // Two shards at most of the shards have a message twice: what was given is remembered by both.
+        let mut given = HashSet::<(ShardId, u64), HashState>::default();
+        for in_flight in [true, false] {
+            // A scan and a look-up at a time do not go together: shared messages are read where they are met first.
+            let mut wanted = Vec::new();
+            tables.scan(Table::Delivery, &mut |id, row| {
+                if row.message > 0 && !messages.contains_key(&row.message) {
+                    wanted.push(row.message);
+                    messages.insert(row.message, None);
+                }
+                let _ = id;
+            })?;
+            for id in wanted {
+                let row = tables.get(Table::Message, id)?;
+                messages.insert(id, row);
+            }
+            tables.scan(Table::Delivery, &mut |id, row| {
+                let shared = messages.get(&row.message).and_then(Option::as_ref);
+                let found = self.delivery(id, row, shared, in_flight, &mut given);
+                if let Some(found) = found {
+                    self.settle(Table::Delivery, id, found);
+                }
+            })?;
+        }
+        for id in ids {
+            if !self.loaded.index.is_shared(id) {
+                self.loaded.to_delete.push((Table::Message, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: the other pass takes it.
+    fn delivery(
+        &mut self,
+        id: u64,
+        row: RowRef<'_>,
+        shared: Option<&Row>,
+        in_flight: bool,
+        given: &mut HashSet<(ShardId, u64), HashState>,
+    ) -> Option<Result<Found, Damaged>> {
+        let content = match row::read_delivery(id, row) {
+            Ok(content) => content,
+            // Counted once.
+            Err(Damaged) => return in_flight.then_some(Err(Damaged)),
+        };
+        if (content.stage != Stage::Queued) != in_flight {
+            return None;
+        }
+        let Some(home) = self.homes.get(&row.session).copied() else {
+            return Some(Ok(Found::Needless));
+        };
+        let Some(session) = StoredSession::from_number(row.session) else {
+            return Some(Err(Damaged));
+        };
+        let delivery = match &content.delivery {
+            None => None,
+            Some(delivery) => match self.message_of(id, row, delivery, shared) {
+                Ok(Some((message_id, body))) => {
+                    if content.stage == Stage::Queued
+                        && body.expires > 0
+                        && body.expires <= self.now
+                    {
+                        return Some(Ok(Found::Needless));
+                    }
+                    if given.insert((home, message_id)) {
+                        let message = self.message(&body);
+                        let part = RestoredPart::Message {
+                            id: message_id,
+                            message,
+                        };
+                        self.give(home, part);
+                    }
+                    Some(RestoredDelivery {
+                        number: delivery.number,
+                        message: message_id,
+                        qos: delivery.qos,
+                        retain: delivery.retain,
+                        identifiers: delivery.identifiers.to_vec(),
+                    })
+                }
+                Ok(None) => return Some(Ok(Found::Needless)),
+                Err(damaged) => return Some(Err(damaged)),
+            },
+        };
+        let index = &mut self.loaded.index;
+        index.note_delivery(id);
+        index.share(row.message);
+        let held = index.sessions.entry(row.session).or_default();
+        let place = Place {
+            row: id,
+            message: row.message,
+        };
+        held.deliveries.insert(content.number, place);
+        self.loaded.deliveries += 1;
+        let part = match (content.stage, delivery) {
+            (Stage::Sent { packet_id } | Stage::Released { packet_id }, delivery) => {
+                held.in_flight.insert(packet_id, content.number);
+                let Some(packet_id) = PacketId::new(packet_id) else {
+                    return Some(Err(Damaged));
+                };
+                RestoredPart::InFlight {
+                    session,
+                    packet_id,
+                    delivery,
+                }
+            }
+            (Stage::Queued, Some(delivery)) => RestoredPart::Queued { session, delivery },
+            (Stage::Queued, None) => return Some(Err(Damaged)),
+        };
+        self.give(home, part);
+        Some(Ok(Found::Kept))
+    }
+
+    /// The message of a delivery, by a name that no other message has. `None`: it is gone.
+    fn message_of<'b>(
+        &self,
+        id: u64,
+        row: RowRef<'b>,
+        delivery: &Delivery<'b>,
+        shared: Option<&'b Row>,
+    ) -> Result<Option<(u64, Body<'b>)>, Damaged> {
+        match delivery.carried {
+            // Rows of the two tables have ids below 2^63.
+            Carried::Own(body) => Ok(Some((id | 1 << 63, body))),
+            Carried::Shared(_) => match shared {
+                Some(shared) => {
+                    let body = row::read_message(row.message, shared.as_ref())?;
+                    Ok(Some((row.message, body)))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn received(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
+        let (number, packet_id) = row::read_received(id, row)?;
+        let session = StoredSession::from_number(number).ok_or(Damaged)?;
+        let packet_id = PacketId::new(packet_id).ok_or(Damaged)?;
+        let Some(home) = self.homes.get(&number).copied() else {
+            return Ok(Found::Needless);
+        };
+        let held = self.loaded.index.sessions.entry(number).or_default();
+        held.received.insert(packet_id.get());
+        self.give(home, RestoredPart::Received { session, packet_id });
+        Ok(Found::Kept)
+    }
+
+    fn retained(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
+        let (version, body) = row::read_retained(id, row)?;
+        if body.expires > 0 && body.expires <= self.now {
+            return Ok(Found::Needless);
+        }
+        self.loaded.retained += 1;
+        let version = RetainVersion {
+            clock: version.clock,
+            shard: ShardId(version.shard),
+        };
+        let message = self.message(&body);
+        let home = home_of(body.topic, self.shards);
+        self.give(home, RestoredPart::Retained { message, version });
+        Ok(Found::Kept)
+    }
+
+    fn will(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
+        let (user_name, will) = row::read_will(id, row)?;
+        let session = StoredSession::from_number(id).ok_or(Damaged)?;
+        self.loaded.index.wills.insert(id);
+        let part = RestoredPart::Will {
+            session,
+            client_id: row.text.into(),
+            user_name: user_name.map(Into::into),
+            will: self.restored_will(&will, None),
+        };
+        self.give(home_of(row.text, self.shards), part);
+        Ok(Found::Kept)
+    }
+
+    fn restored_will(&self, will: &Will<'_>, due_in_s: Option<u32>) -> RestoredWill {
+        RestoredWill {
+            message: self.message(&will.body),
+            delay_interval_s: will.delay_interval_s,
+            message_expiry_interval_s: will.message_expiry_interval_s,
+            due_in_s,
+        }
+    }
+
+    fn message(&self, body: &Body<'_>) -> RestoredMessage {
+        RestoredMessage {
+            topic: body.topic.into(),
+            passed_on: body.passed_on.into(),
+            payload: body.payload.into(),
+            qos: body.qos,
+            retain: body.retain,
+            expires_in_s: (body.expires > 0).then(|| self.left_s(body.expires)),
+        }
+    }
+}

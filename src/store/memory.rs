@@ -1,0 +1,106 @@
+//! Tables in memory, for tests and the simulator: what a transaction wrote is there when it ends, or nothing of it.
+
+use super::applier::Tables;
+use super::load::Scan;
+use super::row::{Row, RowRef, State, Table};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+/// See the module.
+#[derive(Clone, Default, Debug)]
+pub struct MemoryTables {
+    rows: BTreeMap<(Table, u64), Row>,
+    state: State,
+    /// Rows written and deleted since the beginning.
+    pub writes: u64,
+    /// What the transaction under way has replaced.
+    before: Option<Box<MemoryTables>>,
+}
+
+impl MemoryTables {
+    pub fn begin(&mut self) {
+        self.before = Some(Box::new(self.clone()));
+    }
+
+    pub fn end(&mut self) {
+        self.before = None;
+    }
+
+    /// The transaction under way never was.
+    pub fn roll_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            *self = *before;
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Rows of a table.
+    pub fn count(&self, table: Table) -> usize {
+        self.rows.keys().filter(|(of, _)| *of == table).count()
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> &BTreeMap<(Table, u64), Row> {
+        &self.rows
+    }
+
+    /// A row to be damaged.
+    pub fn row_mut(&mut self, table: Table, id: u64) -> Option<&mut Row> {
+        self.rows.get_mut(&(table, id))
+    }
+}
+
+impl Tables for MemoryTables {
+    type Error = Infallible;
+
+    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Infallible> {
+        Ok(self.rows.get(&(table, id)).cloned())
+    }
+
+    fn put(&mut self, table: Table, id: u64, row: RowRef<'_>) -> Result<(), Infallible> {
+        let row = Row {
+            session: row.session,
+            message: row.message,
+            text: row.text.into(),
+            body: row.body.to_vec(),
+        };
+        self.writes += 1;
+        self.rows.insert((table, id), row);
+        Ok(())
+    }
+
+    fn delete(&mut self, table: Table, id: u64) -> Result<(), Infallible> {
+        self.writes += 1;
+        self.rows.remove(&(table, id));
+        Ok(())
+    }
+
+    fn put_state(&mut self, state: &State) -> Result<(), Infallible> {
+        self.state = state.clone();
+        Ok(())
+    }
+}
+
+impl Scan for MemoryTables {
+    type Error = Infallible;
+
+    fn scan(
+        &mut self,
+        table: Table,
+        each: &mut dyn FnMut(u64, RowRef<'_>),
+    ) -> Result<(), Infallible> {
+        for ((of, id), row) in &self.rows {
+            if *of == table {
+                each(*id, row.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Infallible> {
+        Tables::get(self, table, id)
+    }
+}

@@ -1,0 +1,79 @@
+//! What is always true of records, frames and rows. Tests and the fuzz target `store_records` call it with any bytes.
+
+use super::bytes::Reader;
+use super::frame;
+use super::load::{Scan, load};
+use super::record::Record;
+use super::row::{Row, RowRef, State, Table};
+use crate::broker::RestoredPart;
+use std::convert::Infallible;
+
+/// Any bytes are records up to some place: each of those is written again as the same bytes.
+pub fn records_are_their_bytes(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    loop {
+        let from = reader.clone().rest();
+        let Ok(record) = Record::read(&mut reader) else {
+            break;
+        };
+        let mut again = Vec::new();
+        record.put(&mut again);
+        let read = from.len() - reader.clone().rest().len();
+        assert_eq!(again, from[..read], "{record:?}");
+    }
+}
+
+/// Any bytes are a journal: no frame of it is outside it, and their numbers rise.
+pub fn frames_lie_in_their_journal(journal: &[u8]) {
+    let _ = frame::identity(journal);
+    let frames = frame::frames(journal);
+    let bytes: usize = frames.iter().map(|(_, records)| records.len()).sum();
+    assert!(bytes <= journal.len());
+    assert!(frames.is_sorted_by_key(|(number, _)| *number));
+}
+
+/// One row of any bytes, in every table in turn.
+struct OneRow<'a> {
+    id: u64,
+    row: RowRef<'a>,
+}
+
+impl Scan for OneRow<'_> {
+    type Error = Infallible;
+
+    fn scan(
+        &mut self,
+        table: Table,
+        each: &mut dyn FnMut(u64, RowRef<'_>),
+    ) -> Result<(), Infallible> {
+        if Table::of_kind(self.row.body.first().copied().unwrap_or(0)) == Some(table) {
+            each(self.id, self.row);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, _: Table, _: u64) -> Result<Option<Row>, Infallible> {
+        Ok(None)
+    }
+}
+
+/// Any bytes are rows: none that is not sound is given to a shard.
+pub fn only_sound_rows_are_given(bytes: &[u8]) {
+    let _ = State::from_bytes(bytes);
+    let (id, body) = match bytes.split_first_chunk() {
+        Some((id, body)) => (u64::from_le_bytes(*id) >> 1, body),
+        None => (1, bytes),
+    };
+    let row = RowRef {
+        session: 64,
+        message: 0,
+        text: "t",
+        body,
+    };
+    let mut given = 0;
+    let mut give = |_, part| given += usize::from(!matches!(part, RestoredPart::Head(_)));
+    let mut tables = OneRow { id, row };
+    let Ok(_) = load(&mut tables, &State::default(), 1, 2, &mut give);
+    let sound = Table::ALL.into_iter().any(|table| row.is_sound(table, id));
+    assert!(given == 0 || sound);
+}

@@ -1,0 +1,407 @@
+//! The rows of the store's tables. Each proves itself: its body begins with a kind, the version of its layout, and a
+//! checksum over its table, its id, its columns and its fields.
+//!
+//! So a row that a damaged disk has changed is found when it is read, and rows can be told from chance in a damaged
+//! file.
+
+use super::bytes::{Damaged, Reader, put_blob, put_number};
+use super::crc::{Crc, crc32c};
+use super::record::{
+    Body, Delivery, Holder, Will, WriteVersion, put_subscription, put_user_name, read_subscription,
+    read_user_name,
+};
+use crate::wire::SubscriptionOptions;
+
+/// The version of all layouts here.
+const LAYOUT: u8 = 1;
+/// Bytes of a body before its fields.
+const HEAD_BYTES: usize = 6;
+
+/// A table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Table {
+    Session = 1,
+    Subscription = 2,
+    Message = 3,
+    Delivery = 4,
+    Received = 5,
+    Retained = 6,
+    Will = 7,
+}
+
+/// A column beside `id` and `body`, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Column {
+    Session,
+    Message,
+    Text(&'static str),
+}
+
+impl Table {
+    pub const ALL: [Table; 7] = [
+        Table::Session,
+        Table::Subscription,
+        Table::Message,
+        Table::Delivery,
+        Table::Received,
+        Table::Retained,
+        Table::Will,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Session => "session",
+            Table::Subscription => "subscription",
+            Table::Message => "message",
+            Table::Delivery => "delivery",
+            Table::Received => "received",
+            Table::Retained => "retained",
+            Table::Will => "will",
+        }
+    }
+
+    /// Columns that a person may want to see.
+    pub fn columns(self) -> &'static [Column] {
+        match self {
+            Table::Session | Table::Will => &[Column::Text("client")],
+            Table::Subscription => &[Column::Session, Column::Text("filter")],
+            Table::Message | Table::Received => &[],
+            Table::Delivery => &[Column::Session, Column::Message],
+            Table::Retained => &[Column::Text("topic")],
+        }
+    }
+
+    /// The table whose rows' bodies begin with this byte.
+    pub fn of_kind(kind: u8) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| *table as u8 == kind)
+    }
+}
+
+/// A row beside its id. Columns that its table does not have are 0 or empty.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Row {
+    pub session: u64,
+    pub message: u64,
+    pub text: Box<str>,
+    pub body: Vec<u8>,
+}
+
+/// The same, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RowRef<'a> {
+    pub session: u64,
+    pub message: u64,
+    pub text: &'a str,
+    pub body: &'a [u8],
+}
+
+impl Row {
+    pub fn as_ref(&self) -> RowRef<'_> {
+        RowRef {
+            session: self.session,
+            message: self.message,
+            text: &self.text,
+            body: &self.body,
+        }
+    }
+
+    fn sealed(table: Table, id: u64, columns: (u64, u64, &str), fields: Vec<u8>) -> Row {
+        let (session, message, text) = columns;
+        let mut row = Row {
+            session,
+            message,
+            text: text.into(),
+            body: fields,
+        };
+        let sum = row.as_ref().sum(table, id);
+        row.body[0] = table as u8;
+        row.body[1] = LAYOUT;
+        row.body[2..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        row
+    }
+}
+
+/// A body whose fields are to be appended.
+fn body() -> Vec<u8> {
+    vec![0; HEAD_BYTES]
+}
+
+impl<'a> RowRef<'a> {
+    fn sum(&self, table: Table, id: u64) -> u32 {
+        Crc::new()
+            .with(&[table as u8, LAYOUT])
+            .with(&id.to_le_bytes())
+            .with(&self.session.to_le_bytes())
+            .with(&self.message.to_le_bytes())
+            .with(self.text.as_bytes())
+            .with(self.body.get(HEAD_BYTES..).unwrap_or(&[]))
+            .sum()
+    }
+
+    /// The fields of a row that is as it was written.
+    ///
+    /// Errors: it is not, or its layout is not known here.
+    fn fields(&self, table: Table, id: u64) -> Result<Reader<'a>, Damaged> {
+        let mut reader = Reader::new(self.body);
+        if reader.byte()? != table as u8 || reader.byte()? != LAYOUT {
+            return Err(Damaged);
+        }
+        if reader.u32()? != self.sum(table, id) {
+            return Err(Damaged);
+        }
+        Ok(reader)
+    }
+
+    /// The row is as it was written.
+    pub fn is_sound(&self, table: Table, id: u64) -> bool {
+        self.fields(table, id).is_ok()
+    }
+}
+
+/// How far a delivery is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    Queued,
+    Sent {
+        packet_id: u16,
+    },
+    /// PUBREC came: the message is not needed any more.
+    Released {
+        packet_id: u16,
+    },
+}
+
+/// A row of `delivery`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliveryRow<'a> {
+    pub session: u64,
+    pub stage: Stage,
+    pub number: u64,
+    /// `None` once it is released.
+    pub delivery: Option<Delivery<'a>>,
+}
+
+/// A row of `session`.
+pub fn session(id: u64, holder: &Holder<'_>) -> Row {
+    let mut fields = body();
+    holder.put_rest(&mut fields);
+    Row::sealed(Table::Session, id, (0, 0, holder.client_id), fields)
+}
+
+pub fn read_session<'a>(id: u64, row: RowRef<'a>) -> Result<Holder<'a>, Damaged> {
+    let mut fields = row.fields(Table::Session, id)?;
+    Holder::read_rest(row.text, &mut fields)
+}
+
+/// A row of `subscription`.
+pub fn subscription(
+    id: u64,
+    session: u64,
+    filter: &str,
+    options: SubscriptionOptions,
+    identifier: u32,
+) -> Row {
+    let mut fields = body();
+    put_subscription(&mut fields, options, identifier);
+    Row::sealed(Table::Subscription, id, (session, 0, filter), fields)
+}
+
+pub fn read_subscription_row(
+    id: u64,
+    row: RowRef<'_>,
+) -> Result<(SubscriptionOptions, u32), Damaged> {
+    read_subscription(&mut row.fields(Table::Subscription, id)?)
+}
+
+/// A row of `message`.
+pub fn message(id: u64, message: &Body<'_>) -> Row {
+    let mut fields = body();
+    message.put(&mut fields);
+    Row::sealed(Table::Message, id, (0, 0, ""), fields)
+}
+
+pub fn read_message<'a>(id: u64, row: RowRef<'a>) -> Result<Body<'a>, Damaged> {
+    Body::read(&mut row.fields(Table::Message, id)?)
+}
+
+/// A row of `delivery`; `message` is the row of a shared message, or 0.
+pub fn delivery(id: u64, message: u64, delivery: &DeliveryRow<'_>) -> Row {
+    let mut fields = body();
+    let (stage, packet_id) = match delivery.stage {
+        Stage::Queued => (0, 0),
+        Stage::Sent { packet_id } => (1, packet_id),
+        Stage::Released { packet_id } => (2, packet_id),
+    };
+    fields.push(stage);
+    put_number(&mut fields, packet_id.into());
+    match &delivery.delivery {
+        Some(delivery) => delivery.put(&mut fields),
+        None => put_number(&mut fields, delivery.number),
+    }
+    Row::sealed(Table::Delivery, id, (delivery.session, message, ""), fields)
+}
+
+pub fn read_delivery<'a>(id: u64, row: RowRef<'a>) -> Result<DeliveryRow<'a>, Damaged> {
+    let mut fields = row.fields(Table::Delivery, id)?;
+    let kind = fields.byte()?;
+    let packet_id = fields.narrow()?;
+    let stage = match kind {
+        0 => Stage::Queued,
+        1 => Stage::Sent { packet_id },
+        2 => Stage::Released { packet_id },
+        _ => return Err(Damaged),
+    };
+    if (packet_id == 0) != (stage == Stage::Queued) {
+        return Err(Damaged);
+    }
+    let (number, delivery) = if kind == 2 {
+        (fields.number()?, None)
+    } else {
+        let delivery = Delivery::read(&mut fields)?;
+        (delivery.number, Some(delivery))
+    };
+    Ok(DeliveryRow {
+        session: row.session,
+        stage,
+        number,
+        delivery,
+    })
+}
+
+/// The id of a row of `received`.
+pub fn received_id(session: u64, packet_id: u16) -> u64 {
+    session << 16 | u64::from(packet_id)
+}
+
+/// A row of `received`. All it says is in its id.
+pub fn received(id: u64) -> Row {
+    Row::sealed(Table::Received, id, (0, 0, ""), body())
+}
+
+/// The Session and the Packet Identifier of a row of `received`.
+pub fn read_received(id: u64, row: RowRef<'_>) -> Result<(u64, u16), Damaged> {
+    row.fields(Table::Received, id)?;
+    Ok((id >> 16, id as u16))
+}
+
+/// A row of `retained`.
+pub fn retained(id: u64, version: WriteVersion, message: &Body<'_>) -> Row {
+    let mut fields = body();
+    version.put(&mut fields);
+    // The Topic Name is in its column.
+    Body {
+        topic: "",
+        ..*message
+    }
+    .put(&mut fields);
+    Row::sealed(Table::Retained, id, (0, 0, message.topic), fields)
+}
+
+pub fn read_retained<'a>(id: u64, row: RowRef<'a>) -> Result<(WriteVersion, Body<'a>), Damaged> {
+    let mut fields = row.fields(Table::Retained, id)?;
+    let version = WriteVersion::read(&mut fields)?;
+    let body = Body::read(&mut fields)?;
+    Ok((
+        version,
+        Body {
+            topic: row.text,
+            ..body
+        },
+    ))
+}
+
+/// A row of `will`.
+pub fn will(id: u64, client_id: &str, user_name: Option<&str>, will: &Will<'_>) -> Row {
+    let mut fields = body();
+    put_user_name(&mut fields, user_name);
+    will.put(&mut fields);
+    Row::sealed(Table::Will, id, (0, 0, client_id), fields)
+}
+
+pub fn read_will<'a>(id: u64, row: RowRef<'a>) -> Result<(Option<&'a str>, Will<'a>), Damaged> {
+    let mut fields = row.fields(Table::Will, id)?;
+    Ok((read_user_name(&mut fields)?, Will::read(&mut fields)?))
+}
+
+/// What the whole store knows beside its rows.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct State {
+    /// When it was last written, in seconds since 1970.
+    pub stamp: u64,
+    /// The broker stopped in an orderly way, and all is in the tables.
+    pub clean: bool,
+    /// The highest numbers ever given.
+    pub session_number: u64,
+    pub delivery_number: u64,
+    pub retain_clock: u64,
+    /// By shard.
+    pub journals: Vec<Progress>,
+}
+
+/// How far a journal is in the tables.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// Frames up to this number are in the tables, but for retained messages that wait.
+    pub applied: u64,
+    /// Retained messages of frames from this number on may not be.
+    pub retained_from: u64,
+}
+
+impl State {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut fields = vec![LAYOUT, self.clean.into()];
+        for number in [
+            self.stamp,
+            self.session_number,
+            self.delivery_number,
+            self.retain_clock,
+        ] {
+            put_number(&mut fields, number);
+        }
+        for journal in &self.journals {
+            put_number(&mut fields, journal.applied);
+            put_number(&mut fields, journal.retained_from);
+        }
+        let sum = crc32c(&fields);
+        let mut bytes = sum.to_le_bytes().to_vec();
+        put_blob(&mut bytes, &fields);
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<State, Damaged> {
+        let mut reader = Reader::new(bytes);
+        let sum = reader.u32()?;
+        let fields = reader.blob()?;
+        if crc32c(fields) != sum {
+            return Err(Damaged);
+        }
+        let mut reader = Reader::new(fields);
+        if reader.byte()? != LAYOUT {
+            return Err(Damaged);
+        }
+        let mut state = State {
+            clean: reader.byte()? == 1,
+            stamp: reader.number()?,
+            session_number: reader.number()?,
+            delivery_number: reader.number()?,
+            retain_clock: reader.number()?,
+            journals: Vec::new(),
+        };
+        while !reader.is_empty() {
+            state.journals.push(Progress {
+                applied: reader.number()?,
+                retained_from: reader.number()?,
+            });
+        }
+        Ok(state)
+    }
+
+    /// The progress of a shard's journal.
+    pub fn journal(&mut self, shard: usize) -> &mut Progress {
+        if self.journals.len() <= shard {
+            self.journals.resize(shard + 1, Progress::default());
+        }
+        &mut self.journals[shard]
+    }
+}
