@@ -4,9 +4,9 @@
 //! Each test starts a broker with a store of its own, publishes at full speed, kills the broker at a random moment,
 //! starts it again, and goes on; then everyone comes back, and what was acknowledged is compared with what arrives.
 //!
-//! `MQTTFAST_KILLS` is the number of kills of each test, 6 unless given: 1,000 in all by
+//! `MQTTFAST_KILLS` is the number of kills of each test, 4 unless given: 1,000 in all by
 //!
-//!     MQTTFAST_KILLS=250 cargo test --release --test kill9
+//!     MQTTFAST_KILLS=125 cargo test --release --test kill9
 
 use mqttfast_rig::process as support;
 
@@ -36,7 +36,7 @@ struct Said {
 
 fn kills() -> usize {
     let text = std::env::var("MQTTFAST_KILLS");
-    text.map_or(6, |text| text.parse().expect("a number"))
+    text.map_or(4, |text| text.parse().expect("a number"))
 }
 
 fn start(folder: &Path, shards: usize, durability: &str) -> Broker {
@@ -314,4 +314,24 @@ fn batched_on_one_shard_by_epoll() {
 #[test]
 fn strict_on_one_shard_by_epoll() {
     support::broker::by_epoll(|| survives(1, "strict"));
+}
+
+#[test]
+fn batched_on_two_shards() {
+    survives(2, "batched");
+}
+
+#[test]
+fn strict_on_two_shards() {
+    survives(2, "strict");
+}
+
+#[test]
+fn batched_on_two_shards_by_epoll() {
+    support::broker::by_epoll(|| survives(2, "batched"));
+}
+
+#[test]
+fn strict_on_two_shards_by_epoll() {
+    support::broker::by_epoll(|| survives(2, "strict"));
 }
