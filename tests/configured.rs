@@ -1,6 +1,13 @@
-//! The broker on a `mosquitto.conf`: listeners and who may come in, by the real program.
+//! The broker on a `mosquitto.conf`, by the real program: listeners and who may come in; limits and behaviours
+//! ([`configured::limits`]); and that each option of the table has its test ([`configured::table`]).
 //!
 //! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same files go to Debian's Mosquitto.
+
+mod configured {
+    pub mod limits;
+    pub mod rights;
+    pub mod table;
+}
 
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::broker::Options;
@@ -506,4 +513,19 @@ fn a_listener_has_the_addresses_it_says() {
     let loopback = "listener {port}\nbind_interface lo\n";
     assert!(listens(loopback, "127.0.0.1"));
     assert!(!listens(loopback, "127.0.0.2"));
+}
+
+/// Mosquitto 2.1's.
+#[test]
+fn a_word_of_the_listener_alone_opens_it() {
+    if reference() {
+        return;
+    }
+    let second = free_port();
+    let text = format!(
+        "listener {{port}} 127.0.0.1\nlistener {second} 127.0.0.1\nlistener_allow_anonymous true\n"
+    );
+    let broker = Broker::configured(1, &text);
+    assert_eq!(code(&broker, &anonymous("a")), Some(5));
+    assert_eq!(code_at(second, &anonymous("a").bytes()), Some(0));
 }

@@ -6,8 +6,8 @@
 
 use super::mosquitto::{self, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
 use super::{
-    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Source, StoreConfig,
-    Transport, User,
+    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Settings, Source,
+    StoreConfig, Transport, User,
 };
 use crate::limits;
 use std::net::IpAddr;
@@ -18,10 +18,12 @@ pub const IMPLEMENTED: &[&str] = &[
     "accept_protocol_versions",
     "acl_file",
     "allow_anonymous",
+    "allow_duplicate_messages",
     "allow_zero_length_clientid",
     "auto_id_prefix",
     "bind_address",
     "bind_interface",
+    "clientid_prefixes",
     "global_max_connections",
     "include_dir",
     "listener",
@@ -29,19 +31,28 @@ pub const IMPLEMENTED: &[&str] = &[
     "listener_allow_anonymous",
     "listener_auto_id_prefix",
     "max_connections",
+    "max_inflight_bytes",
     "max_inflight_messages",
+    "max_keepalive",
     "max_packet_size",
     "max_qos",
     "max_queued_bytes",
+    "max_queued_messages",
     "max_topic_alias",
     "memory_limit",
+    "message_size_limit",
     "password_file",
     "per_listener_settings",
+    "persistent_client_expiration",
     "pid_file",
     "port",
     "protocol",
+    "queue_qos0_messages",
+    "retain_available",
+    "retain_expiry_interval",
     "set_tcp_nodelay",
     "socket_domain",
+    "upgrade_outgoing_qos",
     "use_username_as_clientid",
     "user",
 ];
@@ -109,14 +120,32 @@ impl Flags {
             },
             ..self
         };
+        let config = flags.around(listeners);
+        let seconds = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
+        let client_id_prefix = global.client_id_prefix.as_ref();
         Ok(Config {
+            core: Settings {
+                client_id_prefix: client_id_prefix.map(|prefix| prefix.value.as_str().into()),
+                keep_alive_max_s: global.keep_alive_max_s,
+                session_expiry_max_s: global.session_expiry_s.map_or(u32::MAX, seconds),
+                retain_available: global.retain_available,
+                payload_bytes_max: global.payload_bytes_max,
+                queued_max: global.queued_max,
+                inflight_bytes_max: global.inflight_bytes_max,
+                queue_qos0: global.queue_qos0,
+                upgrade_qos: global.upgrade_qos,
+                duplicates: global.duplicate_messages,
+                retain_expiry_s: global.retain_expiry_s.map(seconds),
+                ..config.core
+            },
             user: Some(match &global.user {
                 Some(user) => User::Named(user.clone()),
                 None => User::Mosquitto,
             }),
+            check_retain_source: global.check_retain_source,
             pid_file: global.pid_file.clone(),
             notes,
-            ..flags.around(listeners)
+            ..config
         })
     }
 

@@ -104,6 +104,10 @@ pub struct Settings {
     pub queue_qos0: bool,
     /// A message is delivered with the QoS of the subscription, even where it was published with less.
     pub upgrade_qos: bool,
+    /// Clients before v5 get a message once for each of their subscriptions that match, not once.
+    pub duplicates: bool,
+    /// A retained message lives no longer than this, in seconds.
+    pub retain_expiry_s: Option<u32>,
     /// There is a store: shards hand out what it must know, and answers wait until it is kept.
     pub store: bool,
     /// Who may read and write what, when the shard starts.
@@ -117,6 +121,11 @@ impl Settings {
             listeners: [listener].into(),
             ..Settings::default()
         }
+    }
+
+    /// No message may be delivered in the short way for plain QoS 0.
+    pub fn wants_general_delivery(&self) -> bool {
+        self.upgrade_qos || self.queue_qos0 || self.duplicates
     }
 
     /// Some PUBLISH packets that the standard allows are not allowed here.
@@ -154,6 +163,8 @@ impl Default for Settings {
             inflight_bytes_max: None,
             queue_qos0: false,
             upgrade_qos: false,
+            duplicates: false,
+            retain_expiry_s: None,
             store: false,
             rules: Arc::default(),
         }

@@ -111,6 +111,15 @@ impl Inflight {
         self.own_bytes
     }
 
+    /// Bytes of the payloads that are not acknowledged at all. O(deliveries).
+    pub fn payload_bytes(&self) -> usize {
+        let payload = |delivering: &Delivering| match &delivering.stage {
+            Stage::Published { message, .. } => message.payload().len(),
+            Stage::Released => 0,
+        };
+        self.items.iter().map(payload).sum()
+    }
+
     /// Nothing waits for an acknowledgement.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

@@ -50,7 +50,7 @@ pub struct Queued {
     pub number: u64,
     /// Other Sessions may hold the same message.
     pub message: Rc<Message>,
-    /// QoS of the delivery: 1 or 2.
+    /// QoS of the delivery: 1 or 2; 0 only where the operator wants such messages queued.
     pub qos: QoS,
     /// RETAIN flag of the delivery, fixed when it was queued.
     pub retain: bool,
@@ -120,7 +120,6 @@ impl Queue {
 
     /// Adds at the end. The budget is the caller's to check.
     pub fn push(&mut self, item: Queued) {
-        assert!(item.qos > QoS::AtMostOnce);
         self.bytes += item.bytes();
         self.own_bytes += item.own_bytes();
         self.expires = self.expires.min(item.message.expires);

@@ -5,12 +5,18 @@
 use super::owner::Clients;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, Subscriber, Subscription, Target};
-use crate::wire::QoS;
+use crate::wire::{QoS, Version};
 
-/// Of all subscription options only No Local can matter to this message.
+/// Of all subscription options only No Local can matter to this message. `general`: the settings want every message
+/// delivered with all options.
 #[inline]
-pub fn is_plain(routing: &Routing<'_>, matches: &[(Subscriber, Subscription)]) -> bool {
-    routing.qos == QoS::AtMostOnce
+pub fn is_plain(
+    routing: &Routing<'_>,
+    matches: &[(Subscriber, Subscription)],
+    general: bool,
+) -> bool {
+    !general
+        && routing.qos == QoS::AtMostOnce
         && !routing.retain
         && matches
             .iter()
@@ -31,7 +37,7 @@ impl Clients {
     ) -> Option<bool> {
         self.routings += 1;
         self.shapes.clear();
-        if is_plain(routing, matches) {
+        if is_plain(routing, matches, self.general) {
             self.deliver_plain(routing, matches, served, origin, out)
                 .found
         } else {
@@ -59,9 +65,16 @@ impl Clients {
             let Some(session) = self.sessions.get_mut(*session_id) else {
                 continue;
             };
-            let qos = options.qos.min(routing.qos);
+            let qos = match self.settings.upgrade_qos {
+                true => options.qos,
+                false => options.qos.min(routing.qos),
+            };
             let (mark, at) = session.route_mark;
-            if mark == self.routings {
+            let joined = !self.settings.duplicates || {
+                let connection = session.connection.and_then(|id| self.connections.get(id));
+                connection.is_none_or(|connection| connection.version == Version::V5)
+            };
+            if mark == self.routings && joined {
                 let target: &mut Target = &mut targets[at as usize];
                 target.qos = target.qos.max(qos);
                 target.retain_as_published |= options.retain_as_published;

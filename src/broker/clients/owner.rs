@@ -36,6 +36,8 @@ pub struct Clients {
     pub(super) id: ShardId,
     pub(super) shards: usize,
     pub(super) settings: Settings,
+    /// The settings want every message delivered with all options.
+    pub(super) general: bool,
     /// Who holds how much.
     pub(super) book: Book,
     /// The time of this turn.
@@ -106,6 +108,7 @@ impl Clients {
             stored: 0,
             has_stored: false,
             held: Held::default(),
+            general: settings.wants_general_delivery(),
             settings,
             now: Time::default(),
             connections: Slots::default(),

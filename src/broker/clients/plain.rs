@@ -32,7 +32,7 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> Option<u64> {
-        if !is_plain(routing, matches) {
+        if !is_plain(routing, matches, self.general) {
             return Some(NOBODY);
         }
         self.routings += 1;

@@ -12,12 +12,13 @@ use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_o
 use crate::broker::rights::Rights;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
+use crate::config::Settings;
 use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::inflight::{Acknowledged, Stage};
 use crate::session::queue::Share;
-use crate::session::{Message, Queued};
+use crate::session::{Message, Queued, Session};
 use crate::wire::reason::ReasonCode;
 use crate::wire::{AckKind, PacketId, QoS, Version};
 use std::rc::Rc;
@@ -52,7 +53,8 @@ impl Clients {
             .connection
             .and_then(|id| self.connections.get_mut(id));
         let Some(connection) = connection else {
-            return sending.qos == QoS::AtMostOnce || self.enqueue(session_id, routing, sending);
+            let waits = sending.qos > QoS::AtMostOnce || self.settings.queue_qos0;
+            return !waits || self.enqueue(session_id, routing, sending);
         };
         let id = connection.id;
         let mut taken = true;
@@ -65,6 +67,7 @@ impl Clients {
         } else if session.queue.is_empty()
             && session.inflight.may_start()
             && session.inflight.count() < connection.window
+            && bytes_allow(session, &self.settings)
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
             self.start_delivery(id, session_id, routing, sending, None);
@@ -103,7 +106,10 @@ impl Clients {
         let connection = self.sessions.get(session_id).and_then(|s| s.connection);
         let Some(id) = connection else { return };
         let sending = Sending {
-            qos: qos.min(message.qos),
+            qos: match self.settings.upgrade_qos {
+                true => qos,
+                false => qos.min(message.qos),
+            },
             dup: false,
             retain: true,
             identifiers,
@@ -130,11 +136,12 @@ impl Clients {
         let Some(connection) = session.connection.and_then(|id| self.connections.get(id)) else {
             return false;
         };
-        let window_open = session.inflight.count() < connection.window;
+        let window_open =
+            session.inflight.count() < connection.window && bytes_allow(session, &self.settings);
         session.queue.is_empty()
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
             && match qos {
-                QoS::AtMostOnce => !session.inflight.has_fresh(),
+                QoS::AtMostOnce if !self.settings.upgrade_qos => !session.inflight.has_fresh(),
                 _ => session.inflight.may_start() && window_open,
             }
     }
@@ -255,7 +262,12 @@ impl Clients {
         };
         let session_max = self.settings.session_queue_bytes_max as usize;
         let shard_max = self.settings.shard_queue_bytes_max;
+        let is_full = |session: &Session| {
+            let most = self.settings.queued_max;
+            most.is_some_and(|most| session.queue.count() >= most as usize)
+        };
         if session.queue.bytes() + bytes > session_max
+            || is_full(session)
             || self.queued_bytes + bytes as u64 > shard_max
         {
             for expired in session.queue.take_expired(self.now) {
@@ -271,7 +283,8 @@ impl Clients {
             }
         }
         // One message always fits an empty queue, however small the limit is set.
-        if session.queue.bytes() + bytes > session_max && !session.queue.is_empty() {
+        let no_room = session.queue.bytes() + bytes > session_max || is_full(session);
+        if no_room && !session.queue.is_empty() {
             self.counters.drop_messages(Dropped::SessionQueueFull, 1);
             self.note_ended(session_id, sending.share);
             return false;
@@ -364,7 +377,9 @@ impl Clients {
             if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
                 return false;
             }
-            if session.inflight.count() >= connection.window {
+            if session.inflight.count() >= connection.window
+                || !bytes_allow(session, &self.settings)
+            {
                 return true;
             }
             let Some(item) = session.queue.pop() else {
@@ -396,6 +411,17 @@ impl Clients {
                 identifiers: identifiers_of(&item.extras),
                 share: item.share(),
             };
+            if item.qos == QoS::AtMostOnce {
+                if let Some(session) = stored {
+                    let number = item.number;
+                    self.changes.note(|| Change::Unqueued { session, number });
+                }
+                self.with_message(&item.message, |clients, routing| {
+                    clients.send_publish(id, routing, &sending, None);
+                });
+                self.rebook_session(session_id);
+                continue;
+            }
             self.with_message(&item.message, |clients, routing| {
                 clients.start_delivery(id, session_id, routing, &sending, Some(item.number));
             });
@@ -551,5 +577,14 @@ pub(super) fn stored_delivery(item: &Queued) -> StoredDelivery {
         qos: item.qos,
         retain: item.retain,
         identifiers: identifiers_of(&item.extras).into(),
+    }
+}
+
+/// A delivery of QoS 1 or 2 may start, as far as the operator limits the bytes that are in flight.
+#[inline]
+fn bytes_allow(session: &Session, settings: &Settings) -> bool {
+    match settings.inflight_bytes_max {
+        None => true,
+        Some(most) => (session.inflight.payload_bytes() as u64) < most,
     }
 }

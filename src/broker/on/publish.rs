@@ -165,13 +165,21 @@ impl Shard {
         self.clients.hold_ack(&of, after, token);
     }
 
+    /// How long the operator lets a message that is retained live.
+    #[inline]
+    pub(in crate::broker) fn retain_expiry_s(&self, retain: bool) -> Option<u32> {
+        self.clients.settings().retain_expiry_s.filter(|_| retain)
+    }
+
     /// When a message that arrives now expires.
     #[inline]
     pub(in crate::broker) fn expiry(&self, publish: &Publish<'_>) -> Time {
-        publish
-            .properties
-            .message_expiry_interval_s
-            .map_or(Time::NEVER, |seconds| self.turn.now().plus_s(seconds))
+        let asked = publish.properties.message_expiry_interval_s;
+        match (asked, self.retain_expiry_s(publish.retain)) {
+            (None, None) => Time::NEVER,
+            (Some(asked), Some(most)) => self.turn.now().plus_s(asked.min(most)),
+            (Some(seconds), None) | (None, Some(seconds)) => self.turn.now().plus_s(seconds),
+        }
     }
 
     /// Answers with PUBACK or PUBREC, if the QoS asks for one, once the changes since `mark` are kept.

@@ -139,7 +139,11 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        let Some(pick) = self.topics.pick(id, routing.qos, routing.retain) else {
+        let qos = match self.clients.settings().upgrade_qos {
+            true => QoS::ExactlyOnce,
+            false => routing.qos,
+        };
+        let Some(pick) = self.topics.pick(id, qos, routing.retain) else {
             return false;
         };
         if pick.home == self.id {

@@ -41,7 +41,13 @@ impl Shard {
     ) {
         let mut message = will.message;
         self.clients.book_message(session, &mut message);
-        let message = Rc::new(match will.message_expiry_interval_s {
+        let most = self.retain_expiry_s(message.retain);
+        let asked = will.message_expiry_interval_s;
+        let expiry = match (asked, most) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        };
+        let message = Rc::new(match expiry {
             None => message,
             Some(seconds) => message.expiring(self.turn.now().plus_s(seconds)),
         });

@@ -200,6 +200,7 @@ impl Users {
         };
         let files: Vec<String> = self.files.iter().map(told).collect();
         match files.as_slice() {
+            [] => "there is no password file".to_owned(),
             [one] => format!("password file {one}"),
             many => format!("password files {}", many.join(", ")),
         }

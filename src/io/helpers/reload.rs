@@ -45,8 +45,11 @@ impl Reload {
             }
         };
         let mut said = Vec::new();
-        if let Some(checker) = &self.checker {
-            let reloaded = match checker.prepare(&self.config.password_files()) {
+        let paths = self.config.password_files();
+        if let Some(checker) = &self.checker
+            && paths.iter().any(Option::is_some)
+        {
+            let reloaded = match checker.prepare(&paths) {
                 Ok(successor) => checker.exchange(successor, &self.shards),
                 Err(kept) => kept,
             };

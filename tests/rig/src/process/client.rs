@@ -27,8 +27,11 @@ pub enum Answer {
 impl Client {
     /// Opens a connection and sends nothing.
     pub fn open(broker: &Broker) -> Client {
-        let stream =
-            TcpStream::connect_timeout(&broker.address(), DEADLINE).expect("connect to the broker");
+        Client::to(broker.address())
+    }
+
+    fn to(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("connect to the broker");
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         stream
             .set_write_timeout(Some(DEADLINE))
@@ -38,6 +41,14 @@ impl Client {
             received: Vec::new(),
             next_packet_id: 0,
         }
+    }
+
+    /// Connects to another port of 127.0.0.1 than that of a broker, and is accepted.
+    pub fn connect_at(port: u16, connect: &Connect<'_>) -> Client {
+        let mut client = Client::to(SocketAddr::from(([127, 0, 0, 1], port)));
+        client.send(&connect.bytes());
+        assert_eq!(client.packet(), [0x20, 2, 0, 0]);
+        client
     }
 
     /// An anonymous 3.1.1 client with a clean session, accepted.
