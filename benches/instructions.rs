@@ -13,12 +13,14 @@ use mqttfast_rig::one as rig;
 mod sensor;
 
 use house::{scattered, trie};
-use mqttfast::acl::{Acl, Act, Recall};
+use mqttfast::acl::{Acl, Act, Recall, Rules};
+use mqttfast::config::Settings;
 use mqttfast::topic::Matches;
 use mqttfast::wire::topic::TopicName;
 use mqttfast::wire::{self, Packet, Publish, QoS, Version};
 use rig::{Rig, publish};
 use std::hint::black_box;
+use std::sync::Arc;
 
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
 const PAYLOAD: [u8; 100] = [b'x'; 100];
@@ -201,19 +203,21 @@ fn turns(cases: &mut Vec<Case>) {
         for messages in [1, 16] {
             let id = format!("shard/qos0-{messages}-a-read-{name}");
             cases.push(case(id, 320 / messages, messages, move || {
-                one_to_one(level, messages as usize)
+                one_to_one(Rig::new(level), level, messages as usize)
             }));
         }
         let id = format!("shard/qos0-16-topics-a-read-{name}");
-        cases.push(case(id, 20, 16, move || topics_in_turn(level, 16)));
+        cases.push(case(id, 20, 16, move || {
+            topics_in_turn(Rig::new(level), level, 16)
+        }));
         for (messages, what) in [(1, "1-to-100"), (16, "1-to-100-16-a-read")] {
             let id = format!("shard/qos0-{what}-{name}");
             cases.push(case(id, 32 / messages, 100 * messages, move || {
-                fan_out(level, 100, messages as usize)
+                fan_out(Rig::new(level), level, 100, messages as usize)
             }));
         }
         cases.push(case(format!("shard/qos1-{name}"), 320, 1, move || {
-            qos_1(level)
+            qos_1(Rig::new(level), level)
         }));
         cases.push(case(format!("shard/qos2-{name}"), 320, 1, move || {
             qos_2(level)
@@ -221,8 +225,48 @@ fn turns(cases: &mut Vec<Case>) {
     }
 }
 
-fn one_to_one(level: u8, messages: usize) -> Run {
-    let mut rig = Rig::new(level);
+/// Turns of a shard with 100 rules, all for Clients without a user name, that allow what is done.
+fn ruled_turns(cases: &mut Vec<Case>) {
+    let level = rig::V311;
+    cases.push(case(
+        "shard/rules-qos0-1-a-read".into(),
+        320,
+        1,
+        move || one_to_one(ruled(level), level, 1),
+    ));
+    cases.push(case(
+        "shard/rules-qos0-16-topics-a-read".into(),
+        20,
+        16,
+        move || topics_in_turn(ruled(level), level, 16),
+    ));
+    for (messages, what) in [(1, "1-to-100"), (16, "1-to-100-16-a-read")] {
+        let id = format!("shard/rules-qos0-{what}");
+        cases.push(case(id, 32 / messages, 100 * messages, move || {
+            fan_out(ruled(level), level, 100, messages as usize)
+        }));
+    }
+    cases.push(case("shard/rules-qos1".into(), 320, 1, move || {
+        qos_1(ruled(level), level)
+    }));
+}
+
+fn ruled(level: u8) -> Rig {
+    let mut rules: Vec<String> = (0..98)
+        .map(|room| format!("topic readwrite house/room-{room}/#"))
+        .collect();
+    rules.push("topic write house/kitchen/+/temperature".into());
+    rules.push("topic read house/kitchen/#".into());
+    let acl = Acl::parse(rules.join("\n").as_bytes()).expect("well-formed");
+    let rules = Rules::new(vec![Some(Arc::new(acl))]);
+    let settings = Settings {
+        rules: Arc::new(rules),
+        ..Settings::default()
+    };
+    Rig::with(level, settings)
+}
+
+fn one_to_one(mut rig: Rig, level: u8, messages: usize) -> Run {
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, TOPIC, 0);
     let publisher = rig.client(1);
@@ -231,8 +275,7 @@ fn one_to_one(level: u8, messages: usize) -> Run {
 }
 
 /// A read of messages to as many topics, for one subscriber of them all: no two are routed as one.
-fn topics_in_turn(level: u8, messages: usize) -> Run {
-    let mut rig = Rig::new(level);
+fn topics_in_turn(mut rig: Rig, level: u8, messages: usize) -> Run {
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, "house/#", 0);
     let publisher = rig.client(1);
@@ -245,8 +288,7 @@ fn topics_in_turn(level: u8, messages: usize) -> Run {
     Box::new(move || assert_eq!(rig.turn(publisher, black_box(&bytes)), bytes.len()))
 }
 
-fn fan_out(level: u8, subscribers: u32, messages: usize) -> Run {
-    let mut rig = Rig::new(level);
+fn fan_out(mut rig: Rig, level: u8, subscribers: u32, messages: usize) -> Run {
     for index in 0..subscribers {
         let subscriber = rig.client(index);
         rig.subscribe(subscriber, "house/+/sensor-1/#", 0);
@@ -264,8 +306,7 @@ fn next(packet_id: &mut u16) -> [u8; 2] {
 }
 
 /// PUBLISH in, PUBACK and PUBLISH out; PUBACK in.
-fn qos_1(level: u8) -> Run {
-    let mut rig = Rig::new(level);
+fn qos_1(mut rig: Rig, level: u8) -> Run {
     let subscriber = rig.client(0);
     rig.subscribe(subscriber, TOPIC, 1);
     let publisher = rig.client(1);
@@ -310,6 +351,7 @@ fn main() {
     rights(&mut cases);
     recalled(&mut cases);
     turns(&mut cases);
+    ruled_turns(&mut cases);
     let word = std::env::args().nth(1).unwrap_or_default();
     if word == "--list" {
         for case in &cases {

@@ -394,6 +394,8 @@ pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
 
 // ACL file
 
+/// Rules that `mqttfast explain` shows for one Topic Filter.
+pub const EXPLAINED_RULES_MAX: usize = 20;
 /// How long a reload waits for shards to have put new rules in force, before it is told as done.
 pub const RELOAD_WAIT_MS: u64 = 1000;
 /// A Client's refusals are told in the log at most once in this time.

@@ -1,4 +1,4 @@
-//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the command `mqttfast passwd`.
+//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd` and `mqttfast explain`.
 //!
 //! Exit codes: 0 done, 1 not possible, 2 asked wrongly; with a configuration file also Mosquitto's: 3 for what is
 //! written wrong there, 13 for a password file that cannot be opened.
@@ -7,6 +7,7 @@ mod options;
 
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
+use mqttfast::io::explain::{NoAnswer, Question};
 use mqttfast::io::{self, disk::Disk};
 use mqttfast::passwd;
 use options::Request;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             Ok((config, _)) => serve(config),
             Err(refused) => refuse(&refused),
         },
+        Ok(Request::Explain(question)) => explain(&question),
         Ok(Request::Check(flags, file)) => check(Source { file, flags }),
     }
 }
@@ -35,6 +37,23 @@ fn serve(config: Config) -> ExitCode {
     match io::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail("mqttfast", &error, error.exit_code()),
+    }
+}
+
+/// Says whether a Client may do something. Exit code 1: it may not.
+fn explain(question: &Question) -> ExitCode {
+    const WHO: &str = "mqttfast explain";
+    match question.answer() {
+        Ok(answer) => {
+            print(&answer.text);
+            match answer.allowed {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(1),
+            }
+        }
+        Err(NoAnswer::Topic(text)) => fail(WHO, &text, 2),
+        Err(NoAnswer::Configuration(refused)) => refuse(&refused),
+        Err(NoAnswer::Rules(faults)) => fail(WHO, &faults.sentences().join("\n"), 2),
     }
 }
 
@@ -49,7 +68,7 @@ fn check(source: Source) -> ExitCode {
         Ok(warnings) => {
             for (index, warning) in warnings.iter().enumerate() {
                 if index == 0 {
-                    text.push_str("\nPassword files\n");
+                    text.push_str("\nPassword and ACL files\n");
                 }
                 text.push_str(&format!("  {warning}\n"));
             }

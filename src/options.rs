@@ -2,6 +2,7 @@
 
 use argh::FromArgs;
 use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfig};
+use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
@@ -17,6 +18,8 @@ pub enum Request {
     Serve(Flags, Option<PathBuf>),
     /// To say what that would be.
     Check(Flags, PathBuf),
+    /// Say whether a Client may do something.
+    Explain(Question),
 }
 
 /// MQTT broker. Without --passwd and --allow-anonymous it serves this machine alone.
@@ -127,6 +130,37 @@ struct Options {
 #[argh(subcommand)]
 enum Subcommand {
     Passwd(passwd::Command),
+    Explain(Explain),
+}
+
+/// Say whether a client may publish or subscribe, which rule of the ACL file says so, and what to write to change it.
+/// Reads files alone; a running broker is not asked. Exit code 1: it may not.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "explain",
+    help_triggers("-h", "--help"),
+    example = "May alice's lamp write here?\n  mqttfast explain publish --acl acl --user alice --client lamp --topic house/lamp"
+)]
+struct Explain {
+    /// publish or subscribe
+    #[argh(positional, from_str_fn(parse_wanted))]
+    wanted: Wanted,
+    /// user name; without it, a client without one
+    #[argh(option, arg_name = "name")]
+    user: Option<String>,
+    /// client id
+    #[argh(option, arg_name = "id", default = "String::new()")]
+    client: String,
+    /// topic to publish to, or filter to subscribe to
+    #[argh(option, arg_name = "topic")]
+    topic: String,
+    /// ACL file
+    #[argh(option, arg_name = "file")]
+    acl: Option<PathBuf>,
+    /// configuration of Mosquitto that names the ACL file
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
 }
 
 /// Reads the arguments after the program's name.
@@ -150,6 +184,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         .collect();
     let help = match arguments.first() {
         Some(first) if first == "passwd" => "mqttfast passwd --help",
+        Some(first) if first == "explain" => "mqttfast explain --help",
         _ => "mqttfast --help",
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -164,6 +199,14 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     }
     match options.command {
         Some(Subcommand::Passwd(command)) => Ok(Request::Passwd(command)),
+        Some(Subcommand::Explain(explain)) => Ok(Request::Explain(Question {
+            wanted: explain.wanted,
+            user: explain.user,
+            client: explain.client,
+            topic: explain.topic,
+            acl: explain.acl,
+            config: explain.config,
+        })),
         None => {
             let (file, check) = (options.config.clone(), options.check);
             let flags = flags(options)?;
@@ -286,6 +329,14 @@ fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(connections) if connections > 0 => Ok(connections),
         _ => Err("give a number of at least 1".into()),
+    }
+}
+
+fn parse_wanted(text: &str) -> Result<Wanted, String> {
+    match text {
+        "publish" => Ok(Wanted::Publish),
+        "subscribe" => Ok(Wanted::Subscribe),
+        _ => Err("give publish or subscribe".into()),
     }
 }
 

@@ -280,6 +280,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::store", &[]),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
+    ("io::explain", &["io::disk", "io::helpers::rules"]),
     ("io::helpers::notify", &["io::mail"]),
     (
         "io::helpers::summary",

@@ -5,7 +5,7 @@ use mqttfast_rig::process::broker::mqttfast;
 use mqttfast_rig::process::{Broker, Client, Connect, Folder, Options, packet5};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 on_1_and_2_shards!(
     rules_are_in_force_from_the_start,
@@ -205,4 +205,174 @@ fn a_bad_acl_file_stops_the_start() {
         said.contains("is not there; create it, or correct the path"),
         "{said}"
     );
+}
+
+/// What `mqttfast explain` says, and whether it says that the Client may.
+fn explain(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(mqttfast_rig::process::program())
+        .arg("explain")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("run mqttfast");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).expect("it is UTF-8");
+    (output.status.code(), said)
+}
+
+#[test]
+fn explain_names_the_rule_and_what_to_write() {
+    let folder = Folder::new();
+    let acl = folder.path("acl");
+    let text = format!("topic read open/#\n{RULES}pattern read of/%u/#\n");
+    std::fs::write(&acl, text).expect("write an ACL file");
+    let file = acl.to_str().expect("it is UTF-8");
+    let ask = |act: &str, user: Option<&str>, topic: &str| {
+        let mut arguments = vec![act, "--acl", file, "--client", "lamp", "--topic", topic];
+        if let Some(user) = user {
+            arguments.extend(["--user", user]);
+        }
+        let (code, said) = explain(&arguments);
+        (code, said.replace(file, "ACL"))
+    };
+    let ann = "user ann, client id lamp,";
+    let bert = "user bert, client id lamp,";
+    for (act, user, topic, code, wanted) in [
+        (
+            "publish",
+            Some("ann"),
+            "house/x",
+            0,
+            format!("allowed: {ann} may publish to house/x\n  ACL:3: topic readwrite house/#\n"),
+        ),
+        (
+            "publish",
+            Some("bert"),
+            "house/x",
+            1,
+            format!(
+                "refused: {bert} may not publish to house/x\n  no rule of ACL allows it\n  line 5 reaches it, but gives the \
+                 right to read, not to write: topic read house/#\n  to allow it, write below `user bert`: topic write house/x\n"
+            ),
+        ),
+        (
+            "publish",
+            Some("carl"),
+            "x",
+            1,
+            "refused: user carl, client id lamp, may not publish to x\n  no rule of ACL allows it\n  to allow it, write at \
+             the end of the file: user carl, and below it: topic write x\n"
+                .into(),
+        ),
+        (
+            "publish",
+            None,
+            "x",
+            1,
+            "refused: client id lamp, without a user name, may not publish to x\n  no rule of ACL allows it\n  to allow it, \
+             write above the first `user` line: topic write x\n"
+                .into(),
+        ),
+        (
+            "publish",
+            Some("carl"),
+            "device/lamp",
+            0,
+            "allowed: user carl, client id lamp, may publish to device/lamp\n  ACL:7: pattern write device/%c\n".into(),
+        ),
+        (
+            "publish",
+            Some("ann"),
+            "$SYS/x",
+            1,
+            format!(
+                "refused: {ann} may not publish to $SYS/x\n  only the broker writes below $SYS\n  no rule can allow it: \
+                 choose another topic\n"
+            ),
+        ),
+        (
+            "subscribe",
+            Some("ann"),
+            "house/+/state",
+            0,
+            format!("allowed: {ann} hears all of house/+/state\n  ACL:3: topic readwrite house/#\n"),
+        ),
+        (
+            "subscribe",
+            Some("bert"),
+            "$share/g/#",
+            0,
+            format!(
+                "partly allowed: {bert} hears some topics of #, and others not\n  ACL:5: topic read house/#\n  ACL:6: topic \
+                 deny house/safe\n  ACL:8: pattern read of/%u/#\n"
+            ),
+        ),
+        (
+            "subscribe",
+            Some("bert"),
+            "house/safe",
+            1,
+            format!(
+                "refused: {bert} hears nothing of house/safe; the subscription is granted and stays silent\n  ACL:6: topic \
+                 deny house/safe\n  to allow it: remove line 6, or make its filter smaller; `deny` is stronger than every \
+                 other rule of its user\n"
+            ),
+        ),
+        (
+            "subscribe",
+            Some("bert"),
+            "open/#",
+            1,
+            format!(
+                "refused: {bert} hears nothing of open/#; the subscription is granted and stays silent\n  no rule of ACL \
+                 allows any of it\n  line 1 stands above the first `user` line, so it is for clients without a user name \
+                 alone: topic read open/#\n  to allow it, write below `user bert`: topic read open/#\n"
+            ),
+        ),
+    ] {
+        assert_eq!(ask(act, user, topic), (Some(code), wanted));
+    }
+    // Without a file, and with questions that are none.
+    let (code, said) = explain(&["publish", "--topic", "x"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("there is no ACL file"), "{said}");
+    for arguments in [
+        &["publish", "--topic", "a/#"][..],
+        &["subscribe", "--topic", "a#"],
+        &["read", "--topic", "a"],
+        &["publish"],
+        &["publish", "--topic", "a", "--acl", "/no/such/file"],
+    ] {
+        let (code, said) = explain(arguments);
+        assert_eq!(code, Some(2), "{said}");
+    }
+}
+
+/// The ACL files that a `mosquitto.conf` names, one for each listener.
+#[test]
+fn explain_reads_a_configuration() {
+    let folder = Folder::new();
+    let path = |name| folder.path(name).display().to_string();
+    std::fs::write(folder.path("one"), "topic a\n").expect("write an ACL file");
+    std::fs::write(folder.path("two"), "topic b\n").expect("write an ACL file");
+    let config = format!(
+        "per_listener_settings true\nlistener 1883\nacl_file {}\nlistener 1884\nacl_file {}\nlistener 1885\n",
+        path("one"),
+        path("two")
+    );
+    std::fs::write(folder.path("conf"), config).expect("write a configuration");
+    let conf = path("conf");
+    let (code, said) = explain(&["publish", "-c", &conf, "--client", "c", "--topic", "a"]);
+    let said = said
+        .replace(&conf, "CONF")
+        .replace(&path("one"), "ONE")
+        .replace(&path("two"), "TWO");
+    let who = "client id c, without a user name,";
+    let wanted = format!(
+        "the listener at CONF:2:\nallowed: {who} may publish to a\n  ONE:1: topic readwrite a\n\
+         the listener at CONF:4:\nrefused: {who} may not publish to a\n  no rule of TWO allows it\n  \
+         to allow it, write above the first `user` line: topic write a\n\
+         the listener at CONF:6:\nallowed: {who} may publish to a\n  there is no ACL file, so everything is allowed\n"
+    );
+    assert_eq!((code, said), (Some(1), wanted));
 }

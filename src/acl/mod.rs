@@ -31,6 +31,7 @@
 //! are not asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and
 //! `Write` exist.
 
+pub mod explain;
 mod file;
 pub mod props;
 mod reach;

@@ -65,6 +65,22 @@ impl Acl {
         }
     }
 
+    /// The rules that a Client has, in the order of the file but patterns last, each with its names put in.
+    pub(super) fn rules_of_client<'a>(
+        &'a self,
+        standing: Standing,
+        user: Option<&'a str>,
+        client: &'a str,
+    ) -> impl Iterator<Item = (&'a Rule, String)> {
+        let names = Names { user, client };
+        let own = self.own_lines(standing);
+        let own = own.map(|rule| (rule, rule.filter.to_string()));
+        let patterns = self
+            .patterns()
+            .filter(move |_| self.asks_patterns(standing));
+        own.chain(patterns.filter_map(move |rule| Some((rule, substituted(rule, names)?))))
+    }
+
     fn listed_patterns(&self, user: Option<&str>, client: &str, act: Act, filter: &str) -> Listed {
         let names = Names { user, client };
         let patterns: Vec<(Access, String)> = self
@@ -156,7 +172,7 @@ fn contains(rule: &str, filter: &str) -> bool {
 }
 
 /// Can one name match both?
-fn meet(one: &str, other: &str) -> bool {
+pub(super) fn meet(one: &str, other: &str) -> bool {
     let apart = |plain: &str, wild: &str| plain.starts_with('$') && leads_with_wildcard(wild);
     if apart(one, other) || apart(other, one) {
         return false;

@@ -261,14 +261,29 @@ impl Acl {
 
     /// The rules of a Client's section.
     pub(super) fn own_rules(&self, standing: Standing) -> impl Iterator<Item = (Access, &str)> {
-        let section = standing
-            .section
-            .map(|index| &*self.rules_of[index as usize]);
-        let indexes = section.unwrap_or_default().iter();
-        indexes.map(|&index| {
-            let rule = &self.rules[index as usize];
-            (rule.access, &*rule.filter)
-        })
+        self.own_lines(standing)
+            .map(|rule| (rule.access, &*rule.filter))
+    }
+
+    /// The same, as lines.
+    pub(super) fn own_lines(&self, standing: Standing) -> impl Iterator<Item = &Rule> {
+        self.lines_of(standing.section)
+    }
+
+    fn lines_of(&self, section: Option<u32>) -> impl Iterator<Item = &Rule> {
+        let indexes = section.map(|index| &*self.rules_of[index as usize]);
+        let indexes = indexes.unwrap_or_default().iter();
+        indexes.map(|&index| &self.rules[index as usize])
+    }
+
+    /// The rules above the first `user` line.
+    pub(super) fn rules_of_anonymous(&self) -> impl Iterator<Item = &Rule> {
+        self.lines_of(self.anonymous)
+    }
+
+    /// The file has a line `user` of this name.
+    pub(super) fn has_section(&self, user: &str) -> bool {
+        self.by_user.contains_key(user)
     }
 
     /// Do the patterns have a say about this Client?

@@ -17,6 +17,7 @@ pub mod crossing;
 pub mod disk;
 pub mod driver;
 pub mod epoll;
+pub mod explain;
 pub mod files;
 pub mod helpers;
 pub mod holder;

@@ -22,7 +22,11 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(level: u8) -> Rig {
-        let shard = Shard::new(ShardId(0), 1, Settings::default());
+        Rig::with(level, Settings::default())
+    }
+
+    pub fn with(level: u8, settings: Settings) -> Rig {
+        let shard = Shard::new(ShardId(0), 1, settings);
         Rig {
             shard,
             level,
