@@ -1,5 +1,5 @@
-//! Every bound, size and time constant of the broker, with the relations between them. What an operator
-//! may change is the default of a field in `Config`; everything else is fixed here.
+//! Every bound, size and time constant of the broker, with the relations between them. Of what an operator may set, the
+//! default is here; everything else is fixed.
 
 /// Shards a broker may have: a set of them is one 64-bit mask.
 pub const SHARDS_MAX: usize = 64;
@@ -8,10 +8,10 @@ pub const SHARDS_MAX: usize = 64;
 
 /// The largest packet accepted unless `Config` says otherwise, Fixed Header included.
 pub const PACKET_BYTES_MAX_DEFAULT: u32 = 16 * 1024 * 1024;
-/// The range an operator may set. Below it, packets of the smallest clients would not pass. Above it, no length can be
-/// written.
+/// The least an operator may set: below it, packets of the smallest Clients would not pass.
 pub const PACKET_BYTES_MAX_LEAST: u32 = 256;
-/// The largest there can be: the longest Remaining Length and the Fixed Header's own 5 bytes.
+/// The most an operator may set: the longest Remaining Length and the Fixed Header's own 5 bytes. No packet can be
+/// longer.
 pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 /// The largest CONNECT, unless packets must be smaller: one field of the longest length the standard allows (a will, or
 /// a token as password), and other fields of ordinary size.
@@ -29,10 +29,9 @@ const _: () = assert!(
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 /// The size of the largest CONNACK of an acceptance: its numbers and an assigned client id.
 pub const CONNACK_BYTES_MAX: usize = 128;
-/// What an assigned client id begins with, and how much an operator may set instead: Mosquitto's figures. The other 32
-/// characters are chance.
+/// What an assigned client id begins with, as with Mosquitto. The other 32 characters are chance.
 pub const ASSIGNED_PREFIX: &str = "auto-";
-/// See [`ASSIGNED_PREFIX`].
+/// The longest that an operator may set instead; Mosquitto's figure.
 pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
 const _: () = assert!(ASSIGNED_PREFIX_BYTES_MAX + 32 + 32 < CONNACK_BYTES_MAX);
 /// User Properties of one packet; a packet with more is refused. [v5 2.2.2.2 allows any number]
@@ -46,10 +45,9 @@ pub const TOPIC_LEVELS_MAX: usize = 201;
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 /// Time-outs are rounded up to multiples of this, so that many idle Clients wake a shard once.
 pub const TIMER_GRAIN_MS: u64 = 1_000;
-/// A shard that runs so late for a time-out was stopped or starved (suspend, SIGSTOP, overload). It then reads what
-/// Clients sent meanwhile for this long, before it judges any of them as silent.
+/// A shard that runs so late for a time-out was stopped or starved (suspend, SIGSTOP, overload).
 pub const LATE_MS: u64 = 100;
-/// How long such a late shard reads on before it judges.
+/// How long such a late shard reads what Clients sent meanwhile, before it judges any of them as silent.
 pub const LATE_GRACE_MS: u64 = 1_000;
 /// The tree of retained messages is searched for expired ones at most this often.
 pub const RETAINED_SWEEP_MS: u64 = 60_000;
@@ -58,8 +56,9 @@ pub const HELD_BACK_MS_MAX: u64 = 2_000;
 /// A reader that takes so much of what is delivered to it is never stalled: what is unsent then leaves within
 /// [`SHORT_WAIT_MS`].
 pub const READER_BYTES_PER_S: i64 = 1024 * 1024;
-/// What that is made of: a stock of waiting that is full again after [`WAIT_REFILL_MS`], and ends up to a timer's grain
-/// late. Waits shorter than [`SHORT_WAIT_MS`] do not count: what is unsent leaves so fast that nobody is held up.
+/// What [`HELD_BACK_MS_MAX`] is made of: a stock of waiting that is full again after [`WAIT_REFILL_MS`], and ends up to
+/// a timer's grain late. Waits shorter than [`SHORT_WAIT_MS`] do not count: what is unsent leaves so fast that nobody
+/// is held up.
 pub const WAIT_STOCK_MS: u64 = 600;
 /// Time in which the whole stock of waiting comes back.
 pub const WAIT_REFILL_MS: u64 = 120_000;
@@ -68,8 +67,7 @@ pub const SHORT_WAIT_MS: u64 = 100;
 const _: () = assert!(
     WAIT_STOCK_MS + 60_000 * WAIT_STOCK_MS / WAIT_REFILL_MS + TIMER_GRAIN_MS <= HELD_BACK_MS_MAX
 );
-/// Takeovers of one client id that are further apart than this count anew. After so many closer ones the log warns, and
-/// then once in this time.
+/// Takeovers of one client id that are further apart than this are counted anew.
 pub const TAKEOVERS_FORGOTTEN_AFTER_MS: u64 = 60_000;
 /// Takeovers close together that bring no warning yet.
 pub const TAKEOVERS_BEFORE_WARNING: u64 = 3;
@@ -87,7 +85,7 @@ pub const SHUTDOWN_MS: u64 = 1_500;
 /// A shard may take this much longer before the process ends without it. With the last lines of the log that is 2 s in
 /// all.
 pub const SHUTDOWN_GRACE_MS: u64 = 200;
-/// TCP keep-alive of a Client whose Keep Alive is 0: silence before the first probe, between probes, and their number.
+/// TCP keep-alive of a Client whose Keep Alive is 0: seconds of silence before the first probe.
 pub const TCP_PROBE_IDLE_S: u32 = 30;
 /// Seconds between two probes.
 pub const TCP_PROBE_INTERVAL_S: u32 = 10;
@@ -102,9 +100,9 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 /// QoS 1 and 2 messages a Client may have in flight towards us (in v5 our Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
-/// Topic Aliases a v5 Client may use towards us, and the most an operator may set: each keeps a Topic Name.
+/// Topic Aliases a v5 Client may use towards us, unless an operator sets another number: each keeps a Topic Name.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
-/// See [`TOPIC_ALIAS_MAXIMUM`].
+/// The most an operator may set.
 pub const TOPIC_ALIAS_MAXIMUM_MOST: u16 = 1024;
 /// Topic Aliases we use towards a v5 Client, if it allows as many.
 pub const OUTWARD_ALIASES_MAX: usize = 16;
@@ -118,14 +116,14 @@ pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What the budgets above count for a queued message besides its bytes.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
-/// What all Clients together may hold, unless the start sets it by the machine; and the least an operator may set.
+/// What all Clients together may hold, unless the start sets it by the machine.
 pub const MEMORY_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// The least that `--memory-limit` may say.
 pub const MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
-/// Of that, what anyone may take within the limits for each Client; above it each has a fair share.
+/// Of what all may hold, the part that anyone may take within the limits for each Client; above it each has a fair
+/// share.
 pub const MEMORY_FREE_PERCENT: usize = 80;
-/// What the account book counts besides bytes of Clients: for an owner, a Session, a filter (with its replay, in every
-/// shard's trie), a message, a delivery in flight, and a retained message in each shard's tree.
+/// What the account book counts besides bytes of Clients: here for an owner, below for what an owner has.
 pub const OWNER_BYTES: usize = 256;
 /// For a Session, besides its subscriptions and messages.
 pub const SESSION_BYTES: usize = 512;
@@ -165,9 +163,9 @@ pub const OUTBOX_WITHHOLD_BYTES: usize = 1024 * 1024;
 /// Unsent bytes above which QoS 0 messages are dropped and counted. Far above [`OUTBOX_HIGH_BYTES`], because what is
 /// already on its way from publishers of other shards when they are paced must find room.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Queued bytes of a connected Session above which its publishers are paced, and below which they go on.
+/// Queued bytes of a connected Session above which its publishers are paced.
 pub const QUEUE_HIGH_BYTES: usize = 256 * 1024;
-/// The lower end of that span; between the two ends nothing changes.
+/// Queued bytes below which these publishers go on; between the two figures nothing changes.
 pub const QUEUE_LOW_BYTES: usize = 128 * 1024;
 const _: () = assert!(
     QUEUE_LOW_BYTES < QUEUE_HIGH_BYTES
@@ -202,15 +200,14 @@ pub const WORK_OF_RIGHT: usize = 5;
 /// Rules looked at for a Topic Filter that count as 1.
 pub const RULES_PER_WORK: usize = 4;
 
-/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn, and that are looked at in one turn before the
-/// first is handled.
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE that are handled in one turn.
 pub const FILTERS_AT_ONCE: usize = 1_000;
-/// Filters looked at in one turn, before the first is handled.
+/// Filters of one such packet whose form is checked in one turn, before the first is handled.
 pub const FILTERS_CHECKED_AT_ONCE: usize = 20_000;
 
-/// Sessions that a turn looks at, and Sessions that it ends, of users that are gone from the password file.
+/// Sessions that a turn looks at in search of users that are gone from the password file.
 pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;
-/// Sessions ended in one turn; each costs more than a look.
+/// Sessions of such users that a turn ends; each costs more than a look.
 pub const GONE_SESSIONS_AT_ONCE: u64 = 200;
 
 // Blocks of a shard's pool
@@ -257,22 +254,22 @@ const _: () = assert!(LANE_BYTES_MAX >= 4 * LARGE_BLOCK_BYTES); // Parcels, one 
 pub const LANE_QUANTUM: usize = 16;
 /// Memory of one slot, at most, for the bound that the log shows at the start.
 pub const LANE_SLOT_BYTES_MAX: usize = 192;
-/// Messages, and bytes of messages, spilled from one lane above which its publishers are paced.
+/// Messages spilled from one lane above which publishers through it are paced.
 pub const SPILL_HIGH: usize = 4096;
-/// Bytes of spilled messages above which publishers through the lane are paced.
+/// Bytes of such messages above which they are paced, too.
 pub const SPILL_HIGH_BYTES: usize = 1024 * 1024;
-/// They go on when less than this is spilled, of both.
+/// They go on when fewer messages than this are spilled, with fewer bytes than [`SPILL_LOW_BYTES`].
 pub const SPILL_LOW: usize = 256;
-/// The lower end for bytes.
+/// See [`SPILL_LOW`].
 pub const SPILL_LOW_BYTES: usize = 256 * 1024;
 const _: () = assert!(SPILL_LOW < SPILL_HIGH && SPILL_LOW_BYTES < SPILL_HIGH_BYTES);
-/// Empty parcels that a shard keeps for reuse, and the runs that each of these may have room for.
+/// Empty parcels that a shard keeps for reuse.
 pub const SPARE_PARCELS_MAX: usize = 16;
 /// Runs that a kept parcel may have room for; a larger one is freed.
 pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;
-/// Messages a shard takes from its lanes in one turn, and between two checks of its work budget.
+/// Messages a shard takes from its lanes in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
-/// Messages between two checks of the work budget.
+/// Of these, messages between two checks of the turn's work budget.
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
 // Receiving
@@ -336,8 +333,7 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 // Helpers
 
-/// CONNECTs that may wait for the password thread, and the bytes of their user names and passwords; more are answered
-/// "server busy".
+/// CONNECTs that may wait for the password thread; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 /// Bytes of all waiting user names and passwords together; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -357,7 +353,8 @@ pub const SURVEY_STEPS_MAX: usize = 1024;
 pub const SURVEY_BYTES_MAX: usize = 64 * 1024;
 /// How long the main thread waits for the reports of all shards.
 pub const SURVEY_WAIT_MS: u64 = 500;
-/// Nodes of the retained tree that replays look at in one turn, for all connections together.
+/// Nodes of the retained tree that the replays of all connections together look at in one turn; a step of the sweep
+/// looks at as many.
 pub const RETAINED_PER_TURN: usize = 2048;
 
 // The service manager
@@ -372,8 +369,7 @@ const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
 
 /// Bytes of a password file: about 400,000 users.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Skipped lines of a file that are remembered with their cause, and skipped lines that the log shows. The others are
-/// counted.
+/// Skipped lines of a file that are remembered with their cause; the others are counted.
 pub const PASSWORD_LINES_SKIPPED_KEPT: usize = 1000;
 /// Skipped lines that the log shows one by one.
 pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
@@ -402,7 +398,7 @@ pub const RELOAD_WAIT_MS: u64 = 1000;
 pub const DENIALS_TOLD_EVERY_MS: u64 = 1000;
 /// Bytes of an ACL file: the largest known has some 80 lines.
 pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Faulty lines shown at once, and shown lines without effect.
+/// Faulty lines shown at once.
 pub const ACL_FAULTS_MAX: usize = 20;
 /// Lines without effect that are shown; the others are counted.
 pub const ACL_WARNINGS_MAX: usize = 100;
@@ -411,7 +407,7 @@ pub const ACL_WARNINGS_MAX: usize = 100;
 
 /// Bytes of a configuration and all it includes: the commented template of Mosquitto has 40 KiB.
 pub const CONFIGURATION_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Files of one configuration, and how deep they may include each other.
+/// Files of one configuration.
 pub const CONFIGURATION_FILES_MAX: usize = 1000;
 /// How deep files may include each other; a line that goes deeper is left out with a warning.
 pub const CONFIGURATION_DEPTH_MAX: usize = 10;
@@ -430,9 +426,10 @@ pub const STORE_WINDOW_MS_DEFAULT: u64 = 100;
 pub const STORE_WINDOW_MS_LEAST: u64 = 10;
 /// Longer, and it would be no durability to speak of.
 pub const STORE_WINDOW_MS_MOST: u64 = 10_000;
-/// A retained message of QoS 0 is written this long after it came, or with an earlier commit.
+/// A retained message of QoS 0 is written this long after it came, or with an earlier commit. With `--durability lazy`
+/// so is a change that an answer confirms.
 pub const STORE_LAZY_MS: u64 = 5_000;
-/// The same with `--durability lazy`, where all waits so long that can.
+/// A retained message of QoS 0 with `--durability lazy`.
 pub const STORE_LAZIER_MS: u64 = 30_000;
 /// A topic whose retained message of QoS 0 was written waits so long before it is written again.
 pub const STORE_TOPIC_REST_MS: u64 = 30_000;
