@@ -6,7 +6,7 @@
 //! socket ← io ← Outputs ← wire::encode ← session (window, queue) ←────────────────────────┘
 //! ```
 //!
-//! A module imports only modules above it in this list. `docs/architecture.md` is the map.
+//! `docs/architecture.md` is the map; its first table says which modules a module may import.
 
 pub mod invariant;
 pub mod limits;

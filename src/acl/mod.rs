@@ -27,9 +27,9 @@
 //!    is textual: a client id `a/b` makes two levels of one `%c`.
 //! 5. Nothing matched: refused.
 //!
-//! A rule reaches names that begin with `$` only where its own text begins with `$` (after substitution). Subscriptions
-//! are not asked about: Mosquitto grants each and holds back what must not be read, so only `Read` of a message and
-//! `Write` exist.
+//! A rule reaches names that begin with `$` only where its own text begins with `$` (after substitution). A
+//! subscription needs no right of its own, so only `Read` of a message and `Write` exist: Mosquitto grants each
+//! subscription and holds back what must not be read. [`Acl::reach`] finds those of which nothing may be read.
 
 pub mod explain;
 mod file;

@@ -6,10 +6,9 @@ use super::{Reach, Recall};
 use crate::limits;
 use crate::wire::topic::{TopicFilter, matches};
 
-/// The first two lines are a user name (empty: none) and a client id, the third Topic Names and Topic
-/// Filters cut at `;`, the rest the
-/// text of an ACL file. It is refused by lines that are there, or taken, and then every verdict is that of the plain
-/// model.
+/// The first two lines are a user name (empty: none) and a client id, the third Topic Names and Topic Filters cut at
+/// `;`, the rest the text of an ACL file. It is refused by lines that are there, or taken, and then every verdict is
+/// that of the plain model.
 pub fn verdicts_are_the_models(data: &[u8]) {
     let mut parts = data.splitn(4, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();

@@ -12,6 +12,9 @@
 //! flooding publishers keep all buffers to themselves: a pair beside them waited 2.5 s at p99, against 1.9 ms, for
 //! some 0.3 us less a lone message.)
 //!
+//! With a store, changes of the turn go into the journal at the flush; then the shard is told so and flushed again,
+//! and the answers leave in the same turn (`Driver::flush`).
+//!
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
 pub mod accept;
@@ -47,7 +50,7 @@ use storing::Storing;
 pub trait Core {
     /// As `Shard::handle`: applies one input, and appends what must follow.
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outputs);
-    /// As `Shard::flush`: once a turn, after its inputs.
+    /// As `Shard::flush`: after the inputs of a turn, and again in it when the journal has what answers wait for.
     fn flush(&mut self, now: Time, out: &mut Outputs);
     /// As `Shard::next_deadline`: the time of the next `Input::Tick`; `None`: none is needed.
     fn next_deadline(&self) -> Option<Time>;

@@ -1,4 +1,4 @@
-//! A socket that listens, of TCP or of the machine itself.
+//! One listening socket, of TCP or of the machine itself. `listener` opens all that a configuration asks for.
 
 use std::fmt;
 use std::io;

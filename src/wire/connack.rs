@@ -70,7 +70,8 @@ pub struct ConnAckProperties<'a> {
     pub server_reference: Option<&'a str>,
     /// Text for people, not for programs [v5 §3.2.2.3.9].
     pub reason_string: Option<&'a str>,
-    /// Not 0.
+    /// QoS 1 and 2 messages that the Server takes without having acknowledged them; not 0, absent is 65,535
+    /// [v5 §3.2.2.3.3].
     pub receive_maximum: Option<u16>,
     /// The highest alias that the Client may use; absent is 0, none [v5 MQTT-3.2.2-18].
     pub topic_alias_maximum: Option<u16>,
@@ -80,7 +81,7 @@ pub struct ConnAckProperties<'a> {
     pub retain_available: Option<bool>,
     /// In the order sent; a name may occur more than once.
     pub user_properties: UserProperties<'a>,
-    /// Not 0.
+    /// Bytes of the largest packet that the Server takes; not 0, absent is no limit [v5 §3.2.2.3.6].
     pub maximum_packet_size: Option<u32>,
     /// `false` where filters with wildcards are refused; absent is `true` [v5 §3.2.2.3.11].
     pub wildcard_subscription_available: Option<bool>,
@@ -193,6 +194,8 @@ impl<'a> ConnAckProperties<'a> {
 }
 
 impl<'a> ConnAck<'a> {
+    /// Decodes a CONNACK, as a Client must.
+    ///
     /// Errors: `ReservedAcknowledgeFlags` [v5 MQTT-3.2.2-1], not in v3.1, whose byte is reserved as a whole;
     /// `SessionPresentWithFailure` [v5 MQTT-3.2.2-6]; `ReasonCodeNotAllowed` [v5 MQTT-3.2.2-8]; those of
     /// Properties; `Truncated`; `TrailingBytes`.

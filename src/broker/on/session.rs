@@ -126,7 +126,8 @@ impl Shard {
         self.tell_removed(&removed, out);
     }
 
-    /// Takes subscriptions of Sessions that have ended out of the trie, a part in each turn.
+    /// Takes subscriptions of Sessions that have ended (of the *departed*) out of the trie: a part in each turn, if all
+    /// peers have handled the part before.
     pub(in crate::broker) fn forget_departed(&mut self, out: &mut Outputs) {
         if !self.may_forget_departed() {
             return;

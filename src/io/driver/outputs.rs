@@ -171,6 +171,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(())
     }
 
+    /// Notes that the receive of this socket is to be looked at when the turn ends.
     pub(super) fn touch(&mut self, connection: ConnectionId) {
         if let Some(socket) = self.sockets.get(connection)
             && !socket.touched
@@ -180,7 +181,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
     }
 
-    /// Arms and cancels receives, and drops or hands over sockets, as this turn has decided.
+    /// Looks at every socket that was touched: arms and cancels receives, and drops or hands over sockets, as this turn
+    /// has decided.
     pub(super) fn look_at_touched(&mut self) -> io::Result<()> {
         if !self.starved.is_empty() {
             self.kernel.add_buffers();
@@ -262,6 +264,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
     }
 
+    /// Sends the link and all that the shard has given up through the lane to the home of the Session.
     fn hand_over(&mut self, connection: ConnectionId) {
         let socket = self.sockets.remove(connection);
         self.kernel.remove(connection, socket.link.as_fd());
