@@ -127,8 +127,25 @@ pub const MEMORY_FREE_PERCENT: usize = 80;
 pub const OWNER_BYTES: usize = 256;
 /// For a Session, besides its subscriptions and messages.
 pub const SESSION_BYTES: usize = 512;
-/// For a filter of one Session.
+/// For a filter of one Session, with up to [`LEVELS_FREE`] levels.
 pub const FILTER_BYTES: usize = 256;
+/// For each further level of a filter or a retained message, in each shard's tree: a node, its edge and its text.
+pub const LEVEL_BYTES: usize = 96;
+/// Levels that are in the figures for a filter and a retained message.
+pub const LEVELS_FREE: usize = 2;
+/// For a Shared Subscription, besides its filter: the group and the member at the shard that owns it.
+pub const GROUP_BYTES: usize = 256;
+/// For a replay of retained messages that waits, besides its filter; and for the first of a Session, which is under
+/// way.
+pub const REPLAY_BYTES: usize = 128;
+/// For the replays of a Session, besides each of them.
+pub const REPLAYS_BYTES: usize = 512;
+/// For each level of the filter of a replay.
+pub const REPLAY_LEVEL_BYTES: usize = 32;
+/// For an answer that waits for the store, besides its bytes.
+pub const HELD_ANSWER_BYTES: usize = 96;
+/// For a message to a peer whose lane is full: its slot in the spill, and a box.
+pub const SPILLED_BYTES: usize = 2 * LANE_SLOT_BYTES_MAX;
 /// For a message, besides Topic Name, properties and payload.
 pub const MESSAGE_BYTES: usize = 96;
 /// For a QoS 1 or 2 delivery in flight, besides its message.
@@ -345,6 +362,9 @@ pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 pub const LOG_GATHER_MS: u64 = 5;
 /// Log lines that may wait for a slow standard error; more are counted and dropped.
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
+/// Bytes of these lines; more are counted and dropped in the same way. As many may be under way to standard error, once
+/// as lines and once as text.
+pub const LOG_BYTES_WAITING_MAX: usize = 1024 * 1024;
 /// Entries of one page of a survey.
 pub const SURVEY_ITEMS_MAX: usize = 128;
 /// Slots and nodes that one page of a survey looks at, so that one over empty slots ends, too.

@@ -6,8 +6,8 @@ use mqttfast_rig::shard as support;
 use mqttfast::broker::{Found, Sums, Survey};
 use mqttfast::config::Settings;
 use mqttfast::limits::{
-    ANSWERS_BYTES_MAX, HELD_BACK_MS_MAX, RECEIVE_BUFFER_BYTES, SESSION_QUEUE_BYTES_MAX_DEFAULT,
-    TIMER_GRAIN_MS,
+    ANSWERS_BYTES_MAX, HELD_BACK_MS_MAX, LEVEL_BYTES, RECEIVE_BUFFER_BYTES,
+    SESSION_QUEUE_BYTES_MAX_DEFAULT, SPILLED_BYTES, TIMER_GRAIN_MS,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::*;
@@ -389,4 +389,121 @@ fn windows_filters_packets_and_sessions_are_bounded() {
     world.shard(0).check_invariants();
     let writer = world.connect(&connect(V, "writer"));
     modest_is_served(&mut world, writer);
+}
+
+#[test]
+fn replays_and_deep_filters_count() {
+    let _alone = alone();
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let writer = world.connect(&connect(V, "writer"));
+    for number in 0..20 {
+        let message = publish(&format!("r/{number}"), "x".repeat(10_000)).retain();
+        world.send(writer, message.bytes(V));
+    }
+    let reader = world.connect(&connect(V, "reader"));
+    world.read_slowly(reader);
+    let before = sums(&mut world, 0).held_bytes as usize;
+    // The first replay fills what the reader does not take; the others wait with their filters.
+    world.send(reader, subscribe(V, 1, &[("r/#", 0)]));
+    let long = "x".repeat(10_000);
+    for number in 0..100 {
+        world.send(reader, subscribe(V, 1, &[(&format!("{number}/{long}"), 0)]));
+    }
+    let held = sums(&mut world, 0).held_bytes as usize - before;
+    assert!(held > 2 * 100 * long.len(), "{held} bytes");
+    world.shard(0).check_invariants();
+    // 100 levels, each of which is a node of the tree.
+    let before = sums(&mut world, 0).held_bytes as usize;
+    let deep = ["a"; 100].join("/");
+    world.send(reader, subscribe(V, 1, &[(&deep, 0)]));
+    let held = sums(&mut world, 0).held_bytes as usize - before;
+    assert!(held > 98 * LEVEL_BYTES, "{held} bytes");
+    world.drop_connection(reader);
+    world.shard(0).check_invariants();
+    let held = sums(&mut world, 0).held_bytes as usize;
+    assert!(held < 240_000, "{held} bytes are left");
+}
+
+#[test]
+fn marks_of_deletions_are_bounded_and_deletions_that_free_pass() {
+    let _alone = alone();
+    let mut world = World::with(2, Order::Fair, with_memory(32 * MIB as u64));
+    world.unchecked = true;
+    world.read_whole();
+    let greedy = world.connect(&connect(V5, "greedy"));
+    let kept = publish("kept", "x".repeat(100_000)).retain();
+    world.send(greedy, kept.qos(1, 1).bytes(V5));
+    world.received(greedy);
+    let long = "x".repeat(60_000);
+    for number in 0..400 {
+        let deletion = publish(&format!("{number}/{long}"), "").retain();
+        world.send(greedy, deletion.qos(1, number + 2).bytes(V5));
+    }
+    let refused = |packet: &Packet| matches!(packet, Packet::PubAck { code: 0x97, .. });
+    let answers = world.received(greedy);
+    let refused = answers.iter().filter(|answer| refused(answer)).count();
+    assert!((200..400).contains(&refused), "{refused} were refused");
+    for shard in 0..2 {
+        let held = sums(&mut world, shard).held_bytes as usize;
+        assert!(held <= 32 * MIB, "{held} bytes");
+    }
+    let deletion = publish("kept", "").retain().qos(1, 500).bytes(V5);
+    world.send(greedy, deletion);
+    let answer = world.received(greedy);
+    assert!(
+        !matches!(answer[..], [Packet::PubAck { code: 0x97, .. }]),
+        "{answer:?}"
+    );
+    // All clocks pass, so the marks go.
+    world.drop_connection(greedy);
+    world.advance(5_000);
+    nothing_is_left(&mut world, 2);
+}
+
+/// A Client whose Session has its home at this shard.
+fn at_home(world: &mut World, shard: usize, name: &str) -> Client {
+    for number in 0.. {
+        let client = world.connect(&connect(V, &format!("{name} {number}")));
+        if world.place(client) == Some(shard) {
+            return client;
+        }
+        world.disconnect(client);
+    }
+    unreachable!("some id has its home there")
+}
+
+#[test]
+fn what_a_full_lane_takes_beyond_its_bounds_counts() {
+    let _alone = alone();
+    for qos in [0, 1] {
+        let mut world = World::new(2);
+        world.unchecked = true;
+        world.lane_high = 8;
+        world.lane_low = 2;
+        let reader = at_home(&mut world, 1, "reader");
+        world.acknowledge_at_once(reader);
+        world.subscribe(reader, "t", 1);
+        let writers: Vec<Client> = (0..50)
+            .map(|number| at_home(&mut world, 0, &format!("writer {number}")))
+            .collect();
+        world.lanes_held = true;
+        let before = sums(&mut world, 0).held_bytes as usize;
+        for (number, writer) in writers.iter().enumerate() {
+            let message = publish("t", "x".repeat(1000));
+            let message = match qos {
+                0 => message.bytes(V),
+                _ => message.qos(1, number as u16 + 1).bytes(V),
+            };
+            world.send(*writer, message);
+        }
+        let held = sums(&mut world, 0).held_bytes as usize - before;
+        let least = 40 * (1000 + qos as usize * SPILLED_BYTES);
+        assert!(held > least, "QoS {qos}: {held} bytes of {least}");
+        world.lanes_held = false;
+        world.advance(1);
+        world.shard(0).check_invariants();
+        let held = sums(&mut world, 0).held_bytes as usize;
+        assert!(held < before + 40_000, "QoS {qos}: {held} of {before}");
+    }
 }

@@ -11,6 +11,7 @@ use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::acl::Rules;
 use crate::buffer::Chunks;
+use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
 use crate::session::queue::Share;
 use crate::session::{ConnectRequest, Message};
@@ -290,6 +291,14 @@ pub enum PeerMessage {
     },
     /// About a Shared Subscription, between the owner of its group and the home of a member.
     Share(ShareMessage),
+    /// Said while the lane was full, so it takes memory beyond the lane's bounds. That is counted for whoever brought
+    /// it about.
+    Spilled {
+        /// Never one of these itself.
+        message: Box<PeerMessage>,
+        /// Until the receiver handles it.
+        booked: Booked,
+    },
     /// Asks for `Clock`. Sent while the sender holds marks of deleted retained messages.
     ClockRequest {
         /// The sender's own, so that the receiver's is not behind it.
@@ -328,6 +337,7 @@ impl PeerMessage {
                 ShareMessage::Deliver { message, .. } | ShareMessage::Return { message, .. },
             ) => message.bytes(),
             PeerMessage::Settled { refused, .. } => size_of_val(&**refused),
+            PeerMessage::Spilled { message, .. } => message.bytes(),
             PeerMessage::Share(_)
             | PeerMessage::Stores { .. }
             | PeerMessage::Tight { .. }

@@ -5,6 +5,7 @@ use super::happening::{Happening, LogLevel};
 use super::parcel::{Parcel, Parcels};
 use super::passing::Verbatim;
 use crate::buffer::Pool;
+use crate::buffer::account::Booked;
 use crate::config::Logs;
 use crate::ids::{ConnectionId, ShardId};
 
@@ -50,15 +51,17 @@ impl Outputs {
         }
     }
 
-    /// Packs packets of a connection for a peer, in a parcel with others of this turn.
+    /// Packs packets of a connection for a peer, in a parcel with others of this turn. `booked` counts them until they
+    /// are handled.
     pub(super) fn pack(
         &mut self,
         to: ShardId,
         origin: ConnectionId,
         verbatim: &Verbatim<'_>,
+        booked: Option<Booked>,
         pool: &mut Pool,
     ) {
-        if let Some(full) = self.parcels.append(to, origin, verbatim, pool) {
+        if let Some(full) = self.parcels.append(to, origin, verbatim, booked, pool) {
             self.send_parcel(to, full);
         }
     }

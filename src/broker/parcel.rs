@@ -16,6 +16,7 @@
 
 use super::passing::Verbatim;
 use crate::buffer::Pool;
+use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
 use crate::wire::{Run, Version};
@@ -29,18 +30,27 @@ struct Packed {
     end: usize,
 }
 
+impl Verbatim<'_> {
+    /// What its packets take of a parcel.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.run.bytes.len() + size_of::<Packed>()
+    }
+}
+
 /// QoS 0 messages on their way to a peer shard.
 #[derive(Default, Debug)]
 pub struct Parcel {
     /// A block of a pool.
     bytes: Vec<u8>,
     runs: Vec<Packed>,
+    /// What was packed while the lane was full, for its publishers.
+    booked: Vec<Booked>,
 }
 
 impl Parcel {
-    /// Bytes of packets in it.
+    /// Bytes of packets in it, and what it takes to tell them apart.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.runs.len() * size_of::<Packed>()
     }
 
     /// Messages in it.
@@ -99,6 +109,7 @@ impl Parcels {
         to: ShardId,
         origin: ConnectionId,
         verbatim: &Verbatim<'_>,
+        booked: Option<Booked>,
         pool: &mut Pool,
     ) -> Option<Box<Parcel>> {
         let open = self.open.iter_mut().find(|(shard, _)| *shard == to);
@@ -116,6 +127,7 @@ impl Parcels {
             }
         };
         parcel.append(origin, verbatim, pool);
+        parcel.booked.extend(booked);
         full
     }
 
@@ -136,6 +148,7 @@ impl Parcels {
     pub fn reuse(&mut self, mut parcel: Box<Parcel>, pool: &mut Pool) {
         pool.give(std::mem::take(&mut parcel.bytes));
         parcel.runs.clear();
+        parcel.booked.clear();
         if self.spare.len() < limits::SPARE_PARCELS_MAX
             && parcel.runs.capacity() <= limits::SPARE_PARCEL_RUNS_MAX
         {
@@ -167,7 +180,7 @@ mod tests {
         let run = Run::of(Version::V311, &frame, bytes, u32::MAX);
         let publish = Publish::decode(Version::V311, &frame).unwrap();
         let verbatim = Verbatim::of(Version::V311, &publish, run).expect("plain");
-        parcels.append(ShardId(to), ORIGIN, &verbatim, pool)
+        parcels.append(ShardId(to), ORIGIN, &verbatim, None, pool)
     }
 
     #[test]
@@ -205,7 +218,7 @@ mod tests {
         let mut gone = 0;
         for count in 1..=20 {
             if let Some(full) = append(&mut parcels, 1, &bytes, &mut pool) {
-                assert!(full.bytes() <= limits::LARGE_BLOCK_BYTES);
+                assert!(full.bytes.len() <= limits::LARGE_BLOCK_BYTES);
                 gone += full.messages();
                 assert_eq!(gone, count - 1, "all before this one");
             }

@@ -3,6 +3,7 @@
 
 use super::filter_refusal::FilterRefusal;
 use super::topics::NewReplays;
+use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, SessionId};
 use crate::wire::{PacketId, Version};
 use hashbrown::HashMap;
@@ -25,6 +26,15 @@ pub(super) struct PendingSubscribe {
     pub refusal: Option<FilterRefusal>,
     /// Replays to begin after it.
     pub replays: NewReplays,
+    /// Counts all this for who subscribed.
+    pub booked: Option<Booked>,
+}
+
+impl PendingSubscribe {
+    /// Memory of it.
+    pub fn bytes(&self) -> usize {
+        size_of::<(ConnectionId, PendingSubscribe)>() + self.codes.capacity() + self.replays.bytes()
+    }
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that takes several turns, and the Reason Codes of the filters that are done.
@@ -43,6 +53,15 @@ pub(super) struct Unfinished {
     pub replays: NewReplays,
     /// The number of the changes that a store must have kept.
     pub after: u64,
+    /// Counts all this for who sent it, from the first turn that leaves something for the next.
+    pub booked: Option<Booked>,
+}
+
+impl Unfinished {
+    /// Memory of it.
+    pub fn bytes(&self) -> usize {
+        size_of::<(ConnectionId, Unfinished)>() + self.codes.capacity() + self.replays.bytes()
+    }
 }
 
 /// Those of all connections of this shard.
@@ -131,6 +150,21 @@ impl Pending {
     /// Answers that wait; for tests.
     pub fn answers(&self) -> usize {
         self.awaiting.len()
+    }
+
+    /// Panics where what is counted is not what there is; for tests.
+    pub fn check_invariants(&self) {
+        for part in self.unfinished.values() {
+            assert_eq!(part.replays.bytes(), part.replays.counted_bytes());
+            assert_eq!(part.booked.as_ref().map(Booked::bytes), Some(part.bytes()));
+        }
+        for (_, pending) in &self.awaiting {
+            assert_eq!(pending.replays.bytes(), pending.replays.counted_bytes());
+            assert_eq!(
+                pending.booked.as_ref().map(Booked::bytes),
+                Some(pending.bytes())
+            );
+        }
     }
 
     /// A violation is about to close its connection because of this filter.

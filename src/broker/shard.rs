@@ -220,6 +220,7 @@ impl Shard {
     pub fn check_invariants(&self) {
         let filters = self.clients.check_invariants();
         self.topics.check_invariants(filters);
+        self.pending.check_invariants();
         for id in self.clients.connection_ids() {
             let connection = self.clients.connection(id).expect("it was listed");
             let awaited = self.pending.answers_of(id);

@@ -1,5 +1,6 @@
-//! Bytes of payloads by who published them: each payload counts once, for as long as anyone holds it, whoever that is
-//! and on whatever shard.
+//! Bytes by whom they belong to, counted where they are held: for as long as anyone holds them, whoever that is and on
+//! whatever shard. A payload counts once, for who published it. Other things that are rare or that move between the
+//! parts of a shard count themselves in the same way, because a drop anywhere takes them out.
 
 pub use crate::mesh::sync::Arc;
 use crate::mesh::sync::{AtomicUsize, Ordering};
@@ -34,7 +35,7 @@ impl Total {
     }
 }
 
-/// What one owner has published and someone still holds.
+/// What one owner has published, or brought about, and someone still holds.
 #[derive(Debug)]
 pub struct Account {
     own: Total,
@@ -66,13 +67,31 @@ pub struct Booked {
 }
 
 impl Booked {
-    /// Counts `bytes` in the account, and in the sum of all owners, from now on.
-    pub fn new(account: &Arc<Account>, bytes: u32) -> Booked {
+    /// Counts `bytes` in the account, and in the sum of all owners, from now on. No more than 4 GiB.
+    pub fn new(account: &Arc<Account>, bytes: usize) -> Booked {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         account.own.add(bytes as usize);
         account.all.add(bytes as usize);
         Booked {
             account: Arc::clone(account),
             bytes,
+        }
+    }
+
+    /// Where it counts.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// What it counts.
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Counts so many instead.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes != self.bytes() {
+            *self = Booked::new(&self.account, bytes);
         }
     }
 }

@@ -115,7 +115,7 @@ impl Payload {
 
     /// Counts `bytes` in an account until the last handle goes. Nothing happens where it counts already, or has other
     /// handles.
-    pub fn book(&mut self, account: &Arc<Account>, bytes: u32) {
+    pub fn book(&mut self, account: &Arc<Account>, bytes: usize) {
         // Acquire: as in `is_last`; the only handle is borrowed here for itself, so no one can clone meanwhile.
         if self.header().handles.load(Ordering::Acquire) != 1 || self.header().booked.is_some() {
             return;
@@ -124,6 +124,11 @@ impl Payload {
         // SAFETY: this is the only handle, and it is borrowed for itself, so nobody else reads the header; all that was
         // done through other handles comes before, by the load above.
         unsafe { self.header.as_mut().booked = Some(booked) };
+    }
+
+    /// Where it counts, if it does.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.header().booked.as_ref().map(Booked::account)
     }
 
     /// Handles alive, as far as this thread knows; for tests.

@@ -37,13 +37,14 @@ pub fn memory_bound(settings: &Settings, shards: usize) -> MemoryBound {
     } else {
         0
     };
+    let log = 3 * limits::LOG_BYTES_WAITING_MAX;
     let packets = settings
         .listeners
         .iter()
         .map(|listener| listener.packet_bytes_max);
     let packet_bytes_max = u64::from(packets.max().unwrap_or(0));
     MemoryBound {
-        fixed_bytes: (shards * per_shard + checks) as u64,
+        fixed_bytes: (shards * per_shard + checks + log) as u64,
         queued_bytes_max: shards as u64 * settings.shard_queue_bytes_max,
         per_connection_bytes_max: 2 * packet_bytes_max + limits::OUTBOX_BYTES_MAX as u64,
         packet_bytes_max,
@@ -101,18 +102,19 @@ mod tests {
             ..Settings::default()
         };
         let one = memory_bound(&settings(false), 1);
-        assert_eq!(one.fixed_bytes, (7 << 20) + (32 << 10));
+        let log = 3 << 20;
+        assert_eq!(one.fixed_bytes, log + (7 << 20) + (32 << 10));
         assert_eq!(one.queued_bytes_max, 1 << 28);
         assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
         assert_eq!(
             one.to_string(),
-            "memory: about 1 KiB for a client with little to do; at most 263.1 MiB for the buffers and queued messages of all together, and 6 MiB more for a client \
+            "memory: about 1 KiB for a client with little to do; at most 266.1 MiB for the buffers and queued messages of all together, and 6 MiB more for a client \
              only while packets of 1 MiB (--max-packet-size) are on their way to and from it; retained messages and subscriptions come on top"
         );
         let four = memory_bound(&settings(false), 4);
         // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.
         let lanes = 4 * 3 * ((192 << 10) + (2 << 20));
-        assert_eq!(four.fixed_bytes, 4 * one.fixed_bytes + lanes);
+        assert_eq!(four.fixed_bytes - log, 4 * (one.fixed_bytes - log) + lanes);
         assert_eq!(
             memory_bound(&settings(true), 1).fixed_bytes,
             one.fixed_bytes + (1 << 20)

@@ -68,8 +68,27 @@ impl Message {
 
     /// Counts its block, and so many bytes more, in an account until nobody holds the block.
     pub fn book(&mut self, account: &Arc<Account>, more_bytes: usize) {
-        let bytes = u32::try_from(self.block.len() + more_bytes).unwrap_or(u32::MAX);
-        self.block.book(account, bytes);
+        self.block.book(account, self.block.len() + more_bytes);
+    }
+
+    /// Where its block counts, if it does.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.block.account()
+    }
+
+    /// The Topic Name alone, without payload and properties. It counts where this message does, with so many bytes
+    /// more.
+    pub fn emptied(&self, more_bytes: usize) -> Message {
+        let topic = self.topic();
+        let mut message = Message {
+            block: Payload::new(topic.as_bytes()),
+            passed_on_bytes: 0,
+            ..*self
+        };
+        if let Some(account) = self.account() {
+            message.book(account, more_bytes);
+        }
+        message
     }
 
     /// The memory that was adopted, if nothing else needs it.

@@ -126,6 +126,12 @@ impl Received {
         self.ids.len()
     }
 
+    /// Memory beside the Session itself.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        usize::from(self.ids.spilled()) * self.ids.capacity() * size_of::<u16>()
+    }
+
     /// A PUBLISH with it would be a repeat. [v5 MQTT-4.3.3-10]
     pub fn contains(&self, packet_id: PacketId) -> bool {
         self.ids.binary_search(&packet_id.get()).is_ok()

@@ -74,7 +74,10 @@ impl Clients {
 
     fn hold(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
         if self.connections.get(id).is_some() {
-            self.held.push(id, after, 0, bytes);
+            let mut booked = None;
+            let held_bytes = limits::HELD_ANSWER_BYTES + bytes.capacity();
+            self.book_beside(id, &mut booked, held_bytes);
+            self.held.push(id, after, 0, bytes, booked);
         }
     }
 
@@ -85,7 +88,10 @@ impl Clients {
         let success = ReasonCode::SUCCESS;
         wire::append_ack(of.kind, of.version, of.packet_id, success, &mut bytes);
         if self.connections.get(of.connection).is_some() {
-            self.held.push(of.connection, after, token, bytes);
+            let mut booked = None;
+            let held_bytes = limits::HELD_ANSWER_BYTES + bytes.capacity();
+            self.book_beside(of.connection, &mut booked, held_bytes);
+            self.held.push(of.connection, after, token, bytes, booked);
         }
     }
 

@@ -6,7 +6,9 @@ use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Routing;
 use crate::broker::slots::Slots;
+use crate::budget::sizes::{filter_bytes, retained_bytes};
 use crate::budget::{Book, Refused};
+use crate::buffer::account::{Account, Arc, Booked};
 use crate::ids::{ConnectionId, OwnerId, SessionId};
 use crate::limits;
 use crate::session::{Connection, Message, Session};
@@ -75,6 +77,7 @@ pub fn session_bytes(session: &Session) -> usize {
         + session.filter_bytes
         + session.queue.own_bytes()
         + session.inflight.own_bytes()
+        + session.received.bytes()
 }
 
 /// Books what a Session takes now.
@@ -116,8 +119,9 @@ pub fn kept_message<'r>(
 
 /// Counts a message for who published it, until nobody holds it.
 pub fn book_message(book: &Book, shards: usize, owner: OwnerId, message: &mut Message) {
-    let retained = if message.retain && !message.payload().is_empty() {
-        shards * (limits::RETAINED_BYTES + message.topic().len())
+    // Where there are peers, a deletion leaves a mark.
+    let retained = if message.retain && (shards > 1 || !message.payload().is_empty()) {
+        retained_bytes(shards, message.topic())
     } else {
         0
     };
@@ -168,6 +172,22 @@ impl Clients {
     #[inline]
     pub fn owner_of(&self, id: SessionId) -> Option<OwnerId> {
         self.sessions.get(id).map(|session| session.owner)
+    }
+
+    /// Where the owner of a Session has his bytes counted that a drop anywhere takes out.
+    pub fn account_of(&self, id: SessionId) -> Option<&Arc<Account>> {
+        self.owner_of(id).map(|owner| self.book.account(owner))
+    }
+
+    /// Counts what other parts of the shard keep for a connection: `bytes` of it from now on.
+    pub fn book_beside(&self, id: ConnectionId, booked: &mut Option<Booked>, bytes: usize) {
+        match booked {
+            Some(booked) => booked.set(bytes),
+            None => {
+                let owner = self.connections.get(id).and_then(|c| c.owner);
+                *booked = owner.map(|owner| Booked::new(self.book.account(owner), bytes));
+            }
+        }
     }
 
     /// Counts a message for the owner of a Session, until nobody holds it.
@@ -281,7 +301,7 @@ impl Clients {
 
     /// The subscriptions of a Session take more, or less.
     pub fn note_filter_bytes(&mut self, id: SessionId, filter: &str, more: bool) {
-        let bytes = self.shards * (limits::FILTER_BYTES + filter.len());
+        let bytes = filter_bytes(self.shards, filter);
         if let Some(session) = self.sessions.get_mut(id) {
             if more {
                 session.filter_bytes += bytes;

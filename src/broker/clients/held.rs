@@ -3,7 +3,9 @@
 //!
 //! Deliveries and PINGRESP never wait.
 
+use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -14,6 +16,8 @@ pub struct Answer {
     /// What must be settled first, by [`Held::settle`]. 0: nothing.
     token: u64,
     pub bytes: Vec<u8>,
+    /// Counts it for its Client.
+    booked: Option<Booked>,
 }
 
 /// See the module.
@@ -53,7 +57,14 @@ impl Held {
     }
 
     /// Adds an answer behind those of its connection.
-    pub fn push(&mut self, id: ConnectionId, after: u64, token: u64, bytes: Vec<u8>) {
+    pub fn push(
+        &mut self,
+        id: ConnectionId,
+        after: u64,
+        token: u64,
+        bytes: Vec<u8>,
+        booked: Option<Booked>,
+    ) {
         if after > 0 {
             self.order.push_back((after, id));
         }
@@ -62,6 +73,7 @@ impl Held {
             after,
             token,
             bytes,
+            booked,
         });
     }
 
@@ -74,6 +86,9 @@ impl Held {
         answer.token = 0;
         if let Some(instead) = instead {
             answer.bytes = instead;
+            if let Some(booked) = &mut answer.booked {
+                booked.set(limits::HELD_ANSWER_BYTES + answer.bytes.capacity());
+            }
         }
         if after > answer.after {
             answer.after = after;
@@ -149,6 +164,15 @@ impl Held {
     /// The connection may be read from again. `false` if it was not stopped.
     pub fn take_paced(&mut self, id: ConnectionId) -> bool {
         !self.paced.is_empty() && self.paced.remove(&id).is_some()
+    }
+
+    /// Panics where what is counted is not what there is; for tests.
+    pub fn check_invariants(&self) {
+        for answer in self.by_connection.values().flatten() {
+            let booked = answer.booked.as_ref().map(Booked::bytes);
+            let bytes = limits::HELD_ANSWER_BYTES + answer.bytes.capacity();
+            assert!(booked.is_none_or(|booked| booked == bytes));
+        }
     }
 
     /// A connection is gone. Its entries in `order` now find nothing.

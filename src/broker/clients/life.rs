@@ -17,8 +17,10 @@ use crate::broker::change::Change;
 use crate::broker::event::Ending;
 use crate::broker::passing::Subscription;
 use crate::broker::violation::Violation;
+use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, NodeId, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
+use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::inflight::Stage;
@@ -43,6 +45,8 @@ pub struct Due {
 pub struct EndedSession {
     /// Where its subscriptions lie in the trie.
     pub filters: Vec<NodeId>,
+    /// Counts these, if they are too many for one turn.
+    pub filters_booked: Option<Booked>,
     /// Number of deliveries that are lost, apart from those below.
     pub lost: usize,
     /// Messages of Shared Subscriptions for other members: QoS 1 in flight first, then what was queued.
@@ -354,6 +358,10 @@ impl Clients {
             entry.remove();
         }
         self.queued_bytes -= session.queue.bytes() as u64;
+        let filters = session.filters.take_keys();
+        // So many leave the trie over several turns.
+        let filters_booked = (filters.len() > limits::FILTERS_AT_ONCE)
+            .then(|| Booked::new(self.book.account(session.owner), session.filter_bytes));
         self.book.sub(session.owner, session.booked_bytes);
         self.book.close(session.owner);
         if let Some(session) = session.stored {
@@ -383,7 +391,8 @@ impl Clients {
             }
         }
         Some(EndedSession {
-            filters: session.filters.take_keys(),
+            filters,
+            filters_booked,
             lost: session.queue.count() + under_way,
             handed_back,
         })

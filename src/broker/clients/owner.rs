@@ -384,6 +384,7 @@ impl Clients {
         assert_eq!(queued_bytes, self.queued_bytes);
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         self.check_unaccepted();
+        self.held.check_invariants();
         self.check_book();
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");

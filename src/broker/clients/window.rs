@@ -546,7 +546,11 @@ impl Clients {
             return Err(Violation::ReceiveMaximumExceeded);
         }
         if exactly_once {
+            let before = session.received.bytes();
             session.received.insert(packet_id);
+            if session.received.bytes() != before {
+                book_session(&mut self.book, session);
+            }
             if let Some(session) = session.stored {
                 self.changes
                     .note(|| Change::Received { session, packet_id });

@@ -13,7 +13,8 @@ use crate::broker::passing::{
 };
 use crate::broker::rights::Rights;
 use crate::broker::shard::Shard;
-use crate::ids::{ConnectionId, ShardId};
+use crate::buffer::account::{Account, Arc, Booked};
+use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::connection::Waiter;
@@ -215,7 +216,8 @@ impl Shard {
                     let broken = Broken::new("what goes on verbatim has a connection here");
                     return self.skip_broken(broken, out);
                 };
-                out.pack(to, origin, verbatim, self.clients.pool());
+                let booked = self.book_packed(to, routing.publisher, verbatim);
+                out.pack(to, origin, verbatim, booked, self.clients.pool());
                 self.clients.count_crossed(verbatim.run.packets);
                 continue;
             }
@@ -223,13 +225,17 @@ impl Shard {
             if needs {
                 self.peers.settling_mut().ask(to, Settles::Publishes);
             }
-            let message = PeerMessage::Publish {
-                message: (**self.clients.kept_message(routing)).clone(),
+            let kept = self.clients.kept_message(routing);
+            let mut message = PeerMessage::Publish {
+                message: (**kept).clone(),
                 origin: own_connection,
                 retain,
                 live,
                 needs,
             };
+            if self.peers.is_full(to) {
+                message = spilled(message, kept.account());
+            }
             out.push(Output::Peer { to, message });
             self.clients.count_crossed(1);
         }
@@ -237,6 +243,21 @@ impl Shard {
             let used = if retain.is_some() { u64::MAX } else { shards };
             self.pace_for_full_lanes(id, used, out);
         }
+    }
+
+    /// Packets for a full lane take memory beyond its bounds, which counts for their publisher.
+    #[inline]
+    fn book_packed(
+        &self,
+        to: ShardId,
+        publisher: Option<SessionId>,
+        verbatim: &Verbatim<'_>,
+    ) -> Option<Booked> {
+        if !self.peers.is_full(to) {
+            return None;
+        }
+        let account = self.clients.account_of(publisher?)?;
+        Some(Booked::new(account, verbatim.packed_bytes()))
     }
 
     /// The publisher's connection, if it is one of this shard.
@@ -317,4 +338,16 @@ fn keep_readers(
         }
         Subscriber::Group(_) => true,
     });
+}
+
+/// A message for a full lane takes memory beyond its bounds, which counts for whoever brought it about.
+#[cold]
+pub(super) fn spilled(message: PeerMessage, account: Option<&Arc<Account>>) -> PeerMessage {
+    let Some(account) = account else {
+        return message;
+    };
+    PeerMessage::Spilled {
+        message: Box::new(message),
+        booked: Booked::new(account, limits::SPILLED_BYTES),
+    }
 }

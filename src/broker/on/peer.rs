@@ -76,6 +76,10 @@ impl Shard {
             }
             PeerMessage::Tight { on } => self.peers.note_tight(from, on),
             PeerMessage::Share(message) => self.on_share(from, message, out),
+            PeerMessage::Spilled { message, booked } => {
+                self.on_peer(from, *message, out);
+                drop(booked);
+            }
             PeerMessage::Pace {
                 connection,
                 pause: true,

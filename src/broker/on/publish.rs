@@ -255,14 +255,20 @@ impl Shard {
     /// Memory is short: whether a message may still be taken that others would hold for its publisher.
     fn may_hold(&mut self, session: SessionId, routing: &Routing<'_>, out: &mut Outputs) -> bool {
         let payload = routing.payload.len();
-        let why = if routing.qos > QoS::AtMostOnce || (routing.retain && payload > 0) {
+        let bytes = routing.topic.as_str().len() + routing.passed_on.len() + payload;
+        let deletes = routing.retain && payload == 0;
+        if deletes && self.topics.frees(routing.topic.as_str(), bytes) {
+            return true;
+        }
+        // Where there are peers, a deletion leaves a mark.
+        let is_kept = routing.retain && (payload > 0 || self.shards > 1);
+        let why = if routing.qos > QoS::AtMostOnce || is_kept {
             Refused::Message
         } else if payload >= limits::PAYLOAD_SHARED_FROM_BYTES {
             Refused::Unacknowledged
         } else {
             return true;
         };
-        let bytes = routing.topic.as_str().len() + routing.passed_on.len() + payload;
         let may = self.clients.may_take(session, bytes, why, out);
         if !may {
             self.clients
@@ -371,7 +377,7 @@ impl Shard {
 
     /// Writes a retained message.
     pub(in crate::broker) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
-        if !routing.payload.is_empty() {
+        if !routing.payload.is_empty() || self.shards > 1 {
             self.clients.kept_message(routing);
         }
         if self.topics.retain(routing, version) {

@@ -120,7 +120,8 @@ impl Shard {
         self.clients
             .count_dropped(Dropped::SessionEnded, ended.lost as u64);
         let mut removed = Vec::new();
-        if self.topics.depart(id, ended.filters, &mut removed) {
+        let booked = ended.filters_booked;
+        if self.topics.depart(id, ended.filters, booked, &mut removed) {
             self.clients.release_session(id);
         }
         self.tell_removed(&removed, out);

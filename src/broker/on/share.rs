@@ -1,6 +1,7 @@
 //! Shared Subscriptions: what the owner of a group and the home of a member say to each other, and a member's joining
 //! and leaving.
 
+use super::deliver::spilled;
 use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage, Settles, ShareMessage};
 use crate::broker::home::owner_of;
@@ -8,6 +9,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, Subscription, routing_of};
 use crate::broker::shard::Shard;
 use crate::broker::topics::Membership;
+use crate::buffer::account::{Account, Arc};
 use crate::ids::{GroupId, SessionId, ShardId};
 use crate::session::Message;
 use crate::session::queue::Share;
@@ -168,8 +170,10 @@ impl Shard {
             let settling = self.peers.settling_mut();
             settling.ask(pick.home, Settles::Deliveries);
         }
+        let kept = self.clients.kept_message(routing);
+        let account = kept.account().cloned();
         let message = ShareMessage::Deliver {
-            message: (**self.clients.kept_message(routing)).clone(),
+            message: (**kept).clone(),
             session: pick.session,
             share: pick.share,
             qos: pick.qos,
@@ -178,7 +182,7 @@ impl Shard {
             origin: origin.connection,
             needs,
         };
-        tell(pick.home, message, out);
+        self.tell_beyond(pick.home, message, account.as_ref(), out);
         self.clients.count_crossed(1);
         self.wait_for_lane(pick.home, origin, out);
         !needs // The home will say whether the member has room.
@@ -345,12 +349,27 @@ impl Shard {
         if share.owner == self.id {
             return self.take_back(self.id, session, share.group, message, out);
         }
-        let message = ShareMessage::Return {
+        let returned = ShareMessage::Return {
             message: (**message).clone(),
             group: share.group,
             session,
         };
-        tell(share.owner, message, out);
+        self.tell_beyond(share.owner, returned, message.account(), out);
+    }
+
+    /// Tells a peer something about a message, which counts for its publisher if the lane is full.
+    fn tell_beyond(
+        &self,
+        to: ShardId,
+        message: ShareMessage,
+        account: Option<&Arc<Account>>,
+        out: &mut Outputs,
+    ) {
+        let mut message = PeerMessage::Share(message);
+        if self.peers.is_full(to) {
+            message = spilled(message, account);
+        }
+        out.push(Output::Peer { to, message });
     }
 
     /// Tells the owners which deliveries of their groups were completed in this turn.

@@ -10,6 +10,7 @@ use crate::broker::shard::Shard;
 use crate::broker::topics::{NewReplays, Replay, checked_filter};
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
+use crate::budget::sizes::filter_bytes;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
@@ -37,7 +38,7 @@ impl Shard {
             Ok(filter.map(|(next, filter, _)| (next, filter)))
         };
         let Some(total) = self.check_filters(&mut part, filter_at)? else {
-            self.pending.put_unfinished(id, part);
+            self.put_unfinished(id, part);
             return Ok(());
         };
         self.check_answer(id, version, total)?;
@@ -80,7 +81,7 @@ impl Shard {
         }
         part.after = part.after.max(self.clients.state_of(session));
         if part.codes.len() < total {
-            self.pending.put_unfinished(id, part);
+            self.put_unfinished(id, part);
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());
         }
@@ -90,9 +91,10 @@ impl Shard {
             refusal,
             replays,
             after,
+            booked,
             ..
         } = part;
-        let pending = PendingSubscribe {
+        let mut pending = PendingSubscribe {
             after,
             session,
             sequence: self.peers.sequence(),
@@ -102,14 +104,24 @@ impl Shard {
             codes,
             refusal,
             replays,
+            booked,
         };
         if self.is_in_force(&pending) {
             self.complete_subscribe(id, pending);
         } else if self.clients.await_answer(id) {
+            let bytes = pending.bytes();
+            self.clients.book_beside(id, &mut pending.booked, bytes);
             self.pending.await_answer(id, pending);
         }
         self.pace_for_full_lanes(id, u64::MAX, out);
         Ok(())
+    }
+
+    /// The packet at the front of a connection goes on in a later turn.
+    pub(in crate::broker) fn put_unfinished(&mut self, id: ConnectionId, mut part: Unfinished) {
+        let bytes = part.bytes();
+        self.clients.book_beside(id, &mut part.booked, bytes);
+        self.pending.put_unfinished(id, part);
     }
 
     /// One event for all filters of a SUBSCRIBE that were refused.
@@ -277,7 +289,7 @@ impl Shard {
         {
             return Err(full);
         }
-        let bytes = self.shards * (limits::FILTER_BYTES + text.len());
+        let bytes = filter_bytes(self.shards, text);
         if self.clients.book().is_short()
             && !is_there()
             && !self
@@ -377,10 +389,11 @@ impl Shard {
         if self.clients.session(session_id).is_none() {
             return;
         }
+        let account = self.clients.account_of(session_id);
         for replay in pending.replays {
             // It may have been unsubscribed while the answer waited.
             if self.topics.has(replay.filter(), session_id) {
-                self.topics.add_replay(session_id, replay);
+                self.topics.add_replay(session_id, replay, account);
             }
         }
         self.pump(session_id);

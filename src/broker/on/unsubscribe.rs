@@ -24,7 +24,7 @@ impl Shard {
         let mut part = self.pending.take_unfinished(id);
         let checked = self.check_filters(&mut part, |at| unsubscribe.filter_at(at))?;
         let Some(total) = checked else {
-            self.pending.put_unfinished(id, part);
+            self.put_unfinished(id, part);
             return Ok(());
         };
         self.check_answer(id, version, total)?;
@@ -59,7 +59,7 @@ impl Shard {
         }
         part.after = part.after.max(self.clients.state_of(session_id));
         if part.codes.len() < total {
-            self.pending.put_unfinished(id, part);
+            self.put_unfinished(id, part);
             self.peers.ask_in_force(out);
             self.pace_for_full_lanes(id, u64::MAX, out);
             return Ok(());

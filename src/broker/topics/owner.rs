@@ -4,13 +4,16 @@ use super::group::Groups;
 use super::member::Members;
 use super::replay::{Replay, Replays};
 use super::sweep::Sweep;
-use super::value::Retained;
+use super::value::{Departed, Retained};
 use crate::broker::change::{Change, Changes};
 use crate::broker::passing::{RetainVersion, Subscriber, Subscription};
-use crate::ids::{NodeId, SessionId, ShardId};
+use crate::buffer::account::{Account, Arc};
+use crate::ids::{SessionId, ShardId};
+use crate::session::Message;
 use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
 use crate::wire::TopicName;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 pub struct Topics {
     pub(super) id: ShardId,
@@ -22,13 +25,14 @@ pub struct Topics {
     pub(super) groups: Groups,
     pub(super) members: Members,
     /// Ended Sessions, and their subscriptions that are still in the trie.
-    pub(super) departed: VecDeque<(SessionId, Vec<NodeId>)>,
+    pub(super) departed: VecDeque<Departed>,
     /// The sequence that peers must have answered before more of these are taken out.
     pub(super) departed_sequence: u64,
     pub(super) retained: RetainTree<Retained>,
     /// Topics of deleted retained messages whose mark is kept.
     pub(super) deletion_marks: usize,
-    pub(super) marks: VecDeque<(Box<str>, RetainVersion)>,
+    /// Each is a message without payload, which counts for whoever deleted the topic.
+    pub(super) marks: VecDeque<(Rc<Message>, RetainVersion)>,
     /// What a store must know.
     pub(super) changes: Changes,
     pub(super) replays: Replays,
@@ -123,9 +127,15 @@ impl Topics {
         &self.replays
     }
 
-    /// A Session gets the retained messages of a filter, as fast as its Client takes them.
-    pub fn add_replay(&mut self, session: SessionId, replay: Replay) {
-        self.replays.add(session, replay);
+    /// A Session gets the retained messages of a filter, as fast as its Client takes them. Their replay counts for
+    /// `account`.
+    pub fn add_replay(
+        &mut self,
+        session: SessionId,
+        replay: Replay,
+        account: Option<&Arc<Account>>,
+    ) {
+        self.replays.add(session, replay, account);
     }
 
     /// A new turn begins: the Sessions whose replays go on, with a fresh share of work. `None` where there is none, as
@@ -161,12 +171,13 @@ impl Topics {
     /// subscriptions that the Sessions of this shard hold.
     pub fn check_invariants(&self, filters: usize) {
         self.trie.check_invariants();
-        let departed: usize = self.departed.iter().map(|(_, nodes)| nodes.len()).sum();
+        let departed: usize = self.departed.iter().map(|gone| gone.nodes.len()).sum();
         assert_eq!(
             filters + departed + self.groups.count(),
             self.trie.subscriptions()
         );
         self.groups.check_invariants();
         self.members.check_invariants();
+        self.replays.check_invariants();
     }
 }

@@ -1,6 +1,7 @@
 //! The replay of retained messages to a new subscription: a cursor in the tree, which moves as far as the Client can
 //! take. Nothing is copied into a queue, so a `#` among a million retained messages costs one cursor.
 
+use crate::buffer::account::{Account, Arc, Booked};
 use crate::ids::{NodeId, SessionId};
 use crate::limits;
 use crate::topic::RetainCursor;
@@ -45,6 +46,13 @@ impl Replay {
         }
     }
 
+    /// Memory of it, waiting or under way.
+    pub fn bytes(&self) -> usize {
+        let filter = self.filter();
+        let levels = 1 + filter.bytes().filter(|byte| *byte == b'/').count();
+        limits::REPLAY_BYTES + filter.len() + levels * limits::REPLAY_LEVEL_BYTES
+    }
+
     /// Where it is.
     pub fn cursor(&mut self) -> &mut RetainCursor {
         if let Walk::Waiting(filter) = &self.walk {
@@ -64,6 +72,7 @@ impl Replay {
 pub struct NewReplays {
     list: Vec<Replay>,
     by_node: HashMap<NodeId, u32>,
+    bytes: usize,
 }
 
 impl NewReplays {
@@ -71,11 +80,23 @@ impl NewReplays {
     pub fn put(&mut self, replay: Replay) {
         let end = self.list.len() as u32;
         let at = *self.by_node.entry(replay.node).or_insert(end);
+        self.bytes += replay.bytes();
         if at == end {
             self.list.push(replay);
         } else {
+            self.bytes -= self.list[at as usize].bytes();
             self.list[at as usize] = replay;
         }
+    }
+
+    /// Memory of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The same, counted anew; for tests.
+    pub fn counted_bytes(&self) -> usize {
+        self.list.iter().map(Replay::bytes).sum()
     }
 }
 
@@ -97,6 +118,18 @@ struct SessionReplays {
     current: HashMap<NodeId, u64>,
     /// The Session is in [`Replays::unfinished`].
     unfinished: bool,
+    /// Sum of [`Replay::bytes`] of those in the list.
+    bytes: usize,
+    /// Counts that for the Session's owner.
+    booked: Option<Booked>,
+}
+
+impl SessionReplays {
+    fn book(&mut self) {
+        if let Some(booked) = &mut self.booked {
+            booked.set(limits::REPLAYS_BYTES + self.bytes);
+        }
+    }
 }
 
 /// The replays of all Sessions. When a Client comes back, its replay goes on where it was.
@@ -111,10 +144,12 @@ pub struct Replays {
 }
 
 impl Replays {
-    pub fn add(&mut self, session: SessionId, replay: Replay) {
+    /// Adds one at the end, which counts for `account`.
+    pub fn add(&mut self, session: SessionId, replay: Replay, account: Option<&Arc<Account>>) {
         self.last_number += 1;
         let queue = self.by_session.entry(session).or_default();
         queue.current.insert(replay.node, self.last_number);
+        queue.bytes += replay.bytes();
         queue.replays.push_back((self.last_number, replay));
         // At most as many stopped replays as live ones are kept.
         if queue.replays.len() > 2 * queue.current.len() + 8 {
@@ -122,6 +157,14 @@ impl Replays {
             queue
                 .replays
                 .retain(|(number, replay)| current.get(&replay.node) == Some(number));
+            queue.bytes = queue.replays.iter().map(|(_, replay)| replay.bytes()).sum();
+        }
+        match (&queue.booked, account) {
+            (None, Some(account)) => {
+                let bytes = limits::REPLAYS_BYTES + queue.bytes;
+                queue.booked = Some(Booked::new(account, bytes));
+            }
+            _ => queue.book(),
         }
     }
 
@@ -185,7 +228,9 @@ impl Replays {
             if queue.current.get(&replay.node) == Some(number) {
                 return;
             }
+            queue.bytes -= replay.bytes();
             queue.replays.pop_front();
+            queue.book();
         }
         self.by_session.remove(&session);
     }
@@ -196,7 +241,23 @@ impl Replays {
             && let Some((_, replay)) = queue.replays.pop_front()
         {
             queue.current.remove(&replay.node);
+            queue.bytes -= replay.bytes();
+            queue.book();
         }
+    }
+
+    /// Panics where what is counted is not what there is; for tests. Returns the sum.
+    pub fn check_invariants(&self) -> usize {
+        let mut sum = 0;
+        for queue in self.by_session.values() {
+            let bytes: usize = queue.replays.iter().map(|(_, replay)| replay.bytes()).sum();
+            assert_eq!(queue.bytes, bytes);
+            if let Some(booked) = &queue.booked {
+                assert_eq!(booked.bytes(), limits::REPLAYS_BYTES + bytes);
+                sum += booked.bytes();
+            }
+        }
+        sum
     }
 
     /// The Session's replay goes on in the next turn.

@@ -9,6 +9,7 @@ use super::value::Retained;
 use crate::broker::change::Change;
 use crate::broker::home::owner_of;
 use crate::broker::passing::{RetainVersion, Routing};
+use crate::budget::sizes::retained_bytes;
 use crate::ids::SessionId;
 use crate::limits;
 use crate::session::Message;
@@ -72,7 +73,7 @@ impl Topics {
         } else if self.shards == 1 {
             self.retained.remove(topic.as_str());
         } else {
-            self.mark_deleted(topic, version);
+            self.mark_deleted(Rc::clone(routing.message()), version);
         }
         if held_mark {
             self.deletion_marks -= 1;
@@ -100,16 +101,22 @@ impl Topics {
         }
     }
 
-    fn mark_deleted(&mut self, topic: TopicName<'_>, version: RetainVersion) {
-        self.retained.set(
-            topic,
-            Retained {
-                version,
-                message: None,
-            },
-        );
+    /// `deletion` has the topic and no payload.
+    fn mark_deleted(&mut self, deletion: Rc<Message>, version: RetainVersion) {
+        let Ok(topic) = TopicName::new(deletion.topic()) else {
+            return;
+        };
+        let message = None;
+        self.retained.set(topic, Retained { version, message });
         self.deletion_marks += 1;
-        self.marks.push_back((topic.as_str().into(), version));
+        self.marks.push_back((deletion, version));
+    }
+
+    /// A deletion of this topic with so many bytes leaves no more memory in use than there was before.
+    pub fn frees(&self, topic: &str, bytes: usize) -> bool {
+        let held = self.retained.get(topic);
+        let message = held.and_then(|held| held.message.as_ref());
+        message.is_some_and(|message| message.bytes() >= bytes)
     }
 
     /// Marks of deletions are kept.
@@ -128,14 +135,15 @@ impl Topics {
     pub fn drop_marks(&mut self, passed: u64) {
         while let Some((_, version)) = self.marks.front()
             && version.clock <= passed
-            && let Some((topic, version)) = self.marks.pop_front()
+            && let Some((deletion, version)) = self.marks.pop_front()
         {
+            let topic = deletion.topic();
             let still = self
                 .retained
-                .get(&topic)
+                .get(topic)
                 .is_some_and(|held| held.version == version && held.message.is_none());
             if still {
-                self.retained.remove(&topic);
+                self.retained.remove(topic);
                 self.deletion_marks -= 1;
             }
         }
@@ -207,8 +215,13 @@ impl Topics {
         }
         if self.shards == 1 {
             self.retained.remove(topic);
-        } else if let Ok(topic) = TopicName::new(topic) {
-            self.mark_deleted(topic, version);
+        } else if let Some(message) = self
+            .retained
+            .get(topic)
+            .and_then(|held| held.message.as_ref())
+        {
+            let deletion = Rc::new(message.emptied(retained_bytes(self.shards, topic)));
+            self.mark_deleted(deletion, version);
             return true;
         }
         false

@@ -1,7 +1,9 @@
 //! Subscriptions of Sessions: each comes and goes in one method here.
 
 use super::owner::Topics;
+use super::value::Departed;
 use crate::broker::passing::{Subscriber, Subscription};
+use crate::buffer::account::Booked;
 use crate::ids::{NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::topic::{Subscribed, Unsubscribed};
@@ -51,16 +53,21 @@ impl Topics {
 
     /// A Session has ended: its replays end and its subscriptions leave the trie. Appends the filters that peers need
     /// no longer serve to `removed`. Returns `false` if the subscriptions are too many for one turn;
-    /// [`Topics::forget_some`] goes on with them.
+    /// [`Topics::forget_some`] goes on with them, and `booked` counts them until then.
     pub fn depart(
         &mut self,
         session: SessionId,
         nodes: Vec<NodeId>,
+        booked: Option<Booked>,
         removed: &mut Vec<String>,
     ) -> bool {
         self.replays.forget(session);
         if nodes.len() > limits::FILTERS_AT_ONCE {
-            self.departed.push_back((session, nodes));
+            self.departed.push_back(Departed {
+                session,
+                nodes,
+                booked,
+            });
             return false;
         }
         for node in nodes {
@@ -87,7 +94,11 @@ impl Topics {
     /// Takes a part of these out. They match nobody any more, but a quarter of a million at once would delay all
     /// Clients and fill the lanes. `Some`: all of this Session's are out now.
     pub fn forget_some(&mut self, removed: &mut Vec<String>) -> Option<SessionId> {
-        let (session, mut nodes) = self.departed.pop_front()?;
+        let Departed {
+            session,
+            mut nodes,
+            booked,
+        } = self.departed.pop_front()?;
         let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
         for node in nodes.drain(kept..) {
             removed.extend(self.forget(session, node));
@@ -95,7 +106,11 @@ impl Topics {
         if nodes.is_empty() {
             return Some(session);
         }
-        self.departed.push_front((session, nodes));
+        self.departed.push_front(Departed {
+            session,
+            nodes,
+            booked,
+        });
         None
     }
 

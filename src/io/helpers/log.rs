@@ -30,6 +30,8 @@ struct Shared {
 #[derive(Default)]
 struct Lines {
     lines: Vec<Line>,
+    /// Bytes of their texts, and of what holds these.
+    bytes: usize,
     dropped: u64,
     /// Lines taken by the writer and not yet written.
     writing: bool,
@@ -75,11 +77,15 @@ impl Log {
             text: text.into(),
         };
         let mut queue = self.lock();
-        if queue.lines.len() >= limits::LOG_LINES_WAITING_MAX {
+        let bytes = size_of::<Line>() + line.text.len();
+        if queue.lines.len() >= limits::LOG_LINES_WAITING_MAX
+            || queue.bytes + bytes > limits::LOG_BYTES_WAITING_MAX
+        {
             queue.dropped += 1;
             return;
         }
         let first = queue.lines.is_empty();
+        queue.bytes += bytes;
         queue.lines.push(line);
         drop(queue);
         if first {
@@ -140,6 +146,7 @@ impl Log {
     fn next_lines(&self) -> (Vec<Line>, u64) {
         let mut queue = self.lock();
         queue.writing = true;
+        queue.bytes = 0;
         let dropped = std::mem::take(&mut queue.dropped);
         (std::mem::take(&mut queue.lines), dropped)
     }
@@ -233,5 +240,19 @@ mod tests {
         log.line(LogLevel::Packet, "not asked for");
         let (lines, dropped) = log.next_lines();
         assert_eq!((lines.len(), dropped), (limits::LOG_LINES_WAITING_MAX, 3));
+    }
+
+    #[test]
+    fn long_lines_fill_the_queue_too() {
+        let log = Log::new(Logs::Events);
+        let text = "x".repeat(10_000);
+        for _ in 0..2 * limits::LOG_BYTES_WAITING_MAX / text.len() {
+            log.line(LogLevel::Info, text.as_str());
+        }
+        let (lines, dropped) = log.next_lines();
+        assert!((100..=104).contains(&lines.len()), "{} lines", lines.len());
+        assert!(dropped > 100);
+        log.line(LogLevel::Info, "there is room again");
+        assert_eq!(log.next_lines().0.len(), 1);
     }
 }

@@ -810,7 +810,11 @@ impl World {
                     hand_over,
                 } => self.hand_over(shard, connection, to, hand_over),
                 Output::Peer { to, message } => {
-                    self.publishes_in_lanes += match &message {
+                    let said = match &message {
+                        PeerMessage::Spilled { message, .. } => message,
+                        message => message,
+                    };
+                    self.publishes_in_lanes += match said {
                         PeerMessage::Publish { .. } => 1,
                         PeerMessage::Parcel(parcel) => parcel.messages(),
                         _ => 0,
