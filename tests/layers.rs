@@ -388,6 +388,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::mail",
             "io::seat",
             "io::start_error",
+            "io::store::place",
             "io::store::recovery",
             "io::user",
         ],

@@ -44,6 +44,8 @@ pub const IMPLEMENTED: &[&str] = &[
     "password_file",
     "per_listener_settings",
     "persistent_client_expiration",
+    "persistence",
+    "persistence_location",
     "pid_file",
     "port",
     "protocol",

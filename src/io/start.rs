@@ -18,6 +18,7 @@ use crate::io::listening::ListeningSocket;
 use crate::io::mail::Shards;
 use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
+use crate::io::store::place::Wanted;
 use crate::io::store::recovery::{self, Store};
 use crate::io::user::{PidFile, RunAs};
 use crate::io::{cpu, files, listener, memory};
@@ -106,7 +107,13 @@ fn serve(
     let cores = cpu::placement(count, &allowed);
     let listeners = listener::listen_all(&config)?;
     DriverKind::raise_limits(count);
+    let port = config.listeners.first().map_or(0, Listener::port);
+    let persists = config.store.persistence != Some(false);
+    let wanted = persists.then(|| Wanted::of(&config.store, port));
     if let Some(run_as) = &run_as {
+        for path in wanted.iter().flat_map(Wanted::make) {
+            run_as.give(&path);
+        }
         for path in listeners.sockets.iter().filter_map(ListeningSocket::path) {
             run_as.give(path);
         }
@@ -116,8 +123,10 @@ fn serve(
     let (kind, why) = choose_driver(config.io)?;
     // After the sockets are bound, so that a port in use is found before a store is made for it. Nothing is accepted
     // before the shards remember what the store has.
-    let port = config.listeners.first().map_or(0, Listener::port);
-    let recovered = recovery::recover(&config.store, port, count, log)?;
+    let recovered = match &wanted {
+        Some(wanted) => recovery::recover(&config.store, wanted, count, log)?,
+        None => None,
+    };
 
     let own_limits = config.listeners.iter().map(|l| l.connections_max);
     let connections_max: Vec<Option<usize>> = own_limits.collect();

@@ -152,7 +152,7 @@ fn kept(mosquitto: &Mosquitto) -> String {
             "retained messages and sessions in {}",
             folder.value.display()
         ),
-        None => "retained messages and sessions in the working directory".to_owned(),
+        None => "retained messages and sessions in a folder for the port".to_owned(),
     }
 }
 

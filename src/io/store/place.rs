@@ -27,6 +27,85 @@ pub enum Found {
     Refused(String),
 }
 
+/// Where the store is to be, as the user finds it who starts the broker.
+pub struct Wanted {
+    /// Or why there is none.
+    directory: Result<PathBuf, String>,
+    /// It was named, and must be used.
+    given: bool,
+    /// A folder for the journals, in memory.
+    journals: Result<PathBuf, String>,
+}
+
+impl Wanted {
+    /// By what was said, by the service manager, or by user and port. `port` is that of the first listener.
+    pub fn of(config: &StoreConfig, port: u16) -> Wanted {
+        Wanted {
+            directory: directory(config, port),
+            given: config.directory.is_some(),
+            journals: journals(),
+        }
+    }
+
+    /// Makes the folders that are not there, as far as this user may. Returns those made, for the user who is to have
+    /// them.
+    pub fn make(&self) -> Vec<PathBuf> {
+        let folders = [&self.directory, &self.journals];
+        let folders = folders.into_iter().flatten();
+        let missing = folders.filter(|folder| !folder.exists() && make(folder).is_ok());
+        missing.cloned().collect()
+    }
+
+    /// Makes and locks the directory.
+    ///
+    /// Errors: a directory that was asked for cannot be used, or another broker has it.
+    pub fn find(&self) -> Result<Found, StartError> {
+        let directory = match &self.directory {
+            Ok(directory) => directory,
+            Err(why) => return Ok(Found::None(why.clone())),
+        };
+        match take(directory) {
+            Ok(Ok(lock)) => Ok(Found::Place(Place {
+                directory: directory.clone(),
+                _lock: lock,
+            })),
+            Ok(Err(holder)) => Err(StartError::new(format!(
+                "the store in {} is in use by {holder}: stop it, or give this one another --store-dir or --port",
+                directory.display()
+            ))),
+            Err(error) if self.given => Err(StartError::new(format!(
+                "--store-dir {}: {error}; the broker needs to write there",
+                directory.display()
+            ))),
+            Err(error) => Ok(Found::Refused(format!(
+                "{}: {error}; a restart will forget all sessions and retained messages: --store-dir DIR names another place, --persistence off says that none is wanted",
+                directory.display()
+            ))),
+        }
+    }
+
+    /// The folder of the journals: one in memory, so that a card is spared; else the store's own, with a sentence about
+    /// that.
+    pub fn journals(&self, place: &Place) -> (PathBuf, Option<String>) {
+        let made = match &self.journals {
+            Ok(folder) => make(folder)
+                .map(|()| folder.clone())
+                .map_err(|error| format!("{}: {error}", folder.display())),
+            Err(why) => Err(why.clone()),
+        };
+        match made {
+            Ok(folder) => (folder, None),
+            Err(why) => {
+                let text = format!(
+                    "store: the journals are in {}, as {why}; they are written often, which a memory card feels",
+                    place.directory.display()
+                );
+                (place.directory.clone(), Some(text))
+            }
+        }
+    }
+}
+
 /// The directory by what was said, by the service manager, or by user and port. `Err`: there is none, and why.
 fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
     if let Some(directory) = &config.directory {
@@ -54,34 +133,6 @@ fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
     let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     base.map(|base| base.join("mqttfast").join(port))
         .ok_or_else(|| "there is no HOME: --store-dir DIR gives it a place".to_owned())
-}
-
-/// Finds, makes and locks the directory. `port` is that of the first listener.
-///
-/// Errors: a directory that was asked for cannot be used, or another broker has it.
-pub fn find(config: &StoreConfig, port: u16) -> Result<Found, StartError> {
-    let directory = match directory(config, port) {
-        Ok(directory) => directory,
-        Err(why) => return Ok(Found::None(why)),
-    };
-    match take(&directory) {
-        Ok(Ok(lock)) => Ok(Found::Place(Place {
-            directory,
-            _lock: lock,
-        })),
-        Ok(Err(holder)) => Err(StartError::new(format!(
-            "the store in {} is in use by {holder}: stop it, or give this one another --store-dir or --port",
-            directory.display()
-        ))),
-        Err(error) if config.directory.is_some() => Err(StartError::new(format!(
-            "--store-dir {}: {error}; the broker needs to write there",
-            directory.display()
-        ))),
-        Err(error) => Ok(Found::Refused(format!(
-            "{}: {error}; a restart will forget all sessions and retained messages: --store-dir DIR names another place, --persistence off says that none is wanted",
-            directory.display()
-        ))),
-    }
 }
 
 /// Makes the directory, proves that files can be made there, and locks it. The inner error names who has the lock.
@@ -125,9 +176,8 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// The folder of the journals: one in memory, so that a card is spared; else the store's own, with a sentence about
-/// that.
-pub fn journals(directory: &Path) -> (PathBuf, Option<String>) {
+/// A folder in memory, by the service manager or by user; `Err`: there is none, and why.
+fn journals() -> Result<PathBuf, String> {
     let candidate = match env::var_os("RUNTIME_DIRECTORY") {
         Some(given) if !given.is_empty() => {
             let given = given.to_string_lossy().into_owned();
@@ -138,21 +188,11 @@ pub fn journals(directory: &Path) -> (PathBuf, Option<String>) {
             .filter(|path| path != OsStr::new(""))
             .map(|path| Path::new(&path).join("mqttfast")),
     };
-    let why = match candidate {
-        None => "XDG_RUNTIME_DIR is not set".to_owned(),
-        Some(folder) => match in_memory(&folder) {
-            true => match make(&folder) {
-                Ok(()) => return (folder, None),
-                Err(error) => format!("{}: {error}", folder.display()),
-            },
-            false => format!("{} is not in memory", folder.display()),
-        },
-    };
-    let text = format!(
-        "store: the journals are in {}, as {why}; they are written often, which a memory card feels",
-        directory.display()
-    );
-    (directory.to_owned(), Some(text))
+    match candidate {
+        None => Err("XDG_RUNTIME_DIR is not set".to_owned()),
+        Some(folder) if in_memory(&folder) => Ok(folder),
+        Some(folder) => Err(format!("{} is not in memory", folder.display())),
+    }
 }
 
 /// Files in a folder, which may have to be made, are not on a disk.

@@ -6,7 +6,7 @@ use super::inbox::Inlet;
 use super::journal::{self, Journal, Left};
 use super::keeper::Keeper;
 use super::keeping::{Keeping, unix_s};
-use super::place::{self, Found, Place};
+use super::place::{Found, Place, Wanted};
 use crate::broker::{LogLevel, Restored, RestoredPart};
 use crate::config::{Durability, StoreConfig};
 use crate::ids::ShardId;
@@ -48,14 +48,11 @@ pub struct Store {
 /// Errors: a directory that was asked for cannot be used, another broker has it, or a later one wrote it.
 pub fn recover(
     config: &StoreConfig,
-    port: u16,
+    wanted: &Wanted,
     shards: usize,
     log: &Log,
 ) -> Result<Option<Recovered>, StartError> {
-    if config.persistence == Some(false) {
-        return Ok(None);
-    }
-    let place = match place::find(config, port)? {
+    let place = match wanted.find()? {
         Found::Place(place) => place,
         Found::None(why) => {
             log.line(LogLevel::Info, format!("store: none, as {why}"));
@@ -73,7 +70,7 @@ pub fn recover(
     let identity = identity(&database).map_err(named)?;
     let key = key(&database).map_err(named)?;
     let state = state(&database).map_err(named)?;
-    let (journals, note) = place::journals(&place.directory);
+    let (journals, note) = wanted.journals(&place);
     if let Some(note) = note {
         log.line(LogLevel::Info, note);
     }

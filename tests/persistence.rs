@@ -1,0 +1,224 @@
+//! The store of a broker as an operator meets it: where it is, who has it, what a start says, what stops it.
+
+use mqttfast_rig::process as support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use support::{Broker, Client, Connect, Folder, Options};
+
+fn with(arguments: &[&str]) -> Options {
+    Options {
+        arguments: arguments.iter().map(|text| text.to_string()).collect(),
+        ..Options::default()
+    }
+}
+
+fn on(store: &Path) -> Options {
+    with(&["--store-dir", store.to_str().expect("UTF-8")])
+}
+
+/// What a broker says that does not start.
+fn refused(store: &Path) -> String {
+    let output = Command::new("timeout")
+        .args(["--signal=KILL", "20", env!("CARGO_BIN_EXE_mqttfast")])
+        .args(["--port", "0", "--bind", "127.0.0.1", "--store-dir"])
+        .arg(store)
+        .stdin(Stdio::null())
+        .output()
+        .expect("mqttfast was not started");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
+/// A Session `kept` with a subscription and a queued message, and a retained message.
+fn fill(broker: &Broker) {
+    let connect = Connect {
+        client_id: b"kept",
+        clean_session: false,
+        ..Connect::default()
+    };
+    let (mut client, _) = Client::connect_with(broker, &connect);
+    client.subscribe("t/#", 1);
+    client.disconnect();
+    let mut client = Client::connect(broker, "publisher");
+    client.publish("t/queued", b"one", 1, false);
+    client.publish("retained", b"two", 1, true);
+    client.publish("retained/lazy", b"three", 0, true);
+    client.expect_alive();
+    client.disconnect();
+}
+
+fn has_all(broker: &Broker) {
+    let connect = Connect {
+        client_id: b"kept",
+        clean_session: false,
+        ..Connect::default()
+    };
+    let (mut client, present) = Client::connect_with(broker, &connect);
+    assert!(present);
+    client.expect_message("t/queued", b"one", 1);
+    client.disconnect();
+    let mut client = Client::connect(broker, "reader");
+    client.subscribe("retained", 1);
+    assert_eq!(client.receive().payload, b"two");
+    client.subscribe("retained/lazy", 0);
+    assert_eq!(client.receive().payload, b"three");
+    client.disconnect();
+}
+
+#[test]
+fn an_orderly_stop_keeps_all_and_leaves_no_journal() {
+    if support::reference() {
+        return;
+    }
+    for durability in ["strict", "batched", "lazy"] {
+        let folder = Folder::new();
+        let store = folder.path("store");
+        let mut options = on(&store);
+        options
+            .arguments
+            .extend(["--durability", durability].map(str::to_owned));
+        let mut broker = Broker::start_with(options.clone());
+        broker.logged(&["store: ", "new: 0 retained, 0 sessions, 0 queued"]);
+        fill(&broker);
+        let (status, _) = broker.end_by(nix::sys::signal::Signal::SIGTERM);
+        assert!(status.success());
+        let mut left: Vec<_> = fs::read_dir(&store).expect("the store").flatten().collect();
+        left.retain(|entry| entry.file_name().to_string_lossy().ends_with(".journal"));
+        assert!(left.is_empty(), "{left:?}");
+        let mode = fs::metadata(store.join("mqttfast.db"))
+            .expect("the file")
+            .permissions();
+        assert_eq!(mode.mode() & 0o077, 0, "for its user alone");
+        let broker = Broker::start_with(options);
+        broker.logged(&[
+            "store: ",
+            "after an orderly stop: 2 retained, 1 sessions, 1 queued",
+        ]);
+        has_all(&broker);
+    }
+}
+
+/// Retained messages of QoS 0 too, which nobody has acknowledged.
+#[test]
+fn a_crash_keeps_what_no_commit_has_seen() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let mut options = on(&store);
+    options
+        .arguments
+        .extend(["--store-window", "10000"].map(str::to_owned));
+    let broker = Broker::start_with(options.clone());
+    fill(&broker);
+    drop(broker);
+    let broker = Broker::start_with(options);
+    broker.logged(&["after a crash, with its journals: 2 retained, 1 sessions, 1 queued"]);
+    has_all(&broker);
+}
+
+#[test]
+fn sigusr1_commits() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let mut options = on(&store);
+    options
+        .arguments
+        .extend(["--store-window", "10000"].map(str::to_owned));
+    let broker = Broker::start_with(options.clone());
+    fill(&broker);
+    broker.signal(nix::sys::signal::Signal::SIGUSR1);
+    let end = std::time::Instant::now() + support::DEADLINE;
+    // The journals lie in the folder that this machine has for them, or in the store; the file alone must do.
+    let copy = folder.path("copy");
+    loop {
+        let _ = fs::remove_dir_all(&copy);
+        fs::create_dir(&copy).expect("a folder");
+        for name in ["mqttfast.db", "mqttfast.db-wal"] {
+            fs::copy(store.join(name), copy.join(name)).expect("a copy");
+        }
+        let second = Broker::start_with(on(&copy));
+        let line = second.logged(&["store: ", " retained, "]);
+        if line.contains("2 retained, 1 sessions, 1 queued") {
+            return has_all(&second);
+        }
+        assert!(std::time::Instant::now() < end, "{line}");
+    }
+}
+
+#[test]
+fn a_second_broker_is_refused_and_told_who_has_the_store() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let broker = Broker::start_with(on(&store));
+    let said = refused(&store);
+    assert!(said.contains("is in use by process "), "{said}");
+    assert!(said.contains(&broker.pid().to_string()), "{said}");
+    fill(&broker);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_stops_the_start() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.path("file");
+    fs::write(&file, "").expect("a file");
+    for store in [file.clone(), file.join("below")] {
+        let said = refused(&store);
+        assert!(said.contains(store.to_str().expect("UTF-8")), "{said}");
+        assert!(said.contains("--store-dir"), "{said}");
+    }
+}
+
+#[test]
+fn without_persistence_no_file_is_made() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let mut options = on(&store);
+    options
+        .arguments
+        .extend(["--persistence", "off"].map(str::to_owned));
+    let broker = Broker::start_with(options);
+    fill(&broker);
+    assert!(!store.exists());
+    assert!(broker.log().iter().all(|line| !line.contains("store: ")));
+    // A port of the system's choice has no store by itself.
+    let broker = Broker::start_with(Options::default());
+    broker.logged(&["store: none, as the port is chosen by the system"]);
+}
+
+#[test]
+fn a_file_of_a_later_broker_is_left_alone() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let mut broker = Broker::start_with(on(&store));
+    fill(&broker);
+    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    let path = store.join("mqttfast.db");
+    let mut bytes = fs::read(&path).expect("the file");
+    // `user_version` in the header of the file. [SQLite, "Database File Format", 1.3]
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let said = refused(&store);
+    assert!(said.contains("later mqttfast (version 99"), "{said}");
+    assert_eq!(fs::read(&path).expect("the file"), bytes);
+}
