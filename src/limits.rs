@@ -350,12 +350,34 @@ pub const LOG_REPEAT_MS: u64 = 10_000;
 
 // Helpers
 
+/// Items in a shard's mailbox beyond which what may be lost is lost; verdicts and orders are not.
+pub const MAIL_ITEMS_MAX: usize = 1040;
 /// CONNECTs that may wait for the password thread; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 1024;
 /// Bytes of all waiting user names and passwords together; more are answered "server busy".
 pub const PASSWORD_CHECKS_WAITING_BYTES_MAX: usize = 1024 * 1024;
 const _: () =
     assert!(PASSWORD_CHECKS_WAITING_BYTES_MAX >= USER_NAME_BYTES_MAX + PASSWORD_BYTES_MAX);
+/// What a waiting check counts for beside its bytes, when room is made: an address with many small ones has as much.
+pub const PASSWORD_CHECK_BYTES: usize = 1024;
+/// Failed checks of an address in a row after which the next one need not wait.
+pub const PASSWORD_FAILURES_FREE: u32 = 10;
+/// Wait of an address after its first failure beyond these; doubled by each further one.
+pub const PASSWORD_BACK_OFF_FIRST_MS: u64 = 50;
+/// The longest wait of an address between two checks. Short, as others may be behind the same address.
+pub const PASSWORD_BACK_OFF_MAX_MS: u64 = 2_000;
+/// An address without a failure for so long has a clean record again.
+pub const PASSWORD_FAILURES_KEPT_MS: u64 = 300_000;
+/// Addresses whose failures are remembered; the oldest are forgotten.
+pub const PASSWORD_ADDRESSES_MAX: usize = 16 * 1024;
+/// Checks that may wait for an address that is held back; more are answered "server busy".
+pub const PASSWORD_CHECKS_WAITING_OF_FAILING: usize = 8;
+/// One check in so many is that of an address with failures, if others wait too.
+pub const PASSWORD_CHECKS_TO_FAILING: u32 = 4;
+/// Verified credentials that are remembered, 20 bytes each.
+pub const PASSWORDS_KNOWN_MAX: usize = 64 * 1024;
+/// User name and password that are remembered, together: a few microseconds to hash.
+pub const PASSWORD_KNOWN_BYTES_MAX: usize = 4096;
 /// Dropped messages are logged this often at most.
 pub const DROPS_LOGGED_EVERY_MS: u64 = 60_000;
 /// How long the log gathers lines before it writes them.
@@ -396,9 +418,9 @@ pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
 const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
 /// Users one line of the log names.
 pub const PASSWORD_USERS_TOLD: usize = 10;
-/// Iterations of PBKDF2 that a line of the file may ask for: some seconds a check on a small board. A higher number
-/// counts as a slip, because one such check delays all others.
-pub const PASSWORD_ITERATIONS_MAX: u32 = 10_000_000;
+/// Iterations of PBKDF2 that a line of the file may ask for: less than half a second a check on a server, one to two on
+/// a small board. A line with more is skipped, because each check of it would delay all others.
+pub const PASSWORD_ITERATIONS_MAX: u32 = 500_000;
 /// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
 pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
 /// User names and passwords are MQTT fields with a length of two bytes.

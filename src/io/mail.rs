@@ -109,8 +109,7 @@ pub struct Shards {
 impl Shards {
     /// Mailboxes and wakers of `count` shards.
     pub fn new(count: usize) -> nix::Result<Shards> {
-        // One for each password check that may wait, and a few for the rest.
-        let items_max = limits::PASSWORD_CHECKS_WAITING_MAX + 16;
+        let items_max = limits::MAIL_ITEMS_MAX;
         let wakers: nix::Result<Vec<Waker>> = (0..count).map(|_| Waker::new()).collect();
         Ok(Shards {
             mailboxes: (0..count).map(|_| Mailbox::new(items_max)).collect(),
@@ -124,8 +123,7 @@ impl Shards {
     }
 
     /// Puts `item` into the mailbox of `to` and wakes it. Rare, so the wake-up is always paid and a shard looks into
-    /// its mailbox only when it comes. With a full mailbox the item is lost; a verdict's connection then ends at its
-    /// deadline.
+    /// its mailbox only when it comes. With a full mailbox the item is lost.
     pub fn tell(&self, to: ShardId, item: ToShard) {
         let _ = self.mailboxes[to.index()].push(item);
         self.wakers[to.index()].wake();

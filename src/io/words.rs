@@ -33,9 +33,15 @@ fn text(happening: &Happening) -> String {
                 None => "no user".to_owned(),
             };
             let client_id = Shown(&who.client_id);
-            let why = refused(*why);
+            let cause = refused(*why);
             let address = peer(who.address);
-            format!("refused {client_id} ({address}, {user}): {why}")
+            match why {
+                // The address is first, so that no name a Client chose is taken for it by a program that reads the log.
+                Refusal::UnknownUser | Refusal::WrongPassword => {
+                    format!("login failed from {address}: {cause} (client {client_id}, {user})")
+                }
+                _ => format!("refused {client_id} ({address}, {user}): {cause}"),
+            }
         }
         Happening::Unaccepted { address, why } => match why {
             Unaccepted::Violation(violation) => format!("refused {}: {violation}", peer(*address)),
@@ -511,7 +517,7 @@ mod tests {
                     who: who("lamp", Some("alice")),
                     why: Refusal::WrongPassword,
                 },
-                "refused lamp (192.0.2.7:4711, user alice): wrong password",
+                "login failed from 192.0.2.7:4711: wrong password (client lamp, user alice)",
             ),
             (
                 Happening::Refused {
@@ -728,7 +734,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "refused {shown} (192.0.2.7:4711, user x\\r\\ny): its user is not in the password file"
+                "login failed from 192.0.2.7:4711: its user is not in the password file (client {shown}, user x\\r\\ny)"
             )
         );
     }

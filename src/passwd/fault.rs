@@ -137,7 +137,7 @@ mod tests {
         for (fault, part) in [
             (LineFault::PlainText, "mqttfast passwd -U 'my list'"),
             (LineFault::UserNameTooLong, "the 65535 bytes"),
-            (LineFault::IterationsTooMany, "10000000 iterations"),
+            (LineFault::IterationsTooMany, "500000 iterations"),
             (LineFault::MissingField, "$6$ wants salt$digest"),
             (LineFault::Doubled { first: 7 }, "already in line 7,"),
         ] {

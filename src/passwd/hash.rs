@@ -246,7 +246,7 @@ mod tests {
             (format!("$7$-1${salt}${digest}"), LineFault::Iterations),
             (format!("$7$+1${salt}${digest}"), LineFault::Iterations),
             (
-                format!("$7$10000001${salt}${digest}"),
+                format!("$7$500001${salt}${digest}"),
                 LineFault::IterationsTooMany,
             ),
             (

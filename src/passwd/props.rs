@@ -17,7 +17,7 @@ const USERS_TRIED_MAX: usize = 8;
 /// Bytes of a warning, whatever a file holds.
 const SENTENCE_BYTES_MAX: usize = 1000;
 /// Bytes of the longest hash there is: 64 bytes of salt and of digest in base64, and the most iterations.
-const HASH_BYTES_MAX: usize = "$7$10000000$$".len() + 2 * 88;
+const HASH_BYTES_MAX: usize = "$7$500000$$".len() + 2 * 88;
 /// What the tool writes here: the cheapest there is.
 const SCHEME: Scheme = Scheme::Pbkdf2 { iterations: 1 };
 

@@ -4,6 +4,7 @@ use crate::support::packet::{publish, subscribe};
 use crate::support::packet5::{self, connected};
 use crate::support::{Answer, Broker, Client, Connect, DEADLINE, Folder, Options, reference};
 use crate::{attack_ours, attack_with, refused, violation};
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,10 @@ fn case_6_flood_of_wrong_passwords(shards: usize) {
     // Some milliseconds each; the pair, without a user name, must not notice.
     let options = with_users(shards, &folder, "300");
     attack_with(options, |broker| {
+        // From another address: this one has failed often after the first round.
+        let mut alice = Client::open_from(broker, Ipv4Addr::new(127, 0, 0, 2));
+        alice.send(&user("alice", "secret", "alice", true).bytes());
+        alice.expect_packet(&[0x20, 2, 0, 0]);
         let mut clients: Vec<Client> = (0..100).map(|_| Client::open(broker)).collect();
         for (n, client) in clients.iter_mut().enumerate() {
             let name = if n.is_multiple_of(2) {
@@ -75,7 +80,7 @@ fn case_6_flood_of_wrong_passwords(shards: usize) {
             assert!(codes.contains(&answer), "{answer:?}");
             client.expect_close();
         }
-        // Who knows the password comes in.
+        // Who has come in before comes in again, from the address of the flood too.
         let (mut alice, _) = Client::connect_with(broker, &user("alice", "secret", "alice", true));
         alice.expect_alive();
     });

@@ -105,18 +105,18 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     shard: self.seat.id,
                     connection,
                     listener: socket.link.listener,
+                    address: socket.link.address.ip(),
                     user_name,
                     password,
                     asked: self.now,
                 };
-                let refused = match &self.seat.common.checker {
-                    Some(checker) if checker.ask(request) => None,
-                    Some(_) => Some(Verdict::Busy),
-                    // Without a password file there are no users.
-                    None => Some(Verdict::UnknownUser),
-                };
-                if let Some(verdict) = refused {
-                    self.later.push_back(Later::Verdict(connection, verdict));
+                match &self.seat.common.checker {
+                    Some(checker) => checker.ask(request),
+                    None => {
+                        // Without a password file there are no users.
+                        let verdict = Later::Verdict(connection, Verdict::UnknownUser);
+                        self.later.push_back(verdict);
+                    }
                 }
             }
             Output::HandOver {

@@ -1,33 +1,28 @@
 //! The password thread: hashing takes milliseconds to seconds and never runs on a shard.
+//!
+//! What was verified once is let in at once, without the thread (`known`). The rest waits its turn (`waiting`): a fair
+//! share of the thread for each address, and less and less for addresses that fail.
 
+mod known;
+mod waiting;
+
+pub use self::waiting::Request;
+
+use self::known::Known;
+use self::waiting::{Next, Waiting};
 use crate::broker::{LogLevel, Verdict};
-use crate::ids::{ConnectionId, ListenerId, ShardId};
+use crate::ids::ListenerId;
 use crate::io::clock::Clock;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::passwd::{Check, PasswordFile, PasswordFileError, Succession, shown};
 use crate::time::Time;
-use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-
-/// User name and password of one CONNECT.
-pub struct Request {
-    /// Whose mailbox gets the verdict.
-    pub shard: ShardId,
-    /// The connection at that shard; it may have closed meanwhile.
-    pub connection: ConnectionId,
-    /// The listener it came by, whose users are meant.
-    pub listener: ListenerId,
-    /// As CONNECT has it.
-    pub user_name: String,
-    /// As CONNECT has it; empty where it has none.
-    pub password: Vec<u8>,
-    /// When the shard asked; requests that are too old are answered "busy".
-    pub asked: Time,
-}
+use std::time::Duration;
 
 /// New users, to be put in force.
 pub struct Successor {
@@ -76,39 +71,14 @@ struct Shared {
     users: Mutex<Arc<Users>>,
     queue: Mutex<Waiting>,
     asked: Condvar,
+    /// Set when the thread starts.
+    answers: OnceLock<Answers>,
 }
 
-/// Requests that wait, and the bytes of their user names and passwords.
-#[derive(Default)]
-struct Waiting {
-    requests: VecDeque<Request>,
-    bytes: usize,
-}
-
-impl Waiting {
-    fn push(&mut self, request: Request) -> bool {
-        let bytes = self.bytes + request.bytes();
-        if self.requests.len() >= limits::PASSWORD_CHECKS_WAITING_MAX
-            || bytes > limits::PASSWORD_CHECKS_WAITING_BYTES_MAX
-        {
-            return false;
-        }
-        self.bytes = bytes;
-        self.requests.push_back(request);
-        true
-    }
-
-    fn pop(&mut self) -> Option<Request> {
-        let request = self.requests.pop_front()?;
-        self.bytes -= request.bytes();
-        Some(request)
-    }
-}
-
-impl Request {
-    fn bytes(&self) -> usize {
-        self.user_name.len() + self.password.len()
-    }
+/// Where verdicts go, and the time.
+struct Answers {
+    shards: Shards,
+    clock: Clock,
 }
 
 /// A lock here is never held by code that may panic.
@@ -121,6 +91,8 @@ pub struct Users {
     files: Vec<(PathBuf, PasswordFile)>,
     /// By the listener's number.
     by_listener: Vec<Option<usize>>,
+    /// What was verified with these files.
+    known: Option<Known>,
 }
 
 impl Users {
@@ -131,6 +103,7 @@ impl Users {
         let mut users = Users {
             files: Vec::new(),
             by_listener: Vec::new(),
+            known: Known::new(),
         };
         for path in paths {
             let Some(path) = path else {
@@ -156,9 +129,18 @@ impl Users {
         files.flat_map(|(path, file)| file.warnings(path)).collect()
     }
 
-    fn of(&self, listener: ListenerId) -> Option<&PasswordFile> {
-        let at = *self.by_listener.get(listener.index())?;
-        at.map(|at| &self.files[at].1)
+    /// The number of a listener's file.
+    fn of(&self, listener: ListenerId) -> Option<usize> {
+        *self.by_listener.get(listener.index())?
+    }
+
+    /// Whether these credentials were verified before, with these files.
+    fn knows(&self, request: &Request) -> bool {
+        let (user_name, password) = (&request.user_name, &request.password);
+        match (self.of(request.listener), &self.known) {
+            (Some(file), Some(known)) => known.has(file, user_name, password),
+            _ => false,
+        }
     }
 
     /// Who is in no file of `new` any more that was one of a listener's users, sorted.
@@ -215,31 +197,44 @@ impl Checker {
                 users: Mutex::new(Arc::new(users)),
                 queue: Mutex::default(),
                 asked: Condvar::new(),
+                answers: OnceLock::new(),
             }),
         }
     }
 
     /// Starts the thread, which answers through the shards' mailboxes.
     pub fn start(&self, shards: Shards, clock: Clock) -> io::Result<()> {
+        let answers = &self.shared.answers;
+        let _ = answers.set(Answers { shards, clock });
         let checker = self.clone();
         thread::Builder::new()
             .name("passwords".to_owned())
             .spawn(move || {
-                loop {
-                    let request = checker.next();
-                    checker.answer(&request, &shards, clock);
+                // It was set above.
+                while let Some(answers) = checker.shared.answers.get() {
+                    let request = checker.next(answers);
+                    checker.answer(&request, answers);
                 }
             })?;
         Ok(())
     }
 
-    /// Queues a request. False: too many wait.
-    pub fn ask(&self, request: Request) -> bool {
-        let queued = lock(&self.shared.queue).push(request);
-        if queued {
-            self.shared.asked.notify_one();
+    /// Has credentials checked; the shard's mailbox gets the verdict, at once if they are known. For requests that
+    /// find no room the verdict is "busy".
+    pub fn ask(&self, request: Request) {
+        let shared = &self.shared;
+        let users = lock(&shared.users);
+        if users.knows(&request)
+            && let Some(answers) = shared.answers.get()
+        {
+            // Told before the users can be exchanged, as in `answer`.
+            return answers.tell(&request, Verdict::Accepted);
         }
-        queued
+        drop(users);
+        let now = request.asked;
+        let lost = lock(&shared.queue).push(request, now);
+        shared.asked.notify_one();
+        self.tell_busy(&lost);
     }
 
     /// Reads the files again; `paths` as for [`Users::load`]. Nothing changes before [`Checker::exchange`].
@@ -278,35 +273,72 @@ impl Checker {
         }
     }
 
-    fn next(&self) -> Request {
+    fn next(&self, answers: &Answers) -> Request {
         let mut queue = lock(&self.shared.queue);
         loop {
-            if let Some(request) = queue.pop() {
-                return request;
-            }
-            let waited = self.shared.asked.wait(queue);
-            queue = waited.unwrap_or_else(PoisonError::into_inner);
+            let asked = &self.shared.asked;
+            let now = answers.clock.now();
+            queue = match queue.next(now) {
+                Next::Check(request) => return request,
+                Next::Nothing => asked.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Next::At(at) => {
+                    let pause = Duration::from_millis(at.since_ms(now));
+                    let waited = asked.wait_timeout(queue, pause);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
     /// Checks a request and tells its shard. Where the file was exchanged while this took its time, the new one is
     /// asked. The verdict is told while nobody can exchange it, so every verdict that lets in a user of an old file
     /// comes before the word that this user is gone.
-    fn answer(&self, request: &Request, shards: &Shards, clock: Clock) {
+    fn answer(&self, request: &Request, answers: &Answers) {
         let mut users = Arc::clone(&lock(&self.shared.users));
         loop {
-            let verdict = check(&users, request, clock.now());
+            let verdict = check(&users, request, answers.clock.now());
             let current = lock(&self.shared.users);
             if Arc::ptr_eq(&users, &current) {
-                let connection = request.connection;
-                let answer = ToShard::Verdict {
-                    connection,
-                    verdict,
-                };
-                return shards.tell(request.shard, answer);
+                answers.tell(request, verdict);
+                drop(current);
+                return self.note(request.address, verdict, answers.clock.now());
             }
             users = Arc::clone(&current);
         }
+    }
+
+    /// What the verdict says of the address.
+    fn note(&self, address: IpAddr, verdict: Verdict, now: Time) {
+        let mut queue = lock(&self.shared.queue);
+        let mut lost = Vec::new();
+        match verdict {
+            Verdict::UnknownUser | Verdict::WrongPassword => {
+                lost = queue.note_failure(address, now)
+            }
+            Verdict::Accepted => queue.note_success(address),
+            Verdict::Busy => {}
+        }
+        drop(queue);
+        self.tell_busy(&lost);
+    }
+
+    fn tell_busy(&self, lost: &[Request]) {
+        if let Some(answers) = self.shared.answers.get() {
+            for request in lost {
+                answers.tell(request, Verdict::Busy);
+            }
+        }
+    }
+}
+
+impl Answers {
+    fn tell(&self, request: &Request, verdict: Verdict) {
+        let connection = request.connection;
+        let answer = ToShard::Verdict {
+            connection,
+            verdict,
+        };
+        self.shards.tell_surely(request.shard, answer);
     }
 }
 
@@ -316,11 +348,17 @@ fn check(users: &Users, request: &Request, now: Time) -> Verdict {
     if now.since_ms(request.asked) >= limits::CONNECT_DEADLINE_MS {
         return Verdict::Busy;
     }
-    let Some(file) = users.of(request.listener) else {
+    let Some(at) = users.of(request.listener) else {
         return Verdict::UnknownUser;
     };
-    match file.check(&request.user_name, &request.password) {
-        Check::Accepted => Verdict::Accepted,
+    let (user_name, password) = (&request.user_name, &request.password);
+    match users.files[at].1.check(user_name, password) {
+        Check::Accepted => {
+            if let Some(known) = &users.known {
+                known.note(at, user_name, password);
+            }
+            Verdict::Accepted
+        }
         Check::UnknownUser => Verdict::UnknownUser,
         Check::WrongPassword => Verdict::WrongPassword,
     }

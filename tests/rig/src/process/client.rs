@@ -3,7 +3,8 @@
 use super::packet::{self, Connect, Published};
 use super::{Broker, DEADLINE};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// One Network Connection.
@@ -31,7 +32,25 @@ impl Client {
     }
 
     fn to(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("connect to the broker");
+        Client::of(TcpStream::connect_timeout(&address, DEADLINE).expect("connect to the broker"))
+    }
+
+    /// The same from another address of loopback.
+    pub fn open_from(broker: &Broker, source: Ipv4Addr) -> Client {
+        use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
+        let kind = SockType::Stream;
+        let socket = socket::socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        let source = SockaddrIn::from(SocketAddrV4::new(source, 0));
+        socket::bind(socket.as_raw_fd(), &source).expect("an address of loopback");
+        let SocketAddr::V4(address) = broker.address() else {
+            panic!("the broker listens on IPv4");
+        };
+        socket::connect(socket.as_raw_fd(), &SockaddrIn::from(address)).expect("connect");
+        Client::of(TcpStream::from(socket))
+    }
+
+    fn of(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         stream
             .set_write_timeout(Some(DEADLINE))

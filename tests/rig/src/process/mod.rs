@@ -73,8 +73,11 @@ fn target_folder() -> PathBuf {
         .to_owned()
 }
 
-/// The program `mqttfast` that cargo has built for this test.
+/// The program `mqttfast` that cargo has built for this test, or that `MQTTFAST_TEST_PROGRAM` in the environment names.
 pub fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("MQTTFAST_TEST_PROGRAM") {
+        return named.into();
+    }
     let program = profile_folder().join("mqttfast");
     assert!(program.exists(), "{} is not built", program.display());
     program
