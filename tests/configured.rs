@@ -5,6 +5,7 @@
 
 mod configured {
     pub mod limits;
+    pub mod reload;
     pub mod rights;
     pub mod table;
 }
@@ -528,4 +529,25 @@ fn a_word_of_the_listener_alone_opens_it() {
     let broker = Broker::configured(1, &text);
     assert_eq!(code(&broker, &anonymous("a")), Some(5));
     assert_eq!(code_at(second, &anonymous("a").bytes()), Some(0));
+}
+
+/// In the folder of `persistence_location`, and only with `persistence true`.
+#[test]
+fn what_must_last_outlives_the_broker() {
+    for (persistence, lasts) in [("true", true), ("false", false)] {
+        let folder = Folder::new();
+        let path = folder.0.display();
+        let text = format!("{OPEN}persistence {persistence}\npersistence_location {path}/\n");
+        let mut broker = Broker::configured(1, &text);
+        Client::connect(&broker, "mouth").publish("t", b"x", 1, true);
+        broker.end_by(nix::sys::signal::SIGTERM);
+        let broker = Broker::configured(1, &text);
+        let mut ear = Client::connect(&broker, "ear");
+        ear.subscribe("t", 1);
+        if lasts {
+            ear.expect_message("t", b"x", 1);
+        } else {
+            ear.expect_silence(Duration::from_millis(300));
+        }
+    }
 }

@@ -289,6 +289,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::helpers::reload",
         &[
+            "io::disk",
             "io::mail",
             "io::helpers::log",
             "io::helpers::passwords",
@@ -385,6 +386,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::host",
             "io::listener",
             "io::listening",
+            "io::disk",
             "io::mail",
             "io::seat",
             "io::start_error",

@@ -12,6 +12,7 @@ use super::violation::Violation;
 use crate::acl::Rules;
 use crate::buffer::Chunks;
 use crate::buffer::account::Booked;
+use crate::config::Settings;
 use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
 use crate::session::queue::Share;
 use crate::session::{ConnectRequest, Message};
@@ -93,6 +94,9 @@ pub enum Input<'a> {
     UsersGone(Arc<[Box<str>]>),
     /// These rules are in force from now on, for subscriptions that exist too. Every shard gets them.
     Rules(Arc<Rules>),
+    /// Other settings, rules included, for the same listeners. Every shard gets the same. The store and the memory
+    /// limit stay as they were.
+    Settings(Arc<Settings>),
     /// A message of the broker's own. Any one shard gets it and passes it to the others like any message. No publisher
     /// is paced for it, so its sender must keep such messages few.
     Publish(OwnMessage),
@@ -442,6 +446,8 @@ pub(super) enum Ending {
     TakenOver { silently: bool },
     /// Its user is gone from the password file.
     UserGone,
+    /// It came without a login that was checked, and its listener wants one now.
+    LoginNeeded,
     /// CONNACK refused it; the line is in the log already.
     Refused,
     /// The broker stops.

@@ -202,6 +202,8 @@ pub enum ConnectionEnd {
     TakenOver,
     /// Its user is gone from the password file.
     UserGone,
+    /// It came without a login, and one is needed since the configuration was read again.
+    LoginNeeded,
     /// The broker stops.
     Shutdown,
 }

@@ -108,6 +108,7 @@ impl Shard {
             Input::Pressure { to, on } => self.on_pressure(to, on),
             Input::UsersGone(users) => self.on_users_gone(users),
             Input::Rules(rules) => self.on_rules(rules),
+            Input::Settings(settings) => self.on_settings(&settings, out),
             Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
             Input::Restored(restored) => self.on_restored(*restored, out),

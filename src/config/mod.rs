@@ -88,6 +88,12 @@ pub enum User {
 }
 
 impl Config {
+    /// The limit of connections of each listener, by its number.
+    pub fn connections_max_by_listener(&self) -> Vec<Option<usize>> {
+        let listeners = self.listeners.iter();
+        listeners.map(|listener| listener.connections_max).collect()
+    }
+
     /// The password file of each listener, by its number.
     pub fn password_files(&self) -> Vec<Option<PathBuf>> {
         let listeners = self.listeners.iter();

@@ -3,6 +3,7 @@
 
 use crate::acl::Rules;
 use crate::broker::{OwnMessage, Report, Restored, Survey, Verdict};
+use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::store::keeping::{Keeping, Progress};
 use crate::limits;
@@ -40,6 +41,8 @@ pub enum ToShard {
     AreYouThere(Arc<EventFd>),
     /// These rules are in force from now on.
     Rules(Arc<Rules>),
+    /// Other settings, rules included.
+    Settings(Arc<Settings>),
     /// What the store remembers; the shard accepts no connection before `Serve`.
     Restore(Box<Restore>),
     /// Every shard has what the store remembers: accept connections.

@@ -128,15 +128,13 @@ fn serve(
         None => None,
     };
 
-    let own_limits = config.listeners.iter().map(|l| l.connections_max);
-    let connections_max: Vec<Option<usize>> = own_limits.collect();
     let common = Common {
         listeners,
         // Their number is known when all shards serve.
         places: Arc::new(Places::new(
             usize::MAX,
             limits::EXTRA_CONNECTIONS,
-            &connections_max,
+            &config.connections_max_by_listener(),
         )),
         checker,
         log: log.clone(),
@@ -169,6 +167,7 @@ fn serve(
     }
     let watchdog = Watchdog::new(notify, &shards, Instant::now())
         .map_err(|e| refused("cannot make eventfds")(e.into()))?;
+    let (room, _) = files::places(count, None)?;
     let (places, files) = files::places(count, config.connections_max)?;
     common.places.set_most(places);
     let store = match recovered {
@@ -193,7 +192,13 @@ fn serve(
     control::tell_ready(notify, &status, log);
 
     let checker = common.checker.clone();
-    let mut again = Reload::new(config, checker, shards.clone(), log.clone());
+    let mut again = Reload::new(
+        config,
+        checker,
+        (Arc::clone(&common.places), room),
+        shards.clone(),
+        log.clone(),
+    );
     let served = Served {
         shards: &shards,
         store: store.as_ref().map(Store::inlet),

@@ -230,6 +230,9 @@ fn ended(who: &Identity, how: &ConnectionEnd) -> String {
                 "closed {client_id} ({address}): its user {user_name} is gone from the password file"
             )
         }
+        ConnectionEnd::LoginNeeded => format!(
+            "closed {client_id} ({address}): it came without a login, and one is needed now"
+        ),
         ConnectionEnd::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
     }
 }

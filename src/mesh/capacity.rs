@@ -74,13 +74,13 @@ impl Capacity {
 #[derive(Debug)]
 pub struct Places {
     all: Capacity,
-    by_listener: Box<[Option<Capacity>]>,
+    by_listener: Box<[Capacity]>,
 }
 
 impl Places {
-    /// `by_listener`: the most connections of each listener by its number; `None` or missing: no limit of its own.
+    /// `by_listener`: the most connections of each listener by its number; `None`: no limit of its own.
     pub fn new(most: usize, extra: usize, by_listener: &[Option<usize>]) -> Places {
-        let of_listener = |most: &Option<usize>| most.map(|most| Capacity::new(most, extra));
+        let of_listener = |most: &Option<usize>| Capacity::new(most.unwrap_or(usize::MAX), extra);
         Places {
             all: Capacity::new(most, extra),
             by_listener: by_listener.iter().map(of_listener).collect(),
@@ -88,12 +88,19 @@ impl Places {
     }
 
     fn of(&self, listener: ListenerId) -> Option<&Capacity> {
-        self.by_listener.get(listener.index())?.as_ref()
+        self.by_listener.get(listener.index())
     }
 
     /// As [`Capacity::set_most`], of the whole broker.
     pub fn set_most(&self, most: usize) {
         self.all.set_most(most);
+    }
+
+    /// From now on so many of each listener are served, as for [`Places::new`]. Connections that are there stay.
+    pub fn set_most_by_listener(&self, by_listener: &[Option<usize>]) {
+        for (capacity, most) in self.by_listener.iter().zip(by_listener) {
+            capacity.set_most(most.unwrap_or(usize::MAX));
+        }
     }
 
     /// The most connections that a connection of this listener counts against.

@@ -292,6 +292,10 @@ impl Clients {
                 let why = "the user may log in no more".to_owned();
                 (ReasonCode::ADMINISTRATIVE_ACTION, why)
             }
+            Ending::LoginNeeded => {
+                let why = "a user name and password are needed now".to_owned();
+                (ReasonCode::NOT_AUTHORIZED, why)
+            }
             Ending::Shutdown => {
                 let why = "the broker stops".to_owned();
                 (ReasonCode::SERVER_SHUTTING_DOWN, why)

@@ -321,6 +321,7 @@ impl Clients {
                 | Ending::Shutdown
                 | Ending::Disconnect { .. }
                 | Ending::TakenOver { .. }
+                | Ending::LoginNeeded
                 | Ending::UserGone => return,
             };
             self.counters.refusals += 1;
@@ -338,6 +339,7 @@ impl Clients {
             },
             Ending::TakenOver { silently: false } => happening::ConnectionEnd::TakenOver,
             Ending::UserGone => happening::ConnectionEnd::UserGone,
+            Ending::LoginNeeded => happening::ConnectionEnd::LoginNeeded,
             Ending::Shutdown => happening::ConnectionEnd::Shutdown,
             Ending::TakenOver { silently: true } | Ending::Refused => return,
         };

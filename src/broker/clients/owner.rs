@@ -212,6 +212,36 @@ impl Clients {
     }
 
     /// Sums since the start of the shard.
+    /// Accepted connections without a checked user name whose listeners want one by these settings.
+    pub fn shut_by(&self, settings: &Settings) -> Vec<ConnectionId> {
+        let is_shut = |id: &ConnectionId| {
+            let Some(connection) = self.connections.get(*id) else {
+                return false;
+            };
+            let session = connection.session().and_then(|id| self.sessions.get(id));
+            let (old, new) = (
+                self.settings.listener(connection.listener),
+                settings.listener(connection.listener),
+            );
+            let wanted = !new.anonymous || (new.passwords && !old.passwords);
+            wanted && session.is_some_and(|session| session.user_name.is_none())
+        };
+        let mut ids = self.connections.ids();
+        ids.retain(is_shut);
+        ids
+    }
+
+    /// Other settings are in force; the store and the memory limit stay as they were.
+    pub fn replace_settings(&mut self, settings: &Settings) {
+        self.settings = Settings {
+            store: self.settings.store,
+            memory_bytes_max: self.settings.memory_bytes_max,
+            ..settings.clone()
+        };
+        self.general = self.settings.wants_general_delivery();
+    }
+
+    /// Counts of what happened so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

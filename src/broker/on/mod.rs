@@ -15,6 +15,7 @@ mod publish;
 mod restore;
 mod rules;
 mod session;
+mod settings;
 mod share;
 mod subscribe;
 mod survey;

@@ -333,6 +333,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::Rules(rules) => self.input(Input::Rules(rules))?,
+                ToShard::Settings(settings) => self.input(Input::Settings(settings))?,
                 ToShard::Restore(restore) => self.storing.on_restore(*restore),
                 ToShard::Serve => self.storing.serves = true,
                 ToShard::Stored(progress) => self.storing.on_progress(progress),

@@ -1,31 +1,48 @@
-//! What SIGHUP reads again.
+//! What SIGHUP reads again: the configuration, the users, the rules.
 
 use crate::broker::LogLevel;
-use crate::config::Config;
+use crate::config::mosquitto::{Kind, Refused};
+use crate::config::{Config, Settings};
+use crate::io::disk::Disk;
 use crate::io::helpers::log::Log;
-use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::passwords::{Checker, Reloaded, Successor};
 use crate::io::helpers::rules::{Read, RuleFiles};
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
+use crate::mesh::Places;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Reads files again while the broker serves, all of them before any is in force. What is wrong with one of them leaves
-/// the old state as it is.
+/// Reads files again while the broker serves: all of them before any is in force. What is wrong with one of them leaves
+/// the old state as it is, whole.
 pub struct Reload {
     /// In force.
     config: Config,
     checker: Option<Checker>,
+    places: Arc<Places>,
+    /// How many connections there may be, whatever a configuration says.
+    places_most: usize,
     shards: Shards,
     log: Log,
 }
 
+/// Why nothing was reloaded: the line for the log and the service manager. What else is to be said is in the log.
+struct Kept(String);
+
 impl Reload {
-    /// Of a broker that serves by `config`.
-    pub fn new(config: Config, checker: Option<Checker>, shards: Shards, log: Log) -> Reload {
+    /// Of a broker that serves by `config`, and at most so many connections.
+    pub fn new(
+        config: Config,
+        checker: Option<Checker>,
+        (places, places_most): (Arc<Places>, usize),
+        shards: Shards,
+        log: Log,
+    ) -> Reload {
         Reload {
             config,
             checker,
+            places,
+            places_most,
             shards,
             log,
         }
@@ -33,56 +50,188 @@ impl Reload {
 
     /// Reads everything again. One line for the log and the service manager.
     pub fn reload(&mut self) -> (LogLevel, String) {
-        let rule_files = RuleFiles::of(&self.config);
-        let read = match rule_files.read() {
-            Ok(read) => read,
-            Err(faults) => {
-                for fault in faults.sentences() {
-                    self.log.line(LogLevel::Error, fault);
-                }
-                let text = "nothing reloaded, the old rules and users stay in force: an ACL file is at fault";
-                return (LogLevel::Error, text.to_owned());
-            }
+        match self.read_all() {
+            Ok((config, rules, users)) => (LogLevel::Info, self.exchange(config, rules, users)),
+            Err(Kept(text)) => (LogLevel::Error, text),
+        }
+    }
+
+    fn kept(&self, what: &str) -> Kept {
+        let old = match self.config.source {
+            Some(_) => "the old configuration, rules and users",
+            None => "the old rules and users",
         };
+        Kept(format!("nothing reloaded, {old} stay in force: {what}"))
+    }
+
+    /// Reads all files; nothing is in force yet.
+    fn read_all(&self) -> Result<(Option<Config>, Read, Option<Successor>), Kept> {
+        let config = self.read_configuration()?;
+        let next = config.as_ref().unwrap_or(&self.config);
+        let rules = RuleFiles::of(next).read().map_err(|faults| {
+            for fault in faults.sentences() {
+                self.log.line(LogLevel::Error, fault);
+            }
+            self.kept("an ACL file is at fault")
+        })?;
+        let (before, after) = (self.config.password_files(), next.password_files());
+        let users = match &self.checker {
+            Some(checker) if before.iter().chain(&after).any(Option::is_some) => Some(
+                checker
+                    .prepare(&after)
+                    .map_err(|kept| self.tell_kept(kept))?,
+            ),
+            _ => None,
+        };
+        Ok((config, rules, users))
+    }
+
+    fn tell_kept(&self, kept: Reloaded) -> Kept {
+        for warning in kept.warnings {
+            self.log.line(LogLevel::Warning, warning);
+        }
+        Kept(kept.summary.1)
+    }
+
+    /// The configuration, if the broker was started with one.
+    fn read_configuration(&self) -> Result<Option<Config>, Kept> {
+        let Some(source) = &self.config.source else {
+            return Ok(None);
+        };
+        let (mut config, _) = source.read(&Disk).map_err(|refused: Refused| {
+            for fault in &refused.faults {
+                self.log.line(LogLevel::Error, fault.to_string());
+            }
+            self.kept("a line of the configuration is at fault")
+        })?;
+        self.check_listeners(&config)?;
+        // Told by the start, and by every reload that changes something.
+        for note in &config.notes {
+            if note.kind == Kind::Warning && !self.config.notes.contains(note) {
+                self.log.line(LogLevel::Warning, note.to_string());
+            }
+        }
+        self.tell_what_stays(&config);
+        // These are of the process.
+        config.shards = self.config.shards;
+        config.io = self.config.io;
+        config.memory_bytes_max = self.config.memory_bytes_max;
+        config.user.clone_from(&self.config.user);
+        config.pid_file.clone_from(&self.config.pid_file);
+        config.store.clone_from(&self.config.store);
+        Ok(Some(config))
+    }
+
+    /// The listeners must be the same: their sockets are open, and connections know them by their number.
+    fn check_listeners(&self, new: &Config) -> Result<(), Kept> {
+        let (before, after) = (&self.config.listeners, &new.listeners);
+        let mut same = before.len() == after.len();
+        for (old, new) in before.iter().zip(after) {
+            if old.address != new.address || old.transport != new.transport {
+                same = false;
+                let place = new.place.as_deref().unwrap_or("the configuration");
+                let text = format!(
+                    "{place}: this listener is not the one the broker was started with; listeners can be added, removed or changed by a restart alone"
+                );
+                self.log.line(LogLevel::Error, text);
+                break;
+            }
+        }
+        if before.len() != after.len() {
+            let (old, new) = (before.len(), after.len());
+            let place = after.get(old).and_then(|listener| listener.place.clone());
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            let text = format!(
+                "{place}there are {new} listeners and there were {old}; listeners can be added or removed by a restart alone"
+            );
+            self.log.line(LogLevel::Error, text);
+        }
+        match same {
+            true => Ok(()),
+            false => Err(self.kept("its listeners are others")),
+        }
+    }
+
+    /// Names what was changed and has no effect before a restart.
+    fn tell_what_stays(&self, new: &Config) {
+        let old = &self.config;
+        let value = |file: &Option<crate::config::mosquitto::At<std::path::PathBuf>>| {
+            file.as_ref().map(|file| file.value.clone())
+        };
+        let memory = |config: &Config| {
+            let said = config.source.is_some() && config.memory_bytes_max.is_some();
+            said.then_some(config.memory_bytes_max).flatten()
+        };
+        let changed = [
+            ("user", old.user != new.user),
+            ("pid_file", value(&old.pid_file) != value(&new.pid_file)),
+            ("persistence", old.store != new.store),
+            (
+                "memory_limit",
+                memory(new).is_some_and(|bytes| old.memory_bytes_max != Some(bytes)),
+            ),
+        ];
+        for (option, _) in changed.iter().filter(|(_, changed)| *changed) {
+            let text = format!("`{option}` was changed: it takes effect at a restart");
+            self.log.line(LogLevel::Warning, text);
+        }
+    }
+
+    /// Puts everything in force. One line that says what.
+    fn exchange(
+        &mut self,
+        config: Option<Config>,
+        rules: Read,
+        users: Option<Successor>,
+    ) -> String {
+        for warning in rules.warnings {
+            self.log.line(LogLevel::Warning, warning);
+        }
         let mut said = Vec::new();
-        let paths = self.config.password_files();
-        if let Some(checker) = &self.checker
-            && paths.iter().any(Option::is_some)
-        {
-            let reloaded = match checker.prepare(&paths) {
-                Ok(successor) => checker.exchange(successor, &self.shards),
-                Err(kept) => kept,
-            };
+        match config {
+            Some(config) => {
+                self.config = config;
+                let settings = Arc::new(Settings {
+                    rules: Arc::clone(&rules.rules),
+                    ..self.config.settings()
+                });
+                self.shards
+                    .tell_all(|| ToShard::Settings(Arc::clone(&settings)));
+                let wanted = self.config.connections_max.unwrap_or(usize::MAX);
+                self.places.set_most(wanted.min(self.places_most));
+                let by_listener = self.config.connections_max_by_listener();
+                self.places.set_most_by_listener(&by_listener);
+                let source = self.config.source.as_ref();
+                let file = source.map_or_else(String::new, |s| s.file.display().to_string());
+                said.push(format!("configuration {file} read again"));
+            }
+            None if RuleFiles::of(&self.config).are_any() => {
+                self.shards
+                    .tell_all(|| ToShard::Rules(Arc::clone(&rules.rules)));
+            }
+            None => {}
+        }
+        self.wait_for_shards();
+        // After the rules that hold for new users, and those who are gone must not come in by old settings.
+        if let (Some(checker), Some(users)) = (&self.checker, users) {
+            let reloaded = checker.exchange(users, &self.shards);
             for warning in reloaded.warnings {
                 self.log.line(LogLevel::Warning, warning);
             }
-            let (level, text) = reloaded.summary;
-            if level == LogLevel::Error {
-                return (level, text);
-            }
-            said.push(text);
+            said.push(reloaded.summary.1);
         }
-        if rule_files.are_any() {
-            said.extend(self.exchange_rules(read));
-        }
+        said.extend(rules.files);
         if said.is_empty() {
             said.push("SIGHUP: there is no password file and no ACL file to read".to_owned());
         }
-        (LogLevel::Info, said.join("; "))
+        said.join("; ")
     }
 
-    /// Puts new rules in force on all shards. A clause for each file.
-    fn exchange_rules(&self, read: Read) -> Vec<String> {
-        for warning in read.warnings {
-            self.log.line(LogLevel::Warning, warning);
-        }
-        self.shards
-            .tell_all(|| ToShard::Rules(Arc::clone(&read.rules)));
+    fn wait_for_shards(&self) {
         let most = Duration::from_millis(limits::RELOAD_WAIT_MS);
         if !self.shards.wait_for_all(most).unwrap_or(false) {
-            let text = "the new rules are not in force on all shards yet: one of them is busy";
+            let text = "what was read is not in force on all shards yet: one of them is busy";
             self.log.line(LogLevel::Warning, text);
         }
-        read.files
     }
 }

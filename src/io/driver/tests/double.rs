@@ -280,6 +280,7 @@ impl Core for Double {
             Input::Pressure { to, on } => self.see(format!("pressure {to} {on}")),
             Input::UsersGone(users) => self.see(format!("gone {users:?}")),
             Input::Rules(rules) => self.see(format!("rules {}", rules.are_any())),
+            Input::Settings(_) => self.see("settings".to_owned()),
             Input::Tick => {
                 if let Some(at) = self.tick_at.take() {
                     assert!(now >= at);
