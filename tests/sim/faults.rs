@@ -5,6 +5,7 @@
 //!
 //! The mistakes are in `tests/planted/edits.txt`.
 
+use crate::crash;
 use crate::found;
 use crate::generate::generate;
 use crate::verdict::{hush, number, verdict};
@@ -81,6 +82,21 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
     (ShardQueueUnbounded, FIRST),
 ];
 
+/// What only a store can lose: these are found by killing brokers (`crash`), within the first seeds.
+const CRASHES: &[Fault] = &[
+    AckNotKept,
+    ReceivedAlone,
+    DoneNotNoted,
+    RestoredOutOfOrder,
+    Qos2NotKept,
+    PubRelNotKept,
+    SubackNotKept,
+    PromiseNotKept,
+    SettledEarly,
+    ClockNotRestored,
+    ReceivedNotRestored,
+];
+
 /// Found elsewhere: the end of a process is not for a simulator to see, nor is time that passes outside its clock or
 /// between its events.
 const ELSEWHERE: &[(Fault, &str)] = &[
@@ -107,7 +123,8 @@ fn faults_are_found() {
     hush();
     let mut missed = Vec::new();
     let chosen = std::env::var("MQTTFAST_SIM_FAULT").ok();
-    for (fault, seeds) in FAULTS {
+    let crashes = CRASHES.iter().map(|fault| (*fault, FIRST));
+    for (fault, seeds) in &FAULTS.iter().cloned().chain(crashes).collect::<Vec<_>>() {
         if chosen
             .as_ref()
             .is_some_and(|name| *name != format!("{fault:?}"))
@@ -119,16 +136,20 @@ fn faults_are_found() {
             None => seeds.clone(),
         };
         plant(Some(*fault));
+        let run = |seed| match CRASHES.contains(fault) {
+            true => crash::verdict(seed),
+            false => verdict(&generate(seed)),
+        };
         let found = seeds
             .clone()
-            .find_map(|seed| Some((seed, verdict(&generate(seed)).err()?)));
+            .find_map(|seed| Some((seed, run(seed).err()?)));
         plant(None);
         match found {
             Some((seed, why)) => {
                 let why: String = why.chars().take(160).collect();
                 println!("{fault:?}: seed {seed} of {seeds:?}: {why}");
             }
-            None => missed.push(fault),
+            None => missed.push(*fault),
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
@@ -139,7 +160,8 @@ fn faults_are_found() {
 fn every_fault_is_sought() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for fault in Fault::ALL {
-        let seeds = FAULTS.iter().filter(|(sought, _)| sought == fault).count();
+        let seeds = FAULTS.iter().filter(|(sought, _)| sought == fault).count()
+            + CRASHES.iter().filter(|sought| *sought == fault).count();
         let elsewhere = ELSEWHERE.iter().find(|(sought, _)| sought == fault);
         let named = elsewhere.is_some_and(|(_, path)| {
             let text = fs::read_to_string(root.join(path)).expect("the test is there");

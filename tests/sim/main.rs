@@ -8,6 +8,7 @@
 mod actions;
 mod client;
 mod corpus;
+mod crash;
 mod found;
 mod generate;
 mod groups;

@@ -6,6 +6,7 @@
 mod actions;
 mod client;
 mod corpus;
+mod crash;
 mod faults;
 mod found;
 mod generate;

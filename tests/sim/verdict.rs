@@ -12,8 +12,13 @@ thread_local! {
 
 /// Plays a case; a panic of broker or world is a finding too.
 pub fn verdict(case: &Case) -> Result<(), String> {
+    judge(|| Play::new(case).run())
+}
+
+/// What a run says, or the panic it ends in.
+pub fn judge(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| Play::new(case).run()));
+    let result = catch_unwind(AssertUnwindSafe(run));
     QUIET.set(false);
     result.unwrap_or_else(|cause| {
         let text = cause

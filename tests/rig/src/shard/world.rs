@@ -111,6 +111,8 @@ pub struct World {
     pub lanes_held: bool,
     /// Credentials are not answered until `answer_credentials`.
     pub verdicts_held: bool,
+    /// Nothing happens but by `step`.
+    pub stepwise: bool,
     /// The shards' invariants are not walked after each event: for tests of time.
     pub unchecked: bool,
     held_verdicts: Vec<(Client, Verdict)>,
@@ -165,6 +167,7 @@ impl World {
             next_accept: seed as usize % shards,
             lanes_held: false,
             verdicts_held: false,
+            stepwise: false,
             unchecked: false,
             held_verdicts: Vec::new(),
             read_bytes_max: 16 * 1024,
@@ -502,9 +505,29 @@ impl World {
         }
     }
 
+    /// The store has kept what this shard told it up to this number.
+    pub fn keep_upto(&mut self, shard: usize, sequence: u64) {
+        self.local.push_back(Local::Kept(shard, sequence));
+        self.settle();
+    }
+
+    /// One event anywhere, by chance in a lane. `false`: there is none.
+    pub fn step(&mut self) -> bool {
+        if self.random.below(3) == 0 && self.step_between() {
+            return true;
+        }
+        self.step_inside() || self.step_between()
+    }
+
+    /// The clock of a broker that goes on where another one ended.
+    pub fn begin_at(&mut self, now: Time) {
+        assert!(self.events == 0 && now >= self.now);
+        self.now = now;
+    }
+
     /// Runs until nothing is left to do at this time; with `lanes_held` the lanes stay as they are.
     pub fn settle(&mut self) {
-        loop {
+        while !self.stepwise {
             let inside = self.step_inside();
             let between = !self.lanes_held && self.step_between();
             if !inside && !between {

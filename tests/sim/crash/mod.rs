@@ -1,0 +1,50 @@
+//! The broker is killed at any event, and the next one goes on with what the store has kept: a part of what was not
+//! kept yet by chance, with as many shards or others.
+//!
+//!     MQTTFAST_SIM_SEED=17 cargo test --test sim crashes
+//!
+//! Promises, whatever happens (`history` judges them):
+//!
+//! - no acknowledged message is lost to a Session whose SUBACK came before it;
+//! - a QoS 2 message comes once to a Client that behaves;
+//! - first receipts of a publisher's messages to one topic come in order;
+//! - a Session that CONNACK promised is present, and nothing comes that was published after UNSUBACK;
+//! - at rest all shards have one retained value a topic, not older than the last acknowledged one, and the store holds
+//!   nothing that was done.
+
+mod history;
+mod party;
+mod play;
+
+use crate::verdict::judge;
+
+/// One run.
+pub fn verdict(seed: u64) -> Result<(), String> {
+    judge(|| play::Play::new(seed).run())
+}
+
+#[test]
+fn crashes() {
+    use crate::verdict::{hush, number};
+    hush();
+    let (from, count) = match number("MQTTFAST_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            number("MQTTFAST_SIM_FROM").unwrap_or(0),
+            number("MQTTFAST_SIM_SEEDS").unwrap_or(300),
+        ),
+    };
+    let failed: Vec<String> = (from..from + count)
+        .filter_map(|seed| Some(format!("seed {seed}: {}", verdict(seed).err()?)))
+        .collect();
+    let all = number("MQTTFAST_SIM_ALL").is_some();
+    for why in failed.iter().filter(|_| all) {
+        println!("{}", why.lines().next().unwrap_or_default());
+    }
+    let first = failed.first().map_or("", |first| first);
+    assert!(
+        failed.is_empty(),
+        "{} of {count} fail, first: {first}",
+        failed.len()
+    );
+}

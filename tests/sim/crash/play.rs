@@ -1,0 +1,330 @@
+//! One run: Clients act, shards step, the store keeps this and that, and now and then everything is killed.
+
+use super::history::{FILTERS, Published, TOPICS, check_retained};
+use super::party::Party;
+use crate::support::*;
+use mqttfast::config::Settings;
+
+const PARTIES: usize = 4;
+const ACTIONS: usize = 120;
+
+pub struct Play {
+    random: Random,
+    /// Of the broker under way; the next one has other ones, up to `shards_max`.
+    shards: usize,
+    /// With one shard every Client publishes at QoS 2. With more, one without a stored Session alone does: what a QoS 2
+    /// message leads to on several shards is not kept at once, so after a crash between them the repeat of a stored
+    /// publisher is taken for one although a part was not kept.
+    shards_max: usize,
+    /// How seldom the store keeps, of 4, and after how many actions the broker is killed.
+    laziness: usize,
+    crash_one_in: usize,
+    /// Only QoS 2, of publishers and subscribers.
+    exactly: bool,
+    world: World,
+    store: Store,
+    /// By shard: the number up to which the store has kept.
+    kept: Vec<u64>,
+    parties: Vec<Party>,
+    published: Vec<Published>,
+    now: u64,
+    trace: Vec<String>,
+}
+
+impl Play {
+    pub fn new(seed: u64) -> Play {
+        let mut random = Random::new(seed);
+        let shards_max = [1, 4, 4][random.below(3)];
+        let shards = 1 + random.below(shards_max);
+        let parties = (0..PARTIES).map(|index| {
+            let version = [Version::V311, Version::V5][random.below(2)];
+            Party::new(index, version, index > 0)
+        });
+        let parties = parties.collect();
+        Play {
+            shards,
+            shards_max,
+            laziness: 1 + random.below(3),
+            crash_one_in: [8, 16, 40][random.below(3)],
+            exactly: shards_max == 1 && random.below(2) == 0,
+            world: world(shards, seed),
+            store: Store::default(),
+            kept: vec![0; shards],
+            parties,
+            published: Vec::new(),
+            now: 0,
+            trace: vec![format!("{shards} shards")],
+            random,
+        }
+    }
+
+    pub fn run(mut self) -> Result<(), String> {
+        self.play()
+            .map_err(|why| format!("{why}\n{}", self.trace.join("\n")))
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        for _ in 0..ACTIONS {
+            self.act();
+            let steps = self.random.below(40);
+            self.step(steps)?;
+            if self.random.below(4) >= self.laziness {
+                self.keep();
+            }
+            if self.random.below(self.crash_one_in) == 0 {
+                self.crash()?;
+            }
+        }
+        self.finish()
+    }
+
+    fn act(&mut self) {
+        let who = self.random.below(PARTIES);
+        let party = &mut self.parties[who];
+        let note = match self.random.below(12) {
+            0 => {
+                party.connect(&mut self.world);
+                "connects".to_owned()
+            }
+            1 => {
+                if let Some(client) = party.client
+                    && self.world.is_open(client)
+                {
+                    self.world.drop_connection(client);
+                }
+                party.lose();
+                "is gone".to_owned()
+            }
+            _ if !party.connected => {
+                if party.client.is_none() {
+                    party.connect(&mut self.world);
+                }
+                "connects".to_owned()
+            }
+            2 | 3 => {
+                let filter = self.random.below(FILTERS.len());
+                let qos = if self.exactly {
+                    2
+                } else {
+                    1 + self.random.below(2) as u8
+                };
+                party.subscribe(&mut self.world, filter, qos);
+                format!("subscribes to {}", FILTERS[filter])
+            }
+            4 if self.random.below(3) == 0 => {
+                let filter = self.random.below(FILTERS.len());
+                party.unsubscribe(&mut self.world, filter, self.now);
+                format!("unsubscribes from {}", FILTERS[filter])
+            }
+            5..=8 => {
+                // One alone writes the retained messages of a topic.
+                let topic = self.random.below(TOPICS.len());
+                let retain = topic == who && self.random.below(3) == 0;
+                let qos_max = if who == 0 || self.shards_max == 1 {
+                    2
+                } else {
+                    1
+                };
+                let qos = match self.exactly {
+                    true => 2,
+                    false => [0, 1, 1, 2, 2][self.random.below(5)].min(qos_max),
+                };
+                let message = Published {
+                    by: who,
+                    topic,
+                    qos,
+                    retain,
+                    at: self.now,
+                    taken: false,
+                    empty: retain && self.random.below(5) == 0,
+                };
+                let number = self.published.len();
+                party.publish(&mut self.world, number, &message);
+                let note = format!("publishes {number}: {message:?}");
+                self.published.push(message);
+                note
+            }
+            _ => {
+                party.acknowledge(&mut self.world, 1 + self.random.below(4));
+                "acknowledges".to_owned()
+            }
+        };
+        self.trace.push(format!("{}: party {who} {note}", self.now));
+    }
+
+    /// So many events, one after the other.
+    fn step(&mut self, count: usize) -> Result<(), String> {
+        for _ in 0..count {
+            if !self.world.step() {
+                break;
+            }
+        }
+        self.hear()
+    }
+
+    fn hear(&mut self) -> Result<(), String> {
+        for party in &mut self.parties {
+            self.now += 1;
+            let heard = party.hear(&mut self.world, &mut self.published, self.now);
+            heard.map_err(|why| format!("party {}: {why}", party.index))?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of a shard's changes that left.
+    fn last_sequence(&self, shard: usize) -> u64 {
+        let of = self.world.changes.iter().filter(|(of, _, _)| *of == shard);
+        of.map(|(_, sequence, _)| *sequence).max().unwrap_or(0)
+    }
+
+    /// The store keeps all that one shard, or each, has told it.
+    fn keep(&mut self) {
+        let chosen = self.random.below(2 * self.shards);
+        for shard in 0..self.shards {
+            let last = self.last_sequence(shard);
+            if (chosen == shard || chosen >= self.shards) && last > self.kept[shard] {
+                self.kept[shard] = last;
+                self.world.keep_upto(shard, last);
+            }
+        }
+    }
+
+    fn crash(&mut self) -> Result<(), String> {
+        self.hear()?; // What has arrived has arrived.
+        for shard in 0..self.shards {
+            let last = self.last_sequence(shard);
+            // Some of what was not kept is in the store nevertheless.
+            let more = self.random.below((last - self.kept[shard]) as usize + 1);
+            let upto = self.kept[shard] + more as u64;
+            let all = self.world.changes.iter();
+            for (_, _, changes) in all.filter(|(of, at, _)| *of == shard && *at <= upto) {
+                self.store.apply(changes);
+            }
+        }
+        let before = self.shards;
+        self.shards = 1 + self.random.below(self.shards_max);
+        self.kept = vec![0; self.shards];
+        let now = self.world.now();
+        let chunks = self.store.restored(self.shards, now, &mut self.random);
+        self.world = world(self.shards, self.random.number());
+        self.world.begin_at(now);
+        self.world.stepwise = false;
+        self.world.restore_all(chunks);
+        self.world.stepwise = true;
+        for party in &mut self.parties {
+            party.lose();
+        }
+        self.trace.push(format!(
+            "{}: killed; {before} shards, now {}",
+            self.now, self.shards
+        ));
+        Ok(())
+    }
+
+    /// Everyone comes back and does all it owes.
+    fn finish(&mut self) -> Result<(), String> {
+        self.trace.push("everyone finishes".to_owned());
+        for round in 0.. {
+            if round == 400 {
+                return Err("it does not come to rest".to_owned());
+            }
+            let mut idle = true;
+            for party in &mut self.parties {
+                if party.client.is_none() {
+                    party.connect(&mut self.world);
+                }
+                party.acknowledge(&mut self.world, 100);
+                idle &= party.is_idle();
+            }
+            let mut quiet = true;
+            while self.world.step() {
+                quiet = false;
+            }
+            for shard in 0..self.shards {
+                let last = self.last_sequence(shard);
+                if last > self.kept[shard] {
+                    self.kept[shard] = last;
+                    self.world.keep_upto(shard, last);
+                    quiet = false;
+                }
+            }
+            self.hear()?;
+            if idle && quiet {
+                break;
+            }
+        }
+        for party in &self.parties[1..] {
+            let complete = party
+                .receipts
+                .check_complete(&self.published, &party.intervals);
+            complete.map_err(|why| format!("party {}: {why}", party.index))?;
+        }
+        self.check_rest()
+    }
+
+    fn check_rest(&mut self) -> Result<(), String> {
+        for (_, _, changes) in &self.world.changes {
+            self.store.apply(changes);
+        }
+        for row in self.store.sessions.values() {
+            let left = (row.queued.len(), row.in_flight.len(), row.received.len());
+            if left != (0, 0, 0) {
+                return Err(format!(
+                    "{} is done, and {left:?} are left in the store",
+                    row.client_id
+                ));
+            }
+        }
+        let mut found: Vec<Vec<Option<usize>>> = Vec::new();
+        self.world.stepwise = false;
+        self.world.store_stuck = false;
+        for shard in 0..self.shards {
+            let fresh = self.world.open_at(shard, Version::V311);
+            self.world.send(
+                fresh,
+                connect(Version::V311, &format!("fresh {shard}")).bytes(),
+            );
+            self.world
+                .send(fresh, subscribe(Version::V311, 1, &[("#", 0)]));
+            let mut values = vec![None; TOPICS.len()];
+            for packet in self.world.received(fresh) {
+                if let Packet::Publish(message) = packet {
+                    let topic = TOPICS.iter().position(|topic| **topic == message.topic);
+                    values[topic.expect("one of them")] = message.text().parse().ok();
+                }
+            }
+            found.push(values);
+        }
+        let stored: Vec<Option<usize>> = TOPICS
+            .iter()
+            .map(|topic| {
+                let (kept, _) = self.store.retained.get(*topic)?;
+                std::str::from_utf8(&kept.message.payload)
+                    .ok()?
+                    .parse()
+                    .ok()
+            })
+            .collect();
+        found.push(stored);
+        if found.iter().any(|values| *values != found[0]) {
+            return Err(format!(
+                "shards and store differ in retained messages: {found:?}"
+            ));
+        }
+        for (topic, value) in found[0].iter().enumerate() {
+            check_retained(topic, *value, &self.published)?;
+        }
+        Ok(())
+    }
+}
+
+fn world(shards: usize, seed: u64) -> World {
+    let settings = Settings {
+        store: true,
+        ..Settings::default()
+    };
+    let mut world = World::with(shards, Order::Seeded(seed), settings);
+    world.store_stuck = true;
+    world.stepwise = true;
+    world
+}
