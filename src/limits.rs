@@ -495,6 +495,14 @@ pub const STORE_LOG_BYTES: u64 = 250 * 1024;
 pub const STORE_LOG_BYTES_MOST: u64 = 1024 * 1024;
 /// A commit that the disk refused is tried again after this.
 pub const STORE_RETRY_MS: u64 = 1_000;
+/// Damaged or broken files of the store that are kept for a person to look at.
+pub const STORE_ASIDE_MAX: usize = 2;
+/// A store that cannot be written is tried anew after this.
+pub const STORE_REBUILD_MS: u64 = 30_000;
+/// A store that cannot be written is named in the log as often.
+pub const STORE_TOLD_MS: u64 = 60_000;
+/// With so much free, the reserve beside the store's file is made again.
+pub const STORE_RESERVE_FROM_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the start waits for a shard that takes what the store remembers.
 pub const RESTORE_WAIT_MS: u64 = 60_000;
 /// How long the end of the broker waits for the last commit.

@@ -245,6 +245,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::store::inbox", &[]),
     ("io::store::journal", &[]),
     ("io::store::place", &["io::start_error"]),
+    ("io::store::rebuild", &["io::store::database"]),
+    ("io::store::reserve", &[]),
     (
         "io::store::keeping",
         &["io::helpers::log", "io::store::inbox", "io::store::journal"],
@@ -260,6 +262,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::store::database",
             "io::store::inbox",
             "io::store::keeping",
+            "io::store::rebuild",
+            "io::store::reserve",
         ],
     ),
     (
@@ -275,6 +279,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::store::keeper",
             "io::store::keeping",
             "io::store::place",
+            "io::store::rebuild",
+            "io::store::reserve",
         ],
     ),
     ("io::store", &[]),

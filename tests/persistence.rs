@@ -222,3 +222,93 @@ fn a_file_of_a_later_broker_is_left_alone() {
     assert!(said.contains("later mqttfast (version 99"), "{said}");
     assert_eq!(fs::read(&path).expect("the file"), bytes);
 }
+
+/// The rows of its whole pages are there again, the damaged file is kept, and the log says so.
+#[test]
+fn a_damaged_file_is_salvaged_and_kept() {
+    if support::reference() {
+        return;
+    }
+    for damage in ["head", "inner page", "state"] {
+        let folder = Folder::new();
+        let store = folder.path("store");
+        let mut broker = Broker::start_with(on(&store));
+        fill(&broker);
+        assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+        let path = store.join("mqttfast.db");
+        let mut bytes = fs::read(&path).expect("the file");
+        match damage {
+            "head" => bytes[..100].fill(0xA5),
+            // The first page is the list of tables: without it SQL finds none of them.
+            "inner page" => bytes[100..1024].fill(0),
+            _ => {
+                let at = bytes
+                    .windows(5)
+                    .position(|five| five == b"state")
+                    .expect("it is there");
+                bytes[at + 5] ^= 0xFF;
+            }
+        }
+        fs::write(&path, &bytes).expect("written");
+        let broker = Broker::start_with(on(&store));
+        let line = broker.logged(&["store: ", " is damaged ("]);
+        assert!(
+            line.contains("salvaged 5 rows, 0 more were damaged"),
+            "{damage}: {line}"
+        );
+        has_all(&broker);
+        let mut entries = fs::read_dir(&store).expect("the store").flatten();
+        let kept = entries.find(|entry| {
+            let name = entry.file_name();
+            name.to_string_lossy().starts_with("mqttfast.db.damaged-")
+        });
+        let kept = fs::read(kept.expect("the damaged file").path()).expect("readable");
+        assert!(kept == bytes);
+    }
+}
+
+/// The file may not grow: what was acknowledged is there after a crash, and there is room again when it is taken.
+#[test]
+fn a_full_store_acknowledges_nothing_that_it_cannot_keep() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    let mut options = on(&store);
+    options
+        .arguments
+        .extend(["--store-max-bytes", "8M"].map(str::to_owned));
+    let broker = Broker::start_with(options.clone());
+    let connect = Connect {
+        client_id: b"kept",
+        clean_session: false,
+        ..Connect::default()
+    };
+    let (mut client, _) = Client::connect_with(&broker, &connect);
+    client.subscribe("t", 1);
+    client.disconnect();
+    let mut publisher = Client::connect(&broker, "publisher");
+    let payload = vec![b'x'; 60_000];
+    let mut acknowledged = 0;
+    for number in 1..=400_u16 {
+        let packet = support::packet::publish(b"t", &payload, 1, number, false);
+        publisher.send(&packet);
+        match publisher.answer(std::time::Duration::from_secs(3)) {
+            support::Answer::Packet(_) => acknowledged += 1,
+            _ => break,
+        }
+    }
+    assert!((100..300).contains(&acknowledged), "{acknowledged}");
+    broker.logged(&["store: ", "no room is left"]);
+    drop(broker);
+    let broker = Broker::start_with(options);
+    let (mut client, present) = Client::connect_with(&broker, &connect);
+    assert!(present);
+    for number in 0..acknowledged {
+        let message = client.receive();
+        assert!(message.payload == payload, "{number} of {acknowledged}");
+        client.send(&support::packet::acknowledgement(0x40, message.packet_id));
+    }
+    Client::connect(&broker, "again").publish("t", b"room", 1, false);
+}

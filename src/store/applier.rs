@@ -421,22 +421,12 @@ impl Applier {
 
     /// The row of a topic's retained message.
     fn topic_id(&self, topic: &str) -> u64 {
-        self.hash(&[topic.as_bytes()])
+        topic_id(self.key, topic)
     }
 
     /// The row of a subscription.
     fn filter_id(&self, session: u64, filter: &str) -> u64 {
-        self.hash(&[&session.to_le_bytes(), filter.as_bytes()])
-    }
-
-    /// 63 bits, as ids of SQLite have a sign. Of 100,000 texts two are alike once in 2 billion stores.
-    fn hash(&self, parts: &[&[u8]]) -> u64 {
-        let mut hash = Sha256::new();
-        hash.update(self.key);
-        parts.iter().for_each(|part| hash.update(part));
-        let hash: [u8; 32] = hash.finalize().into();
-        let first: [u8; 8] = std::array::from_fn(|index| hash[index]);
-        u64::from_le_bytes(first) >> 1
+        filter_id(self.key, session, filter)
     }
 
     /// Writes the window to the tables, inside a transaction of the caller. With `all`, topics do not rest. The caller
@@ -530,6 +520,26 @@ impl Applier {
         }
         Ok(())
     }
+}
+
+/// The id of a row of `retained`.
+pub fn topic_id(key: [u8; 16], topic: &str) -> u64 {
+    hash(key, &[topic.as_bytes()])
+}
+
+/// The id of a row of `subscription`.
+pub fn filter_id(key: [u8; 16], session: u64, filter: &str) -> u64 {
+    hash(key, &[&session.to_le_bytes(), filter.as_bytes()])
+}
+
+/// 63 bits, as ids of SQLite have a sign. Of 100,000 texts two are alike once in 2 billion stores.
+fn hash(key: [u8; 16], parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(key);
+    parts.iter().for_each(|part| hash.update(part));
+    let hash: [u8; 32] = hash.finalize().into();
+    let first: [u8; 8] = std::array::from_fn(|index| hash[index]);
+    u64::from_le_bytes(first) >> 1
 }
 
 /// The row of a delivery with its mark; `None` for a damaged row, which stays as it is.

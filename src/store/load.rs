@@ -26,8 +26,6 @@ pub trait Scan {
         table: Table,
         each: &mut dyn FnMut(u64, RowRef<'_>),
     ) -> Result<(), Self::Error>;
-
-    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Self::Error>;
 }
 
 /// What was found.
@@ -192,37 +190,26 @@ impl Reading<'_> {
     /// Deliveries in flight, then those in queues: so a shard gets them. Each message comes before the first delivery
     /// that has it.
     fn deliveries<S: Scan>(&mut self, tables: &mut S) -> Result<(), S::Error> {
-        let mut messages: HashMap<u64, Option<Row>, HashState> = HashMap::default();
-        let mut ids = HashSet::<u64, HashState>::default();
-        tables.scan(Table::Message, &mut |id, _| {
-            ids.insert(id);
+        let mut shared: HashMap<u64, Option<Row>, HashState> = HashMap::default();
+        tables.scan(Table::Message, &mut |id, row| {
             self.loaded.index.note_message(id);
+            let row = Row {
+                body: row.body.to_vec(),
+                ..Row::default()
+            };
+            shared.insert(id, Some(row));
         })?;
-        // Two shards at most of the shards have a message twice: what was given is remembered by both.
         let mut given = HashSet::<(ShardId, u64), HashState>::default();
-        for in_flight in [true, false] {
-            // A scan and a look-up at a time do not go together: shared messages are read where they are met first.
-            let mut wanted = Vec::new();
-            tables.scan(Table::Delivery, &mut |id, row| {
-                if row.message > 0 && !messages.contains_key(&row.message) {
-                    wanted.push(row.message);
-                    messages.insert(row.message, None);
-                }
-                let _ = id;
-            })?;
-            for id in wanted {
-                let row = tables.get(Table::Message, id)?;
-                messages.insert(id, row);
-            }
-            tables.scan(Table::Delivery, &mut |id, row| {
-                let shared = messages.get(&row.message).and_then(Option::as_ref);
-                let found = self.delivery(id, row, shared, in_flight, &mut given);
-                if let Some(found) = found {
-                    self.settle(Table::Delivery, id, found);
-                }
-            })?;
+        let mut queued = Vec::new();
+        tables.scan(Table::Delivery, &mut |id, row| {
+            let message = shared.get(&row.message).and_then(Option::as_ref);
+            let found = self.delivery(id, row, message, &mut given, &mut queued);
+            self.settle(Table::Delivery, id, found);
+        })?;
+        for (home, part) in queued {
+            self.give(home, part);
         }
-        for id in ids {
+        for id in shared.into_keys() {
             if !self.loaded.index.is_shared(id) {
                 self.loaded.to_delete.push((Table::Message, id));
             }
@@ -230,58 +217,59 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// `None`: the other pass takes it.
+    /// `queued` gets a delivery that is to come after all in flight.
     fn delivery(
         &mut self,
         id: u64,
         row: RowRef<'_>,
         shared: Option<&Row>,
-        in_flight: bool,
         given: &mut HashSet<(ShardId, u64), HashState>,
-    ) -> Option<Result<Found, Damaged>> {
-        let content = match row::read_delivery(id, row) {
-            Ok(content) => content,
-            // Counted once.
-            Err(Damaged) => return in_flight.then_some(Err(Damaged)),
-        };
-        if (content.stage != Stage::Queued) != in_flight {
-            return None;
-        }
+        queued: &mut Vec<(ShardId, RestoredPart)>,
+    ) -> Result<Found, Damaged> {
+        let content = row::read_delivery(id, row)?;
+        let session = StoredSession::from_number(row.session).ok_or(Damaged)?;
         let Some(home) = self.homes.get(&row.session).copied() else {
-            return Some(Ok(Found::Needless));
+            return Ok(Found::Needless);
         };
-        let Some(session) = StoredSession::from_number(row.session) else {
-            return Some(Err(Damaged));
+        let mut restored = None;
+        if let Some(delivery) = &content.delivery {
+            let Some((message_id, body)) = self.message_of(id, row, delivery, shared)? else {
+                return Ok(Found::Needless);
+            };
+            let expired = body.expires > 0 && body.expires <= self.now;
+            if expired && content.stage == Stage::Queued {
+                return Ok(Found::Needless);
+            }
+            if given.insert((home, message_id)) {
+                let message = self.message(&body);
+                let part = RestoredPart::Message {
+                    id: message_id,
+                    message,
+                };
+                self.give(home, part);
+            }
+            restored = Some(RestoredDelivery {
+                number: delivery.number,
+                message: message_id,
+                qos: delivery.qos,
+                retain: delivery.retain,
+                identifiers: delivery.identifiers.to_vec(),
+            });
+        }
+        let packet_id = match content.stage {
+            Stage::Queued => None,
+            Stage::Sent { packet_id } | Stage::Released { packet_id } => {
+                Some(PacketId::new(packet_id).ok_or(Damaged)?)
+            }
         };
-        let delivery = match &content.delivery {
-            None => None,
-            Some(delivery) => match self.message_of(id, row, delivery, shared) {
-                Ok(Some((message_id, body))) => {
-                    if content.stage == Stage::Queued
-                        && body.expires > 0
-                        && body.expires <= self.now
-                    {
-                        return Some(Ok(Found::Needless));
-                    }
-                    if given.insert((home, message_id)) {
-                        let message = self.message(&body);
-                        let part = RestoredPart::Message {
-                            id: message_id,
-                            message,
-                        };
-                        self.give(home, part);
-                    }
-                    Some(RestoredDelivery {
-                        number: delivery.number,
-                        message: message_id,
-                        qos: delivery.qos,
-                        retain: delivery.retain,
-                        identifiers: delivery.identifiers.to_vec(),
-                    })
-                }
-                Ok(None) => return Some(Ok(Found::Needless)),
-                Err(damaged) => return Some(Err(damaged)),
+        let part = match (packet_id, restored) {
+            (Some(packet_id), delivery) => RestoredPart::InFlight {
+                session,
+                packet_id,
+                delivery,
             },
+            (None, Some(delivery)) => RestoredPart::Queued { session, delivery },
+            (None, None) => return Err(Damaged),
         };
         let index = &mut self.loaded.index;
         index.note_delivery(id);
@@ -293,23 +281,14 @@ impl Reading<'_> {
         };
         held.deliveries.insert(content.number, place);
         self.loaded.deliveries += 1;
-        let part = match (content.stage, delivery) {
-            (Stage::Sent { packet_id } | Stage::Released { packet_id }, delivery) => {
-                held.in_flight.insert(packet_id, content.number);
-                let Some(packet_id) = PacketId::new(packet_id) else {
-                    return Some(Err(Damaged));
-                };
-                RestoredPart::InFlight {
-                    session,
-                    packet_id,
-                    delivery,
-                }
+        match packet_id {
+            Some(packet_id) => {
+                held.in_flight.insert(packet_id.get(), content.number);
+                self.give(home, part);
             }
-            (Stage::Queued, Some(delivery)) => RestoredPart::Queued { session, delivery },
-            (Stage::Queued, None) => return Some(Err(Damaged)),
-        };
-        self.give(home, part);
-        Some(Ok(Found::Kept))
+            None => queued.push((home, part)),
+        }
+        Ok(Found::Kept)
     }
 
     /// The message of a delivery, by a name that no other message has. `None`: it is gone.

@@ -99,8 +99,4 @@ impl Scan for MemoryTables {
         }
         Ok(())
     }
-
-    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Infallible> {
-        Tables::get(self, table, id)
-    }
 }

@@ -22,6 +22,7 @@ mod memory;
 pub mod props;
 pub(crate) mod record;
 pub(crate) mod row;
+pub(crate) mod salvage;
 pub(crate) mod wall;
 pub(crate) mod window;
 

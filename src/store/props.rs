@@ -4,7 +4,7 @@ use super::bytes::Reader;
 use super::frame;
 use super::load::{Scan, load};
 use super::record::Record;
-use super::row::{Row, RowRef, State, Table};
+use super::row::{RowRef, State, Table};
 use crate::broker::RestoredPart;
 use std::convert::Infallible;
 
@@ -50,10 +50,6 @@ impl Scan for OneRow<'_> {
             each(self.id, self.row);
         }
         Ok(())
-    }
-
-    fn get(&mut self, _: Table, _: u64) -> Result<Option<Row>, Infallible> {
-        Ok(None)
     }
 }
 

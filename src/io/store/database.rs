@@ -81,7 +81,7 @@ pub struct Database {
 
 impl Database {
     /// Opens the file, or makes it with empty tables.
-    pub fn open(path: &Path, bytes_max: u64) -> Result<Database, Refusal> {
+    pub fn open(path: &Path) -> Result<Database, Refusal> {
         // SQLite would make it readable for others.
         let made = fs::OpenOptions::new()
             .read(true)
@@ -98,11 +98,11 @@ impl Database {
             connection,
             path: path.to_owned(),
         };
-        database.set_up(bytes_max)?;
+        database.set_up()?;
         Ok(database)
     }
 
-    fn set_up(&self, bytes_max: u64) -> Result<(), Refusal> {
+    fn set_up(&self) -> Result<(), Refusal> {
         let page = limits::STORE_PAGE_BYTES;
         self.pragma(&format!("page_size={page}"))?;
         self.pragma("locking_mode=EXCLUSIVE")?;
@@ -117,7 +117,6 @@ impl Database {
         self.pragma("temp_store=MEMORY")?;
         self.pragma("trusted_schema=OFF")?;
         self.pragma("cell_size_check=ON")?;
-        self.pragma(&format!("max_page_count={}", bytes_max / u64::from(page)))?;
         let application = self.number("PRAGMA application_id")?;
         let version = self.number("PRAGMA user_version")?;
         match (application, version) {
@@ -126,6 +125,12 @@ impl Database {
             (APPLICATION_ID, version) => Err(Refusal::Newer { version }),
             _ => Err(Refusal::Foreign),
         }
+    }
+
+    /// The file grows to this and no more. One that is larger stays as it is.
+    pub fn limit(&self, bytes_max: u64) -> Result<(), Refusal> {
+        let pages = bytes_max / u64::from(limits::STORE_PAGE_BYTES);
+        self.pragma(&format!("max_page_count={pages}"))
     }
 
     fn make_tables(&self) -> Result<(), Refusal> {
@@ -204,6 +209,13 @@ impl Database {
         // All moved: the next commit begins the log anew.
         let pages = if moved == logged { 0 } else { logged };
         Ok(pages.unsigned_abs() * u64::from(limits::STORE_PAGE_BYTES))
+    }
+
+    /// Closes it. An error says that something is not on the disk.
+    pub fn close(self) -> Result<(), Refusal> {
+        self.connection
+            .close()
+            .map_err(|(_, error)| Refusal::from(error))
     }
 
     /// Moves the write-ahead log into the file, so that the log is written again from its beginning.
@@ -330,9 +342,5 @@ impl Scan for Database {
             each(id, row);
         }
         Ok(())
-    }
-
-    fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Refusal> {
-        Tables::get(self, table, id)
     }
 }

@@ -3,6 +3,8 @@
 use super::database::{Database, Refusal};
 use super::inbox::{Batch, Inlet};
 use super::keeping::{Progress, unix_s};
+use super::rebuild;
+use super::reserve::Reserve;
 use crate::broker::LogLevel;
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
@@ -12,6 +14,7 @@ use crate::limits;
 use crate::store::frame::FRAME_HEAD_BYTES;
 use crate::store::{Applier, Moment};
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +31,7 @@ impl Keeper {
     ///
     /// Errors: the machine has no thread to give.
     pub fn start(
-        database: Database,
+        tables: Disk,
         applier: Applier,
         inlet: Inlet,
         shards: Shards,
@@ -36,15 +39,21 @@ impl Keeper {
         clock: Clock,
     ) -> io::Result<Keeper> {
         let (say, ended) = channel();
-        let told = vec![
+        let progress = |shard: usize| {
+            let journal = applier.state().journals.get(shard);
+            let applied = journal.map_or(0, |journal| journal.applied);
             Progress {
-                committed: 0,
-                free_up_to: 0,
-            };
-            shards.count()
-        ];
+                committed: applied,
+                free_up_to: applied,
+                memory_only: false,
+            }
+        };
+        let told = (0..shards.count()).map(progress).collect();
         let mut thread = Thread {
-            database,
+            path: tables.database.path().to_owned(),
+            database: Some(tables.database),
+            reserve: tables.reserve,
+            bytes_max: tables.bytes_max,
             applier,
             inlet: inlet.clone(),
             shards,
@@ -53,6 +62,7 @@ impl Keeper {
             told,
             retry_at: None,
             failed_since: None,
+            said_at: None,
         };
         thread::Builder::new()
             .name("store".to_owned())
@@ -76,8 +86,20 @@ impl Keeper {
     }
 }
 
+/// The store's part of a disk.
+pub struct Disk {
+    pub database: Database,
+    pub reserve: Reserve,
+    /// The largest file.
+    pub bytes_max: u64,
+}
+
 struct Thread {
-    database: Database,
+    path: PathBuf,
+    /// `None`: the file cannot be used, and a new one could not be made.
+    database: Option<Database>,
+    reserve: Reserve,
+    bytes_max: u64,
     applier: Applier,
     inlet: Inlet,
     shards: Shards,
@@ -88,6 +110,8 @@ struct Thread {
     /// A commit has failed and is tried again then.
     retry_at: Option<Instant>,
     failed_since: Option<Instant>,
+    /// When the log said last that the disk takes nothing.
+    said_at: Option<Instant>,
 }
 
 impl Thread {
@@ -101,7 +125,7 @@ impl Thread {
             let clean = stop == Some(true);
             let kept = self.commit(all, clean);
             if stop.is_some() {
-                return kept && self.database.checkpoint_whole().is_ok();
+                return kept && self.is_whole();
             }
         }
     }
@@ -137,47 +161,127 @@ impl Thread {
         }
     }
 
+    /// The log is in the file, so the file alone has all.
+    fn is_whole(&self) -> bool {
+        let database = self.database.as_ref();
+        database.is_some_and(|database| database.checkpoint_whole().is_ok())
+    }
+
     fn commit(&mut self, all: bool, clean: bool) -> bool {
-        let now = self.moment();
-        let result = self.try_commit(now, all, clean);
-        match result {
-            Ok(()) => {
-                self.applier.committed(now);
-                self.retry_at = None;
-                if let Some(since) = self.failed_since.take() {
-                    let text =
-                        format!("store: written again after {} s", since.elapsed().as_secs());
-                    self.log.line(LogLevel::Warning, text);
-                }
-                self.tell();
-                self.tidy();
-                true
+        // A second try after the first cure.
+        for _ in 0..2 {
+            if self.database.is_none() {
+                self.rebuild();
             }
-            Err(refusal) => {
-                self.database.roll_back();
-                self.on_refusal(&refusal);
+            let now = self.moment();
+            match self.try_commit(now, all, clean) {
+                Ok(()) => {
+                    self.on_committed(now);
+                    return true;
+                }
+                Err(refusal) if self.cure(&refusal) => {}
+                Err(_) => break,
+            }
+        }
+        false
+    }
+
+    fn try_commit(&mut self, now: Moment, all: bool, clean: bool) -> Result<(), Refusal> {
+        let Some(database) = &mut self.database else {
+            return Err(Refusal::Locked);
+        };
+        let result = database
+            .begin()
+            .and_then(|()| self.applier.commit(now, all, clean, database))
+            .and_then(|()| database.end());
+        if result.is_err() {
+            database.roll_back();
+        }
+        result
+    }
+
+    fn on_committed(&mut self, now: Moment) {
+        self.applier.committed(now);
+        self.retry_at = None;
+        self.said_at = None;
+        if let Some(since) = self.failed_since.take() {
+            let text = format!("store: written again after {} s", since.elapsed().as_secs());
+            self.log.line(LogLevel::Warning, text);
+        }
+        self.tell();
+        self.tidy();
+        self.reserve.take_again();
+    }
+
+    /// Does what can be done about a commit that was refused. `true`: it is worth another try now.
+    fn cure(&mut self, refusal: &Refusal) -> bool {
+        let now = Instant::now();
+        self.failed_since.get_or_insert(now);
+        self.retry_at = Some(now + Duration::from_millis(limits::STORE_RETRY_MS));
+        match refusal {
+            Refusal::Full => {
+                let given = self.reserve.give_back();
+                let free = self.reserve.free_bytes();
+                self.say(&format!(
+                    "no room is left ({free} bytes are free on the disk, the file may have {}); until there is, messages to be stored are not acknowledged. Free some, or raise --store-max-bytes",
+                    self.bytes_max
+                ));
+                given
+            }
+            // After a sync that failed a second one may lie, so the file is not trusted any more.
+            Refusal::Disk(_) | Refusal::Damaged(_) => {
+                self.say(&refusal.to_string());
+                self.database = None;
+                self.rebuild()
+            }
+            Refusal::Locked | Refusal::Newer { .. } | Refusal::Foreign => {
+                if self.database.is_some() {
+                    self.say(&refusal.to_string());
+                }
                 false
             }
         }
     }
 
-    fn try_commit(&mut self, now: Moment, all: bool, clean: bool) -> Result<(), Refusal> {
-        self.database.begin()?;
-        self.applier.commit(now, all, clean, &mut self.database)?;
-        self.database.end()
+    /// Makes a new file of what the old one has; the window has the rest. Where that fails, the store is in memory
+    /// only.
+    fn rebuild(&mut self) -> bool {
+        match rebuild::rebuild(&self.path, "broken").and_then(|rebuilt| {
+            rebuilt.database.limit(self.bytes_max)?;
+            Ok(rebuilt)
+        }) {
+            Ok(rebuilt) => {
+                let text = format!(
+                    "store: a new file has the {} rows of the old one, which is {}",
+                    rebuilt.rows,
+                    rebuilt.kept.display()
+                );
+                self.log.line(LogLevel::Warning, text);
+                self.database = Some(rebuilt.database);
+                true
+            }
+            Err(refusal) => {
+                let next = Duration::from_millis(limits::STORE_REBUILD_MS);
+                self.retry_at = Some(Instant::now() + next);
+                self.say(&format!(
+                    "{refusal}; a new file cannot be made, so sessions and retained messages are in memory only"
+                ));
+                self.tell_memory_only();
+                false
+            }
+        }
     }
 
-    fn on_refusal(&mut self, refusal: &Refusal) {
+    /// A line of the log, once a minute as long as the trouble lasts.
+    fn say(&mut self, what: &str) {
         let now = Instant::now();
-        self.retry_at = Some(now + Duration::from_millis(limits::STORE_RETRY_MS));
-        if self.failed_since.is_none() {
-            self.failed_since = Some(now);
-            let text = format!(
-                "store: {} cannot be written: {refusal}",
-                self.database.path().display()
-            );
-            self.log.line(LogLevel::Error, text);
+        let again = Duration::from_millis(limits::STORE_TOLD_MS);
+        if self.said_at.is_some_and(|at| now < at + again) {
+            return;
         }
+        self.said_at = Some(now);
+        let text = format!("store: {} cannot be written: {what}", self.path.display());
+        self.log.line(LogLevel::Error, text);
     }
 
     /// Tells each shard how far the disk is, if that has changed.
@@ -188,6 +292,7 @@ impl Thread {
             let progress = Progress {
                 committed: journal.map_or(0, |journal| journal.applied),
                 free_up_to: self.applier.free_up_to(shard),
+                memory_only: false,
             };
             if progress != *told {
                 *told = progress;
@@ -197,14 +302,26 @@ impl Thread {
         }
     }
 
+    /// Tells each shard that nothing more comes to the disk for now.
+    fn tell_memory_only(&mut self) {
+        for (index, told) in self.told.iter_mut().enumerate() {
+            if !std::mem::replace(&mut told.memory_only, true) {
+                let item = ToShard::Stored(*told);
+                self.shards.tell_surely(ShardId(index as u8), item);
+            }
+        }
+    }
+
     /// Moves the log into the file when it has grown.
     fn tidy(&mut self) {
-        let large = self
-            .database
+        let Some(database) = &self.database else {
+            return;
+        };
+        let large = database
             .log_bytes()
             .is_ok_and(|bytes| bytes >= limits::STORE_LOG_BYTES);
-        if large && let Err(refusal) = self.database.checkpoint() {
-            self.on_refusal(&refusal);
+        if large && let Err(refusal) = database.checkpoint() {
+            self.cure(&refusal);
         }
     }
 }

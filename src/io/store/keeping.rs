@@ -25,6 +25,8 @@ pub struct Progress {
     pub committed: u64,
     /// Frames of the journal up to this number are needed no more.
     pub free_up_to: u64,
+    /// The disk takes nothing, and a new file could not be made: only `strict` waits for it.
+    pub memory_only: bool,
 }
 
 /// A frame that is not on the disk yet.
@@ -46,6 +48,8 @@ pub struct Keeping {
     base: u64,
     progress: Progress,
     journaled: u64,
+    /// The last frame.
+    last: u64,
     /// Frames that found no room in the journal, and all after them.
     unjournaled: VecDeque<(u64, Vec<u8>)>,
     uncommitted: VecDeque<Uncommitted>,
@@ -76,8 +80,10 @@ impl Keeping {
             progress: Progress {
                 committed: base,
                 free_up_to: base,
+                memory_only: false,
             },
             journaled: base,
+            last: base,
             unjournaled: VecDeque::new(),
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
@@ -92,19 +98,24 @@ impl Keeping {
         let number = self.base + sequence;
         let mut frame = Vec::new();
         let encoded = encode(changes, wall(now), number, &mut frame);
-        if self.journal.is_some() {
+        self.last = number;
+        if self.progress.memory_only {
+            // Nothing is promised, and nothing is kept for a promise.
+        } else if self.journal.is_some() {
             if self.unjournaled.is_empty() && self.append(&frame, number) {
                 self.journaled = number;
             } else {
                 self.unjournaled.push_back((number, frame.clone()));
             }
         }
-        self.uncommitted_bytes += frame.len();
-        self.uncommitted.push_back(Uncommitted {
-            number,
-            bytes: frame.len(),
-            gate_at: encoded.gate.then_some(now),
-        });
+        if !self.progress.memory_only {
+            self.uncommitted_bytes += frame.len();
+            self.uncommitted.push_back(Uncommitted {
+                number,
+                bytes: frame.len(),
+                gate_at: encoded.gate.then_some(now),
+            });
+        }
         let given = Given {
             shard: self.shard.0,
             number,
@@ -145,6 +156,11 @@ impl Keeping {
     /// The disk has more.
     pub fn on_progress(&mut self, progress: Progress) {
         self.progress = progress;
+        if progress.memory_only {
+            self.unjournaled.clear();
+            self.uncommitted.clear();
+            self.uncommitted_bytes = 0;
+        }
         while let Some(first) = self.uncommitted.front()
             && first.number <= progress.committed
         {
@@ -167,7 +183,9 @@ impl Keeping {
 
     /// Up to which number the shard's changes are kept, if that is more than it was told.
     pub fn kept(&mut self, now: Time) -> Option<u64> {
-        let number = if self.disk_is_late(now) {
+        let number = if self.journal.is_some() && self.progress.memory_only {
+            self.last
+        } else if self.disk_is_late(now) {
             self.progress.committed
         } else {
             self.progress.committed.max(self.journaled)

@@ -14,4 +14,6 @@ pub mod journal;
 pub mod keeper;
 pub mod keeping;
 pub mod place;
+pub mod rebuild;
 pub mod recovery;
+pub mod reserve;

@@ -4,9 +4,11 @@
 use super::database::{self, Database, Refusal};
 use super::inbox::Inlet;
 use super::journal::{self, Journal, Left};
-use super::keeper::Keeper;
+use super::keeper::{Disk, Keeper};
 use super::keeping::{Keeping, unix_s};
 use super::place::{Found, Place, Wanted};
+use super::rebuild;
+use super::reserve::Reserve;
 use crate::broker::{LogLevel, Restored, RestoredPart};
 use crate::config::{Durability, StoreConfig};
 use crate::ids::ShardId;
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 /// A store whose shards do not run yet.
 pub struct Recovered {
     place: Place,
-    database: Database,
+    disk: Disk,
     applier: Applier,
     identity: Identity,
     journals: PathBuf,
@@ -63,66 +65,127 @@ pub fn recover(
             return Ok(None);
         }
     };
-    let started = Instant::now();
     let path = place.directory.join(database::FILE_NAME);
     let named = |refusal: Refusal| StartError::new(format!("{}: {refusal}", path.display()));
-    let mut database = Database::open(&path, config.bytes_max).map_err(named)?;
-    let identity = identity(&database).map_err(named)?;
-    let key = key(&database).map_err(named)?;
-    let state = state(&database).map_err(named)?;
     let (journals, note) = wanted.journals(&place);
     if let Some(note) = note {
         log.line(LogLevel::Info, note);
     }
-    let left = left(&database, &place, &journals, identity, log).map_err(named)?;
-    let replayed = replay(&mut database, &state, key, &left, log).map_err(named)?;
-    let state = if replayed > 0 {
-        self::state(&database).map_err(named)?
-    } else {
-        state
+    let mut reserve = Reserve::take(&place.directory);
+    let start = Start {
+        config,
+        path: &path,
+        journals: &journals,
+        shards,
+        log,
     };
-    let mut chunks = Chunks::new(shards);
-    let now = unix_s();
-    let loaded = load(&mut database, &state, now, shards, &mut |shard, part| {
-        chunks.give(shard, part);
-    })
-    .map_err(named)?;
-    let how = match (state.stamp, state.clean, replayed) {
-        (0, ..) => "new",
-        (_, true, _) => "after an orderly stop",
-        (_, false, 0) => "after a crash or a power cut, with nothing in its journals",
-        (_, false, _) => "after a crash, with its journals",
-    };
-    announce(config, &path, &loaded, how, started, log);
-    let mut applier = Applier::new(
-        loaded.index,
-        State {
-            clean: false,
-            ..state
-        },
-        key,
-    );
-    applier.discard(&loaded.to_delete);
-    database
-        .put_meta("journals", journals.as_os_str().as_encoded_bytes())
-        .map_err(named)?;
-    commit(&mut database, &mut applier, false).map_err(named)?;
-    for journal in left {
-        if let Err(error) = journal.remove() {
-            let text = format!("store: an old journal cannot be removed: {error}");
-            log.line(LogLevel::Warning, text);
-        }
+    let mut read = start.read();
+    if matches!(read, Err(Refusal::Full)) && reserve.give_back() {
+        read = start.read();
     }
+    let damaged = match &read {
+        Err(Refusal::Damaged(why)) => Some(why.clone()),
+        // The head of the file is not ours, and rows in it are.
+        Err(Refusal::Foreign) if !rebuild::read(&path).map_err(named)?.rows.is_empty() => {
+            Some(Refusal::Foreign.to_string())
+        }
+        _ => None,
+    };
+    if let Some(why) = damaged {
+        let rebuilt = rebuild::rebuild(&path, "damaged").map_err(named)?;
+        let text = format!(
+            "store: {} is damaged ({why}): salvaged {} rows, {} more were damaged; the old file is {}",
+            path.display(),
+            rebuilt.rows,
+            rebuilt.damaged,
+            rebuilt.kept.display()
+        );
+        log.line(LogLevel::Error, text);
+        drop(rebuilt.database);
+        read = start.read();
+    }
+    let (database, applier, identity, chunks) = read.map_err(named)?;
     Ok(Some(Recovered {
         place,
-        database,
+        disk: Disk {
+            database,
+            reserve,
+            bytes_max: config.bytes_max,
+        },
         applier,
         identity,
         journals,
-        chunks: chunks.finish(),
+        chunks,
         durability: config.durability,
         window_ms: config.window_ms,
     }))
+}
+
+/// What a start has found out before it reads.
+struct Start<'a> {
+    config: &'a StoreConfig,
+    path: &'a Path,
+    journals: &'a Path,
+    shards: usize,
+    log: &'a Log,
+}
+
+/// The open tables, who changes them, whose they are, and what they hold for each shard.
+type Read = (Database, Applier, Identity, Vec<Vec<Restored>>);
+
+impl Start<'_> {
+    /// Opens the file, applies the journals, reads all, and deletes what nobody needs.
+    fn read(&self) -> Result<Read, Refusal> {
+        let started = Instant::now();
+        let (path, log) = (self.path, self.log);
+        let mut database = Database::open(path)?;
+        let identity = identity(&database)?;
+        let key = key(&database)?;
+        let state = state(&database)?;
+        let directory = path.parent().unwrap_or(path);
+        let left = left(&database, directory, self.journals, identity, log)?;
+        let replayed = replay(&mut database, &state, key, &left, log)?;
+        let state = if replayed > 0 {
+            self::state(&database)?
+        } else {
+            state
+        };
+        let mut chunks = Chunks::new(self.shards);
+        let now = unix_s();
+        let loaded = load(
+            &mut database,
+            &state,
+            now,
+            self.shards,
+            &mut |shard, part| {
+                chunks.give(shard, part);
+            },
+        )?;
+        let how = match (state.stamp, state.clean, replayed) {
+            (0, _, 0) => "new",
+            (_, true, _) => "after an orderly stop",
+            (_, false, 0) => "after a crash or a power cut, with nothing in its journals",
+            (_, false, _) => "after a crash, with its journals",
+        };
+        announce(self.config, path, &loaded, how, started, log);
+        let state = State {
+            clean: false,
+            ..state
+        };
+        let mut applier = Applier::new(loaded.index, state, key);
+        applier.discard(&loaded.to_delete);
+        database.put_meta("journals", self.journals.as_os_str().as_encoded_bytes())?;
+        commit(&mut database, &mut applier, false)?;
+        for journal in left {
+            if let Err(error) = journal.remove() {
+                let text = format!("store: an old journal cannot be removed: {error}");
+                log.line(LogLevel::Warning, text);
+            }
+        }
+        // Not before: what the journals have must find room, however large the file may be.
+        database.limit(self.config.bytes_max)?;
+        Ok((database, applier, identity, chunks.finish()))
+    }
 }
 
 /// What tells this store from all others; made at its first start.
@@ -158,12 +221,12 @@ fn state(database: &Database) -> Result<State, Refusal> {
 /// The journals of this store, wherever its brokers had them.
 fn left(
     database: &Database,
-    place: &Place,
+    directory: &Path,
     journals: &Path,
     identity: Identity,
     log: &Log,
 ) -> Result<Vec<Left>, Refusal> {
-    let mut folders = vec![journals.to_owned(), place.directory.clone()];
+    let mut folders = vec![journals.to_owned(), directory.to_owned()];
     if let Some(earlier) = database.meta("journals")?
         && let Ok(earlier) = String::from_utf8(earlier)
     {
@@ -343,7 +406,7 @@ impl Recovered {
             bases.push(journal.map_or(0, |journal| journal.applied));
         }
         let keeper = Keeper::start(
-            self.database,
+            self.disk,
             self.applier,
             inlet.clone(),
             shards.clone(),

@@ -1,0 +1,329 @@
+//! A new file of what is sound in an old one. The cure of every trouble with the old: damage, a disk that refused a
+//! write, pages that are free.
+//!
+//! The new file is complete and on the disk before it takes the old one's name, so a crash leaves one of the two.
+
+use super::database::{Database, Refusal};
+use crate::limits;
+use crate::store::salvage::{Salvaged, salvage};
+use crate::store::{State, Tables};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What became of an old file.
+pub struct Rebuilt {
+    pub database: Database,
+    /// Rows in the new file.
+    pub rows: u64,
+    /// Rows of the old one that are damaged.
+    pub damaged: u64,
+    /// Where the old file is.
+    pub kept: PathBuf,
+}
+
+fn disk(error: io::Error) -> Refusal {
+    match error.raw_os_error() {
+        Some(nix::libc::ENOSPC | nix::libc::EDQUOT) => Refusal::Full,
+        _ => Refusal::Disk(error.to_string()),
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Reads what a file and its log hold, without SQLite. A file that is not there is empty.
+pub fn read(path: &Path) -> Result<Salvaged, Refusal> {
+    let bytes = |path: &Path| match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    };
+    let file = bytes(path).map_err(disk)?;
+    let log = bytes(&beside(path, "-wal")).map_err(disk)?;
+    Ok(salvage(&file, &log))
+}
+
+/// Makes a new file of the sound rows of the old one, and keeps the old one under a name with `why` in it. Nobody may
+/// have the old one open.
+///
+/// Errors: the old one cannot be read or the new one not be written; then the old one has its name.
+pub fn rebuild(path: &Path, why: &str) -> Result<Rebuilt, Refusal> {
+    let mut salvaged = read(path)?;
+    let state = salvaged.state();
+    let new = beside(path, ".new");
+    for ending in ["", "-wal", "-shm"] {
+        match fs::remove_file(beside(&new, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(error)),
+            _ => {}
+        }
+    }
+    write(&new, &mut salvaged, &state)?;
+    let kept = set_aside(path, why).map_err(disk)?;
+    fs::rename(&new, path).map_err(disk)?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(disk)?;
+    }
+    Ok(Rebuilt {
+        database: Database::open(path)?,
+        rows: salvaged.rows.len() as u64,
+        damaged: salvaged.damaged,
+        kept,
+    })
+}
+
+/// Writes a whole file, which lies on the disk without a log when this returns.
+fn write(path: &Path, salvaged: &mut Salvaged, state: &State) -> Result<(), Refusal> {
+    let mut database = Database::open(path)?;
+    database.begin()?;
+    match salvaged.sixteen("key") {
+        Some(key) => database.put_meta("key", &key)?,
+        None => {
+            let mut key = [0; 16];
+            getrandom::fill(&mut key).map_err(|error| Refusal::Disk(error.to_string()))?;
+            salvaged.rekey(key);
+            database.put_meta("key", &key)?;
+        }
+    }
+    // Without its name a store does not know its journals.
+    if let Some(identity) = salvaged.sixteen("identity") {
+        database.put_meta("identity", &identity)?;
+    }
+    if let Some(journals) = salvaged.meta.get("journals") {
+        database.put_meta("journals", journals)?;
+    }
+    for ((table, id), row) in &salvaged.rows {
+        database.put(*table, *id, row.as_ref())?;
+    }
+    database.put_state(state)?;
+    database.end()?;
+    database.checkpoint_whole()?;
+    database.close()
+}
+
+/// Renames a file and its log to a name with `why` and the time in it. Of the files set aside for one reason the
+/// youngest are kept.
+fn set_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ending = format!(".{why}-{}", since.map_or(0, |since| since.as_secs()));
+    let kept = beside(path, &ending);
+    for part in ["", "-wal"] {
+        match fs::rename(beside(path, part), beside(&kept, part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let _ = fs::remove_file(beside(path, "-shm"));
+    forget_old(path, why);
+    Ok(kept)
+}
+
+fn forget_old(path: &Path, why: &str) {
+    let prefix = beside(path, &format!(".{why}-"));
+    let (Some(directory), Some(prefix)) = (path.parent(), prefix.file_name()) else {
+        return;
+    };
+    let prefix = prefix.to_string_lossy();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(&*prefix) && !name.ends_with("-wal"))
+        .collect();
+    found.sort();
+    let old = found.len().saturating_sub(limits::STORE_ASIDE_MAX);
+    for name in &found[..old] {
+        let path = directory.join(name);
+        let _ = fs::remove_file(beside(&path, "-wal"));
+        let _ = fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SplitMix64;
+    use crate::store::Row;
+    use crate::store::record::{Body, WriteVersion};
+    use crate::store::{Table, row};
+    use crate::wire::QoS;
+    use std::collections::BTreeMap;
+    use std::process;
+
+    type Rows = BTreeMap<(Table, u64), Row>;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("mqttfast-{name}-{}", process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    /// A file of 400 retained messages, some longer than a page, with a third of the first 600 deleted again. The last
+    /// transactions are in the log alone.
+    fn fill(path: &Path) -> Rows {
+        let mut database = Database::open(path).expect("a file");
+        let mut rows = Rows::new();
+        let mut random = SplitMix64::new(7);
+        for turn in 0..6 {
+            database.begin().expect("begun");
+            for _ in 0..100 {
+                let id = random.draw() >> 1;
+                let topic = format!("t/{id}");
+                let bytes = if random.below(9) == 0 { 5_000 } else { 80 };
+                let payload: Vec<u8> = (0..random.below(bytes))
+                    .map(|_| random.draw() as u8)
+                    .collect();
+                let body = Body {
+                    topic: &topic,
+                    passed_on: b"",
+                    payload: &payload,
+                    qos: QoS::AtLeastOnce,
+                    retain: true,
+                    expires: 0,
+                };
+                let version = WriteVersion { clock: 1, shard: 0 };
+                let row = row::retained(id, version, &body);
+                database
+                    .put(Table::Retained, id, row.as_ref())
+                    .expect("put");
+                rows.insert((Table::Retained, id), row);
+            }
+            let gone: Vec<_> = rows
+                .keys()
+                .copied()
+                .filter(|_| random.below(6) == 0)
+                .collect();
+            for (table, id) in gone {
+                database.delete(table, id).expect("deleted");
+                rows.remove(&(table, id));
+            }
+            let state = State {
+                stamp: turn,
+                delivery_number: 5,
+                ..State::default()
+            };
+            database.put_state(&state).expect("put");
+            database.put_meta("key", &[4; 16]).expect("put");
+            database.put_meta("identity", &[5; 16]).expect("put");
+            database.end().expect("committed");
+            if turn == 3 {
+                database.checkpoint().expect("moved");
+            }
+        }
+        // As a crash leaves it: closing would move the log into the file.
+        for ending in ["", "-wal"] {
+            let copy = beside(path, ".copy");
+            fs::copy(beside(path, ending), beside(&copy, ending)).expect("a copy");
+        }
+        database.close().expect("closed");
+        for ending in ["", "-wal"] {
+            let copy = beside(path, ".copy");
+            fs::rename(beside(&copy, ending), beside(path, ending)).expect("renamed");
+        }
+        rows
+    }
+
+    #[test]
+    fn a_sound_file_gives_exactly_its_rows() {
+        let folder = folder("salvage");
+        let path = folder.join("a.db");
+        let rows = fill(&path);
+        let found = read(&path).expect("readable");
+        assert!(found.rows == rows, "{} of {}", found.rows.len(), rows.len());
+        assert_eq!(found.damaged, 0);
+        assert_eq!(
+            (found.state().stamp, found.sixteen("key")),
+            (5, Some([4; 16]))
+        );
+        let rebuilt = rebuild(&path, "damaged").expect("rebuilt");
+        assert_eq!(rebuilt.rows, rows.len() as u64);
+        assert_eq!(
+            rebuilt.database.meta("identity").expect("read"),
+            Some(vec![5; 16])
+        );
+        rebuilt.database.close().expect("closed");
+        assert!(read(&path).expect("readable").rows == rows);
+        assert!(rebuilt.kept.exists());
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    /// Flipped bits, pages of zeros and of noise, a lost head, cuts: no row that was not there, and the rows of pages
+    /// that were not touched.
+    #[test]
+    fn a_damaged_file_gives_the_rows_of_its_whole_pages() {
+        let folder = folder("damage");
+        let path = folder.join("a.db");
+        let rows = fill(&path);
+        let file = fs::read(&path).expect("readable");
+        let log = fs::read(beside(&path, "-wal")).expect("readable");
+        let mut random = SplitMix64::new(3);
+        let page = limits::STORE_PAGE_BYTES as usize;
+        for round in 0..300 {
+            let (mut file, mut log) = (file.clone(), log.clone());
+            let hit = if random.below(3) == 0 {
+                &mut log
+            } else {
+                &mut file
+            };
+            let at = random.below(hit.len() / page) * page;
+            let mut touched = 1;
+            match random.below(5) {
+                0 => {
+                    touched = 1 + random.below(20);
+                    for _ in 0..touched {
+                        let at = random.below(hit.len());
+                        hit[at] ^= 1 << random.below(8);
+                    }
+                }
+                1 => hit[at..at + page].fill(0),
+                2 => hit[at..at + page].fill_with(|| random.draw() as u8),
+                3 => hit[..100].fill(0xFF),
+                _ => {
+                    hit.truncate(at);
+                    touched = usize::MAX;
+                }
+            }
+            let found = salvage(&file, &log);
+            for (key, row) in &found.rows {
+                // A row of the log that was cut off may be there in an older form, or though it was deleted.
+                if let Some(expected) = rows.get(key) {
+                    assert!(row == expected, "round {round}");
+                }
+            }
+            // A page has ten rows, or the middle of a chain of one; without its log a file is older.
+            if log.len() == beside_len(&path) && touched < 20 {
+                let lost = rows
+                    .keys()
+                    .filter(|key| !found.rows.contains_key(key))
+                    .count();
+                assert!(lost <= rows.len() / 2, "round {round}: {lost} lost");
+            }
+        }
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    fn beside_len(path: &Path) -> usize {
+        fs::metadata(beside(path, "-wal")).expect("the log").len() as usize
+    }
+
+    #[test]
+    fn two_files_set_aside_are_kept() {
+        let folder = folder("aside");
+        let path = folder.join("a.db");
+        for number in 0..5 {
+            let name = format!(".damaged-{number}");
+            fs::write(beside(&path, &name), "").expect("written");
+        }
+        forget_old(&path, "damaged");
+        let mut left: Vec<_> = fs::read_dir(&folder).expect("readable").flatten().collect();
+        left.sort_by_key(|entry| entry.file_name());
+        let left: Vec<_> = left.iter().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["a.db.damaged-3", "a.db.damaged-4"]);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
