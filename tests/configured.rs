@@ -5,6 +5,7 @@
 
 mod configured {
     pub mod limits;
+    pub mod logs;
     pub mod reload;
     pub mod rights;
     pub mod table;
@@ -223,7 +224,7 @@ fn a_unix_socket_serves_and_goes_with_the_broker(shards: usize) {
     assert_eq!(puback, [0x40, 2, 0, 7]);
     heard.expect_message("house/door", b"open", 1);
     if !reference() {
-        broker.logged(&["connected mouth (unix socket)"]);
+        broker.logged(&["New client connected from unix socket as mouth"]);
     }
     broker.end_by(nix::sys::signal::SIGTERM);
     assert!(!path.exists());
@@ -336,7 +337,10 @@ fn flags_win_over_the_file() {
         arguments: vec!["-c".into(), config.clone(), "--allow-anonymous".into()],
         ..Options::default()
     });
-    broker.logged(&["warning", "--port is ignored, since the file has listeners"]);
+    broker.logged(&[
+        "Warning: ",
+        "--port is ignored, since the file has listeners",
+    ]);
     assert_eq!(code_at(port, &anonymous("a").bytes()), Some(0));
     let (exit, said) = refused("listener 1883\n", &["--bind", "127.0.0.1"]);
     assert!(

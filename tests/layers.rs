@@ -85,6 +85,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "budget",
             "session",
+            "wire::QoS",
             "wire::Version",
             "wire::packet_type",
             "passwd",
@@ -239,7 +240,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::user", &["io::start_error"]),
     ("io::words", &[]),
     ("io::helpers::zone", &[]),
-    ("io::helpers::log", &["io::helpers::zone"]),
+    ("io::mosquitto_words", &["io::words"]),
+    ("io::helpers::strftime", &["io::helpers::zone"]),
+    (
+        "io::helpers::destinations",
+        &["io::helpers::strftime", "io::helpers::zone"],
+    ),
+    (
+        "io::helpers::log",
+        &[
+            "io::words",
+            "io::mosquitto_words",
+            "io::helpers::destinations",
+        ],
+    ),
     // The store: a shard's side of it, and below the rest of it.
     ("io::store::database", &[]),
     ("io::store::inbox", &[]),
@@ -384,6 +398,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::files",
             "io::memory",
             "io::helpers::control",
+            "io::helpers::destinations",
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::passwords",

@@ -295,6 +295,22 @@ pub enum Happening {
         /// By whom, and whether its will goes out.
         how: ConnectionEnd,
     },
+    /// A Client has subscribed.
+    Subscribed {
+        /// Whose subscription it is.
+        client_id: Box<str>,
+        /// As asked for.
+        filter: Box<str>,
+        /// As granted.
+        qos: u8,
+    },
+    /// A Client has unsubscribed.
+    Unsubscribed {
+        /// Whose subscription it was.
+        client_id: Box<str>,
+        /// As asked for.
+        filter: Box<str>,
+    },
     /// Two connections or more take one client id from each other again and again.
     RepeatedTakeovers {
         /// Contested by connections that each think it theirs.
@@ -428,7 +444,10 @@ impl Happening {
             | Happening::UsersGone { .. }
             | Happening::Denied { .. }
             | Happening::Stopped { .. } => LogLevel::Info,
-            Happening::PacketReceived { .. } | Happening::WillPublished { .. } => LogLevel::Packet,
+            Happening::PacketReceived { .. }
+            | Happening::WillPublished { .. }
+            | Happening::Subscribed { .. }
+            | Happening::Unsubscribed { .. } => LogLevel::Packet,
         }
     }
 }

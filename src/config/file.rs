@@ -25,12 +25,18 @@ pub const IMPLEMENTED: &[&str] = &[
     "bind_address",
     "bind_interface",
     "clientid_prefixes",
+    "connection_messages",
     "global_max_connections",
     "include_dir",
     "listener",
     "listener 0",
     "listener_allow_anonymous",
     "listener_auto_id_prefix",
+    "log_dest",
+    "log_facility",
+    "log_timestamp",
+    "log_timestamp_format",
+    "log_type",
     "max_connections",
     "max_inflight_bytes",
     "max_inflight_messages",
@@ -47,8 +53,6 @@ pub const IMPLEMENTED: &[&str] = &[
     "persistence",
     "persistence_location",
     "persistent_client_expiration",
-    "persistence",
-    "persistence_location",
     "pid_file",
     "port",
     "protocol",
@@ -90,6 +94,7 @@ impl Flags {
             return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
         }
         let listeners = self.listeners(file, &mut notes)?;
+        let said_logs = self.logs;
         let global = &file.global;
         let memory = global.memory_bytes_max.map(|bytes| {
             at_least(
@@ -143,6 +148,8 @@ impl Flags {
                 retain_expiry_s: global.retain_expiry_s.map(seconds),
                 ..config.core
             },
+            logs: said_logs,
+            logging: Some(global.logging.clone()),
             user: Some(match &global.user {
                 Some(user) => User::Named(user.clone()),
                 None => User::Mosquitto,
@@ -278,7 +285,7 @@ fn prefix(text: &str) -> Box<str> {
 
 /// What the log shows of the types of line that Mosquitto knows.
 fn logs(types: LogTypes) -> Logs {
-    if types.debug {
+    if types.debug || types.subscribe || types.unsubscribe {
         Logs::Packets
     } else if types.notice || types.information {
         Logs::Events

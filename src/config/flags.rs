@@ -97,6 +97,8 @@ impl Flags {
             check_retain_source: false,
             refuse_subscriptions: self.refuse_subscriptions,
             store: self.store,
+            logs: self.logs,
+            logging: None,
             user: None,
             pid_file: None,
             notes: Vec::new(),

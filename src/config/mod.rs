@@ -24,7 +24,7 @@ pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
 pub use store::{Durability, StoreConfig};
 
 use crate::limits;
-use mosquitto::{At, Note};
+use mosquitto::{At, Logging, Note};
 use std::path::PathBuf;
 
 /// How sockets are driven.
@@ -57,6 +57,10 @@ pub struct Config {
     pub check_retain_source: bool,
     /// A subscription of which the Client may hear nothing is refused in SUBACK, not granted as by Mosquitto.
     pub refuse_subscriptions: bool,
+    /// How much goes to the log, by the command line.
+    pub logs: Option<Logs>,
+    /// Where the log goes and what it holds, by the file; `None`: to standard error.
+    pub logging: Option<Logging>,
     /// Whom root becomes once everything is open; `None`: nobody else.
     pub user: Option<User>,
     /// Where the number of the process is written.

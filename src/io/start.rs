@@ -1,13 +1,15 @@
 //! The life of the process: reads what the operator wants, finds out what the machine allows, binds, starts the
 //! shards and the helpers, and serves signals until the end.
 
-use crate::broker::LogLevel;
+use crate::broker::{LogLevel, OwnMessage};
 use crate::buffer::heap;
-use crate::config::mosquitto::{Exit, Kind};
+use crate::config::mosquitto::{Exit, Kind, LogDestination};
 use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound};
+use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::control::{self, End, Served, Signals};
+use crate::io::helpers::destinations::Publisher;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
@@ -15,7 +17,7 @@ use crate::io::helpers::reload::Reload;
 use crate::io::helpers::rules::{self, Faults, RuleFiles};
 use crate::io::host::{self, DriverKind, Threads};
 use crate::io::listening::ListeningSocket;
-use crate::io::mail::Shards;
+use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, seats};
 use crate::io::start_error::{StartError, refused};
 use crate::io::store::place::Wanted;
@@ -24,6 +26,7 @@ use crate::io::user::{PidFile, RunAs};
 use crate::io::{cpu, files, listener, memory};
 use crate::limits;
 use crate::mesh::{Places, lanes};
+use crate::wire::QoS;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
 use std::sync::Arc;
@@ -36,7 +39,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     heap::give_large_blocks_back();
     let clock = Clock::start();
     let signals = Signals::block().map_err(|e| refused("cannot block signals")(e.into()))?;
-    let log = Log::start(config.core.logs).map_err(refused("cannot start the log's thread"))?;
+    let log = Log::start(config.logs, config.logging.as_ref())
+        .map_err(refused("cannot start the log's thread"))?;
     let notify = Notify::from_environment().unwrap_or_else(|error| {
         let text = format!("the service manager cannot be notified: NOTIFY_SOCKET: {error}");
         log.line(LogLevel::Warning, text);
@@ -117,6 +121,13 @@ fn serve(
         for path in listeners.sockets.iter().filter_map(ListeningSocket::path) {
             run_as.give(path);
         }
+        if let Some(logging) = &config.logging {
+            for destination in &logging.destinations {
+                if let LogDestination::File(path) = destination {
+                    run_as.give_file(path);
+                }
+            }
+        }
         run_as.take_over()?;
         log.line(LogLevel::Info, format!("runs as user {}", run_as.name));
     }
@@ -191,6 +202,7 @@ fn serve(
     let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
     control::tell_ready(notify, &status, log);
 
+    log.publish_by(publisher(shards.clone()));
     let checker = common.checker.clone();
     let mut again = Reload::new(
         config,
@@ -225,6 +237,15 @@ fn serve(
             "a shard ended unexpectedly, see the log; the broker stops so that all of it can be started again",
         )),
     }
+}
+
+/// Publishes lines of the log as messages of the broker's own, which nobody retains.
+fn publisher(shards: Shards) -> Publisher {
+    Box::new(move |topic, text| {
+        if let Ok(message) = OwnMessage::new(topic, text, QoS::ExactlyOnce, false) {
+            shards.tell(ShardId(0), ToShard::Publish(message));
+        }
+    })
 }
 
 /// Shards that serve.

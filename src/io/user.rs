@@ -55,6 +55,13 @@ impl RunAs {
         let _ = chown(path, Some(self.uid), Some(self.gid));
     }
 
+    /// Gives him a file that is written, if it is one: never a device.
+    pub fn give_file(&self, path: &Path) {
+        if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            self.give(path);
+        }
+    }
+
     /// Becomes him, for good. All threads of the process do.
     ///
     /// Errors: the system refuses.

@@ -52,6 +52,15 @@ fn text(happening: &Happening) -> String {
             ),
         },
         Happening::Ended { who, how } => ended(who, how),
+        // Mosquitto's lines.
+        Happening::Subscribed {
+            client_id,
+            filter,
+            qos,
+        } => format!("{} {qos} {}", Shown(client_id), Shown(filter)),
+        Happening::Unsubscribed { client_id, filter } => {
+            format!("{} {}", Shown(client_id), Shown(filter))
+        }
         Happening::RepeatedTakeovers {
             client_id,
             takeovers,
@@ -238,7 +247,7 @@ fn ended(who: &Identity, how: &ConnectionEnd) -> String {
 }
 
 /// Why a CONNECT was refused: for the operator, who may know more than the Client.
-fn refused(why: Refusal) -> String {
+pub fn refused(why: Refusal) -> String {
     match why {
         Refusal::UnknownUser => "its user is not in the password file".to_owned(),
         Refusal::WrongPassword => "wrong password".to_owned(),
@@ -309,7 +318,7 @@ fn denied_by(cause: Cause, file: &str, rule: &str) -> String {
 }
 
 /// How a connection ended without our asking, as the end of a sentence.
-fn closed(cause: CloseCause) -> String {
+pub fn closed(cause: CloseCause) -> String {
     match cause {
         CloseCause::PeerClosed => "it closed the connection without DISCONNECT".to_owned(),
         CloseCause::Reset => "it reset the connection".to_owned(),
@@ -434,7 +443,7 @@ fn dropped(why: Dropped) -> &'static str {
 }
 
 /// A name that a Client chose: without control characters, and never endless.
-struct Shown<'a>(&'a str);
+pub struct Shown<'a>(pub &'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

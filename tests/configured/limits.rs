@@ -273,7 +273,7 @@ fn limits_of_all_connections_are_told() {
     let broker = configured(1, "global_max_connections 17\nmemory_limit 32M\n");
     broker.logged(&["at most 17 connections"]);
     broker.logged(&[
-        "warning",
+        "Warning: ",
         "67108864 is taken, the least that `memory_limit` can be here",
     ]);
 }

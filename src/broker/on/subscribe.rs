@@ -76,6 +76,9 @@ impl Shard {
                 // messages silently. The filters before this one stay in force. [v3.1 §3.9]
                 (Err(refusal), Version::V31) => return Err(refusal.violation()),
             };
+            if let Ok(qos) = granted {
+                self.tell_subscribed(session, filter, qos, out);
+            }
             part.refusal = part.refusal.or(granted.err());
             part.codes.push(code);
         }
@@ -122,6 +125,17 @@ impl Shard {
         let bytes = part.bytes();
         self.clients.book_beside(id, &mut part.booked, bytes);
         self.pending.put_unfinished(id, part);
+    }
+
+    fn tell_subscribed(&self, session: SessionId, filter: &str, qos: u8, out: &mut Outputs) {
+        let Some(session) = self.clients.session(session) else {
+            return;
+        };
+        out.tell(self.logs, LogLevel::Packet, || Happening::Subscribed {
+            client_id: session.client_id.clone(),
+            filter: filter.into(),
+            qos,
+        });
     }
 
     /// One event for all filters of a SUBSCRIBE that were refused.

@@ -1,6 +1,7 @@
 //! UNSUBSCRIBE: takes the filters out of the trie and answers at once.
 
 use crate::broker::filter_refusal::FilterRefusal;
+use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::pending::Unfinished;
 use crate::broker::shard::Shard;
@@ -35,6 +36,12 @@ impl Shard {
             };
             part.at = next;
             self.turn.add_work(limits::WORK_OF_FILTER);
+            if let Some(session) = self.clients.session(session_id) {
+                out.tell(self.logs, LogLevel::Packet, || Happening::Unsubscribed {
+                    client_id: session.client_id.clone(),
+                    filter: filter.into(),
+                });
+            }
             if self.unsubscribe_shared(filter, session_id, out) {
                 self.clients.note_unsubscribed(session_id, None, filter);
                 part.codes.push(ReasonCode::SUCCESS.0);

@@ -7,7 +7,6 @@ use crate::broker::{Input, Output, Verdict};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
 use crate::io::helpers::passwords::Request;
-use crate::io::words;
 use crate::limits;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::io;
@@ -145,8 +144,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Output::Restored => self.storing.on_restored(),
             Output::Happened(happening) => {
-                let (level, text) = words::sentence(&happening);
-                self.seat.common.log.line(level, text);
+                self.seat.common.log.happened(&happening);
             }
         }
         Ok(())

@@ -1,18 +1,19 @@
-//! The log: one line an event to standard error, `time level text`.
+//! The log: one line an event, to one or more [`Destinations`]; to standard error unless a configuration says
+//! otherwise.
 //!
 //! Who logs only appends to a bounded queue; a thread writes. A standard error that nobody reads delays no shard: lines
 //! that find the queue full are dropped, counted, and their number is logged.
 
-use crate::broker::LogLevel;
+use crate::broker::{Happening, LogLevel};
 use crate::config::Logs;
-use crate::io::helpers::zone::Zone;
+use crate::config::mosquitto::{LogTypes, Logging};
+use crate::io::helpers::destinations::{Destinations, Line, LineType, Publisher, types_of};
+use crate::io::{mosquitto_words, words};
 use crate::limits;
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A handle of the log; clones write to the same.
 #[derive(Clone)]
@@ -22,12 +23,10 @@ pub struct Log {
 
 struct Shared {
     queue: Mutex<Lines>,
-    /// There is something to write, or the end has come.
+    /// There is something to write or to do, or the end has come.
     written_or_new: Condvar,
-    logs: Logs,
 }
 
-#[derive(Default)]
 struct Lines {
     lines: Vec<Line>,
     /// Bytes of their texts, and of what holds these.
@@ -35,46 +34,132 @@ struct Lines {
     dropped: u64,
     /// Lines taken by the writer and not yet written.
     writing: bool,
+    wanted: Wanted,
+    /// For the writer, before it writes on.
+    to_do: Vec<ToDo>,
 }
 
-struct Line {
-    at: SystemTime,
-    level: LogLevel,
-    text: String,
+/// What is logged, and in whose words.
+#[derive(Clone, Copy)]
+struct Wanted {
+    types: LogTypes,
+    /// Who connects and disconnects.
+    connections: bool,
+    /// Mosquitto's, where it has some.
+    mosquittos_words: bool,
+}
+
+enum ToDo {
+    Reopen(Option<Logging>),
+    PublishBy(Publisher),
+}
+
+impl Wanted {
+    /// By a configuration, or by a level of the command line alone; the level goes before the types of the file.
+    fn of(logs: Option<Logs>, logging: Option<&Logging>) -> Wanted {
+        let types = match (logs, logging) {
+            (Some(logs), _) => types_of(logs),
+            (None, Some(logging)) => logging.types,
+            (None, None) => types_of(Logs::Events),
+        };
+        Wanted {
+            types,
+            connections: logging.is_none_or(|logging| logging.connections),
+            mosquittos_words: logging.is_some(),
+        }
+    }
 }
 
 impl Log {
-    /// Starts the writer thread.
-    pub fn start(logs: Logs) -> io::Result<Log> {
-        let log = Log::new(logs);
+    /// Starts the writer thread. `logs` is what the command line says, `logging` what a configuration does.
+    pub fn start(logs: Option<Logs>, logging: Option<&Logging>) -> io::Result<Log> {
+        let log = Log::new(logs, logging);
         let writer = log.clone();
-        // systemd's journal puts its own time on each line.
-        let zone = (!is_journal()).then(Zone::local);
+        let destinations = Destinations::open(logging);
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || writer.write_forever(zone.as_ref()))?;
+            .spawn(move || writer.write_forever(destinations))?;
         Ok(log)
     }
 
-    fn new(logs: Logs) -> Log {
+    fn new(logs: Option<Logs>, logging: Option<&Logging>) -> Log {
+        let lines = Lines {
+            lines: Vec::new(),
+            bytes: 0,
+            dropped: 0,
+            writing: false,
+            wanted: Wanted::of(logs, logging),
+            to_do: Vec::new(),
+        };
         Log {
             shared: Arc::new(Shared {
-                queue: Mutex::default(),
+                queue: Mutex::new(lines),
                 written_or_new: Condvar::new(),
-                logs,
             }),
         }
     }
 
+    /// Files are opened again, and what is logged follows a configuration that was read again.
+    pub fn reopen(&self, logs: Option<Logs>, logging: Option<&Logging>) {
+        let mut queue = self.lock();
+        queue.wanted = Wanted::of(logs, logging);
+        queue.to_do.push(ToDo::Reopen(logging.cloned()));
+        self.shared.written_or_new.notify_all();
+    }
+
+    /// Lines for topics are published by this from now on.
+    pub fn publish_by(&self, publisher: Publisher) {
+        self.lock().to_do.push(ToDo::PublishBy(publisher));
+        self.shared.written_or_new.notify_all();
+    }
+
     /// Appends a line; never waits for the writer.
     pub fn line(&self, level: LogLevel, text: impl Into<String>) {
-        if self.shared.logs < level.logs() {
+        let kind = match level {
+            LogLevel::Error => LineType::Error,
+            LogLevel::Warning => LineType::Warning,
+            LogLevel::Info => LineType::Information,
+            LogLevel::Packet => LineType::Debug,
+        };
+        self.append(kind, |_| text.into());
+    }
+
+    /// Appends the line of an event in a shard.
+    pub fn happened(&self, happening: &Happening) {
+        let (level, own) = match happening {
+            Happening::Subscribed { .. } => (LineType::Subscribe, false),
+            Happening::Unsubscribed { .. } => (LineType::Unsubscribe, false),
+            Happening::Connected { .. }
+            | Happening::Refused { .. }
+            | Happening::Unaccepted { .. }
+            | Happening::Ended { .. } => (LineType::Notice, true),
+            other => match other.level() {
+                LogLevel::Error => (LineType::Error, false),
+                LogLevel::Warning => (LineType::Warning, false),
+                LogLevel::Info => (LineType::Notice, false),
+                LogLevel::Packet => (LineType::Debug, false),
+            },
+        };
+        if own && !self.lock().wanted.connections {
+            return;
+        }
+        self.append(level, |mosquittos_words| {
+            let text = mosquittos_words.then(|| mosquitto_words::sentence(happening));
+            text.flatten()
+                .unwrap_or_else(|| words::sentence(happening).1)
+        });
+    }
+
+    /// `text` is made only if the line is wanted.
+    fn append(&self, kind: LineType, text: impl FnOnce(bool) -> String) {
+        let wanted = self.lock().wanted;
+        if !kind.is_of(wanted.types) {
             return;
         }
         let line = Line {
             at: SystemTime::now(),
-            level,
-            text: text.into(),
+            kind,
+            text: text(wanted.mosquittos_words),
         };
         let mut queue = self.lock();
         let bytes = size_of::<Line>() + line.text.len();
@@ -112,32 +197,34 @@ impl Log {
         queue.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_forever(&self, zone: Option<&Zone>) {
-        let mut text = String::new();
+    fn write_forever(&self, mut destinations: Destinations) {
         loop {
-            self.wait_for_lines();
+            self.wait_for_work();
             // Lines that come close together are written together: one wake-up for all of them.
             thread::sleep(Duration::from_millis(limits::LOG_GATHER_MS));
-            let (lines, dropped) = self.next_lines();
-            text.clear();
-            for line in &lines {
-                append(&mut text, zone, line.at, line.level, &line.text);
+            for to_do in std::mem::take(&mut self.lock().to_do) {
+                match to_do {
+                    ToDo::Reopen(logging) => destinations.reopen(logging.as_ref()),
+                    ToDo::PublishBy(publisher) => destinations.publish_by(publisher),
+                }
             }
+            let (mut lines, dropped) = self.next_lines();
             if dropped > 0 {
-                let lost = format!("{dropped} log lines dropped: standard error is too slow");
-                append(&mut text, zone, SystemTime::now(), LogLevel::Warning, &lost);
+                lines.push(Line {
+                    at: SystemTime::now(),
+                    kind: LineType::Warning,
+                    text: format!("{dropped} log lines dropped: the log is not read fast enough"),
+                });
             }
-            // With standard error gone there is nowhere to say so.
-            let _ = io::stderr().write_all(text.as_bytes());
-            text.shrink_to(limits::BLOCK_BYTES);
+            destinations.write(&lines);
             self.lock().writing = false;
             self.shared.written_or_new.notify_all();
         }
     }
 
-    fn wait_for_lines(&self) {
+    fn wait_for_work(&self) {
         let mut queue = self.lock();
-        while queue.lines.is_empty() {
+        while queue.lines.is_empty() && queue.to_do.is_empty() {
             let waited = self.shared.written_or_new.wait(queue);
             queue = waited.unwrap_or_else(PoisonError::into_inner);
         }
@@ -152,73 +239,14 @@ impl Log {
     }
 }
 
-fn append(out: &mut String, zone: Option<&Zone>, at: SystemTime, level: LogLevel, text: &str) {
-    if let Some(zone) = zone {
-        let seconds = at
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() as i64);
-        zone.append_time(seconds, out);
-        out.push(' ');
-    }
-    out.push_str(match level {
-        LogLevel::Error => "error ",
-        LogLevel::Warning => "warning ",
-        LogLevel::Info => "info ",
-        LogLevel::Packet => "packet ",
-    });
-    for character in text.chars() {
-        // One event stays one line, whatever name a Client gives itself, and no escape sequence of a Client reaches a
-        // terminal.
-        if character.is_control() {
-            let _ = write!(out, "{}", character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out.push('\n');
-}
-
-/// Does standard error go to systemd's journal? It says by `JOURNAL_STREAM` which file that is, since children inherit
-/// the variable with another standard error too.
-fn is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    match std::fs::metadata("/proc/self/fd/2") {
-        Ok(file) => stream == format!("{}:{}", file.dev(), file.ino()),
-        Err(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn one_event_is_one_line() {
-        let mut out = String::new();
-        append(
-            &mut out,
-            None,
-            UNIX_EPOCH,
-            LogLevel::Info,
-            "client \"a\nb\x1b[2J\" é",
-        );
-        assert_eq!(out, "info client \"a\\nb\\u{1b}[2J\" é\n");
-    }
-
-    #[test]
-    fn lines_carry_the_local_time() {
-        let mut out = String::new();
-        let zone = Zone::utc();
-        append(&mut out, Some(&zone), UNIX_EPOCH, LogLevel::Warning, "x");
-        assert_eq!(out, "1970-01-01 00:00:00 warning x\n");
-    }
-
-    #[test]
     fn each_level_has_what_asks_for_it() {
         for (logs, expected) in [(Logs::Warnings, 2), (Logs::Events, 3), (Logs::Packets, 4)] {
-            let log = Log::new(logs);
+            let log = Log::new(Some(logs), None);
             for level in [
                 LogLevel::Error,
                 LogLevel::Warning,
@@ -233,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts() {
-        let log = Log::new(Logs::Events);
+        let log = Log::new(None, None);
         for _ in 0..limits::LOG_LINES_WAITING_MAX + 3 {
             log.line(LogLevel::Info, "line");
         }
@@ -244,7 +272,7 @@ mod tests {
 
     #[test]
     fn long_lines_fill_the_queue_too() {
-        let log = Log::new(Logs::Events);
+        let log = Log::new(None, None);
         let text = "x".repeat(10_000);
         for _ in 0..2 * limits::LOG_BYTES_WAITING_MAX / text.len() {
             log.line(LogLevel::Info, text.as_str());

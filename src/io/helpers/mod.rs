@@ -8,10 +8,12 @@
 //! - [`notify`]: what the service manager hears; its watchdog.
 
 pub mod control;
+pub mod destinations;
 pub mod log;
 pub mod notify;
 pub mod passwords;
 pub mod reload;
 pub mod rules;
+pub mod strftime;
 pub mod summary;
 pub mod zone;

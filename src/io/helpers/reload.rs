@@ -50,10 +50,14 @@ impl Reload {
 
     /// Reads everything again. One line for the log and the service manager.
     pub fn reload(&mut self) -> (LogLevel, String) {
-        match self.read_all() {
+        let reloaded = match self.read_all() {
             Ok((config, rules, users)) => (LogLevel::Info, self.exchange(config, rules, users)),
             Err(Kept(text)) => (LogLevel::Error, text),
-        }
+        };
+        // In any case: a log file may have been moved away.
+        self.log
+            .reopen(self.config.logs, self.config.logging.as_ref());
+        reloaded
     }
 
     fn kept(&self, what: &str) -> Kept {

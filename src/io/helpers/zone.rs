@@ -35,12 +35,18 @@ impl Zone {
         Zone { zone, last }
     }
 
-    /// Appends `2026-01-31 23:59:59`.
-    pub fn append_time(&self, utc_s: i64, out: &mut String) {
+    /// The local time, as if it were UTC, and its offset from UTC in seconds. `None`: no calendar has the year.
+    pub fn local_time(&self, utc_s: i64) -> Option<(UtcDateTime, i32)> {
         let kind = self.zone.find_local_time_type(utc_s);
         let offset = kind.map_or(self.last, |kind| kind.ut_offset());
+        let time = UtcDateTime::from_timespec(utc_s.saturating_add(offset.into()), 0);
+        Some((time.ok()?, offset))
+    }
+
+    /// Appends `2026-01-31 23:59:59`.
+    pub fn append_time(&self, utc_s: i64, out: &mut String) {
         // The year is within 32 bits for any clock there is.
-        if let Ok(time) = UtcDateTime::from_timespec(utc_s.saturating_add(offset.into()), 0) {
+        if let Some((time, _)) = self.local_time(utc_s) {
             let _ = write!(
                 out,
                 "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",

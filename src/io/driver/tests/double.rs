@@ -2,7 +2,7 @@
 
 use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report};
 use crate::buffer::{Chunk, Chunks, Payload};
-use crate::config::{Logs, Transport};
+use crate::config::Transport;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
@@ -374,7 +374,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = ListeningSockets::of_one_listener(vec![listener], transport);
-        let (log, clock) = (Log::start(Logs::Events).unwrap(), Clock::start());
+        let (log, clock) = (Log::start(None, None).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
         let checker = Checker::new(Users::load(&[None]).unwrap());
         checker.start(shards.clone(), clock).unwrap();

@@ -86,7 +86,7 @@ impl Broker {
             places: Arc::clone(&capacity),
             checker: None,
             store: false,
-            log: Log::start(crate::config::Logs::Events).unwrap(),
+            log: Log::start(None, None).unwrap(),
             clock: Clock::start(),
         };
         let shards = Shards::new(count).unwrap();
