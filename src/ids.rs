@@ -92,6 +92,10 @@ impl StoredSession {
 }
 const _: () = assert!(crate::limits::SHARDS_MAX <= 1 << StoredSession::SHARD_BITS);
 
+/// A QoS 2 message of a stored Session that crosses to other shards, from PUBLISH to PUBREL; named like a Session, and
+/// by no name of one.
+pub type Passage = StoredSession;
+
 /// A group of a Shared Subscription at its owner shard: a slot and the generation of its use, as with [`ConnectionId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupId {

@@ -110,7 +110,10 @@ impl Tables {
                 let key = (session, packet_id.get());
                 assert!(self.under_way.remove(&key).is_some());
             }
-            Change::Received { session, packet_id } => {
+            Change::Passed { session, .. } => assert!(self.sessions.contains_key(&session)),
+            Change::Received {
+                session, packet_id, ..
+            } => {
                 assert!(self.received.insert((session, packet_id.get())));
             }
             Change::ReceivedReleased { session, packet_id } => {

@@ -12,7 +12,7 @@
 //! after a restart. From when it is sent, its Packet Identifier names it too.
 
 use super::passing::RetainVersion;
-use crate::ids::StoredSession;
+use crate::ids::{Passage, StoredSession};
 use crate::session::queue::Identifiers;
 use crate::session::{Message, StoredWill};
 use crate::time::Time;
@@ -130,6 +130,17 @@ pub enum Change {
         session: StoredSession,
         /// As its PUBLISH said: a repeat is not delivered again.
         packet_id: PacketId,
+        /// The message crosses to other shards, whose changes are kept at other times. After a restart its repeat goes
+        /// to those Sessions that do not have it, by `Passed`.
+        passage: Option<Passage>,
+    },
+    /// The Session was given a QoS 2 delivery of this passage, by the change before this one. To be forgotten when the
+    /// passage ends, by `ReceivedReleased` or with the publisher's Session.
+    Passed {
+        /// As `Received` named it, or will: that is a change of another shard.
+        passage: Passage,
+        /// Who has it.
+        session: StoredSession,
     },
     /// The Packet Identifier of a received QoS 2 message is free again.
     ReceivedReleased {
@@ -178,6 +189,8 @@ pub(super) struct Changes {
     /// There is a store.
     wanted: bool,
     list: Vec<Change>,
+    /// How many were ever noted.
+    noted: u64,
 }
 
 impl Changes {
@@ -185,6 +198,7 @@ impl Changes {
         Changes {
             wanted,
             list: Vec::new(),
+            noted: 0,
         }
     }
 
@@ -199,6 +213,7 @@ impl Changes {
     pub fn note(&mut self, change: impl FnOnce() -> Change) {
         if self.wanted {
             self.list.push(change());
+            self.noted += 1;
         }
     }
 
@@ -206,6 +221,12 @@ impl Changes {
     #[inline]
     pub fn count(&self) -> usize {
         self.list.len()
+    }
+
+    /// How many were ever noted.
+    #[inline]
+    pub fn noted(&self) -> u64 {
+        self.noted
     }
 
     /// Takes all.

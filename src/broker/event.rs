@@ -13,7 +13,7 @@ use crate::acl::Rules;
 use crate::buffer::Chunks;
 use crate::buffer::account::Booked;
 use crate::config::Settings;
-use crate::ids::{ConnectionId, GroupId, ListenerId, SessionId, ShardId};
+use crate::ids::{ConnectionId, GroupId, ListenerId, Passage, SessionId, ShardId};
 use crate::session::queue::Share;
 use crate::session::{ConnectRequest, Message};
 use crate::wire::{QoS, SubscriptionOptions};
@@ -240,6 +240,8 @@ pub enum PeerMessage {
         live: bool,
         /// The sender waits for `Settled`.
         needs: bool,
+        /// At QoS 2, from a stored Session: for what is stored of its deliveries.
+        passage: Option<Passage>,
     },
     /// QoS 0 messages that Sessions of the receiver may want, as their publishers encoded them.
     Parcel(Box<Parcel>),
@@ -411,6 +413,8 @@ pub enum ShareMessage {
         origin: Option<(ShardId, ConnectionId)>,
         /// The sender waits for `Settled`.
         needs: bool,
+        /// As that of the message.
+        passage: Option<Passage>,
     },
     /// To the owner: deliveries at QoS 1 and 2 are complete or dropped.
     Done {

@@ -6,7 +6,7 @@
 //! number), received Packet Identifiers, retained messages, wills. What names a Session or a message comes after it.
 
 use super::passing::RetainVersion;
-use crate::ids::StoredSession;
+use crate::ids::{Passage, StoredSession};
 use crate::wire::{PacketId, QoS, SubscriptionOptions};
 
 /// Some of it.
@@ -65,6 +65,15 @@ pub enum RestoredPart {
         session: StoredSession,
         /// As its PUBLISH said.
         packet_id: PacketId,
+        /// It crossed, and perhaps not all of what followed is kept.
+        passage: Option<Passage>,
+    },
+    /// A Session of this shard has the delivery of a passage that some shard was told of by `Received`.
+    Passed {
+        /// Its name.
+        passage: Passage,
+        /// Who has it.
+        session: StoredSession,
     },
     /// A retained message, given to one shard: [`home_of`](super::home_of) its topic. That shard tells the others.
     Retained {

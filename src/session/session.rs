@@ -1,6 +1,6 @@
 //! What the broker keeps of a Client beyond its Network Connection. [v3.1.1 3.1.2.4, v5 4.1]
 
-use crate::ids::{ConnectionId, ListenerId, NodeId, OwnerId, StoredSession};
+use crate::ids::{ConnectionId, ListenerId, NodeId, OwnerId, Passage, StoredSession};
 use crate::session::{ClientRights, Inflight, Message, Queue, Takeovers};
 use crate::sorted::Sorted;
 use crate::time::Time;
@@ -118,6 +118,9 @@ pub struct StoredWill {
 #[derive(Default, Debug)]
 pub struct Received {
     ids: SmallVec<[u16; 8]>,
+    /// Of messages that came before a restart and were perhaps not delivered to all: a repeat goes to the others.
+    /// Nearly always none; then it takes a word.
+    doubtful: Sorted<PacketId, Passage>,
 }
 
 impl Received {
@@ -130,6 +133,22 @@ impl Received {
     #[inline]
     pub fn bytes(&self) -> usize {
         usize::from(self.ids.spilled()) * self.ids.capacity() * size_of::<u16>()
+    }
+
+    /// A message of before a restart was perhaps not delivered to all.
+    pub fn doubt(&mut self, packet_id: PacketId, passage: Passage) {
+        self.doubtful.insert(packet_id, passage);
+    }
+
+    /// Takes such a message out.
+    #[inline]
+    pub fn take_doubtful(&mut self, packet_id: PacketId) -> Option<Passage> {
+        if self.doubtful.is_empty() {
+            return None;
+        }
+        let passage = self.doubtful.get(packet_id);
+        self.doubtful.remove(packet_id);
+        passage
     }
 
     /// A PUBLISH with it would be a repeat. [v5 MQTT-4.3.3-10]

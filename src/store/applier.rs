@@ -294,18 +294,36 @@ impl Applier {
                     self.remove_delivery(session, number);
                 }
             }
-            Record::Received { session, packet_id } => {
+            Record::Received {
+                session,
+                packet_id,
+                passage,
+            } => {
+                self.state.session_number = self.state.session_number.max(passage);
                 let id = row::received_id(session, packet_id);
                 let held = self.index.sessions.get_mut(&session);
-                if held.is_some_and(|held| held.received.insert(packet_id)) {
-                    self.window.insert(Table::Received, id, row::received(id));
+                if held.is_some_and(|held| held.received.insert(packet_id, passage).is_none()) {
+                    let row = row::received(id, passage);
+                    self.window.insert(Table::Received, id, row);
+                }
+            }
+            Record::Passed { passage, session } => {
+                self.state.session_number = self.state.session_number.max(passage);
+                let count = self.index.passages.entry(passage).or_default();
+                // More than that many Sessions of one message: after a crash the others may be given it twice.
+                if *count < u16::MAX {
+                    *count += 1;
+                    let id = row::received_id(passage, *count);
+                    let row = row::received(id, session);
+                    self.window.insert(Table::Received, id, row);
                 }
             }
             Record::ReceivedReleased { session, packet_id } => {
                 let held = self.index.sessions.get_mut(&session);
-                if held.is_some_and(|held| held.received.remove(&packet_id)) {
+                if let Some(passage) = held.and_then(|held| held.received.remove(&packet_id)) {
                     let id = row::received_id(session, packet_id);
                     self.window.delete(Table::Received, id);
+                    self.end_passage(passage);
                 }
             }
             Record::Retained { .. } | Record::RetainedDeleted { .. } => {}
@@ -384,8 +402,18 @@ impl Applier {
             self.window.delete(Table::Delivery, place.row);
             self.drop_message(place.message);
         }
-        for packet_id in held.received {
+        for (packet_id, passage) in held.received {
             let id = row::received_id(session, packet_id);
+            self.window.delete(Table::Received, id);
+            self.end_passage(passage);
+        }
+    }
+
+    /// The publisher has its answer, or is gone: nobody asks any more who has the message.
+    fn end_passage(&mut self, passage: u64) {
+        let count = self.index.passages.remove(&passage).unwrap_or(0);
+        for number in 1..=count {
+            let id = row::received_id(passage, number);
             self.window.delete(Table::Received, id);
         }
     }

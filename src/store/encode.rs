@@ -4,6 +4,7 @@ use super::frame;
 use super::record::{Body, Carried, Delivery, Holder, Record, Will, WriteVersion};
 use super::wall::Wall;
 use crate::broker::{Change, RetainVersion, StoredDelivery};
+use crate::ids::Passage;
 use crate::session::{Message, StoredWill};
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -196,9 +197,18 @@ fn record<'a>(change: &'a Change, wall: Wall, shared: &Shared) -> Record<'a> {
             session: session.number(),
             packet_id: packet_id.get(),
         },
-        Change::Received { session, packet_id } => Record::Received {
+        Change::Received {
+            session,
+            packet_id,
+            passage,
+        } => Record::Received {
             session: session.number(),
             packet_id: packet_id.get(),
+            passage: passage.map_or(0, Passage::number),
+        },
+        Change::Passed { passage, session } => Record::Passed {
+            passage: passage.number(),
+            session: session.number(),
         },
         Change::ReceivedReleased { session, packet_id } => Record::ReceivedReleased {
             session: session.number(),

@@ -23,8 +23,8 @@ pub struct Held {
     pub deliveries: BTreeMap<u64, Place>,
     /// By Packet Identifier: the number of the delivery.
     pub in_flight: BTreeMap<u16, u64>,
-    /// Packet Identifiers.
-    pub received: BTreeSet<u16>,
+    /// By Packet Identifier: the passage of the message, 0 without one.
+    pub received: BTreeMap<u16, u64>,
 }
 
 /// All Sessions, and how many deliveries have each shared message.
@@ -32,6 +32,8 @@ pub struct Held {
 pub struct Index {
     pub sessions: HashMap<u64, Held, HashState>,
     pub wills: BTreeSet<u64>,
+    /// By passage: how many rows of `received` say who has it.
+    pub passages: HashMap<u64, u16, HashState>,
     messages: HashMap<u64, u32, HashState>,
     last_delivery: u64,
     last_message: u64,

@@ -83,10 +83,12 @@ pub fn load<S: Scan>(
         reading.settle(Table::Subscription, id, result);
     })?;
     reading.deliveries(tables)?;
+    let mut passed = Vec::new();
     tables.scan(Table::Received, &mut |id, row| {
-        let result = reading.received(id, row);
+        let result = reading.received(id, row, &mut passed);
         reading.settle(Table::Received, id, result);
     })?;
+    reading.passed(passed);
     tables.scan(Table::Retained, &mut |id, row| {
         let result = reading.retained(id, row);
         reading.settle(Table::Retained, id, result);
@@ -312,17 +314,55 @@ impl Reading<'_> {
         }
     }
 
-    fn received(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
-        let (number, packet_id) = row::read_received(id, row)?;
+    fn received(
+        &mut self,
+        id: u64,
+        row: RowRef<'_>,
+        passed: &mut Vec<(u64, u64, u64)>,
+    ) -> Result<Found, Damaged> {
+        let (number, packet_id, with) = row::read_received(id, row)?;
         let session = StoredSession::from_number(number).ok_or(Damaged)?;
         let packet_id = PacketId::new(packet_id).ok_or(Damaged)?;
         let Some(home) = self.homes.get(&number).copied() else {
-            return Ok(Found::Needless);
+            if with == 0 {
+                return Ok(Found::Needless);
+            }
+            // Of a passage, if there is one of this name: all of them are known at the end.
+            passed.push((id, number, with));
+            return Ok(Found::Kept);
         };
         let held = self.loaded.index.sessions.entry(number).or_default();
-        held.received.insert(packet_id.get());
-        self.give(home, RestoredPart::Received { session, packet_id });
+        held.received.insert(packet_id.get(), with);
+        if with > 0 {
+            self.loaded.index.passages.insert(with, 0);
+        }
+        let passage = StoredSession::from_number(with);
+        self.give(
+            home,
+            RestoredPart::Received {
+                session,
+                packet_id,
+                passage,
+            },
+        );
         Ok(Found::Kept)
+    }
+
+    /// Rows of passages: id, passage and the Session that has it.
+    fn passed(&mut self, rows: Vec<(u64, u64, u64)>) {
+        for (id, number, session) in rows {
+            let Some(last) = self.loaded.index.passages.get_mut(&number) else {
+                self.loaded.to_delete.push((Table::Received, id));
+                continue;
+            };
+            *last = (*last).max(id as u16);
+            let names = StoredSession::from_number(number).zip(StoredSession::from_number(session));
+            if let Some(home) = self.homes.get(&session).copied()
+                && let Some((passage, session)) = names
+            {
+                self.give(home, RestoredPart::Passed { passage, session });
+            }
+        }
     }
 
     fn retained(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {

@@ -138,6 +138,12 @@ pub enum Record<'a> {
     Received {
         session: u64,
         packet_id: u16,
+        /// 0: the message does not cross.
+        passage: u64,
+    },
+    Passed {
+        passage: u64,
+        session: u64,
     },
     ReceivedReleased {
         session: u64,
@@ -171,6 +177,8 @@ const RECEIVED: u8 = 14;
 const RECEIVED_RELEASED: u8 = 15;
 const RETAINED: u8 = 16;
 const RETAINED_DELETED: u8 = 17;
+const RECEIVED_CROSSING: u8 = 18;
+const PASSED: u8 = 19;
 
 impl<'a> Record<'a> {
     /// Appends the record.
@@ -247,7 +255,23 @@ impl<'a> Record<'a> {
             }
             Record::Released { session, packet_id } => packet(out, RELEASED, *session, *packet_id),
             Record::Done { session, packet_id } => packet(out, DONE, *session, *packet_id),
-            Record::Received { session, packet_id } => packet(out, RECEIVED, *session, *packet_id),
+            Record::Received {
+                session,
+                packet_id,
+                passage: 0,
+            } => packet(out, RECEIVED, *session, *packet_id),
+            Record::Received {
+                session,
+                packet_id,
+                passage,
+            } => {
+                packet(out, RECEIVED_CROSSING, *session, *packet_id);
+                put_number(out, *passage);
+            }
+            Record::Passed { passage, session } => {
+                start(out, PASSED, *session);
+                put_number(out, *passage);
+            }
             Record::ReceivedReleased { session, packet_id } => {
                 packet(out, RECEIVED_RELEASED, *session, *packet_id);
             }
@@ -336,12 +360,25 @@ impl<'a> Record<'a> {
                 packet_id: read_packet_id(reader)?,
                 delivery: Delivery::read(reader)?,
             },
+            RECEIVED_CROSSING => Record::Received {
+                session,
+                packet_id: read_packet_id(reader)?,
+                passage: reader.number()?,
+            },
+            PASSED => Record::Passed {
+                session,
+                passage: reader.number()?,
+            },
             RELEASED | DONE | RECEIVED | RECEIVED_RELEASED => {
                 let packet_id = read_packet_id(reader)?;
                 match kind {
                     RELEASED => Record::Released { session, packet_id },
                     DONE => Record::Done { session, packet_id },
-                    RECEIVED => Record::Received { session, packet_id },
+                    RECEIVED => Record::Received {
+                        session,
+                        packet_id,
+                        passage: 0,
+                    },
                     _ => Record::ReceivedReleased { session, packet_id },
                 }
             }

@@ -274,15 +274,25 @@ pub fn received_id(session: u64, packet_id: u16) -> u64 {
     session << 16 | u64::from(packet_id)
 }
 
-/// A row of `received`. All it says is in its id.
-pub fn received(id: u64) -> Row {
-    Row::sealed(Table::Received, id, (0, 0, ""), body())
+/// A row of `received`: of a Session and a Packet Identifier, with the passage of the message, or 0; or of a passage
+/// and a number, from 1 on, with a Session that has its delivery.
+pub fn received(id: u64, with: u64) -> Row {
+    let mut fields = body();
+    if with > 0 {
+        put_number(&mut fields, with);
+    }
+    Row::sealed(Table::Received, id, (0, 0, ""), fields)
 }
 
-/// The Session and the Packet Identifier of a row of `received`.
-pub fn read_received(id: u64, row: RowRef<'_>) -> Result<(u64, u16), Damaged> {
-    row.fields(Table::Received, id)?;
-    Ok((id >> 16, id as u16))
+/// What the id of a row of `received` is made of, and what goes with it.
+pub fn read_received(id: u64, row: RowRef<'_>) -> Result<(u64, u16, u64), Damaged> {
+    let mut reader = row.fields(Table::Received, id)?;
+    let with = if reader.is_empty() {
+        0
+    } else {
+        reader.number()?
+    };
+    Ok((id >> 16, id as u16, with))
 }
 
 /// A row of `retained`.

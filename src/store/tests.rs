@@ -9,6 +9,7 @@ use super::record::{Body, Carried, Delivery, Holder, Record, Will, WriteVersion}
 use super::row::{State, Table};
 use super::{props, row};
 use crate::broker::{RestoredMessage, RestoredPart};
+use crate::ids::StoredSession;
 use crate::random::SplitMix64;
 use crate::session::queue::Identifiers;
 use crate::wire::{QoS, SubscriptionOptions};
@@ -86,7 +87,7 @@ impl Model {
                 });
             }
             for packet_id in &said.received {
-                picture.insert(format!("{session} received {packet_id}"));
+                picture.insert(format!("{session} received {packet_id} 0"));
             }
         }
         for (topic, payload) in &self.retained {
@@ -159,8 +160,16 @@ fn picture(tables: &mut MemoryTables, shards: usize) -> Picture {
                 let number = delivery.number;
                 format!("{} waits {number} {payload}", session.number())
             }
-            RestoredPart::Received { session, packet_id } => {
-                format!("{} received {packet_id}", session.number())
+            RestoredPart::Received {
+                session,
+                packet_id,
+                passage,
+            } => {
+                let passage = passage.map_or(0, StoredSession::number);
+                format!("{} received {packet_id} {passage}", session.number())
+            }
+            RestoredPart::Passed { passage, session } => {
+                format!("{} has {}", session.number(), passage.number())
             }
             RestoredPart::Retained { message, .. } => {
                 format!("{} = {}", message.topic, text(&message.payload))
@@ -333,7 +342,12 @@ impl Shard {
                 }
             }
             18 if said.received.insert(packet_id) => {
-                Record::Received { session, packet_id }.put(frame);
+                Record::Received {
+                    session,
+                    packet_id,
+                    passage: 0,
+                }
+                .put(frame);
             }
             19 if said.received.remove(&packet_id) => {
                 Record::ReceivedReleased { session, packet_id }.put(frame);
@@ -475,7 +489,12 @@ fn what_is_done_before_the_commit_is_never_written() {
             packet_id,
         }
         .put(&mut frame);
-        Record::Received { session, packet_id }.put(&mut frame);
+        Record::Received {
+            session,
+            packet_id,
+            passage: 0,
+        }
+        .put(&mut frame);
         Record::ReceivedReleased { session, packet_id }.put(&mut frame);
         Record::Done { session, packet_id }.put(&mut frame);
     }
@@ -651,5 +670,58 @@ fn the_state_proves_itself() {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert!(State::from_bytes(&damaged).is_err(), "bit {bit}");
+    }
+}
+
+/// Who has a QoS 2 message that crosses is known until its publisher has the answer, over a restart too.
+#[test]
+fn who_has_a_message_that_crosses_is_known_until_it_is_released() {
+    let (publisher, passage, orphan) = (64, 192, 256);
+    for released in [false, true] {
+        let mut tables = MemoryTables::default();
+        let mut applier = start(&mut tables);
+        let mut frame = Vec::new();
+        for (session, client_id) in [(publisher, "p"), (65, "a"), (129, "b")] {
+            let holder = holder(client_id);
+            Record::Session { session, holder }.put(&mut frame);
+        }
+        Record::Received {
+            session: publisher,
+            packet_id: 7,
+            passage,
+        }
+        .put(&mut frame);
+        // Of the orphan the publisher's shard has said nothing that was kept.
+        for (passage, session) in [(passage, 65), (passage, 129), (orphan, 65)] {
+            Record::Passed { passage, session }.put(&mut frame);
+        }
+        assert_eq!(applier.apply(0, 1, &frame), Ok(()));
+        commit(&mut applier, &mut tables, 0, false, false);
+        if released {
+            let mut applier = start(&mut tables);
+            let (session, packet_id) = (publisher, 7);
+            frame.clear();
+            Record::ReceivedReleased { session, packet_id }.put(&mut frame);
+            assert_eq!(applier.apply(0, 2, &frame), Ok(()));
+            commit(&mut applier, &mut tables, 0, false, false);
+        }
+        let state = tables.state().clone();
+        assert_eq!(state.session_number, orphan, "no name is given twice");
+        let mut said = Vec::new();
+        let Ok(loaded) = load(&mut tables, &state, 1, 1, &mut |_, part| match part {
+            RestoredPart::Received { passage, .. } => {
+                said.push((publisher, passage.map(StoredSession::number)));
+            }
+            RestoredPart::Passed { passage, session } => {
+                said.push((session.number(), Some(passage.number())));
+            }
+            _ => {}
+        });
+        let expected = match released {
+            true => vec![],
+            false => [publisher, 65, 129].map(|of| (of, Some(passage))).into(),
+        };
+        assert_eq!(said, expected);
+        assert_eq!(loaded.to_delete.len(), 1, "the orphan");
     }
 }

@@ -94,6 +94,9 @@ const CRASHES: &[Fault] = &[
     PromiseNotKept,
     SettledEarly,
     ClockNotRestored,
+    PassageForgotten,
+    PassedTwice,
+    CrossesUnknown,
     ReceivedNotRestored,
 ];
 

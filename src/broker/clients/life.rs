@@ -450,8 +450,8 @@ impl Clients {
     }
 }
 
-/// The name of a Session that the store does not know yet.
-fn next_name(stored: &mut u64, shard: ShardId) -> Option<StoredSession> {
+/// The name of a Session, a will or a passage that the store does not know yet.
+pub(super) fn next_name(stored: &mut u64, shard: ShardId) -> Option<StoredSession> {
     *stored += 1;
     StoredSession::new(*stored, shard)
 }

@@ -13,14 +13,14 @@ use crate::broker::slots::Slots;
 use crate::budget::Book;
 use crate::buffer::Pool;
 use crate::config::{ListenerSettings, Settings};
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, Passage, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::random::{HashState, Unguessable};
 use crate::session::queue::Share;
 use crate::session::{Connection, Session};
 use crate::time::Time;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -68,6 +68,10 @@ pub struct Clients {
     pub(super) last_number: u64,
     /// How many Sessions were named to the store.
     pub(super) stored: u64,
+    /// The passage of the QoS 2 message under way.
+    pub(super) passage: Option<Passage>,
+    /// Sessions that have deliveries of passages of before a restart.
+    pub(super) passed: HashSet<(Passage, StoredSession)>,
     /// Some Session of this shard is stored, or was.
     pub(super) has_stored: bool,
     /// Answers that wait for the store.
@@ -106,6 +110,8 @@ impl Clients {
             kept: 0,
             last_number: 0,
             stored: 0,
+            passage: None,
+            passed: HashSet::new(),
             has_stored: false,
             held: Held::default(),
             general: settings.wants_general_delivery(),

@@ -7,7 +7,7 @@ use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
 use crate::broker::restored::{RestoredSession, RestoredWill};
 use crate::budget::Refused;
-use crate::ids::{OwnerId, SessionId, StoredSession};
+use crate::ids::{OwnerId, Passage, SessionId, StoredSession};
 use crate::limits;
 use crate::session::inflight::Stage;
 use crate::session::{Message, Queued, StoredWill};
@@ -141,9 +141,27 @@ impl Clients {
     }
 
     /// A QoS 2 message that was received before the restart.
-    pub fn restore_received(&mut self, id: SessionId, packet_id: PacketId) -> bool {
-        let session = self.sessions.get_mut(id);
-        session.is_some_and(|session| session.received.insert(packet_id))
+    pub fn restore_received(
+        &mut self,
+        id: SessionId,
+        packet_id: PacketId,
+        passage: Option<Passage>,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        match passage {
+            Some(passage) => session.received.doubt(packet_id, passage),
+            None => {
+                session.received.insert(packet_id);
+            }
+        }
+        self.rebook_session(id);
+    }
+
+    /// A Session has the delivery of a passage that may come again.
+    pub fn restore_passed(&mut self, passage: Passage, session: StoredSession) {
+        self.passed.insert((passage, session));
     }
 
     /// All of a Session is here: from now on the store hears of its changes.

@@ -3,6 +3,7 @@
 //! received QoS 2 messages in `note_received` and `release_received`.
 
 use super::booking::{book_session, book_window, kept_message};
+use super::life::next_name;
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
@@ -13,7 +14,7 @@ use crate::broker::rights::Rights;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
 use crate::config::Settings;
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, Passage, SessionId};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::inflight::{Acknowledged, Stage};
@@ -39,6 +40,48 @@ pub enum Progress {
 impl Clients {
     /// Puts one delivery into the outbox or into the queue. Returns `false` if the queue is full.
     pub fn deliver(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        if self.passage.is_some() && sending.qos == QoS::ExactlyOnce {
+            return self.deliver_passage(session_id, routing, sending, origin, out);
+        }
+        self.deliver_one(session_id, routing, sending, origin, out)
+    }
+
+    /// The same for a QoS 2 delivery of a message that crosses: a Session that has it is passed over, and the store is
+    /// told who has it now.
+    #[cold]
+    fn deliver_passage(
+        &mut self,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let stored = self.sessions.get(session_id).and_then(|s| s.stored);
+        if let Some(passage) = self.passage
+            && let Some(session) = stored
+        {
+            if self.passed.contains(&(passage, session)) {
+                return true;
+            }
+            let taken = self.deliver_one(session_id, routing, sending, origin, out);
+            if taken {
+                self.changes.note(|| Change::Passed { passage, session });
+            }
+            return taken;
+        }
+        self.deliver_one(session_id, routing, sending, origin, out)
+    }
+
+    #[inline]
+    fn deliver_one(
         &mut self,
         session_id: SessionId,
         routing: &mut Routing<'_>,
@@ -526,6 +569,9 @@ impl Clients {
 
     /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. Returns
     /// `Ok(false)` if it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
+    ///
+    /// Where it `crosses` to shards that store Sessions, or did before a restart, its passage begins: until
+    /// [`Clients::end_passage`].
     #[inline]
     pub fn note_received(
         &mut self,
@@ -533,6 +579,7 @@ impl Clients {
         version: Version,
         qos: QoS,
         packet_id: PacketId,
+        crosses: bool,
     ) -> Result<bool, Violation> {
         let session = self.sessions.get_mut(session_id);
         let session = session.ok_or_else(|| Broken::new("a connection has its session"))?;
@@ -551,9 +598,20 @@ impl Clients {
             if session.received.bytes() != before {
                 book_session(&mut self.book, session);
             }
-            if let Some(session) = session.stored {
-                self.changes
-                    .note(|| Change::Received { session, packet_id });
+            if let Some(name) = session.stored {
+                // The store knows of one in doubt already.
+                self.passage = session.received.take_doubtful(packet_id);
+                if self.passage.is_none() {
+                    if crosses {
+                        self.passage = next_name(&mut self.stored, self.id);
+                    }
+                    let passage = self.passage;
+                    self.changes.note(|| Change::Received {
+                        session: name,
+                        packet_id,
+                        passage,
+                    });
+                }
             }
         }
         Ok(true)
@@ -565,12 +623,33 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;
         };
-        let known = session.received.remove(packet_id);
+        let known = session.received.remove(packet_id)
+            || session.received.take_doubtful(packet_id).is_some();
         if known && let Some(session) = session.stored {
             self.changes
                 .note(|| Change::ReceivedReleased { session, packet_id });
         }
         known
+    }
+}
+
+impl Clients {
+    /// The passage of the message under way.
+    #[inline]
+    pub fn passage(&self) -> Option<Passage> {
+        self.passage
+    }
+
+    /// A message of a peer is under way.
+    #[inline]
+    pub fn begin_passage(&mut self, passage: Option<Passage>) {
+        self.passage = passage;
+    }
+
+    /// The message is routed.
+    #[inline]
+    pub fn end_passage(&mut self) {
+        self.passage = None;
     }
 }
 

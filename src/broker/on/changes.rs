@@ -9,25 +9,34 @@ use crate::ids::ShardId;
 impl Shard {
     /// Where the changes stand, for [`Shard::needed_since`].
     #[inline]
-    pub(in crate::broker) fn mark(&self) -> usize {
-        self.clients.changes().count() + self.topics.changes().count()
+    pub(in crate::broker) fn mark(&self) -> u64 {
+        self.clients.changes().noted() + self.topics.changes().noted()
     }
 
     /// The number up to which changes must be kept before an answer may confirm what has changed since `mark`. 0 if
     /// nothing has changed.
     #[inline]
-    pub(in crate::broker) fn needed_since(&self, mark: usize) -> u64 {
-        if self.mark() > mark {
-            self.clients.sequence()
-        } else {
-            0
+    pub(in crate::broker) fn needed_since(&self, mark: u64) -> u64 {
+        if self.mark() == mark {
+            return 0;
+        }
+        match self.are_changes_left() {
+            true => self.clients.sequence(),
+            // They have left in this turn.
+            false => self.clients.sequence() - 1,
         }
     }
 
-    /// The turn ends: its changes leave, if there are any.
+    #[inline]
+    fn are_changes_left(&self) -> bool {
+        self.clients.changes().count() + self.topics.changes().count() > 0
+    }
+
+    /// The changes of this turn leave, if there are any: at its end, and before a QoS 2 message of a stored Session
+    /// crosses, so that the store never has what followed from it without knowing of the message itself.
     #[inline]
     pub(in crate::broker) fn hand_out_changes(&mut self, out: &mut Outputs) {
-        if self.mark() == 0 {
+        if !self.are_changes_left() {
             return;
         }
         let sequence = self.clients.sequence();
@@ -52,13 +61,7 @@ impl Shard {
 
     /// A message came from a peer that waits for our word, and has been routed since `mark`. `taken`: by a subscriber
     /// here, or there was none any more.
-    pub(in crate::broker) fn owe(
-        &mut self,
-        peer: ShardId,
-        kind: Settles,
-        mark: usize,
-        taken: bool,
-    ) {
+    pub(in crate::broker) fn owe(&mut self, peer: ShardId, kind: Settles, mark: u64, taken: bool) {
         let after = self.needed_since(mark);
         let settling = self.peers.settling_mut();
         let (token, refused) = match settling.has_asked() {

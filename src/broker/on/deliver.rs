@@ -205,6 +205,9 @@ impl Shard {
         if self.peers.are_none() || (shards == 0 && retain.is_none()) {
             return;
         }
+        if self.clients.passage().is_some() {
+            self.hand_out_changes(out);
+        }
         let own_connection = self.own_connection(origin);
         for to in self.peers.others() {
             let live = shards & to.bit() != 0;
@@ -232,6 +235,7 @@ impl Shard {
                 retain,
                 live,
                 needs,
+                passage: self.clients.passage(),
             };
             if self.peers.is_full(to) {
                 message = spilled(message, kept.account());

@@ -25,8 +25,10 @@ impl Shard {
                 retain,
                 live,
                 needs,
+                passage,
             } => {
                 let mark = self.mark();
+                self.clients.begin_passage(passage);
                 if needs {
                     self.peers.settling_mut().begin_asking();
                 }
@@ -37,6 +39,7 @@ impl Shard {
                     self.retain(&mut routing, version);
                 }
                 let taken = !live || self.deliver_from_peer(&mut routing, from, origin, out);
+                self.clients.end_passage();
                 if needs {
                     self.owe(from, Settles::Publishes, mark, taken);
                 }

@@ -92,6 +92,7 @@ impl Shard {
         match routed {
             Routed::OverShare if version != Version::V5 && qos > QoS::AtMostOnce => {
                 self.peers.settling_mut().end_asking();
+                self.clients.end_passage();
                 Err(Violation::OverShare)
             }
             _ => Ok(()),
@@ -133,9 +134,9 @@ impl Shard {
             return Ok(true);
         };
         let qos = publish.qos;
-        let new = self
-            .clients
-            .note_received(session, version, qos, packet_id)?;
+        let new =
+            self.clients
+                .note_received(session, version, qos, packet_id, self.peers.must_ask())?;
         if !new {
             let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
             // The stores of this shard and of others may not have kept yet what followed from the first PUBLISH.
@@ -191,11 +192,12 @@ impl Shard {
         version: Version,
         (qos, packet_id): (QoS, Option<PacketId>),
         routed: Routed,
-        mark: usize,
+        mark: u64,
     ) {
         let Some(packet_id) = packet_id else {
             return;
         };
+        self.clients.end_passage();
         let reason = match (version, routed) {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             (Version::V5, Routed::Refused | Routed::OverShare) => ReasonCode::QUOTA_EXCEEDED,

@@ -120,10 +120,17 @@ impl Shard {
                     memory.losses.deliveries += 1;
                 }
             }
-            RestoredPart::Received { session, packet_id } => {
+            RestoredPart::Received {
+                session,
+                packet_id,
+                passage,
+            } => {
                 if let Some(id) = memory.sessions.get(&session) {
-                    self.clients.restore_received(*id, packet_id);
+                    self.clients.restore_received(*id, packet_id, passage);
                 }
+            }
+            RestoredPart::Passed { passage, session } => {
+                self.clients.restore_passed(passage, session);
             }
             RestoredPart::Retained { message, version } => {
                 self.restore_retained(memory, &message, version, out);
@@ -266,6 +273,7 @@ impl Shard {
                 retain: Some(version),
                 live: false,
                 needs: false,
+                passage: None,
             };
             out.push(Output::Peer { to, message });
         }

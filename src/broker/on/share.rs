@@ -53,9 +53,11 @@ impl Shard {
                 session,
                 connected,
             } => self.topics.note_present(from, session, &filter, connected),
-            ShareMessage::Deliver { needs, .. } => {
+            ShareMessage::Deliver { needs, passage, .. } => {
                 let mark = self.mark();
+                self.clients.begin_passage(passage);
                 let taken = self.on_share_deliver(message, out);
+                self.clients.end_passage();
                 if needs {
                     self.owe(from, Settles::Deliveries, mark, taken);
                 }
@@ -165,6 +167,9 @@ impl Shard {
                 .clients
                 .deliver(pick.session, routing, &sending, origin, out);
         }
+        if self.clients.passage().is_some() {
+            self.hand_out_changes(out);
+        }
         let needs = pick.qos > QoS::AtMostOnce && self.peers.settling().is_asking();
         if needs {
             let settling = self.peers.settling_mut();
@@ -181,6 +186,7 @@ impl Shard {
             identifier: pick.identifier,
             origin: origin.connection,
             needs,
+            passage: self.clients.passage(),
         };
         self.tell_beyond(pick.home, message, account.as_ref(), out);
         self.clients.count_crossed(1);

@@ -5,7 +5,7 @@ use mqttfast::broker::{
     Change, Restored, RestoredDelivery, RestoredHead, RestoredMessage, RestoredPart,
     RestoredSession, RestoredWill, RetainVersion, StoredDelivery, home_of,
 };
-use mqttfast::ids::{ShardId, StoredSession};
+use mqttfast::ids::{Passage, ShardId, StoredSession};
 use mqttfast::session::{Message, StoredWill};
 use mqttfast::time::Time;
 use mqttfast::wire::{PacketId, SubscriptionOptions};
@@ -96,7 +96,7 @@ pub struct Row {
     /// In the order of sending; `None`: released.
     pub in_flight: Vec<(PacketId, Option<KeptDelivery>)>,
     pub queued: Vec<KeptDelivery>,
-    pub received: BTreeSet<PacketId>,
+    pub received: BTreeMap<PacketId, Option<Passage>>,
 }
 
 /// See the module.
@@ -105,6 +105,7 @@ pub struct Store {
     pub sessions: BTreeMap<StoredSession, Row>,
     pub wills: BTreeMap<StoredSession, (String, Option<Box<str>>, KeptWill)>,
     pub retained: BTreeMap<String, (Kept, RetainVersion)>,
+    passed: BTreeSet<(Passage, StoredSession)>,
     head: RestoredHead,
     /// Of the message that came last.
     last_message: u64,
@@ -117,6 +118,10 @@ impl Store {
         for change in changes {
             self.apply_one(change, &mut messages);
         }
+    }
+
+    fn end_passage(&mut self, passage: Option<Passage>) {
+        self.passed.retain(|(of, _)| Some(*of) != passage);
     }
 
     fn row(&mut self, session: StoredSession) -> &mut Row {
@@ -167,7 +172,7 @@ impl Store {
                     subscriptions: BTreeMap::new(),
                     in_flight: Vec::new(),
                     queued: Vec::new(),
-                    received: BTreeSet::new(),
+                    received: BTreeMap::new(),
                 });
                 assert_eq!(row.client_id, **client_id);
                 row.user_name.clone_from(user_name);
@@ -178,7 +183,11 @@ impl Store {
                 row.will_due = *will_due;
             }
             Change::SessionEnded { session } => {
-                assert!(self.sessions.remove(session).is_some());
+                let row = self.sessions.remove(session).expect("it is there");
+                for passage in row.received.into_values() {
+                    self.end_passage(passage);
+                }
+                self.passed.retain(|(_, of)| of != session);
             }
             Change::WillSet {
                 session,
@@ -258,11 +267,23 @@ impl Store {
                 in_flight.retain(|(id, _)| id != packet_id);
                 assert_eq!(in_flight.len() + 1, before);
             }
-            Change::Received { session, packet_id } => {
-                assert!(self.row(*session).received.insert(*packet_id));
+            Change::Received {
+                session,
+                packet_id,
+                passage,
+            } => {
+                let given = passage.map_or(0, Passage::counter);
+                self.head.session_counter = self.head.session_counter.max(given);
+                let before = self.row(*session).received.insert(*packet_id, *passage);
+                assert!(before.is_none());
+            }
+            Change::Passed { passage, session } => {
+                self.head.session_counter = self.head.session_counter.max(passage.counter());
+                assert!(self.passed.insert((*passage, *session)), "given twice");
             }
             Change::ReceivedReleased { session, packet_id } => {
-                assert!(self.row(*session).received.remove(packet_id));
+                let passage = self.row(*session).received.remove(packet_id);
+                self.end_passage(passage.expect("it was received"));
             }
             Change::Retained { message, version } => {
                 self.head.retain_clock = self.head.retain_clock.max(version.clock);
@@ -368,9 +389,22 @@ impl Store {
                 let delivery = kept.delivery.clone();
                 parts.push(RestoredPart::Queued { session, delivery });
             }
-            for packet_id in &row.received {
-                let packet_id = *packet_id;
-                parts.push(RestoredPart::Received { session, packet_id });
+            for (packet_id, passage) in &row.received {
+                let (packet_id, passage) = (*packet_id, *passage);
+                parts.push(RestoredPart::Received {
+                    session,
+                    packet_id,
+                    passage,
+                });
+            }
+        }
+        let received = self.sessions.values().flat_map(|row| row.received.values());
+        let under_way: BTreeSet<Passage> = received.flatten().copied().collect();
+        for (passage, session) in &self.passed {
+            let of = self.sessions.get(session);
+            if under_way.contains(passage) && of.is_some_and(|row| here(&row.client_id)) {
+                let (passage, session) = (*passage, *session);
+                parts.push(RestoredPart::Passed { passage, session });
             }
         }
         for (topic, (kept, version)) in &self.retained {
