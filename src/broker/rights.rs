@@ -11,8 +11,9 @@
 //! (`topic::routes`). And a Session remembers the last name it asked about, of each kind (`session::rights`). New
 //! rules end all that is kept, and so does a Session that gets another user name or listener.
 
-use crate::acl::{Acl, Rules};
+use crate::acl::{Acl, Act, Rules, may_without_file};
 use crate::ids::ListenerId;
+use crate::session::Message;
 use std::sync::Arc;
 
 pub(super) struct Rights {
@@ -46,6 +47,22 @@ impl Rights {
 
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The publisher of this retained message may still write it, or nobody cares.
+    pub fn may_still_write(&self, message: &Message) -> bool {
+        let Some(source) = message.source().filter(|_| self.rules.check_retain_source) else {
+            return true;
+        };
+        let (user, client) = (source.user_name.as_deref(), &source.client_id);
+        let verdict = match self.rules.of(source.listener) {
+            Some(acl) => {
+                let standing = acl.standing(user, client);
+                acl.may(standing, user, client, Act::Write, message.topic())
+            }
+            None => may_without_file(source.bridge, Act::Write, message.topic()),
+        };
+        verdict.is_allowed()
     }
 
     /// The rules of a listener, and their number.

@@ -24,6 +24,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "autosave_interval",
     "bind_address",
     "bind_interface",
+    "check_retain_source",
     "clientid_prefixes",
     "connection_messages",
     "global_max_connections",

@@ -3,6 +3,7 @@
 
 use crate::buffer::Payload;
 use crate::buffer::account::{Account, Arc};
+use crate::ids::ListenerId;
 use crate::time::Time;
 use crate::wire::{QoS, TopicName};
 
@@ -22,6 +23,28 @@ pub struct Message {
     passed_on_bytes: u32,
     /// When the Message Expiry Interval is over; `Time::NEVER` without one. [v5 3.3.2.3.3]
     pub expires: Time,
+    /// Who published it, where that matters for as long as it is retained.
+    source: Option<Arc<Source>>,
+}
+
+/// The publisher of a retained message, as the rules know it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// As the publisher gave it, checked or not.
+    pub user_name: Option<Box<str>>,
+    /// Of the publisher.
+    pub client_id: Box<str>,
+    /// By which it was connected, or last was.
+    pub listener: ListenerId,
+    /// It said that it was a bridge.
+    pub bridge: bool,
+}
+
+impl Source {
+    fn bytes(&self) -> usize {
+        let user_name = self.user_name.as_deref().map_or(0, str::len);
+        size_of::<Source>() + user_name + self.client_id.len()
+    }
 }
 
 impl Message {
@@ -42,6 +65,7 @@ impl Message {
             retain,
             passed_on_bytes: passed_on.len() as u32,
             expires,
+            source: None,
         }
     }
 
@@ -63,7 +87,23 @@ impl Message {
             retain,
             passed_on_bytes,
             expires,
+            source: None,
         }
+    }
+
+    /// Notes who published it. Before it is counted in an account.
+    pub fn sign(&mut self, source: Source) {
+        self.source = Some(Arc::new(source));
+    }
+
+    /// Who published it, if that was noted.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_deref()
+    }
+
+    /// What its source takes.
+    pub fn source_bytes(&self) -> usize {
+        self.source.as_ref().map_or(0, |source| source.bytes())
     }
 
     /// Counts its block, and so many bytes more, in an account until nobody holds the block.
@@ -83,6 +123,7 @@ impl Message {
         let mut message = Message {
             block: Payload::new(topic.as_bytes()),
             passed_on_bytes: 0,
+            source: None,
             ..*self
         };
         if let Some(account) = self.account() {

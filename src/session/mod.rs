@@ -15,7 +15,7 @@ pub mod takeovers;
 
 pub use connection::{Connection, Phase};
 pub use inflight::{Delivering, Inflight, Stage};
-pub use message::Message;
+pub use message::{Message, Source};
 pub use queue::{Queue, Queued};
 pub use request::ConnectRequest;
 pub use rights::ClientRights;

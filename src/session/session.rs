@@ -26,6 +26,8 @@ pub struct Session {
     pub listener: ListenerId,
     /// What those rules said; `None` before the first question.
     pub rights: Option<Box<ClientRights>>,
+    /// What `given_name` and `rights` take.
+    pub rights_bytes: usize,
     /// The user epoch (`broker::gone`) in which its user was last let in.
     pub user_epoch: u32,
     /// The Network Connection that has it now.
@@ -72,6 +74,7 @@ impl Session {
             given_name: None,
             listener: ListenerId(0),
             rights: None,
+            rights_bytes: 0,
             user_epoch: 0,
             connection,
             expiry_interval_s: 0,
@@ -93,6 +96,25 @@ impl Session {
     /// It is here for its will alone: its Client was connected when the broker ended, and has not come back.
     pub fn is_will_alone(&self) -> bool {
         self.connection.is_none() && self.expiry_interval_s == 0
+    }
+
+    /// Its Client has this name now, and is connected by this listener.
+    pub fn name(&mut self, user_name: Option<&str>, listener: ListenerId) {
+        if self.given_name.as_deref() == user_name && self.listener == listener {
+            return;
+        }
+        self.given_name = user_name.map(Into::into);
+        self.listener = listener;
+        self.rights = None;
+        self.rights_bytes = user_name.map_or(0, str::len);
+    }
+
+    /// Makes room for what the rules say.
+    pub fn make_rights(&mut self) {
+        if self.rights.is_none() {
+            self.rights = Some(Box::default());
+            self.rights_bytes += size_of::<ClientRights>();
+        }
     }
 
     /// The next moment at which something is due for it.

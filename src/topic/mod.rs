@@ -21,5 +21,5 @@ mod trie;
 
 pub use crate::ids::NodeId;
 pub use retain::{RetainCursor, RetainStep, RetainTree};
-pub use routes::Routes;
+pub use routes::{Kept, Routes};
 pub use trie::{FilterTrie, Matches, Subscribed, Unsubscribed};

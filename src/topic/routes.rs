@@ -27,8 +27,8 @@ const KEPT_EVERY: u32 = 8;
 const NEVER: u64 = u64::MAX;
 /// Entries in a set.
 const WAYS: usize = 2;
-/// No table has this set.
-const NO_SET: usize = usize::MAX;
+/// An answer that is not kept.
+const NOT_KEPT: Kept = Kept(usize::MAX);
 
 struct Route<S, O> {
     hash: u64,
@@ -87,6 +87,16 @@ struct Set<S, O> {
     last: usize,
 }
 
+/// Where an answer is kept, until the next one. [`Routes::note`] takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept(usize);
+
+impl Default for Kept {
+    fn default() -> Kept {
+        NOT_KEPT
+    }
+}
+
 /// See the module.
 pub struct Routes<S, O> {
     /// Their number is a power of two, or 0 at first.
@@ -97,8 +107,6 @@ pub struct Routes<S, O> {
     misses: u32,
     /// Valid answers thrown away since the table has had its size.
     evictions: usize,
-    /// The set of the last answer, or none.
-    current: usize,
 }
 
 impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
@@ -109,7 +117,6 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
             hasher: HashState::default(),
             misses: 0,
             evictions: 0,
-            current: NO_SET,
         }
     }
 
@@ -122,7 +129,7 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         topic: TopicName<'_>,
         out: &mut Matches<S, O>,
         sift: impl FnOnce(&mut Matches<S, O>),
-    ) {
+    ) -> Kept {
         let name = topic.as_str();
         let hash = self.hasher.hash_one(name);
         let place = hash as usize & self.sets.len().wrapping_sub(1);
@@ -132,28 +139,29 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
                     continue;
                 }
                 set.last = way;
-                self.current = place;
                 if route.generation == trie.generation() {
-                    return route.tell(out);
+                    route.tell(out);
+                } else {
+                    trie.matches(topic, out);
+                    sift(out);
+                    route.keep(hash, name, trie.generation(), out);
                 }
-                trie.matches(topic, out);
-                sift(out);
-                return route.keep(hash, name, trie.generation(), out);
+                return Kept(place);
             }
         }
         trie.matches(topic, out);
         sift(out);
-        self.current = NO_SET;
         // Steps of the golden ratio: spread evenly, and in step with no round that publishers go.
         self.misses = self.misses.wrapping_add(0x9E37_79B9);
         if self.misses < u32::MAX / KEPT_EVERY {
-            self.keep(hash, name, trie.generation(), out);
+            return self.keep(hash, name, trie.generation(), out);
         }
+        NOT_KEPT
     }
 
     /// Stores a new answer in the entry that was not used last.
     #[cold]
-    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
+    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) -> Kept {
         if self.sets.is_empty() {
             self.resize(ROUTES_AT_FIRST);
         }
@@ -167,13 +175,13 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         let route = &mut set.routes[set.last];
         self.evictions += usize::from(route.generation == generation);
         route.keep(hash, name, generation, answer);
-        self.current = place;
+        Kept(place)
     }
 
     /// Notes one of those who write to the topic of the last answer, as long as that answer is kept.
     #[inline]
-    pub fn note(&mut self, writer: S) {
-        if let Some(set) = self.sets.get_mut(self.current) {
+    pub fn note(&mut self, Kept(place): Kept, writer: S) {
+        if let Some(set) = self.sets.get_mut(place) {
             let route = &mut set.routes[set.last];
             if route.generation != NEVER {
                 route.noted = Some(writer);
@@ -183,8 +191,8 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
 
     /// This one was noted last.
     #[inline]
-    pub fn is_noted(&self, writer: S) -> bool {
-        let set = self.sets.get(self.current);
+    pub fn is_noted(&self, Kept(place): Kept, writer: S) -> bool {
+        let set = self.sets.get(place);
         set.is_some_and(|set| set.routes[set.last].noted == Some(writer))
     }
 

@@ -2,9 +2,47 @@
 
 use crate::{OPEN, anonymous, free_port};
 use mqttfast_rig::on_1_and_2_shards;
-use mqttfast_rig::process::{Broker, Client, Folder};
+use mqttfast_rig::process::{Broker, Client, Folder, reference};
+use nix::sys::signal::Signal;
 
-on_1_and_2_shards!(an_acl_file_holds_for_its_listener);
+on_1_and_2_shards!(
+    an_acl_file_holds_for_its_listener,
+    a_retained_message_needs_a_publisher_who_may_still_write_it,
+);
+
+/// `check_retain_source`: after a reload that takes the right away, what was retained by it is not sent any more.
+fn a_retained_message_needs_a_publisher_who_may_still_write_it(shards: usize) {
+    for (check, heard) in [(false, true), (true, false)] {
+        let folder = Folder::new();
+        let acl = folder.path("acl");
+        std::fs::write(&acl, "topic read #\npattern write of/%c/#\n").expect("an ACL file");
+        let text = format!(
+            "{OPEN}acl_file {}\ncheck_retain_source {check}\n",
+            acl.display()
+        );
+        let broker = Broker::configured(shards, &text);
+        for name in ["gone", "stays"] {
+            let mut client = Client::connect(&broker, name);
+            client.publish(&format!("of/{name}/t"), b"x", 1, true);
+            client.disconnect();
+        }
+        let rules = "topic read #\ntopic write of/stays/#\n";
+        std::fs::write(&acl, rules).expect("an ACL file");
+        let mark = broker.log_len();
+        broker.signal(Signal::SIGHUP);
+        broker.logged_since(mark, &[if reference() { "Reloading" } else { "2 rules" }]);
+        let mut ear = Client::connect(&broker, "ear");
+        if heard {
+            ear.subscribe("of/gone/#", 1);
+            ear.expect_message("of/gone/t", b"x", 1);
+        } else {
+            ear.subscribe("of/gone/#", 1);
+            ear.expect_alive();
+        }
+        ear.subscribe("of/stays/#", 1);
+        ear.expect_message("of/stays/t", b"x", 1);
+    }
+}
 
 /// `acl_file` below one listener says nothing of another.
 fn an_acl_file_holds_for_its_listener(shards: usize) {

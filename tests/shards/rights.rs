@@ -535,3 +535,51 @@ fn a_bridge_state_is_written_by_rule_or_bridge() {
         }
     });
 }
+
+/// `check_retain_source`: a retained message is replayed while its publisher may still write it, whatever way it came.
+#[test]
+fn a_retained_message_needs_a_publisher_who_may_still_write_it() {
+    each(|world, version, names| {
+        let both = "user ann\ntopic #\nuser bert\ntopic #\n";
+        let ann_alone = "user ann\ntopic #\nuser bert\ntopic read #\n";
+        for check in [true, false] {
+            let put_rules = |world: &mut World, text: &str| {
+                let mut rules = rules(text);
+                rules.check_retain_source = check;
+                world.put_rules(rules);
+            };
+            put_rules(world, both);
+            let large = "L".repeat(20_000);
+            for (number, name) in names.iter().enumerate() {
+                for user in ["ann", "bert"] {
+                    let will = format!("{user}/will/{number}");
+                    let client = world.connect(&of(user, version, name).will(&will, "w", 1, true));
+                    for (kind, text) in [("small", "s"), ("large", large.as_str())] {
+                        let topic = format!("{user}/{kind}/{number}");
+                        world.publish(client, &publish(&topic, text).qos(1, 5).retain());
+                    }
+                    world.drop_connection(client);
+                }
+            }
+            let retained = 3 * names.len();
+            let found = |world: &mut World, filter: &str| {
+                let mut found = 0;
+                for number in 0..names.len() {
+                    let reader = world.connect(&of("ann", version, &format!("reader-{number}")));
+                    world.acknowledge_at_once(reader);
+                    world.subscribe(reader, filter, 0);
+                    found += world.texts(reader).len();
+                    world.disconnect(reader);
+                }
+                found / names.len()
+            };
+            assert_eq!(found(world, "bert/#"), retained);
+            put_rules(world, ann_alone);
+            let expected = if check { 0 } else { retained };
+            assert_eq!(found(world, "bert/#"), expected);
+            assert_eq!(found(world, "ann/#"), retained);
+            put_rules(world, both);
+            assert_eq!(found(world, "bert/#"), retained);
+        }
+    });
+}

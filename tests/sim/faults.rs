@@ -117,6 +117,7 @@ const ELSEWHERE: &[(Fault, &str)] = &[
     (OldAnswersKept, "tests/planted/tests/rights.rs"),
     (OldClientKept, "tests/planted/tests/rights.rs"),
     (AnyWriterNoted, "tests/planted/tests/rights.rs"),
+    (SourceNotAsked, "tests/planted/tests/rights.rs"),
     (BrokenConnection, "tests/planted/tests/invariant.rs"),
     (BrokenSession, "tests/planted/tests/invariant.rs"),
 ];

@@ -60,19 +60,13 @@ pub(super) fn is_booked(connection: &Connection) -> bool {
 /// What a Session takes.
 pub fn session_bytes(session: &Session) -> usize {
     let user_name = session.user_name.as_deref().map_or(0, str::len);
-    let given_name = session.given_name.as_deref().map_or(0, str::len);
-    let rights = session
-        .rights
-        .as_ref()
-        .map_or(0, |known| size_of_val(&**known));
     let will = session.will.as_ref().map_or(0, |will| {
         size_of_val(&**will) + limits::MESSAGE_BYTES + will.message.bytes()
     });
     limits::SESSION_BYTES
         + session.client_id.len()
         + user_name
-        + given_name
-        + rights
+        + session.rights_bytes
         + will
         + session.filter_bytes
         + session.queue.own_bytes()
@@ -125,7 +119,7 @@ pub fn book_message(book: &Book, shards: usize, owner: OwnerId, message: &mut Me
     } else {
         0
     };
-    let bytes = limits::MESSAGE_BYTES + retained;
+    let bytes = limits::MESSAGE_BYTES + retained + message.source_bytes();
     message.book(book.account(owner), bytes);
 }
 

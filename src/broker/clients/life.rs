@@ -116,11 +116,7 @@ impl Clients {
                 "an accepted connection and its session are here",
             ));
         };
-        if session.given_name != request.user_name || session.listener != connection.listener {
-            session.given_name = request.user_name.clone();
-            session.listener = connection.listener;
-            session.rights = None;
-        }
+        session.name(request.user_name.as_deref(), connection.listener);
         session.connection = Some(id);
         session.bridge = request.bridge;
         session.user_epoch = user_epoch;

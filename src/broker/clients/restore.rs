@@ -7,7 +7,7 @@ use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
 use crate::broker::restored::{RestoredSession, RestoredWill};
 use crate::budget::Refused;
-use crate::ids::{OwnerId, Passage, SessionId, StoredSession};
+use crate::ids::{ListenerId, OwnerId, Passage, SessionId, StoredSession};
 use crate::limits;
 use crate::session::inflight::Stage;
 use crate::session::{Message, Queued, StoredWill};
@@ -47,7 +47,7 @@ impl Clients {
         let last_packet_id = self.next_assigned() as u16;
         let session = self.sessions.get_mut(id)?;
         session.user_name.clone_from(&restored.user_name);
-        session.given_name.clone_from(&restored.user_name);
+        session.name(user_name, ListenerId(0));
         session.expiry_interval_s = restored.expiry_interval_s;
         session.ends = ends;
         session.will = will;
@@ -86,7 +86,7 @@ impl Clients {
         let due = self.will_due(Some(restored));
         if let Some(session) = self.sessions.get_mut(id) {
             session.user_name = user_name.map(Into::into);
-            session.given_name = user_name.map(Into::into);
+            session.name(user_name, ListenerId(0));
             session.stored_will = Some(name);
             session.will = Some(will);
             session.will_due = due;

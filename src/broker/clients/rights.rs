@@ -7,8 +7,8 @@ use crate::broker::happening::{Denied, Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::rights::Rights;
 use crate::ids::{ConnectionId, SessionId};
-use crate::session::ConnectRequest;
 use crate::session::queue::Share;
+use crate::session::{ConnectRequest, Message, Source};
 
 impl Clients {
     /// May the Client read, or write, messages of this Topic Name?
@@ -24,6 +24,9 @@ impl Clients {
             return may_without_file(session.bridge, act, name);
         };
         let is_new = session.rights.is_none();
+        if is_new {
+            session.make_rights();
+        }
         let user = session.given_name.as_deref();
         let known = session.rights.get_or_insert_default();
         let verdict = known.may(rules, user, &session.client_id, act, name);
@@ -48,6 +51,9 @@ impl Clients {
             return (Reach::All, 0);
         };
         let is_new = session.rights.is_none();
+        if is_new {
+            session.make_rights();
+        }
         let user = session.given_name.as_deref();
         let known = session.rights.get_or_insert_default();
         let found = known.reach(rules, user, &session.client_id, filter);
@@ -71,6 +77,9 @@ impl Clients {
             return;
         };
         let is_new = session.rights.is_none();
+        if is_new {
+            session.make_rights();
+        }
         let known = session.rights.get_or_insert_default();
         if let Some(untold) = known.note_refusal(self.now) {
             out.tell(self.settings.logs, LogLevel::Info, || {
@@ -93,6 +102,21 @@ impl Clients {
         }
         if is_new {
             self.rebook_session(id);
+        }
+    }
+
+    /// Notes the Client as the publisher of a message that will be retained, where the rules ask for that.
+    pub fn sign(&self, id: SessionId, rights: &Rights, message: &mut Message) {
+        if !(message.retain && rights.rules().check_retain_source) {
+            return;
+        }
+        if let Some(session) = self.sessions.get(id) {
+            message.sign(Source {
+                user_name: session.given_name.clone(),
+                client_id: session.client_id.clone(),
+                listener: session.listener,
+                bridge: session.bridge,
+            });
         }
     }
 

@@ -27,30 +27,39 @@ impl Shard {
     /// for each message. Returns the cost.
     #[inline]
     pub(in crate::broker) fn find(&mut self, topic: TopicName<'_>) -> usize {
+        if self.rights.are_in_force() {
+            return self.find_readers(topic);
+        }
+        self.topics.find(topic)
+    }
+
+    #[inline(never)]
+    fn find_readers(&mut self, topic: TopicName<'_>) -> usize {
         let (clients, rights) = (&mut self.clients, &self.rights);
-        self.topics.find(topic, |found| {
-            if rights.are_in_force() {
-                keep_readers(clients, rights, topic, found);
-            }
+        self.topics.find_sifted(topic, |found| {
+            keep_readers(clients, rights, topic, found);
         })
     }
 
-    /// The same for a message under way, whose cost is counted.
-    #[inline]
-    pub(in crate::broker) fn find_subscribers(&mut self, routing: &Routing<'_>) {
-        let visited = self.find(routing.topic);
+    /// The same for a message under way by rules, whose cost is counted.
+    pub(in crate::broker) fn find_readers_of(&mut self, routing: &Routing<'_>) {
+        let visited = self.find_readers(routing.topic);
         self.turn.add_work(visited + self.work_of_copies(routing));
     }
 
-    /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers: those that were
-    /// found before. With `retain`, every peer gets it.
-    pub(in crate::broker) fn route(
+    /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers. With `retain`,
+    /// every peer gets it. `FOUND`: the subscribers were found before, by rules; without rules they are found here.
+    pub(in crate::broker) fn route<const FOUND: bool>(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         retain: Option<RetainVersion>,
         out: &mut Outputs,
     ) -> Routed {
+        if !FOUND {
+            let visited = self.topics.find(routing.topic);
+            self.turn.add_work(visited + self.work_of_copies(routing));
+        }
         let nobody = self.topics.found().is_empty();
         let shards = self.topics.found().shards;
         let taken = self.deliver_here(routing, origin, out);

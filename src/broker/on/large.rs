@@ -86,6 +86,7 @@ impl Shard {
             retain,
             expires,
         );
+        self.clients.sign(session_id, &self.rights, &mut message);
         self.clients.book_message(session_id, &mut message);
         let message = Rc::new(message);
         let origin = Origin {

@@ -65,6 +65,12 @@ impl Shard {
             session: Some(session),
             connection: Some((self.id, id)),
         };
+        if publish.retain && self.rights.rules().check_retain_source {
+            let mut message = routing.new_message();
+            self.clients.sign(session, &self.rights, &mut message);
+            self.clients.book_message(session, &mut message);
+            routing.message = Some(Rc::new(message));
+        }
         if publish.packet_id.is_some() && self.peers.must_ask() {
             self.peers.settling_mut().begin_asking();
         }
@@ -241,17 +247,54 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
-        self.find_subscribers(routing);
-        if let Some(cause) = self.denial(origin, routing.topic.as_str()) {
+        if self.rights.are_in_force() {
+            return self.publish_by_rules(routing, origin, out);
+        }
+        let topic = routing.topic.as_str();
+        if topic.starts_with('$')
+            && let Some(cause) = self.ask_to_publish(origin, topic)
+        {
             return self.deny(routing, origin, cause, out);
         }
+        self.take::<false>(routing, origin, out)
+    }
+
+    /// The same where rules are in force. The answer that says who gets the message has also noted who may write it.
+    #[inline(never)]
+    fn publish_by_rules(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
+        self.find_readers_of(routing);
+        let noted = |session| self.topics.is_noted_writer(session);
+        if !origin.session.is_some_and(noted) {
+            if let Some(cause) = self.ask_to_publish(origin, routing.topic.as_str()) {
+                return self.deny(routing, origin, cause, out);
+            }
+            if let Some(session) = origin.session {
+                self.topics.note_writer(session);
+            }
+        }
+        self.take::<true>(routing, origin, out)
+    }
+
+    /// What its publisher may write, if memory is not too short.
+    #[inline]
+    fn take<const FOUND: bool>(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
         if let Some(session) = origin.session
             && self.clients.book().is_short()
             && !self.may_hold(session, routing, out)
         {
             return Routed::OverShare;
         }
-        self.keep_and_route(routing, origin, out)
+        self.keep_and_route::<FOUND>(routing, origin, out)
     }
 
     /// Memory is short: whether a message may still be taken that others would hold for its publisher.
@@ -292,12 +335,16 @@ impl Shard {
             connection: None,
         };
         let mut routing = routing_of(&message);
-        self.find_subscribers(&routing);
-        self.keep_and_route(&mut routing, nobody, out);
+        if self.rights.are_in_force() {
+            self.find_readers_of(&routing);
+            self.keep_and_route::<true>(&mut routing, nobody, out);
+        } else {
+            self.keep_and_route::<false>(&mut routing, nobody, out);
+        }
     }
 
     #[inline]
-    fn keep_and_route(
+    fn keep_and_route<const FOUND: bool>(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
@@ -308,36 +355,22 @@ impl Shard {
             self.retain(routing, version);
             version
         });
-        match self.route(routing, origin, version, out) {
+        match self.route::<FOUND>(routing, origin, version, out) {
             // It is kept as the retained message.
             Routed::Refused | Routed::Crossed if version.is_some() => Routed::Taken,
             routed => routed,
         }
     }
 
-    /// Why a Client may not publish to this topic, whose subscribers were found before; `None`: it may.
-    #[inline]
-    fn denial(&mut self, origin: Origin, topic: &str) -> Option<Cause> {
-        if !self.rights.are_in_force() && !topic.starts_with('$') {
-            return None;
-        }
-        self.ask_to_publish(origin, topic)
-    }
-
+    /// Why a Client may not publish to this topic; `None`: it may.
     #[inline(never)]
     fn ask_to_publish(&mut self, origin: Origin, topic: &str) -> Option<Cause> {
         let Some(session) = origin.session else {
             return Some(Cause::NoRule);
         };
-        if self.topics.is_noted_writer(session) {
-            return None;
-        }
         self.turn.add_work(limits::WORK_OF_RIGHT);
         match self.clients.may(session, &self.rights, Act::Write, topic) {
-            Verdict::Allowed(_) => {
-                self.topics.note_writer(session);
-                None
-            }
+            Verdict::Allowed(_) => None,
             Verdict::Refused(cause) => Some(cause),
         }
     }

@@ -90,7 +90,9 @@ impl Shard {
                 return;
             };
             let topic = replayed.message.topic();
-            if !self.clients.may_read(session, &self.rights, topic) {
+            if !self.clients.may_read(session, &self.rights, topic)
+                || !self.rights.may_still_write(&replayed.message)
+            {
                 continue;
             }
             let identifiers = replayed.identifier.as_slice();

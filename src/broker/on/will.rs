@@ -40,6 +40,7 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let mut message = will.message;
+        self.clients.sign(session, &self.rights, &mut message);
         self.clients.book_message(session, &mut message);
         let most = self.retain_expiry_s(message.retain);
         let asked = will.message_expiry_interval_s;

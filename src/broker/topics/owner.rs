@@ -10,7 +10,7 @@ use crate::broker::passing::{RetainVersion, Subscriber, Subscription};
 use crate::buffer::account::{Account, Arc};
 use crate::ids::{SessionId, ShardId};
 use crate::session::Message;
-use crate::topic::{FilterTrie, Matches, RetainTree, Routes};
+use crate::topic::{FilterTrie, Kept, Matches, RetainTree, Routes};
 use crate::wire::TopicName;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,6 +22,8 @@ pub struct Topics {
     routes: Routes<Subscriber, Subscription>,
     /// The answer to [`Topics::find`], kept so that a warm turn allocates nothing.
     found: Matches<Subscriber, Subscription>,
+    /// Where the last sifted answer is kept.
+    kept: Kept,
     pub(super) groups: Groups,
     pub(super) members: Members,
     /// Ended Sessions, and their subscriptions that are still in the trie.
@@ -49,6 +51,7 @@ impl Topics {
             trie: FilterTrie::default(),
             routes: Routes::default(),
             found: Matches::new(),
+            kept: Kept::default(),
             groups: Groups::default(),
             members: Members::default(),
             departed: VecDeque::new(),
@@ -64,16 +67,22 @@ impl Topics {
     }
 
     /// Finds the subscribers of a topic, see [`Topics::found`]. Returns the cost: the number of trie nodes visited.
-    ///
-    /// `sift` may take subscribers out of a new answer, and what it leaves is kept for the next message of the topic,
-    /// until a subscription changes or [`Topics::forget_found`].
     #[inline]
-    pub fn find(
+    pub fn find(&mut self, topic: TopicName<'_>) -> usize {
+        self.routes
+            .matches(&self.trie, topic, &mut self.found, |_| {});
+        self.found.visited
+    }
+
+    /// The same where not all who subscribe get the messages: `sift` takes those out who do not. What it leaves is kept
+    /// for the next message of the topic, until a subscription changes or [`Topics::forget_found`].
+    pub fn find_sifted(
         &mut self,
         topic: TopicName<'_>,
         sift: impl FnOnce(&mut Matches<Subscriber, Subscription>),
     ) -> usize {
-        self.routes
+        self.kept = self
+            .routes
             .matches(&self.trie, topic, &mut self.found, sift);
         self.found.visited
     }
@@ -83,17 +92,18 @@ impl Topics {
         self.trie.renew();
     }
 
-    /// The Session was noted as one that may write to the topic of the last [`Topics::find`].
+    /// The Session was noted as one that may write to the topic of the last [`Topics::find_sifted`].
     #[inline]
     pub fn is_noted_writer(&self, session: SessionId) -> bool {
-        self.routes.is_noted(Subscriber::Session(session))
+        self.routes
+            .is_noted(self.kept, Subscriber::Session(session))
     }
 
-    /// Notes the Session as one that may write to the topic of the last [`Topics::find`], as long as that answer is
-    /// kept.
+    /// Notes the Session as one that may write to the topic of the last [`Topics::find_sifted`], as long as that answer
+    /// is kept.
     #[inline]
     pub fn note_writer(&mut self, session: SessionId) {
-        self.routes.note(Subscriber::Session(session));
+        self.routes.note(self.kept, Subscriber::Session(session));
     }
 
     /// The subscribers of the topic of the last [`Topics::find`].

@@ -91,6 +91,21 @@ fn every_question_that_is_left_out_is_missed() {
         world.subscribe(reader, "#", 1);
         world.texts(reader).is_empty()
     });
+    found(SourceNotAsked, || {
+        let mut world = world(1);
+        let checked = |text: &str| {
+            let mut rules = rules(text);
+            rules.check_retain_source = true;
+            rules
+        };
+        world.put_rules(checked("topic #\nuser w\ntopic #"));
+        let writer = writer(&mut world);
+        world.publish(writer, &publish("open", "x").retain());
+        world.put_rules(checked("topic #\nuser w\ntopic read #"));
+        let reader = world.connect(&connect(V, "reader"));
+        world.subscribe(reader, "#", 1);
+        world.texts(reader).is_empty()
+    });
     for (fault, connected) in [(QueuedNotAsked, false), (ResentNotAsked, true)] {
         found(fault, || {
             let mut world = world(1);
