@@ -393,6 +393,8 @@ pub const SURVEY_ITEMS_MAX: usize = 128;
 pub const SURVEY_STEPS_MAX: usize = 1024;
 /// Bytes of names in one page of a survey, passed by one entry at most.
 pub const SURVEY_BYTES_MAX: usize = 64 * 1024;
+/// How often values below `$SYS` are published while somebody wants them, unless a configuration says; in seconds.
+pub const SYS_INTERVAL_S: u16 = 10;
 /// How long the main thread waits for the reports of all shards.
 pub const SURVEY_WAIT_MS: u64 = 500;
 /// Nodes of the retained tree that the replays of all connections together look at in one turn; a step of the sweep

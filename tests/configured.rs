@@ -8,6 +8,7 @@ mod configured {
     pub mod logs;
     pub mod reload;
     pub mod rights;
+    pub mod sys;
     pub mod table;
 }
 

@@ -306,9 +306,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::summary",
         &["io::mail", "io::helpers::log", "io::words"],
     ),
+    ("io::helpers::sys", &["io::mail", "io::helpers::summary"]),
     (
         "io::helpers::reload",
         &[
+            "io::helpers::sys",
             "io::disk",
             "io::mail",
             "io::helpers::log",
@@ -345,6 +347,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::listener",
             "io::helpers::log",
             "io::helpers::passwords",
+            "io::helpers::sys",
         ],
     ),
     ("io::driver::kernel", &["io::listening"]),
@@ -403,6 +406,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::notify",
             "io::helpers::passwords",
             "io::helpers::reload",
+            "io::helpers::sys",
             "io::helpers::rules",
             "io::host",
             "io::listener",

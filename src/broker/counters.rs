@@ -68,6 +68,22 @@ pub struct Counters {
     pub refusals: u64,
     /// Deliveries dropped, by [`Dropped::ALL`].
     pub dropped: [u64; Dropped::ALL.len()],
+    /// Packets of other types than PUBLISH that came from Clients, and answers handed to them.
+    pub others_received: u64,
+    /// See `others_received`.
+    pub others_sent: u64,
+    /// Bytes that came from accepted Clients, and bytes that left to all.
+    pub bytes_received: u64,
+    /// See `bytes_received`.
+    pub bytes_sent: u64,
+    /// Bytes of the payloads of PUBLISH packets taken from Clients.
+    pub payload_bytes_received: u64,
+    /// Bytes of the payloads of PUBLISH packets handed to Clients.
+    pub payload_bytes_sent: u64,
+    /// Connections of accepted Clients that have ended.
+    pub disconnects: u64,
+    /// Sessions that ended by their Session Expiry Interval.
+    pub expired: u64,
     /// Invariants that did not hold: mistakes of our own, each of which ended one connection or skipped one step.
     pub broken_invariants: u64,
 }
@@ -93,6 +109,14 @@ impl Counters {
         self.connects += other.connects;
         self.refusals += other.refusals;
         self.broken_invariants += other.broken_invariants;
+        self.others_received += other.others_received;
+        self.others_sent += other.others_sent;
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        self.payload_bytes_received += other.payload_bytes_received;
+        self.payload_bytes_sent += other.payload_bytes_sent;
+        self.disconnects += other.disconnects;
+        self.expired += other.expired;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

@@ -196,6 +196,8 @@ pub enum Output {
     Restored,
     /// Something the configured `Logs` shows has happened.
     Happened(Box<Happening>),
+    /// A Client has subscribed to something below `$SYS`.
+    SysWanted,
     /// The answer to `Input::Survey`.
     Report(Box<Report>),
 }

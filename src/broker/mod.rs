@@ -47,7 +47,7 @@ pub use restored::{
 };
 pub use shard::Shard;
 pub use survey::{
-    ConnectionReport, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
-    Survey,
+    ConnectionReport, Found, Report, RetainedReport, SessionReport, Statistics, SubscriptionReport,
+    Sums, Survey,
 };
 pub use violation::Violation;

@@ -29,6 +29,7 @@ pub struct Survey {
 #[derive(Debug)]
 pub(super) enum Subject {
     Sums,
+    Statistics,
     /// The Sessions from this slot on.
     Sessions {
         slot: u32,
@@ -60,6 +61,11 @@ impl Survey {
     /// Asks for counters and sizes.
     pub fn sums() -> Survey {
         Survey::of(Subject::Sums)
+    }
+
+    /// The same with what only a walk over all Sessions and connections finds: for `$SYS`, and seldom.
+    pub fn statistics() -> Survey {
+        Survey::of(Subject::Statistics)
     }
 
     /// Asks for the Sessions whose home the shard is, with the connection of each.
@@ -132,6 +138,21 @@ pub struct Sums {
     pub held_bytes: u64,
     /// At most [`limits::OWNERS_TOLD`], the largest first.
     pub largest_owners: Vec<OwnerReport>,
+    /// `None`: they were not asked for.
+    pub statistics: Option<Statistics>,
+}
+
+/// What a walk finds.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Statistics {
+    /// Messages in the queues of all its Sessions.
+    pub queued: usize,
+    /// Bytes that wait to be sent to all its connections.
+    pub unsent_bytes: usize,
+    /// Shared Subscriptions of its Sessions.
+    pub shared_subscriptions: usize,
+    /// A Session, of any shard, subscribes to something below `$SYS`.
+    pub is_wanted: bool,
 }
 
 /// One Session.

@@ -62,6 +62,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "retain_expiry_interval",
     "set_tcp_nodelay",
     "socket_domain",
+    "sys_interval",
     "upgrade_outgoing_qos",
     "use_username_as_clientid",
     "user",
@@ -149,6 +150,7 @@ impl Flags {
                 retain_expiry_s: global.retain_expiry_s.map(seconds),
                 ..config.core
             },
+            sys_interval_s: global.sys_interval_s,
             logs: said_logs,
             logging: Some(global.logging.clone()),
             user: Some(match &global.user {

@@ -97,6 +97,7 @@ impl Flags {
             check_retain_source: false,
             refuse_subscriptions: self.refuse_subscriptions,
             store: self.store,
+            sys_interval_s: Some(limits::SYS_INTERVAL_S),
             logs: self.logs,
             logging: None,
             user: None,

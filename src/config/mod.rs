@@ -57,6 +57,8 @@ pub struct Config {
     pub check_retain_source: bool,
     /// A subscription of which the Client may hear nothing is refused in SUBACK, not granted as by Mosquitto.
     pub refuse_subscriptions: bool,
+    /// How often values below `$SYS` are published, in seconds; `None`: never.
+    pub sys_interval_s: Option<u16>,
     /// How much goes to the log, by the command line.
     pub logs: Option<Logs>,
     /// Where the log goes and what it holds, by the file; `None`: to standard error.

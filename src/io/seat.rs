@@ -5,6 +5,7 @@ use crate::io::clock::Clock;
 use crate::io::crossing::Crossing;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::sys::Sys;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard, Waker};
 use crate::mesh::{Endpoint, Mailbox, Places};
@@ -21,6 +22,8 @@ pub struct Common {
     pub checker: Option<Checker>,
     /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,
+    /// Hears who wants to know how the broker is.
+    pub sys: Sys,
     /// No connection is accepted before the shards have what a store remembers.
     pub store: bool,
     /// The same for all shards, so that their times can be compared.

@@ -15,6 +15,7 @@ use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
 use crate::io::helpers::reload::Reload;
 use crate::io::helpers::rules::{self, Faults, RuleFiles};
+use crate::io::helpers::sys::Sys;
 use crate::io::host::{self, DriverKind, Threads};
 use crate::io::listening::ListeningSocket;
 use crate::io::mail::{Shards, ToShard};
@@ -149,6 +150,7 @@ fn serve(
         )),
         checker,
         log: log.clone(),
+        sys: Sys::default(),
         store: recovered.is_some(),
         clock,
     };
@@ -202,12 +204,18 @@ fn serve(
     let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
     control::tell_ready(notify, &status, log);
 
+    common.sys.set_interval(config.sys_interval_s);
+    common
+        .sys
+        .start(shards.clone())
+        .map_err(refused("cannot start the thread of $SYS"))?;
     log.publish_by(publisher(shards.clone()));
     let checker = common.checker.clone();
     let mut again = Reload::new(
         config,
         checker,
         (Arc::clone(&common.places), room),
+        common.sys.clone(),
         shards.clone(),
         log.clone(),
     );

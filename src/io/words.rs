@@ -727,6 +727,7 @@ mod tests {
                     bytes: 4,
                     refused: 0,
                 }],
+                statistics: None,
             },
         );
         assert_eq!(

@@ -64,6 +64,7 @@ impl Clients {
     /// answers of its connection have left.
     #[inline]
     pub fn answer(&mut self, id: ConnectionId, after: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        self.counters.others_sent += 1;
         if after <= self.kept && !self.held.holds(id) {
             return self.append(id, write);
         }

@@ -104,6 +104,7 @@ impl Clients {
         };
         connection.unsent_bytes = unsent_bytes;
         connection.sent_bytes += bytes as u64;
+        self.counters.bytes_sent += bytes as u64;
         let end = connection.sent_bytes + connection.unsent_bytes as u64;
         connection.answers.on_left(connection.sent_bytes, end);
         connection.patience.on_left(bytes);
@@ -328,6 +329,7 @@ impl Clients {
             let unaccepted = || Happening::Unaccepted { address, why };
             return out.tell(logs, LogLevel::Info, unaccepted);
         };
+        self.counters.disconnects += 1;
         let how = match ending {
             Ending::Disconnect { with_will } => {
                 happening::ConnectionEnd::Disconnected { with_will }

@@ -98,6 +98,7 @@ impl Clients {
         }
         mark_dirty(connection, &mut self.dirty);
         self.counters.messages_sent += 1;
+        self.counters.payload_bytes_sent += routing.payload.len() as u64;
         true
     }
 }

@@ -254,8 +254,33 @@ impl Clients {
 
     /// PUBLISH packets came from a Client, whatever becomes of them.
     #[inline]
-    pub fn count_received(&mut self, packets: u32) {
+    pub fn count_received(&mut self, packets: u32, payload_bytes: usize) {
         self.counters.messages_received += u64::from(packets);
+        self.counters.payload_bytes_received += u64::from(packets) * payload_bytes as u64;
+    }
+
+    /// A packet of another type came from a Client.
+    #[inline]
+    pub fn count_other_received(&mut self) {
+        self.counters.others_received += 1;
+    }
+
+    /// A Session has ended by its Session Expiry Interval.
+    pub fn count_expired(&mut self) {
+        self.counters.expired += 1;
+    }
+
+    /// Messages that wait in the queues of all Sessions, and bytes that wait to be sent. O(Sessions + connections).
+    pub fn waiting(&self) -> (usize, usize) {
+        let sessions = self.sessions.ids().into_iter();
+        let queued = sessions
+            .filter_map(|id| Some(self.sessions.get(id)?.queue.count()))
+            .sum();
+        let connections = self.connections.ids().into_iter();
+        let unsent = connections
+            .filter_map(|id| Some(self.connections.get(id)?.unsent_bytes))
+            .sum();
+        (queued, unsent)
     }
 
     /// A message of the broker's own is routed.

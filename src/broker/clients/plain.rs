@@ -108,6 +108,8 @@ impl Clients {
                 connection.unsent_bytes += bytes.len();
                 mark_dirty(connection, &mut self.dirty);
                 self.counters.messages_sent += u64::from(packets);
+                self.counters.payload_bytes_sent +=
+                    u64::from(packets) * routing.payload.len() as u64;
                 if connection.unsent_bytes <= limits::OUTBOX_HIGH_BYTES && !behind {
                     continue;
                 }

@@ -19,6 +19,7 @@ impl Clients {
         let connection = self.connections.get_mut(id)?;
         connection.heard = self.now;
         connection.received_bytes += bytes.len() as u64;
+        self.counters.bytes_received += bytes.len() as u64;
         if connection.withheld {
             connection.received.extend_from_slice(bytes);
             return None;

@@ -180,6 +180,9 @@ impl Shard {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
             return self.on_publish(id, session, version, &publish, run, out);
         }
+        if !self.pending.is_unfinished(id) {
+            self.clients.count_other_received();
+        }
         if let Some(kind) = AckKind::of(version, frame) {
             let ack = Ack::decode(kind, version, frame).map_err(Violation::Malformed)?;
             return self.on_ack(id, session, version, kind, &ack, out);

@@ -56,7 +56,7 @@ impl Shard {
         if self.clients.hold_back(id, found, out) {
             return Ok(Some(packet));
         }
-        self.clients.count_received(1);
+        self.clients.count_received(1, publish.payload.len());
         self.name_by_alias(id, &publish)?;
         let mark = self.mark();
         if !self.is_new(id, session_id, version, &publish)? {

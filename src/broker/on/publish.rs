@@ -28,7 +28,8 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        self.clients.count_received(run.packets);
+        self.clients
+            .count_received(run.packets, publish.payload.len());
         let aliased = self.name_by_alias(id, publish)?;
         let topic = match (&aliased, publish.topic) {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,

@@ -30,22 +30,27 @@ impl Shard {
             self.publish_will(id, *will, out);
         }
         if due.ends {
-            self.report_expiry(id, out);
+            if self.report_expiry(id, out) {
+                self.clients.count_expired();
+            }
             self.end_session(id, out);
         }
     }
 
     /// The log shows other ends of a Session in the lines of its connection.
-    fn report_expiry(&self, id: SessionId, out: &mut Outputs) {
+    /// `true`: it is over by its Session Expiry Interval.
+    fn report_expiry(&self, id: SessionId, out: &mut Outputs) -> bool {
         let Some(session) = self.clients.session(id) else {
-            return;
+            return false;
         };
-        if session.expiry_interval_s > 0 {
+        let is_expired = session.expiry_interval_s > 0;
+        if is_expired {
             out.tell(self.logs, LogLevel::Info, || Happening::SessionExpired {
                 client_id: session.client_id.clone(),
                 messages: session.queue.count() + session.inflight.count(),
             });
         }
+        is_expired
     }
 
     /// Ends the connection that has the Session now, and the Session itself if the new one wants a clean start.

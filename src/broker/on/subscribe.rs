@@ -1,6 +1,7 @@
 //! SUBSCRIBE: the filters go into the trie and to the peer shards, and the answer follows when all peers know them.
 
 use crate::acl::{Cause, Reach};
+use crate::broker::event::Output;
 use crate::broker::filter_refusal::FilterRefusal;
 use crate::broker::happening::{Denied, Happening, LogLevel};
 use crate::broker::outputs::Outputs;
@@ -278,6 +279,9 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<u8, FilterRefusal> {
         let filter = checked_filter(text).map_err(|_| FilterRefusal::TooManyLevels)?;
+        if text.contains("$SYS") {
+            out.push(Output::SysWanted);
+        }
         let session = self
             .clients
             .session(session_id)

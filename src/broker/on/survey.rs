@@ -9,7 +9,7 @@ use crate::broker::event::Output;
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
 use crate::broker::survey::{
-    ConnectionReport, Found, Last, Report, RetainedReport, SessionReport, Subject,
+    ConnectionReport, Found, Last, Report, RetainedReport, SessionReport, Statistics, Subject,
     SubscriptionReport, Sums, Survey,
 };
 use crate::ids::SessionId;
@@ -54,6 +54,11 @@ impl Shard {
         let room = Room::new(items_max);
         let (found, rest) = match subject {
             Subject::Sums => (Found::Sums(Box::new(self.sums())), None),
+            Subject::Statistics => {
+                let mut sums = self.sums();
+                sums.statistics = Some(self.statistics());
+                (Found::Sums(Box::new(sums)), None)
+            }
             Subject::Sessions { slot } => self.page_of_sessions(slot, room),
             Subject::Subscriptions { slot, after } => self.page_of_subscriptions(slot, after, room),
             Subject::Retained(cursor) => self.page_of_retained(cursor, room),
@@ -78,6 +83,17 @@ impl Shard {
             queued_bytes: self.clients.queued_bytes(),
             held_bytes: self.clients.book().bytes() as u64,
             largest_owners: self.clients.book().largest(limits::OWNERS_TOLD),
+            statistics: None,
+        }
+    }
+
+    fn statistics(&self) -> Statistics {
+        let (queued, unsent_bytes) = self.clients.waiting();
+        Statistics {
+            queued,
+            unsent_bytes,
+            shared_subscriptions: self.topics.members().count(),
+            is_wanted: self.topics.is_sys_wanted(),
         }
     }
 

@@ -155,6 +155,11 @@ impl Topics {
         self.replays.begin_turn()
     }
 
+    /// Some Session, of this shard or of another, subscribes to something below `$SYS`.
+    pub fn is_sys_wanted(&self) -> bool {
+        self.trie.has_node("$SYS")
+    }
+
     /// Subscriptions and retained messages.
     pub fn counts(&self) -> (usize, usize) {
         (

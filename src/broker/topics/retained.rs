@@ -85,7 +85,7 @@ impl Topics {
     #[inline]
     fn note_written(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic.as_str();
-        if !self.changes.are_wanted() || owner_of(topic, self.shards) != self.id {
+        if !self.changes.are_wanted() || owner_of(topic, self.shards) != self.id || is_sys(topic) {
             return;
         }
         if routing.payload.is_empty() {
@@ -206,7 +206,8 @@ impl Topics {
         let Some(version) = self.retained.get(topic).map(|held| held.version) else {
             return false;
         };
-        if self.changes.are_wanted() && owner_of(topic, self.shards) == self.id {
+        let is_own = owner_of(topic, self.shards) == self.id && !is_sys(topic);
+        if self.changes.are_wanted() && is_own {
             self.changes.note(|| Change::RetainedDeleted {
                 topic: topic.into(),
                 version,
@@ -270,4 +271,9 @@ impl Topics {
             }
         }
     }
+}
+
+/// What the broker says of itself is of this run alone.
+fn is_sys(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }

@@ -143,6 +143,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 self.storing.on_changes(sequence, &changes, self.now);
             }
             Output::Restored => self.storing.on_restored(),
+            Output::SysWanted => self.seat.common.sys.wake(),
             Output::Happened(happening) => {
                 self.seat.common.log.happened(&happening);
             }

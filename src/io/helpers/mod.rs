@@ -16,4 +16,5 @@ pub mod reload;
 pub mod rules;
 pub mod strftime;
 pub mod summary;
+pub mod sys;
 pub mod zone;

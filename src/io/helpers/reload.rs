@@ -7,6 +7,7 @@ use crate::io::disk::Disk;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Reloaded, Successor};
 use crate::io::helpers::rules::{Read, RuleFiles};
+use crate::io::helpers::sys::Sys;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::mesh::Places;
@@ -22,6 +23,7 @@ pub struct Reload {
     places: Arc<Places>,
     /// How many connections there may be, whatever a configuration says.
     places_most: usize,
+    sys: Sys,
     shards: Shards,
     log: Log,
 }
@@ -35,6 +37,7 @@ impl Reload {
         config: Config,
         checker: Option<Checker>,
         (places, places_most): (Arc<Places>, usize),
+        sys: Sys,
         shards: Shards,
         log: Log,
     ) -> Reload {
@@ -43,6 +46,7 @@ impl Reload {
             checker,
             places,
             places_most,
+            sys,
             shards,
             log,
         }
@@ -205,6 +209,7 @@ impl Reload {
                 self.places.set_most(wanted.min(self.places_most));
                 let by_listener = self.config.connections_max_by_listener();
                 self.places.set_most_by_listener(&by_listener);
+                self.sys.set_interval(self.config.sys_interval_s);
                 let source = self.config.source.as_ref();
                 let file = source.map_or_else(String::new, |s| s.file.display().to_string());
                 said.push(format!("configuration {file} read again"));

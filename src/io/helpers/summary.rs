@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Logs the sums of each shard, in their order. Waits `limits::SURVEY_WAIT_MS` at most; a shard that has not answered
 /// by then is named.
 pub fn log_sums(shards: &Shards, log: &Log) {
-    let mut answers = sums(shards);
+    let mut answers = ask(shards, Survey::sums);
     answers.sort_by_key(|report| report.shard);
     for report in &answers {
         if let Found::Sums(sums) = &report.found {
@@ -31,11 +31,11 @@ pub fn log_sums(shards: &Shards, log: &Log) {
 }
 
 /// The reports of all shards that answer in time.
-fn sums(shards: &Shards) -> Vec<Report> {
+pub fn ask(shards: &Shards, survey: impl Fn() -> Survey) -> Vec<Report> {
     let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);
     let (reply, reports) = channel();
     shards.tell_all(|| ToShard::Survey {
-        survey: Box::new(Survey::sums()),
+        survey: Box::new(survey()),
         reply: reply.clone(),
     });
     // The channel ends when all shards have answered, or will not: they hold what is left of `reply`.

@@ -381,6 +381,7 @@ impl Broker {
         let endpoints = lanes(count, &LANE_BOUNDS);
         let common = Common {
             listeners,
+            sys: Default::default(),
             places: Arc::new(Places::new(usize::MAX, 0, &[])),
             checker: Some(checker),
             store: false,

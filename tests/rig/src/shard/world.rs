@@ -852,6 +852,8 @@ impl World {
                 }
                 Output::Restored => self.restored += 1,
                 Output::Report(report) => self.reports.push(*report),
+                // A helper thread that these tests do not have.
+                Output::SysWanted => {}
                 Output::Happened(happening) => self.log.push(sentence(&happening)),
             }
         }

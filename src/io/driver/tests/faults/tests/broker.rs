@@ -83,6 +83,7 @@ impl Broker {
         let capacity = Arc::new(Places::new(usize::MAX, 0, &[]));
         let common = Common {
             listeners,
+            sys: Default::default(),
             places: Arc::clone(&capacity),
             checker: None,
             store: false,
