@@ -18,11 +18,11 @@ pub const PACKET_BYTES_MAX_MOST: u32 = REMAINING_LENGTH_MAX + 5;
 pub const CONNECT_PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes that every connection may have kept before it is accepted: enough for any ordinary CONNECT.
 pub const UNACCEPTED_BYTES_FREE: usize = 4 * 1024;
-/// Bytes that all such connections of one shard may have kept beyond that. A connection that would pass it is refused
-/// with "server busy".
+/// Bytes that all such connections of one shard may have kept beyond that, those of one address half of what the others
+/// leave. A connection that would pass it is refused with "server busy".
 pub const UNACCEPTED_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(
-    UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX
+    UNACCEPTED_BYTES_FREE + UNACCEPTED_BYTES_MAX / 2
         > CONNECT_PACKET_BYTES_MAX as usize + 2 * RECEIVE_BUFFER_BYTES
 );
 /// The largest packet the standard can announce: Fixed Header of 5 bytes and [`REMAINING_LENGTH_MAX`].
@@ -123,6 +123,14 @@ pub const MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
 /// Of what all may hold, the part that anyone may take within the limits for each Client; above it each has a fair
 /// share.
 pub const MEMORY_FREE_PERCENT: usize = 80;
+/// A shard takes that in steps of this part of it, divided by the shards, within these sizes.
+pub const MEMORY_STEPS: usize = 64;
+/// See [`MEMORY_STEPS`].
+pub const MEMORY_STEP_LEAST: usize = 4 * 1024;
+/// See [`MEMORY_STEPS`].
+pub const MEMORY_STEP_MOST: usize = 1024 * 1024;
+/// Steps that a shard keeps beyond what it holds.
+pub const MEMORY_STEPS_KEPT: usize = 3;
 /// What the account book counts besides bytes of Clients: here for an owner, below for what an owner has.
 pub const OWNER_BYTES: usize = 256;
 /// For a Session, besides its subscriptions and messages.
@@ -152,6 +160,9 @@ pub const MESSAGE_BYTES: usize = 96;
 pub const DELIVERY_BYTES: usize = 96;
 /// For a retained message in one shard's tree, besides its payload.
 pub const RETAINED_BYTES: usize = 256;
+/// Addresses whose refused newcomers are remembered, so that the log tells of each once a minute; while there are more,
+/// it tells of none that is new.
+pub const NEWCOMERS_TOLD_MAX: usize = 1024;
 /// Owners in the sums of a shard.
 pub const OWNERS_TOLD: usize = 3;
 /// Owners who have gone, looked at in one turn.

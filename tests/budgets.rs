@@ -3,7 +3,8 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::{Found, Sums, Survey};
+use mqttfast::broker::{Found, LogLevel, Sums, Survey};
+use mqttfast::budget::Refused;
 use mqttfast::config::Settings;
 use mqttfast::limits::{
     ANSWERS_BYTES_MAX, HELD_BACK_MS_MAX, LEVEL_BYTES, RECEIVE_BUFFER_BYTES,
@@ -283,11 +284,7 @@ fn the_same_bytes_in_many_queues_count_once() {
 fn retained_messages_are_bounded_and_others_are_served() {
     let _alone = alone();
     for shards in [1, 2] {
-        let mut world = World::with(
-            shards,
-            Order::Fair,
-            with_memory(32 * MIB as u64 * shards as u64),
-        );
+        let mut world = World::with(shards, Order::Fair, with_memory(32 * MIB as u64));
         world.unchecked = true;
         world.read_whole();
         let greedy = world.connect(&connect(V5, "greedy"));
@@ -358,6 +355,7 @@ fn windows_filters_packets_and_sessions_are_bounded() {
     assert!(held(&mut world) < MIB, "{}", held(&mut world));
 
     // Packets half received.
+    world.from = Some([198, 51, 100, 1].into());
     let many: Vec<Client> = (0..30)
         .map(|number| {
             let client = world.connect(&connect(V, &format!("half {number}")).user(b"one"));
@@ -387,6 +385,17 @@ fn windows_filters_packets_and_sessions_are_bounded() {
     assert!(held(&mut world) <= 16 * MIB, "{}", held(&mut world));
     assert!(refused > 500, "{refused}");
     world.shard(0).check_invariants();
+    let refused = sums(&mut world, 0).refused;
+    assert!(refused[Refused::Session as usize] > 500, "{refused:?}");
+    let told = |(_, line): &&(LogLevel, String)| line.contains("a new session is refused");
+    assert_eq!(world.log.iter().filter(told).count(), 1);
+    assert!(
+        !world
+            .log
+            .iter()
+            .any(|(_, line)| line.starts_with("refused absent"))
+    );
+    world.from = None;
     let writer = world.connect(&connect(V, "writer"));
     modest_is_served(&mut world, writer);
 }

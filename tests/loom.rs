@@ -9,7 +9,7 @@
 use loom::alloc::Track;
 use loom::sync::Arc;
 use loom::thread;
-use mqttfast::buffer::Payload;
+use mqttfast::buffer::{Payload, Stock};
 use mqttfast::ids::ShardId;
 use mqttfast::mesh::sync::{AtomicBool, AtomicUsize, Ordering};
 use mqttfast::mesh::{Admitted, Bounds, Capacity, Mailbox, WakeFlag, lanes, spsc::queue};
@@ -524,5 +524,29 @@ fn a_place_is_given_once() {
             .collect();
         assert!(given.contains(&Some(Admitted::Within)), "{given:?}");
         assert_eq!(places.taken(), 0);
+    });
+}
+
+#[test]
+fn shards_take_no_more_than_there_is() {
+    loom::model(|| {
+        let stock = Arc::new(Stock::new(5, 2));
+        let shards: Vec<_> = (0..2)
+            .map(|_| {
+                let stock = stock.clone();
+                thread::spawn(move || {
+                    let got = [3, 2].map(|bytes| if stock.take(bytes, 5) { bytes } else { 0 });
+                    let got: usize = got.iter().sum();
+                    assert!(stock.taken() >= got && stock.taken() <= 5);
+                    stock.give_back(got / 2);
+                    got - got / 2
+                })
+            })
+            .collect();
+        let kept = shards
+            .into_iter()
+            .map(|shard| shard.join().expect("it ran through"));
+        let kept: usize = kept.sum();
+        assert_eq!(stock.taken(), kept);
     });
 }

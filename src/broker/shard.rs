@@ -11,6 +11,7 @@ use super::restoring::Restoring;
 use super::rights::Rights;
 use super::topics::Topics;
 use super::turn::Turn;
+use crate::buffer::Stock;
 use crate::config::{Logs, Settings};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
@@ -44,8 +45,19 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// An empty shard, `id` of `shards` in all.
+    /// An empty shard, `id` of `shards` in all, that has its part of the memory for itself.
     pub fn new(id: ShardId, shards: usize, settings: Settings) -> Shard {
+        let memory = Stock::new(settings.memory_bytes_max / shards as u64, 1);
+        Shard::with_memory(id, shards, settings, Arc::new(memory))
+    }
+
+    /// An empty shard, `id` of `shards` in all, that takes of the same memory as the others.
+    pub fn with_memory(
+        id: ShardId,
+        shards: usize,
+        settings: Settings,
+        memory: Arc<Stock>,
+    ) -> Shard {
         assert!(id.index() < shards && shards <= limits::SHARDS_MAX);
         let store = settings.store;
         let settings_rules = Arc::clone(&settings.rules);
@@ -54,7 +66,7 @@ impl Shard {
             shards,
             logs: settings.logs,
             restricts_publish: settings.restricts_publish(),
-            clients: Clients::new(id, shards, settings),
+            clients: Clients::new(id, shards, settings, memory),
             topics: Topics::new(id, shards, store),
             peers: Peers::new(id, shards),
             pending: Pending::default(),

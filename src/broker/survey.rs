@@ -9,6 +9,7 @@
 //! reported exactly once; what comes, goes or is made anew meanwhile may be reported or not.
 
 use super::counters::Counters;
+use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
 use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
 use crate::limits;
@@ -138,6 +139,8 @@ pub struct Sums {
     pub held_bytes: u64,
     /// At most [`limits::OWNERS_TOLD`], the largest first.
     pub largest_owners: Vec<OwnerReport>,
+    /// What was refused because of fair shares of memory, by [`Refused::ALL`].
+    pub refused: [u64; Refused::ALL.len()],
     /// `None`: they were not asked for.
     pub statistics: Option<Statistics>,
 }

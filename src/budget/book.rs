@@ -5,11 +5,14 @@
 //! windows, outboxes, retained messages and other shards share, count themselves once each in the [`Account`] of who
 //! published them.
 
+use super::source::Source;
+use crate::buffer::Stock;
 use crate::buffer::account::{Account, Arc, Total};
 use crate::ids::OwnerId;
 use crate::limits;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::sync;
 
 /// What was refused because its owner has had his share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,23 +29,28 @@ pub enum Refused {
     Delivery,
     /// A large packet half received: its connection closes.
     Packet,
+    /// Bytes of a connection before it is accepted: it is told "server busy" and closes.
+    Unaccepted,
 }
 
 impl Refused {
     /// Every kind once, in the order of its number as an array index.
-    pub const ALL: [Refused; 6] = [
+    pub const ALL: [Refused; 7] = [
         Refused::Session,
         Refused::Filter,
         Refused::Message,
         Refused::Unacknowledged,
         Refused::Delivery,
         Refused::Packet,
+        Refused::Unaccepted,
     ];
 }
 
 #[derive(Debug)]
 struct Owner {
     name: Box<str>,
+    /// Whose share he has a part of. `None`: a share of his own.
+    source: Option<Source>,
     /// Bytes booked here.
     plain: usize,
     /// Bytes of payloads.
@@ -63,7 +71,7 @@ impl Owner {
 /// One owner, as an operator sees him.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OwnerReport {
-    /// "user NAME" or "client id ID".
+    /// "user NAME", "client id ID" or "address ADDRESS".
     pub name: Box<str>,
     /// Bytes booked here, and bytes of payloads that it published and someone still holds.
     pub bytes: usize,
@@ -73,45 +81,55 @@ pub struct OwnerReport {
 
 /// See the module.
 pub struct Book {
-    /// What this shard may hold, and what of it anyone may take.
-    limit: usize,
-    free_limit: usize,
+    stock: sync::Arc<Stock>,
+    /// What this shard has taken of the stock as anyone may, and what only for owners below their share.
+    free_bytes: usize,
+    shared_bytes: usize,
     plain: usize,
     payloads: Arc<Total>,
     owners: Vec<Option<Owner>>,
     free: Vec<u32>,
     by_name: HashMap<Box<str>, OwnerId>,
+    /// How many owners have a part of the share of each.
+    sources: HashMap<Source, usize>,
+    /// Refusals of those who are not here, and when one was last told of.
+    newcomers: HashMap<Source, (u64, u64)>,
     /// Owners with nothing here any more but payloads that someone holds.
     lingering: VecDeque<OwnerId>,
     refused: [u64; Refused::ALL.len()],
 }
 
 impl Book {
-    /// For a shard that may hold `limit` bytes.
-    pub fn new(limit: u64) -> Book {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    /// For a shard that takes from this stock.
+    pub fn new(stock: sync::Arc<Stock>) -> Book {
         Book {
-            limit,
-            free_limit: limit / 100 * limits::MEMORY_FREE_PERCENT,
+            stock,
+            free_bytes: 0,
+            shared_bytes: 0,
             plain: 0,
             payloads: Arc::new(Total::default()),
             owners: Vec::new(),
             free: Vec::new(),
             by_name: HashMap::new(),
+            sources: HashMap::new(),
+            newcomers: HashMap::new(),
             lingering: VecDeque::new(),
             refused: [0; Refused::ALL.len()],
         }
     }
 
-    /// The owner of this name has one connection or Session more.
-    pub fn open(&mut self, name: &str) -> OwnerId {
+    /// The owner of this name has one connection or Session more. `source`: where it comes from, of an owner without a
+    /// user name.
+    pub fn open(&mut self, name: &str, source: Option<Source>) -> OwnerId {
         if let Some(id) = self.by_name.get(name) {
             let id = *id;
             self.open_again(id);
+            self.place(id, source);
             return id;
         }
         let owner = Owner {
             name: name.into(),
+            source,
             plain: 0,
             account: Arc::new(Account::new(Arc::clone(&self.payloads))),
             uses: 1,
@@ -125,8 +143,42 @@ impl Book {
         }
         self.owners[index as usize] = Some(owner);
         self.by_name.insert(name.into(), id);
+        self.add_sharer(source);
         self.add(id, limits::OWNER_BYTES + 2 * name.len());
         id
+    }
+
+    /// An owner without a user name is seen at this address now.
+    pub fn place(&mut self, id: OwnerId, source: Option<Source>) {
+        let before = self.owner(id).source;
+        if before.is_some() && source.is_some() && before != source {
+            self.owner_mut(id).source = source;
+            self.remove_sharer(before);
+            self.add_sharer(source);
+        }
+    }
+
+    fn add_sharer(&mut self, source: Option<Source>) {
+        let owners = source.map(|source| self.sources.entry(source).or_default());
+        if owners.is_none_or(|owners| {
+            *owners += 1;
+            *owners == 1
+        }) {
+            self.stock.add_sharer();
+        }
+    }
+
+    fn remove_sharer(&mut self, source: Option<Source>) {
+        if let Some(source) = source
+            && let Some(owners) = self.sources.get_mut(&source)
+        {
+            *owners -= 1;
+            if *owners > 0 {
+                return;
+            }
+            self.sources.remove(&source);
+        }
+        self.stock.remove_sharer();
     }
 
     /// The same of an owner that is there.
@@ -144,9 +196,14 @@ impl Book {
         }
     }
 
-    /// Forgets some of the owners of whom nothing is left.
+    /// A turn ends: takes what this shard holds beyond its steps, or gives back what it does not need, and forgets some
+    /// of the owners of whom nothing is left.
     #[inline]
     pub fn tidy(&mut self) {
+        let (bytes, taken) = (self.bytes(), self.free_bytes + self.shared_bytes);
+        if bytes > taken || taken - bytes > limits::MEMORY_STEPS_KEPT * self.stock.step() {
+            self.settle(bytes, taken);
+        }
         if !self.lingering.is_empty() {
             self.forget_some();
         }
@@ -174,6 +231,7 @@ impl Book {
         self.sub(id, own);
         if let Some(owner) = self.owners[id.0 as usize].take() {
             self.by_name.remove(&owner.name);
+            self.remove_sharer(owner.source);
         }
         self.free.push(id.0);
         true
@@ -233,9 +291,9 @@ impl Book {
         self.payloads.bytes()
     }
 
-    /// What this shard may hold.
+    /// What all shards may hold.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.stock.limit()
     }
 
     /// Owners there are.
@@ -246,38 +304,112 @@ impl Book {
     /// More is held than anyone may take.
     #[inline]
     pub fn is_short(&self) -> bool {
-        self.bytes() > self.free_limit
+        let bytes = self.bytes();
+        bytes > self.free_bytes && self.is_beyond_free(bytes)
+    }
+
+    #[cold]
+    fn is_beyond_free(&self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.free_bytes + self.shared_bytes);
+        self.stock.taken().saturating_add(missing) > self.stock.free_limit()
     }
 
     /// Memory is short or will soon be: whoever gives this shard more must expect that it is refused.
     #[inline]
     pub fn is_tight(&self) -> bool {
-        self.bytes() > self.free_limit - self.free_limit / 8
+        let free_limit = self.stock.free_limit();
+        self.stock.taken() > free_limit - free_limit / 8
     }
 
     /// An owner may have so many bytes more.
     #[inline]
-    pub fn may_take(&self, id: OwnerId, bytes: usize) -> bool {
+    pub fn may_take(&mut self, id: OwnerId, bytes: usize) -> bool {
         let all = self.bytes().saturating_add(bytes);
-        all <= self.free_limit || self.is_below_share(id, all, bytes)
+        all <= self.free_bytes || self.may_take_more(id, all, bytes)
     }
 
     #[cold]
-    fn is_below_share(&self, id: OwnerId, all: usize, bytes: usize) -> bool {
-        // One more than there are: a newcomer finds room.
-        let share = self.limit / (self.by_name.len() + 1);
-        all <= self.limit && self.owner(id).bytes().saturating_add(bytes) <= share
+    fn may_take_more(&mut self, id: OwnerId, all: usize, bytes: usize) -> bool {
+        self.take_for_anyone(all)
+            || (self.owner(id).bytes().saturating_add(bytes) <= self.share_of(id)
+                && self.take_for_sharer(all))
     }
 
     /// The same for a newcomer.
-    pub fn may_come(&self, name: &str, bytes: usize) -> bool {
+    pub fn may_come(&mut self, name: &str, source: Option<Source>, bytes: usize) -> bool {
         if let Some(id) = self.by_name.get(name) {
             return self.may_take(*id, bytes);
         }
         let bytes = bytes + limits::OWNER_BYTES + 2 * name.len();
         let all = self.bytes().saturating_add(bytes);
-        all <= self.free_limit
-            || (all <= self.limit && bytes <= self.limit / (self.by_name.len() + 1))
+        self.take_for_anyone(all)
+            || (bytes <= self.share(1 + self.owners_at(source)) && self.take_for_sharer(all))
+    }
+
+    /// Memory is short, and this owner has had his share.
+    pub fn has_had_share(&self, id: OwnerId) -> bool {
+        self.is_short()
+            && (self.owner(id).bytes() > self.share_of(id)
+                || self.stock.taken() > self.stock.limit())
+    }
+
+    /// What each of so many owners at one address has a right to; 1 for a user.
+    fn share(&self, owners: usize) -> usize {
+        // One more than there are: a newcomer finds room.
+        self.stock.limit() / (self.stock.sharers() + 1) / owners.max(1)
+    }
+
+    fn share_of(&self, id: OwnerId) -> usize {
+        self.share(self.owners_at(self.owner(id).source))
+    }
+
+    fn owners_at(&self, source: Option<Source>) -> usize {
+        source.map_or(0, |source| self.sources.get(&source).copied().unwrap_or(0))
+    }
+
+    /// This shard may hold `all` bytes, whoever they are for.
+    fn take_for_anyone(&mut self, all: usize) -> bool {
+        if self.shared_bytes > 0 && self.stock.taken() <= self.stock.free_limit() {
+            self.free_bytes += std::mem::take(&mut self.shared_bytes);
+        }
+        let missing = all.saturating_sub(self.free_bytes);
+        let taken = self.take(missing, self.stock.free_limit());
+        self.free_bytes += taken.unwrap_or(0);
+        taken.is_some()
+    }
+
+    /// This shard may hold `all` bytes for an owner below his share.
+    fn take_for_sharer(&mut self, all: usize) -> bool {
+        let missing = all.saturating_sub(self.free_bytes + self.shared_bytes);
+        let taken = self.take(missing, self.stock.limit());
+        self.shared_bytes += taken.unwrap_or(0);
+        taken.is_some()
+    }
+
+    /// Takes so many bytes of the stock: whole steps, where there is room for them.
+    fn take(&self, missing: usize, most: usize) -> Option<usize> {
+        let steps = missing.checked_next_multiple_of(self.stock.step())?;
+        let sizes = [steps, missing];
+        sizes
+            .into_iter()
+            .find(|bytes| self.stock.take(*bytes, most))
+    }
+
+    #[cold]
+    fn settle(&mut self, bytes: usize, taken: usize) {
+        if bytes > taken {
+            if !self.take_for_anyone(bytes) {
+                let missing = bytes.saturating_sub(self.free_bytes + self.shared_bytes);
+                self.stock.take_anyway(missing);
+                self.shared_bytes += missing;
+            }
+            return;
+        }
+        let back = taken - bytes - self.stock.step();
+        let of_shared = back.min(self.shared_bytes);
+        self.shared_bytes -= of_shared;
+        self.free_bytes -= back - of_shared;
+        self.stock.give_back(back);
     }
 
     /// Counts a refusal. `Some`: it is to be told of, since this owner's last one that was is a while ago.
@@ -293,9 +425,37 @@ impl Book {
         Some(report(self.owner(id)))
     }
 
-    /// Counts a refusal of one who is not here.
-    pub fn refuse_newcomer(&mut self) {
+    /// Counts the refusal of a Session of this owner, who may not be here. `Some` as in [`Book::refuse`]; those who are
+    /// not here are told of by their address.
+    pub fn refuse_newcomer(
+        &mut self,
+        name: &str,
+        source: Source,
+        now_ms: u64,
+    ) -> Option<OwnerReport> {
+        if let Some(id) = self.by_name.get(name) {
+            return self.refuse(*id, Refused::Session, now_ms);
+        }
         self.refused[Refused::Session as usize] += 1;
+        let is_due = |told: u64| now_ms >= told + limits::DROPS_LOGGED_EVERY_MS;
+        let is_known = self.newcomers.contains_key(&source);
+        if !is_known && self.newcomers.len() >= limits::NEWCOMERS_TOLD_MAX {
+            self.newcomers.retain(|_, (_, told)| !is_due(*told));
+            if self.newcomers.len() >= limits::NEWCOMERS_TOLD_MAX {
+                return None;
+            }
+        }
+        let (refused, told) = self.newcomers.entry(source).or_insert((0, now_ms));
+        *refused += 1;
+        if is_known && !is_due(*told) {
+            return None;
+        }
+        *told = now_ms;
+        Some(OwnerReport {
+            name: name.into(),
+            bytes: 0,
+            refused: *refused,
+        })
     }
 
     /// Refusals, by [`Refused::ALL`].
@@ -325,6 +485,17 @@ impl Book {
             plain += owner.plain;
         }
         assert_eq!(plain, self.plain);
+        let mut sources: HashMap<Source, usize> = HashMap::new();
+        for source in self
+            .owners
+            .iter()
+            .flatten()
+            .filter_map(|owner| owner.source)
+        {
+            *sources.entry(source).or_default() += 1;
+        }
+        assert_eq!(sources, self.sources);
+        assert!(self.stock.taken() >= self.free_bytes + self.shared_bytes);
         // A peer shard may give a payload back between the two sums, so they are compared until they agree.
         let agree = || {
             let accounts = self.owners.iter().flatten();
@@ -348,10 +519,17 @@ mod tests {
     use super::*;
     use crate::buffer::Payload;
 
+    fn book(limit: u64) -> Book {
+        Book::new(sync::Arc::new(Stock::new(limit, 1)))
+    }
+
     #[test]
     fn above_the_free_part_only_those_below_their_share_get_more() {
-        let mut book = Book::new(1_000_000);
-        let (greedy, modest) = (book.open("user greedy"), book.open("user modest"));
+        let mut book = book(1_000_000);
+        let (greedy, modest) = (
+            book.open("user greedy", None),
+            book.open("user modest", None),
+        );
         while book.may_take(greedy, 10_000) {
             book.add(greedy, 10_000);
         }
@@ -370,8 +548,8 @@ mod tests {
 
     #[test]
     fn an_owner_stays_as_long_as_a_payload_of_his_is_held() {
-        let mut book = Book::new(1_000_000);
-        let id = book.open("client id a");
+        let mut book = book(1_000_000);
+        let id = book.open("client id a", Some(Source::UNKNOWN));
         let mut payload = Payload::new(&[0; 1000]);
         payload.book(book.account(id), 1000);
         let held = payload.clone();
@@ -380,12 +558,71 @@ mod tests {
         book.close(id);
         book.tidy();
         assert_eq!(book.owners(), 1);
-        assert_eq!(book.open("client id a"), id);
+        assert_eq!(book.open("client id a", Some(Source::UNKNOWN)), id);
         book.close(id);
         drop(held);
         book.tidy();
         book.tidy();
         assert_eq!((book.owners(), book.bytes()), (0, 0));
         book.check_invariants(&HashMap::new());
+    }
+
+    #[test]
+    fn many_client_ids_of_one_address_have_one_share() {
+        let mut book = book(1_000_000);
+        let [here, there] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|v4| Source::of(v4.into()));
+        let greedy: Vec<OwnerId> = (0..99)
+            .map(|number| book.open(&format!("client id {number}"), Some(here)))
+            .collect();
+        for id in greedy.iter().cycle().take(10_000) {
+            if book.may_take(*id, 1_000) {
+                book.add(*id, 1_000);
+            }
+        }
+        assert!(book.bytes() > 780_000 && !book.may_take(greedy[0], 1_000));
+        // Another address: a third of all is his, though he is one of a hundred owners.
+        let modest = book.open("client id modest", Some(there));
+        let before = book.bytes();
+        while book.may_take(modest, 1_000) {
+            book.add(modest, 1_000);
+        }
+        let got = book.bytes() - before;
+        assert!(got > 150_000, "{got}");
+        assert!(book.bytes() <= 1_000_000);
+        assert!(!book.may_come("client id new", Some(here), 5_000));
+        // The refusals of one address are told of once a minute, whatever client ids it thinks up.
+        assert!(book.refuse_newcomer("client id x", here, 0).is_some());
+        assert!(book.refuse_newcomer("client id y", here, 59_999).is_none());
+        let told = book.refuse_newcomer("client id z", here, 60_000);
+        assert_eq!(told.map(|told| told.refused), Some(3));
+        assert_eq!(book.refused()[Refused::Session as usize], 3);
+    }
+
+    #[test]
+    fn a_shard_uses_what_others_leave_and_gives_it_back() {
+        let stock = sync::Arc::new(Stock::new(1_000_000, 2));
+        let mut busy = Book::new(sync::Arc::clone(&stock));
+        let mut idle = Book::new(sync::Arc::clone(&stock));
+        let greedy = busy.open("user greedy", None);
+        let modest = idle.open("user modest", None);
+        while busy.may_take(greedy, 10_000) {
+            busy.add(greedy, 10_000);
+            busy.tidy();
+        }
+        assert!(
+            (750_000..=800_000).contains(&busy.bytes()),
+            "{}",
+            busy.bytes()
+        );
+        while idle.may_take(modest, 10_000) {
+            idle.add(modest, 10_000);
+            idle.tidy();
+        }
+        assert!(idle.bytes() > 150_000, "{}", idle.bytes());
+        assert!(stock.taken() <= 1_000_000);
+        busy.sub(greedy, 700_000);
+        busy.tidy();
+        assert!(stock.taken() < 350_000, "{}", stock.taken());
+        assert!(!idle.is_short() && idle.may_take(modest, 400_000));
     }
 }

@@ -5,6 +5,7 @@
 //! - [`payload`]: immutable bytes, counted, shared by shards.
 //! - [`chunk`]: a run of them that one send takes.
 //! - [`pool`]: a shard's free blocks.
+//! - [`stock`]: the memory that all shards may hold together.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
 pub mod account;
@@ -13,9 +14,11 @@ pub mod heap;
 pub mod outbox;
 pub mod payload;
 pub mod pool;
+pub mod stock;
 
 pub use account::{Account, Total};
 pub use chunk::{Chunk, Chunks};
 pub use outbox::Outbox;
 pub use payload::Payload;
 pub use pool::Pool;
+pub use stock::Stock;

@@ -205,7 +205,9 @@ fn pin(core: usize) -> nix::Result<()> {
 /// `start` notices a thread that never came this far.
 fn serve<K: Kernel>(seat: Seat, shards: usize, settings: Settings, ready: Sender<io::Result<()>>) {
     let (id, log) = (seat.id, seat.common.log.clone());
-    let mut driver = match Driver::<_, K>::new(Shard::new(id, shards, settings), seat) {
+    let memory = Arc::clone(&seat.common.memory);
+    let shard = Shard::with_memory(id, shards, settings, memory);
+    let mut driver = match Driver::<_, K>::new(shard, seat) {
         Ok(driver) => driver,
         Err(error) => {
             let _ = ready.send(Err(error));

@@ -1,5 +1,6 @@
 //! What a shard's thread is given when it starts.
 
+use crate::buffer::Stock;
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::Crossing;
@@ -18,6 +19,8 @@ pub struct Common {
     pub listeners: ListeningSockets,
     /// How many Network Connections the whole broker may have.
     pub places: Arc<Places>,
+    /// The memory that all shards may hold together.
+    pub memory: Arc<Stock>,
     /// `None`: nobody's password is checked, and there is no thread for that.
     pub checker: Option<Checker>,
     /// Never blocks a shard: lines that find its queue full are counted and lost.

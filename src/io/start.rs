@@ -2,7 +2,7 @@
 //! shards and the helpers, and serves signals until the end.
 
 use crate::broker::{LogLevel, OwnMessage};
-use crate::buffer::heap;
+use crate::buffer::{Stock, heap};
 use crate::config::mosquitto::{Exit, Kind, LogDestination};
 use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound};
 use crate::ids::ShardId;
@@ -147,6 +147,12 @@ fn serve(
             usize::MAX,
             limits::EXTRA_CONNECTIONS,
             &config.connections_max_by_listener(),
+        )),
+        memory: Arc::new(Stock::new(
+            config
+                .memory_bytes_max
+                .unwrap_or(limits::MEMORY_BYTES_DEFAULT),
+            count,
         )),
         checker,
         log: log.clone(),

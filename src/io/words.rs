@@ -140,16 +140,14 @@ fn text(happening: &Happening) -> String {
         ),
         Happening::NotRestored { shard, losses } => not_restored(*shard, losses),
         Happening::OverShare { owner, why, limit } => format!(
-            "{} has had a fair share of the memory, {} of {limit} bytes (--memory-limit, divided by shards): {}; {} so far",
+            "{} has had a fair share of the memory, {} of {limit} bytes{}: {}; {} so far",
             Shown(&owner.name),
             owner.bytes,
             match why {
-                Refused::Session => "a new session is refused",
-                Refused::Filter => "a subscription is refused",
-                Refused::Message => "a message is refused",
-                Refused::Unacknowledged | Refused::Delivery => "a message is dropped",
-                Refused::Packet => "a connection with a large packet is closed",
+                Refused::Unaccepted => " for connections before their CONNECT",
+                _ => " (--memory-limit)",
             },
+            over_share(*why),
             number(owner.refused as usize, "refusal"),
         ),
         Happening::Dropping { shard, counters } => {
@@ -347,7 +345,7 @@ pub fn peer(address: SocketAddr) -> impl Display {
 /// What a shard holds and what went through it, as an operator asked.
 pub fn sums(shard: ShardId, sums: &Sums) -> String {
     format!(
-        "shard {shard}: {}, {}, {}, {}, {} bytes queued, {} bytes of memory{}; {}",
+        "shard {shard}: {}, {}, {}, {}, {} bytes queued, {} bytes of memory{}{}; {}",
         number(sums.connections, "connection"),
         number(sums.sessions, "session"),
         number(sums.subscriptions, "subscription"),
@@ -355,6 +353,7 @@ pub fn sums(shard: ShardId, sums: &Sums) -> String {
         sums.queued_bytes,
         sums.held_bytes,
         largest(&sums.largest_owners),
+        refused_for_memory(&sums.refused),
         counters(&sums.counters)
     )
 }
@@ -368,6 +367,32 @@ fn largest(owners: &[OwnerReport]) -> String {
     match most.as_slice() {
         [] => String::new(),
         some => format!(" ({})", some.join(", ")),
+    }
+}
+
+/// What found no room.
+fn refused_for_memory(refused: &[u64; Refused::ALL.len()]) -> String {
+    let some = Refused::ALL.iter().zip(refused);
+    let some: Vec<String> = some
+        .filter(|(_, count)| **count > 0)
+        .map(|(why, count)| format!("{count} times that {}", over_share(*why)))
+        .collect();
+    match some.as_slice() {
+        [] => String::new(),
+        some => format!(", refused for want of it: {}", some.join(", ")),
+    }
+}
+
+/// What happens to one who has had a fair share.
+fn over_share(why: Refused) -> &'static str {
+    match why {
+        Refused::Session => "a new session is refused",
+        Refused::Filter => "a subscription is refused",
+        Refused::Message => "a message is refused",
+        Refused::Unacknowledged => "a message of QoS 0 is dropped",
+        Refused::Delivery => "a message for an absent or slow client is dropped",
+        Refused::Packet => "a connection with a large packet is closed",
+        Refused::Unaccepted => "a connection is refused before its CONNECT is complete",
     }
 }
 
@@ -656,18 +681,7 @@ mod tests {
                     why: Refused::Filter,
                     limit: 8,
                 },
-                "client id lamp has had a fair share of the memory, 7 of 8 bytes (--memory-limit, divided by shards): a subscription is refused; 1 refusal so far",
-            ),
-            (
-                Happening::NotRestored {
-                    shard: ShardId(1),
-                    losses: RestoreLosses {
-                        sessions: 1,
-                        deliveries: 12,
-                        ..RestoreLosses::default()
-                    },
-                },
-                "shard 1: not everything of the store could be taken back, because limits are lower than before (--memory-limit, --max-queued-bytes); lost: 1 session, 12 waiting messages",
+                "client id lamp has had a fair share of the memory, 7 of 8 bytes (--memory-limit): a subscription is refused; 1 refusal so far",
             ),
             (
                 Happening::Dropping {
@@ -679,6 +693,21 @@ mod tests {
         ];
         for (happening, expected) in warnings {
             let expected = (LogLevel::Warning, expected.to_owned());
+            assert_eq!(sentence(&happening), expected);
+        }
+        let errors = [(
+            Happening::NotRestored {
+                shard: ShardId(1),
+                losses: RestoreLosses {
+                    sessions: 1,
+                    deliveries: 12,
+                    ..RestoreLosses::default()
+                },
+            },
+            "shard 1: not everything of the store could be taken back, because limits are lower than before (--memory-limit, --max-queued-bytes); lost: 1 session, 12 waiting messages",
+        )];
+        for (happening, expected) in errors {
+            let expected = (LogLevel::Error, expected.to_owned());
             assert_eq!(sentence(&happening), expected);
         }
         let packets = [
@@ -727,12 +756,13 @@ mod tests {
                     bytes: 4,
                     refused: 0,
                 }],
+                refused: [0, 2, 0, 0, 0, 0, 1],
                 statistics: None,
             },
         );
         assert_eq!(
             text,
-            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued, 6 bytes of memory (user lamp 4); 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 9 of the broker's own; 4 dropped (QoS 0, subscriber reads too slowly)"
+            "shard 2: 1 connection, 2 sessions, 3 subscriptions, 4 retained messages, 5 bytes queued, 6 bytes of memory (user lamp 4), refused for want of it: 2 times that a subscription is refused, 1 times that a connection is refused before its CONNECT is complete; 2 clients served, 1 refused, 3 probes; 5 messages in, 7 out; 9 of the broker's own; 4 dropped (QoS 0, subscriber reads too slowly)"
         );
     }
 

@@ -6,16 +6,17 @@ use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Routing;
 use crate::broker::slots::Slots;
+use crate::budget::book::OwnerReport;
 use crate::budget::sizes::{filter_bytes, retained_bytes};
-use crate::budget::{Book, Refused};
+use crate::budget::{Book, Refused, Source};
 use crate::buffer::account::{Account, Arc, Booked};
 use crate::ids::{ConnectionId, OwnerId, SessionId};
 use crate::limits;
-use crate::session::{Connection, Message, Session};
+use crate::session::{Connection, Message, Phase, Session};
 use hashbrown::HashMap;
 use std::rc::Rc;
 
-/// The owner of what a Client holds: its user; without a user name, its client id.
+/// The owner of what a Client holds: its user; without a checked user name, its client id.
 pub fn owner_name(user_name: Option<&str>, client_id: &str) -> String {
     match user_name {
         Some(user_name) => format!("user {user_name}"),
@@ -44,7 +45,11 @@ fn connection_bytes(connection: &Connection) -> usize {
         received
     };
     let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
-    BOOKED_AT_LEAST + unsent + received + aliases
+    let checked = match &connection.phase {
+        Phase::Authenticating(request) => request.bytes_while_checked(),
+        Phase::AwaitConnect | Phase::Connected(_) | Phase::Closing { .. } => 0,
+    };
+    BOOKED_AT_LEAST + unsent + received + aliases + checked
 }
 
 /// What a connection takes is what is booked of it: nearly always, as it has little under way and had before.
@@ -214,9 +219,18 @@ impl Clients {
         false
     }
 
-    fn refuse(&mut self, owner: OwnerId, why: Refused, out: &mut Outputs) {
-        if let Some(owner) = self.book.refuse(owner, why, self.now.0) {
-            let limit = self.book.limit();
+    /// Counts a refusal, and now and then tells of it.
+    pub(super) fn refuse(&mut self, owner: OwnerId, why: Refused, out: &mut Outputs) {
+        let told = self.book.refuse(owner, why, self.now.0);
+        self.tell_refusal(told, why, out);
+    }
+
+    fn tell_refusal(&self, told: Option<OwnerReport>, why: Refused, out: &mut Outputs) {
+        if let Some(owner) = told {
+            let limit = match why {
+                Refused::Unaccepted => limits::UNACCEPTED_BYTES_MAX,
+                _ => self.book.limit(),
+            };
             out.tell(self.settings.logs, LogLevel::Warning, || {
                 Happening::OverShare { owner, why, limit }
             });
@@ -229,14 +243,34 @@ impl Clients {
         user_name: Option<&str>,
         client_id: &str,
         will_bytes: usize,
+        source: Source,
     ) -> bool {
         let name = owner_name(user_name, client_id);
         let bytes = limits::SESSION_BYTES + 2 * client_id.len() + will_bytes;
-        let may = self.book.may_come(&name, bytes);
-        if !may {
-            self.book.refuse_newcomer();
-        }
-        may
+        let shares = user_name.is_none().then_some(source);
+        self.book.may_come(&name, shares, bytes)
+    }
+
+    /// Counts that a Session may not begin, and tells of it once a minute for each owner.
+    pub fn refuse_session(
+        &mut self,
+        id: ConnectionId,
+        user_name: Option<&str>,
+        client_id: &str,
+        out: &mut Outputs,
+    ) {
+        let source = self.source_of(id);
+        let name = owner_name(user_name, client_id);
+        let told = self.book.refuse_newcomer(&name, source, self.now.0);
+        self.tell_refusal(told, Refused::Session, out);
+    }
+
+    /// Where a connection comes from.
+    pub fn source_of(&self, id: ConnectionId) -> Source {
+        let connection = self.connections.get(id);
+        connection.map_or(Source::UNKNOWN, |connection| {
+            Source::of(connection.address.ip())
+        })
     }
 
     /// Books what is kept of a connection, if that has changed. `false`: it is half a large packet, and its owner has
@@ -273,7 +307,7 @@ impl Clients {
         connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES
             && connection
                 .owner
-                .is_some_and(|owner| !self.book.may_take(owner, 0))
+                .is_some_and(|owner| self.book.has_had_share(owner))
     }
 
     /// A reader holds nobody back any more, and QoS 0 for it is dropped.

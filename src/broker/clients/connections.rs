@@ -72,6 +72,7 @@ impl Clients {
         }
         let mut connection = self.connections.remove(id)?;
         self.uncharge(&mut connection);
+        self.unbook_connection(&mut connection);
         Some(connection.received)
     }
 

@@ -17,6 +17,7 @@ use crate::broker::change::Change;
 use crate::broker::event::Ending;
 use crate::broker::passing::Subscription;
 use crate::broker::violation::Violation;
+use crate::budget::Source;
 use crate::buffer::account::Booked;
 use crate::ids::{ConnectionId, NodeId, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
@@ -64,7 +65,7 @@ pub struct TakenOver {
 }
 
 impl Clients {
-    /// A fresh Session, which a connection is about to take.
+    /// A fresh Session, which a connection is about to take. `user_name`: one that was checked.
     pub fn begin_session(
         &mut self,
         client_id: &str,
@@ -81,7 +82,9 @@ impl Clients {
         user_name: Option<&str>,
         connection: Option<ConnectionId>,
     ) -> SessionId {
-        let owner = self.book.open(&owner_name(user_name, client_id));
+        let source = connection.map_or(Source::UNKNOWN, |id| self.source_of(id));
+        let source = user_name.is_none().then_some(source);
+        let owner = self.book.open(&owner_name(user_name, client_id), source);
         let session = Session::new(client_id, connection, owner);
         let hash = self.hasher.hash_one(client_id);
         let id = self.sessions.add(session);
@@ -108,6 +111,7 @@ impl Clients {
         // An unchecked user name does not become the owner of the Session, new or not.
         let checked = self.listener(id).is_some_and(|listener| listener.passwords);
         let user_name = request.user_name.as_deref().filter(|_| checked);
+        let source = self.source_of(id);
         let (Some(session), Some(connection)) = (
             self.sessions.get_mut(session_id),
             self.connections.get_mut(id),
@@ -130,9 +134,14 @@ impl Clients {
         session.expiry_interval_s = request.session_expiry_interval_s;
         session.inflight.begin_resend();
         let owner = session.owner;
-        connection.owner = Some(owner);
+        if let Some(address) = connection.owner.replace(owner) {
+            let charged_bytes = std::mem::take(&mut connection.charged_bytes);
+            self.unaccepted.change(source, charged_bytes, 0);
+            let booked_bytes = std::mem::take(&mut connection.booked_bytes);
+            self.book.sub(address, booked_bytes);
+            self.book.close(address);
+        }
         connection.phase = Phase::Connected(session_id);
-        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
         connection.note_terms(request);
         connection.since = self.now;
         connection.heard = self.now;
@@ -146,6 +155,7 @@ impl Clients {
             }));
         }
         self.book.open_again(owner);
+        self.book.place(owner, Some(source));
         self.rebook_connection(id);
         self.rebook_session(session_id);
         self.counters.connects += 1;

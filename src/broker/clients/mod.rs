@@ -6,6 +6,7 @@
 //! that ends.
 
 mod alias;
+mod allowance;
 mod answer;
 mod booking;
 mod broken;

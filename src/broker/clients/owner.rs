@@ -1,5 +1,6 @@
 //! The state of [`Clients`], what may be read of it, and what holds between its parts.
 
+use super::allowance::Allowance;
 use super::held::Held;
 use super::shapes::Shapes;
 use super::timers::Alarms;
@@ -11,7 +12,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::Target;
 use crate::broker::slots::Slots;
 use crate::budget::Book;
-use crate::buffer::Pool;
+use crate::buffer::{Pool, Stock};
 use crate::config::{ListenerSettings, Settings};
 use crate::ids::{ConnectionId, Passage, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
@@ -23,6 +24,7 @@ use crate::time::Time;
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// What may be wrong because an invariant did not hold, and therefore ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +88,7 @@ pub struct Clients {
     /// Bytes in the queues of all Sessions.
     pub(super) queued_bytes: u64,
     /// Bytes that connections take of [`limits::UNACCEPTED_BYTES_MAX`] before they are accepted.
-    pub(super) unaccepted_bytes: usize,
+    pub(super) unaccepted: Allowance,
     /// No connection is closed for silence before this time, because the shard itself was stopped or starved.
     pub(super) overdue_from: Time,
     /// Invariants that did not hold, and whom that concerns.
@@ -99,11 +101,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(id: ShardId, shards: usize, settings: Settings) -> Clients {
+    pub fn new(id: ShardId, shards: usize, settings: Settings, memory: Arc<Stock>) -> Clients {
         Clients {
             id,
             shards,
-            book: Book::new(settings.memory_bytes_max / shards as u64),
+            book: Book::new(memory),
             assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
             changes: Changes::new(settings.store),
             sequence: 1,
@@ -134,7 +136,7 @@ impl Clients {
             shapes: Shapes::default(),
             routings: 0,
             queued_bytes: 0,
-            unaccepted_bytes: 0,
+            unaccepted: Allowance::default(),
             overdue_from: Time::default(),
             broken: Vec::new(),
             drops_logged: 0,

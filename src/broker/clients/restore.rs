@@ -6,7 +6,7 @@ use super::owner::Clients;
 use crate::broker::change::Change;
 use crate::broker::counters::Dropped;
 use crate::broker::restored::{RestoredSession, RestoredWill};
-use crate::budget::Refused;
+use crate::budget::{Refused, Source};
 use crate::ids::{ListenerId, OwnerId, Passage, SessionId, StoredSession};
 use crate::limits;
 use crate::session::inflight::Stage;
@@ -32,7 +32,7 @@ impl Clients {
         let user_name = restored.user_name.as_deref();
         let will_bytes = will.as_ref().map_or(0, |will| will.message.bytes());
         if self.find_session(&restored.client_id).is_some()
-            || !self.may_begin(user_name, &restored.client_id, will_bytes)
+            || !self.may_begin(user_name, &restored.client_id, will_bytes, Source::UNKNOWN)
         {
             let session = restored.session;
             self.changes.note(|| Change::SessionEnded { session });
@@ -78,7 +78,8 @@ impl Clients {
         will: Box<StoredWill>,
     ) -> bool {
         let taken = self.find_session(client_id).is_some();
-        if taken || !self.may_begin(user_name, client_id, will.message.bytes()) {
+        let will_bytes = will.message.bytes();
+        if taken || !self.may_begin(user_name, client_id, will_bytes, Source::UNKNOWN) {
             self.changes.note(|| Change::WillGone { session: name });
             return false;
         }
@@ -181,7 +182,7 @@ impl Clients {
 
     /// An account for what nobody here has published.
     pub fn open_owner(&mut self, name: &str) -> OwnerId {
-        self.book.open(name)
+        self.book.open(name, None)
     }
 
     /// The account stays as long as something is in it.

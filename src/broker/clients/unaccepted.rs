@@ -3,11 +3,15 @@
 //!
 //! Memory grows with what has come, never with what was announced. Every connection may have
 //! [`limits::UNACCEPTED_BYTES_FREE`] bytes kept, so a small CONNECT is never refused because of other connections.
-//! Bytes beyond that come out of one allowance of the shard, [`limits::UNACCEPTED_BYTES_MAX`]. When it is used up, a
-//! connection that needs more is refused with "server busy" and closed. A CONNECT that arrives whole and needs no
-//! password check is not kept at all.
+//! Bytes beyond that come out of one [`Allowance`] of the shard. A connection that finds no room there is refused with
+//! "server busy" and closed. A CONNECT that arrives whole and needs no password check is not kept at all.
+//!
+//! What is kept is in the account book under the address.
 
+use super::allowance::Allowance;
 use super::owner::Clients;
+use crate::broker::outputs::Outputs;
+use crate::budget::{Refused, Source};
 use crate::ids::ConnectionId;
 use crate::limits;
 use crate::session::{ConnectRequest, Connection, Phase};
@@ -15,9 +19,10 @@ use crate::wire;
 use crate::wire::Version;
 
 impl Clients {
-    /// Books the bytes that are kept of a connection before it is accepted. Returns `false` if the allowance is used
-    /// up: the connection must be closed.
-    pub fn charge_unaccepted(&mut self, id: ConnectionId) -> bool {
+    /// Books the bytes that are kept of a connection before it is accepted, for its address. Returns `false` if the
+    /// allowance is used up, or this address has had its share of it: the connection must be closed.
+    pub fn charge_unaccepted(&mut self, id: ConnectionId, out: &mut Outputs) -> bool {
+        let source = self.source_of(id);
         let Some(connection) = self.connections.get_mut(id) else {
             return true;
         };
@@ -27,22 +32,36 @@ impl Clients {
         };
         let kept = connection.received.capacity() + checked;
         let charge = kept.saturating_sub(limits::UNACCEPTED_BYTES_FREE);
-        let total = self.unaccepted_bytes - connection.charged_bytes + charge;
-        if charge > connection.charged_bytes && total > limits::UNACCEPTED_BYTES_MAX {
-            return false;
+        let owner = match connection.owner {
+            Some(owner) => owner,
+            None => {
+                let owner = self.book.open(&format!("address {source}"), Some(source));
+                connection.owner = Some(owner);
+                owner
+            }
+        };
+        let may = self
+            .unaccepted
+            .may_have(source, connection.charged_bytes, charge);
+        if may {
+            self.unaccepted
+                .change(source, connection.charged_bytes, charge);
+            connection.charged_bytes = charge;
         }
-        self.unaccepted_bytes = total;
-        connection.charged_bytes = charge;
-        true
+        self.rebook_connection(id);
+        if !may {
+            self.refuse(owner, Refused::Unaccepted, out);
+        }
+        may
     }
 
-    /// More bytes came behind a CONNECT whose password is being checked. Returns `false` if the allowance is used up:
+    /// More bytes came behind a CONNECT whose password is being checked. Returns `false` if there is no room for them:
     /// the connection must be closed.
-    pub fn keep_behind(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+    pub fn keep_behind(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             append(&mut connection.received, bytes);
         }
-        self.charge_unaccepted(id)
+        self.charge_unaccepted(id, out)
     }
 
     /// Notes what CONNECT says about the form of packets: version, sizes, Reason Strings.
@@ -59,13 +78,18 @@ impl Clients {
         }
     }
 
-    /// Keeps what CONNECT asks for until the password is checked. Returns `false` if the allowance is used up: the
+    /// Keeps what CONNECT asks for until the password is checked. Returns `false` if there is no room for it: the
     /// CONNECT must be refused.
-    pub fn begin_check(&mut self, id: ConnectionId, request: Box<ConnectRequest>) -> bool {
+    pub fn begin_check(
+        &mut self,
+        id: ConnectionId,
+        request: Box<ConnectRequest>,
+        out: &mut Outputs,
+    ) -> bool {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.phase = Phase::Authenticating(request);
         }
-        self.charge_unaccepted(id)
+        self.charge_unaccepted(id, out)
     }
 
     /// The connection has its deadline to be accepted.
@@ -90,18 +114,21 @@ impl Clients {
 
     /// A connection is accepted or gone, so its kept bytes no longer count.
     pub(super) fn uncharge(&mut self, connection: &mut Connection) {
-        self.unaccepted_bytes -= std::mem::take(&mut connection.charged_bytes);
+        let source = Source::of(connection.address.ip());
+        let charged_bytes = std::mem::take(&mut connection.charged_bytes);
+        self.unaccepted.change(source, charged_bytes, 0);
     }
 
     /// For `check_invariants`.
     pub(super) fn check_unaccepted(&self) {
-        let mut charged_bytes = 0;
+        let mut charged = Allowance::default();
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");
             assert!(connection.session().is_none() || connection.charged_bytes == 0);
-            charged_bytes += connection.charged_bytes;
+            let source = Source::of(connection.address.ip());
+            charged.change(source, 0, connection.charged_bytes);
         }
-        assert_eq!(charged_bytes, self.unaccepted_bytes);
+        assert_eq!(charged, self.unaccepted);
     }
 }
 

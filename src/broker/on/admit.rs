@@ -46,7 +46,7 @@ impl Shard {
         }
         let level = wire::connect::protocol_level(&kept);
         self.clients.put_received(id, kept, &[]);
-        if !self.clients.charge_unaccepted(id) {
+        if !self.clients.charge_unaccepted(id, out) {
             self.turn_away(id, Violation::NoRoomUnaccepted, level, out);
         }
     }
@@ -196,7 +196,7 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let password = request.password.to_vec();
-        if self.clients.begin_check(id, request) {
+        if self.clients.begin_check(id, request, out) {
             out.push(Output::Authenticate {
                 connection: id,
                 user_name: user_name.to_owned(),
@@ -314,7 +314,10 @@ impl Shard {
         self.clients
             .append_connack(id, false, reason, &properties, 0);
         self.clients.count_refusal();
-        if let Some(address) = self.clients.connection(id).map(|c| c.address) {
+        // A refusal because of a share is told of once a minute for each owner, by the account book.
+        if why != Refusal::OverShare
+            && let Some(address) = self.clients.connection(id).map(|c| c.address)
+        {
             out.tell(self.logs, LogLevel::Info, || Happening::Refused {
                 who: Identity {
                     client_id: request.client_id.clone(),

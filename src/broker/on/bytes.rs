@@ -28,7 +28,7 @@ impl Shard {
         match connection.phase {
             Phase::AwaitConnect => self.on_first_bytes(id, bytes, out),
             Phase::Authenticating(_) => {
-                if !self.clients.keep_behind(id, bytes) {
+                if !self.clients.keep_behind(id, bytes, out) {
                     let why = Refusal::NoRoomForCheck;
                     self.give_up_check(id, ReasonCode::SERVER_BUSY, why, out);
                 }

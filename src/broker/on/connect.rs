@@ -49,11 +49,17 @@ impl Shard {
             self.end_with_user(earlier, out);
         }
         self.end_will_alone(client_id, request, out);
-        let user_name = request.user_name.as_deref();
+        // Whoever may say any user name is no user.
+        let checks = self.clients.listener(id).is_some_and(|l| l.passwords);
+        let user_name = request.user_name.as_deref().filter(|_| checks);
         let will_bytes = will.as_ref().map_or(0, |will| will.message.bytes());
+        let source = self.clients.source_of(id);
         if self.clients.find_session(client_id).is_none()
-            && !self.clients.may_begin(user_name, client_id, will_bytes)
+            && !self
+                .clients
+                .may_begin(user_name, client_id, will_bytes, source)
         {
+            self.clients.refuse_session(id, user_name, client_id, out);
             let code = match request.version {
                 Version::V5 => ReasonCode::QUOTA_EXCEEDED,
                 Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,

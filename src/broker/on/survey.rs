@@ -83,6 +83,7 @@ impl Shard {
             queued_bytes: self.clients.queued_bytes(),
             held_bytes: self.clients.book().bytes() as u64,
             largest_owners: self.clients.book().largest(limits::OWNERS_TOLD),
+            refused: self.clients.book().refused(),
             statistics: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What the tests of the turn loop stand on: a double in the shard's place, and drivers on threads.
 
 use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report};
-use crate::buffer::{Chunk, Chunks, Payload};
+use crate::buffer::{Chunk, Chunks, Payload, Stock};
 use crate::config::Transport;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
@@ -383,6 +383,7 @@ impl Broker {
             listeners,
             sys: Default::default(),
             places: Arc::new(Places::new(usize::MAX, 0, &[])),
+            memory: Arc::new(Stock::new(limits::MEMORY_BYTES_DEFAULT, count)),
             checker: Some(checker),
             store: false,
             log,

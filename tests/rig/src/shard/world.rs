@@ -13,7 +13,7 @@ use mqttfast::broker::{
     Change, CloseCause, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
     Report, Restored, Shard, Survey, Verdict,
 };
-use mqttfast::buffer::Chunks;
+use mqttfast::buffer::{Chunks, Stock};
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::io::words::sentence;
@@ -120,6 +120,8 @@ pub struct World {
     pub read_bytes_max: usize,
     credentials: Vec<(String, Vec<u8>)>,
     pub log: Vec<(LogLevel, String)>,
+    /// The address that the next Clients come from; `None`: another one for each.
+    pub from: Option<IpAddr>,
     reports: Vec<Report>,
     /// What a store was told, in order: by which shard, under which number. With `store` in the settings.
     pub changes: Vec<(usize, u64, Vec<Change>)>,
@@ -146,9 +148,13 @@ impl World {
             Order::Fair => 0,
             Order::Seeded(seed) => seed,
         };
+        let memory = Arc::new(Stock::new(settings.memory_bytes_max, shards));
         World {
             shards: (0..shards)
-                .map(|shard| Shard::new(ShardId(shard as u8), shards, settings.clone()))
+                .map(|shard| {
+                    let (id, memory) = (ShardId(shard as u8), Arc::clone(&memory));
+                    Shard::with_memory(id, shards, settings.clone(), memory)
+                })
                 .collect(),
             slots: (0..shards).map(|_| Vec::new()).collect(),
             outputs: (0..shards).map(|_| Outputs::default()).collect(),
@@ -172,6 +178,7 @@ impl World {
             held_verdicts: Vec::new(),
             read_bytes_max: 16 * 1024,
             credentials: Vec::new(),
+            from: None,
             log: Vec::new(),
             reports: Vec::new(),
             changes: Vec::new(),
@@ -238,7 +245,8 @@ impl World {
     pub fn open_by(&mut self, listener: ListenerId, shard: usize, version: Version) -> Client {
         let client = Client(self.clients.len());
         let number = self.clients.len() as u16;
-        let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (number % 250) as u8 + 1));
+        let own = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (number % 250) as u8 + 1));
+        let ip = self.from.unwrap_or(own);
         let address = SocketAddr::new(ip, 10_000 + number % 50_000);
         let connection = self.take_slot(shard, client);
         self.clients.push(ClientState {

@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use crate::broker::{Input, Output, Outputs, Shard};
+use crate::buffer::Stock;
 use crate::config::Settings;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
@@ -85,6 +86,7 @@ impl Broker {
             listeners,
             sys: Default::default(),
             places: Arc::clone(&capacity),
+            memory: Arc::new(Stock::new(Settings::default().memory_bytes_max, count)),
             checker: None,
             store: false,
             log: Log::start(None, None).unwrap(),
