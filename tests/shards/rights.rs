@@ -2,11 +2,12 @@
 //! question it is about is not asked.
 
 use crate::*;
-use mqttfast::acl::{Acl, Rules};
+use mqttfast::acl::{Acl, Act, Rules};
 use mqttfast::broker::{Dropped, LogLevel, OwnMessage};
 use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::ids::ListenerId;
 use mqttfast::wire::QoS;
+use mqttfast::wire::topic::matches;
 use std::sync::Arc;
 
 const RULES: &str = "\
@@ -582,4 +583,135 @@ fn a_retained_message_needs_a_publisher_who_may_still_write_it() {
             assert_eq!(found(world, "bert/#"), retained);
         }
     });
+}
+
+/// One Session of [`a_random_house_hears_what_its_rules_say`].
+struct Guest {
+    user: Option<&'static str>,
+    id: String,
+    client: Option<Client>,
+    filters: Vec<&'static str>,
+}
+
+/// Random rules, Clients on every shard, filters and topics; every message is heard by those who subscribed and may
+/// read it, if its publisher may write it. Rules come and go meanwhile. `Acl::may` itself is held to a plain model in
+/// `src/acl/props.rs`.
+#[test]
+fn a_random_house_hears_what_its_rules_say() {
+    const USERS: [Option<&str>; 4] = [None, Some("ann"), Some("bert"), Some("a/b")];
+    const FILTERS: [&str; 8] = ["#", "a/#", "+/b", "a/b", "b/+", "ann/#", "$x/#", "+/c-1/#"];
+    const NAMES: [&str; 8] = ["a", "a/b", "b/b", "b/a", "ann/b", "$x/a", "a/c-1/b", "bert"];
+    let random_rules = |random: &mut Random| {
+        let wide = ["", "pattern #\n", "pattern write #\n", "pattern read +/b\n"];
+        let mut text = wide[random.below(4)].to_owned();
+        for _ in 0..random.below(10) {
+            let right = ["", "read ", "write ", "readwrite ", "deny "][random.below(5)];
+            let filter =
+                ["#", "a/#", "+/b", "a/b", "b/#", "%u/#", "+/%c/#", "$x/#"][random.below(8)];
+            text += &match random.below(5) {
+                0 => format!("user {}\n", ["ann", "bert", "a/b"][random.below(3)]),
+                1 | 2 => format!("topic {right}{filter}\n"),
+                _ => format!("pattern {right}{filter}\n"),
+            };
+        }
+        text
+    };
+    let (mut heard, mut held_back, mut refused) = (0, 0, 0);
+    for seed in 0..150 {
+        let mut random = Random::new(seed);
+        let shards = 1 + random.below(3);
+        let mut world = World::with(shards, Order::Seeded(seed), Settings::default());
+        let world = &mut world;
+        let mut text = random_rules(&mut random);
+        let mut acl = table(&text);
+        world.put_rules(Rules::new(vec![Some(Arc::clone(&acl))]));
+        let mut guests: Vec<Guest> = (0..6)
+            .map(|number| Guest {
+                user: USERS[random.below(USERS.len())],
+                id: format!("c-{number}"),
+                client: None,
+                filters: Vec::new(),
+            })
+            .collect();
+        let session = |guest: &Guest| {
+            let session = connect(V, &guest.id).persistent();
+            match guest.user {
+                Some(user) => session.user(user.as_bytes()),
+                None => session,
+            }
+        };
+        for step in 0..80 {
+            let at = random.below(guests.len());
+            // At first they come and subscribe.
+            let act = if step < 20 {
+                step % 2
+            } else {
+                random.below(10)
+            };
+            match act {
+                0 => match guests[at].client.take() {
+                    Some(client) => world.drop_connection(client),
+                    None => {
+                        // Another Client may come for the Session.
+                        if random.below(3) == 0 {
+                            guests[at].user = USERS[random.below(USERS.len())];
+                        }
+                        let client = world.connect(&session(&guests[at]));
+                        world.acknowledge_at_once(client);
+                        guests[at].client = Some(client);
+                    }
+                },
+                1 => {
+                    if let Some(client) = guests[at].client {
+                        let filter = FILTERS[random.below(FILTERS.len())];
+                        world.subscribe(client, filter, 1);
+                        if !guests[at].filters.contains(&filter) {
+                            guests[at].filters.push(filter);
+                        }
+                    }
+                }
+                2 if step % 3 == 0 => {
+                    text = random_rules(&mut random);
+                    acl = table(&text);
+                    world.put_rules(Rules::new(vec![Some(Arc::clone(&acl))]));
+                }
+                _ => {
+                    let Some(client) = guests[at].client else {
+                        continue;
+                    };
+                    let may = |guest: &Guest, act, name: &str| {
+                        let standing = acl.standing(guest.user, &guest.id);
+                        let verdict = acl.may(standing, guest.user, &guest.id, act, name);
+                        verdict.is_allowed()
+                    };
+                    for guest in &guests {
+                        if let Some(client) = guest.client {
+                            world.received(client);
+                        }
+                    }
+                    let name = NAMES[random.below(NAMES.len())];
+                    let body = format!("{seed}-{step}");
+                    let qos = random.below(2) as u8;
+                    put(world, client, &publish(name, &body).qos(qos, 900));
+                    let writes = may(&guests[at], Act::Write, name);
+                    refused += u64::from(!writes);
+                    for guest in &guests {
+                        let Some(client) = guest.client else { continue };
+                        let mut filters = guest.filters.iter();
+                        let wants = filters.any(|filter| matches(filter, name));
+                        let reads = may(guest, Act::Read, name);
+                        let texts = world.texts(client);
+                        let expected = vec![body.clone(); usize::from(wants && writes && reads)];
+                        assert_eq!(texts, expected, "seed {seed}, {}, {name}\n{text}", guest.id);
+                        heard += texts.len();
+                        held_back += usize::from(wants && writes && !reads);
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        heard > 500 && held_back > 200 && refused > 200,
+        "{heard} {held_back} {refused}"
+    );
 }
