@@ -25,6 +25,8 @@ const NAME_BYTES_MAX: usize = 256;
 const KEPT_EVERY: u32 = 8;
 /// No trie has this generation.
 const NEVER: u64 = u64::MAX;
+/// With the trie's generation: the answer is long, so it is walked for again, but not sifted again.
+const WHOLE: u64 = 1 << 63;
 /// Entries in a set.
 const WAYS: usize = 2;
 /// An answer that is not kept.
@@ -65,16 +67,29 @@ impl<S: Copy, O: Copy> Route<S, O> {
     }
 
     /// Keeps an answer if it is short.
-    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) {
+    /// Of a long one it keeps that all of it was left, if `whole` says so.
+    fn keep(
+        &mut self,
+        hash: u64,
+        name: &str,
+        generation: u64,
+        answer: &Matches<S, O>,
+        whole: bool,
+    ) {
         self.generation = NEVER;
         self.noted = None;
-        if answer.local.len() > SUBSCRIBERS_MAX || name.len() > NAME_BYTES_MAX {
+        let long = answer.local.len() > SUBSCRIBERS_MAX;
+        if long && !whole || name.len() > NAME_BYTES_MAX {
             return;
         }
         self.hash = hash;
         self.name.clear();
         self.name.push_str(name);
         self.local.clear();
+        if long {
+            self.generation = generation | WHOLE;
+            return;
+        }
         self.local.extend_from_slice(&answer.local);
         self.shards = answer.shards;
         self.generation = generation;
@@ -121,14 +136,14 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
     }
 
     /// What `trie.matches(topic, out)` answers, and `sift(out)` leaves of that. `sift` is not asked where the answer is
-    /// kept.
+    /// kept. It returns `true` if it leaves all, and wants that to be kept of a long answer too.
     #[inline]
     pub fn matches(
         &mut self,
         trie: &FilterTrie<S, O>,
         topic: TopicName<'_>,
         out: &mut Matches<S, O>,
-        sift: impl FnOnce(&mut Matches<S, O>),
+        sift: impl FnOnce(&mut Matches<S, O>) -> bool,
     ) -> Kept {
         let name = topic.as_str();
         let hash = self.hasher.hash_one(name);
@@ -141,27 +156,36 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
                 set.last = way;
                 if route.generation == trie.generation() {
                     route.tell(out);
+                } else if route.generation == trie.generation() | WHOLE {
+                    trie.matches(topic, out);
                 } else {
                     trie.matches(topic, out);
-                    sift(out);
-                    route.keep(hash, name, trie.generation(), out);
+                    let whole = sift(out);
+                    route.keep(hash, name, trie.generation(), out, whole);
                 }
                 return Kept(place);
             }
         }
         trie.matches(topic, out);
-        sift(out);
+        let whole = sift(out);
         // Steps of the golden ratio: spread evenly, and in step with no round that publishers go.
         self.misses = self.misses.wrapping_add(0x9E37_79B9);
         if self.misses < u32::MAX / KEPT_EVERY {
-            return self.keep(hash, name, trie.generation(), out);
+            return self.keep(hash, name, trie.generation(), out, whole);
         }
         NOT_KEPT
     }
 
     /// Stores a new answer in the entry that was not used last.
     #[cold]
-    fn keep(&mut self, hash: u64, name: &str, generation: u64, answer: &Matches<S, O>) -> Kept {
+    fn keep(
+        &mut self,
+        hash: u64,
+        name: &str,
+        generation: u64,
+        answer: &Matches<S, O>,
+        whole: bool,
+    ) -> Kept {
         if self.sets.is_empty() {
             self.resize(ROUTES_AT_FIRST);
         }
@@ -173,8 +197,8 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         let set = &mut self.sets[place];
         set.last = (set.last + 1) % WAYS;
         let route = &mut set.routes[set.last];
-        self.evictions += usize::from(route.generation == generation);
-        route.keep(hash, name, generation, answer);
+        self.evictions += usize::from(route.generation & !WHOLE == generation);
+        route.keep(hash, name, generation, answer, whole);
         Kept(place)
     }
 
@@ -246,7 +270,7 @@ mod tests {
         fn check(&mut self, topic: &str) {
             let topic = TopicName::new(topic).unwrap();
             let [answer, truth] = &mut self.answers;
-            self.routes.matches(&self.trie, topic, answer, |_| {});
+            self.routes.matches(&self.trie, topic, answer, |_| false);
             self.trie.matches(topic, truth);
             assert_eq!(answer.local, truth.local);
             assert_eq!(answer.shards, truth.shards);
@@ -292,6 +316,44 @@ mod tests {
             pair.check(&format!("never/again/{name}"));
         }
         assert_eq!(pair.routes.sets.len() * WAYS, ROUTES_MAX);
+    }
+
+    /// What is taken out of an answer is asked once, and of a long one only while something is taken out.
+    #[test]
+    fn a_sifted_answer_is_kept_sifted() {
+        for (subscribers, taken_out, asked_once) in [(3, 1, true), (40, 0, true), (40, 1, false)] {
+            let mut pair = Pair::new();
+            for subscriber in 0..subscribers {
+                let filter = TopicFilter::new("crowd").unwrap();
+                pair.trie.subscribe(filter, subscriber, ());
+            }
+            let name = TopicName::new("crowd").unwrap();
+            let mut asked = 0;
+            let rounds = 8 * KEPT_EVERY;
+            for _ in 0..rounds {
+                let [answer, _] = &mut pair.answers;
+                let kept = pair.routes.matches(&pair.trie, name, answer, |found| {
+                    asked += 1;
+                    found
+                        .local
+                        .retain(|(subscriber, _)| *subscriber >= taken_out);
+                    taken_out == 0
+                });
+                assert_eq!(answer.local.len() as u32, subscribers - taken_out);
+                pair.routes.note(kept, 7);
+            }
+            assert_eq!(asked < rounds, asked_once, "{subscribers} {asked}");
+            let [answer, _] = &mut pair.answers;
+            let again = pair.routes.matches(&pair.trie, name, answer, |_| false);
+            assert_eq!(pair.routes.is_noted(again, 7), asked_once);
+            assert!(!pair.routes.is_noted(again, 8));
+            pair.trie.renew();
+            let again = pair.routes.matches(&pair.trie, name, answer, |found| {
+                found.local.clear();
+                false
+            });
+            assert!(answer.local.is_empty() && !pair.routes.is_noted(again, 7));
+        }
     }
 
     #[test]

@@ -36,9 +36,8 @@ impl Shard {
     #[inline(never)]
     fn find_readers(&mut self, topic: TopicName<'_>) -> usize {
         let (clients, rights) = (&mut self.clients, &self.rights);
-        self.topics.find_sifted(topic, |found| {
-            keep_readers(clients, rights, topic, found);
-        })
+        self.topics
+            .find_sifted(topic, |found| keep_readers(clients, rights, topic, found))
     }
 
     /// The same for a message under way by rules, whose cost is counted.
@@ -335,14 +334,15 @@ impl Shard {
     }
 }
 
-/// Takes out the subscribers that may not read messages of this Topic Name.
+/// Takes out the subscribers that may not read messages of this Topic Name. Returns `true` if there are none.
 #[inline(never)]
 fn keep_readers(
     clients: &mut Clients,
     rights: &Rights,
     topic: TopicName<'_>,
     found: &mut Matches<Subscriber, Subscription>,
-) {
+) -> bool {
+    let before = found.local.len();
     found.visited += found.local.len() * limits::WORK_OF_RIGHT;
     found.local.retain(|(subscriber, _)| match subscriber {
         Subscriber::Session(session) => {
@@ -351,6 +351,7 @@ fn keep_readers(
         }
         Subscriber::Group(_) => true,
     });
+    found.local.len() == before
 }
 
 /// A message for a full lane takes memory beyond its bounds, which counts for whoever brought it about.

@@ -70,16 +70,17 @@ impl Topics {
     #[inline]
     pub fn find(&mut self, topic: TopicName<'_>) -> usize {
         self.routes
-            .matches(&self.trie, topic, &mut self.found, |_| {});
+            .matches(&self.trie, topic, &mut self.found, |_| false);
         self.found.visited
     }
 
     /// The same where not all who subscribe get the messages: `sift` takes those out who do not. What it leaves is kept
-    /// for the next message of the topic, until a subscription changes or [`Topics::forget_found`].
+    /// for the next message of the topic, until a subscription changes or [`Topics::forget_found`]. It returns `true`
+    /// if it takes nobody out.
     pub fn find_sifted(
         &mut self,
         topic: TopicName<'_>,
-        sift: impl FnOnce(&mut Matches<Subscriber, Subscription>),
+        sift: impl FnOnce(&mut Matches<Subscriber, Subscription>) -> bool,
     ) -> usize {
         self.kept = self
             .routes
