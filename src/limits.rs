@@ -131,6 +131,16 @@ pub const MEMORY_STEP_LEAST: usize = 4 * 1024;
 pub const MEMORY_STEP_MOST: usize = 1024 * 1024;
 /// Steps that a shard keeps beyond what it holds.
 pub const MEMORY_STEPS_KEPT: usize = 3;
+/// When a shard has given back so much, the memory that the allocator has kept of it goes back to the system.
+pub const FREED_BYTES_MUCH: usize = 8 * 1024 * 1024;
+/// That waits until nothing more has been given back for this time.
+pub const GIVE_BACK_AFTER_MS: u64 = 2_000;
+/// And it is done this often at most.
+pub const GIVE_BACK_EVERY_MS: u64 = 5_000;
+/// Resident memory is within what the account book says, so much per cent of it and so many bytes more.
+pub const ALLOCATOR_PERCENT: u64 = 25;
+/// See [`ALLOCATOR_PERCENT`].
+pub const ALLOCATOR_BYTES: u64 = 8 * 1024 * 1024;
 /// What the account book counts besides bytes of Clients: here for an owner, below for what an owner has.
 pub const OWNER_BYTES: usize = 256;
 /// For a Session, besides its subscriptions and messages.

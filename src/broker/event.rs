@@ -194,6 +194,9 @@ pub enum Output {
     },
     /// All of `Input::Restored` is in force on every shard. When all shards have said so, connections may be accepted.
     Restored,
+    /// Much that was held is free, and has been for a while: memory that the allocator has kept may go back to the
+    /// system. Not on a packet's way.
+    GiveMemoryBack,
     /// Something the configured `Logs` shows has happened.
     Happened(Box<Happening>),
     /// A Client has subscribed to something below `$SYS`.

@@ -177,6 +177,7 @@ impl Shard {
         }
         [
             self.clients.next_deadline(),
+            self.clients.give_back_due(),
             self.peers.clock_due(),
             self.topics.sweep_due(now),
         ]

@@ -85,6 +85,8 @@ pub struct Book {
     /// What this shard has taken of the stock as anyone may, and what only for owners below their share.
     free_bytes: usize,
     shared_bytes: usize,
+    /// What went back to the stock, and was not taken again, since [`Book::tidy`] last told of much of it.
+    freed_bytes: usize,
     plain: usize,
     payloads: Arc<Total>,
     owners: Vec<Option<Owner>>,
@@ -106,6 +108,7 @@ impl Book {
             stock,
             free_bytes: 0,
             shared_bytes: 0,
+            freed_bytes: 0,
             plain: 0,
             payloads: Arc::new(Total::default()),
             owners: Vec::new(),
@@ -197,16 +200,18 @@ impl Book {
     }
 
     /// A turn ends: takes what this shard holds beyond its steps, or gives back what it does not need, and forgets some
-    /// of the owners of whom nothing is left.
+    /// of the owners of whom nothing is left. Returns `true` if much has been given back.
     #[inline]
-    pub fn tidy(&mut self) {
+    pub fn tidy(&mut self) -> bool {
+        let mut is_much = false;
         let (bytes, taken) = (self.bytes(), self.free_bytes + self.shared_bytes);
         if bytes > taken || taken - bytes > limits::MEMORY_STEPS_KEPT * self.stock.step() {
-            self.settle(bytes, taken);
+            is_much = self.settle(bytes, taken);
         }
         if !self.lingering.is_empty() {
             self.forget_some();
         }
+        is_much
     }
 
     fn forget_some(&mut self) {
@@ -396,20 +401,27 @@ impl Book {
     }
 
     #[cold]
-    fn settle(&mut self, bytes: usize, taken: usize) {
+    fn settle(&mut self, bytes: usize, taken: usize) -> bool {
         if bytes > taken {
+            self.freed_bytes = self.freed_bytes.saturating_sub(bytes - taken);
             if !self.take_for_anyone(bytes) {
                 let missing = bytes.saturating_sub(self.free_bytes + self.shared_bytes);
                 self.stock.take_anyway(missing);
                 self.shared_bytes += missing;
             }
-            return;
+            return false;
         }
         let back = taken - bytes - self.stock.step();
         let of_shared = back.min(self.shared_bytes);
         self.shared_bytes -= of_shared;
         self.free_bytes -= back - of_shared;
         self.stock.give_back(back);
+        self.freed_bytes += back;
+        let is_much = self.freed_bytes >= limits::FREED_BYTES_MUCH;
+        if is_much {
+            self.freed_bytes = 0;
+        }
+        is_much
     }
 
     /// Counts a refusal. `Some`: it is to be told of, since this owner's last one that was is a while ago.

@@ -15,6 +15,21 @@ const KERNEL_FROM_BYTES: std::ffi::c_int = 1024 * 1024;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BYTES: std::ffi::c_int = 1024 * 1024;
 
+/// Gives free pages of the heap back to the system, wherever they lie: a block in use above them keeps glibc from doing
+/// that by itself. Takes some milliseconds for 100 MiB, in which other threads may wait for memory. Has no effect with
+/// other C libraries.
+pub fn give_free_pages_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // Of <malloc.h>.
+        // SAFETY: the signature is that of <malloc.h>; `malloc_trim` may be called at any time, from any thread.
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        let _ = malloc_trim(0);
+    }
+}
+
 /// Fixes the threshold for the whole process. Has no effect with other C libraries.
 pub fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -5,22 +5,23 @@ use crate::limits;
 use std::fmt;
 
 /// The most memory a broker may take, summed from `limits` and [`Settings`]; in bytes. Its `Display` is the
-/// start-up line.
-///
-/// Not in the sum, because `--memory-limit` bounds them together: retained messages, Topic Filters, the Sessions
-/// themselves (without their queues), messages spilled from full lanes, and log lines that wait for a slow reader.
+/// start-up line, and `docs/limits.md` has it for three machines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryBound {
-    /// Receive buffers, pools, lanes, unfinished CONNECTs and waiting password checks: taken however few Clients
-    /// there are.
+    /// Receive buffers, pools, lanes, unfinished CONNECTs, waiting password checks and log lines: taken however few
+    /// Clients there are.
     pub fixed_bytes: u64,
-    /// Messages queued for Clients that are absent or slow, all Sessions together.
-    pub queued_bytes_max: u64,
-    /// One Network Connection at its worst: a packet of the largest size half received, and an outbox full
-    /// but for one byte with one more such packet behind it.
-    pub per_connection_bytes_max: u64,
-    /// The largest packet that any listener takes.
-    pub packet_bytes_max: u64,
+    /// All that Clients make the broker hold (`--memory-limit`).
+    pub clients_bytes_max: u64,
+    /// What the allocator may keep beside that, and what code and tables take.
+    pub allocator_bytes_max: u64,
+}
+
+impl MemoryBound {
+    /// All of it.
+    pub fn whole(&self) -> u64 {
+        self.fixed_bytes + self.clients_bytes_max + self.allocator_bytes_max
+    }
 }
 
 /// Sums the bounds for a broker of `shards` shards.
@@ -38,16 +39,11 @@ pub fn memory_bound(settings: &Settings, shards: usize) -> MemoryBound {
         0
     };
     let log = 3 * limits::LOG_BYTES_WAITING_MAX;
-    let packets = settings
-        .listeners
-        .iter()
-        .map(|listener| listener.packet_bytes_max);
-    let packet_bytes_max = u64::from(packets.max().unwrap_or(0));
+    let clients = settings.memory_bytes_max;
     MemoryBound {
         fixed_bytes: (shards * per_shard + checks + log) as u64,
-        queued_bytes_max: shards as u64 * settings.shard_queue_bytes_max,
-        per_connection_bytes_max: 2 * packet_bytes_max + limits::OUTBOX_BYTES_MAX as u64,
-        packet_bytes_max,
+        clients_bytes_max: clients,
+        allocator_bytes_max: clients / 100 * limits::ALLOCATOR_PERCENT + limits::ALLOCATOR_BYTES,
     }
 }
 
@@ -55,12 +51,13 @@ impl fmt::Display for MemoryBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "memory: about {} for a client with little to do; at most {} for the buffers and queued messages of all together, and {} more for a client \
-             only while packets of {} (--max-packet-size) are on their way to and from it; retained messages and subscriptions come on top",
+            "memory: at most {} in all: {} for what clients make the broker hold (--memory-limit), {} that the allocator may keep beside it, {} for \
+             buffers; a client with little to do takes about {}",
+            Size(self.whole()),
+            Size(self.clients_bytes_max),
+            Size(self.allocator_bytes_max),
+            Size(self.fixed_bytes),
             Size(limits::CONNECTION_BYTES_TYPICAL),
-            Size(self.fixed_bytes + self.queued_bytes_max),
-            Size(self.per_connection_bytes_max),
-            Size(self.packet_bytes_max)
         )
     }
 }
@@ -91,10 +88,9 @@ mod tests {
     #[test]
     fn the_memory_bound_is_the_sum_of_the_limits() {
         let settings = |passwords| Settings {
-            shard_queue_bytes_max: 1 << 28,
-            listeners: [(1 << 20, passwords), (1 << 10, false)]
-                .map(|(packet_bytes_max, passwords)| ListenerSettings {
-                    packet_bytes_max,
+            memory_bytes_max: 1 << 28,
+            listeners: [passwords, false]
+                .map(|passwords| ListenerSettings {
                     passwords,
                     ..ListenerSettings::default()
                 })
@@ -104,12 +100,12 @@ mod tests {
         let one = memory_bound(&settings(false), 1);
         let log = 3 << 20;
         assert_eq!(one.fixed_bytes, log + (7 << 20) + (32 << 10));
-        assert_eq!(one.queued_bytes_max, 1 << 28);
-        assert_eq!(one.per_connection_bytes_max, (2 << 20) + (4 << 20));
+        assert_eq!(one.clients_bytes_max, 1 << 28);
+        assert_eq!(one.allocator_bytes_max >> 20, 64 + 8 - 1);
         assert_eq!(
             one.to_string(),
-            "memory: about 1 KiB for a client with little to do; at most 266.1 MiB for the buffers and queued messages of all together, and 6 MiB more for a client \
-             only while packets of 1 MiB (--max-packet-size) are on their way to and from it; retained messages and subscriptions come on top"
+            "memory: at most 338.1 MiB in all: 256 MiB for what clients make the broker hold (--memory-limit), 72 MiB that the allocator may keep beside it, 10.1 MiB for \
+             buffers; a client with little to do takes about 1 KiB"
         );
         let four = memory_bound(&settings(false), 4);
         // 192 KiB of slots, 1 MiB in them and 1 MiB spilled.

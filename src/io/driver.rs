@@ -23,6 +23,7 @@ pub mod kernel;
 mod outputs;
 pub mod sending;
 pub mod sockets;
+mod spare_memory;
 mod storing;
 
 #[cfg(test)]

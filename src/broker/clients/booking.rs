@@ -13,6 +13,7 @@ use crate::buffer::account::{Account, Arc, Booked};
 use crate::ids::{ConnectionId, OwnerId, SessionId};
 use crate::limits;
 use crate::session::{Connection, Message, Phase, Session};
+use crate::time::Time;
 use hashbrown::HashMap;
 use std::rc::Rc;
 
@@ -321,10 +322,28 @@ impl Clients {
         }
     }
 
-    /// Forgets owners of whom nothing is left.
+    /// A turn ends: see [`Book::tidy`].
     #[inline]
     pub fn tidy_book(&mut self) {
-        self.book.tidy();
+        if self.book.tidy() {
+            let due = self.now + limits::GIVE_BACK_AFTER_MS;
+            self.give_back_due = Some(due.max(self.give_back_from));
+        }
+    }
+
+    /// When memory is given back to the system, if much of it is free.
+    pub fn give_back_due(&self) -> Option<Time> {
+        self.give_back_due
+    }
+
+    /// It is time to give memory back to the system.
+    pub fn take_give_back(&mut self) -> bool {
+        let is_due = self.give_back_due.is_some_and(|due| due <= self.now);
+        if is_due {
+            self.give_back_due = None;
+            self.give_back_from = self.now + limits::GIVE_BACK_EVERY_MS;
+        }
+        is_due
     }
 
     /// The subscriptions of a Session take more, or less.

@@ -40,6 +40,9 @@ pub struct Clients {
     pub(super) settings: Settings,
     /// The settings want every message delivered with all options.
     pub(super) general: bool,
+    /// When memory that the allocator has kept goes back to the system, and when it may at the earliest.
+    pub(super) give_back_due: Option<Time>,
+    pub(super) give_back_from: Time,
     /// Who holds how much.
     pub(super) book: Book,
     /// The time of this turn.
@@ -105,6 +108,8 @@ impl Clients {
         Clients {
             id,
             shards,
+            give_back_due: None,
+            give_back_from: Time::default(),
             book: Book::new(memory),
             assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
             changes: Changes::new(settings.store),

@@ -1,7 +1,7 @@
 //! Time has passed, bytes have left, the broker stops.
 
 use crate::broker::clients::Overdue;
-use crate::broker::event::{Ending, Verdict};
+use crate::broker::event::{Ending, Output, Verdict};
 use crate::broker::happening::{Happening, LogLevel, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
@@ -13,6 +13,9 @@ impl Shard {
     pub(in crate::broker) fn on_tick(&mut self, out: &mut Outputs) {
         if self.restoring.is_some() {
             return; // Nothing is due for a Session before all of it is here.
+        }
+        if self.clients.take_give_back() {
+            out.push(Output::GiveMemoryBack);
         }
         self.clients.begin_alarms();
         while let Some(id) = self.clients.next_due_connection() {

@@ -2,7 +2,7 @@
 
 use super::kernel::Kernel;
 use super::sockets::{Receive, Send, Socket, SocketState, Sockets};
-use super::{Core, Driver, Later};
+use super::{Core, Driver, Later, spare_memory};
 use crate::broker::{Input, Output, Verdict};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
@@ -144,6 +144,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Output::Restored => self.storing.on_restored(),
             Output::SysWanted => self.seat.common.sys.wake(),
+            Output::GiveMemoryBack => spare_memory::give_back(),
             Output::Happened(happening) => {
                 self.seat.common.log.happened(&happening);
             }

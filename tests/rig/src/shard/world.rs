@@ -859,6 +859,7 @@ impl World {
                     }
                 }
                 Output::Restored => self.restored += 1,
+                Output::GiveMemoryBack => {}
                 Output::Report(report) => self.reports.push(*report),
                 // A helper thread that these tests do not have.
                 Output::SysWanted => {}
