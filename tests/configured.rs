@@ -4,6 +4,7 @@
 //! With `MQTTFAST_TEST_BROKER=mosquitto` in the environment the same files go to Debian's Mosquitto.
 
 mod configured {
+    pub mod fixtures;
     pub mod limits;
     pub mod logs;
     pub mod reload;

@@ -391,6 +391,37 @@ fn a_damaged_line_opens_nothing() {
     );
 }
 
+/// The program itself, asked by `--check`: the same exit codes, and the same words.
+#[test]
+fn the_program_says_of_each_line_what_the_reader_says() {
+    let folder = reference::Folder::new();
+    let rows = rows();
+    assert!(rows.len() > 150);
+    for row in rows {
+        let path = folder.configuration(&row.text);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+            .arg("--check")
+            .arg("-c")
+            .arg(&path)
+            .current_dir(path.parent().unwrap())
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let code = output.status.code().unwrap();
+        let missing = code == 3 && said.contains("not implemented yet");
+        match row.support.parse::<i32>() {
+            Ok(refused) => assert_eq!(code, refused, "{}: {said}", row.what),
+            Err(_) => assert!(code == 0 || missing, "{}: {code} {said}", row.what),
+        }
+        let words = row.words.replace('@', &folder.path(""));
+        assert!(missing || said.contains(&words), "{}: {said}", row.what);
+    }
+}
+
 /// A row of `lines.txt`.
 struct Row {
     what: String,
