@@ -134,8 +134,8 @@ pub enum Change {
         /// to those Sessions that do not have it, by `Passed`.
         passage: Option<Passage>,
     },
-    /// The Session was given a QoS 2 delivery of this passage, by the change before this one. To be forgotten when the
-    /// passage ends, by `ReceivedReleased` or with the publisher's Session.
+    /// The Session was given a QoS 1 or 2 delivery of this passage, by the change before this one. To be forgotten when
+    /// the passage ends, by `ReceivedReleased` or with the publisher's Session.
     Passed {
         /// As `Received` named it, or will: that is a change of another shard.
         passage: Passage,

@@ -47,14 +47,14 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        if self.passage.is_some() && sending.qos == QoS::ExactlyOnce {
+        if self.passage.is_some() && sending.qos > QoS::AtMostOnce {
             return self.deliver_passage(session_id, routing, sending, origin, out);
         }
         self.deliver_one(session_id, routing, sending, origin, out)
     }
 
-    /// The same for a QoS 2 delivery of a message that crosses: a Session that has it is passed over, and the store is
-    /// told who has it now.
+    /// The same for a QoS 1 or 2 delivery of a QoS 2 message that crosses: a Session that has it is passed over, and
+    /// the store is told who has it now.
     #[cold]
     fn deliver_passage(
         &mut self,
