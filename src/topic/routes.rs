@@ -137,7 +137,7 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
 
     /// What `trie.matches(topic, out)` answers, and `sift(out)` leaves of that. `sift` is not asked where the answer is
     /// kept. It returns `true` if it leaves all, and wants that to be kept of a long answer too.
-    #[inline]
+    #[inline(always)]
     pub fn matches(
         &mut self,
         trie: &FilterTrie<S, O>,
@@ -149,24 +149,41 @@ impl<S: Copy + Eq + Ord, O: Copy> Routes<S, O> {
         let hash = self.hasher.hash_one(name);
         let place = hash as usize & self.sets.len().wrapping_sub(1);
         if let Some(set) = self.sets.get_mut(place) {
-            for (way, route) in set.routes.iter_mut().enumerate() {
-                if !route.is_of(hash, name) {
-                    continue;
-                }
-                set.last = way;
-                if route.generation == trie.generation() {
+            for (way, route) in set.routes.iter().enumerate() {
+                if route.is_of(hash, name) && route.generation == trie.generation() {
+                    set.last = way;
                     route.tell(out);
-                } else if route.generation == trie.generation() | WHOLE {
-                    trie.matches(topic, out);
-                } else {
-                    trie.matches(topic, out);
-                    let whole = sift(out);
-                    route.keep(hash, name, trie.generation(), out, whole);
+                    return Kept(place);
                 }
-                return Kept(place);
             }
         }
+        self.find_anew(trie, topic, hash, out, sift)
+    }
+
+    /// The same where no answer is kept that could be given.
+    #[inline(never)]
+    fn find_anew(
+        &mut self,
+        trie: &FilterTrie<S, O>,
+        topic: TopicName<'_>,
+        hash: u64,
+        out: &mut Matches<S, O>,
+        sift: impl FnOnce(&mut Matches<S, O>) -> bool,
+    ) -> Kept {
+        let name = topic.as_str();
+        let place = hash as usize & self.sets.len().wrapping_sub(1);
         trie.matches(topic, out);
+        if let Some(set) = self.sets.get_mut(place)
+            && let Some(way) = set.routes.iter().position(|route| route.is_of(hash, name))
+        {
+            set.last = way;
+            let route = &mut set.routes[way];
+            if route.generation != trie.generation() | WHOLE {
+                let whole = sift(out);
+                route.keep(hash, name, trie.generation(), out, whole);
+            }
+            return Kept(place);
+        }
         let whole = sift(out);
         // Steps of the golden ratio: spread evenly, and in step with no round that publishers go.
         self.misses = self.misses.wrapping_add(0x9E37_79B9);
