@@ -11,7 +11,9 @@ pub fn filter_bytes(shards: usize, filter: &str) -> usize {
     } else {
         0
     };
-    shards * (limits::FILTER_BYTES + filter.len() + deep_bytes(filter)) + group
+    // Copies go to replays and peers, and leave their memory with the allocator for a while.
+    let text = filter.len() + filter.len() / 2;
+    shards * (limits::FILTER_BYTES + text + deep_bytes(filter)) + group
 }
 
 /// A retained message of this topic without the message, or the mark of its deletion.
