@@ -498,7 +498,8 @@ pub const STORE_LAZY_MS: u64 = 5_000;
 pub const STORE_LAZIER_MS: u64 = 30_000;
 /// A topic whose retained message of QoS 0 was written waits so long before it is written again.
 pub const STORE_TOPIC_REST_MS: u64 = 30_000;
-/// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too.
+/// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too. Two
+/// windows, if that is longer.
 pub const STORE_LATE_MS: u64 = 1_000;
 /// What one shard may have on its way to the disk before its answers wait for the disk.
 pub const STORE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -526,6 +527,8 @@ pub const STORE_REBUILD_MS: u64 = 30_000;
 pub const STORE_TOLD_MS: u64 = 60_000;
 /// With so much free, the reserve beside the store's file is made again.
 pub const STORE_RESERVE_FROM_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of a mosquitto.db that is imported.
+pub const IMPORT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long the start waits for a shard that takes what the store remembers.
 pub const RESTORE_WAIT_MS: u64 = 60_000;
 /// How long the end of the broker waits for the last commit.

@@ -275,6 +275,7 @@ fn flags(options: Options) -> Result<Flags, String> {
             window_ms: options.store_window,
             directory: options.store_dir,
             bytes_max: options.store_max_bytes,
+            import: None,
         },
     })
 }

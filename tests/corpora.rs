@@ -5,7 +5,7 @@
 mod encode_decode;
 
 use mqttfast::config::mosquitto;
-use mqttfast::{acl, passwd, topic, wire};
+use mqttfast::{acl, passwd, store, topic, wire};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::{fs, thread};
@@ -51,6 +51,20 @@ fn topic_match() {
 #[test]
 fn passwd_file() {
     replay("passwd_file", passwd::props::whole_lines_alone_let_in);
+}
+
+#[test]
+fn store_records() {
+    replay("store_records", |data| {
+        store::props::records_are_their_bytes(data);
+        store::props::frames_lie_in_their_journal(data);
+        store::props::only_sound_rows_are_given(data);
+    });
+}
+
+#[test]
+fn mosquitto_db() {
+    replay("mosquitto_db", store::props::what_is_imported_are_records);
 }
 
 #[test]

@@ -259,6 +259,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::store::inbox", &[]),
     ("io::store::journal", &[]),
     ("io::store::place", &["io::start_error"]),
+    (
+        "io::store::import",
+        &["io::helpers::log", "io::store::database"],
+    ),
     ("io::store::rebuild", &["io::store::database"]),
     ("io::store::reserve", &[]),
     (
@@ -288,6 +292,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::mail",
             "io::start_error",
             "io::store::database",
+            "io::store::import",
             "io::store::inbox",
             "io::store::journal",
             "io::store::keeper",

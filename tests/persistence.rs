@@ -312,3 +312,26 @@ fn a_full_store_acknowledges_nothing_that_it_cannot_keep() {
     }
     Client::connect(&broker, "again").publish("t", b"room", 1, false);
 }
+
+/// A window longer than the second after which a disk is late delays no answer.
+#[test]
+fn a_long_window_delays_no_acknowledgement() {
+    if support::reference() {
+        return;
+    }
+    for arguments in [["--store-window", "10000"], ["--durability", "lazy"]] {
+        let folder = Folder::new();
+        let mut options = on(&folder.path("store"));
+        options.arguments.extend(arguments.map(str::to_owned));
+        let broker = Broker::start_with(options);
+        fill(&broker);
+        std::thread::sleep(std::time::Duration::from_millis(1_200));
+        let mut client = Client::connect(&broker, "late");
+        let begun = std::time::Instant::now();
+        client.publish("t/late", b"x", 1, false);
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(1),
+            "{arguments:?}"
+        );
+    }
+}

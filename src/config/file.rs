@@ -128,6 +128,10 @@ impl Flags {
                     let folder = global.persistence_folder.as_ref();
                     folder.map(|folder| folder.value.clone())
                 }),
+                import: global
+                    .persistence_folder
+                    .as_ref()
+                    .map(|folder| folder.value.join(&global.persistence_file)),
                 ..self.store
             },
             ..self

@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub directory: Option<PathBuf>,
     /// The largest file, in bytes.
     pub bytes_max: u64,
+    /// What Mosquitto has kept, if there is such a file: taken into a store that is new.
+    pub import: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
@@ -37,6 +39,7 @@ impl Default for StoreConfig {
             window_ms: limits::STORE_WINDOW_MS_DEFAULT,
             directory: None,
             bytes_max: limits::STORE_FILE_BYTES_DEFAULT,
+            import: None,
         }
     }
 }

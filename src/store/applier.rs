@@ -137,6 +137,11 @@ impl Applier {
         result
     }
 
+    /// Applies records that come from no journal. Retained messages among them rest for no time.
+    pub fn take_in(&mut self, records: &[u8]) -> Result<(), Damaged> {
+        self.apply_records(0, 0, records, Only::All)
+    }
+
     /// Applies a frame that was found in a journal, as far as the tables do not have it. `true`: there was something.
     pub fn replay(&mut self, shard: u8, frame: u64, records: &[u8]) -> Result<bool, Damaged> {
         let journal = *self.state.journal(usize::from(shard));

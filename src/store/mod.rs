@@ -19,6 +19,7 @@ pub(crate) mod index;
 pub(crate) mod load;
 #[cfg(test)]
 mod memory;
+pub(crate) mod mosquitto_db;
 pub mod props;
 pub(crate) mod record;
 pub(crate) mod row;

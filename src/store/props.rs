@@ -3,6 +3,7 @@
 use super::bytes::Reader;
 use super::frame;
 use super::load::{Scan, load};
+use super::mosquitto_db;
 use super::record::Record;
 use super::row::{RowRef, State, Table};
 use crate::broker::RestoredPart;
@@ -72,4 +73,17 @@ pub fn only_sound_rows_are_given(bytes: &[u8]) {
     let Ok(_) = load(&mut tables, &State::default(), 1, 2, &mut give);
     let sound = Table::ALL.into_iter().any(|table| row.is_sound(table, id));
     assert!(given == 0 || sound);
+}
+
+/// Any bytes are a file of Mosquitto's or not; what is taken of them are records of ours.
+pub fn what_is_imported_are_records(file: &[u8]) {
+    let Ok(found) = mosquitto_db::read(file) else {
+        return;
+    };
+    let mut records = Vec::new();
+    found.records(1_000, &mut records);
+    let mut reader = Reader::new(&records);
+    while !reader.is_empty() {
+        assert!(Record::read(&mut reader).is_ok());
+    }
 }

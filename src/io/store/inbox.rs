@@ -74,6 +74,19 @@ impl Inlet {
         }
     }
 
+    /// From a change to its commit, where the disk is not late.
+    fn window_ms(&self) -> u64 {
+        match self.shared.durability {
+            Durability::Lazy => limits::STORE_LAZY_MS,
+            _ => self.shared.window_ms,
+        }
+    }
+
+    /// From this age of a change on the disk is late: a window may pass without harm.
+    pub fn late_ms(&self) -> u64 {
+        limits::STORE_LATE_MS.max(2 * self.window_ms())
+    }
+
     /// No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         let inbox = self.shared.inbox.lock();
@@ -167,13 +180,11 @@ impl Inlet {
 
     fn due(&self, inbox: &Inbox) -> Option<Instant> {
         let ms = std::time::Duration::from_millis;
-        let lazy = self.shared.durability == Durability::Lazy;
-        let (gate_ms, lazy_ms) = if lazy {
-            (limits::STORE_LAZY_MS, limits::STORE_LAZIER_MS)
-        } else {
-            (self.shared.window_ms, limits::STORE_LAZY_MS)
+        let lazy_ms = match self.shared.durability {
+            Durability::Lazy => limits::STORE_LAZIER_MS,
+            _ => limits::STORE_LAZY_MS,
         };
-        let gate = inbox.gate_at.map(|at| at + ms(gate_ms));
+        let gate = inbox.gate_at.map(|at| at + ms(self.window_ms()));
         let lazy = inbox.lazy_at.map(|at| at + ms(lazy_ms));
         [gate, lazy].into_iter().flatten().min()
     }

@@ -44,6 +44,8 @@ pub struct Keeping {
     log: Log,
     /// `None`: answers wait for the disk.
     journal: Option<Journal>,
+    /// From this age of a change on the disk is late.
+    late_ms: u64,
     /// The number of the last frame before this run.
     base: u64,
     progress: Progress,
@@ -71,11 +73,13 @@ impl Keeping {
         inlet: Inlet,
         log: Log,
     ) -> Keeping {
+        let late_ms = inlet.late_ms();
         Keeping {
             shard,
             inlet,
             log,
             journal,
+            late_ms,
             base,
             progress: Progress {
                 committed: base,
@@ -202,7 +206,7 @@ impl Keeping {
     fn disk_is_late(&self, now: Time) -> bool {
         let gates = self.uncommitted.iter().find_map(|frame| frame.gate_at);
         self.uncommitted_bytes > limits::STORE_WAITING_BYTES_MAX
-            || gates.is_some_and(|at| now.since_ms(at) >= limits::STORE_LATE_MS)
+            || gates.is_some_and(|at| now.since_ms(at) >= self.late_ms)
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod database;
+pub mod import;
 pub mod inbox;
 pub mod journal;
 pub mod keeper;

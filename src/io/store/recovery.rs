@@ -2,6 +2,7 @@
 //! reads all for the shards.
 
 use super::database::{self, Database, Refusal};
+use super::import;
 use super::inbox::Inlet;
 use super::journal::{self, Journal, Left};
 use super::keeper::{Disk, Keeper};
@@ -145,11 +146,12 @@ impl Start<'_> {
         let directory = path.parent().unwrap_or(path);
         let left = left(&database, directory, self.journals, identity, log)?;
         let replayed = replay(&mut database, &state, key, &left, log)?;
-        let state = if replayed > 0 {
-            self::state(&database)?
-        } else {
-            state
-        };
+        let is_new = state.stamp == 0 && replayed == 0;
+        if let Some(file) = self.config.import.as_ref().filter(|_| is_new) {
+            import::import_if_there(&mut database, key, file, log)?;
+        }
+        // As the journals and the import have left it.
+        let state = self::state(&database)?;
         let mut chunks = Chunks::new(self.shards);
         let now = unix_s();
         let loaded = load(
@@ -161,8 +163,8 @@ impl Start<'_> {
                 chunks.give(shard, part);
             },
         )?;
-        let how = match (state.stamp, state.clean, replayed) {
-            (0, _, 0) => "new",
+        let how = match (is_new, state.clean, replayed) {
+            (true, ..) => "new",
             (_, true, _) => "after an orderly stop",
             (_, false, 0) => "after a crash or a power cut, with nothing in its journals",
             (_, false, _) => "after a crash, with its journals",
@@ -366,7 +368,7 @@ fn announce(
         Some(ms) => format!(
             "after a power cut at most the last {} of acknowledged messages are missing ({} on a slow card), after a crash none",
             span(ms),
-            span(ms.max(limits::STORE_LATE_MS)),
+            span(limits::STORE_LATE_MS.max(2 * ms)),
         ),
     };
     let text = format!(
