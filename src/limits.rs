@@ -231,6 +231,15 @@ const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_T
 
 /// Bytes copied that count as one node: a node costs some 50 ns to look at.
 pub const BYTES_PER_WORK: usize = 512;
+/// Shared Subscriptions of one Session beyond which publishers do not wait for its Client: each message may come to it
+/// once for each of them.
+pub const GROUPS_PACING_MAX: u32 = 64;
+/// Deliveries through groups that the packets of one run may lead to at once: some milliseconds.
+pub const RUN_DELIVERIES_MAX: usize = 10_000;
+/// Bytes that one run may be copied to at once.
+pub const RUN_COPIES_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Copies of one QoS 0 message that groups may send to other shards: what a lane has room for.
+pub const GROUP_COPIES_IN_LANE_MAX: usize = 1024;
 /// What each group found counts, for which a member is picked and told.
 pub const WORK_OF_GROUP: usize = 10;
 /// What each question to the rules counts.

@@ -516,3 +516,40 @@ fn what_a_full_lane_takes_beyond_its_bounds_counts() {
         assert!(held < before + 40_000, "QoS {qos}: {held} of {before}");
     }
 }
+
+#[test]
+fn a_member_of_very_many_groups_holds_nobody_back() {
+    let _alone = alone();
+    for (groups, held_back) in [(64, true), (65, false)] {
+        let mut world = World::new(1);
+        world.unchecked = true;
+        let greedy = world.connect(&connect(V, "greedy"));
+        let filters: Vec<String> = (0..groups).map(|n| format!("$share/g{n}/#")).collect();
+        let filters: Vec<(&str, u8)> = filters.iter().map(|filter| (&**filter, 0)).collect();
+        world.send(greedy, subscribe(V, 1, &filters));
+        let writer = world.connect(&connect(V, "writer"));
+        let reader = world.connect(&connect(V, "reader"));
+        world.subscribe(reader, "t", 0);
+        world.received(reader);
+        world.read_slowly(greedy);
+        for _ in 0..100 {
+            world.send(writer, publish("t", "x".repeat(100)).bytes(V));
+        }
+        assert_eq!(world.stops(writer) > 0, held_back, "{groups} groups");
+        if !held_back {
+            assert_eq!(world.received(reader).len(), 100);
+            assert!(world.waiting_to_leave(greedy) < 1024 * 1024);
+        }
+        world.shard(0).check_invariants();
+        // It holds back again once it is a member of fewer.
+        if !held_back {
+            world.read_at_once(greedy);
+            world.send(greedy, unsubscribe(V, 2, &["$share/g0/#"]));
+            world.read_slowly(greedy);
+            for _ in 0..100 {
+                world.send(writer, publish("t", "x".repeat(100)).bytes(V));
+            }
+            assert!(world.stops(writer) > 0);
+        }
+    }
+}

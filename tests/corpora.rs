@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
+#[path = "../fuzz/properties/storm.rs"]
+mod storm;
 
 use mqttfast::config::mosquitto;
 use mqttfast::{acl, passwd, store, topic, wire};
@@ -78,6 +80,22 @@ fn mosquitto_conf() {
 #[test]
 fn acl_file() {
     replay("acl_file", acl::props::verdicts_are_the_models);
+}
+
+/// Storms by chance: the longest there are.
+#[test]
+fn storms_by_chance() {
+    let mut state = 7_u64;
+    for _ in 0..8 {
+        let mut bytes = [0u8; 600];
+        for byte in &mut bytes {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+        storm::holds(&bytes);
+    }
 }
 
 /// Chance alone, as many packets as a second takes: the corpus is small.

@@ -192,3 +192,37 @@ fn a_subscribe_that_repeats_its_filter_is_looked_at_in_parts() {
     assert!((100..=110).contains(&turns), "{turns}");
     assert_eq!(rig.shard.sizes().2, 2);
 }
+
+#[test]
+fn a_run_of_messages_to_thousands_of_groups_takes_many_turns() {
+    const GROUPS: usize = 3_000;
+    const MESSAGES: usize = 60;
+    let mut rig = Rig::new(4);
+    let (greedy, speaker, other) = (rig.client(0), rig.client(1), rig.client(2));
+    let list: Vec<String> = (0..GROUPS).map(|n| format!("$share/g{n}/#")).collect();
+    rig.turn(greedy, &filters(0x82, &list));
+    turns_until(&mut rig, other, 3 + 2 + list.len());
+    // One read, of messages that differ in their payloads alone.
+    let message = publish(4, "a", b"x", 0, 0);
+    rig.hear(speaker, &message.repeat(MESSAGES));
+    let turns = turns_until(&mut rig, other, MESSAGES * GROUPS * message.len());
+    assert!((MESSAGES / 4..=2 * MESSAGES).contains(&turns), "{turns}");
+}
+
+#[test]
+fn a_run_to_very_many_clients_takes_several_turns() {
+    const READERS: u32 = 500;
+    const MESSAGES: usize = 280;
+    let mut rig = Rig::new(4);
+    let (speaker, other) = (rig.client(READERS), rig.client(READERS + 1));
+    for n in 0..READERS {
+        let reader = rig.client(n);
+        rig.subscribe(reader, "a", 0);
+    }
+    // Two dozen megabytes are copied.
+    let message = publish(4, "a", &[b'x'; 160], 0, 0);
+    rig.hear(speaker, &message.repeat(MESSAGES));
+    let wanted = MESSAGES * READERS as usize * message.len();
+    let turns = turns_until(&mut rig, other, wanted);
+    assert!((2..=8).contains(&turns), "{turns}");
+}

@@ -23,6 +23,8 @@ pub(super) struct Turn {
     now: Time,
     /// Work done, in nodes of the trie visited.
     spent: usize,
+    /// Bytes of the packets at the end of the run just handled that are left for the next turn.
+    left: usize,
     /// Publishers that wait since this turn, and those that go on at its end.
     deferred: Vec<Waiter>,
     ready: Vec<Waiter>,
@@ -46,6 +48,17 @@ impl Turn {
     #[inline]
     pub fn add_work(&mut self, visits: usize) {
         self.spent = self.spent.saturating_add(visits);
+    }
+
+    /// So many bytes at the end of the run under way are not handled in this turn.
+    pub fn leave(&mut self, bytes: usize) {
+        self.left = bytes;
+    }
+
+    /// The bytes that the run just handled has left; asked once for each run.
+    #[inline]
+    pub fn take_left(&mut self) -> usize {
+        std::mem::take(&mut self.left)
     }
 
     /// Work done in this turn.

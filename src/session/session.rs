@@ -49,6 +49,8 @@ pub struct Session {
     pub stored_will: Option<StoredSession>,
     /// Where its subscriptions lie in the trie.
     pub filters: Sorted<NodeId, ()>,
+    /// Shared Subscriptions it is a member of.
+    pub groups: u32,
     /// QoS 1 and 2 towards the Client.
     pub inflight: Inflight,
     /// QoS 1 and 2 messages that were not sent yet.
@@ -85,6 +87,7 @@ impl Session {
             stored: None,
             stored_will: None,
             filters: Sorted::None,
+            groups: 0,
             inflight: Inflight::default(),
             queue: Queue::default(),
             received: Received::default(),

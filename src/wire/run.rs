@@ -77,6 +77,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Its first packets, at most so many and at least one.
+    pub fn first(&self, packets: usize) -> Run<'a> {
+        let frames = self.frames().take(packets.max(1));
+        let (mut bytes, mut count) = (0, 0);
+        for frame in frames {
+            bytes += frame.bytes.len();
+            count += 1;
+        }
+        Run {
+            bytes: &self.bytes[..bytes],
+            packets: count,
+        }
+    }
+
     /// The packets.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
         let mut rest = self.bytes;

@@ -6,10 +6,13 @@
 
 mod acknowledge;
 mod before_connect;
+mod bystander;
 #[cfg(target_env = "gnu")]
 mod clock;
 mod connect;
 mod connect5;
+mod foe;
+mod greedy;
 mod load;
 mod page;
 mod publish;

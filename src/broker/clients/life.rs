@@ -438,13 +438,24 @@ impl Clients {
         }
     }
 
+    /// The Session has become a member of a Shared Subscription.
+    pub fn note_membership(&mut self, id: SessionId, filter: &str) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.groups += 1;
+        }
+        self.note_filter_bytes(id, filter, true);
+    }
+
     /// The Session has unsubscribed. `node` is where the subscription lay in the trie.
     pub fn note_unsubscribed(&mut self, id: SessionId, node: Option<NodeId>, filter: &str) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let Some(node) = node {
-            session.filters.remove(node);
+        match node {
+            Some(node) => {
+                session.filters.remove(node);
+            }
+            None => session.groups = session.groups.saturating_sub(1),
         }
         if let Some(session) = session.stored {
             self.changes.note(|| Change::Unsubscribed {

@@ -42,6 +42,11 @@ impl Clients {
         if (shard, publisher) == (self.id, id) {
             return;
         }
+        if session.groups > limits::GROUPS_PACING_MAX {
+            // One message of a publisher fills the outbox of such a Client, by its own choice.
+            connection.stalled = true;
+            return;
+        }
         let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
         if connection.waiters.contains(waiter) {
             if far_behind && shard == self.id {

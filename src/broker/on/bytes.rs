@@ -136,9 +136,15 @@ impl Shard {
                 Ok(Some(frame)) => {
                     let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
                     used += run.bytes.len();
-                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out) {
+                    let handled = self.on_frame(id, session, version, &frame, run, out);
+                    let left = self.turn.take_left();
+                    if let Err(violation) = handled {
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
+                    }
+                    if left > 0 {
+                        used -= left;
+                        self.defer(id, out);
                     }
                     if self.clients.has_many_held(id) {
                         self.clients.wait_for_answers(id, out);

@@ -131,6 +131,23 @@ impl Shard {
         }
     }
 
+    /// How many packets of a run may be delivered at once to those found.
+    pub(in crate::broker) fn packets_at_once(&self, run: &Run<'_>) -> usize {
+        let found = &self.topics.found().local;
+        let bytes_each = run.bytes.len() / run.packets.max(1) as usize;
+        // A Session is found once for each of its filters, and gets one copy.
+        let copies = found.len().min(self.clients.counts().1);
+        let by_bytes = limits::RUN_COPIES_BYTES_MAX / (copies * bytes_each).max(1);
+        let is_group = |(of, _): &&(Subscriber, Subscription)| matches!(of, Subscriber::Group(_));
+        let groups = match self.topics.has_groups() {
+            true => found.iter().filter(is_group).count(),
+            false => 0,
+        };
+        by_bytes
+            .min(limits::RUN_DELIVERIES_MAX / groups.max(1))
+            .max(1)
+    }
+
     /// Delivers a run: verbatim to the subscribers that can take it so, then message by message to the others.
     #[inline(never)]
     fn deliver_run(
@@ -144,7 +161,10 @@ impl Shard {
         let Some(served) = self.clients.deliver_run(routing, found, origin, out) else {
             return;
         };
-        for (frame, payload) in verbatim.run.messages(routing.payload.len()) {
+        // A run of this shard's was cut to that before. The rest of one from a peer goes to no group.
+        let most = self.packets_at_once(&verbatim.run);
+        let messages = verbatim.run.messages(routing.payload.len());
+        for (index, (frame, payload)) in messages.enumerate() {
             let run = Run::one(&frame);
             let mut message = Routing {
                 payload,
@@ -152,7 +172,14 @@ impl Shard {
                 message: None,
                 ..*routing
             };
-            self.deliver_message(&mut message, served, origin, out);
+            if index < most {
+                self.deliver_message(&mut message, served, origin, out);
+            } else {
+                let found = &self.topics.found().local;
+                self.clients
+                    .deliver_to_all(&mut message, found, served, origin, out);
+                self.clients.count_dropped(Dropped::SlowReader, 1);
+            }
         }
     }
 
@@ -190,10 +217,11 @@ impl Shard {
         out: &mut Outputs,
     ) -> Option<bool> {
         let mut taken = None;
+        let mut crossed = 0;
         for at in 0..self.topics.found().local.len() {
             if let Some(group) = self.topics.found_group(at) {
                 self.turn.add_work(limits::WORK_OF_GROUP);
-                let delivered = self.deliver_to_group(group, routing, origin, out);
+                let delivered = self.deliver_to_group(group, routing, origin, &mut crossed, out);
                 taken = Some(taken.unwrap_or(false) | delivered);
             }
         }

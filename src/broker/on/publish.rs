@@ -11,6 +11,7 @@ use crate::broker::settling::Waiting;
 use crate::broker::shard::Shard;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
+use crate::config::Logs;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::time::Time;
@@ -28,6 +29,10 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
+        let run = match publish.topic {
+            Some(topic) if run.packets > 1 && self.logs != Logs::Packets => self.cut(run, topic),
+            _ => run,
+        };
         self.clients
             .count_received(run.packets, publish.payload.len());
         let aliased = self.name_by_alias(id, publish)?;
@@ -86,6 +91,20 @@ impl Shard {
             mark,
         );
         Ok(())
+    }
+
+    /// As much of a run as one turn has time for: the rest is left. A run is one packet to those who take it as it came,
+    /// and each of its packets is a message to groups and to Clients of other versions.
+    #[inline]
+    fn cut<'a>(&mut self, run: Run<'a>, topic: TopicName<'_>) -> Run<'a> {
+        self.find(topic);
+        let most = self.packets_at_once(&run);
+        if run.packets as usize <= most {
+            return run;
+        }
+        let cut = run.first(most);
+        self.turn.leave(run.bytes.len() - cut.bytes.len());
+        cut
     }
 
     /// Before v5 no answer can say that a message was not taken, and none may say that it was. The connection ends

@@ -11,6 +11,7 @@ use crate::broker::shard::Shard;
 use crate::broker::topics::Membership;
 use crate::buffer::account::{Account, Arc};
 use crate::ids::{GroupId, SessionId, ShardId};
+use crate::limits;
 use crate::session::Message;
 use crate::session::queue::Share;
 use crate::wire::{QoS, TopicFilter};
@@ -130,17 +131,21 @@ impl Shard {
                 connection: None,
             };
             self.clients.clear_shapes();
-            self.deliver_to_group(group, &mut routing_of(message), nobody, out);
+            self.deliver_to_group(group, &mut routing_of(message), nobody, &mut 0, out);
             self.clients.clear_shapes();
         }
     }
 
     /// Gives a message to one member of a group of this shard. Returns `false` if the member could not take it.
+    ///
+    /// `crossed` counts the copies of this message that went to other shards. A lane is everyone's: if one message has
+    /// very many copies for it, those of QoS 0 that it has no room for are dropped.
     pub(in crate::broker) fn deliver_to_group(
         &mut self,
         id: GroupId,
         routing: &mut Routing<'_>,
         origin: Origin,
+        crossed: &mut usize,
         out: &mut Outputs,
     ) -> bool {
         let qos = match self.clients.settings().upgrade_qos {
@@ -166,6 +171,13 @@ impl Shard {
             return self
                 .clients
                 .deliver(pick.session, routing, &sending, origin, out);
+        }
+        *crossed += 1;
+        let too_many = *crossed > limits::GROUP_COPIES_IN_LANE_MAX
+            || (*crossed > limits::GROUPS_PACING_MAX as usize && self.peers.is_full(pick.home));
+        if too_many && pick.qos == QoS::AtMostOnce {
+            self.clients.count_dropped(Dropped::SlowReader, 1);
+            return false;
         }
         if self.clients.passage().is_some() {
             self.hand_out_changes(out);

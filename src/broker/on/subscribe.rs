@@ -318,7 +318,7 @@ impl Shard {
         }
         if shared {
             if !self.topics.members().is_member(session_id, text) {
-                self.clients.note_filter_bytes(session_id, text, true);
+                self.clients.note_membership(session_id, text);
             }
             self.subscribe_shared(session_id, filter, subscription, out);
             self.clients
