@@ -240,6 +240,8 @@ pub const RUN_DELIVERIES_MAX: usize = 10_000;
 pub const RUN_COPIES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Copies of one QoS 0 message that groups may send to other shards: what a lane has room for.
 pub const GROUP_COPIES_IN_LANE_MAX: usize = 1024;
+/// The same while the lane is full. Few, since publishers wait until it is not.
+pub const GROUP_COPIES_IN_FULL_LANE_MAX: usize = 4;
 /// What each group found counts, for which a member is picked and told.
 pub const WORK_OF_GROUP: usize = 10;
 /// What each question to the rules counts.

@@ -553,3 +553,52 @@ fn a_member_of_very_many_groups_holds_nobody_back() {
         }
     }
 }
+
+#[test]
+fn long_topic_names_on_their_way_to_another_shard_count() {
+    let _alone = alone();
+    const LIMIT: usize = 2 * 1024 * 1024;
+    let settings = Settings {
+        memory_bytes_max: 2 * LIMIT as u64,
+        ..Settings::default()
+    };
+    let mut world = World::with(2, Order::Fair, settings);
+    world.unchecked = true;
+    let topic = "t".repeat(60_000);
+    let reader = at_home(&mut world, 1, "reader");
+    world.subscribe(reader, &topic, 0);
+    let writers: Vec<Client> = (0..100)
+        .map(|number| {
+            let connect = |n| connect(V5, &format!("writer {number} {n}")).user(b"greedy");
+            for n in 0.. {
+                let client = world.connect(&connect(n));
+                if world.place(client) == Some(0) {
+                    return client;
+                }
+                world.disconnect(client);
+            }
+            unreachable!("some id has its home there")
+        })
+        .collect();
+    let other = at_home(&mut world, 0, "other");
+    world.received(other);
+    world.lanes_held = true;
+    for writer in &writers {
+        // With a Topic Alias, so that it does not go on as it came.
+        let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+        body.extend(topic.as_bytes());
+        body.extend([3, 0x23, 0, 1, b'x']);
+        let mut packet = vec![0x30];
+        let len = body.len();
+        packet.extend([len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8]);
+        packet.extend(body);
+        world.send(*writer, packet);
+    }
+    let held = sums(&mut world, 0).held_bytes as usize;
+    assert!(held > LIMIT / 2, "{held} bytes");
+    assert!(held <= LIMIT, "{held} bytes");
+    // Whoever is below his share is served.
+    world.send(other, publish("t", "x").qos(1, 1).bytes(V));
+    assert!(world.is_read(other));
+    world.shard(0).check_invariants();
+}

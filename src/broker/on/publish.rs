@@ -329,7 +329,7 @@ impl Shard {
         let is_kept = routing.retain && (payload > 0 || self.shards > 1);
         let why = if routing.qos > QoS::AtMostOnce || is_kept {
             Refused::Message
-        } else if payload >= limits::PAYLOAD_SHARED_FROM_BYTES {
+        } else if bytes >= limits::PAYLOAD_SHARED_FROM_BYTES {
             Refused::Unacknowledged
         } else {
             return true;

@@ -174,7 +174,7 @@ impl Shard {
         }
         *crossed += 1;
         let too_many = *crossed > limits::GROUP_COPIES_IN_LANE_MAX
-            || (*crossed > limits::GROUPS_PACING_MAX as usize && self.peers.is_full(pick.home));
+            || (*crossed > limits::GROUP_COPIES_IN_FULL_LANE_MAX && self.peers.is_full(pick.home));
         if too_many && pick.qos == QoS::AtMostOnce {
             self.clients.count_dropped(Dropped::SlowReader, 1);
             return false;
