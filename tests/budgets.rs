@@ -596,7 +596,8 @@ fn long_topic_names_on_their_way_to_another_shard_count() {
     }
     let held = sums(&mut world, 0).held_bytes as usize;
     assert!(held > LIMIT / 2, "{held} bytes");
-    assert!(held <= LIMIT, "{held} bytes");
+    // Of each message its Topic Name is kept for the alias too, and the last one was let in below the limit.
+    assert!(held <= LIMIT + 2 * topic.len(), "{held} bytes");
     // Whoever is below his share is served.
     world.send(other, publish("t", "x").qos(1, 1).bytes(V));
     assert!(world.is_read(other));

@@ -57,7 +57,7 @@ impl Shard {
             return Ok(Some(packet));
         }
         self.clients.count_received(1, publish.payload.len());
-        self.name_by_alias(id, &publish)?;
+        self.name_by_alias(id, &publish, out)?;
         let mark = self.mark();
         if !self.is_new(id, session_id, version, &publish)? {
             return Ok(None);

@@ -35,7 +35,7 @@ impl Shard {
         };
         self.clients
             .count_received(run.packets, publish.payload.len());
-        let aliased = self.name_by_alias(id, publish)?;
+        let aliased = self.name_by_alias(id, publish, out)?;
         let topic = match (&aliased, publish.topic) {
             (Some(name), _) => TopicName::new(name).map_err(Violation::Malformed)?,
             (None, Some(topic)) => topic,
@@ -132,9 +132,16 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
+        out: &mut Outputs,
     ) -> Result<Option<String>, Violation> {
         if publish.properties.subscription_identifiers {
             return Err(Violation::SubscriptionIdentifierFromClient);
+        }
+        let sets = publish.properties.topic_alias.and(publish.topic);
+        if let Some(topic) = sets
+            && self.clients.book().is_short()
+        {
+            self.may_set_alias(id, topic, out)?;
         }
         match (publish.topic, publish.properties.topic_alias) {
             (Some(_), None) => Ok(None),
@@ -143,6 +150,23 @@ impl Shard {
                 self.turn.add_work(name.len() / limits::BYTES_PER_WORK);
                 Ok(Some(name))
             }
+        }
+    }
+
+    /// Memory is short: a connection keeps the Topic Name of an alias only if its owner may have it.
+    #[cold]
+    fn may_set_alias(
+        &mut self,
+        id: ConnectionId,
+        topic: TopicName<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        let session = self.clients.connection(id).and_then(|c| c.session());
+        let bytes = topic.as_str().len();
+        let may = |session| self.clients.may_take(session, bytes, Refused::Packet, out);
+        match session.is_none_or(may) {
+            true => Ok(()),
+            false => Err(Violation::OverShare),
         }
     }
 
