@@ -30,7 +30,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let case = generate::case_of_bytes(data);
-    if let Err(why) = play::Play::new(&case).run() {
+    let mut play = play::Play::new(&case);
+    // `tests/sim` walks them after every event, those of the corpus too.
+    play.world.checked_every = 16;
+    if let Err(why) = play.run() {
         panic!("{why}\n{case:#?}");
     }
 });

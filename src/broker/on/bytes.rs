@@ -136,12 +136,12 @@ impl Shard {
                 Ok(Some(frame)) => {
                     let run = Run::of(version, &frame, &bytes[used..], packet_bytes_max);
                     used += run.bytes.len();
-                    let handled = self.on_frame(id, session, version, &frame, run, out);
-                    let left = self.turn.take_left();
-                    if let Err(violation) = handled {
+                    if let Err(violation) = self.on_frame(id, session, version, &frame, run, out) {
+                        self.turn.take_left();
                         self.close(id, Ending::Violation(violation), out);
                         return bytes.len();
                     }
+                    let left = self.turn.take_left();
                     if left > 0 {
                         used -= left;
                         self.defer(id, out);

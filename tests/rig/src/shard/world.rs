@@ -115,6 +115,8 @@ pub struct World {
     pub stepwise: bool,
     /// The shards' invariants are not walked after each event: for tests of time.
     pub unchecked: bool,
+    /// All invariants are walked after every so many events of a case's first 5,000.
+    pub checked_every: u64,
     held_verdicts: Vec<(Client, Verdict)>,
     /// Each read gives the shard this many bytes at most.
     pub read_bytes_max: usize,
@@ -175,6 +177,7 @@ impl World {
             verdicts_held: false,
             stepwise: false,
             unchecked: false,
+            checked_every: 1,
             held_verdicts: Vec::new(),
             read_bytes_max: 16 * 1024,
             credentials: Vec::new(),
@@ -742,7 +745,12 @@ impl World {
         assert!(self.events < EVENTS_MAX, "the broker does not come to rest");
         self.shards[shard].handle(self.now, input, &mut self.outputs[shard]);
         // The walk costs what the shard holds; in long cases now and then is enough.
-        if !self.unchecked && (self.events < 5_000 || self.events.is_multiple_of(64)) {
+        let every = if self.events < 5_000 {
+            self.checked_every
+        } else {
+            64
+        };
+        if !self.unchecked && self.events.is_multiple_of(every) {
             self.shards[shard].check_invariants();
         }
         self.carry_out(shard);
