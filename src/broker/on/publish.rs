@@ -93,8 +93,8 @@ impl Shard {
         Ok(())
     }
 
-    /// As much of a run as one turn has time for: the rest is left. A run is one packet to those who take it as it came,
-    /// and each of its packets is a message to groups and to Clients of other versions.
+    /// As much of a run as one turn has time for: the rest is left. A run is one packet to those who take it as it
+    /// came, and each of its packets is a message to groups and to Clients of other versions.
     #[inline]
     fn cut<'a>(&mut self, run: Run<'a>, topic: TopicName<'_>) -> Run<'a> {
         self.find(topic);
