@@ -557,9 +557,9 @@ fn a_member_of_very_many_groups_holds_nobody_back() {
 #[test]
 fn long_topic_names_on_their_way_to_another_shard_count() {
     let _alone = alone();
-    const LIMIT: usize = 2 * 1024 * 1024;
+    const LIMIT: usize = 4 * 1024 * 1024;
     let settings = Settings {
-        memory_bytes_max: 2 * LIMIT as u64,
+        memory_bytes_max: LIMIT as u64,
         ..Settings::default()
     };
     let mut world = World::with(2, Order::Fair, settings);
