@@ -4,13 +4,27 @@ use crate::support::packet::packet;
 use crate::support::packet5::{self, CLEAN_START, SESSION_EXPIRY_INTERVAL};
 use crate::support::{Broker, Client};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The user of all foes of a case: what they hold together is one owner's.
-const USER: &str = "mallory";
+pub const USER: &str = "mallory";
+/// The password of every user of a case.
+pub const PASSWORD: &str = "secret";
+/// The address of all foes: shares of memory are by address where user names are not checked.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 /// How long a foe waits before it looks whether its time is over.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Connect Flags of a user name and a password.
+pub const WITH_USER: u8 = 0xC0;
+
+/// Appends the user name and the password of a foe to a CONNECT.
+pub fn append_user(out: &mut Vec<u8>) {
+    for text in [USER, PASSWORD] {
+        crate::support::packet::string(out, text.as_bytes());
+    }
+}
 
 /// One connection of MQTT 5.0.
 pub struct Foe {
@@ -40,14 +54,14 @@ impl Foe {
         until: Instant,
     ) -> Option<Foe> {
         let mut rest = Vec::new();
-        crate::support::packet::string(&mut rest, USER.as_bytes());
-        let connect = packet5::connect(flags | 0x80, 0, block, client_id.as_bytes(), &rest);
+        append_user(&mut rest);
+        let connect = packet5::connect(flags | WITH_USER, 0, block, client_id.as_bytes(), &rest);
         Foe::send_connect(broker, &connect, until)
     }
 
     /// One with this CONNECT.
     pub fn send_connect(broker: &Broker, connect: &[u8], until: Instant) -> Option<Foe> {
-        let mut client = Client::open(broker);
+        let mut client = Client::open_from(broker, ADDRESS);
         client.try_send(connect);
         let answer = client.answer(Duration::from_secs(10));
         let crate::support::Answer::Packet(answer) = answer else {

@@ -6,10 +6,13 @@
 //! `tests/hostile/siege` does that in 256 MiB and keeps the record.
 
 use crate::bystander::Bystanders;
-use crate::foe::{Foe, by_alias, long_topic, retained, subscribe_all};
+use crate::foe::{
+    Foe, PASSWORD, USER, WITH_USER, append_user, by_alias, long_topic, retained, subscribe_all,
+};
 use crate::support::packet::{self, Connect};
 use crate::support::packet5::{self, USER_PROPERTY};
-use crate::support::{Broker, Client, Options, reference};
+use crate::support::{Broker, Client, Folder, Options, program, reference};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What all clients together may hold, in MiB: the default of a machine, or a control group, of 256 MiB.
@@ -81,8 +84,19 @@ fn besiege(name: &str, shards: usize, attack: fn(&Broker, Instant)) {
         return;
     }
     let limit = format!("{MEMORY_LIMIT_MIB}M");
+    let folder = Folder::new();
+    let passwd = folder.path("passwd");
+    for (first, user) in [(true, USER), (false, "carol")] {
+        let mut command = Command::new(program());
+        command.args(["passwd", "-b", "-I", "1"]);
+        command.args(first.then_some("-c"));
+        let output = command.arg(&passwd).args([user, PASSWORD]).output();
+        assert!(output.expect("mqttfast passwd").status.success());
+    }
     let mut broker = Broker::start_with(Options {
         shards,
+        passwd: Some(passwd),
+        allow_anonymous: true,
         launcher: launcher(),
         arguments: vec!["--memory-limit".to_owned(), limit],
         ..Options::default()
@@ -246,6 +260,7 @@ fn many_absent_sessions_of_one_user(broker: &Broker, until: Instant) {
         client_id: b"carol",
         clean_session: false,
         user: Some("carol"),
+        password: Some(PASSWORD),
         ..Connect::default()
     };
     let (mut client, _) = Client::connect_with(broker, &carol);
@@ -331,8 +346,8 @@ fn wills_of_absent_sessions(broker: &Broker, until: Instant) {
         let mut rest = vec![5, 0x18, 0, 0, 0x0E, 0x10]; // Will Delay Interval of an hour.
         packet::string(&mut rest, b"will");
         packet::string(&mut rest, &payload);
-        packet::string(&mut rest, b"mallory");
-        let connect = packet5::connect(0x84, 0, &block, client_id.as_bytes(), &rest);
+        append_user(&mut rest);
+        let connect = packet5::connect(0x04 | WITH_USER, 0, &block, client_id.as_bytes(), &rest);
         let _ = Foe::send_connect(broker, &connect, until);
         count += 1;
     }
