@@ -815,6 +815,21 @@ fn no_comment_line_is_too_long() {
     assert!(long.is_empty(), "\n{}", long.join("\n"));
 }
 
+/// The shard is made of owners. With more than twelve fields some of them want an owner.
+#[test]
+fn the_shard_has_at_most_twelve_fields() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/broker/shard.rs");
+    let text = fs::read_to_string(path).expect("the shard has a file");
+    let (_, behind) = text.split_once("pub struct Shard {").expect("it is there");
+    let (fields, _) = behind.split_once("\n}").expect("it ends");
+    let fields: Vec<&str> = fields
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(':') && !line.starts_with("//"))
+        .collect();
+    assert!((8..=12).contains(&fields.len()), "{fields:#?}");
+}
+
 /// Every Rust file below a folder, tests too; what Cargo builds and downloads is left out.
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

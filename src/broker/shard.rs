@@ -39,8 +39,6 @@ pub struct Shard {
     pub(super) gone: GoneUsers,
     /// What a store gives back at the start, while it does.
     pub(super) restoring: Option<Box<Restoring>>,
-    /// Some PUBLISH packets that the standard allows are not allowed by the settings.
-    pub(super) restricts_publish: bool,
     pub(super) stopping: bool,
 }
 
@@ -65,7 +63,6 @@ impl Shard {
             id,
             shards,
             logs: settings.logs,
-            restricts_publish: settings.restricts_publish(),
             clients: Clients::new(id, shards, settings, memory),
             topics: Topics::new(id, shards, store),
             peers: Peers::new(id, shards),

@@ -40,6 +40,8 @@ pub struct Clients {
     pub(super) settings: Settings,
     /// The settings want every message delivered with all options.
     pub(super) general: bool,
+    /// Some PUBLISH packets that the standard allows are not allowed by the settings.
+    restricts_publish: bool,
     /// When memory that the allocator has kept goes back to the system, and when it may at the earliest.
     pub(super) give_back_due: Option<Time>,
     pub(super) give_back_from: Time,
@@ -122,6 +124,7 @@ impl Clients {
             has_stored: false,
             held: Held::default(),
             general: settings.wants_general_delivery(),
+            restricts_publish: settings.restricts_publish(),
             settings,
             now: Time::default(),
             connections: Slots::default(),
@@ -252,6 +255,13 @@ impl Clients {
             ..settings.clone()
         };
         self.general = self.settings.wants_general_delivery();
+        self.restricts_publish = self.settings.restricts_publish();
+    }
+
+    /// Some PUBLISH packets that the standard allows are not allowed by the settings.
+    #[inline]
+    pub fn restricts_publish(&self) -> bool {
+        self.restricts_publish
     }
 
     /// Counts of what happened so far.

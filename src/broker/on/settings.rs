@@ -15,7 +15,6 @@ impl Shard {
     /// The listeners are the same ones, in the same order: the caller has made sure. O(connections).
     pub(in crate::broker) fn on_settings(&mut self, settings: &Settings, out: &mut Outputs) {
         let shut = self.clients.shut_by(settings);
-        self.restricts_publish = settings.restricts_publish();
         self.logs = settings.logs;
         self.on_rules(Arc::clone(&settings.rules));
         self.clients.replace_settings(settings);
