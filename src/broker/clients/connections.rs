@@ -253,6 +253,7 @@ impl Clients {
         }
         self.connection_alarms.set(id.index, connection.deadline());
         self.connections.put(id, *connection);
+        self.rebook_connection(id); // What was kept of it is gone.
         self.closing.insert(id, ending);
     }
 
