@@ -2,7 +2,8 @@
 //! decoded are compared.
 
 use mqttfast::wire::{
-    Ack, ConnAck, Connect, Packet, Publish, PublishProperties, QoS, UserProperties, Version, Will,
+    Ack, AckKind, ConnAck, Connect, Packet, Publish, PublishProperties, QoS, UserProperties,
+    Version, Will,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -115,10 +116,10 @@ impl Said {
                 said.publish(publish);
                 3
             }
-            Packet::PubAck(ack) => said.ack(ack, 4),
-            Packet::PubRec(ack) => said.ack(ack, 5),
-            Packet::PubRel(ack) => said.ack(ack, 6),
-            Packet::PubComp(ack) => said.ack(ack, 7),
+            Packet::Ack(AckKind::PubAck, ack) => said.ack(ack, 4),
+            Packet::Ack(AckKind::PubRec, ack) => said.ack(ack, 5),
+            Packet::Ack(AckKind::PubRel, ack) => said.ack(ack, 6),
+            Packet::Ack(AckKind::PubComp, ack) => said.ack(ack, 7),
             Packet::Subscribe(subscribe) => {
                 said.say("packet_id", subscribe.packet_id);
                 let identifier = subscribe.subscription_identifier;

@@ -107,14 +107,8 @@ pub enum Packet<'a> {
     ConnAck(ConnAck<'a>),
     /// Either way, one Application Message.
     Publish(Publish<'a>),
-    /// Either way, the answer to a PUBLISH at QoS 1.
-    PubAck(Ack<'a>),
-    /// Either way, the first answer to a PUBLISH at QoS 2.
-    PubRec(Ack<'a>),
-    /// Either way, from the sender of a PUBLISH at QoS 2, the answer to PUBREC.
-    PubRel(Ack<'a>),
-    /// Either way, the answer to PUBREL.
-    PubComp(Ack<'a>),
+    /// Either way, PUBACK, PUBREC, PUBREL or PUBCOMP: what follows a PUBLISH at QoS 1 or 2.
+    Ack(AckKind, Ack<'a>),
     /// Client to Server, one or more Topic Filters.
     Subscribe(Subscribe<'a>),
     /// Server to Client, one code for each filter of the SUBSCRIBE.
@@ -230,6 +224,9 @@ pub fn decode_head<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>
 
 /// Decodes what is neither CONNECT nor PUBLISH: packets whose flags are reserved.
 fn decode_flagless<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>, Malformed> {
+    if let Some(kind) = AckKind::of(version, frame) {
+        return Ack::decode(kind, version, frame).map(|ack| Packet::Ack(kind, ack));
+    }
     let packet_type = frame.packet_type();
     let reserved = match packet_type {
         packet_type::PUBREL | packet_type::SUBSCRIBE | packet_type::UNSUBSCRIBE => RESERVED_FLAGS,
@@ -240,10 +237,6 @@ fn decode_flagless<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'a>
     }
     match packet_type {
         packet_type::CONNACK => ConnAck::decode(version, frame).map(Packet::ConnAck),
-        packet_type::PUBACK => Ack::decode(AckKind::PubAck, version, frame).map(Packet::PubAck),
-        packet_type::PUBREC => Ack::decode(AckKind::PubRec, version, frame).map(Packet::PubRec),
-        packet_type::PUBREL => Ack::decode(AckKind::PubRel, version, frame).map(Packet::PubRel),
-        packet_type::PUBCOMP => Ack::decode(AckKind::PubComp, version, frame).map(Packet::PubComp),
         packet_type::SUBSCRIBE => Subscribe::decode(version, frame).map(Packet::Subscribe),
         packet_type::SUBACK => SubAck::decode(version, frame).map(Packet::SubAck),
         packet_type::UNSUBSCRIBE => Unsubscribe::decode(version, frame).map(Packet::Unsubscribe),
@@ -271,10 +264,7 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) {
         Packet::Connect(connect) => connect.encode(out),
         Packet::ConnAck(connack) => connack.encode(version, out),
         Packet::Publish(publish) => publish.encode(version, out),
-        Packet::PubAck(ack) => ack.encode(AckKind::PubAck, version, out),
-        Packet::PubRec(ack) => ack.encode(AckKind::PubRec, version, out),
-        Packet::PubRel(ack) => ack.encode(AckKind::PubRel, version, out),
-        Packet::PubComp(ack) => ack.encode(AckKind::PubComp, version, out),
+        Packet::Ack(kind, ack) => ack.encode(*kind, version, out),
         Packet::Subscribe(subscribe) => subscribe.encode(version, out),
         Packet::SubAck(suback) => suback.encode(version, out),
         Packet::Unsubscribe(unsubscribe) => unsubscribe.encode(version, out),

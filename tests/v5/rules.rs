@@ -7,6 +7,7 @@ use super::support_shard::{
 };
 use mqttfast::broker::Dropped;
 use mqttfast::config::{ListenerSettings, Settings};
+use mqttfast::wire::AckKind;
 use mqttfast::{limits, wire};
 
 const V5: &[Version] = &[Version::V5];
@@ -121,7 +122,7 @@ fn a_refusal_says_why_where_it_may() {
             world.send(client, [0x62, 2, 0, 7]);
             let mut answer = None;
             see(world, client, |packet| {
-                if let wire::Packet::PubComp(ack) = packet {
+                if let wire::Packet::Ack(AckKind::PubComp, ack) = packet {
                     answer = Some((ack.reason.0, ack.reason_string.is_some()));
                 }
             });
@@ -194,11 +195,10 @@ fn a_message_nobody_has_room_for_is_refused_with_0x97() {
                     .bytes(Version::V5),
             );
             let mut answer = None;
-            see(world, publisher, |packet| match packet {
-                wire::Packet::PubAck(ack) | wire::Packet::PubRec(ack) => {
+            see(world, publisher, |packet| {
+                if let wire::Packet::Ack(AckKind::PubAck | AckKind::PubRec, ack) = packet {
                     answer = Some((ack.reason.0, ack.reason_string.is_some()));
                 }
-                _ => {}
             });
             assert_eq!(answer, Some((0x97, true)));
         }

@@ -212,17 +212,8 @@ impl Shard {
             Packet::Publish(publish) => {
                 return self.on_publish(id, session, version, &publish, run, out);
             }
-            Packet::PubAck(ack) => {
-                return self.on_ack(id, session, version, AckKind::PubAck, &ack, out);
-            }
-            Packet::PubRec(ack) => {
-                return self.on_ack(id, session, version, AckKind::PubRec, &ack, out);
-            }
-            Packet::PubRel(ack) => {
-                return self.on_ack(id, session, version, AckKind::PubRel, &ack, out);
-            }
-            Packet::PubComp(ack) => {
-                return self.on_ack(id, session, version, AckKind::PubComp, &ack, out);
+            Packet::Ack(kind, ack) => {
+                return self.on_ack(id, session, version, kind, &ack, out);
             }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(Violation::ServerPacket);

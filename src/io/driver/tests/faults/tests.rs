@@ -7,7 +7,7 @@ mod client;
 use super::Plan;
 use crate::io::driver::kernel::Kernel;
 use crate::limits;
-use crate::wire::{Ack, Packet, QoS, ReasonCode};
+use crate::wire::{AckKind, Packet, QoS};
 use broker::Broker;
 use client::Client;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
@@ -244,7 +244,7 @@ fn a_starved_shard<K: Kernel>() {
                         came.push(publish.payload.to_vec());
                         publish.packet_id.map(|id| (publish.qos, id))
                     }
-                    Packet::PubRel(ack) => Some((QoS::AtMostOnce, ack.packet_id)),
+                    Packet::Ack(AckKind::PubRel, ack) => Some((QoS::AtMostOnce, ack.packet_id)),
                     Packet::PingResp => {
                         came.push(b"PINGRESP".to_vec());
                         None
@@ -252,12 +252,7 @@ fn a_starved_shard<K: Kernel>() {
                     other => panic!("{other:?} was not asked for"),
                 });
                 if let Some((qos, packet_id)) = answer {
-                    let ack = Ack::new(packet_id, ReasonCode::SUCCESS);
-                    receiver.send(&match qos {
-                        QoS::AtMostOnce => Packet::PubComp(ack),
-                        QoS::AtLeastOnce => Packet::PubAck(ack),
-                        QoS::ExactlyOnce => Packet::PubRec(ack),
-                    });
+                    receiver.acknowledge(qos, packet_id);
                 }
             }
             came.sort();

@@ -119,9 +119,7 @@ impl Client {
             return;
         };
         let answer = |packet: &Packet<'_>| match packet {
-            Packet::PubAck(ack) => (AckKind::PubAck, ack.packet_id),
-            Packet::PubRec(ack) => (AckKind::PubRec, ack.packet_id),
-            Packet::PubComp(ack) => (AckKind::PubComp, ack.packet_id),
+            Packet::Ack(kind, ack) => (*kind, ack.packet_id),
             other => panic!("an answer expected, not {other:?}"),
         };
         if qos == QoS::AtLeastOnce {
@@ -129,7 +127,7 @@ impl Client {
             return;
         }
         assert_eq!(self.expect(answer), (AckKind::PubRec, packet_id));
-        self.send(&Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS)));
+        self.send_ack(AckKind::PubRel, packet_id);
         assert_eq!(self.expect(answer), (AckKind::PubComp, packet_id));
     }
 
@@ -146,16 +144,11 @@ impl Client {
                     };
                     (Some(message), publish.packet_id.map(|id| (publish.qos, id)))
                 }
-                Packet::PubRel(ack) => (None, Some((QoS::AtMostOnce, ack.packet_id))),
+                Packet::Ack(AckKind::PubRel, ack) => (None, Some((QoS::AtMostOnce, ack.packet_id))),
                 other => panic!("a message expected, not {other:?}"),
             });
             if let Some((qos, packet_id)) = answer {
-                let ack = Ack::new(packet_id, ReasonCode::SUCCESS);
-                self.send(&match qos {
-                    QoS::AtMostOnce => Packet::PubComp(ack),
-                    QoS::AtLeastOnce => Packet::PubAck(ack),
-                    QoS::ExactlyOnce => Packet::PubRec(ack),
-                });
+                self.acknowledge(qos, packet_id);
             }
             if let Some(message) = message {
                 return message;
@@ -163,15 +156,29 @@ impl Client {
         }
     }
 
+    fn send_ack(&mut self, kind: AckKind, packet_id: PacketId) {
+        self.send(&Packet::Ack(kind, Ack::new(packet_id, ReasonCode::SUCCESS)));
+    }
+
+    /// What a message of this QoS asks for; at QoS 0, what PUBREL does.
+    pub(super) fn acknowledge(&mut self, qos: QoS, packet_id: PacketId) {
+        let kind = match qos {
+            QoS::AtMostOnce => AckKind::PubComp,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        self.send_ack(kind, packet_id);
+    }
+
     /// Plays the handshakes to their end and returns when PINGRESP has come; no message may.
     pub(super) fn ping(&mut self) {
         self.send(&Packet::PingReq);
         while let Some(packet_id) = self.expect(|packet| match packet {
-            Packet::PubRel(ack) => Some(ack.packet_id),
+            Packet::Ack(AckKind::PubRel, ack) => Some(ack.packet_id),
             Packet::PingResp => None,
             other => panic!("{other:?} was not asked for"),
         }) {
-            self.send(&Packet::PubComp(Ack::new(packet_id, ReasonCode::SUCCESS)));
+            self.send_ack(AckKind::PubComp, packet_id);
         }
     }
 
