@@ -14,7 +14,7 @@ use crate::broker::rights::Rights;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
 use crate::config::Settings;
-use crate::ids::{ConnectionId, Passage, SessionId};
+use crate::ids::{ConnectionId, Passage, SessionId, StoredSession};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::inflight::{Acknowledged, Stage};
@@ -47,37 +47,25 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        if self.passage.is_some() && sending.qos > QoS::AtMostOnce {
-            return self.deliver_passage(session_id, routing, sending, origin, out);
+        let passing = match self.passage {
+            Some(passage) if sending.qos > QoS::AtMostOnce => self.passing(passage, session_id),
+            _ => None,
+        };
+        if passing.is_some_and(|passing| self.passed.contains(&passing)) {
+            return true; // It has it since before the restart.
         }
-        self.deliver_one(session_id, routing, sending, origin, out)
+        let taken = self.deliver_one(session_id, routing, sending, origin, out);
+        if let Some((passage, session)) = passing.filter(|_| taken) {
+            // The store is told who has a QoS 2 message that crosses.
+            self.changes.note(|| Change::Passed { passage, session });
+        }
+        taken
     }
 
-    /// The same for a QoS 1 or 2 delivery of a QoS 2 message that crosses: a Session that has it is passed over, and
-    /// the store is told who has it now.
+    /// What the store calls a delivery of this passage to a Session; `None` if it keeps nothing of the Session.
     #[cold]
-    fn deliver_passage(
-        &mut self,
-        session_id: SessionId,
-        routing: &mut Routing<'_>,
-        sending: &Sending<'_>,
-        origin: Origin,
-        out: &mut Outputs,
-    ) -> bool {
-        let stored = self.sessions.get(session_id).and_then(|s| s.stored);
-        if let Some(passage) = self.passage
-            && let Some(session) = stored
-        {
-            if self.passed.contains(&(passage, session)) {
-                return true;
-            }
-            let taken = self.deliver_one(session_id, routing, sending, origin, out);
-            if taken {
-                self.changes.note(|| Change::Passed { passage, session });
-            }
-            return taken;
-        }
-        self.deliver_one(session_id, routing, sending, origin, out)
+    fn passing(&self, passage: Passage, id: SessionId) -> Option<(Passage, StoredSession)> {
+        Some((passage, self.sessions.get(id)?.stored?))
     }
 
     #[inline]

@@ -188,32 +188,34 @@ impl Shard {
             self.clients
                 .note_received(session, version, qos, packet_id, self.peers.must_ask())?;
         if !new {
-            let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
             // The stores of this shard and of others may not have kept yet what followed from the first PUBLISH.
             let after = self.clients.state_of(session);
             self.peers.settling_mut().ask_for_all();
-            if self.peers.settling().has_asked() {
-                let of = Acknowledgement {
-                    connection: id,
-                    session,
-                    kind,
-                    version,
-                    packet_id,
-                };
-                self.hold_until_settled(of, after, true);
-                return Ok(false);
-            }
-            self.clients
-                .append_ack(id, kind, version, packet_id, reason, after);
+            let of = Acknowledgement {
+                connection: id,
+                session,
+                kind: AckKind::PubRec,
+                version,
+                packet_id,
+            };
+            self.acknowledge(of, ReasonCode::SUCCESS, after, true);
         }
         Ok(new)
     }
 
-    /// An acknowledgement waits for the peers that were asked. `taken`: a subscriber of this shard has the message.
-    fn hold_until_settled(&mut self, of: Acknowledgement, after: u64, taken: bool) {
+    /// PUBACK or PUBREC leaves, once the changes up to `after` are kept. Where peers were asked it is a success until
+    /// they have answered, and waits for that. `taken`: a subscriber of this shard has the message.
+    #[inline]
+    fn acknowledge(&mut self, of: Acknowledgement, reason: ReasonCode, after: u64, taken: bool) {
         let settling = self.peers.settling_mut();
-        let token = settling.await_asked(Waiting::Answer(of), taken);
-        self.clients.hold_ack(&of, after, token);
+        if settling.has_asked() {
+            let token = settling.await_asked(Waiting::Answer(of), taken);
+            return self.clients.hold_ack(&of, after, token);
+        }
+        settling.end_asking();
+        let (id, packet_id) = (of.connection, of.packet_id);
+        self.clients
+            .append_ack(id, of.kind, of.version, packet_id, reason, after);
     }
 
     /// How long the operator lets a message that is retained live.
@@ -262,20 +264,15 @@ impl Shard {
         if kind == AckKind::PubRec && reason.is_failure() {
             self.clients.release_received(session, packet_id); // No PUBREL follows. [v5 4.3.3]
         }
+        let of = Acknowledgement {
+            connection: id,
+            session,
+            kind,
+            version,
+            packet_id,
+        };
         let after = self.needed_since(mark);
-        if self.peers.settling().has_asked() {
-            let of = Acknowledgement {
-                connection: id,
-                session,
-                kind,
-                version,
-                packet_id,
-            };
-            return self.hold_until_settled(of, after, routed == Routed::Taken);
-        }
-        self.peers.settling_mut().end_asking();
-        self.clients
-            .append_ack(id, kind, version, packet_id, reason, after);
+        self.acknowledge(of, reason, after, routed == Routed::Taken);
     }
 
     /// Counts messages that are larger than the operator allows.
