@@ -17,6 +17,7 @@ use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::broker::Options;
 use mqttfast_rig::process::packet::{self, Connect, Level, Will};
 use mqttfast_rig::process::packet5::{self, number, properties};
+use mqttfast_rig::process::users::{ALICE, OLD, login};
 use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Folder, program, reference};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -25,20 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// `alice` with the password `secret`, and `old` with `oldpw`, made by Mosquitto's own tool.
-const ALICE: &str = "alice:$7$101$dJRVb0YElmDAtSWM$LGtgXLEgC1nJ/xzVh3QQNF4LzoAYc79t3AZ6WktAyZeu9eyDX10vVhkkMqwFwuYAdL+hQg/pZ6ah35YIfE5Xbg==\n";
-const OLD: &str = "old:$6$PeS/X1OZ/ASKpDs/$w3n3MEI696QaTsBk12qY58as69W/BiBDNQlXlBEiTmBib5zzBb6ChmVjS1SZd8IQxbrADluvoFIZ9mE60VSQew==\n";
-
 const OPEN: &str = "listener {port} 127.0.0.1\nallow_anonymous true\n";
-
-fn login<'a>(client_id: &'a str, user: &'a str, password: &'a str) -> Connect<'a> {
-    Connect {
-        client_id: client_id.as_bytes(),
-        user: Some(user),
-        password: Some(password),
-        ..Connect::default()
-    }
-}
 
 fn anonymous(client_id: &str) -> Connect<'_> {
     Connect {

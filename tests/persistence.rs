@@ -8,15 +8,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use support::{Broker, Client, Connect, Folder, Options};
 
-fn with(arguments: &[&str]) -> Options {
-    Options {
-        arguments: arguments.iter().map(|text| text.to_string()).collect(),
-        ..Options::default()
-    }
+fn on(store: &Path) -> Options {
+    on_with(store, [])
 }
 
-fn on(store: &Path) -> Options {
-    with(&["--store-dir", store.to_str().expect("UTF-8")])
+fn on_with<const N: usize>(store: &Path, more: [&str; N]) -> Options {
+    let directory = ["--store-dir", store.to_str().expect("UTF-8")];
+    Options {
+        arguments: directory
+            .iter()
+            .chain(&more)
+            .map(|text| text.to_string())
+            .collect(),
+        ..Options::default()
+    }
 }
 
 /// What a broker says that does not start.
@@ -77,10 +82,7 @@ fn an_orderly_stop_keeps_all_and_leaves_no_journal() {
     for durability in ["strict", "batched", "lazy"] {
         let folder = Folder::new();
         let store = folder.path("store");
-        let mut options = on(&store);
-        options
-            .arguments
-            .extend(["--durability", durability].map(str::to_owned));
+        let options = on_with(&store, ["--durability", durability]);
         let mut broker = Broker::start_with(options.clone());
         broker.logged(&["store: ", "new: 0 retained, 0 sessions, 0 queued"]);
         fill(&broker);
@@ -110,10 +112,7 @@ fn a_crash_keeps_what_no_commit_has_seen() {
     }
     let folder = Folder::new();
     let store = folder.path("store");
-    let mut options = on(&store);
-    options
-        .arguments
-        .extend(["--store-window", "10000"].map(str::to_owned));
+    let options = on_with(&store, ["--store-window", "10000"]);
     let broker = Broker::start_with(options.clone());
     fill(&broker);
     drop(broker);
@@ -129,10 +128,7 @@ fn sigusr1_commits() {
     }
     let folder = Folder::new();
     let store = folder.path("store");
-    let mut options = on(&store);
-    options
-        .arguments
-        .extend(["--store-window", "10000"].map(str::to_owned));
+    let options = on_with(&store, ["--store-window", "10000"]);
     let broker = Broker::start_with(options.clone());
     fill(&broker);
     broker.signal(nix::sys::signal::Signal::SIGUSR1);
@@ -190,11 +186,7 @@ fn without_persistence_no_file_is_made() {
     }
     let folder = Folder::new();
     let store = folder.path("store");
-    let mut options = on(&store);
-    options
-        .arguments
-        .extend(["--persistence", "off"].map(str::to_owned));
-    let broker = Broker::start_with(options);
+    let broker = Broker::start_with(on_with(&store, ["--persistence", "off"]));
     fill(&broker);
     assert!(!store.exists());
     assert!(broker.log().iter().all(|line| !line.contains("store: ")));
@@ -275,10 +267,7 @@ fn a_full_store_acknowledges_nothing_that_it_cannot_keep() {
     }
     let folder = Folder::new();
     let store = folder.path("store");
-    let mut options = on(&store);
-    options
-        .arguments
-        .extend(["--store-max-bytes", "8M"].map(str::to_owned));
+    let options = on_with(&store, ["--store-max-bytes", "8M"]);
     let broker = Broker::start_with(options.clone());
     let connect = Connect {
         client_id: b"kept",
@@ -321,9 +310,7 @@ fn a_long_window_delays_no_acknowledgement() {
     }
     for arguments in [["--store-window", "10000"], ["--durability", "lazy"]] {
         let folder = Folder::new();
-        let mut options = on(&folder.path("store"));
-        options.arguments.extend(arguments.map(str::to_owned));
-        let broker = Broker::start_with(options);
+        let broker = Broker::start_with(on_with(&folder.path("store"), arguments));
         fill(&broker);
         std::thread::sleep(std::time::Duration::from_millis(1_200));
         let mut client = Client::connect(&broker, "late");

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::packet::{Will, publish, subscribe};
+use support::users::{ALICE, OLD, login};
 use support::{Answer, Broker, Client, Connect, DEADLINE, Folder, Level, Options, Tool, reference};
 
 on_1_and_2_shards!(
@@ -25,20 +26,6 @@ on_1_and_2_shards!(
     keep_alive_ends_with_the_will,
     log_names_who_and_why,
 );
-
-/// The two test vectors for `alice` and `secret`, `old` and `oldpw`.
-const ALICE: &str = "alice:$7$101$dJRVb0YElmDAtSWM$LGtgXLEgC1nJ/xzVh3QQNF4LzoAYc79t3AZ6WktAyZeu9eyDX10vVhkkMqwFwuYAdL+hQg/pZ6ah35YIfE5Xbg==\n";
-const OLD: &str = "old:$6$PeS/X1OZ/ASKpDs/$w3n3MEI696QaTsBk12qY58as69W/BiBDNQlXlBEiTmBib5zzBb6ChmVjS1SZd8IQxbrADluvoFIZ9mE60VSQew==\n";
-
-/// CONNECT of a user.
-fn login<'a>(client_id: &'a str, user: &'a str, password: &'a str) -> Connect<'a> {
-    Connect {
-        client_id: client_id.as_bytes(),
-        user: Some(user),
-        password: Some(password),
-        ..Connect::default()
-    }
-}
 
 /// The return code of the CONNACK that this CONNECT gets.
 #[track_caller]

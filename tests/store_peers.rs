@@ -9,13 +9,6 @@ use support::*;
 
 const V5: Version = Version::V5;
 
-fn with_store() -> Settings {
-    Settings {
-        store: true,
-        ..Settings::default()
-    }
-}
-
 fn world(shards: usize) -> World {
     World::with(shards, Order::Fair, with_store())
 }

@@ -7,13 +7,6 @@ use mqttfast::config::Settings;
 use mqttfast::limits;
 use support::*;
 
-fn with_store() -> Settings {
-    Settings {
-        store: true,
-        ..Settings::default()
-    }
-}
-
 fn world(shards: usize) -> World {
     World::with(shards, Order::Fair, with_store())
 }

@@ -3,17 +3,9 @@
 use mqttfast_rig::shard as support;
 
 use mqttfast::broker::Change;
-use mqttfast::config::Settings;
 use mqttfast::ids::StoredSession;
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
-
-fn with_store() -> Settings {
-    Settings {
-        store: true,
-        ..Settings::default()
-    }
-}
 
 fn world() -> World {
     World::with(1, Order::Fair, with_store())

@@ -32,4 +32,15 @@ pub mod planted {
     pub fn is(fault: Fault) -> bool {
         PLANTED.get() == Some(fault)
     }
+
+    /// A rule holds without the mistake, and does not with it.
+    #[track_caller]
+    pub fn found(fault: Fault, holds: impl Fn() -> bool) {
+        plant(None);
+        assert!(holds(), "the rule of {fault:?} does not hold");
+        plant(Some(fault));
+        let missed = holds();
+        plant(None);
+        assert!(!missed, "{fault:?} was not found");
+    }
 }

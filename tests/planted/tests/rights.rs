@@ -5,24 +5,14 @@ mod support;
 
 use mqttfast::acl::{Acl, Rules};
 use mqttfast::config::Settings;
-use mqttfast::planted::Fault::{self, *};
-use mqttfast::planted::plant;
+use mqttfast::planted::Fault::*;
+use mqttfast::planted::found;
 use std::sync::Arc;
 use support::*;
 
 const V: Version = Version::V311;
 /// `w` may write and read everything but `shut`.
 const RULES: &str = "topic open\nuser w\ntopic #\nuser shut\ntopic nothing";
-
-#[track_caller]
-fn found(fault: Fault, holds: impl Fn() -> bool) {
-    plant(None);
-    assert!(holds(), "the rule of {fault:?} does not hold");
-    plant(Some(fault));
-    let missed = holds();
-    plant(None);
-    assert!(!missed, "{fault:?} was not found");
-}
 
 fn rules(text: &str) -> Rules {
     let acl = Acl::parse(text.as_bytes()).expect("it is well formed");

@@ -6,21 +6,11 @@ mod rig;
 
 use mqttfast::limits::{FILTERS_AT_ONCE, WORK_OF_FILTER, WORK_OF_TURN};
 use mqttfast::passwd::{Check, PasswordFile};
-use mqttfast::planted::Fault::{self, *};
-use mqttfast::planted::plant;
+use mqttfast::planted::Fault::*;
+use mqttfast::planted::found;
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use rig::{Rig, packet};
-
-#[track_caller]
-fn found(fault: Fault, holds: impl Fn() -> bool) {
-    plant(None);
-    assert!(holds(), "the rule of {fault:?} does not hold");
-    plant(Some(fault));
-    let missed = holds();
-    plant(None);
-    assert!(!missed, "{fault:?} was not found");
-}
 
 /// Reads of costly packets, each within its bound, come to more than a turn's share: lanes wait for the next turn, and
 /// for no longer.

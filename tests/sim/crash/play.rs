@@ -3,7 +3,6 @@
 use super::history::{FILTERS, Published, TOPICS, check_retained};
 use super::party::Party;
 use crate::support::*;
-use mqttfast::config::Settings;
 
 const PARTIES: usize = 4;
 const ACTIONS: usize = 120;
@@ -317,11 +316,7 @@ impl Play {
 }
 
 fn world(shards: usize, seed: u64) -> World {
-    let settings = Settings {
-        store: true,
-        ..Settings::default()
-    };
-    let mut world = World::with(shards, Order::Seeded(seed), settings);
+    let mut world = World::with(shards, Order::Seeded(seed), with_store());
     world.store_stuck = true;
     world.stepwise = true;
     world

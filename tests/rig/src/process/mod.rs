@@ -1,6 +1,6 @@
 //! What the tests over real sockets share: a broker process ([`broker`]), a raw MQTT client ([`client`]) that writes
-//! bytes of its own making ([`packet`]), other programs under a deadline ([`tool`]), and a pair of well-behaved clients
-//! ([`pair`]).
+//! bytes of its own making ([`packet`]), other programs under a deadline ([`tool`]), two users ([`users`]), and a
+//! pair of well-behaved clients ([`pair`]).
 //!
 //! Nothing here uses the library of mqttfast: a mistake in `wire` must not cancel itself out.
 //!
@@ -16,6 +16,7 @@ pub mod packet;
 pub mod packet5;
 pub mod pair;
 pub mod tool;
+pub mod users;
 pub mod wall_clock;
 
 pub use broker::{Broker, Options, reference};

@@ -23,7 +23,7 @@ pub use ear::{Ear, answer};
 pub use oracle::{Message, Packet};
 pub use packets::*;
 pub use random::Random;
-pub use settings::{each, each_with, each5, each5_with};
+pub use settings::{each, each_with, each5, each5_with, with_store};
 pub use stage::{Client, Stage};
 pub use store::Store;
 pub use v5::Full;

@@ -4,6 +4,14 @@ use super::packets::{ONLY_V5, Version};
 use super::world::{Order, World};
 use mqttfast::config::Settings;
 
+/// Shards tell a store what changes, and wait for it.
+pub fn with_store() -> Settings {
+    Settings {
+        store: true,
+        ..Settings::default()
+    }
+}
+
 /// Runs a test in every setting it must hold in: each version, 1, 2 and 4 shards, fair and seeded orders, whole
 /// reads and reads of one byte. A failure's last printed line names the setting.
 pub fn each(versions: &[Version], test: impl Fn(&mut World, Version)) {
