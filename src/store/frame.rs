@@ -5,12 +5,13 @@
 //! ```text
 //! journal = header, first half, second half
 //! header  = "mqfj", version, identity of the store, CRC
-//! half    = frames with numbers that rise by one, then bytes of earlier use
+//! half    = frames with numbers that rise, then bytes of earlier use
 //! frame   = length of the records, CRC, number, records
 //! ```
 //!
 //! A half is written again from its beginning once all that it holds is committed. Where the frames of a half end is
-//! seen by the next one: its number does not follow, or its checksum is wrong.
+//! seen by the next one: its number is lower, or its checksum is wrong. Numbers are left out where frames found no room
+//! and have come to the disk without the journal.
 
 use super::bytes::{Damaged, Reader};
 use super::crc::{Crc, crc32c};
@@ -110,12 +111,12 @@ pub fn frames(journal: &[u8]) -> Vec<(u64, &[u8])> {
     for (from, to) in halves() {
         let half = journal.get(from..to.min(journal.len())).unwrap_or(&[]);
         let mut reader = Reader::new(half);
-        let mut next = None;
+        let mut last = 0;
         while let Ok((number, records)) = read(&mut reader) {
-            if next.is_some_and(|next| number != next) {
+            if number <= last {
                 break;
             }
-            next = Some(number.wrapping_add(1));
+            last = number;
             all.push((number, records));
         }
     }
@@ -167,6 +168,13 @@ mod tests {
     fn frames_of_an_earlier_use_of_a_half_are_left() {
         let half = [frame(9, b"new"), frame(2, b"old"), frame(3, b"old")].concat();
         assert_eq!(numbers(&journal(&half, &[])), [9]);
+    }
+
+    /// The frames between were too large for what was left of the half, and have come to the disk by a commit.
+    #[test]
+    fn frames_behind_a_gap_are_found() {
+        let half = [frame(9, b"a"), frame(12, b"b"), frame(3, b"old")].concat();
+        assert_eq!(numbers(&journal(&half, &[])), [9, 12]);
     }
 
     #[test]
