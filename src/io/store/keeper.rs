@@ -170,8 +170,8 @@ impl Thread {
     fn commit(&mut self, all: bool, clean: bool) -> bool {
         // A second try after the first cure.
         for _ in 0..2 {
-            if self.database.is_none() {
-                self.rebuild();
+            if self.database.is_none() && !(self.may_rebuild(all) && self.rebuild()) {
+                break;
             }
             let now = self.moment();
             match self.try_commit(now, all, clean) {
@@ -235,12 +235,16 @@ impl Thread {
                 self.rebuild()
             }
             Refusal::Locked | Refusal::Newer { .. } | Refusal::Foreign => {
-                if self.database.is_some() {
-                    self.say(&refusal.to_string());
-                }
+                self.say(&refusal.to_string());
                 false
             }
         }
+    }
+
+    /// A try that failed reads the whole old file, so the next one waits, unless `all` is asked for: by an operator, or
+    /// at the end.
+    fn may_rebuild(&self, all: bool) -> bool {
+        all || self.retry_at.is_none_or(|at| at <= Instant::now())
     }
 
     /// Makes a new file of what the old one has; the window has the rest. Where that fails, the store is in memory
