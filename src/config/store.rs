@@ -14,6 +14,22 @@ pub enum Durability {
     Lazy,
 }
 
+impl Durability {
+    /// From a change to its commit, where the disk is not late, in milliseconds. `asked_ms`: what the operator wants for
+    /// `Batched`.
+    pub fn window_ms(self, asked_ms: u64) -> u64 {
+        match self {
+            Durability::Lazy => limits::STORE_LAZY_MS,
+            Durability::Strict | Durability::Batched => asked_ms,
+        }
+    }
+
+    /// From this age of a change on the disk is late: a window may pass without harm.
+    pub fn late_ms(self, asked_ms: u64) -> u64 {
+        limits::STORE_LATE_MS.max(2 * self.window_ms(asked_ms))
+    }
+}
+
 /// Where and how the broker remembers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreConfig {

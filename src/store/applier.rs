@@ -115,17 +115,12 @@ impl Applier {
 
     /// Frames of a shard's journal up to this number are needed no more.
     pub fn free_up_to(&self, shard: u8) -> u64 {
-        let applied = self.applied(shard);
+        let applied = self.state.applied(shard.into());
         let first = self.waiting_frames.range((shard, 0, 0)..).next();
         match first {
             Some((of, frame, _)) if *of == shard => applied.min(frame.saturating_sub(1)),
             _ => applied,
         }
-    }
-
-    fn applied(&self, shard: u8) -> u64 {
-        let journal = self.state.journals.get(usize::from(shard));
-        journal.map_or(0, |journal| journal.applied)
     }
 
     /// Applies the frame of a shard that is next in its order.

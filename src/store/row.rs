@@ -407,6 +407,13 @@ impl State {
         Ok(state)
     }
 
+    /// Frames of a shard up to this number are in the tables; 0: none is.
+    pub fn applied(&self, shard: usize) -> u64 {
+        self.journals
+            .get(shard)
+            .map_or(0, |journal| journal.applied)
+    }
+
     /// The progress of a shard's journal.
     pub fn journal(&mut self, shard: usize) -> &mut Progress {
         if self.journals.len() <= shard {

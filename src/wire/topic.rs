@@ -270,6 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn filters_match_as_the_specification_says() {
+        for (filter, topic, expected) in [
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a", false),
+            ("a/+", "a/b/c", false),
+            ("#", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("a", "a", true),
+            ("a", "b", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
     fn levels_are_limited() {
         let most = "/".repeat(TOPIC_LEVELS_MAX - 1);
         assert_eq!(levels(&most).count(), TOPIC_LEVELS_MAX);

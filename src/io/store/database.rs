@@ -6,7 +6,7 @@
 
 use crate::limits;
 use crate::store::row::Column;
-use crate::store::{Row, RowRef, Scan, State, Table, Tables};
+use crate::store::{Applier, Moment, Row, RowRef, Scan, State, Table, Tables};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params_from_iter};
 use std::fs;
@@ -193,10 +193,28 @@ impl Database {
     }
 
     /// The changes since `begin` never were. Where the transaction is over already, nothing is done.
-    pub fn roll_back(&self) {
+    fn roll_back(&self) {
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+    }
+
+    /// What waits in an applier goes to the disk, all of it or as much as is due, or nothing does.
+    pub fn commit(
+        &mut self,
+        applier: &mut Applier,
+        now: Moment,
+        all: bool,
+        clean: bool,
+    ) -> Result<(), Refusal> {
+        let result = self
+            .begin()
+            .and_then(|()| applier.commit(now, all, clean, self))
+            .and_then(|()| self.end());
+        if result.is_err() {
+            self.roll_back();
+        }
+        result
     }
 
     /// Bytes in the write-ahead log that are not in the file yet, or could be written over.

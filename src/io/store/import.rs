@@ -72,14 +72,8 @@ pub fn import(database: &mut Database, key: [u8; 16], file: &Path) -> Result<Imp
         return Err(Failure::Unusable(text.to_owned()));
     }
     let moment = Moment { unix_s: now, ms: 0 };
-    let written = database
-        .begin()
-        .and_then(|()| applier.commit(moment, true, false, database))
-        .and_then(|()| database.end());
-    if let Err(refusal) = written {
-        database.roll_back();
-        return Err(Failure::Store(refusal));
-    }
+    let written = database.commit(&mut applier, moment, true, false);
+    written.map_err(Failure::Store)?;
     Ok(Imported {
         version: found.version,
         taken,

@@ -76,15 +76,12 @@ impl Inlet {
 
     /// From a change to its commit, where the disk is not late.
     fn window_ms(&self) -> u64 {
-        match self.shared.durability {
-            Durability::Lazy => limits::STORE_LAZY_MS,
-            _ => self.shared.window_ms,
-        }
+        self.shared.durability.window_ms(self.shared.window_ms)
     }
 
     /// From this age of a change on the disk is late: a window may pass without harm.
     pub fn late_ms(&self) -> u64 {
-        limits::STORE_LATE_MS.max(2 * self.window_ms())
+        self.shared.durability.late_ms(self.shared.window_ms)
     }
 
     /// No code panics while it holds the lock.

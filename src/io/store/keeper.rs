@@ -39,16 +39,8 @@ impl Keeper {
         clock: Clock,
     ) -> io::Result<Keeper> {
         let (say, ended) = channel();
-        let progress = |shard: usize| {
-            let journal = applier.state().journals.get(shard);
-            let applied = journal.map_or(0, |journal| journal.applied);
-            Progress {
-                committed: applied,
-                free_up_to: applied,
-                memory_only: false,
-            }
-        };
-        let told = (0..shards.count()).map(progress).collect();
+        let shard_ids = 0..shards.count() as u8;
+        let told = shard_ids.map(|shard| progress(&applier, shard)).collect();
         let mut thread = Thread {
             path: tables.database.path().to_owned(),
             database: Some(tables.database),
@@ -83,6 +75,15 @@ impl Keeper {
         self.inlet.stop(orderly);
         let longest = Duration::from_millis(limits::STORE_STOP_MS);
         self.ended.recv_timeout(longest).unwrap_or(false)
+    }
+}
+
+/// How far the disk is for a shard.
+fn progress(applier: &Applier, shard: u8) -> Progress {
+    Progress {
+        committed: applier.state().applied(shard.into()),
+        free_up_to: applier.free_up_to(shard),
+        memory_only: false,
     }
 }
 
@@ -190,14 +191,7 @@ impl Thread {
         let Some(database) = &mut self.database else {
             return Err(Refusal::Locked);
         };
-        let result = database
-            .begin()
-            .and_then(|()| self.applier.commit(now, all, clean, database))
-            .and_then(|()| database.end());
-        if result.is_err() {
-            database.roll_back();
-        }
-        result
+        database.commit(&mut self.applier, now, all, clean)
     }
 
     fn on_committed(&mut self, now: Moment) {
@@ -292,12 +286,7 @@ impl Thread {
     fn tell(&mut self) {
         for (index, told) in self.told.iter_mut().enumerate() {
             let shard = index as u8;
-            let journal = self.applier.state().journals.get(index);
-            let progress = Progress {
-                committed: journal.map_or(0, |journal| journal.applied),
-                free_up_to: self.applier.free_up_to(shard),
-                memory_only: false,
-            };
+            let progress = progress(&self.applier, shard);
             if progress != *told {
                 *told = progress;
                 let item = ToShard::Stored(progress);

@@ -29,14 +29,6 @@ pub struct Progress {
     pub memory_only: bool,
 }
 
-/// A frame that is not on the disk yet.
-struct Uncommitted {
-    number: u64,
-    bytes: usize,
-    /// When it was made, if answers may wait for it.
-    gate_at: Option<Time>,
-}
-
 /// See the module.
 pub struct Keeping {
     shard: ShardId,
@@ -54,8 +46,11 @@ pub struct Keeping {
     last: u64,
     /// Frames that found no room in the journal, and all after them.
     unjournaled: VecDeque<(u64, Vec<u8>)>,
-    uncommitted: VecDeque<Uncommitted>,
+    /// Frames that are not on the disk: number and bytes.
+    uncommitted: VecDeque<(u64, usize)>,
     uncommitted_bytes: usize,
+    /// Those of them that answers may wait for, and when they were made.
+    gates: VecDeque<(u64, Time)>,
     /// What the shard was told last.
     told: u64,
     /// The journal refused; said once.
@@ -91,6 +86,7 @@ impl Keeping {
             unjournaled: VecDeque::new(),
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
+            gates: VecDeque::new(),
             told: 0,
             journal_failed: false,
             asked_free: 0,
@@ -103,22 +99,20 @@ impl Keeping {
         let mut frame = Vec::new();
         let encoded = encode(changes, wall(now), number, &mut frame);
         self.last = number;
-        if self.progress.memory_only {
-            // Nothing is promised, and nothing is kept for a promise.
-        } else if self.journal.is_some() {
-            if self.unjournaled.is_empty() && self.append(&frame, number) {
-                self.journaled = number;
-            } else {
-                self.unjournaled.push_back((number, frame.clone()));
-            }
-        }
+        // In memory only nothing is promised, and nothing is kept for a promise.
         if !self.progress.memory_only {
+            if self.journal.is_some() {
+                if self.unjournaled.is_empty() && self.append(&frame, number) {
+                    self.journaled = number;
+                } else {
+                    self.unjournaled.push_back((number, frame.clone()));
+                }
+            }
             self.uncommitted_bytes += frame.len();
-            self.uncommitted.push_back(Uncommitted {
-                number,
-                bytes: frame.len(),
-                gate_at: encoded.gate.then_some(now),
-            });
+            self.uncommitted.push_back((number, frame.len()));
+            if encoded.gate {
+                self.gates.push_back((number, now));
+            }
         }
         let given = Given {
             shard: self.shard.0,
@@ -164,12 +158,18 @@ impl Keeping {
             self.unjournaled.clear();
             self.uncommitted.clear();
             self.uncommitted_bytes = 0;
+            self.gates.clear();
         }
-        while let Some(first) = self.uncommitted.front()
-            && first.number <= progress.committed
+        while let Some((number, bytes)) = self.uncommitted.front()
+            && *number <= progress.committed
         {
-            self.uncommitted_bytes -= first.bytes;
+            self.uncommitted_bytes -= bytes;
             self.uncommitted.pop_front();
+        }
+        while let Some((number, _)) = self.gates.front()
+            && *number <= progress.committed
+        {
+            self.gates.pop_front();
         }
         while let Some((number, _)) = self.unjournaled.front()
             && *number <= progress.committed
@@ -204,9 +204,9 @@ impl Keeping {
 
     /// What a power cut can take is bounded in time and in bytes.
     fn disk_is_late(&self, now: Time) -> bool {
-        let gates = self.uncommitted.iter().find_map(|frame| frame.gate_at);
+        let oldest = self.gates.front();
         self.uncommitted_bytes > limits::STORE_WAITING_BYTES_MAX
-            || gates.is_some_and(|at| now.since_ms(at) >= self.late_ms)
+            || oldest.is_some_and(|(_, at)| now.since_ms(*at) >= self.late_ms)
     }
 }
 

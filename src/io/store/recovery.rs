@@ -257,40 +257,40 @@ fn replay(
     left: &[Left],
     log: &Log,
 ) -> Result<u64, Refusal> {
-    let needed = |left: &Left| {
-        let journal = state.journals.get(usize::from(left.shard));
+    let journals = left
+        .iter()
+        .map(|left| (left.shard, frame::frames(&left.bytes)));
+    let journals: Vec<_> = journals.collect();
+    let needed = |(shard, frames): &(u8, Vec<(u64, &[u8])>)| {
+        let journal = state.journals.get(usize::from(*shard));
         let from = journal.map_or(1, |journal| {
             (journal.applied + 1).min(journal.retained_from)
         });
-        frame::frames(&left.bytes)
-            .iter()
-            .any(|(number, _)| *number >= from)
+        frames.iter().any(|(number, _)| *number >= from)
     };
-    if !left.iter().any(needed) {
+    if !journals.iter().any(needed) {
         return Ok(0);
     }
     // Shards are of no matter here: the tables are read for their index.
     let loaded = load(database, state, unix_s(), 1, &mut |_, _| {})?;
     let mut applier = Applier::new(loaded.index, state.clone(), key);
     let mut replayed = 0;
-    for left in left {
-        for (number, records) in frame::frames(&left.bytes) {
-            let applied = applier.state().journals.get(usize::from(left.shard));
-            let applied = applied.map_or(0, |journal| journal.applied);
+    for (shard, frames) in journals {
+        for (number, records) in frames {
+            let applied = applier.state().applied(shard.into());
             if applied > 0 && number > applied + 1 {
                 let text = format!(
                     "store: the journal of shard {} goes on {} changes after the tables: they are of an older copy",
-                    left.shard,
+                    shard,
                     number - applied - 1
                 );
                 log.line(LogLevel::Warning, text);
             }
-            match applier.replay(left.shard, number, records) {
+            match applier.replay(shard, number, records) {
                 Ok(new) => replayed += u64::from(new),
                 Err(_) => {
                     let text = format!(
-                        "store: a change in the journal of shard {} was not understood",
-                        left.shard
+                        "store: a change in the journal of shard {shard} was not understood"
                     );
                     log.line(LogLevel::Error, text);
                 }
@@ -307,9 +307,7 @@ fn commit(database: &mut Database, applier: &mut Applier, all: bool) -> Result<(
         unix_s: unix_s(),
         ms: 0,
     };
-    database.begin()?;
-    applier.commit(now, all, false, database)?;
-    database.end()?;
+    database.commit(applier, now, all, false)?;
     applier.committed(now);
     Ok(())
 }
@@ -358,17 +356,12 @@ fn announce(
     started: Instant,
     log: &Log,
 ) {
-    let window = match config.durability {
-        Durability::Strict => None,
-        Durability::Batched => Some(config.window_ms),
-        Durability::Lazy => Some(limits::STORE_LAZY_MS),
-    };
-    let cost = match window {
-        None => "after a power cut no acknowledged message is missing".to_owned(),
-        Some(ms) => format!(
+    let cost = match config.durability {
+        Durability::Strict => "after a power cut no acknowledged message is missing".to_owned(),
+        durability => format!(
             "after a power cut at most the last {} of acknowledged messages are missing ({} on a slow card), after a crash none",
-            span(ms),
-            span(limits::STORE_LATE_MS.max(2 * ms)),
+            span(durability.window_ms(config.window_ms)),
+            span(durability.late_ms(config.window_ms)),
         ),
     };
     let text = format!(
@@ -402,11 +395,10 @@ impl Recovered {
     /// accept connections.
     pub fn serve(self, shards: &Shards, log: &Log, clock: Clock) -> Result<Store, StartError> {
         let inlet = Inlet::new(self.durability, self.window_ms);
-        let mut bases = Vec::new();
-        for shard in 0..shards.count() {
-            let journal = self.applier.state().journals.get(shard);
-            bases.push(journal.map_or(0, |journal| journal.applied));
-        }
+        let state = self.applier.state();
+        let bases: Vec<u64> = (0..shards.count())
+            .map(|shard| state.applied(shard))
+            .collect();
         let keeper = Keeper::start(
             self.disk,
             self.applier,
