@@ -217,6 +217,13 @@ impl Changes {
         }
     }
 
+    /// A delivery has left the queue unsent; nothing, if the store keeps nothing of its Session.
+    pub fn note_unqueued(&mut self, session: Option<StoredSession>, number: u64) {
+        if let Some(session) = session {
+            self.note(|| Change::Unqueued { session, number });
+        }
+    }
+
     /// How many there are.
     #[inline]
     pub fn count(&self) -> usize {

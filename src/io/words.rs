@@ -396,7 +396,6 @@ fn over_share(why: Refused) -> &'static str {
     }
 }
 
-/// So many of a thing.
 /// What of the store a shard could not take.
 fn not_restored(shard: ShardId, losses: &RestoreLosses) -> String {
     let kinds = [

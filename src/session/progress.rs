@@ -181,7 +181,7 @@ mod tests {
             patience.on_left(limits::READER_BYTES_PER_S as usize);
             patience.end(Time(n * 1_000 + 999));
         }
-        // OutboxPart are none.
+        // Answers are none.
         let mut waits = 0;
         while patience.begin(Time(2_000_000 + waits * 1_000)) {
             patience.on_answer(limits::READER_BYTES_PER_S as usize);

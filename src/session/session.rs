@@ -26,8 +26,6 @@ pub struct Session {
     pub listener: ListenerId,
     /// What those rules said; `None` before the first question.
     pub rights: Option<Box<ClientRights>>,
-    /// What `given_name` and `rights` take.
-    pub rights_bytes: usize,
     /// The user epoch (`broker::gone`) in which its user was last let in.
     pub user_epoch: u32,
     /// The Network Connection that has it now.
@@ -76,7 +74,6 @@ impl Session {
             given_name: None,
             listener: ListenerId(0),
             rights: None,
-            rights_bytes: 0,
             user_epoch: 0,
             connection,
             expiry_interval_s: 0,
@@ -109,15 +106,6 @@ impl Session {
         self.given_name = user_name.map(Into::into);
         self.listener = listener;
         self.rights = None;
-        self.rights_bytes = user_name.map_or(0, str::len);
-    }
-
-    /// Makes room for what the rules say.
-    pub fn make_rights(&mut self) {
-        if self.rights.is_none() {
-            self.rights = Some(Box::default());
-            self.rights_bytes += size_of::<ClientRights>();
-        }
     }
 
     /// The next moment at which something is due for it.

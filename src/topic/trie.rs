@@ -445,12 +445,12 @@ impl<S: Copy + Eq + Ord, O: Copy> FilterTrie<S, O> {
         }
     }
 
-    /// The node of a filter's text, if there is one.
     /// There is a subscriber of this filter, or of one that begins with its levels, here or on another shard.
     pub fn has_node(&self, filter: &str) -> bool {
         self.find(filter).is_some()
     }
 
+    /// The node of a filter's text, if there is one.
     fn find(&self, filter: &str) -> Option<u32> {
         let mut index = ROOT;
         for level in levels(filter) {

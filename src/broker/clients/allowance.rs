@@ -22,8 +22,8 @@ impl Allowance {
         to <= from || own - from + to <= left / 2
     }
 
-    #[inline]
     /// A connection from there that took `from` bytes takes `to`.
+    #[inline]
     pub fn change(&mut self, source: Source, from: usize, to: usize) {
         if from != to {
             self.note(source, from, to);

@@ -70,15 +70,15 @@ impl Clients {
         }
         let mut bytes = Vec::new();
         write(&mut bytes);
-        self.hold(id, after, bytes);
+        self.hold(id, after, 0, bytes);
     }
 
-    fn hold(&mut self, id: ConnectionId, after: u64, bytes: Vec<u8>) {
+    fn hold(&mut self, id: ConnectionId, after: u64, token: u64, bytes: Vec<u8>) {
         if self.connections.get(id).is_some() {
             let mut booked = None;
             let held_bytes = limits::HELD_ANSWER_BYTES + bytes.capacity();
             self.book_beside(id, &mut booked, held_bytes);
-            self.held.push(id, after, 0, bytes, booked);
+            self.held.push(id, after, token, bytes, booked);
         }
     }
 
@@ -88,12 +88,7 @@ impl Clients {
         let mut bytes = Vec::new();
         let success = ReasonCode::SUCCESS;
         wire::append_ack(of.kind, of.version, of.packet_id, success, &mut bytes);
-        if self.connections.get(of.connection).is_some() {
-            let mut booked = None;
-            let held_bytes = limits::HELD_ANSWER_BYTES + bytes.capacity();
-            self.book_beside(of.connection, &mut booked, held_bytes);
-            self.held.push(of.connection, after, token, bytes, booked);
-        }
+        self.hold(of.connection, after, token, bytes);
     }
 
     /// What an acknowledgement waited for is settled, with a refusal where no subscriber had room: v5 is told so, as it

@@ -66,13 +66,16 @@ pub(super) fn is_booked(connection: &Connection) -> bool {
 /// What a Session takes.
 pub fn session_bytes(session: &Session) -> usize {
     let user_name = session.user_name.as_deref().map_or(0, str::len);
+    let given_name = session.given_name.as_deref().map_or(0, str::len);
+    let rights = session.rights.as_deref().map_or(0, size_of_val);
     let will = session.will.as_ref().map_or(0, |will| {
         size_of_val(&**will) + limits::MESSAGE_BYTES + will.message.bytes()
     });
     limits::SESSION_BYTES
         + session.client_id.len()
         + user_name
-        + session.rights_bytes
+        + given_name
+        + rights
         + will
         + session.filter_bytes
         + session.queue.own_bytes()

@@ -227,7 +227,6 @@ impl Clients {
         &self.settings
     }
 
-    /// Sums since the start of the shard.
     /// Accepted connections without a checked user name whose listeners want one by these settings.
     pub fn shut_by(&self, settings: &Settings) -> Vec<ConnectionId> {
         let is_shut = |id: &ConnectionId| {
@@ -448,12 +447,6 @@ impl Clients {
             let session = self.sessions.get(id).expect("it was listed");
             assert_eq!(self.find_session(&session.client_id), Some(id));
             session.inflight.check_invariants();
-            let given_name = session.given_name.as_deref().map_or(0, str::len);
-            let known = session
-                .rights
-                .as_ref()
-                .map_or(0, |known| size_of_val(&**known));
-            assert_eq!(session.rights_bytes, given_name + known);
             session.queue.check_invariants();
             queued_bytes += session.queue.bytes() as u64;
             filters += session.filters.len();

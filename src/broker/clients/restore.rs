@@ -131,8 +131,7 @@ impl Clients {
         };
         if let Some(why) = why {
             self.counters.drop_messages(why, 1);
-            let (session, number) = (name, item.number);
-            self.changes.note(|| Change::Unqueued { session, number });
+            self.changes.note_unqueued(Some(name), item.number);
             return false;
         }
         self.queued_bytes += bytes;

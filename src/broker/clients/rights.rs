@@ -1,14 +1,24 @@
 //! What one Client may do: the question to the rules in force, on behalf of its Session.
 
+use super::booking::book_session;
 use super::owner::Clients;
 use crate::acl::{Act, Cause, Reach, Verdict, may_without_file};
 use crate::broker::counters::Dropped;
 use crate::broker::happening::{Denied, Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::rights::Rights;
+use crate::budget::Book;
 use crate::ids::{ConnectionId, SessionId};
 use crate::session::queue::Share;
-use crate::session::{ConnectRequest, Message, Source};
+use crate::session::{ConnectRequest, Message, Session, Source};
+
+/// What the rules say to a Session has a place from the first question on.
+fn book_rights(book: &mut Book, session: &mut Session) {
+    if session.rights.is_none() {
+        session.rights = Some(Box::default());
+        book_session(book, session);
+    }
+}
 
 impl Clients {
     /// May the Client read, or write, messages of this Topic Name?
@@ -23,17 +33,10 @@ impl Clients {
         let Some(rules) = rights.of(session.listener) else {
             return may_without_file(session.bridge, act, name);
         };
-        let is_new = session.rights.is_none();
-        if is_new {
-            session.make_rights();
-        }
+        book_rights(&mut self.book, session);
         let user = session.given_name.as_deref();
         let known = session.rights.get_or_insert_default();
-        let verdict = known.may(rules, user, &session.client_id, act, name);
-        if is_new {
-            self.rebook_session(id);
-        }
-        verdict
+        known.may(rules, user, &session.client_id, act, name)
     }
 
     /// The Client may have what was queued for it, or sent to an earlier connection, or is to come out of a group.
@@ -50,17 +53,10 @@ impl Clients {
         let Some(rules) = rights.of(session.listener) else {
             return (Reach::All, 0);
         };
-        let is_new = session.rights.is_none();
-        if is_new {
-            session.make_rights();
-        }
+        book_rights(&mut self.book, session);
         let user = session.given_name.as_deref();
         let known = session.rights.get_or_insert_default();
-        let found = known.reach(rules, user, &session.client_id, filter);
-        if is_new {
-            self.rebook_session(id);
-        }
-        found
+        known.reach(rules, user, &session.client_id, filter)
     }
 
     /// Something was refused to a Client: tells it, at most once in `limits::DENIALS_TOLD_EVERY_MS`.
@@ -76,10 +72,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let is_new = session.rights.is_none();
-        if is_new {
-            session.make_rights();
-        }
+        book_rights(&mut self.book, session);
         let known = session.rights.get_or_insert_default();
         if let Some(untold) = known.note_refusal(self.now) {
             out.tell(self.settings.logs, LogLevel::Info, || {
@@ -99,9 +92,6 @@ impl Clients {
                     untold,
                 }
             });
-        }
-        if is_new {
-            self.rebook_session(id);
         }
     }
 

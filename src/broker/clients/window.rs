@@ -304,10 +304,7 @@ impl Clients {
             for expired in session.queue.take_expired(self.now) {
                 self.queued_bytes -= expired.bytes() as u64;
                 self.counters.drop_messages(Dropped::Expired, 1);
-                if let Some(session) = session.stored {
-                    let number = expired.number;
-                    self.changes.note(|| Change::Unqueued { session, number });
-                }
+                self.changes.note_unqueued(session.stored, expired.number);
                 if let Some(share) = expired.share() {
                     self.ended.push((session_id, share));
                 }
@@ -367,10 +364,7 @@ impl Clients {
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
             self.queued_bytes -= item.bytes() as u64;
-            if let Some(session) = session.stored {
-                let number = item.number;
-                self.changes.note(|| Change::Unqueued { session, number });
-            }
+            self.changes.note_unqueued(session.stored, item.number);
             if let Some(share) = item.share() {
                 taken.push((share, item.message));
             }
@@ -426,10 +420,7 @@ impl Clients {
                 None
             };
             if let Some(why) = lost {
-                if let Some(session) = stored {
-                    let number = item.number;
-                    self.changes.note(|| Change::Unqueued { session, number });
-                }
+                self.changes.note_unqueued(stored, item.number);
                 self.counters.drop_messages(why, 1);
                 self.note_ended(session_id, item.share());
                 self.rebook_session(session_id);
@@ -443,10 +434,7 @@ impl Clients {
                 share: item.share(),
             };
             if item.qos == QoS::AtMostOnce {
-                if let Some(session) = stored {
-                    let number = item.number;
-                    self.changes.note(|| Change::Unqueued { session, number });
-                }
+                self.changes.note_unqueued(stored, item.number);
                 self.with_message(&item.message, |clients, routing| {
                     clients.send_publish(id, routing, &sending, None);
                 });

@@ -121,7 +121,7 @@ impl Log {
             LogLevel::Info => LineType::Information,
             LogLevel::Packet => LineType::Debug,
         };
-        self.append(kind, |_| text.into());
+        self.append(self.wanted(), kind, || text.into());
     }
 
     /// Appends the line of an event in a shard.
@@ -140,26 +140,32 @@ impl Log {
                 LogLevel::Packet => (LineType::Debug, false),
             },
         };
-        if own && !self.lock().wanted.connections {
+        let wanted = self.wanted();
+        if own && !wanted.connections {
             return;
         }
-        self.append(level, |mosquittos_words| {
-            let text = mosquittos_words.then(|| mosquitto_words::sentence(happening));
+        self.append(wanted, level, || {
+            let text = wanted
+                .mosquittos_words
+                .then(|| mosquitto_words::sentence(happening));
             text.flatten()
                 .unwrap_or_else(|| words::sentence(happening).1)
         });
     }
 
+    fn wanted(&self) -> Wanted {
+        self.lock().wanted
+    }
+
     /// `text` is made only if the line is wanted.
-    fn append(&self, kind: LineType, text: impl FnOnce(bool) -> String) {
-        let wanted = self.lock().wanted;
+    fn append(&self, wanted: Wanted, kind: LineType, text: impl FnOnce() -> String) {
         if !kind.is_of(wanted.types) {
             return;
         }
         let line = Line {
             at: SystemTime::now(),
             kind,
-            text: text(wanted.mosquittos_words),
+            text: text(),
         };
         let mut queue = self.lock();
         let bytes = size_of::<Line>() + line.text.len();

@@ -8,11 +8,12 @@
 //! - Where there is no room for one more, the address that has most waiting loses its last request: an address that
 //!   fails before one that does not.
 
+use crate::budget::Source;
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
 use crate::time::Time;
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// User name and password of one CONNECT.
 pub struct Request {
@@ -35,22 +36,6 @@ pub struct Request {
 impl Request {
     fn bytes(&self) -> usize {
         self.user_name.len() + self.password.len()
-    }
-}
-
-/// The address that a share belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Place(IpAddr);
-
-impl Place {
-    fn of(address: IpAddr) -> Place {
-        Place(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = u128::from(address) & (u128::MAX << 64);
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            v4 => v4,
-        })
     }
 }
 
@@ -91,12 +76,12 @@ impl Failures {
 /// Requests that wait, and what is remembered of addresses that failed.
 #[derive(Default)]
 pub struct Waiting {
-    lines: HashMap<Place, Line>,
+    lines: HashMap<Source, Line>,
     /// The places of `lines`, the one that is served next first.
-    turns: VecDeque<Place>,
-    failures: HashMap<Place, Failures>,
+    turns: VecDeque<Source>,
+    failures: HashMap<Source, Failures>,
     /// The places of `failures`, the oldest first.
-    failed: VecDeque<Place>,
+    failed: VecDeque<Source>,
     count: usize,
     bytes: usize,
     /// Checks since an address with failures had one.
@@ -118,17 +103,17 @@ impl Waiting {
     /// "busy".
     #[must_use]
     pub fn push(&mut self, request: Request, now: Time) -> Vec<Request> {
-        let place = Place::of(request.address);
+        let source = Source::of(request.address);
         self.count += 1;
         self.bytes += request.bytes();
-        let line = self.lines.entry(place).or_default();
+        let line = self.lines.entry(source).or_default();
         if line.requests.is_empty() {
-            self.turns.push_back(place);
+            self.turns.push_back(source);
         }
         line.bytes += request.bytes();
         line.requests.push_back(request);
         let mut lost = Vec::new();
-        self.trim(place, now, &mut lost);
+        self.trim(source, now, &mut lost);
         while self.count > limits::PASSWORD_CHECKS_WAITING_MAX
             || self.bytes > limits::PASSWORD_CHECKS_WAITING_BYTES_MAX
         {
@@ -142,33 +127,36 @@ impl Waiting {
     }
 
     /// An address that is held back keeps only as many waiting as will be checked before their deadline.
-    fn trim(&mut self, place: Place, now: Time, lost: &mut Vec<Request>) {
-        if !self.is_held_back(place, now) {
+    fn trim(&mut self, source: Source, now: Time, lost: &mut Vec<Request>) {
+        if !self.is_held_back(source, now) {
             return;
         }
-        while self.lines.get(&place).map_or(0, |line| line.requests.len())
+        while self
+            .lines
+            .get(&source)
+            .map_or(0, |line| line.requests.len())
             > limits::PASSWORD_CHECKS_WAITING_OF_FAILING
         {
-            lost.extend(self.take_last(place));
+            lost.extend(self.take_last(source));
         }
     }
 
-    fn take_last(&mut self, place: Place) -> Option<Request> {
-        let line = self.lines.get_mut(&place)?;
+    fn take_last(&mut self, source: Source) -> Option<Request> {
+        let line = self.lines.get_mut(&source)?;
         let request = line.requests.pop_back()?;
-        self.taken(place, &request);
+        self.taken(source, &request);
         Some(request)
     }
 
-    /// One request has left the line of `place`.
-    fn taken(&mut self, place: Place, request: &Request) {
+    /// One request has left the line of `source`.
+    fn taken(&mut self, source: Source, request: &Request) {
         self.count -= 1;
         self.bytes -= request.bytes();
-        if let Some(line) = self.lines.get_mut(&place) {
+        if let Some(line) = self.lines.get_mut(&source) {
             line.bytes -= request.bytes();
             if line.requests.is_empty() {
-                self.lines.remove(&place);
-                self.turns.retain(|other| *other != place);
+                self.lines.remove(&source);
+                self.turns.retain(|other| *other != source);
             }
         }
     }
@@ -178,11 +166,11 @@ impl Waiting {
         let mut first_good = None;
         let mut first_failed = None;
         let mut earliest = None;
-        for (at, place) in self.turns.iter().enumerate() {
-            let until = self.held_back_until(*place, now);
+        for (at, source) in self.turns.iter().enumerate() {
+            let until = self.held_back_until(*source, now);
             if until > now {
                 earliest = Some(earliest.map_or(until, |other: Time| other.min(until)));
-            } else if self.has_failed(*place, now) {
+            } else if self.has_failed(*source, now) {
                 first_failed.get_or_insert(at);
             } else {
                 first_good.get_or_insert(at);
@@ -199,18 +187,18 @@ impl Waiting {
             Some(failed) if failed == at => 0,
             _ => self.since_failed.saturating_add(1),
         };
-        let place = self.turns.remove(at).expect("it was just found");
+        let source = self.turns.remove(at).expect("it was just found");
         // It waits behind the others for its next one.
-        self.turns.push_back(place);
-        let line = self.lines.get_mut(&place).expect("each turn has its line");
+        self.turns.push_back(source);
+        let line = self.lines.get_mut(&source).expect("each turn has its line");
         let request = line.requests.pop_front().expect("no line is empty");
-        self.taken(place, &request);
+        self.taken(source, &request);
         Next::Check(request)
     }
 
     /// The check of a request from this address succeeded.
     pub fn note_success(&mut self, address: IpAddr) {
-        if let Some(failures) = self.failures.get_mut(&Place::of(address)) {
+        if let Some(failures) = self.failures.get_mut(&Source::of(address)) {
             failures.count /= 2;
         }
     }
@@ -218,45 +206,45 @@ impl Waiting {
     /// The check failed. Returns the requests of its address that are not going to be checked in time.
     #[must_use]
     pub fn note_failure(&mut self, address: IpAddr, now: Time) -> Vec<Request> {
-        let place = Place::of(address);
+        let source = Source::of(address);
         let before = self
-            .failures_of(place, now)
+            .failures_of(source, now)
             .map_or(0, |failures| failures.count);
         let failures = Failures {
             count: before.saturating_add(1),
             last: now,
         };
-        if self.failures.insert(place, failures).is_none() {
-            self.failed.push_back(place);
+        if self.failures.insert(source, failures).is_none() {
+            self.failed.push_back(source);
         }
         while self.failures.len() > limits::PASSWORD_ADDRESSES_MAX {
             let oldest = self.failed.pop_front().expect("each one is in the list");
             self.failures.remove(&oldest);
         }
         let mut lost = Vec::new();
-        self.trim(place, now, &mut lost);
+        self.trim(source, now, &mut lost);
         lost
     }
 
     /// `None`, also after a while without a failure.
-    fn failures_of(&self, place: Place, now: Time) -> Option<Failures> {
-        let failures = self.failures.get(&place).copied()?;
+    fn failures_of(&self, source: Source, now: Time) -> Option<Failures> {
+        let failures = self.failures.get(&source).copied()?;
         let quiet_ms = now.since_ms(failures.last);
         (failures.count > 0 && quiet_ms < limits::PASSWORD_FAILURES_KEPT_MS).then_some(failures)
     }
 
-    fn has_failed(&self, place: Place, now: Time) -> bool {
-        self.failures_of(place, now).is_some()
+    fn has_failed(&self, source: Source, now: Time) -> bool {
+        self.failures_of(source, now).is_some()
     }
 
-    fn held_back_until(&self, place: Place, now: Time) -> Time {
-        self.failures_of(place, now)
+    fn held_back_until(&self, source: Source, now: Time) -> Time {
+        self.failures_of(source, now)
             .map_or(now, |failures| failures.until())
     }
 
     /// It has failed so often that it has to wait after each check.
-    fn is_held_back(&self, place: Place, now: Time) -> bool {
-        self.failures_of(place, now)
+    fn is_held_back(&self, source: Source, now: Time) -> bool {
+        self.failures_of(source, now)
             .is_some_and(|failures| failures.count > limits::PASSWORD_FAILURES_FREE)
     }
 }

@@ -122,21 +122,22 @@ fn who_fails_waits_longer_and_longer() {
     // It is forgotten after a while, however often it failed.
     let later = now + limits::PASSWORD_FAILURES_KEPT_MS;
     assert_eq!(checked(&mut waiting, later), Some((1, 0)));
-    assert!(!waiting.has_failed(Place::of(IpAddr::from([10, 0, 0, 1])), Time(later)));
+    assert!(!waiting.has_failed(Source::of(IpAddr::from([10, 0, 0, 1])), Time(later)));
 }
 
 #[test]
 fn success_forgives_half() {
     let mut waiting = Waiting::default();
-    let place = Place::of(IpAddr::from([10, 0, 0, 1]));
+    let address = IpAddr::from([10, 0, 0, 1]);
+    let place = Source::of(address);
     // One wrong device among ten behind one address is never held back.
     for _ in 0..100 {
         fail(&mut waiting, 1, 1, 0);
-        waiting.note_success(place.0);
+        waiting.note_success(address);
         assert!(!waiting.is_held_back(place, Time(0)));
     }
     fail(&mut waiting, 1, 100, 0);
-    waiting.note_success(place.0);
+    waiting.note_success(address);
     assert!(waiting.is_held_back(place, Time(0)), "once is no proof");
 }
 
@@ -169,7 +170,7 @@ fn who_is_held_back_keeps_few_waiting() {
 
 #[test]
 fn addresses_of_one_network_are_one() {
-    let v6 = |text: &str| Place::of(text.parse().unwrap());
+    let v6 = |text: &str| Source::of(text.parse().unwrap());
     assert_eq!(v6("2001:db8:0:1::1"), v6("2001:db8:0:1:ffff::2"));
     assert_ne!(v6("2001:db8:0:1::1"), v6("2001:db8:0:2::1"));
     assert_eq!(v6("::ffff:10.0.0.1"), v6("10.0.0.1"));
@@ -184,6 +185,6 @@ fn the_oldest_failures_are_forgotten() {
     }
     assert_eq!(waiting.failures.len(), limits::PASSWORD_ADDRESSES_MAX);
     assert_eq!(waiting.failed.len(), limits::PASSWORD_ADDRESSES_MAX);
-    assert!(!waiting.has_failed(Place::of(IpAddr::from([0, 0, 0, 4])), Time(0)));
-    assert!(waiting.has_failed(Place::of(IpAddr::from([0, 0, 0, 5])), Time(0)));
+    assert!(!waiting.has_failed(Source::of(IpAddr::from([0, 0, 0, 4])), Time(0)));
+    assert!(waiting.has_failed(Source::of(IpAddr::from([0, 0, 0, 5])), Time(0)));
 }
