@@ -15,8 +15,8 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// From a change to its commit, where the disk is not late, in milliseconds. `asked_ms`: what the operator wants for
-    /// `Batched`.
+    /// From a change to its commit, where the disk is not late, in milliseconds. `asked_ms`: what the operator wants
+    /// for `Batched`.
     pub fn window_ms(self, asked_ms: u64) -> u64 {
         match self {
             Durability::Lazy => limits::STORE_LAZY_MS,
