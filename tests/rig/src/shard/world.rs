@@ -726,6 +726,10 @@ impl World {
         let state = &mut self.clients[client.0];
         state.place = Place::Gone;
         state.unread = Stream::default();
+        // A driver holds no memory of the shard's for a connection that is gone.
+        if let Some((chunks, _)) = &mut state.under_way {
+            chunks.clear();
+        }
     }
 
     #[track_caller]
