@@ -231,6 +231,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("io::clock", &[]),
+    ("io::link", &[]),
     ("io::cpu", &[]),
     ("io::disk", &[]),
     ("io::holder", &[]),
@@ -338,10 +339,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::files", &["io::start_error", "io::helpers::log"]),
     (
         "io::listener",
-        &["io::start_error", "io::holder", "io::listening"],
+        &["io::start_error", "io::holder", "io::link", "io::listening"],
     ),
     // A shard's thread.
-    ("io::link", &[]),
     ("io::crossing", &["io::link"]),
     (
         "io::seat",

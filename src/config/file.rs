@@ -222,7 +222,7 @@ impl Flags {
         let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
         Listener {
             address: self.address(said),
-            transport: Transport::Plain,
+            transport: Transport::default(),
             settings: ListenerSettings {
                 anonymous,
                 // Without a file there are no users, and whoever names one is refused.

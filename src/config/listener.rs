@@ -77,14 +77,12 @@ pub enum Hosts {
     All,
 }
 
-/// What a listener's connections carry MQTT in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Transport {
-    /// MQTT itself on TCP.
-    Plain,
-    /// See `io::link::framed`.
+/// What a listener's connections carry MQTT in: nothing, or layers, the one next to the socket first.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Transport {
+    /// So many layers of `io::link::framed`.
     #[cfg(test)]
-    Framed,
+    pub framed: usize,
 }
 
 impl Hosts {
@@ -136,7 +134,7 @@ impl Listener {
                 port,
                 family: None,
             },
-            transport: Transport::Plain,
+            transport: Transport::default(),
             settings,
             passwd,
             may_be_reached,

@@ -32,7 +32,7 @@ mod tests;
 use crate::broker::{CloseCause, HandOver, Input, Outputs, Report, Shard, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::crossing::Crossing;
-use crate::io::link::Link;
+use crate::io::link::{Link, Scratch};
 use crate::io::mail::ToShard;
 use crate::io::seat::Seat;
 use crate::limits;
@@ -106,6 +106,7 @@ pub struct Driver<C, K> {
     turns: u64,
     mail: Vec<ToShard>,
     mail_came: bool,
+    scratch: Scratch,
     storing: Storing,
     /// Surveys that the shard has not answered, the oldest first.
     askers: VecDeque<Sender<Box<Report>>>,
@@ -145,6 +146,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             askers: VecDeque::new(),
             // Mail may have been posted before the wake-up was armed: look once without one.
             mail_came: true,
+            scratch: Scratch::default(),
             storing,
             starved: Vec::new(),
             pressed: 0,

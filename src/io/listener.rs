@@ -4,9 +4,10 @@
 //! which would let a second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted
 //! socket.
 
-use crate::config::{Address, Config, Family, Hosts, Listener, Transport};
+use crate::config::{Address, Config, Family, Hosts, Listener};
 use crate::ids::ListenerId;
 use crate::io::holder::Holder;
+use crate::io::link::Wrapping;
 use crate::io::listening::ListeningSocket;
 use crate::io::start_error::StartError;
 use crate::limits;
@@ -39,29 +40,30 @@ const UNIX_SOCKET_MODE: u32 = 0o770;
 pub struct ListeningSockets {
     /// Bound and listening; a shard names them by their index.
     pub sockets: Arc<[ListeningSocket]>,
-    /// The listener each socket belongs to, and what its connections speak.
-    listeners: Arc<[(ListenerId, Transport)]>,
+    /// The listener each socket belongs to, and what lies between its connections and MQTT.
+    listeners: Arc<[(ListenerId, Wrapping)]>,
 }
 
 /// Sockets of the first listener, for MQTT itself.
 impl From<Vec<TcpListener>> for ListeningSockets {
     fn from(sockets: Vec<TcpListener>) -> ListeningSockets {
-        ListeningSockets::of_one_listener(sockets, Transport::Plain)
+        ListeningSockets::of_one_listener(sockets, &Wrapping::default())
     }
 }
 
 impl ListeningSockets {
     /// Sockets of the first listener.
-    pub fn of_one_listener(sockets: Vec<TcpListener>, transport: Transport) -> ListeningSockets {
+    pub fn of_one_listener(sockets: Vec<TcpListener>, wrapping: &Wrapping) -> ListeningSockets {
         ListeningSockets {
-            listeners: vec![(ListenerId(0), transport); sockets.len()].into(),
+            listeners: vec![(ListenerId(0), wrapping.clone()); sockets.len()].into(),
             sockets: sockets.into_iter().map(ListeningSocket::from).collect(),
         }
     }
 
-    /// The listener of the socket at this place, and what its connections speak.
-    pub fn listener(&self, socket: u32) -> (ListenerId, Transport) {
-        self.listeners[socket as usize]
+    /// The listener of the socket at this place, and what lies between its connections and MQTT.
+    pub fn listener(&self, socket: u32) -> (ListenerId, &Wrapping) {
+        let (listener, wrapping) = &self.listeners[socket as usize];
+        (*listener, wrapping)
     }
 
     /// Removes the files of unix sockets, when the broker stops.
@@ -91,11 +93,9 @@ pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
             Address::Unix(path) => listen_unix(path).map(|socket| vec![socket]),
         };
         let opened: Vec<ListeningSocket> = opened.map_err(|error| placed(listener, error))?;
-        listeners.extend(
-            opened
-                .iter()
-                .map(|_| (ListenerId(index as u8), listener.transport)),
-        );
+        let wrapping = Wrapping::of(&listener.transport);
+        let id = ListenerId(index as u8);
+        listeners.extend(opened.iter().map(|_| (id, wrapping.clone())));
         sockets.extend(opened);
     }
     Ok(ListeningSockets {

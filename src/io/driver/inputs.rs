@@ -135,7 +135,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let bytes_len = bytes.len();
         let mut broken = None;
         match &mut socket.state {
-            SocketState::Open => match socket.link.open(bytes) {
+            SocketState::Open => match socket.link.open(bytes, &mut self.scratch) {
                 Ok([]) => {}
                 Ok(bytes) => {
                     let input = Input::Bytes { connection, bytes };
@@ -143,10 +143,12 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
                 Err(reason) => broken = Some(reason),
             },
-            SocketState::HandingOver { hand_over, .. } => match socket.link.open(bytes) {
-                Ok(bytes) => hand_over.bytes.extend_from_slice(bytes),
-                Err(reason) => broken = Some(reason),
-            },
+            SocketState::HandingOver { hand_over, .. } => {
+                match socket.link.open(bytes, &mut self.scratch) {
+                    Ok(bytes) => hand_over.bytes.extend_from_slice(bytes),
+                    Err(reason) => broken = Some(reason),
+                }
+            }
             // The connection is over, so the bytes are dropped.
             SocketState::Closing | SocketState::Lingering | SocketState::Ending => {}
         }

@@ -183,8 +183,8 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Transport;
     use crate::ids::ListenerId;
+    use crate::io::link::Wrapping;
     use std::net::{TcpListener, TcpStream};
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let link = || {
             let socket = TcpStream::connect(address).unwrap().into();
-            Link::new(socket, address, ListenerId(0), Transport::Plain)
+            Link::new(socket, address, ListenerId(0), &Wrapping::default())
         };
         let socket = || Socket::new(link(), true);
         let mut sockets = Sockets::default();

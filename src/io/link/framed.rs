@@ -5,7 +5,7 @@
 //! each XOR [`MASK`]. Length 0 is the farewell; [`PING`] and [`PONG`] are frames of their own, a question and its
 //! answer; [`BAD`] breaks the rules.
 
-use super::Broken;
+use super::layers::{Broken, Layer};
 use crate::buffer::{Chunk, Chunks};
 
 /// What a Client says first, before any frame.
@@ -32,7 +32,6 @@ pub struct Framed {
     hello: usize,
     /// Bytes of the present frame that have not come.
     left: usize,
-    plain: Vec<u8>,
     own: Vec<u8>,
     ended: bool,
     farewell_said: bool,
@@ -42,11 +41,10 @@ pub struct Framed {
     sealed_sent: usize,
 }
 
-impl Framed {
-    /// Takes received bytes and returns the MQTT in them. Errors: [`Broken`] after a wrong `HELLO` or [`BAD`].
-    pub fn open(&mut self, received: &[u8]) -> Result<&[u8], Broken> {
-        self.plain.clear();
-        for &byte in received {
+impl Layer for Framed {
+    /// Errors: a wrong `HELLO`, or [`BAD`].
+    fn open(&mut self, outside: &[u8], inside: &mut Vec<u8>) -> Result<(), Broken> {
+        for &byte in outside {
             if self.ended {
                 break;
             }
@@ -61,7 +59,7 @@ impl Framed {
                     self.own.extend_from_slice(WELCOME);
                 }
             } else if self.left > 0 {
-                self.plain.push(byte ^ MASK);
+                inside.push(byte ^ MASK);
                 self.left -= 1;
             } else {
                 match byte {
@@ -76,40 +74,34 @@ impl Framed {
                 }
             }
         }
-        Ok(&self.plain)
+        Ok(())
     }
 
-    /// The Client has said [`FAREWELL`].
-    pub fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// [`Framed::own_bytes`] has something to send.
-    pub fn has_own_bytes(&self) -> bool {
+    fn has_own_bytes(&self) -> bool {
         !self.own.is_empty()
     }
 
-    /// Takes the bytes that this transport itself must send next; `None`: none.
-    pub fn own_bytes(&mut self) -> Option<Chunks> {
+    fn own_bytes(&mut self) -> Option<Chunks> {
         let own = std::mem::take(&mut self.own);
         (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
     }
 
-    /// Frames bytes of MQTT. Its own bytes have been taken, and no other sealed send is under way.
-    pub fn seal(&mut self, chunks: Chunks) -> Chunks {
-        assert!(self.hello == HELLO.len() && self.own.is_empty() && self.sealed == 0);
+    fn seal(&mut self, chunks: Chunks) -> Chunks {
+        assert!(self.hello == HELLO.len() && self.own.is_empty());
         assert!(!self.farewell_said, "nothing follows the farewell");
         let mut plain = Vec::new();
         for chunk in chunks.iter() {
             plain.extend_from_slice(chunk.bytes());
         }
-        self.sealed = plain.len();
+        (self.sealed, self.told, self.sealed_sent) = (plain.len(), 0, 0);
         Chunks::from_iter([Chunk::Block(frames(&plain))])
     }
 
-    /// Counts `bytes` of the sealed send, `whole` if these were its last; returns the bytes of MQTT that left with
-    /// them.
-    pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
+    fn sent(&mut self, bytes: usize, whole: bool) -> usize {
         self.sealed_sent += bytes;
         // Only bytes of whole frames count before the end.
         let sure = self.sealed_sent / (FRAME_BYTES_MAX + 1) * FRAME_BYTES_MAX;
@@ -120,14 +112,11 @@ impl Framed {
         };
         let more = left - self.told;
         self.told = left;
-        if whole {
-            (self.sealed, self.told, self.sealed_sent) = (0, 0, 0);
-        }
         more
     }
 
-    /// Says [`FAREWELL`] once, if the handshake is through.
-    pub fn farewell(&mut self) {
+    /// Once, if the handshake is through.
+    fn farewell(&mut self) {
         if self.hello == HELLO.len() && !std::mem::replace(&mut self.farewell_said, true) {
             self.own.push(FAREWELL);
         }

@@ -5,10 +5,10 @@
 //!                       └──→ own bytes (handshake, pong, farewell) ──↗
 //! ```
 //!
-//! A [`Link`] does no I/O: the driver receives and sends. What lies between the two sides is the [`Transport`] of the
-//! listener: today MQTT itself, where opening and sealing give back what they were given and cost nothing. A
-//! transport that adds bytes of its own keeps its state here. It moves with the Link when a connection is handed over
-//! to another shard, whatever has been sent on it by then.
+//! A [`Link`] does no I/O: the driver receives and sends. What lies between the two sides are the [`Layer`]s that the
+//! listener's [`Wrapping`] asks for. Mostly there is none: opening and sealing give back what they were given and cost
+//! nothing. A layer keeps the state of one connection, and moves with the Link when the connection is handed over to
+//! another shard, whatever has been sent on it by then.
 //!
 //! The order of calls:
 //!
@@ -21,10 +21,14 @@
 
 #[cfg(test)]
 pub mod framed;
+mod layers;
+
+pub use layers::{Broken, Layer, Scratch};
 
 use crate::buffer::Chunks;
 use crate::config::Transport;
 use crate::ids::ListenerId;
+use layers::Layers;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -39,18 +43,42 @@ pub struct Link {
     state: State,
 }
 
-/// What a transport keeps of one connection.
+/// What lies between the socket and MQTT.
 #[derive(Debug)]
 enum State {
     Plain,
-    #[cfg(test)]
-    Framed(Box<framed::Framed>),
+    Layered(Box<Layers>),
 }
 
-/// The peer broke the rules of its transport; the reason is for the log. The transport's answer to the peer, if it has
-/// one, is in [`Link::own_bytes`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Broken(pub &'static str);
+/// What the connections of one listener get between their socket and MQTT. Copies share what layers have in common.
+#[derive(Clone, Default, Debug)]
+pub struct Wrapping {
+    /// So many layers of [`framed`].
+    #[cfg(test)]
+    pub framed: usize,
+}
+
+impl Wrapping {
+    /// For a listener of this transport.
+    pub fn of(transport: &Transport) -> Wrapping {
+        let _ = transport;
+        Wrapping {
+            #[cfg(test)]
+            framed: transport.framed,
+        }
+    }
+
+    /// The layers of a new connection, the one next to the socket first; none for MQTT itself.
+    fn layers(&self) -> Vec<Box<dyn Layer>> {
+        #[allow(unused_mut, reason = "tests have a layer more")]
+        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+        #[cfg(test)]
+        for _ in 0..self.framed {
+            layers.push(Box::<framed::Framed>::default());
+        }
+        layers
+    }
+}
 
 impl Link {
     /// A connection just accepted.
@@ -58,12 +86,13 @@ impl Link {
         socket: OwnedFd,
         address: SocketAddr,
         listener: ListenerId,
-        transport: Transport,
+        wrapping: &Wrapping,
     ) -> Link {
-        let state = match transport {
-            Transport::Plain => State::Plain,
-            #[cfg(test)]
-            Transport::Framed => State::Framed(Box::default()),
+        let layers = wrapping.layers();
+        let state = if layers.is_empty() {
+            State::Plain
+        } else {
+            State::Layered(Box::new(Layers::new(layers)))
         };
         Link {
             socket,
@@ -73,15 +102,19 @@ impl Link {
         }
     }
 
-    /// The bytes of MQTT in what was received; none, if no more than a part of something has come.
+    /// The bytes of MQTT in what was received; none, if no more than a part of something has come. Layers put what they
+    /// open into `scratch`.
     ///
     /// Errors: the connection must be closed, and this is not called again.
     #[inline]
-    pub fn open<'a>(&'a mut self, received: &'a [u8]) -> Result<&'a [u8], Broken> {
+    pub fn open<'a>(
+        &mut self,
+        received: &'a [u8],
+        scratch: &'a mut Scratch,
+    ) -> Result<&'a [u8], Broken> {
         match &mut self.state {
             State::Plain => Ok(received),
-            #[cfg(test)]
-            State::Framed(framed) => framed.open(received),
+            State::Layered(layers) => layers.open(received, scratch),
         }
     }
 
@@ -90,8 +123,7 @@ impl Link {
     pub fn has_ended(&self) -> bool {
         match &self.state {
             State::Plain => false,
-            #[cfg(test)]
-            State::Framed(framed) => framed.has_ended(),
+            State::Layered(layers) => layers.has_ended(),
         }
     }
 
@@ -100,8 +132,7 @@ impl Link {
     pub fn has_own_bytes(&self) -> bool {
         match &self.state {
             State::Plain => false,
-            #[cfg(test)]
-            State::Framed(framed) => framed.has_own_bytes(),
+            State::Layered(layers) => layers.has_own_bytes(),
         }
     }
 
@@ -110,18 +141,16 @@ impl Link {
     pub fn own_bytes(&mut self) -> Option<Chunks> {
         match &mut self.state {
             State::Plain => None,
-            #[cfg(test)]
-            State::Framed(framed) => framed.own_bytes(),
+            State::Layered(layers) => layers.own_bytes(),
         }
     }
 
-    /// Bytes of MQTT as the transport sends them. Only after bytes of MQTT have come, so any handshake is over.
+    /// Bytes of MQTT as they are sent. Only after bytes of MQTT have come, so any handshake is over.
     #[inline]
     pub fn seal(&mut self, chunks: Chunks) -> Chunks {
         match &mut self.state {
             State::Plain => chunks,
-            #[cfg(test)]
-            State::Framed(framed) => framed.seal(chunks),
+            State::Layered(layers) => layers.seal(chunks),
         }
     }
 
@@ -130,22 +159,18 @@ impl Link {
     #[inline]
     pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
         match &mut self.state {
-            State::Plain => {
-                let _ = whole;
-                bytes
-            }
-            #[cfg(test)]
-            State::Framed(framed) => framed.sent(bytes, whole),
+            State::Plain => bytes,
+            State::Layered(layers) => layers.sent(bytes, whole),
         }
     }
 
-    /// Puts the transport's farewell into the own bytes, unless it was said before or may not be said.
+    /// Puts the farewell of each layer into the own bytes, unless it was said before or may not be said. No send is
+    /// under way.
     #[inline]
     pub fn farewell(&mut self) {
         match &mut self.state {
             State::Plain => {}
-            #[cfg(test)]
-            State::Framed(framed) => framed.farewell(),
+            State::Layered(layers) => layers.farewell(),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::broker::{Found, HandOver, Input, Output, Outputs, PeerMessage, Report};
 use crate::buffer::{Chunk, Chunks, Payload, Stock};
-use crate::config::Transport;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
@@ -10,6 +9,7 @@ use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Users};
+use crate::io::link::Wrapping;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, Seat, seats};
@@ -367,13 +367,13 @@ pub struct Broker {
 
 impl Broker {
     pub fn start<K: Kernel>(count: usize) -> Broker {
-        Broker::start_with::<K>(count, Transport::Plain)
+        Broker::start_with::<K>(count, &Wrapping::default())
     }
 
-    pub fn start_with<K: Kernel>(count: usize, transport: Transport) -> Broker {
+    pub fn start_with<K: Kernel>(count: usize, wrapping: &Wrapping) -> Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners = ListeningSockets::of_one_listener(vec![listener], transport);
+        let listeners = ListeningSockets::of_one_listener(vec![listener], wrapping);
         let (log, clock) = (Log::start(None, None).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
         let checker = Checker::new(Users::load(&[None]).unwrap());

@@ -3,10 +3,10 @@
 
 use super::double::{Broker, stream};
 use crate::broker::CloseCause;
-use crate::config::Transport;
 use crate::io::driver::kernel::Kernel;
+use crate::io::link::Wrapping;
 use crate::io::link::framed::{self, BAD, FAREWELL, HELLO, MASK, PING, PONG, WELCOME};
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
@@ -55,7 +55,7 @@ fn greeted(broker: &Broker) -> TcpStream {
 }
 
 fn start<K: Kernel>(shards: usize) -> Broker {
-    Broker::start_with::<K>(shards, Transport::Framed)
+    Broker::start_with::<K>(shards, &Wrapping { framed: 1 })
 }
 
 /// Sends in pieces from another thread, a PING between every two of them, and reads all of it back.
@@ -162,6 +162,82 @@ fn a_broker_that_stops_says_farewell<K: Kernel>() {
     assert_eq!(hear(&silent, 1, 0), Heard::default(), "it was not greeted");
 }
 
+/// What is inside the frames of an outer layer.
+struct Inside<'a> {
+    client: &'a TcpStream,
+    /// Bytes of the present frame that were not read.
+    left: usize,
+    pongs: usize,
+    farewells: usize,
+}
+
+impl Read for Inside<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut byte = [0];
+        while self.left == 0 {
+            if self.client.read(&mut byte)? == 0 {
+                return Ok(0);
+            }
+            match byte[0] {
+                FAREWELL => self.farewells += 1,
+                PONG => self.pongs += 1,
+                frame => {
+                    assert_eq!(self.farewells, 0, "nothing follows a farewell");
+                    self.left = frame.into();
+                }
+            }
+        }
+        let most = self.left.min(buffer.len());
+        let bytes = self.client.read(&mut buffer[..most])?;
+        buffer[..bytes].iter_mut().for_each(|byte| *byte ^= MASK);
+        self.left -= bytes;
+        Ok(bytes)
+    }
+}
+
+fn a_layer_lies_inside_another<K: Kernel>() {
+    for (shards, wish) in [(1, b'E'), (2, b'1')] {
+        let broker = Broker::start_with::<K>(shards, &Wrapping { framed: 2 });
+        let mut client = greeted(&broker);
+        let sent = stream(wish, 30_000);
+        let (mut writer, reader) = (client.try_clone().unwrap(), client.try_clone().unwrap());
+        let mut inside = Inside {
+            client: &reader,
+            left: 0,
+            pongs: 0,
+            farewells: 0,
+        };
+        client.write_all(&framed::frames(HELLO)).unwrap();
+        let mut answer = [0; WELCOME.len()];
+        inside.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, WELCOME);
+        let pieces = sent.chunks(97);
+        let pings = pieces.len();
+        let bytes = sent.len();
+        let heard = thread::scope(|scope| {
+            scope.spawn(move || {
+                for piece in pieces {
+                    let mut inner = framed::frames(piece);
+                    inner.push(PING);
+                    let mut outer = vec![PING];
+                    outer.extend(framed::frames(&inner));
+                    writer.write_all(&outer).unwrap();
+                }
+            });
+            hear(&mut inside, bytes, pings)
+        });
+        assert!(heard.plain == sent);
+        assert_eq!((heard.pongs, inside.pongs), (pings, pings));
+        // The inner farewell ends the connection: it is answered by both, the inner one first.
+        client.write_all(&framed::frames(&[FAREWELL])).unwrap();
+        let heard = hear(&mut inside, usize::MAX, 0);
+        assert_eq!((heard.plain, heard.farewells, heard.bad), (vec![], 1, 0));
+        assert_eq!(inside.farewells, 1);
+        broker.wait_for(&format!("{}:closed PeerClosed", shards - 1));
+        broker.stop();
+    }
+}
+
 under_each_driver!(
     a_stream_in_frames_is_echoed_whole,
     a_link_is_handed_over_with_its_state,
@@ -169,4 +245,5 @@ under_each_driver!(
     a_farewell_of_the_client_ends_the_connection,
     a_broken_link_is_told_with_its_reason,
     a_broker_that_stops_says_farewell,
+    a_layer_lies_inside_another,
 );
