@@ -123,6 +123,10 @@ pub const MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
 /// Of what all may hold, the part that anyone may take within the limits for each Client; above it each has a fair
 /// share.
 pub const MEMORY_FREE_PERCENT: usize = 80;
+/// The part that an owner may take who holds less than his part of his address's share, when the address itself holds
+/// more than its share. What is above is for users and addresses that hold less than their shares.
+pub const MEMORY_PART_PERCENT: usize = 90;
+const _: () = assert!(MEMORY_FREE_PERCENT < MEMORY_PART_PERCENT && MEMORY_PART_PERCENT < 100);
 /// A shard takes that in steps of this part of it, divided by the shards, within these sizes.
 pub const MEMORY_STEPS: usize = 64;
 /// See [`MEMORY_STEPS`].
@@ -131,6 +135,8 @@ pub const MEMORY_STEP_LEAST: usize = 4 * 1024;
 pub const MEMORY_STEP_MOST: usize = 1024 * 1024;
 /// Steps that a shard keeps beyond what it holds.
 pub const MEMORY_STEPS_KEPT: usize = 3;
+/// When a shard has taken of that, or given back, so many bytes, it tells what one of its owners holds.
+pub const MEMORY_BYTES_FOR_AN_OWNER_TOLD: usize = 256;
 /// When a shard has given back so much, the memory that the allocator has kept of it goes back to the system.
 pub const FREED_BYTES_MUCH: usize = 8 * 1024 * 1024;
 /// That waits until nothing more has been given back for this time.

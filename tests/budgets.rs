@@ -314,6 +314,99 @@ fn retained_messages_are_bounded_and_others_are_served() {
     }
 }
 
+/// Bytes in the book of all shards.
+fn held_by_all(world: &mut World, shards: usize) -> usize {
+    (0..shards)
+        .map(|shard| sums(world, shard).held_bytes as usize)
+        .sum()
+}
+
+#[test]
+fn the_client_ids_of_one_address_have_no_more_than_one() {
+    let _alone = alone();
+    const LIMIT: usize = 32 * MIB;
+    for shards in [1, 4] {
+        let mut world = World::with(shards, Order::Fair, with_memory(LIMIT as u64));
+        world.unchecked = true;
+        world.read_whole();
+        world.from = Some([192, 0, 2, 7].into());
+        let fill = |world: &mut World, writer: Client, name: &str, count: u16| {
+            for number in 0..count {
+                let message = publish(&format!("{name}/{number}"), "x".repeat(MIB / 16)).retain();
+                world.send(writer, message.qos(1, number + 1).bytes(V5));
+            }
+        };
+        // One takes what anyone may, which is more than a share; then come fifteen others from there.
+        let greedy: Vec<Client> = (0..16)
+            .map(|n| world.connect(&connect(V5, &format!("greedy {n}"))))
+            .collect();
+        for (n, writer) in greedy.iter().enumerate() {
+            fill(
+                &mut world,
+                *writer,
+                &format!("t/{n}"),
+                if n == 0 { 520 } else { 20 },
+            );
+        }
+        let held = held_by_all(&mut world, shards);
+        assert!(
+            (LIMIT / 100 * 77..=LIMIT / 100 * 91).contains(&held),
+            "{shards} shards: {held} bytes"
+        );
+        // What is left is for those from elsewhere: all of 2 MiB.
+        world.from = Some([192, 0, 2, 8].into());
+        let modest = world.connect(&connect(V5, "modest"));
+        for number in 0..32 {
+            let message = publish(&format!("m/{number}"), "m".repeat(MIB / 16)).retain();
+            world.send(modest, message.qos(1, number + 1).bytes(V5));
+        }
+        let answers = world.received(modest);
+        let refused = |packet: &&Packet| matches!(packet, Packet::PubAck { code: 0x97, .. });
+        assert_eq!(answers.iter().filter(refused).count(), 0);
+        let more = held_by_all(&mut world, shards) - held;
+        assert!(more >= 2 * MIB, "{shards} shards: {more} bytes");
+        for shard in 0..shards {
+            world.shard(shard).check_invariants();
+        }
+    }
+}
+
+#[test]
+fn a_user_on_four_shards_has_one_share() {
+    let _alone = alone();
+    const LIMIT: usize = 32 * MIB;
+    let mut world = World::with(4, Order::Fair, with_memory(LIMIT as u64));
+    world.unchecked = true;
+    world.read_whole();
+    let fill = |world: &mut World, writer: Client, name: &str, count: u16| {
+        for number in 0..count {
+            let message = publish(&format!("{name}/{number}"), "x".repeat(MIB / 8)).retain();
+            world.send(writer, message.qos(1, number + 1).bytes(V5));
+        }
+    };
+    // Seven addresses hold what anyone may, none of them more than a share.
+    for n in 0..7 {
+        world.from = Some([192, 0, 2, n].into());
+        let writer = world.connect(&connect(V5, &format!("other {n}")));
+        fill(&mut world, writer, &format!("o/{n}"), 28);
+    }
+    let before = held_by_all(&mut world, 4);
+    assert!(before > LIMIT / 100 * 75, "{before} bytes");
+    // The eighth, with a client on each shard, has one of nine shares.
+    world.from = Some([192, 0, 2, 99].into());
+    let greedy: Vec<Client> = (0..4)
+        .map(|shard| at_home_in(&mut world, shard, V5, "greedy"))
+        .collect();
+    for (n, writer) in greedy.iter().enumerate() {
+        fill(&mut world, *writer, &format!("g/{n}"), 100);
+    }
+    let got = held_by_all(&mut world, 4) - before;
+    assert!(
+        (LIMIT / 100 * 8..=LIMIT / 100 * 13).contains(&got),
+        "{got} bytes of {LIMIT}"
+    );
+}
+
 #[test]
 fn windows_filters_packets_and_sessions_are_bounded() {
     let _alone = alone();
@@ -472,8 +565,12 @@ fn marks_of_deletions_are_bounded_and_deletions_that_free_pass() {
 
 /// A Client whose Session has its home at this shard.
 fn at_home(world: &mut World, shard: usize, name: &str) -> Client {
+    at_home_in(world, shard, V, name)
+}
+
+fn at_home_in(world: &mut World, shard: usize, version: Version, name: &str) -> Client {
     for number in 0.. {
-        let client = world.connect(&connect(V, &format!("{name} {number}")));
+        let client = world.connect(&connect(version, &format!("{name} {number}")));
         if world.place(client) == Some(shard) {
             return client;
         }

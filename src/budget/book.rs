@@ -4,10 +4,15 @@
 //! is booked here by plain additions: whoever changes such a thing books the difference. Payloads, which queues,
 //! windows, outboxes, retained messages and other shards share, count themselves once each in the [`Account`] of who
 //! published them.
+//!
+//! When memory is short it is divided among users and addresses, over all shards: see [`crate::buffer::share`]. What an
+//! owner holds here is told there when he asks for more while memory is short, and otherwise one owner after the other,
+//! as this shard takes memory and gives it back: O(1) for each 256 bytes of that. So nothing is told with each change,
+//! and what another shard knows is late by the few steps that a shard takes at once.
 
 use super::source::Source;
-use crate::buffer::Stock;
 use crate::buffer::account::{Account, Arc, Total};
+use crate::buffer::{Share, Sharer, Stock};
 use crate::ids::OwnerId;
 use crate::limits;
 use hashbrown::HashMap;
@@ -51,6 +56,9 @@ struct Owner {
     name: Box<str>,
     /// Whose share he has a part of. `None`: a share of his own.
     source: Option<Source>,
+    share: Arc<Share>,
+    /// What the share was told that he holds in this shard.
+    told_bytes: usize,
     /// Bytes booked here.
     plain: usize,
     /// Bytes of payloads.
@@ -65,6 +73,25 @@ struct Owner {
 impl Owner {
     fn bytes(&self) -> usize {
         self.plain + self.account.bytes()
+    }
+
+    fn sharer(&self) -> Sharer {
+        sharer(&self.name, self.source)
+    }
+
+    /// Tells his share what he holds.
+    fn tell(&mut self) {
+        let bytes = self.bytes();
+        self.share.change(self.told_bytes, bytes);
+        self.told_bytes = bytes;
+    }
+}
+
+/// Whose share the owner of this name has, or has a part of.
+fn sharer(name: &str, source: Option<Source>) -> Sharer {
+    match source {
+        Some(source) => Sharer::Address(source.bits()),
+        None => Sharer::Name(name.into()),
     }
 }
 
@@ -87,13 +114,14 @@ pub struct Book {
     shared_bytes: usize,
     /// What went back to the stock, and was not taken again, since [`Book::tidy`] last told of much of it.
     freed_bytes: usize,
+    /// What was taken or given back since owners were last told of, and who is next.
+    moved_bytes: usize,
+    next_told: usize,
     plain: usize,
     payloads: Arc<Total>,
     owners: Vec<Option<Owner>>,
     free: Vec<u32>,
     by_name: HashMap<Box<str>, OwnerId>,
-    /// How many owners have a part of the share of each.
-    sources: HashMap<Source, usize>,
     /// Refusals of those who are not here, and when one was last told of.
     newcomers: HashMap<Source, (u64, u64)>,
     /// Owners with nothing here any more but payloads that someone holds.
@@ -109,12 +137,13 @@ impl Book {
             free_bytes: 0,
             shared_bytes: 0,
             freed_bytes: 0,
+            moved_bytes: 0,
+            next_told: 0,
             plain: 0,
             payloads: Arc::new(Total::default()),
             owners: Vec::new(),
             free: Vec::new(),
             by_name: HashMap::new(),
-            sources: HashMap::new(),
             newcomers: HashMap::new(),
             lingering: VecDeque::new(),
             refused: [0; Refused::ALL.len()],
@@ -133,6 +162,8 @@ impl Book {
         let owner = Owner {
             name: name.into(),
             source,
+            share: self.stock.shares().join(sharer(name, source)),
+            told_bytes: 0,
             plain: 0,
             account: Arc::new(Account::new(Arc::clone(&self.payloads))),
             uses: 1,
@@ -146,42 +177,26 @@ impl Book {
         }
         self.owners[index as usize] = Some(owner);
         self.by_name.insert(name.into(), id);
-        self.add_sharer(source);
         self.add(id, limits::OWNER_BYTES + 2 * name.len());
+        self.owner_mut(id).tell();
         id
     }
 
     /// An owner without a user name is seen at this address now.
     pub fn place(&mut self, id: OwnerId, source: Option<Source>) {
         let before = self.owner(id).source;
-        if before.is_some() && source.is_some() && before != source {
-            self.owner_mut(id).source = source;
-            self.remove_sharer(before);
-            self.add_sharer(source);
+        if before.is_none() || source.is_none() || before == source {
+            return;
         }
-    }
-
-    fn add_sharer(&mut self, source: Option<Source>) {
-        let owners = source.map(|source| self.sources.entry(source).or_default());
-        if owners.is_none_or(|owners| {
-            *owners += 1;
-            *owners == 1
-        }) {
-            self.stock.add_sharer();
-        }
-    }
-
-    fn remove_sharer(&mut self, source: Option<Source>) {
-        if let Some(source) = source
-            && let Some(owners) = self.sources.get_mut(&source)
-        {
-            *owners -= 1;
-            if *owners > 0 {
-                return;
-            }
-            self.sources.remove(&source);
-        }
-        self.stock.remove_sharer();
+        let shares = sync::Arc::clone(&self.stock);
+        let owner = self.owner_mut(id);
+        let left = owner.sharer();
+        owner.source = source;
+        let joined = shares.shares().join(owner.sharer());
+        let share = std::mem::replace(&mut owner.share, joined);
+        let told = std::mem::take(&mut owner.told_bytes);
+        shares.shares().leave(&left, &share, told);
+        owner.tell();
     }
 
     /// The same of an owner that is there.
@@ -208,10 +223,26 @@ impl Book {
         if bytes > taken || taken - bytes > limits::MEMORY_STEPS_KEPT * self.stock.step() {
             is_much = self.settle(bytes, taken);
         }
+        if self.moved_bytes >= limits::MEMORY_BYTES_FOR_AN_OWNER_TOLD {
+            self.tell_some();
+        }
         if !self.lingering.is_empty() {
             self.forget_some();
         }
         is_much
+    }
+
+    /// Tells what some owners hold, the next ones in turn.
+    #[cold]
+    fn tell_some(&mut self) {
+        let due = self.moved_bytes / limits::MEMORY_BYTES_FOR_AN_OWNER_TOLD;
+        self.moved_bytes = 0;
+        for _ in 0..due.min(self.owners.len()) {
+            self.next_told = (self.next_told + 1) % self.owners.len();
+            if let Some(owner) = &mut self.owners[self.next_told] {
+                owner.tell();
+            }
+        }
     }
 
     fn forget_some(&mut self) {
@@ -236,7 +267,8 @@ impl Book {
         self.sub(id, own);
         if let Some(owner) = self.owners[id.0 as usize].take() {
             self.by_name.remove(&owner.name);
-            self.remove_sharer(owner.source);
+            let shares = self.stock.shares();
+            shares.leave(&owner.sharer(), &owner.share, owner.told_bytes);
         }
         self.free.push(id.0);
         true
@@ -335,9 +367,21 @@ impl Book {
 
     #[cold]
     fn may_take_more(&mut self, id: OwnerId, all: usize, bytes: usize) -> bool {
-        self.take_for_anyone(all)
-            || (self.owner(id).bytes().saturating_add(bytes) <= self.share_of(id)
-                && self.take_for_sharer(all))
+        if self.take_for_anyone(all) {
+            return true;
+        }
+        let owner = self.owner_mut(id);
+        owner.tell();
+        let own = owner.told_bytes.saturating_add(bytes);
+        let most = self.most_for(&owner_share(self.owner(id)), own, bytes);
+        if !self.take_for_sharer(all, most) {
+            return false;
+        }
+        // Told at once, so that many owners of one share cannot each get the last of it.
+        let owner = self.owner_mut(id);
+        owner.share.change(0, bytes);
+        owner.told_bytes += bytes;
+        true
     }
 
     /// The same for a newcomer.
@@ -347,29 +391,43 @@ impl Book {
         }
         let bytes = bytes + limits::OWNER_BYTES + 2 * name.len();
         let all = self.bytes().saturating_add(bytes);
-        self.take_for_anyone(all)
-            || (bytes <= self.share(1 + self.owners_at(source)) && self.take_for_sharer(all))
+        if self.take_for_anyone(all) {
+            return true;
+        }
+        let share = self.stock.shares().find(&sharer(name, source));
+        let share = Holds {
+            bytes: share.as_ref().map_or(0, |share| share.bytes()),
+            owners: share.map_or(0, |share| share.owners()) + 1,
+            is_divided: source.is_some(),
+        };
+        let most = self.most_for(&share, bytes, bytes);
+        self.take_for_sharer(all, most)
     }
 
-    /// Memory is short, and this owner has had his share.
+    /// Memory is short, and this owner has had his share, or his part of it.
     pub fn has_had_share(&self, id: OwnerId) -> bool {
-        self.is_short()
-            && (self.owner(id).bytes() > self.share_of(id)
-                || self.stock.taken() > self.stock.limit())
+        if !self.is_short() {
+            return false;
+        }
+        let owner = self.owner(id);
+        let most = self.most_for(&owner_share(owner), owner.bytes(), 0);
+        most <= self.stock.free_limit() || self.stock.taken() > most
     }
 
-    /// What each of so many owners at one address has a right to; 1 for a user.
-    fn share(&self, owners: usize) -> usize {
+    /// How much may be held in all, for an owner with `own` bytes after `bytes` more, so that he gets them.
+    fn most_for(&self, share: &Holds, own: usize, bytes: usize) -> usize {
         // One more than there are: a newcomer finds room.
-        self.stock.limit() / (self.stock.sharers() + 1) / owners.max(1)
-    }
-
-    fn share_of(&self, id: OwnerId) -> usize {
-        self.share(self.owners_at(self.owner(id).source))
-    }
-
-    fn owners_at(&self, source: Option<Source>) -> usize {
-        source.map_or(0, |source| self.sources.get(&source).copied().unwrap_or(0))
+        let whole = self.stock.limit() / (self.stock.shares().count() + 1);
+        let is_below_share = share.bytes.saturating_add(bytes) <= whole;
+        if share.is_divided && own > whole / share.owners.max(1) {
+            self.stock.free_limit()
+        } else if is_below_share {
+            self.stock.limit()
+        } else if share.is_divided {
+            self.stock.part_limit()
+        } else {
+            self.stock.free_limit()
+        }
     }
 
     /// This shard may hold `all` bytes, whoever they are for.
@@ -383,21 +441,23 @@ impl Book {
         taken.is_some()
     }
 
-    /// This shard may hold `all` bytes for an owner below his share.
-    fn take_for_sharer(&mut self, all: usize) -> bool {
+    /// This shard may hold `all` bytes for an owner for whom no more than `most` may be held in all.
+    fn take_for_sharer(&mut self, all: usize, most: usize) -> bool {
         let missing = all.saturating_sub(self.free_bytes + self.shared_bytes);
-        let taken = self.take(missing, self.stock.limit());
+        let taken = self.take(missing, most);
         self.shared_bytes += taken.unwrap_or(0);
         taken.is_some()
     }
 
     /// Takes so many bytes of the stock: whole steps, where there is room for them.
-    fn take(&self, missing: usize, most: usize) -> Option<usize> {
+    fn take(&mut self, missing: usize, most: usize) -> Option<usize> {
         let steps = missing.checked_next_multiple_of(self.stock.step())?;
         let sizes = [steps, missing];
-        sizes
+        let taken = sizes
             .into_iter()
-            .find(|bytes| self.stock.take(*bytes, most))
+            .find(|bytes| self.stock.take(*bytes, most));
+        self.moved_bytes += taken.unwrap_or(0);
+        taken
     }
 
     #[cold]
@@ -407,6 +467,7 @@ impl Book {
             if !self.take_for_anyone(bytes) {
                 let missing = bytes.saturating_sub(self.free_bytes + self.shared_bytes);
                 self.stock.take_anyway(missing);
+                self.moved_bytes += missing;
                 self.shared_bytes += missing;
             }
             return false;
@@ -416,6 +477,7 @@ impl Book {
         self.shared_bytes -= of_shared;
         self.free_bytes -= back - of_shared;
         self.stock.give_back(back);
+        self.moved_bytes += back;
         self.freed_bytes += back;
         let is_much = self.freed_bytes >= limits::FREED_BYTES_MUCH;
         if is_much {
@@ -497,16 +559,17 @@ impl Book {
             plain += owner.plain;
         }
         assert_eq!(plain, self.plain);
-        let mut sources: HashMap<Source, usize> = HashMap::new();
-        for source in self
-            .owners
-            .iter()
-            .flatten()
-            .filter_map(|owner| owner.source)
-        {
-            *sources.entry(source).or_default() += 1;
+        let mut told: HashMap<Sharer, (usize, usize)> = HashMap::new();
+        for owner in self.owners.iter().flatten() {
+            let (bytes, owners) = told.entry(owner.sharer()).or_default();
+            *bytes += owner.told_bytes;
+            *owners += 1;
         }
-        assert_eq!(sources, self.sources);
+        for (sharer, (bytes, owners)) in told {
+            let share = self.stock.shares().find(&sharer);
+            let share = share.expect("an owner has a part of it");
+            assert!(share.bytes() >= bytes && share.owners() >= owners);
+        }
         assert!(self.stock.taken() >= self.free_bytes + self.shared_bytes);
         // A peer shard may give a payload back between the two sums, so they are compared until they agree.
         let agree = || {
@@ -515,6 +578,22 @@ impl Book {
             payloads == self.payloads.bytes()
         };
         assert!((0..10_000).any(|_| agree()), "payloads by owner and in all");
+    }
+}
+
+/// What a share holds, as one question about it needs it.
+struct Holds {
+    bytes: usize,
+    owners: usize,
+    /// Among the owners who have a part of it.
+    is_divided: bool,
+}
+
+fn owner_share(owner: &Owner) -> Holds {
+    Holds {
+        bytes: (owner.share.bytes() + owner.bytes()).saturating_sub(owner.told_bytes),
+        owners: owner.share.owners(),
+        is_divided: owner.source.is_some(),
     }
 }
 
@@ -608,6 +687,106 @@ mod tests {
         let told = book.refuse_newcomer("client id z", here, 60_000);
         assert_eq!(told.map(|told| told.refused), Some(3));
         assert_eq!(book.refused()[Refused::Session as usize], 3);
+    }
+
+    /// Takes in pieces of 1,000 bytes as much as it gets, ten times over, each owner in turn.
+    fn fill(books: &mut [Book], owners: &[(usize, OwnerId)]) {
+        for (at, id) in owners.iter().cycle().take(owners.len() * 10_000) {
+            if books[*at].may_take(*id, 1_000) {
+                books[*at].add(*id, 1_000);
+                books[*at].tidy();
+            }
+        }
+    }
+
+    fn held(books: &[Book]) -> usize {
+        books.iter().map(Book::bytes).sum()
+    }
+
+    #[test]
+    fn the_client_ids_of_one_address_have_one_share_together() {
+        let [here, there] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|v4| Source::of(v4.into()));
+        for shards in [1, 4] {
+            let stock = sync::Arc::new(Stock::new(1_000_000, shards));
+            let book = || Book::new(sync::Arc::clone(&stock));
+            let mut books: Vec<Book> = (0..shards).map(|_| book()).collect();
+            // One takes what anyone may, which is more than a share of all; then the others come.
+            let first = (0, books[0].open("client id first", Some(here)));
+            fill(&mut books, &[first]);
+            assert!((780_000..=800_000).contains(&held(&books)));
+            let others: Vec<_> = (0..15)
+                .map(|number| {
+                    let name = format!("client id {number}");
+                    (
+                        number % shards,
+                        books[number % shards].open(&name, Some(here)),
+                    )
+                })
+                .collect();
+            fill(&mut books, &others);
+            let greedy = held(&books);
+            assert!((880_000..=900_000).contains(&greedy), "{greedy}");
+            for (at, id) in &others {
+                assert!(!books[*at].may_take(*id, 20_000));
+            }
+            // What is left is for those at another address, on whatever shard they are.
+            let at = shards - 1;
+            let modest = (at, books[at].open("client id modest", Some(there)));
+            fill(&mut books, &[modest]);
+            let got = held(&books) - greedy;
+            assert!(got > 80_000, "{got}");
+            assert!(stock.taken() <= 1_000_000);
+        }
+    }
+
+    #[test]
+    fn an_owner_in_four_shards_has_one_share() {
+        for user in [true, false] {
+            let stock = sync::Arc::new(Stock::new(1_000_000, 4));
+            let mut books: Vec<Book> = (0..4)
+                .map(|_| Book::new(sync::Arc::clone(&stock)))
+                .collect();
+            let source = |last: u8| (!user).then(|| Source::of([192, 0, 2, last].into()));
+            // Eight others hold all that anyone may.
+            let others: Vec<_> = (0..8)
+                .map(|n| (n % 4, books[n % 4].open(&format!("{n}"), source(n as u8))))
+                .collect();
+            fill(&mut books, &others);
+            let before = held(&books);
+            assert!(before >= 760_000, "{before}");
+            // Of ten shares one is his, wherever his connections are.
+            let greedy: Vec<_> = (0..4)
+                .map(|at| {
+                    let name = if user {
+                        "user greedy".into()
+                    } else {
+                        format!("client id {at}")
+                    };
+                    (at, books[at].open(&name, source(99)))
+                })
+                .collect();
+            fill(&mut books, &greedy);
+            let got = held(&books) - before;
+            assert!((80_000..=110_000).contains(&got), "{got}");
+            // A share counts what is freed, too.
+            let (at, id) = greedy[0];
+            let own = books[at].owner(id).plain - 1_000;
+            books[at].sub(id, own);
+            books[at].tidy();
+            fill(&mut books, &greedy[1..]);
+            let got = held(&books) - before;
+            // Of an address each client id has its part alone.
+            let least = if user { 80_000 } else { 60_000 };
+            assert!((least..=110_000).contains(&got), "{got}");
+            for (at, id) in others.iter().chain(&greedy) {
+                let book = &mut books[*at];
+                let own =
+                    book.owner(*id).plain - limits::OWNER_BYTES - 2 * book.owner(*id).name.len();
+                book.sub(*id, own);
+                book.close(*id);
+            }
+            assert_eq!((held(&books), stock.shares().count()), (0, 0));
+        }
     }
 
     #[test]

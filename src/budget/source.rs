@@ -14,6 +14,11 @@ impl Source {
     /// That of Sessions of before a restart whose Clients have not come back.
     pub const UNKNOWN: Source = Source(0);
 
+    /// All that counts of the address; different sources have different bits.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
     /// Of a peer address; an IPv4 address that is written as IPv6 is one of IPv4.
     pub fn of(address: IpAddr) -> Source {
         match address.to_canonical() {

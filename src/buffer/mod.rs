@@ -6,6 +6,7 @@
 //! - [`chunk`]: a run of them that one send takes.
 //! - [`pool`]: a shard's free blocks.
 //! - [`stock`]: the memory that all shards may hold together.
+//! - [`share`]: those among whom it is divided when it is short.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
 pub mod account;
@@ -14,6 +15,7 @@ pub mod heap;
 pub mod outbox;
 pub mod payload;
 pub mod pool;
+pub mod share;
 pub mod stock;
 
 pub use account::{Account, Total};
@@ -21,4 +23,5 @@ pub use chunk::{Chunk, Chunks};
 pub use outbox::Outbox;
 pub use payload::Payload;
 pub use pool::Pool;
+pub use share::{Share, Sharer};
 pub use stock::Stock;

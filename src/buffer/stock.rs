@@ -2,9 +2,14 @@
 //! the others leave.
 //!
 //! ```text
-//! │ shard 0 has taken │ shard 1 │ ... free for anyone ... │ for those below their share │
-//! 0                                                      80 %                         the limit
+//! │ shard 0 has taken │ shard 1 │ ... free for anyone ... │ below their part │ below their share │
+//! 0                                                      80 %              90 %            the limit
 //! ```
+//!
+//! The memory is divided into shares, one for each user and one for each address ([`Shares`]), and the share of an
+//! address into parts, one for each client id there. A client id that holds less than its part, at an address that
+//! holds more than its share, gets what lies below the second mark: it suffers from its neighbours, those at other
+//! addresses do not.
 //!
 //! A shard asks before it holds more, and never gets what would pass the mark it names. So all shards together stay
 //! below the limit, however their questions fall. What cannot be refused any more (bytes that a connection has
@@ -12,6 +17,7 @@
 //!
 //! Cost: one atomic operation a step. Below its steps a shard touches nothing here.
 
+use super::share::Shares;
 use crate::limits;
 use crate::mesh::sync::{AtomicUsize, Ordering};
 
@@ -20,11 +26,11 @@ use crate::mesh::sync::{AtomicUsize, Ordering};
 pub struct Stock {
     limit: usize,
     free_limit: usize,
+    part_limit: usize,
     step: usize,
     /// Bytes that shards have taken.
     taken: AtomicUsize,
-    /// Those among whom the limit is divided, of all shards.
-    sharers: AtomicUsize,
+    shares: Shares,
 }
 
 impl Stock {
@@ -35,9 +41,10 @@ impl Stock {
         Stock {
             limit,
             free_limit: limit / 100 * limits::MEMORY_FREE_PERCENT,
+            part_limit: limit / 100 * limits::MEMORY_PART_PERCENT,
             step: step.clamp(limits::MEMORY_STEP_LEAST, limits::MEMORY_STEP_MOST),
             taken: AtomicUsize::new(0),
-            sharers: AtomicUsize::new(0),
+            shares: Shares::default(),
         }
     }
 
@@ -49,6 +56,11 @@ impl Stock {
     /// What of that anyone may take.
     pub fn free_limit(&self) -> usize {
         self.free_limit
+    }
+
+    /// What of it owners below their part may take, whose address holds more than its share.
+    pub fn part_limit(&self) -> usize {
+        self.part_limit
     }
 
     /// Bytes that a shard takes at once.
@@ -85,19 +97,8 @@ impl Stock {
         debug_assert!(before >= bytes, "no more is given back than was taken");
     }
 
-    /// Those among whom the limit is divided.
-    pub fn sharers(&self) -> usize {
-        self.sharers.load(Ordering::Relaxed)
-    }
-
-    /// One more of them.
-    pub fn add_sharer(&self) {
-        self.sharers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub fn remove_sharer(&self) {
-        let before = self.sharers.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "it was added");
+    /// Those among whom the limit is divided, of all shards.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 }
