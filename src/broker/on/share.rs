@@ -306,25 +306,20 @@ impl Shard {
         connected: bool,
         out: &mut Outputs,
     ) {
-        if self.topics.members().of(session).is_empty() {
+        if self.topics.members().count_of(session) == 0 {
             return;
         }
-        let mut own = Vec::new();
-        for Membership { filter, owner, .. } in self.topics.members().of(session) {
-            if *owner == self.id {
-                own.push(filter.clone());
+        self.topics.note_present_here(session, connected);
+        for (filter, owner) in self.topics.members().of(session) {
+            if owner == self.id {
                 continue;
             }
             let message = ShareMessage::Present {
-                filter: filter.clone(),
+                filter: filter.into(),
                 session,
                 connected,
             };
-            tell(*owner, message, out);
-        }
-        for filter in own {
-            self.topics
-                .note_present(self.id, session, &filter, connected);
+            tell(owner, message, out);
         }
         if !connected {
             self.hand_back_queued(session, out, |_| true);

@@ -135,7 +135,7 @@ impl Shard {
             user_name: session.user_name.clone(),
             connection,
             ends: session.ends,
-            subscriptions: session.filters.len() + self.topics.members().of(id).len(),
+            subscriptions: session.filters.len() + self.topics.members().count_of(id),
             queued: session.queue.count(),
             queued_bytes: session.queue.bytes(),
             in_flight: session.inflight.count(),

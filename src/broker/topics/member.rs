@@ -4,7 +4,8 @@
 use crate::ids::{SessionId, ShardId};
 use crate::limits;
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// One Session's membership in one group.
 #[derive(Debug)]
@@ -16,11 +17,27 @@ pub struct Membership {
     pub number: u32,
 }
 
+/// The memberships of one Session, of which there may be thousands: found by filter and by number in O(log).
+#[derive(Default)]
+struct Joined {
+    by_filter: BTreeMap<Box<str>, (ShardId, u32)>,
+    /// Rising, so the number of a new membership nearly always comes last.
+    numbers: Vec<u32>,
+}
+
+impl Joined {
+    fn forget_number(&mut self, number: u32) {
+        if let Ok(at) = self.numbers.binary_search(&number) {
+            self.numbers.remove(at);
+        }
+    }
+}
+
 /// The memberships of this shard's Sessions. A Session without a group takes no memory here.
 #[derive(Default)]
 pub struct Members {
-    /// The memberships of each Session, by rising filter. No list is empty.
-    by_session: HashMap<SessionId, Vec<Membership>>,
+    /// None is empty.
+    by_session: HashMap<SessionId, Joined>,
     count: usize,
     last_number: u32,
     /// The ticket of the last `Join` sent.
@@ -32,9 +49,8 @@ pub struct Members {
 impl Members {
     /// The Session belongs to a group under this number.
     pub fn has(&self, session: SessionId, number: u32) -> bool {
-        self.of(session)
-            .iter()
-            .any(|membership| membership.number == number)
+        let joined = self.by_session.get(&session);
+        joined.is_some_and(|joined| joined.numbers.binary_search(&number).is_ok())
     }
 
     /// Memberships of all Sessions.
@@ -42,28 +58,37 @@ impl Members {
         self.count
     }
 
-    /// The memberships of one Session, by rising filter.
-    pub fn of(&self, session: SessionId) -> &[Membership] {
-        let list = self.by_session.get(&session);
-        list.map_or(&[], |list| list)
+    /// Memberships of one Session.
+    pub fn count_of(&self, session: SessionId) -> usize {
+        let joined = self.by_session.get(&session);
+        joined.map_or(0, |joined| joined.numbers.len())
+    }
+
+    /// The `$share/…` of a Session and their owners, by rising filter.
+    pub fn of(&self, session: SessionId) -> impl Iterator<Item = (&str, ShardId)> {
+        let joined = self.by_session.get(&session).into_iter();
+        let all = joined.flat_map(|joined| &joined.by_filter);
+        all.map(|(filter, (owner, _))| (&**filter, *owner))
     }
 
     /// The first `$share/…` of a Session, or the next one after `last`.
     pub fn after(&self, session: SessionId, last: Option<&str>) -> Option<&str> {
-        let list = self.of(session);
-        let at = last.map_or(0, |last| list.partition_point(|held| &*held.filter <= last));
-        list.get(at).map(|membership| &*membership.filter)
+        let list = &self.by_session.get(&session)?.by_filter;
+        let rest = match last {
+            Some(last) => list.range::<str, _>((Bound::Excluded(last), Bound::Unbounded)),
+            None => list.range::<str, _>(..),
+        };
+        rest.map(|(filter, _)| &**filter).next()
     }
 
     /// The Session has reached the limit of memberships.
     pub fn is_full(&self, session: SessionId) -> bool {
-        self.of(session).len() >= limits::SHARED_FILTERS_PER_SESSION_MAX
+        self.count_of(session) >= limits::SHARED_FILTERS_PER_SESSION_MAX
     }
 
     pub fn is_member(&self, session: SessionId, filter: &str) -> bool {
-        self.of(session)
-            .binary_search_by_key(&filter, |membership| &membership.filter)
-            .is_ok()
+        let joined = self.by_session.get(&session);
+        joined.is_some_and(|joined| joined.by_filter.contains_key(filter))
     }
 
     /// Returns the ticket for a `Join` that is sent to an owner.
@@ -95,48 +120,57 @@ impl Members {
 
     /// The number of a membership. Makes the membership if there is none.
     pub fn join(&mut self, session: SessionId, filter: &str, owner: ShardId) -> u32 {
-        let list = self.by_session.entry(session).or_default();
-        match list.binary_search_by_key(&filter, |membership| &membership.filter) {
-            Ok(at) => list[at].number,
-            Err(at) => {
-                self.last_number = self.last_number.wrapping_add(1);
-                let membership = Membership {
-                    filter: filter.into(),
-                    owner,
-                    number: self.last_number,
-                };
-                list.insert(at, membership);
-                self.count += 1;
-                self.last_number
-            }
+        let joined = self.by_session.entry(session).or_default();
+        if let Some((_, number)) = joined.by_filter.get(filter) {
+            return *number;
         }
+        self.last_number = self.last_number.wrapping_add(1);
+        let number = self.last_number;
+        joined.by_filter.insert(filter.into(), (owner, number));
+        let at = joined.numbers.partition_point(|held| *held < number);
+        joined.numbers.insert(at, number);
+        self.count += 1;
+        number
     }
 
     /// Ends a membership. Returns `None` if there was none.
     pub fn leave(&mut self, session: SessionId, filter: &str) -> Option<Membership> {
-        let list = self.by_session.get_mut(&session)?;
-        let at = list
-            .binary_search_by_key(&filter, |membership| &membership.filter)
-            .ok()?;
-        let membership = list.remove(at);
-        if list.is_empty() {
+        let joined = self.by_session.get_mut(&session)?;
+        let (filter, (owner, number)) = joined.by_filter.remove_entry(filter)?;
+        joined.forget_number(number);
+        if joined.by_filter.is_empty() {
             self.by_session.remove(&session);
         }
         self.count -= 1;
-        Some(membership)
+        Some(Membership {
+            filter,
+            owner,
+            number,
+        })
     }
 
     /// Ends all memberships of a Session.
     pub fn leave_all(&mut self, session: SessionId) -> Vec<Membership> {
-        let list = self.by_session.remove(&session).unwrap_or_default();
-        self.count -= list.len();
-        list
+        let joined = self.by_session.remove(&session).unwrap_or_default();
+        self.count -= joined.numbers.len();
+        let all = joined.by_filter.into_iter();
+        all.map(|(filter, (owner, number))| Membership {
+            filter,
+            owner,
+            number,
+        })
+        .collect()
     }
 
     /// Panics if the count is wrong or a list is empty.
     pub fn check_invariants(&self) {
-        let lists = self.by_session.values();
-        assert_eq!(lists.map(Vec::len).sum::<usize>(), self.count);
-        assert!(self.by_session.values().all(|list| !list.is_empty()));
+        let mut count = 0;
+        for joined in self.by_session.values() {
+            let mut numbers: Vec<u32> = joined.by_filter.values().map(|(_, n)| *n).collect();
+            numbers.sort_unstable();
+            assert!(!numbers.is_empty() && numbers == joined.numbers);
+            count += numbers.len();
+        }
+        assert_eq!(count, self.count);
     }
 }

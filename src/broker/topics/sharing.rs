@@ -141,6 +141,17 @@ impl Topics {
         }
     }
 
+    /// The same of a Session of this shard, in all groups of this shard.
+    pub fn note_present_here(&mut self, session: SessionId, connected: bool) {
+        for (filter, owner) in self.members.of(session) {
+            let id = self.groups.find(filter).filter(|_| owner == self.id);
+            let group = id.and_then(|id| self.groups.get_mut(id));
+            if let Some(member) = group.and_then(|group| group.member(owner, session)) {
+                member.connected = connected;
+            }
+        }
+    }
+
     /// A member has that many messages less under way.
     pub fn note_done(&mut self, home: ShardId, session: SessionId, group: GroupId, count: u32) {
         let group = self.groups.get_mut(group);
