@@ -544,6 +544,16 @@ pub const STORE_REBUILD_MS: u64 = 30_000;
 pub const STORE_TOLD_MS: u64 = 60_000;
 /// With so much free, the reserve beside the store's file is made again.
 pub const STORE_RESERVE_FROM_BYTES: u64 = 8 * 1024 * 1024;
+/// A larger file of a store is not walked at the start.
+pub const STORE_WALKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What a disk that cannot read a file is asked for at a time.
+pub const STORE_BLOCK_BYTES: usize = 4096;
+/// Reading so much may take long enough that `mqttfast store` says what it does.
+pub const STORE_LONG_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest queues that `mqttfast store show` names.
+pub const STORE_QUEUES_TOLD: usize = 5;
+/// From so many bytes of free pages on, `mqttfast store show` advises a new file.
+pub const STORE_FREE_BYTES_TOLD: u64 = 8 * 1024 * 1024;
 /// Bytes of a mosquitto.db that is imported.
 pub const IMPORT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long the start waits for a shard that takes what the store remembers.

@@ -1,4 +1,5 @@
-//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd` and `mqttfast explain`.
+//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd`, `mqttfast explain` and
+//! `mqttfast store`.
 //!
 //! Exit codes: 0 done, 1 not possible, 2 asked wrongly; with a configuration file also Mosquitto's: 3 for what is
 //! written wrong there, 13 for a password file that cannot be opened.
@@ -8,7 +9,7 @@ mod options;
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
 use mqttfast::io::explain::{NoAnswer, Question};
-use mqttfast::io::{self, disk::Disk};
+use mqttfast::io::{self, disk::Disk, store_tool};
 use mqttfast::passwd;
 use options::Request;
 use std::fmt::Display;
@@ -22,6 +23,13 @@ fn main() -> ExitCode {
         Ok(Request::Passwd(command)) => match passwd::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => fail("mqttfast passwd", &failure.text, failure.exit_code),
+        },
+        Ok(Request::Store(command)) => match store_tool::run(command) {
+            Ok(done) => {
+                print(&done.text);
+                ExitCode::from(done.exit_code)
+            }
+            Err(failure) => fail("mqttfast store", &failure.text, failure.exit_code),
         },
         Ok(Request::Serve(flags, None)) => serve(flags.config()),
         Ok(Request::Serve(flags, Some(file))) => match (Source { file, flags }).read(&Disk) {

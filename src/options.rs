@@ -3,6 +3,7 @@
 use argh::FromArgs;
 use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfig};
 use mqttfast::io::explain::{Question, Wanted};
+use mqttfast::io::store_tool;
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ pub enum Request {
     /// Print this and end well.
     Print(String),
     Passwd(passwd::Command),
+    Store(store_tool::Command),
     /// To serve, by a configuration file if one is named.
     Serve(Flags, Option<PathBuf>),
     /// To say what that would be.
@@ -131,6 +133,7 @@ struct Options {
 enum Subcommand {
     Passwd(passwd::Command),
     Explain(Explain),
+    Store(store_tool::Command),
 }
 
 /// Say whether a client may publish or subscribe, which rule of the ACL file says so, and what to write to change it.
@@ -185,12 +188,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     let help = match arguments.first() {
         Some(first) if first == "passwd" => "mqttfast passwd --help",
         Some(first) if first == "explain" => "mqttfast explain --help",
+        Some(first) if first == "store" => "mqttfast store --help",
         _ => "mqttfast --help",
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let options = match Options::from_args(&["mqttfast"], &arguments) {
         Ok(options) => options,
-        Err(exit) if exit.status.is_ok() => return Ok(Request::Print(exit.output)),
+        Err(exit) if exit.status.is_ok() => {
+            return Ok(Request::Print(format!("{}\n", exit.output.trim_end())));
+        }
         Err(exit) => return Err(explain(&exit.output, help)),
     };
     if options.version {
@@ -199,6 +205,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     }
     match options.command {
         Some(Subcommand::Passwd(command)) => Ok(Request::Passwd(command)),
+        Some(Subcommand::Store(command)) => Ok(Request::Store(command)),
         Some(Subcommand::Explain(explain)) => Ok(Request::Explain(Question {
             wanted: explain.wanted,
             user: explain.user,

@@ -259,7 +259,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::store::database", &[]),
     ("io::store::inbox", &[]),
     ("io::store::journal", &[]),
-    ("io::store::place", &["io::start_error"]),
+    (
+        "io::store::place",
+        &["io::start_error", "io::store::database"],
+    ),
     (
         "io::store::import",
         &["io::helpers::log", "io::store::database"],
@@ -301,6 +304,19 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::store::place",
             "io::store::rebuild",
             "io::store::reserve",
+        ],
+    ),
+    (
+        "io::store::tool",
+        &[
+            "io::helpers::zone",
+            "io::store::database",
+            "io::store::import",
+            "io::store::journal",
+            "io::store::keeping",
+            "io::store::place",
+            "io::store::rebuild",
+            "io::store::recovery",
         ],
     ),
     ("io::store", &[]),

@@ -53,7 +53,9 @@ fn defined(page: &str) -> BTreeSet<String> {
 
 /// Where the help defines its options: at the beginning of a line.
 fn offered(help: &str) -> BTreeSet<String> {
-    let options = section(help, "Options:\n", "\n\n");
+    // Of a command without notes they are the last.
+    let help = format!("{help}\n\n");
+    let options = section(&help, "Options:\n", "\n\n");
     let heads = options.lines().filter(|line| line.starts_with("  -"));
     heads
         .flat_map(|line| flags(line.trim().split("  ").next().unwrap_or("")))
@@ -69,6 +71,13 @@ fn the_manual_pages_have_all_options() {
     let options = offered(&help(&["passwd"]));
     assert!(options.contains("-U") && options.contains("--iterations"));
     assert_eq!(defined(&read("packaging/man/mqttfast-passwd.1")), options);
+    let acts = ["show", "check", "compact", "import"];
+    let options: BTreeSet<String> = acts
+        .iter()
+        .flat_map(|act| offered(&help(&["store", act])))
+        .collect();
+    assert!(options.contains("--store-dir") && options.contains("--json"));
+    assert_eq!(defined(&read("packaging/man/mqttfast-store.1")), options);
 }
 
 #[test]
@@ -114,7 +123,7 @@ fn the_readme_has_all_options() {
 #[test]
 fn the_versions_agree() {
     let version = env!("CARGO_PKG_VERSION");
-    for page in ["mqttfast.1", "mqttfast-passwd.1"] {
+    for page in ["mqttfast.1", "mqttfast-passwd.1", "mqttfast-store.1"] {
         let text = read(&format!("packaging/man/{page}"));
         let head = text.lines().next().expect("a head");
         assert!(head.contains(&format!("\"mqttfast {version}\"")), "{head}");

@@ -2,6 +2,9 @@
 
 use mqttfast_rig::process as support;
 
+#[path = "persistence/tool.rs"]
+mod tool;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -40,3 +40,4 @@ pub mod words;
 
 pub use start::{check, run};
 pub use start_error::StartError;
+pub use store::tool as store_tool;

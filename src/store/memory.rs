@@ -1,4 +1,5 @@
-//! Tables in memory, for tests and the simulator: what a transaction wrote is there when it ends, or nothing of it.
+//! Tables in memory: of a store that is looked at without SQLite, and for tests, where what a transaction wrote is
+//! there when it ends, or nothing of it.
 
 use super::applier::Tables;
 use super::load::Scan;
@@ -12,11 +13,43 @@ pub struct MemoryTables {
     rows: BTreeMap<(Table, u64), Row>,
     state: State,
     /// Rows written and deleted since the beginning.
+    #[cfg(test)]
     pub writes: u64,
     /// What the transaction under way has replaced.
+    #[cfg(test)]
     before: Option<Box<MemoryTables>>,
 }
 
+impl MemoryTables {
+    pub fn new(rows: BTreeMap<(Table, u64), Row>, state: State) -> MemoryTables {
+        MemoryTables {
+            rows,
+            state,
+            #[cfg(test)]
+            writes: 0,
+            #[cfg(test)]
+            before: None,
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> &BTreeMap<(Table, u64), Row> {
+        &self.rows
+    }
+
+    fn note_write(&mut self) {
+        #[cfg(test)]
+        {
+            self.writes += 1;
+        }
+    }
+}
+
+#[cfg(test)]
 impl MemoryTables {
     pub fn begin(&mut self) {
         self.before = Some(Box::new(self.clone()));
@@ -33,18 +66,9 @@ impl MemoryTables {
         }
     }
 
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
     /// Rows of a table.
     pub fn count(&self, table: Table) -> usize {
         self.rows.keys().filter(|(of, _)| *of == table).count()
-    }
-
-    /// All rows.
-    pub fn rows(&self) -> &BTreeMap<(Table, u64), Row> {
-        &self.rows
     }
 
     /// A row to be damaged.
@@ -67,13 +91,13 @@ impl Tables for MemoryTables {
             text: row.text.into(),
             body: row.body.to_vec(),
         };
-        self.writes += 1;
+        self.note_write();
         self.rows.insert((table, id), row);
         Ok(())
     }
 
     fn delete(&mut self, table: Table, id: u64) -> Result<(), Infallible> {
-        self.writes += 1;
+        self.note_write();
         self.rows.remove(&(table, id));
         Ok(())
     }

@@ -15,15 +15,18 @@ pub(crate) mod bytes;
 pub(crate) mod crc;
 pub(crate) mod encode;
 pub(crate) mod frame;
+pub(crate) mod image;
 pub(crate) mod index;
 pub(crate) mod load;
-#[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod mosquitto_db;
+pub(crate) mod pages;
 pub mod props;
 pub(crate) mod record;
 pub(crate) mod row;
 pub(crate) mod salvage;
+pub(crate) mod tally;
+pub(crate) mod walk;
 pub(crate) mod wall;
 pub(crate) mod window;
 

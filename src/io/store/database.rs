@@ -10,6 +10,7 @@ use crate::store::{Applier, Moment, Row, RowRef, Scan, State, Table, Tables};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params_from_iter};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,37 @@ impl std::fmt::Display for Refusal {
             Refusal::Full => f.write_str("no room is left"),
             Refusal::Disk(text) | Refusal::Damaged(text) => f.write_str(text),
         }
+    }
+}
+
+/// `application_id` and `user_version` of a first page. [SQLite, "Database File Format", 1.3]
+fn said_by(page: &[u8]) -> Option<(i64, i64)> {
+    let number = |at: usize| {
+        let four = page.get(at..)?.first_chunk()?;
+        Some(i64::from(i32::from_be_bytes(*four)))
+    };
+    Some((number(68)?, number(60)?))
+}
+
+/// The first page of a file says that it is a store's, of a version that is known here.
+pub fn is_of_a_store(page: &[u8]) -> bool {
+    said_by(page).is_some_and(|(application, version)| {
+        application == APPLICATION_ID && (1..=SCHEMA_VERSION).contains(&version)
+    })
+}
+
+/// Looks at the head of a file without SQLite.
+///
+/// Errors: it cannot be read, or a later broker wrote it.
+pub fn look_at_head(path: &Path) -> Result<(), Refusal> {
+    let mut head = [0; 100];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut head));
+    read.map_err(|error| Refusal::Disk(error.to_string()))?;
+    match said_by(&head) {
+        Some((APPLICATION_ID, version)) if version > SCHEMA_VERSION => {
+            Err(Refusal::Newer { version })
+        }
+        _ => Ok(()),
     }
 }
 

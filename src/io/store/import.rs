@@ -46,8 +46,13 @@ impl std::fmt::Display for Imported {
     }
 }
 
-/// Takes a file into tables that are empty, in one transaction.
-pub fn import(database: &mut Database, key: [u8; 16], file: &Path) -> Result<Imported, Failure> {
+/// Takes a file into tables that are empty, in one transaction. `clean`: nothing more is written after it.
+pub fn import(
+    database: &mut Database,
+    key: [u8; 16],
+    file: &Path,
+    clean: bool,
+) -> Result<Imported, Failure> {
     let unusable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Failure::Missing,
         _ => Failure::Unusable(error.to_string()),
@@ -72,7 +77,7 @@ pub fn import(database: &mut Database, key: [u8; 16], file: &Path) -> Result<Imp
         return Err(Failure::Unusable(text.to_owned()));
     }
     let moment = Moment { unix_s: now, ms: 0 };
-    let written = database.commit(&mut applier, moment, true, false);
+    let written = database.commit(&mut applier, moment, true, clean);
     written.map_err(Failure::Store)?;
     Ok(Imported {
         version: found.version,
@@ -89,7 +94,7 @@ pub fn import_if_there(
     log: &Log,
 ) -> Result<(), Refusal> {
     let shown = file.display();
-    match import(database, key, file) {
+    match import(database, key, file, false) {
         Ok(imported) => {
             let text = format!("store: new, so {shown} was imported, {imported}");
             log.line(LogLevel::Info, text);

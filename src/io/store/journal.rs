@@ -157,7 +157,29 @@ pub fn left(directory: &Path, identity: Identity) -> io::Result<Vec<Left>> {
     Ok(found)
 }
 
+/// The same in several folders, each once. `notes` gets what could not be looked at.
+pub fn left_in(
+    mut folders: Vec<PathBuf>,
+    identity: Identity,
+    notes: &mut Vec<String>,
+) -> Vec<Left> {
+    folders.sort();
+    folders.dedup();
+    let mut found = Vec::new();
+    for folder in folders {
+        match left(&folder, identity) {
+            Ok(left) => found.extend(left),
+            Err(error) => notes.push(format!("journals in {}: {error}", folder.display())),
+        }
+    }
+    found
+}
+
 impl Left {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// All of it is in the tables.
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_file(&self.path)

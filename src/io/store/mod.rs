@@ -18,3 +18,4 @@ pub mod place;
 pub mod rebuild;
 pub mod recovery;
 pub mod reserve;
+pub mod tool;

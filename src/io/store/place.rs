@@ -1,10 +1,13 @@
 //! Where the store is: its directory, and the folder of its journals.
 
+use super::database::FILE_NAME;
 use crate::config::StoreConfig;
 use crate::io::start_error::StartError;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,6 +19,35 @@ use std::path::{Path, PathBuf};
 pub struct Place {
     pub directory: PathBuf,
     _lock: Flock<File>,
+}
+
+/// Who has the lock of a store.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// As the lock file names it, if it is there.
+    pid: Option<i32>,
+}
+
+impl Holder {
+    /// By what a lock file says. Who only looks at a store does not write there, and what an earlier one wrote stays.
+    fn of(mut file: &File) -> Holder {
+        let mut text = String::new();
+        let _ = file.read_to_string(&mut text);
+        let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
+        let lives = |pid: &i32| kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH);
+        Holder {
+            pid: pid.filter(lives),
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}"),
+            None => f.write_str("another process, such as mqttfast store"),
+        }
+    }
 }
 
 /// What came of looking for a place.
@@ -41,7 +73,7 @@ impl Wanted {
     /// By what was said, by the service manager, or by user and port. `port` is that of the first listener.
     pub fn of(config: &StoreConfig, port: u16) -> Wanted {
         Wanted {
-            directory: directory(config, port),
+            directory: directory(config.directory.as_deref(), port),
             given: config.directory.is_some(),
             journals: journals(),
         }
@@ -107,9 +139,9 @@ impl Wanted {
 }
 
 /// The directory by what was said, by the service manager, or by user and port. `Err`: there is none, and why.
-fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
-    if let Some(directory) = &config.directory {
-        return Ok(directory.clone());
+fn directory(given: Option<&Path>, port: u16) -> Result<PathBuf, String> {
+    if let Some(directory) = given {
+        return Ok(directory.to_owned());
     }
     // The first, where a unit names several.
     let state = env::var_os("STATE_DIRECTORY").unwrap_or_default();
@@ -123,7 +155,7 @@ fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
     }
     let port = port.to_string();
     if Uid::effective().is_root() {
-        return Ok(Path::new("/var/lib/mqttfast").join(port));
+        return Ok(Path::new(SERVICE_DIRECTORY).join(port));
     }
     let absolute = |name: &str| {
         env::var_os(name)
@@ -135,8 +167,67 @@ fn directory(config: &StoreConfig, port: u16) -> Result<PathBuf, String> {
         .ok_or_else(|| "there is no HOME: --store-dir DIR gives it a place".to_owned())
 }
 
+/// The `StateDirectory=` of the service, and the folder of those that root starts by hand.
+const SERVICE_DIRECTORY: &str = "/var/lib/mqttfast";
+
+/// The directory that a command is about: the given one, or that of the broker on this port, by hand or as a service.
+///
+/// Errors: there is none, or there are two. A sentence.
+pub fn of_command(given: Option<PathBuf>, port: u16) -> Result<PathBuf, String> {
+    let is_given = given.is_some();
+    let directory = directory(given.as_deref(), port)?;
+    let service = Path::new(SERVICE_DIRECTORY);
+    let has_store = |directory: &Path| directory.join(FILE_NAME).exists();
+    if is_given || directory == service || !has_store(service) {
+        return Ok(directory);
+    }
+    match has_store(&directory) {
+        false => Ok(service.to_owned()),
+        true => Err(format!(
+            "there are two stores, in {} and in {}: say which with --store-dir DIR",
+            service.display(),
+            directory.display()
+        )),
+    }
+}
+
+/// Makes the directory and locks it, for who changes the store. The inner error names who has the lock.
+pub fn take_place(directory: &Path) -> io::Result<Result<Place, Holder>> {
+    let taken = take(directory)?;
+    Ok(taken.map(|lock| Place {
+        directory: directory.to_owned(),
+        _lock: lock,
+    }))
+}
+
+/// Keeps others away from a store that is only looked at: nothing is made or written. `None`: there is no lock file, as
+/// no broker has been here.
+pub fn hold(directory: &Path) -> io::Result<Result<Option<Flock<File>>, Holder>> {
+    let file = match File::open(directory.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+        file => file?,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Ok(Some(lock))),
+        Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Folders in which the journals of a store may be: where this user's brokers have them, its own, and the one that it
+/// has noted (`earlier`).
+pub fn journal_folders(directory: &Path, earlier: Option<Vec<u8>>) -> Vec<PathBuf> {
+    let mut folders = vec![directory.to_owned()];
+    folders.extend(journals().ok());
+    let earlier = earlier.and_then(|earlier| String::from_utf8(earlier).ok());
+    folders.extend(earlier.map(PathBuf::from));
+    folders
+}
+
+const LOCK: &str = "lock";
+
 /// Makes the directory, proves that files can be made there, and locks it. The inner error names who has the lock.
-fn take(directory: &Path) -> io::Result<Result<Flock<File>, String>> {
+fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
     make(directory)?;
     let file = OpenOptions::new()
         .read(true)
@@ -144,23 +235,14 @@ fn take(directory: &Path) -> io::Result<Result<Flock<File>, String>> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(directory.join("lock"))?;
+        .open(directory.join(LOCK))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
             lock.set_len(0)?;
             writeln!(&mut *lock, "{}", std::process::id())?;
             Ok(Ok(lock))
         }
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            let holder = holder.trim();
-            Ok(Err(if holder.is_empty() {
-                "another process".to_owned()
-            } else {
-                format!("process {holder}")
-            }))
-        }
+        Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),
         Err((_, errno)) => Err(errno.into()),
     }
 }

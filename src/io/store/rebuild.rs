@@ -1,14 +1,19 @@
 //! A new file of what is sound in an old one. The cure of every trouble with the old: damage, a disk that refused a
 //! write, pages that are free.
 //!
-//! The new file is complete and on the disk before it takes the old one's name, so a crash leaves one of the two.
+//! The new file is complete and on the disk before it takes the old one's name. A crash leaves the old one, or the new
+//! one under its own name, which [`finish_interrupted`] then gives it.
 
-use super::database::{Database, Refusal};
+use super::database::{self, Database, Refusal};
 use crate::limits;
+use crate::store::pages::Pages;
 use crate::store::salvage::{Salvaged, salvage};
-use crate::store::{State, Tables};
+use crate::store::walk::Walk;
+use crate::store::{Row, State, Table, Tables};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,6 +28,16 @@ pub struct Rebuilt {
     pub kept: PathBuf,
 }
 
+/// What a new file is made of.
+pub struct New<'a> {
+    /// Behind the ids of its rows.
+    pub key: [u8; 16],
+    /// Of the old one.
+    pub meta: &'a BTreeMap<String, Vec<u8>>,
+    pub rows: &'a BTreeMap<(Table, u64), Row>,
+    pub state: &'a State,
+}
+
 fn disk(error: io::Error) -> Refusal {
     match error.raw_os_error() {
         Some(nix::libc::ENOSPC | nix::libc::EDQUOT) => Refusal::Full,
@@ -30,20 +45,65 @@ fn disk(error: io::Error) -> Refusal {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+/// The file's name with something behind it.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// Reads what a file and its log hold, without SQLite. A file that is not there is empty.
-pub fn read(path: &Path) -> Result<Salvaged, Refusal> {
+/// The bytes of a file and of its log. Files that are not there are empty, and blocks that the disk cannot read are
+/// zeros.
+fn bytes(path: &Path) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let bytes = |path: &Path| match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => read_around(path),
         read => read,
     };
     let file = bytes(path).map_err(disk)?;
     let log = bytes(&beside(path, "-wal")).map_err(disk)?;
+    Ok((file, log))
+}
+
+/// Reads block by block.
+fn read_around(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    for (index, block) in bytes.chunks_mut(limits::STORE_BLOCK_BYTES).enumerate() {
+        let at = (index * limits::STORE_BLOCK_BYTES) as u64;
+        if file.read_exact_at(block, at).is_err() {
+            block.fill(0);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Every page of a store's file is where it should be. A large file is not looked at, and neither is what does not say
+/// that it is a store's: SQLite has its own word for that.
+pub fn prove_whole(path: &Path) -> Result<(), Refusal> {
+    let bytes = fs::metadata(path).map_or(0, |file| file.len());
+    if bytes == 0 || bytes > limits::STORE_WALKED_BYTES_MAX {
+        return Ok(());
+    }
+    let (file, log) = self::bytes(path)?;
+    let pages = Pages::of(&file, &log);
+    if !pages.page(1).is_some_and(database::is_of_a_store) {
+        return Ok(());
+    }
+    let walk = Walk::of(&pages);
+    match walk.is_whole() {
+        true => Ok(()),
+        false => Err(Refusal::Damaged(format!(
+            "{} pages are missing in its tables, {} are in none",
+            walk.missing.total(),
+            walk.stray
+        ))),
+    }
+}
+
+/// Reads what a file and its log hold, without SQLite. A file that is not there is empty.
+pub fn read(path: &Path) -> Result<Salvaged, Refusal> {
+    let (file, log) = bytes(path)?;
     Ok(salvage(&file, &log))
 }
 
@@ -53,54 +113,112 @@ pub fn read(path: &Path) -> Result<Salvaged, Refusal> {
 /// Errors: the old one cannot be read or the new one not be written; then the old one has its name.
 pub fn rebuild(path: &Path, why: &str) -> Result<Rebuilt, Refusal> {
     let mut salvaged = read(path)?;
-    let state = salvaged.state();
-    let new = beside(path, ".new");
-    for ending in ["", "-wal", "-shm"] {
-        match fs::remove_file(beside(&new, ending)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(error)),
-            _ => {}
-        }
-    }
-    write(&new, &mut salvaged, &state)?;
-    let kept = set_aside(path, why).map_err(disk)?;
-    fs::rename(&new, path).map_err(disk)?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(disk)?;
-    }
-    Ok(Rebuilt {
-        database: Database::open(path)?,
-        rows: salvaged.rows.len() as u64,
-        damaged: salvaged.damaged,
-        kept,
-    })
-}
-
-/// Writes a whole file, which lies on the disk without a log when this returns.
-fn write(path: &Path, salvaged: &mut Salvaged, state: &State) -> Result<(), Refusal> {
-    let mut database = Database::open(path)?;
-    database.begin()?;
-    match salvaged.sixteen("key") {
-        Some(key) => database.put_meta("key", &key)?,
+    let key = match salvaged.sixteen("key") {
+        Some(key) => key,
         None => {
             let mut key = [0; 16];
             getrandom::fill(&mut key).map_err(|error| Refusal::Disk(error.to_string()))?;
             salvaged.rekey(key);
-            database.put_meta("key", &key)?;
+            key
+        }
+    };
+    let new = New {
+        key,
+        meta: &salvaged.meta,
+        rows: &salvaged.rows,
+        state: &salvaged.state(),
+    };
+    let (database, kept) = replace(path, &new, why, &mut |_| {})?;
+    Ok(Rebuilt {
+        database,
+        rows: salvaged.rows.len() as u64,
+        damaged: salvaged.damaged.total(),
+        kept,
+    })
+}
+
+/// Writes a new file, sets the old one aside under a name with `why` in it, and opens the new one. `each` is told how
+/// many rows are written.
+///
+/// Errors: as of [`rebuild`].
+pub fn replace(
+    path: &Path,
+    new: &New<'_>,
+    why: &str,
+    each: &mut dyn FnMut(u64),
+) -> Result<(Database, PathBuf), Refusal> {
+    let fresh = beside(path, ".new");
+    remove_all(&fresh)?;
+    if let Err(refusal) = write(&fresh, new, each) {
+        // Its blocks are wanted.
+        let _ = remove_all(&fresh);
+        return Err(refusal);
+    }
+    let kept = set_aside(path, why).map_err(disk)?;
+    fs::rename(&fresh, path).map_err(disk)?;
+    sync_folder(path)?;
+    Ok((Database::open(path)?, kept))
+}
+
+/// A new file that has not got its name before the broker ended, gets it. It is complete: the old one is set aside only
+/// then.
+pub fn finish_interrupted(path: &Path) -> Result<(), Refusal> {
+    let fresh = beside(path, ".new");
+    if path.exists() || !fresh.exists() {
+        return Ok(());
+    }
+    for ending in ["-wal", "-shm"] {
+        remove(&beside(path, ending))?;
+    }
+    fs::rename(&fresh, path).map_err(disk)?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), Refusal> {
+    match path.parent() {
+        Some(folder) => File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(disk),
+        None => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Refusal> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_all(path: &Path) -> Result<(), Refusal> {
+    for ending in ["", "-wal", "-shm"] {
+        remove(&beside(path, ending))?;
+    }
+    Ok(())
+}
+
+/// Removes a file that was set aside, and its log.
+pub fn forget(kept: &Path) {
+    let _ = fs::remove_file(beside(kept, "-wal"));
+    let _ = fs::remove_file(kept);
+}
+
+/// Writes a whole file, which lies on the disk without a log when this returns.
+fn write(path: &Path, new: &New<'_>, each: &mut dyn FnMut(u64)) -> Result<(), Refusal> {
+    let mut database = Database::open(path)?;
+    database.begin()?;
+    database.put_meta("key", &new.key)?;
+    // Without its name a store does not know its journals.
+    for key in ["identity", "journals"] {
+        if let Some(value) = new.meta.get(key) {
+            database.put_meta(key, value)?;
         }
     }
-    // Without its name a store does not know its journals.
-    if let Some(identity) = salvaged.sixteen("identity") {
-        database.put_meta("identity", &identity)?;
-    }
-    if let Some(journals) = salvaged.meta.get("journals") {
-        database.put_meta("journals", journals)?;
-    }
-    for ((table, id), row) in &salvaged.rows {
+    for (done, ((table, id), row)) in new.rows.iter().enumerate() {
         database.put(*table, *id, row.as_ref())?;
+        each(done as u64);
     }
-    database.put_state(state)?;
+    database.put_state(new.state)?;
     database.end()?;
     database.checkpoint_whole()?;
     database.close()
@@ -137,9 +255,7 @@ fn forget_old(path: &Path, why: &str) {
     found.sort();
     let old = found.len().saturating_sub(limits::STORE_ASIDE_MAX);
     for name in &found[..old] {
-        let path = directory.join(name);
-        let _ = fs::remove_file(beside(&path, "-wal"));
-        let _ = fs::remove_file(path);
+        forget(&directory.join(name));
     }
 }
 
@@ -147,11 +263,9 @@ fn forget_old(path: &Path, why: &str) {
 mod tests {
     use super::*;
     use crate::random::SplitMix64;
-    use crate::store::Row;
     use crate::store::record::{Body, WriteVersion};
-    use crate::store::{Table, row};
+    use crate::store::row;
     use crate::wire::QoS;
-    use std::collections::BTreeMap;
     use std::process;
 
     type Rows = BTreeMap<(Table, u64), Row>;
@@ -235,7 +349,9 @@ mod tests {
         let rows = fill(&path);
         let found = read(&path).expect("readable");
         assert!(found.rows == rows, "{} of {}", found.rows.len(), rows.len());
-        assert_eq!(found.damaged, 0);
+        assert_eq!(found.damaged.total(), 0);
+        assert!(found.walk.is_whole(), "{:?}", found.walk);
+        prove_whole(&path).expect("it is whole");
         assert_eq!(
             (found.state().stamp, found.sixteen("key")),
             (5, Some([4; 16]))

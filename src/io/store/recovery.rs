@@ -7,7 +7,7 @@ use super::inbox::Inlet;
 use super::journal::{self, Journal, Left};
 use super::keeper::{Disk, Keeper};
 use super::keeping::{Keeping, unix_s};
-use super::place::{Found, Place, Wanted};
+use super::place::{self, Found, Place, Wanted};
 use super::rebuild;
 use super::reserve::Reserve;
 use crate::broker::{LogLevel, Restored, RestoredPart};
@@ -72,6 +72,7 @@ pub fn recover(
     if let Some(note) = note {
         log.line(LogLevel::Info, note);
     }
+    rebuild::finish_interrupted(&path).map_err(named)?;
     let mut reserve = Reserve::take(&place.directory);
     let start = Start {
         config,
@@ -80,12 +81,12 @@ pub fn recover(
         shards,
         log,
     };
-    let mut read = start.read();
+    let mut read = start.read(Trust::Proven);
     if matches!(read, Err(Refusal::Full)) && reserve.give_back() {
-        read = start.read();
+        read = start.read(Trust::Proven);
     }
     let damaged = match &read {
-        Err(Refusal::Damaged(why)) => Some(why.clone()),
+        Err(Refusal::Damaged(why) | Refusal::Disk(why)) => Some(why.clone()),
         // The head of the file is not ours, and rows in it are.
         Err(Refusal::Foreign) if !rebuild::read(&path).map_err(named)?.rows.is_empty() => {
             Some(Refusal::Foreign.to_string())
@@ -93,17 +94,23 @@ pub fn recover(
         _ => None,
     };
     if let Some(why) = damaged {
-        let rebuilt = rebuild::rebuild(&path, "damaged").map_err(named)?;
-        let text = format!(
-            "store: {} is damaged ({why}): salvaged {} rows, {} more were damaged; the old file is {}",
-            path.display(),
-            rebuilt.rows,
-            rebuilt.damaged,
-            rebuilt.kept.display()
-        );
+        let mut rebuilt = rebuild::rebuild(&path, "damaged");
+        if matches!(rebuilt, Err(Refusal::Full)) && reserve.give_back() {
+            rebuilt = rebuild::rebuild(&path, "damaged");
+        }
+        let text = match rebuilt {
+            Ok(rebuilt) => format!(
+                "salvaged {} rows, {} more were damaged; the old file is {}",
+                rebuilt.rows,
+                rebuilt.damaged,
+                rebuilt.kept.display()
+            ),
+            // What SQL finds in it must do.
+            Err(refusal) => format!("a new file cannot be made: {refusal}"),
+        };
+        let text = format!("store: {} is damaged ({why}): {text}", path.display());
         log.line(LogLevel::Error, text);
-        drop(rebuilt.database);
-        read = start.read();
+        read = start.read(Trust::AsItIs);
     }
     let (database, applier, identity, chunks) = read.map_err(named)?;
     Ok(Some(Recovered {
@@ -122,6 +129,15 @@ pub fn recover(
     }))
 }
 
+/// What is done about damage that a start finds as it reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It is an error, so that a new file can be made of all that is sound.
+    Proven,
+    /// It is left out. Nothing better can be had.
+    AsItIs,
+}
+
 /// What a start has found out before it reads.
 struct Start<'a> {
     config: &'a StoreConfig,
@@ -136,16 +152,19 @@ type Read = (Database, Applier, Identity, Vec<Vec<Restored>>);
 
 impl Start<'_> {
     /// Opens the file, applies the journals, reads all, and deletes what nobody needs.
-    fn read(&self) -> Result<Read, Refusal> {
+    fn read(&self, trust: Trust) -> Result<Read, Refusal> {
         let started = Instant::now();
         let (path, log) = (self.path, self.log);
+        if trust == Trust::Proven {
+            rebuild::prove_whole(path)?;
+        }
         let mut database = Database::open(path)?;
         let identity = identity(&database)?;
         let key = key(&database)?;
         let state = state(&database)?;
         let directory = path.parent().unwrap_or(path);
         let left = left(&database, directory, self.journals, identity, log)?;
-        let replayed = replay(&mut database, &state, key, &left, log)?;
+        let replayed = replay(&mut database, &state, key, &left, trust, log)?;
         let is_new = state.stamp == 0 && replayed == 0;
         if let Some(file) = self.config.import.as_ref().filter(|_| is_new) {
             import::import_if_there(&mut database, key, file, log)?;
@@ -163,6 +182,7 @@ impl Start<'_> {
                 chunks.give(shard, part);
             },
         )?;
+        refuse_damage(&loaded, trust)?;
         let how = match (is_new, state.clean, replayed) {
             (true, ..) => "new",
             (_, true, _) => "after an orderly stop",
@@ -191,12 +211,12 @@ impl Start<'_> {
 }
 
 /// What tells this store from all others; made at its first start.
-fn identity(database: &Database) -> Result<Identity, Refusal> {
+pub fn identity(database: &Database) -> Result<Identity, Refusal> {
     Ok(Identity(sixteen(database, "identity")?))
 }
 
 /// The secret behind the ids of topics and filters.
-fn key(database: &Database) -> Result<[u8; 16], Refusal> {
+pub fn key(database: &Database) -> Result<[u8; 16], Refusal> {
     sixteen(database, "key")
 }
 
@@ -228,23 +248,12 @@ fn left(
     identity: Identity,
     log: &Log,
 ) -> Result<Vec<Left>, Refusal> {
-    let mut folders = vec![journals.to_owned(), directory.to_owned()];
-    if let Some(earlier) = database.meta("journals")?
-        && let Ok(earlier) = String::from_utf8(earlier)
-    {
-        folders.push(earlier.into());
-    }
-    folders.sort();
-    folders.dedup();
-    let mut found = Vec::new();
-    for folder in folders {
-        match journal::left(&folder, identity) {
-            Ok(left) => found.extend(left),
-            Err(error) => {
-                let text = format!("store: journals in {}: {error}", folder.display());
-                log.line(LogLevel::Warning, text);
-            }
-        }
+    let mut folders = place::journal_folders(directory, database.meta("journals")?);
+    folders.push(journals.to_owned());
+    let mut notes = Vec::new();
+    let found = journal::left_in(folders, identity, &mut notes);
+    for note in notes {
+        log.line(LogLevel::Warning, format!("store: {note}"));
     }
     Ok(found)
 }
@@ -255,6 +264,7 @@ fn replay(
     state: &State,
     key: [u8; 16],
     left: &[Left],
+    trust: Trust,
     log: &Log,
 ) -> Result<u64, Refusal> {
     let journals = left
@@ -273,6 +283,7 @@ fn replay(
     }
     // Shards are of no matter here: the tables are read for their index.
     let loaded = load(database, state, unix_s(), 1, &mut |_, _| {})?;
+    refuse_damage(&loaded, trust)?;
     let mut applier = Applier::new(loaded.index, state.clone(), key);
     let mut replayed = 0;
     for (shard, frames) in journals {
@@ -299,6 +310,14 @@ fn replay(
     }
     commit(database, &mut applier, true)?;
     Ok(replayed)
+}
+
+/// Damaged rows would be deleted as they are found, and sound ones may be where SQL does not see them.
+fn refuse_damage(loaded: &Loaded, trust: Trust) -> Result<(), Refusal> {
+    match (loaded.damaged, trust) {
+        (0, _) | (_, Trust::AsItIs) => Ok(()),
+        (rows, Trust::Proven) => Err(Refusal::Damaged(format!("{rows} rows are damaged"))),
+    }
 }
 
 /// Commits all, as the start does.
