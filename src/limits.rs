@@ -463,6 +463,16 @@ pub const PASSWORD_USERS_TOLD: usize = 10;
 pub const PASSWORD_ITERATIONS_MAX: u32 = 500_000;
 /// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
 pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
+/// Memory that a check of an `$argon2id$` line may take, in KiB; one is checked at a time. Lines of Mosquitto 2.1 take
+/// 46 MiB.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 64 * 1024;
+/// What `mqttfast passwd --argon2` writes, as Mosquitto 2.1 does.
+pub const ARGON2_MEMORY_KIB_DEFAULT: u32 = 47_104;
+const _: () = assert!(ARGON2_MEMORY_KIB_DEFAULT <= ARGON2_MEMORY_KIB_MAX);
+/// KiB that all passes of one check may go over: as long as half a million iterations of PBKDF2, about.
+pub const ARGON2_WORK_KIB_MAX: u64 = 4 * ARGON2_MEMORY_KIB_MAX as u64;
+/// Lanes of such a line, which are computed one after the other.
+pub const ARGON2_LANES_MAX: u32 = 8;
 /// User names and passwords are MQTT fields with a length of two bytes.
 pub const USER_NAME_BYTES_MAX: usize = 65_535;
 /// Bytes of the longest Password field. [v5 §3.1.3.6]

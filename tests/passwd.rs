@@ -184,7 +184,7 @@ fn flags_that_do_not_go_together_are_refused() {
         ),
         (
             &["-H", "sha512", "-I", "5", "passwd", "u"],
-            "-H sha512 has no iterations; leave -I away or take -H sha512-pbkdf2",
+            "-I counts the iterations of sha512-pbkdf2; leave it away, or take -H sha512-pbkdf2",
         ),
         (
             &["-b", "passwd", "u", "p", "q"],
@@ -203,8 +203,8 @@ fn flags_that_do_not_go_together_are_refused() {
             "'-I' '500001': give a whole number from 1 to 500000",
         ),
         (
-            ["-H", "argon2id"],
-            "'-H' 'argon2id': this hash is not known; give sha512-pbkdf2 or sha512",
+            ["-H", "bcrypt"],
+            "'-H' 'bcrypt': this hash is not known; give sha512-pbkdf2, argon2id or sha512",
         ),
     ] {
         let run = mqttfast(&folder, &[arguments[0], arguments[1], "passwd", "u"]);
@@ -321,7 +321,7 @@ fn plain_text_is_hashed_once() {
     let text = format!("# our users\r\n\n bob : s3cr et \r\ncarol:$7\u{20ac}\n{VECTORS}#end");
     folder.file("odd", &text);
     let run = mqttfast(&folder, &["-U", "odd"]);
-    let expected = "password file odd, line 4: the password starts with $ but is neither $6$ nor $7$; set it again with: mqttfast passwd odd USER";
+    let expected = "password file odd, line 4: the password starts with $ but is none of $6$, $7$ and $argon2id$; set it again with: mqttfast passwd odd USER";
     assert_refused(run, 1, expected);
     assert_eq!(fs::read_to_string(folder.path("odd")).unwrap(), text);
 
@@ -376,7 +376,7 @@ fn other_lines_stay_as_they_are_and_what_the_broker_will_not_take_is_said() {
     assert_eq!(
         run.stderr,
         "mqttfast passwd: warning: done, but the broker will say: password file passwd:3 skipped: there is no ':' between user name and password; delete the line, or start it with # if it is a comment\n\
-         mqttfast passwd: warning: done, but the broker will say: password file passwd:5 skipped, user 'eve': the password is hashed with Argon2, which mqttfast does not read yet; set it again with: mqttfast passwd passwd USER\n\
+         mqttfast passwd: warning: done, but the broker will say: password file passwd:5 skipped, user 'eve': this is no $argon2id$v=19$m=KIB,t=PASSES,p=LANES$salt$tag; set the password again with: mqttfast passwd passwd USER\n\
          mqttfast passwd: warning: done, but the broker will say: password file passwd:6 skipped, user 'dan': the password is plain text; hash the whole file with: mqttfast passwd -U passwd\n"
     );
     let text = fs::read_to_string(&file).unwrap();
@@ -389,6 +389,81 @@ fn other_lines_stay_as_they_are_and_what_the_broker_will_not_take_is_said() {
     mqttfast(&folder, &["-b", "passwd", "new", "p"]);
     let appended = fs::read_to_string(&file).unwrap();
     assert!(appended.starts_with(&format!("{text}\nnew:$7$")) && appended.ends_with("==\n"));
+}
+
+/// `$7$` unless Argon2 is asked for, whose lines Mosquitto reads from 2.1 on; all three kinds side by side let in.
+#[test]
+fn argon2_is_written_where_it_is_asked_for() {
+    let folder = Folder::new();
+    let file = folder.path("passwd");
+    assert_done(mqttfast(&folder, &["-c", "-b", "passwd", "plain", "one"]));
+    assert_done(mqttfast(
+        &folder,
+        &["--argon2", "-b", "passwd", "hard", "two"],
+    ));
+    assert_done(mqttfast(
+        &folder,
+        &["-H", "argon2id", "-b", "passwd", "same", "three"],
+    ));
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("plain:$7$1000$"), "{text}");
+    for (line, user_name) in lines[1..].iter().zip(["hard", "same"]) {
+        let start = format!("{user_name}:$argon2id$v=19$m=47104,t=1,p=1$");
+        assert!(line.starts_with(&start) && !line.ends_with('='), "{line}");
+    }
+    assert_accepted(
+        &file,
+        &[("plain", "one"), ("hard", "two"), ("same", "three")],
+    );
+    assert_refused(
+        mqttfast(
+            &folder,
+            &["--argon2", "-H", "sha512", "-b", "passwd", "u", "p"],
+        ),
+        2,
+        "--argon2 and -H: give one of the two",
+    );
+    assert_refused(
+        mqttfast(&folder, &["--argon2", "-I", "5", "-b", "passwd", "u", "p"]),
+        2,
+        "-I counts the iterations of sha512-pbkdf2; leave it away, or take -H sha512-pbkdf2",
+    );
+}
+
+/// The exit code says it, and nothing of the password is ever shown.
+#[test]
+fn a_password_is_held_against_its_line() {
+    let folder = Folder::new();
+    let file = folder.file("passwd", VECTORS);
+    let before = fs::read(&file).unwrap();
+    let verify = |user: &str, password: &str| {
+        let given = mqttfast(&folder, &["--verify", "-b", "passwd", user, password]);
+        let typed = format!("{password}\n");
+        let asked = mqttfast_with_input(&folder, &["--verify", "passwd", user], &typed);
+        assert_eq!(given.code, asked.code);
+        assert_eq!(given.stderr, asked.stderr);
+        for shown in [&given.stdout, &given.stderr, &asked.stdout, &asked.stderr] {
+            assert!(
+                !shown.contains(password) && !shown.contains("$7$"),
+                "{shown}"
+            );
+        }
+        (given.code.unwrap(), given.stderr)
+    };
+    assert_eq!(verify("alice", "secret"), (0, String::new()));
+    assert_eq!(verify("old", "oldpw"), (0, String::new()));
+    let wrong = "mqttfast passwd: it is not the password of user 'alice'\n";
+    assert_eq!(verify("alice", "oldpw"), (1, wrong.to_owned()));
+    let unknown = "mqttfast passwd: no line of passwd lets in user 'carol'\n";
+    assert_eq!(verify("carol", "secret"), (1, unknown.to_owned()));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let missing = mqttfast(&folder, &["--verify", "-b", "none", "alice", "secret"]);
+    assert_eq!(missing.code, Some(13), "{}", missing.stderr);
+    for more in [&["-c"][..], &["-D"], &["-U"], &["--argon2"], &["-I", "9"]] {
+        let arguments = [&["--verify"], more, &["passwd", "alice"]].concat();
+        assert_eq!(mqttfast(&folder, &arguments).code, Some(2), "{more:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What can be wrong with a password file, told to its owner: the file, the line where there is one, the cause and the
 //! remedy. Each fault is one variant and says its sentence in one row.
 
-use crate::limits::{PASSWORD_FILE_BYTES_MAX, PASSWORD_ITERATIONS_MAX, USER_NAME_BYTES_MAX};
+use crate::limits::{
+    ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_WORK_KIB_MAX, PASSWORD_FILE_BYTES_MAX,
+    PASSWORD_ITERATIONS_MAX, USER_NAME_BYTES_MAX,
+};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -64,8 +67,10 @@ faults! {
     NotUtf8 => "the line is not UTF-8, as MQTT wants user names to be; save the file as UTF-8";
     NoPassword => "the user has no password; set one with: mqttfast passwd {file} USER, or delete the line";
     PlainText => "the password is plain text; hash the whole file with: mqttfast passwd -U {file}";
-    Argon2 => "the password is hashed with Argon2, which mqttfast does not read yet; set it again with: mqttfast passwd {file} USER";
-    UnknownScheme => "the password starts with $ but is neither $6$ nor $7$; set it again with: mqttfast passwd {file} USER";
+    Argon2 => "of the kinds of Argon2 only $argon2id$ is read; set the password again with: mqttfast passwd {file} USER";
+    Argon2Field => "this is no $argon2id$v=19$m=KIB,t=PASSES,p=LANES$salt$tag; set the password again with: mqttfast passwd {file} USER";
+    Argon2TooMuch => "a login would take more than {ARGON2_MEMORY_KIB_MAX} KiB, {ARGON2_WORK_KIB_MAX} KiB in all its passes, or {ARGON2_LANES_MAX} lanes; set the password again with: mqttfast passwd {file} USER";
+    UnknownScheme => "the password starts with $ but is none of $6$, $7$ and $argon2id$; set it again with: mqttfast passwd {file} USER";
     MissingField => "the line was cut: $6$ wants salt$digest, $7$ iterations$salt$digest; set the password again with: mqttfast passwd {file} USER";
     Iterations => "the iterations after $7$ are no whole number from 1 on; set the password again with: mqttfast passwd {file} USER";
     IterationsTooMany => "more than {PASSWORD_ITERATIONS_MAX} iterations, so one login would hold up all others; set the password again with: mqttfast passwd {file} USER";

@@ -227,8 +227,14 @@ impl PasswordFile {
         self.skipped_count
     }
 
+    /// The users with their lines, sorted by name.
+    pub fn users(&self) -> impl Iterator<Item = (u32, &str, &Hash)> {
+        let users = self.users.iter();
+        users.map(|user| (user.line, &*user.user_name, &user.hash))
+    }
+
     /// Line and fault of the first lines that are skipped.
-    pub(super) fn faults(&self) -> impl Iterator<Item = (u32, LineFault)> {
+    pub fn faults(&self) -> impl Iterator<Item = (u32, LineFault)> {
         self.skipped
             .iter()
             .map(|skipped| (skipped.line, skipped.fault))

@@ -1,13 +1,15 @@
-//! The two digests of a password file, and how a password is held against one.
+//! The digests of a password file, and how a password is held against one.
 //!
 //! ```text
-//! $6$<salt>$<digest>                 SHA-512 once over password, then salt (not the `$6$` of crypt(3))
-//! $7$<iterations>$<salt>$<digest>    PBKDF2-HMAC-SHA512
+//! $6$<salt>$<digest>                       SHA-512 once over password, then salt (not the `$6$` of crypt(3))
+//! $7$<iterations>$<salt>$<digest>          PBKDF2-HMAC-SHA512
+//! $argon2id$v=19$<cost>$<salt>$<digest>    Argon2id, see `argon2id`
 //! ```
 //!
-//! Salt and digest are base64 in the standard alphabet with padding; the salt has 12 bytes (`mosquitto_passwd` up to
-//! 2.0) or 64 (from 2.1), the digest 64.
+//! Salt and digest of the first two are base64 in the standard alphabet with padding; the salt has 12 bytes
+//! (`mosquitto_passwd` up to 2.0) or 64 (from 2.1), the digest 64.
 
+use super::argon2id::{self, Cost};
 use super::fault::LineFault;
 use crate::limits;
 use base64::Engine;
@@ -33,6 +35,8 @@ pub enum Scheme {
         /// Each one makes a guess dearer, and each login too.
         iterations: u32,
     },
+    /// `$argon2id$`: a guess takes memory as well, and so does a login. Mosquitto reads it from 2.1 on.
+    Argon2id(Cost),
 }
 
 /// The second field of a line: a scheme, a salt and the digest of a password.
@@ -40,17 +44,17 @@ pub enum Scheme {
 pub struct Hash {
     scheme: Scheme,
     salt: Box<[u8]>,
-    digest: [u8; DIGEST_BYTES],
+    digest: Box<[u8]>,
 }
 
 impl Hash {
-    /// Computes the digest of `password` with a salt of the caller's drawing.
-    pub fn new(scheme: Scheme, password: &[u8], salt: [u8; SALT_BYTES]) -> Hash {
-        Hash {
+    /// Computes the digest of `password` with a salt of the caller's drawing; `None`: there is no memory for it.
+    pub fn new(scheme: Scheme, password: &[u8], salt: [u8; SALT_BYTES]) -> Option<Hash> {
+        Some(Hash {
             scheme,
+            digest: digest(scheme, password, &salt, DIGEST_BYTES)?,
             salt: Box::new(salt),
-            digest: digest(scheme, password, &salt),
-        }
+        })
     }
 
     /// Costs as much to verify as any of its scheme, and is nobody's: its digest was not computed.
@@ -58,7 +62,7 @@ impl Hash {
         Hash {
             scheme,
             salt: Box::new([0; SALT_BYTES]),
-            digest: [0; DIGEST_BYTES],
+            digest: Box::new([0; DIGEST_BYTES]),
         }
     }
 
@@ -80,7 +84,15 @@ impl Hash {
                 let iterations = parse_iterations(iterations)?;
                 (Scheme::Pbkdf2 { iterations }, rest)
             }
-            "argon2id" | "argon2i" | "argon2d" => return Err(LineFault::Argon2),
+            "argon2id" => {
+                let (cost, salt, digest) = argon2id::parse(rest)?;
+                return Ok(Hash {
+                    scheme: Scheme::Argon2id(cost),
+                    salt,
+                    digest,
+                });
+            }
+            "argon2i" | "argon2d" => return Err(LineFault::Argon2),
             _ => return Err(LineFault::UnknownScheme),
         };
         let (salt, digest) = rest.split_once('$').ok_or(LineFault::MissingField)?;
@@ -89,17 +101,21 @@ impl Hash {
             return Err(LineFault::Salt);
         }
         let digest = STANDARD.decode(digest).map_err(|_| LineFault::Digest)?;
+        if digest.len() != DIGEST_BYTES {
+            return Err(LineFault::Digest);
+        }
         Ok(Hash {
             scheme,
             salt: salt.into(),
-            digest: digest.try_into().map_err(|_| LineFault::Digest)?,
+            digest: digest.into(),
         })
     }
 
     /// Is this the digest of `password`? Takes the same time for any answer: the digests are compared without a branch.
+    /// Without the memory for it no password is right.
     pub fn verify(&self, password: &[u8]) -> bool {
-        let found = digest(self.scheme, password, &self.salt);
-        found.ct_eq(&self.digest).into()
+        let found = digest(self.scheme, password, &self.salt, self.digest.len());
+        found.is_some_and(|found| found.ct_eq(&self.digest).into())
     }
 
     /// What made the digest, and for `$7$` its iterations.
@@ -114,12 +130,15 @@ impl fmt::Display for Hash {
         match self.scheme {
             Scheme::Sha512 => write!(f, "$6$")?,
             Scheme::Pbkdf2 { iterations } => write!(f, "$7${iterations}$")?,
+            Scheme::Argon2id(cost) => {
+                return f.write_str(&argon2id::show(cost, &self.salt, &self.digest));
+            }
         }
         write!(
             f,
             "{}${}",
             STANDARD.encode(&self.salt),
-            STANDARD.encode(self.digest)
+            STANDARD.encode(&self.digest)
         )
     }
 }
@@ -155,12 +174,13 @@ thread_local! {
     static ITERATIONS_DONE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-fn digest(scheme: Scheme, password: &[u8], salt: &[u8]) -> [u8; DIGEST_BYTES] {
+/// `bytes`: [`DIGEST_BYTES`], but for Argon2id as many as are wanted. `None`: there is no memory for it.
+fn digest(scheme: Scheme, password: &[u8], salt: &[u8], bytes: usize) -> Option<Box<[u8]>> {
     #[cfg(test)]
     ITERATIONS_DONE.set(
         ITERATIONS_DONE.get()
             + match scheme {
-                Scheme::Sha512 => 1,
+                Scheme::Sha512 | Scheme::Argon2id(_) => 1,
                 Scheme::Pbkdf2 { iterations } => u64::from(iterations),
             },
     );
@@ -169,10 +189,16 @@ fn digest(scheme: Scheme, password: &[u8], salt: &[u8]) -> [u8; DIGEST_BYTES] {
             let mut hash = Sha512::new();
             hash.update(password);
             hash.update(salt);
-            hash.finalize().into()
+            Some(Box::from(&hash.finalize()[..]))
         }
         Scheme::Pbkdf2 { iterations } => {
-            pbkdf2::pbkdf2_hmac_array::<Sha512, DIGEST_BYTES>(password, salt, iterations)
+            let found =
+                pbkdf2::pbkdf2_hmac_array::<Sha512, DIGEST_BYTES>(password, salt, iterations);
+            Some(Box::new(found))
+        }
+        Scheme::Argon2id(cost) => {
+            let mut tag = vec![0; bytes].into_boxed_slice();
+            argon2id::digest(cost, password, salt, &mut tag).then_some(tag)
         }
     }
 }
@@ -196,6 +222,30 @@ mod tests {
         }
     }
 
+    /// Made by argon2-cffi 25.1 with the reference implementation in C: cost, salt and tag as of Mosquitto 2.1, and
+    /// others.
+    #[test]
+    fn vectors_of_the_reference_of_argon2_verify_and_print_unchanged() {
+        for (text, password) in [
+            (
+                "$argon2id$v=19$m=47104,t=1,p=1$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw$jN8KVtBuy9rOg+xx4HEO7K//Ei2hf4aegEDgCD4okj4rugUys2dVUsAyHcBFDFrGlWl198NIEs4dtHiTXPgqvA",
+                "secret",
+            ),
+            (
+                "$argon2id$v=19$m=64,t=3,p=2$MDEyMzQ1Njc4OWFiY2RlZg$GrJAdNS+Vom7dZtm9omNBWNoY5rRSDuOXq/pUS61CD8",
+                "naïf€",
+            ),
+        ] {
+            let hash = Hash::parse(text).unwrap();
+            assert!(hash.verify(password.as_bytes()));
+            assert!(!hash.verify(b"wrong") && !hash.verify(b""));
+            assert_eq!(hash.to_string(), text);
+        }
+        let hash = Hash::new(Scheme::Argon2id(argon2id::COST), b"pass", [7; SALT_BYTES]).unwrap();
+        let read = Hash::parse(&hash.to_string()).unwrap();
+        assert!(read == hash && read.verify(b"pass") && !read.verify(b"passe"));
+    }
+
     #[test]
     fn a_salt_of_64_bytes_verifies() {
         let salt = [0xA5; SALT_LONG_BYTES];
@@ -203,7 +253,7 @@ mod tests {
             let written = Hash {
                 scheme,
                 salt: Box::new(salt),
-                digest: digest(scheme, b"pass", &salt),
+                digest: digest(scheme, b"pass", &salt, DIGEST_BYTES).unwrap(),
             };
             let read = Hash::parse(&written.to_string()).unwrap();
             assert!(read == written && read.verify(b"pass") && !read.verify(b"passe"));
@@ -217,7 +267,8 @@ mod tests {
                 Scheme::Pbkdf2 { iterations },
                 "naïf€".as_bytes(),
                 [7; SALT_BYTES],
-            );
+            )
+            .unwrap();
             let read = Hash::parse(&hash.to_string()).unwrap();
             assert!(read == hash && read.verify("naïf€".as_bytes()));
         }
@@ -227,6 +278,7 @@ mod tests {
     fn every_part_that_is_wrong_is_named() {
         let (salt, digest) = ("dJRVb0YElmDAtSWM", "A".repeat(86) + "==");
         let long = "A".repeat(85) + "B==";
+        let tag = "A".repeat(43);
         for (text, fault) in [
             (String::new(), LineFault::NoPassword),
             ("secret".into(), LineFault::PlainText),
@@ -234,8 +286,80 @@ mod tests {
             ("$6".into(), LineFault::UnknownScheme),
             (format!("$5${salt}${digest}"), LineFault::UnknownScheme),
             (
-                format!("$argon2id$v=19$m=47104,t=1,p=1${salt}${digest}"),
+                format!("$argon2i$v=19$m=64,t=1,p=1${salt}${tag}"),
                 LineFault::Argon2,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=16$m=64,t=1,p=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$m=64,t=1,p=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$t=1,m=64,p=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=0,p=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=0${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=15,t=1,p=2${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=+64,t=1,p=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1,k=1${salt}${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}${tag}$"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1$dJRV${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}=${tag}"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}$AAAA"),
+                LineFault::Argon2Field,
+            ),
+            (
+                format!("$argon2id$v=19$m=65537,t=1,p=1${salt}${tag}"),
+                LineFault::Argon2TooMuch,
+            ),
+            (
+                format!("$argon2id$v=19$m=65536,t=5,p=1${salt}${tag}"),
+                LineFault::Argon2TooMuch,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=99999999999,p=1${salt}${tag}"),
+                LineFault::Argon2TooMuch,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=9${salt}${tag}"),
+                LineFault::Argon2TooMuch,
             ),
             ("$6$".into(), LineFault::MissingField),
             (format!("$6${salt}"), LineFault::MissingField),

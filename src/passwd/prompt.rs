@@ -33,6 +33,11 @@ pub fn ask_twice() -> Result<Vec<u8>, Failure> {
     Ok(password)
 }
 
+/// A password that is there, typed once.
+pub fn ask_once() -> Result<Vec<u8>, Failure> {
+    Input::open().map_err(failure)?.ask("Password: ")
+}
+
 fn failure(error: io::Error) -> Failure {
     Failure::refused(format!(
         "the password cannot be read from standard input: {error}"

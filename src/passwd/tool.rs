@@ -5,9 +5,10 @@
 //! group and mode, leaves lines it does not understand as they are, and `-U` hashes only what is plain text. It writes
 //! `$7$` with 1000 iterations, as Mosquitto 2.1 does, but with a salt of 12 bytes, so that 2.0 reads it too.
 
+use super::argon2id;
 use super::failure::Failure;
 use super::fault::{LineFault, shell_quoted};
-use super::file::PasswordFile;
+use super::file::{Check, PasswordFile, shown};
 use super::hash::{Hash, SALT_BYTES, Scheme};
 use super::lines::{self, split_line};
 use super::open;
@@ -40,15 +41,16 @@ pub struct Command {
     /// hash the passwords that are still plain text
     #[argh(switch, short = 'U')]
     upgrade: bool,
-    /// sha512-pbkdf2 (the default) or sha512, which only Mosquitto before 2.0 needs
-    #[argh(
-        option,
-        short = 'H',
-        arg_name = "hash",
-        default = "HashName::Sha512Pbkdf2",
-        from_str_fn(parse_hash_name)
-    )]
-    hash: HashName,
+    /// say by the exit code whether a password is the user's: 0 it is, 1 it is not, 13 the file cannot be read
+    #[argh(switch)]
+    verify: bool,
+    /// the same as -H argon2id
+    #[argh(switch)]
+    argon2: bool,
+    /// sha512-pbkdf2 (the default); argon2id, which Mosquitto reads from 2.1 on; or sha512, which only Mosquitto before
+    /// 2.0 needs
+    #[argh(option, short = 'H', arg_name = "hash", from_str_fn(parse_hash_name))]
+    hash: Option<HashName>,
     /// iterations of sha512-pbkdf2, 1000 unless given
     #[argh(
         option,
@@ -69,13 +71,15 @@ pub struct Command {
 enum HashName {
     Sha512,
     Sha512Pbkdf2,
+    Argon2id,
 }
 
 fn parse_hash_name(text: &str) -> Result<HashName, String> {
     match text {
         "sha512" => Ok(HashName::Sha512),
         "sha512-pbkdf2" => Ok(HashName::Sha512Pbkdf2),
-        _ => Err("this hash is not known; give sha512-pbkdf2 or sha512".into()),
+        "argon2id" => Ok(HashName::Argon2id),
+        _ => Err("this hash is not known; give sha512-pbkdf2, argon2id or sha512".into()),
     }
 }
 
@@ -111,6 +115,9 @@ pub(super) enum Change {
 /// Carries out the command. Notes that are no failure go to standard error.
 pub fn run(command: Command) -> Result<(), Failure> {
     let path = Path::new(&command.file);
+    if command.verify {
+        return verify(&command);
+    }
     let change = change(&command)?;
     let locked = Locked::new(path)?;
     let old = locked.read()?;
@@ -147,6 +154,70 @@ pub fn run(command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Holds a password against a user's line; says nothing where it is right, and of the password nothing ever.
+fn verify(command: &Command) -> Result<(), Failure> {
+    let changes = command.create
+        || command.delete
+        || command.upgrade
+        || command.argon2
+        || command.hash.is_some()
+        || command.iterations.is_some();
+    if changes {
+        return Err(Failure::usage(
+            "--verify changes nothing: mqttfast passwd --verify FILE USER, or with -b FILE USER PASSWORD",
+        ));
+    }
+    let (user_name, given) = user_and_password(command)?;
+    let path = Path::new(&command.file);
+    let file = PasswordFile::load(path).map_err(|error| Failure {
+        exit_code: 13,
+        text: error.to_string(),
+    })?;
+    let password = match given {
+        Some(password) => password.as_bytes().to_vec(),
+        None => prompt::ask_once()?,
+    };
+    match file.check(&user_name, &password) {
+        Check::Accepted => Ok(()),
+        Check::UnknownUser => Err(Failure::refused(format!(
+            "no line of {} lets in user {}",
+            path.display(),
+            shown(&user_name)
+        ))),
+        Check::WrongPassword => Err(Failure::refused(format!(
+            "it is not the password of user {}",
+            shown(&user_name)
+        ))),
+    }
+}
+
+/// User name and password of the command line, the password only where `-b` allows it there.
+fn user_and_password(command: &Command) -> Result<(String, Option<&String>), Failure> {
+    let (user_name, password) = match &command.user_and_password[..] {
+        [] => {
+            return Err(Failure::usage(
+                "the user name is missing: mqttfast passwd FILE USER",
+            ));
+        }
+        [user_name] => (user_name.clone(), None),
+        [user_name, password] => (user_name.clone(), Some(password)),
+        [_, _, surplus, ..] => {
+            return Err(Failure::usage(format!(
+                "'{surplus}' is one argument too many; put quotes around a name or password with blanks in it"
+            )));
+        }
+    };
+    match (password, command.batch) {
+        (None, true) if !command.delete => Err(Failure::usage(
+            "-b wants the password too: mqttfast passwd -b FILE USER PASSWORD",
+        )),
+        (Some(_), false) if !command.delete => Err(Failure::usage(
+            "a password on the command line wants -b; leave it away to be asked for it",
+        )),
+        _ => Ok((user_name, password)),
+    }
+}
+
 /// Checks the flags against each other, and asks for the password if it takes one.
 fn change(command: &Command) -> Result<Change, Failure> {
     let scheme = scheme(command)?;
@@ -162,20 +233,7 @@ fn change(command: &Command) -> Result<Change, Failure> {
         }
         return Ok(Change::Upgrade { scheme });
     }
-    let (user_name, password) = match &command.user_and_password[..] {
-        [] => {
-            return Err(Failure::usage(
-                "the user name is missing: mqttfast passwd FILE USER",
-            ));
-        }
-        [user_name] => (user_name.clone(), None),
-        [user_name, password] => (user_name.clone(), Some(password)),
-        [_, _, surplus, ..] => {
-            return Err(Failure::usage(format!(
-                "'{surplus}' is one argument too many; put quotes around a name or password with blanks in it"
-            )));
-        }
-    };
+    let (user_name, password) = user_and_password(command)?;
     if command.delete {
         if command.create {
             return Err(Failure::usage(
@@ -190,19 +248,9 @@ fn change(command: &Command) -> Result<Change, Failure> {
         return Ok(Change::Delete { user_name });
     }
     check_user_name(&user_name)?;
-    let password = match (password, command.batch) {
-        (Some(password), true) => check_password(password)?,
-        (None, true) => {
-            return Err(Failure::usage(
-                "-b wants the password too: mqttfast passwd -b FILE USER PASSWORD",
-            ));
-        }
-        (Some(_), false) => {
-            return Err(Failure::usage(
-                "a password on the command line wants -b; leave it away to be asked for it",
-            ));
-        }
-        (None, false) => {
+    let password = match password {
+        Some(password) => check_password(password)?,
+        None => {
             let path = Path::new(&command.file);
             // Before the question: who cannot write need not type.
             drop(Locked::new(path)?);
@@ -214,16 +262,31 @@ fn change(command: &Command) -> Result<Change, Failure> {
     };
     Ok(Change::Set {
         user_name,
-        hash: Hash::new(scheme, &password, salt()?),
+        hash: hash(scheme, &password)?,
         create: command.create,
     })
 }
 
+/// The digest of a password with a fresh salt.
+fn hash(scheme: Scheme, password: &[u8]) -> Result<Hash, Failure> {
+    Hash::new(scheme, password, salt()?).ok_or_else(|| {
+        Failure::refused("there is not enough memory for this hash; nothing was changed")
+    })
+}
+
 fn scheme(command: &Command) -> Result<Scheme, Failure> {
-    match (command.hash, command.iterations) {
-        (HashName::Sha512, Some(_)) => Err(Failure::usage(
-            "-H sha512 has no iterations; leave -I away or take -H sha512-pbkdf2",
+    let name = match (command.hash, command.argon2) {
+        (None | Some(HashName::Argon2id), true) => HashName::Argon2id,
+        (Some(_), true) => {
+            return Err(Failure::usage("--argon2 and -H: give one of the two"));
+        }
+        (name, false) => name.unwrap_or(HashName::Sha512Pbkdf2),
+    };
+    match (name, command.iterations) {
+        (HashName::Sha512 | HashName::Argon2id, Some(_)) => Err(Failure::usage(
+            "-I counts the iterations of sha512-pbkdf2; leave it away, or take -H sha512-pbkdf2",
         )),
+        (HashName::Argon2id, None) => Ok(Scheme::Argon2id(argon2id::COST)),
         (HashName::Sha512, None) => Ok(Scheme::Sha512),
         (HashName::Sha512Pbkdf2, iterations) => Ok(Scheme::Pbkdf2 {
             iterations: iterations.unwrap_or(limits::PASSWORD_ITERATIONS_DEFAULT),
@@ -395,13 +458,15 @@ fn upgrade(text: &[u8], scheme: Scheme) -> Result<Vec<u8>, Refusal> {
         };
         let field = rest.split(':').next().unwrap_or(rest).trim_ascii();
         match Hash::parse(field) {
-            // Hashed already; Argon2 too, which is not ours to judge here.
-            Ok(_) | Err(LineFault::Argon2) => new.extend_from_slice(raw),
+            // Hashed already; of Argon2 whatever it is, which is not ours to judge here.
+            Ok(_) | Err(LineFault::Argon2 | LineFault::Argon2Field | LineFault::Argon2TooMuch) => {
+                new.extend_from_slice(raw)
+            }
             Err(LineFault::PlainText) if rest.contains(':') => {
                 return Err(Refusal::ColonInPassword { line });
             }
             Err(LineFault::PlainText) => {
-                let hash = Hash::new(scheme, field.as_bytes(), salt().map_err(Refusal::Failed)?);
+                let hash = hash(scheme, field.as_bytes()).map_err(Refusal::Failed)?;
                 // Up to the ':' the line stays as it is.
                 let name_bytes = memchr(b':', raw).map_or(0, |colon| colon + 1);
                 new.extend_from_slice(&raw[..name_bytes]);
