@@ -1,5 +1,5 @@
-//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd`, `mqttfast explain` and
-//! `mqttfast store`.
+//! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd`, `explain`, `store` and
+//! `migrate`.
 //!
 //! Exit codes: 0 done, 1 not possible, 2 asked wrongly; with a configuration file also Mosquitto's: 3 for what is
 //! written wrong there, 13 for a password file that cannot be opened.
@@ -9,6 +9,7 @@ mod options;
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
 use mqttfast::io::explain::{NoAnswer, Question};
+use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
 use mqttfast::passwd;
 use options::Request;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         },
         Ok(Request::Explain(question)) => explain(&question),
         Ok(Request::Check(flags, file)) => check(Source { file, flags }),
+        Ok(Request::Migrate(migration)) => migrate(&migration),
     }
 }
 
@@ -62,6 +64,17 @@ fn explain(question: &Question) -> ExitCode {
         Err(NoAnswer::Topic(text)) => fail(WHO, &text, 2),
         Err(NoAnswer::Configuration(refused)) => refuse(&refused),
         Err(NoAnswer::Rules(faults)) => fail(WHO, &faults.sentences().join("\n"), 2),
+    }
+}
+
+/// Says what becomes of each line of a Mosquitto's files.
+fn migrate(migration: &Migration) -> ExitCode {
+    match migration.run() {
+        Ok(report) => {
+            print(&report.text);
+            ExitCode::from(report.exit_code)
+        }
+        Err(text) => fail("mqttfast migrate", &text, 1),
     }
 }
 

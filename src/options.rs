@@ -3,6 +3,7 @@
 use argh::FromArgs;
 use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfig};
 use mqttfast::io::explain::{Question, Wanted};
+use mqttfast::io::migrate::{CONFIGURATION, Migration};
 use mqttfast::io::store_tool;
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
@@ -22,6 +23,8 @@ pub enum Request {
     Check(Flags, PathBuf),
     /// Say whether a Client may do something.
     Explain(Question),
+    /// Say what becomes of a Mosquitto's lines.
+    Migrate(Migration),
 }
 
 /// MQTT broker. Without --passwd and --allow-anonymous it serves this machine alone.
@@ -134,6 +137,26 @@ enum Subcommand {
     Passwd(passwd::Command),
     Explain(Explain),
     Store(store_tool::Command),
+    Migrate(Migrate),
+}
+
+/// Say line by line what becomes of a Mosquitto's configuration, users, rules and database here, and what to type to
+/// change over. Writes nothing unless --write is given. Exit code 0: mqttfast starts with these files; 4: it does,
+/// without something that they ask for; else the code that a start ends with: 3, 13 or 1.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "migrate",
+    help_triggers("-h", "--help"),
+    example = "Before Mosquitto is stopped:\n  sudo mqttfast migrate"
+)]
+struct Migrate {
+    /// configuration of Mosquitto, /etc/mosquitto/mosquitto.conf unless given
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
+    /// write corrected copies, and what the service needs, below this folder; nothing that is there is overwritten
+    #[argh(option, arg_name = "dir")]
+    write: Option<PathBuf>,
 }
 
 /// Say whether a client may publish or subscribe, which rule of the ACL file says so, and what to write to change it.
@@ -189,6 +212,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         Some(first) if first == "passwd" => "mqttfast passwd --help",
         Some(first) if first == "explain" => "mqttfast explain --help",
         Some(first) if first == "store" => "mqttfast store --help",
+        Some(first) if first == "migrate" => "mqttfast migrate --help",
         _ => "mqttfast --help",
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -214,6 +238,17 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             acl: explain.acl,
             config: explain.config,
         })),
+        Some(Subcommand::Migrate(migrate)) => {
+            let config = migrate.config.unwrap_or_else(|| CONFIGURATION.into());
+            Ok(Request::Migrate(Migration {
+                config,
+                flags: flags(Options {
+                    command: None,
+                    ..options
+                })?,
+                write: migrate.write,
+            }))
+        }
         None => {
             let (file, check) = (options.config.clone(), options.check);
             let flags = flags(options)?;

@@ -7,6 +7,7 @@ mod configured {
     pub mod fixtures;
     pub mod limits;
     pub mod logs;
+    pub mod migrate;
     pub mod reload;
     pub mod rights;
     pub mod sys;

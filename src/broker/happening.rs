@@ -85,6 +85,8 @@ pub enum SessionBegin {
 pub enum Refusal {
     /// The connection limit is reached.
     ConnectionsMax,
+    /// As many client ids are known as may be, and its own is none of them.
+    ClientsMax,
     /// Its Authentication Method is not offered. [v5 4.12]
     AuthenticationMethod,
     /// An empty client id where the standard forbids it. [v3.1.1 MQTT-3.1.3-8]
@@ -131,6 +133,9 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::ConnectionsMax => {
                 "the broker has reached its limit of connections (--max-connections)"
+            }
+            Refusal::ClientsMax => {
+                "as many client ids are known as may be, and this is none of them (global_max_clients)"
             }
             Refusal::AuthenticationMethod => "its authentication method is not offered here",
             Refusal::EmptyClientId => {

@@ -31,6 +31,8 @@ pub struct Stock {
     /// Bytes that shards have taken.
     taken: AtomicUsize,
     shares: Shares,
+    /// Sessions of all shards.
+    sessions: AtomicUsize,
 }
 
 impl Stock {
@@ -45,6 +47,7 @@ impl Stock {
             step: step.clamp(limits::MEMORY_STEP_LEAST, limits::MEMORY_STEP_MOST),
             taken: AtomicUsize::new(0),
             shares: Shares::default(),
+            sessions: AtomicUsize::new(0),
         }
     }
 
@@ -100,5 +103,20 @@ impl Stock {
     /// Those among whom the limit is divided, of all shards.
     pub fn shares(&self) -> &Shares {
         &self.shares
+    }
+
+    /// Sessions there are. Two shards that ask at the same time may each begin one.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// One more of them.
+    pub fn add_session(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn remove_session(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }

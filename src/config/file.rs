@@ -27,6 +27,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "check_retain_source",
     "clientid_prefixes",
     "connection_messages",
+    "global_max_clients",
     "global_max_connections",
     "include_dir",
     "listener",
@@ -52,6 +53,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "password_file",
     "per_listener_settings",
     "persistence",
+    "persistence_file",
     "persistence_location",
     "persistent_client_expiration",
     "pid_file",
@@ -128,10 +130,7 @@ impl Flags {
                     let folder = global.persistence_folder.as_ref();
                     folder.map(|folder| folder.value.clone())
                 }),
-                import: global
-                    .persistence_folder
-                    .as_ref()
-                    .map(|folder| folder.value.join(&global.persistence_file)),
+                import: Some(global.database()),
                 ..self.store
             },
             ..self
@@ -142,6 +141,7 @@ impl Flags {
         Ok(Config {
             core: Settings {
                 client_id_prefix: client_id_prefix.map(|prefix| prefix.value.as_str().into()),
+                clients_max: global.clients_max,
                 keep_alive_max_s: global.keep_alive_max_s,
                 session_expiry_max_s: global.session_expiry_s.map_or(u32::MAX, seconds),
                 retain_available: global.retain_available,

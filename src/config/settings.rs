@@ -88,6 +88,8 @@ pub struct Settings {
     pub memory_bytes_max: u64,
     /// What every client id must begin with.
     pub client_id_prefix: Option<Box<str>>,
+    /// Client ids known at a time, connected or not, on all shards together; within a shard each.
+    pub clients_max: Option<u32>,
     /// The longest Keep Alive, in seconds; v5 Clients are told.
     pub keep_alive_max_s: Option<u16>,
     /// A Session lives no longer than this without a connection, in seconds; `u32::MAX`: for ever.
@@ -155,6 +157,7 @@ impl Default for Settings {
             secret: Secret::default(),
             memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
             client_id_prefix: None,
+            clients_max: None,
             keep_alive_max_s: None,
             session_expiry_max_s: u32::MAX,
             retain_available: true,

@@ -35,6 +35,14 @@ impl ListeningSocket {
         }
     }
 
+    /// The port of one of TCP.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            ListeningSocket::Tcp(listener) => Some(listener.local_addr().ok()?.port()),
+            ListeningSocket::Unix(..) => None,
+        }
+    }
+
     /// The file of a unix socket.
     pub fn path(&self) -> Option<&PathBuf> {
         match self {

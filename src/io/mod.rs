@@ -27,6 +27,7 @@ pub mod listener;
 pub mod listening;
 pub mod mail;
 mod memory;
+pub mod migrate;
 pub mod mosquitto_words;
 pub mod seat;
 pub mod start;

@@ -8,6 +8,7 @@ use crate::broker::{
 };
 use crate::io::words::{self, Shown, peer};
 use crate::wire::Version;
+use std::net::SocketAddr;
 
 /// Mosquitto's line for an event; `None`: it has none.
 pub fn sentence(happening: &Happening) -> Option<String> {
@@ -70,6 +71,14 @@ pub fn sentence(happening: &Happening) -> Option<String> {
         }
         Happening::Ended { who, how } => Some(ended(who, how)),
         _ => None,
+    }
+}
+
+/// Mosquitto's line for a connection that has said nothing yet. `port`: that of the listener; a unix socket has none.
+pub fn accepted(address: SocketAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => format!("New connection from {} on port {port}.", peer(address)),
+        None => format!("New connection from {}.", peer(address)),
     }
 }
 
@@ -203,6 +212,13 @@ mod tests {
             let text = sentence(&happening).expect("Mosquitto has a line");
             assert!(text.starts_with(line), "{text}");
         }
+        let address = ([192, 0, 2, 7], 4711).into();
+        let text = "New connection from 192.0.2.7:4711 on port 1883.";
+        assert_eq!(accepted(address, Some(1883)), text);
+        assert_eq!(
+            accepted(crate::broker::UNIX_PEER, None),
+            "New connection from unix socket."
+        );
         let expired = Happening::SessionExpired {
             client_id: "lamp".into(),
             messages: 0,

@@ -255,6 +255,7 @@ pub fn refused(why: Refusal) -> String {
             )
         }
         Refusal::ConnectionsMax
+        | Refusal::ClientsMax
         | Refusal::AuthenticationMethod
         | Refusal::EmptyClientId
         | Refusal::VersionNotServed

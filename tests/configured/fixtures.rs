@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mosquitto/fixtures");
+pub const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mosquitto/fixtures");
 
 /// Where the fixtures have their files.
 const ROOTS: [&str; 5] = [
@@ -26,13 +26,13 @@ const ROOTS: [&str; 5] = [
 ];
 
 /// A fixture installed below a folder, with ports of this test.
-struct Installed {
-    folder: Folder,
+pub struct Installed {
+    pub folder: Folder,
     ports: BTreeMap<u16, u16>,
 }
 
 impl Installed {
-    fn new(file: &str) -> Installed {
+    pub fn new(file: &str) -> Installed {
         let folder = Folder::new();
         // Its point is that two listeners want port 1883; it is refused before a port is asked for.
         let is_about_1883 = file.starts_with("35");
@@ -91,7 +91,7 @@ impl Installed {
         installed
     }
 
-    fn path(&self, below: &str) -> std::path::PathBuf {
+    pub fn path(&self, below: &str) -> std::path::PathBuf {
         self.folder.path(below)
     }
 

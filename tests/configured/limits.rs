@@ -21,6 +21,7 @@ on_1_and_2_shards!(
     a_keep_alive_has_its_limit,
     nothing_is_retained_where_it_is_not_available,
     client_ids_have_their_prefix,
+    no_more_client_ids_are_known_than_allowed,
     payloads_have_their_limit,
     packets_have_their_limit,
 );
@@ -276,4 +277,29 @@ fn limits_of_all_connections_are_told() {
         "Warning: ",
         "67108864 is taken, the least that `memory_limit` can be here",
     ]);
+}
+
+/// `global_max_clients`, of 2.1: Clients that are away count too, whichever shard has them; who is known comes back.
+fn no_more_client_ids_are_known_than_allowed(shards: usize) {
+    if reference() {
+        return;
+    }
+    let broker = configured(shards, "global_max_clients 3\n");
+    let (away, _) = Client::connect_with(&broker, &lasting("away"));
+    away.disconnect();
+    let _second = Client::connect(&broker, "second");
+    let third = Client::connect(&broker, "third");
+    assert_eq!(code(&broker, &anonymous("fourth")), Some(3));
+    let five = packet5::connect(2, 60, b"", b"fifth", b"");
+    let (refused, told) = connack5(&broker, &five);
+    assert_eq!(refused, 0x97, "{told:?}");
+    let (_away, present) = Client::connect_with(&broker, &lasting("away"));
+    assert!(present);
+    // A Session that ends makes room.
+    third.disconnect();
+    let start = std::time::Instant::now();
+    while code(&broker, &anonymous("fourth")) != Some(0) {
+        assert!(start.elapsed() < DEADLINE, "no room");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

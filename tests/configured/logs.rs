@@ -71,6 +71,8 @@ fn lines_have_mosquittos_words(shards: usize) {
         " as gone (p2, c1, k60).",
     ]);
     broker.logged(&["Client gone disconnected."]);
+    let port = format!(" on port {}.", broker.port());
+    broker.logged(&["New connection from 127.0.0.1:", &port]);
     let (mut alice, _) = Client::connect_with(&broker, &login("hers", "alice", "secret"));
     broker.logged(&[
         "New client connected from 127.0.0.1:",

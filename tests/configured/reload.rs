@@ -173,3 +173,18 @@ fn what_cannot_change_while_running_is_named() {
     };
     assert_eq!(code(&broker, &alive), Some(0));
 }
+
+/// A line above it was added; nothing that the process has for good was changed.
+#[test]
+fn a_line_that_has_only_moved_is_not_told_as_changed() {
+    if reference() {
+        return;
+    }
+    let text = format!("{OPEN}user root\npid_file {{folder}}/pid\nlog_type all\n");
+    let broker = Broker::configured(1, &text);
+    broker.rewrite(&format!("# a comment\n\n{text}"));
+    let mark = broker.log_len();
+    reloaded(&broker, &["read again"]);
+    let log = broker.log()[mark..].join("\n");
+    assert!(!log.contains("was changed"), "{log}");
+}

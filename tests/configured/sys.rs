@@ -21,6 +21,8 @@ const COMMON: &str = "version uptime clients/total clients/maximum clients/conne
     store/messages/count store/messages/bytes publish/messages/received publish/messages/sent \
     publish/messages/dropped publish/bytes/received publish/bytes/sent bytes/received bytes/sent \
     subscriptions/count shared_subscriptions/count heap/current heap/maximum";
+/// What 2.1 has beside these.
+const NEW: &str = "connections/socket/count packet/out/count packet/out/bytes";
 const LOADS: &str = "messages/received messages/sent publish/received publish/sent publish/dropped bytes/received \
     bytes/sent sockets connections";
 
@@ -62,6 +64,10 @@ fn values_are_published_by_mosquittos_names(shards: usize) {
         for minutes in [1, 5, 15] {
             wanted.push(format!("$SYS/broker/load/{load}/{minutes}min"));
         }
+    }
+    if !reference() {
+        let new = NEW.split_whitespace();
+        wanted.extend(new.map(|name| format!("$SYS/broker/{name}")));
     }
     if reference() {
         // These come when there is a first value other than 0.

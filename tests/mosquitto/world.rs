@@ -118,6 +118,7 @@ pub fn document_table() -> String {
             Reload::No => "no",
         };
         let support = match row.support {
+            Support::Implement if row.differs => "differs",
             Support::Implement => "the same",
             Support::Accept => "no effect",
             Support::Refuse => "refused",

@@ -88,6 +88,7 @@ impl Clients {
         let session = Session::new(client_id, connection, owner);
         let hash = self.hasher.hash_one(client_id);
         let id = self.sessions.add(session);
+        self.memory.add_session();
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_client_id.insert_unique(hash, id, |id| {
             // An entry without its Session, which there is none of, would be found by nobody.
@@ -355,6 +356,7 @@ impl Clients {
     /// stays in use until [`Clients::release_session`]. [v3.1.1 MQTT-3.1.2-7]
     pub fn end_session(&mut self, id: SessionId) -> Option<EndedSession> {
         let mut session = self.sessions.remove(id)?;
+        self.memory.remove_session();
         if let Some(connection) = session.connection {
             let broken = Broken::new("a session has left its connection before it ends");
             self.note_broken(Concerned::Connection(connection), broken);

@@ -98,6 +98,8 @@ pub struct Clients {
     pub(super) overdue_from: Time,
     /// Invariants that did not hold, and whom that concerns.
     pub(super) broken: Vec<(Concerned, Broken)>,
+    /// What is shared with the other shards.
+    pub(super) memory: Arc<Stock>,
     /// Numbers of assigned client ids.
     assigned: Unguessable,
     /// Losses that the log has shown, and when it may show more.
@@ -112,7 +114,8 @@ impl Clients {
             shards,
             give_back_due: None,
             give_back_from: Time::default(),
-            book: Book::new(memory),
+            book: Book::new(Arc::clone(&memory)),
+            memory,
             assigned: Unguessable::new(&settings.secret, u64::from(id.0)),
             changes: Changes::new(settings.store),
             sequence: 1,
@@ -208,6 +211,12 @@ impl Clients {
     /// Network Connections and Sessions.
     pub fn counts(&self) -> (usize, usize) {
         (self.connections.count(), self.sessions.count())
+    }
+
+    /// As many client ids are known, on all shards together, as may be.
+    pub fn are_too_many(&self) -> bool {
+        let most = self.settings.clients_max;
+        most.is_some_and(|most| self.memory.sessions() >= most as usize)
     }
 
     /// The rules of the listener this connection came in by.

@@ -54,17 +54,20 @@ impl Shard {
         let user_name = request.user_name.as_deref().filter(|_| checks);
         let will_bytes = will.as_ref().map_or(0, |will| will.message.bytes());
         let source = self.clients.source_of(id);
+        let code_of_limits = match request.version {
+            Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+            Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+        };
+        if self.clients.find_session(client_id).is_none() && self.clients.are_too_many() {
+            return self.refuse(id, request, code_of_limits, Refusal::ClientsMax, out);
+        }
         if self.clients.find_session(client_id).is_none()
             && !self
                 .clients
                 .may_begin(user_name, client_id, will_bytes, source)
         {
             self.clients.refuse_session(id, user_name, client_id, out);
-            let code = match request.version {
-                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
-                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
-            };
-            return self.refuse(id, request, code, Refusal::OverShare, out);
+            return self.refuse(id, request, code_of_limits, Refusal::OverShare, out);
         }
         if let Some(earlier) = self.clients.find_session(client_id)
             && let Some(session) = self.clients.session(earlier)

@@ -66,6 +66,16 @@ pub struct Global {
     pub per_listener_settings: bool,
 }
 
+impl Global {
+    /// Where Mosquitto keeps what must last.
+    pub fn database(&self) -> PathBuf {
+        let folder = self.persistence_folder.as_ref();
+        // Without a folder the working directory is meant.
+        let folder = folder.map_or_else(PathBuf::new, |folder| folder.value.clone());
+        folder.join(&self.persistence_file)
+    }
+}
+
 /// What is logged, where, and in what form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Logging {

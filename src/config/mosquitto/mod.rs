@@ -20,6 +20,7 @@
 //!
 //! The room opens no file itself: a [`Files`] does, so that everything here is a function of bytes.
 
+pub mod account;
 mod bridge;
 mod build;
 mod check;

@@ -21,13 +21,19 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value and where it was said.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A value and where it was said. Two are equal if the same was said, wherever: lines move when a file is edited.
+#[derive(Clone, Eq, Debug)]
 pub struct At<T> {
     /// What was said last of the option.
     pub value: T,
     /// The line that said it.
     pub place: Place,
+}
+
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &At<T>) -> bool {
+        self.value == other.value
+    }
 }
 
 /// How much a note matters.

@@ -90,6 +90,8 @@ pub struct Row {
     pub note: &'static str,
     /// While it is not implemented, a configuration that sets it is refused.
     pub needed: bool,
+    /// It does not do quite what Mosquitto's does: the note says what.
+    pub differs: bool,
     pub(super) takes: Takes,
 }
 
@@ -193,14 +195,15 @@ fn row(line: &'static str) -> Row {
             "no" => Reload::No,
             _ => panic!("yes, new or no: {line}"),
         },
-        support: match we.trim_end_matches('!') {
+        support: match we.trim_end_matches(['!', '~']) {
             "I" => Support::Implement,
             "N" => Support::Accept,
             "R" => Support::Refuse,
             _ => panic!("I, N or R: {line}"),
         },
         note,
-        needed: we.ends_with('!'),
+        needed: we.contains('!'),
+        differs: we.contains('~'),
     }
 }
 

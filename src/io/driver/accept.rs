@@ -127,10 +127,13 @@ impl Accepting {
         now: Time,
     ) -> Option<Newcomer> {
         let listeners = &seat.common.listeners;
+        let at = listener;
         let (listener, wrapping) = listeners.listener(listener);
         // No address: the peer has already closed or reset the connection.
         let address = peer_of(socket.as_fd())?;
         let link = Link::new(socket, address, listener, wrapping);
+        let port = || listeners.sockets.get(at as usize)?.port();
+        seat.common.log.accepted(address, port);
         let admitted = seat.common.places.take(listener);
         if admitted != Some(Admitted::Within) {
             let most = seat.common.places.most(listener);

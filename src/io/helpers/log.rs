@@ -11,6 +11,7 @@ use crate::io::helpers::destinations::{Destinations, Line, LineType, Publisher, 
 use crate::io::{mosquitto_words, words};
 use crate::limits;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -151,6 +152,16 @@ impl Log {
             text.flatten()
                 .unwrap_or_else(|| words::sentence(happening).1)
         });
+    }
+
+    /// Appends Mosquitto's line of a connection that was accepted and has said nothing yet, where its words are wanted.
+    /// `port`: that of the listener.
+    pub fn accepted(&self, address: SocketAddr, port: impl FnOnce() -> Option<u16>) {
+        let wanted = self.wanted();
+        if wanted.mosquittos_words && wanted.connections && LineType::Notice.is_of(wanted.types) {
+            let text = || mosquitto_words::accepted(address, port());
+            self.append(wanted, LineType::Notice, text);
+        }
     }
 
     fn wanted(&self) -> Wanted {

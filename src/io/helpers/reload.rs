@@ -163,16 +163,13 @@ impl Reload {
     /// Names what was changed and has no effect before a restart.
     fn tell_what_stays(&self, new: &Config) {
         let old = &self.config;
-        let value = |file: &Option<crate::config::mosquitto::At<std::path::PathBuf>>| {
-            file.as_ref().map(|file| file.value.clone())
-        };
         let memory = |config: &Config| {
             let said = config.source.is_some() && config.memory_bytes_max.is_some();
             said.then_some(config.memory_bytes_max).flatten()
         };
         let changed = [
             ("user", old.user != new.user),
-            ("pid_file", value(&old.pid_file) != value(&new.pid_file)),
+            ("pid_file", old.pid_file != new.pid_file),
             ("persistence", old.store != new.store),
             (
                 "memory_limit",

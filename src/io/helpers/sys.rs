@@ -232,6 +232,7 @@ impl Values {
             ],
             now,
         );
+        let unsent_bytes = statistic(|found| found.unsent_bytes);
         let heap = heap_bytes();
         self.heap_max = self.heap_max.max(heap);
         let uptime = now.saturating_duration_since(self.started).as_secs();
@@ -257,7 +258,11 @@ impl Values {
             ),
             ("retained messages/count", retained),
             ("connections/socket/count", sum(|sums| sums.connections)),
-            ("packet/out/bytes", statistic(|found| found.unsent_bytes)),
+            (
+                "packet/out/count",
+                packets_of(unsent_bytes, sent, counters.bytes_sent),
+            ),
+            ("packet/out/bytes", unsent_bytes),
             ("mqttfast/shards", sums.len()),
         ] {
             put(topic, value as u64);
@@ -312,6 +317,17 @@ impl Values {
     }
 }
 
+/// How many packets wait to be sent, reckoned from their bytes by the mean of all that were made: nobody counts them
+/// one by one. `sent`: packets made, those that wait among them; `bytes_sent`: what has left of them.
+fn packets_of(unsent_bytes: usize, sent: u64, bytes_sent: u64) -> usize {
+    let bytes = bytes_sent as u128 + unsent_bytes as u128;
+    let packets = (unsent_bytes as u128 * u128::from(sent)).checked_div(bytes);
+    let least = usize::from(unsent_bytes > 0);
+    packets.map_or(least, |packets| {
+        usize::try_from(packets).unwrap_or(usize::MAX).max(least)
+    })
+}
+
 /// A word for a topic.
 fn name_of(why: Dropped) -> String {
     let mut name = String::new();
@@ -354,6 +370,20 @@ mod tests {
         values.average(counts(3600), start + Duration::from_secs(3660));
         let expected = 60.0 * (-1.0f64).exp();
         assert!((values.loads[0][0] - expected).abs() < 0.01);
+    }
+
+    #[test]
+    fn packets_that_wait_are_reckoned_from_their_bytes() {
+        for (unsent_bytes, sent, bytes_sent, packets) in [
+            (0, 0, 0, 0),
+            (0, 100, 10_000, 0),
+            (4, 1, 0, 1),
+            (1000, 110, 10_000, 10),
+            (1, 100, 10_000, 1),
+            (usize::MAX, u64::MAX, 0, usize::MAX),
+        ] {
+            assert_eq!(packets_of(unsent_bytes, sent, bytes_sent), packets);
+        }
     }
 
     #[test]

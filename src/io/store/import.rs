@@ -46,6 +46,14 @@ impl std::fmt::Display for Imported {
     }
 }
 
+/// What an import would take, without a store.
+///
+/// Errors: there is no such file, or it is none of Mosquitto's.
+pub fn look(file: &Path) -> Result<Imported, Failure> {
+    let (imported, ..) = read(file)?;
+    Ok(imported)
+}
+
 /// Takes a file into tables that are empty, in one transaction. `clean`: nothing more is written after it.
 pub fn import(
     database: &mut Database,
@@ -53,6 +61,20 @@ pub fn import(
     file: &Path,
     clean: bool,
 ) -> Result<Imported, Failure> {
+    let (imported, records, now) = read(file)?;
+    let mut applier = Applier::new(Index::default(), State::default(), key);
+    if applier.take_in(&records).is_err() {
+        let text = "what it holds cannot be kept";
+        return Err(Failure::Unusable(text.to_owned()));
+    }
+    let moment = Moment { unix_s: now, ms: 0 };
+    let written = database.commit(&mut applier, moment, true, clean);
+    written.map_err(Failure::Store)?;
+    Ok(imported)
+}
+
+/// What can be taken of a file, its records, and the second that they are of.
+fn read(file: &Path) -> Result<(Imported, Vec<u8>, u64), Failure> {
     let unusable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Failure::Missing,
         _ => Failure::Unusable(error.to_string()),
@@ -71,19 +93,12 @@ pub fn import(
     let now = since.map_or(0, |since| since.as_secs());
     let mut records = Vec::new();
     let taken = found.records(now, &mut records);
-    let mut applier = Applier::new(Index::default(), State::default(), key);
-    if applier.take_in(&records).is_err() {
-        let text = "what it holds cannot be kept";
-        return Err(Failure::Unusable(text.to_owned()));
-    }
-    let moment = Moment { unix_s: now, ms: 0 };
-    let written = database.commit(&mut applier, moment, true, clean);
-    written.map_err(Failure::Store)?;
-    Ok(Imported {
+    let imported = Imported {
         version: found.version,
         taken,
         lost: found.lost,
-    })
+    };
+    Ok((imported, records, now))
 }
 
 /// The same at the first start of a store, with one line of the log about it.
