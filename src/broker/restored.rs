@@ -104,6 +104,8 @@ pub struct RestoredHead {
     pub delivery_number: u64,
     /// The highest clock of a [`RetainVersion`].
     pub retain_clock: u64,
+    /// The power went, and took what was acknowledged last.
+    pub window_lost: bool,
 }
 
 /// A Session without a connection.

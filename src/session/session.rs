@@ -131,9 +131,9 @@ pub struct StoredWill {
 #[derive(Default, Debug)]
 pub struct Received {
     ids: SmallVec<[u16; 8]>,
-    /// Of messages that came before a restart and were perhaps not delivered to all: a repeat goes to the others.
-    /// Nearly always none; then it takes a word.
-    doubtful: Sorted<PacketId, Passage>,
+    /// Of messages that came before a restart. With a passage, one was perhaps not delivered to all: a repeat goes to
+    /// the others. Without, one was perhaps released. Nearly always none; then it takes a word.
+    doubtful: Sorted<PacketId, Option<Passage>>,
 }
 
 impl Received {
@@ -150,7 +150,19 @@ impl Received {
 
     /// A message of before a restart was perhaps not delivered to all.
     pub fn doubt(&mut self, packet_id: PacketId, passage: Passage) {
-        self.doubtful.insert(packet_id, passage);
+        self.doubtful.insert(packet_id, Some(passage));
+    }
+
+    /// A message of before a restart was perhaps released: what the store knew last is lost.
+    pub fn doubt_held(&mut self, packet_id: PacketId) {
+        if self.doubtful.get(packet_id).is_none() {
+            self.doubtful.insert(packet_id, None);
+        }
+    }
+
+    /// A PUBLISH without DUP shows that this one was released.
+    pub fn may_be_released(&self, packet_id: PacketId) -> bool {
+        self.doubtful.get(packet_id).is_some()
     }
 
     /// Takes such a message out.
@@ -161,7 +173,7 @@ impl Received {
         }
         let passage = self.doubtful.get(packet_id);
         self.doubtful.remove(packet_id);
-        passage
+        passage.flatten()
     }
 
     /// A PUBLISH with it would be a repeat. [v5 MQTT-4.3.3-10]

@@ -61,6 +61,7 @@ pub fn load<S: Scan>(
         session_counter: highest.map_or(0, StoredSession::counter),
         delivery_number: state.delivery_number,
         retain_clock: state.retain_clock,
+        window_lost: false,
     };
     for shard in 0..shards {
         give(ShardId(shard as u8), RestoredPart::Head(head));

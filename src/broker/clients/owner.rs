@@ -81,6 +81,8 @@ pub struct Clients {
     pub(super) passed: HashSet<(Passage, StoredSession)>,
     /// Some Session of this shard is stored, or was.
     pub(super) has_stored: bool,
+    /// The power went before this start, and took what the store knew last.
+    pub(super) window_lost: bool,
     /// Answers that wait for the store.
     pub(super) held: Held,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
@@ -125,6 +127,7 @@ impl Clients {
             passage: None,
             passed: HashSet::new(),
             has_stored: false,
+            window_lost: false,
             held: Held::default(),
             general: settings.wants_general_delivery(),
             restricts_publish: settings.restricts_publish(),

@@ -16,8 +16,9 @@ use crate::wire::PacketId;
 use std::rc::Rc;
 
 impl Clients {
-    /// Names and numbers given from now on are above these.
-    pub fn start_above(&mut self, session_counter: u64, delivery_number: u64) {
+    /// Names and numbers given from now on are above these. `window_lost`: what the store knew last is lost.
+    pub fn start_above(&mut self, session_counter: u64, delivery_number: u64, window_lost: bool) {
+        self.window_lost = window_lost;
         self.stored = self.stored.max(session_counter);
         self.last_number = self.last_number.max(delivery_number);
     }
@@ -155,6 +156,9 @@ impl Clients {
             None => {
                 session.received.insert(packet_id);
             }
+        }
+        if self.window_lost {
+            session.received.doubt_held(packet_id);
         }
         self.rebook_session(id);
     }

@@ -546,6 +546,9 @@ impl Clients {
     /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. Returns
     /// `Ok(false)` if it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
     ///
+    /// After a power cut an identifier may be noted whose PUBREL was lost with the window: a Client that sends it
+    /// without DUP means another message. [v3.1.1 MQTT-3.3.1-1, v5 MQTT-3.3.1-1]
+    ///
     /// Where it `crosses` to shards that store Sessions, or did before a restart, its passage begins: until
     /// [`Clients::end_passage`].
     #[inline]
@@ -554,9 +557,12 @@ impl Clients {
         session_id: SessionId,
         version: Version,
         qos: QoS,
-        packet_id: PacketId,
+        (packet_id, dup): (PacketId, bool),
         crosses: bool,
     ) -> Result<bool, Violation> {
+        if self.window_lost && !dup && qos == QoS::ExactlyOnce {
+            self.release_lost(session_id, packet_id);
+        }
         let session = self.sessions.get_mut(session_id);
         let session = session.ok_or_else(|| Broken::new("a connection has its session"))?;
         let exactly_once = qos == QoS::ExactlyOnce;
@@ -593,14 +599,22 @@ impl Clients {
         Ok(true)
     }
 
+    #[cold]
+    fn release_lost(&mut self, session_id: SessionId, packet_id: PacketId) {
+        let session = self.sessions.get(session_id);
+        if session.is_some_and(|session| session.received.may_be_released(packet_id)) {
+            self.release_received(session_id, packet_id);
+        }
+    }
+
     /// A QoS 2 message of the Client is complete: PUBREL came, or our PUBREC refused it. Returns `false` if none of
     /// this identifier was noted.
     pub fn release_received(&mut self, session_id: SessionId, packet_id: PacketId) -> bool {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return false;
         };
-        let known = session.received.remove(packet_id)
-            || session.received.take_doubtful(packet_id).is_some();
+        let doubtful = session.received.take_doubtful(packet_id).is_some();
+        let known = session.received.remove(packet_id) || doubtful;
         if known && let Some(session) = session.stored {
             self.changes
                 .note(|| Change::ReceivedReleased { session, packet_id });

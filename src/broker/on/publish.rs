@@ -184,9 +184,13 @@ impl Shard {
             return Ok(true);
         };
         let qos = publish.qos;
-        let new =
-            self.clients
-                .note_received(session, version, qos, packet_id, self.peers.must_ask())?;
+        let new = self.clients.note_received(
+            session,
+            version,
+            qos,
+            (packet_id, publish.dup),
+            self.peers.must_ask(),
+        )?;
         if !new {
             // The stores of this shard and of others may not have kept yet what followed from the first PUBLISH.
             let after = self.clients.state_of(session);

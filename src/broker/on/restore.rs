@@ -74,8 +74,11 @@ impl Shard {
     fn restore_part(&mut self, memory: &mut Restoring, part: RestoredPart, out: &mut Outputs) {
         match part {
             RestoredPart::Head(head) => {
-                self.clients
-                    .start_above(head.session_counter, head.delivery_number);
+                self.clients.start_above(
+                    head.session_counter,
+                    head.delivery_number,
+                    head.window_lost,
+                );
                 self.peers.start_above(head.retain_clock);
             }
             RestoredPart::Session(session) => match self.restore_session(&session) {

@@ -6,7 +6,7 @@
 use crate::config::Durability;
 use crate::limits;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A frame that a shard has given.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ struct Inbox {
     lazy_at: Option<Instant>,
     urgent: bool,
     sleeps: Sleeps,
+    /// What a commit takes: so much earlier it begins, that it ends with its window.
+    commit: Duration,
 }
 
 struct Shared {
@@ -88,6 +90,13 @@ impl Inlet {
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         let inbox = self.shared.inbox.lock();
         inbox.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit took so long. The longest is remembered for some commits, and not more than half a window.
+    pub fn note_commit(&self, took: Duration) {
+        let most = Duration::from_millis(self.window_ms() / 2);
+        let mut inbox = self.lock();
+        inbox.commit = took.max(inbox.commit * 7 / 8).min(most);
     }
 
     /// Gives a frame. `gate`: answers may wait for it.
@@ -176,12 +185,14 @@ impl Inlet {
     }
 
     fn due(&self, inbox: &Inbox) -> Option<Instant> {
-        let ms = std::time::Duration::from_millis;
+        let ms = Duration::from_millis;
         let lazy_ms = match self.shared.durability {
             Durability::Lazy => limits::STORE_LAZIER_MS,
             _ => limits::STORE_LAZY_MS,
         };
-        let gate = inbox.gate_at.map(|at| at + ms(self.window_ms()));
+        // What is acknowledged is on the disk a window later.
+        let window = ms(self.window_ms()).saturating_sub(inbox.commit);
+        let gate = inbox.gate_at.map(|at| at + window);
         let lazy = inbox.lazy_at.map(|at| at + ms(lazy_ms));
         [gate, lazy].into_iter().flatten().min()
     }

@@ -175,8 +175,10 @@ impl Thread {
                 break;
             }
             let now = self.moment();
+            let begun = Instant::now();
             match self.try_commit(now, all, clean) {
                 Ok(()) => {
+                    self.inlet.note_commit(begun.elapsed());
                     self.on_committed(now);
                     return true;
                 }

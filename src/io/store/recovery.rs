@@ -10,7 +10,7 @@ use super::keeping::{Keeping, unix_s};
 use super::place::{self, Found, Place, Wanted};
 use super::rebuild;
 use super::reserve::Reserve;
-use crate::broker::{LogLevel, Restored, RestoredPart};
+use crate::broker::{LogLevel, Restored, RestoredHead, RestoredPart};
 use crate::config::{Durability, StoreConfig};
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
@@ -171,6 +171,9 @@ impl Start<'_> {
         }
         // As the journals and the import have left it.
         let state = self::state(&database)?;
+        let boot = boot(self.config.durability);
+        let window_lost =
+            !state.clean && database.meta("boot")?.is_some_and(|was| took(&was, &boot));
         let mut chunks = Chunks::new(self.shards);
         let now = unix_s();
         let loaded = load(
@@ -179,12 +182,20 @@ impl Start<'_> {
             now,
             self.shards,
             &mut |shard, part| {
+                let part = match part {
+                    RestoredPart::Head(head) => RestoredPart::Head(RestoredHead {
+                        window_lost,
+                        ..head
+                    }),
+                    part => part,
+                };
                 chunks.give(shard, part);
             },
         )?;
         refuse_damage(&loaded, trust)?;
         let how = match (is_new, state.clean, replayed) {
             (true, ..) => "new",
+            _ if window_lost => "after a power cut or a crash of the machine",
             (_, true, _) => "after an orderly stop",
             (_, false, 0) => "after a crash or a power cut, with nothing in its journals",
             (_, false, _) => "after a crash, with its journals",
@@ -197,6 +208,7 @@ impl Start<'_> {
         let mut applier = Applier::new(loaded.index, state, key);
         applier.discard(&loaded.to_delete);
         database.put_meta("journals", self.journals.as_os_str().as_encoded_bytes())?;
+        database.put_meta("boot", boot.as_bytes())?;
         commit(&mut database, &mut applier, false)?;
         for journal in left {
             if let Err(error) = journal.remove() {
@@ -238,6 +250,19 @@ fn state(database: &Database) -> Result<State, Refusal> {
         Some(bytes) => State::from_bytes(&bytes)
             .map_err(|_| Refusal::Damaged("its state is damaged".to_owned())),
     }
+}
+
+/// What a start of the machine is called, and whether a broker that starts now has journals.
+fn boot(durability: Durability) -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let journals = durability != Durability::Strict;
+    format!("{} {journals}", id.trim())
+}
+
+/// The machine has ended since, and took journals with it. Both are of [`boot`].
+fn took(was: &[u8], now: &str) -> bool {
+    let id = |boot: &[u8]| boot.split(|byte| *byte == b' ').next().map(<[u8]>::to_vec);
+    was.ends_with(b" true") && id(was) != id(now.as_bytes())
 }
 
 /// The journals of this store, wherever its brokers had them.
