@@ -1,203 +1,112 @@
-//! What a broker has acknowledged survives `kill -9`, over true sockets: Sessions and subscriptions, queued messages
-//! in their order, QoS 2 exactly once, retained messages.
+//! What a broker has acknowledged survives `kill -9`, and a power cut as far as was said, over true sockets: Sessions
+//! and subscriptions, queued messages in their order, QoS 2 exactly once, retained messages.
 //!
-//! Each test starts a broker with a store of its own, publishes at full speed, kills the broker at a random moment,
-//! starts it again, and goes on; then everyone comes back, and what was acknowledged is compared with what arrives.
+//! A test of kills starts a broker with a store of its own, publishes at full speed, kills the broker, starts it again,
+//! and goes on; then everyone comes back, and what was acknowledged is compared with what arrives. Every other kill
+//! comes at a random moment, the others as the broker begins its n-th write or sync of a file.
 //!
-//! `MQTTFAST_KILLS` is the number of kills of each test, 4 unless given: 1,000 in all by
+//! `MQTTFAST_KILLS` is the number of kills of each test, 4 unless given: 1,500 in all by
 //!
-//!     MQTTFAST_KILLS=125 cargo test --release --test kill9
+//!     MQTTFAST_KILLS=125 cargo test --release --test kill9 kills
+//!
+//! A test of power cuts (`cut`) plays them on a recording. `MQTTFAST_CUTS` is the number of each test, 5 unless given:
+//! 600 in all by
+//!
+//!     MQTTFAST_CUTS=100 cargo test --test kill9 cuts
+
+#[path = "kill9/cut.rs"]
+mod cut;
+#[path = "kill9/party.rs"]
+mod party;
 
 use mqttfast_rig::process as support;
 
+use cut::{Plan, cut_often};
 use mqttfast::random::SplitMix64;
+use party::{FAST, Heard, RETAINED, Said, check_order, come_back, publish_qos1, publish_qos2};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
-use support::packet::{
-    Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Published, acknowledgement, publish,
-};
-use support::{Answer, Broker, Client, DEADLINE, Folder, Options};
+use support::disk::Watched;
+use support::{Broker, Client, Folder, Options};
 
-/// Messages that a publisher has under way at a time.
-const UNDER_WAY: u16 = 16;
-/// Topics with a retained message.
-const RETAINED: u64 = 4;
-
-/// What one publisher has done: the numbers it began with and those that were acknowledged.
-#[derive(Default)]
-struct Said {
-    next: u64,
-    acknowledged: BTreeSet<u64>,
-    /// QoS 2: numbers by Packet Identifier, and whether PUBREC came.
-    under_way: BTreeMap<u16, (u64, bool)>,
+fn number(name: &str, otherwise: usize) -> usize {
+    let text = std::env::var(name);
+    text.map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-fn kills() -> usize {
-    let text = std::env::var("MQTTFAST_KILLS");
-    text.map_or(4, |text| text.parse().expect("a number"))
+/// How a broker dies.
+#[derive(Debug)]
+enum Kill {
+    After(Duration),
+    /// As it begins "write 17" or "sync 3", if it comes so far in a second.
+    At(String),
 }
 
-fn start(folder: &Path, shards: usize, durability: &str) -> Broker {
-    let store = folder.to_str().expect("UTF-8");
+impl Kill {
+    fn choose(number: usize, random: &mut SplitMix64) -> Kill {
+        match number % 4 {
+            1 => Kill::At(format!("write {}", 1 + random.below(400))),
+            3 => Kill::At(format!("sync {}", 1 + random.below(30))),
+            _ => Kill::After(Duration::from_millis(30 + random.below(250) as u64)),
+        }
+    }
+}
+
+/// The folder of a test, and that of its journals.
+struct Place {
+    folder: Folder,
+    journals: Folder,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = Folder::new();
+        let name = folder.0.file_name().expect("a name").to_string_lossy();
+        let shared = Path::new("/dev/shm");
+        // In memory, as a service has them, where this machine has that; else beside the tables.
+        let journals = match shared.is_dir() {
+            true => shared.join(format!("mqttfast-{name}")),
+            false => folder.path("journals"),
+        };
+        Place {
+            folder,
+            journals: Folder(journals),
+        }
+    }
+}
+
+/// Where the kill comes by itself, it may come before the broker listens: `None`.
+fn start(place: &Place, shards: usize, durability: &str, kill: Option<&str>) -> Option<Broker> {
+    let store = place.folder.path("store");
+    let watched = Watched {
+        under: store.clone(),
+        also: Some(place.journals.0.clone()),
+        kill: kill.map(str::to_owned),
+        ..Watched::default()
+    };
+    let store = store.to_str().expect("UTF-8");
     let arguments = ["--store-dir", store, "--durability", durability];
-    Broker::start_with(Options {
+    let options = Options {
         shards,
         arguments: arguments.map(str::to_owned).into(),
+        launcher: watched.launcher(&place.folder),
         ..Options::default()
-    })
-}
-
-/// A Session that outlives its connection.
-fn come_back(broker: &Broker, client_id: &str) -> (Client, bool) {
-    let connect = Connect {
-        client_id: client_id.as_bytes(),
-        clean_session: false,
-        ..Connect::default()
     };
-    Client::connect_with(broker, &connect)
-}
-
-/// Publishes at QoS 1 until the broker is gone. Number `n` is retained on topic `n % RETAINED` where `retain` says so.
-fn publish_qos1(mut client: Client, mut said: Said, topic: &str, retain: bool) -> Said {
-    loop {
-        let first = said.next;
-        let mut bytes = Vec::new();
-        for packet_id in 1..=UNDER_WAY {
-            let number = said.next;
-            said.next += 1;
-            let topic = format!("{topic}/{}", number % RETAINED);
-            let payload = number.to_string();
-            let packet = publish(topic.as_bytes(), payload.as_bytes(), 1, packet_id, retain);
-            bytes.extend(packet);
-        }
-        if !client.try_send(&bytes) {
-            return said;
-        }
-        for packet_id in 1..=UNDER_WAY {
-            match client.answer(DEADLINE) {
-                Answer::Packet(packet) => {
-                    assert_eq!(packet, acknowledgement(PUBACK, packet_id));
-                    said.acknowledged.insert(first + u64::from(packet_id) - 1);
-                }
-                Answer::Closed => return said,
-                Answer::Silence => panic!("no PUBACK"),
-            }
-        }
+    match kill {
+        None => Some(Broker::start_with(options)),
+        Some(_) => Broker::try_start(&options).ok(),
     }
-}
-
-/// Publishes at QoS 2 until the broker is gone, or for `rounds`. What was under way is completed first.
-fn publish_qos2(client: &mut Client, said: &mut Said, topic: &str, mut rounds: usize) {
-    // As a Client that resumes its Session does. [v3.1.1 MQTT-4.4.0-1]
-    let mut bytes = Vec::new();
-    for (packet_id, (number, received)) in &said.under_way {
-        if *received {
-            bytes.extend(acknowledgement(PUBREL, *packet_id));
-        } else {
-            let payload = number.to_string();
-            let mut packet = publish(topic.as_bytes(), payload.as_bytes(), 2, *packet_id, false);
-            packet[0] |= 0x08;
-            bytes.extend(packet);
-        }
-    }
-    loop {
-        if said.under_way.is_empty() {
-            if rounds == 0 {
-                return;
-            }
-            rounds -= 1;
-            for packet_id in 1..=UNDER_WAY {
-                let number = said.next;
-                said.next += 1;
-                said.under_way.insert(packet_id, (number, false));
-                let payload = number.to_string();
-                bytes.extend(publish(
-                    topic.as_bytes(),
-                    payload.as_bytes(),
-                    2,
-                    packet_id,
-                    false,
-                ));
-            }
-        }
-        if !client.try_send(&std::mem::take(&mut bytes)) {
-            return;
-        }
-        while !said.under_way.is_empty() {
-            let packet = match client.answer(DEADLINE) {
-                Answer::Packet(packet) => packet,
-                Answer::Closed => return,
-                Answer::Silence => panic!("no answer for {:?}", said.under_way),
-            };
-            let packet_id = u16::from_be_bytes([packet[2], packet[3]]);
-            let entry = said.under_way.get_mut(&packet_id).expect("it is under way");
-            if packet[0] == PUBREC {
-                entry.1 = true;
-                said.acknowledged.insert(entry.0);
-                if !client.try_send(&acknowledgement(PUBREL, packet_id)) {
-                    return;
-                }
-            } else {
-                assert_eq!(packet, acknowledgement(PUBCOMP, packet_id));
-                said.under_way.remove(&packet_id);
-            }
-        }
-    }
-}
-
-/// Receives and acknowledges until the number `last` has come on each of `topics`.
-fn receive_all(client: &mut Client, last: &BTreeMap<&str, u64>) -> Vec<Published> {
-    let mut received = Vec::new();
-    let mut missing = last.clone();
-    let mut releases = BTreeSet::new();
-    while !missing.is_empty() || !releases.is_empty() {
-        let Answer::Packet(packet) = client.answer(DEADLINE) else {
-            panic!(
-                "still missing: {missing:?}, after {} messages",
-                received.len()
-            );
-        };
-        if packet[0] == PUBREL {
-            let packet_id = u16::from_be_bytes([packet[2], packet[3]]);
-            releases.remove(&packet_id);
-            client.send(&acknowledgement(PUBCOMP, packet_id));
-            continue;
-        }
-        let message = Published::read(&packet).expect("a PUBLISH");
-        match message.qos {
-            1 => client.send(&acknowledgement(PUBACK, message.packet_id)),
-            2 => {
-                releases.insert(message.packet_id);
-                client.send(&acknowledgement(PUBREC, message.packet_id));
-            }
-            _ => panic!("QoS 0"),
-        }
-        let (topic, number) = of(&message);
-        if missing.get(topic.as_str()) == Some(&number) {
-            missing.remove(topic.as_str());
-        }
-        received.push(message);
-    }
-    received
-}
-
-/// The first level of a topic, and the number.
-fn of(message: &Published) -> (String, u64) {
-    let first = message.topic.split('/').next().expect("a level").to_owned();
-    let payload = std::str::from_utf8(&message.payload).expect("UTF-8");
-    (first, payload.parse().expect("a number"))
 }
 
 fn survives(shards: usize, durability: &str) {
     if support::reference() {
         return;
     }
-    let folder = Folder::new();
-    let store = folder.path("store");
+    let place = Place::new();
     let mut random = SplitMix64::new(u64::from(std::process::id()) << 8 | shards as u64);
-    let mut broker = start(&store, shards, durability);
+    let broker = start(&place, shards, durability, None).expect("a broker");
     for (client_id, qos) in [("one", 1), ("two", 2)] {
         let (mut client, present) = come_back(&broker, client_id);
         assert!(!present);
@@ -208,39 +117,55 @@ fn survives(shards: usize, durability: &str) {
     }
     let (exact, _) = come_back(&broker, "exact");
     exact.disconnect();
+    drop(broker);
     let mut plain = Said::default();
     let mut kept = Said::default();
     let mut exact = Said::default();
     // What each subscriber has had in earlier rounds.
     let mut highest: BTreeMap<(&str, String), u64> = BTreeMap::new();
-    for kill in 0..kills() {
-        let address = broker.address();
-        let connect = |client_id: &str| Client::connect(&broker, client_id);
-        let (mut two, present) = come_back(&broker, "exact");
-        assert!(present, "its Session was promised");
-        let (one, three) = (connect("plain"), connect("kept"));
-        let run = thread::spawn(move || publish_qos1(one, plain, "plain", false));
-        let keep = thread::spawn(move || publish_qos1(three, kept, "kept", true));
-        let resume = thread::spawn(move || {
-            publish_qos2(&mut two, &mut exact, "exact/x", usize::MAX);
-            exact
-        });
-        thread::sleep(Duration::from_millis(30 + random.below(250) as u64));
-        broker.signal(nix::sys::signal::Signal::SIGKILL);
-        plain = run.join().expect("the publisher");
-        kept = keep.join().expect("the publisher");
-        exact = resume.join().expect("the publisher");
-        drop(broker);
-        broker = start(&store, shards, durability);
-        assert!(
-            broker.log().iter().any(|line| line.contains("store: ")),
-            "{address}"
-        );
+    for number in 0..number("MQTTFAST_KILLS", 4) {
+        let kill = Kill::choose(number, &mut random);
+        let at = match &kill {
+            Kill::At(at) => Some(at.as_str()),
+            Kill::After(_) => None,
+        };
+        // It may be killed while it reads what the last one left: then this is a kill, too.
+        if let Some(mut broker) = start(&place, shards, durability, at) {
+            let connect = |client_id: &str| Client::connect(&broker, client_id);
+            let (mut two, present) = come_back(&broker, "exact");
+            assert!(present, "its Session was promised");
+            let (one, three) = (connect("plain"), connect("kept"));
+            let run = thread::spawn(move || publish_qos1(one, plain, "plain", false, FAST));
+            let keep = thread::spawn(move || publish_qos1(three, kept, "kept", true, FAST));
+            let resume = thread::spawn(move || {
+                publish_qos2(&mut two, &mut exact, "exact/x", usize::MAX, FAST);
+                exact
+            });
+            match &kill {
+                Kill::After(time) => thread::sleep(*time),
+                Kill::At(_) => {
+                    for _ in 0..200 {
+                        if broker.is_running() {
+                            thread::sleep(Duration::from_millis(5));
+                        }
+                    }
+                }
+            }
+            if broker.is_running() {
+                broker.signal(nix::sys::signal::Signal::SIGKILL);
+            }
+            plain = run.join().expect("the publisher");
+            kept = keep.join().expect("the publisher");
+            exact = resume.join().expect("the publisher");
+        }
+        let broker = start(&place, shards, durability, None).expect("a broker");
+        let log = broker.log();
+        assert!(log.iter().any(|line| line.contains("store: ")), "{log:?}");
 
         // The QoS 2 publisher ends what it began, and all three say a last word.
         let (mut client, present) = come_back(&broker, "exact");
         assert!(present, "its Session was promised");
-        publish_qos2(&mut client, &mut exact, "exact/x", 1);
+        publish_qos2(&mut client, &mut exact, "exact/x", 1, FAST);
         assert!(exact.under_way.is_empty());
         client.disconnect();
         let mut client = Client::connect(&broker, "last");
@@ -258,20 +183,20 @@ fn survives(shards: usize, durability: &str) {
         for client_id in ["one", "two"] {
             let (mut client, present) = come_back(&broker, client_id);
             assert!(present, "its Session was promised");
-            let received = receive_all(&mut client, &last);
+            let mut heard = Heard::default();
+            let received = heard.receive_all(&mut client, &last, &BTreeSet::new());
+            received.unwrap_or_else(|why| panic!("{client_id}, {kill:?}, {why}"));
             for (topic, said) in all {
-                let numbers = received.iter().map(of).filter(|(of, _)| of == topic);
-                let numbers: Vec<u64> = numbers.map(|(_, number)| number).collect();
+                let numbers = heard.numbers(topic);
                 let seen: BTreeSet<u64> = numbers.iter().copied().collect();
                 let before = highest.insert((client_id, topic.to_owned()), said.next);
                 let owed = said.acknowledged.range(before.unwrap_or(0)..);
                 let lost: Vec<&u64> = owed.filter(|number| !seen.contains(number)).collect();
-                let whose = format!("{client_id}, {topic}, kill {kill}");
+                let whose = format!("{client_id}, {topic}, kill {number}, {kill:?}");
                 if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
                     panic!("{whose}: {} lost, {first} to {last}", lost.len());
                 }
-                let turned = numbers.windows(2).find(|two| two[0] > two[1]);
-                assert_eq!(turned, None, "{whose}: order");
+                check_order(&numbers).unwrap_or_else(|why| panic!("{whose}: {why}"));
                 if topic == "exact" {
                     assert_eq!(numbers.len(), seen.len(), "{whose}: twice");
                 }
@@ -288,7 +213,7 @@ fn survives(shards: usize, durability: &str) {
                 continue;
             };
             let message = client.receive();
-            let (_, number) = of(&message);
+            let (_, number) = party::of(&message);
             assert!(message.retain && number % RETAINED == topic);
             assert!((*least..kept.next).contains(&number), "{least}: {number}");
         }
@@ -296,42 +221,101 @@ fn survives(shards: usize, durability: &str) {
     }
 }
 
-#[test]
-fn batched_on_one_shard() {
-    survives(1, "batched");
+/// Makes of shards and durability the tests `kills::NAME::by_default` and `kills::NAME::by_epoll`.
+macro_rules! kills {
+    ($($name:ident: $shards:literal, $durability:literal;)+) => {
+        mod kills {
+            $(mod $name {
+                #[test]
+                fn by_default() {
+                    crate::survives($shards, $durability);
+                }
+                #[test]
+                fn by_epoll() {
+                    mqttfast_rig::process::broker::by_epoll(|| crate::survives($shards, $durability));
+                }
+            })+
+        }
+    };
+}
+
+kills! {
+    batched_on_one_shard: 1, "batched";
+    strict_on_one_shard: 1, "strict";
+    batched_on_two_shards: 2, "batched";
+    strict_on_two_shards: 2, "strict";
+    batched_on_four_shards: 4, "batched";
+    strict_on_four_shards: 4, "strict";
+}
+
+fn cuts(plan: &Plan) {
+    if support::reference() {
+        return;
+    }
+    let count = number("MQTTFAST_CUTS", 5);
+    let seed = std::env::var("MQTTFAST_CUTS_SEED");
+    let seed = seed.map_or(u64::from(std::process::id()), |seed| {
+        seed.parse().expect("a number")
+    });
+    let begun = std::time::Instant::now();
+    let judged = cut_often(plan, count, &mut SplitMix64::new(seed));
+    let mut ages = judged.unwrap_or_else(|why| panic!("{plan:?}, seed {seed}: {why}"));
+    ages.sort_unstable();
+    let lossy = ages.iter().filter(|age| **age > 0).count();
+    println!(
+        "{count} cuts of {} on {} shards in {} s: {lossy} took acknowledged messages, the oldest of them {} ms old in the middle, {} ms at most",
+        plan.durability,
+        plan.shards,
+        begun.elapsed().as_secs(),
+        ages[ages.len() - lossy / 2 - 1],
+        ages[ages.len() - 1]
+    );
+    // In a few, chance decides; in a run of minutes, not.
+    if lossy >= 20 {
+        let middle = ages[ages.len() - lossy / 2 - 1];
+        assert!(middle <= plan.window_ms + 50, "{middle} ms");
+    }
 }
 
 #[test]
-fn strict_on_one_shard() {
-    survives(1, "strict");
+fn cuts_of_strict() {
+    cuts(&Plan::of(1, "strict"));
 }
 
 #[test]
-fn batched_on_one_shard_by_epoll() {
-    support::broker::by_epoll(|| survives(1, "batched"));
+fn cuts_of_strict_on_two_shards() {
+    cuts(&Plan::of(2, "strict"));
 }
 
 #[test]
-fn strict_on_one_shard_by_epoll() {
-    support::broker::by_epoll(|| survives(1, "strict"));
+fn cuts_of_batched() {
+    cuts(&Plan {
+        sync_us: 8_000,
+        ..Plan::of(1, "batched")
+    });
 }
 
 #[test]
-fn batched_on_two_shards() {
-    survives(2, "batched");
+fn cuts_of_batched_on_two_shards() {
+    cuts(&Plan::of(2, "batched"));
 }
 
+/// The journals are on the disk, too, and no sync ever covers them.
 #[test]
-fn strict_on_two_shards() {
-    survives(2, "strict");
+fn cuts_of_batched_with_journals_on_the_disk() {
+    cuts(&Plan {
+        journals_in_memory: false,
+        window_ms: 30,
+        ..Plan::of(2, "batched")
+    });
 }
 
+/// A kill at any write, of the journals too.
 #[test]
-fn batched_on_two_shards_by_epoll() {
-    support::broker::by_epoll(|| survives(2, "batched"));
-}
-
-#[test]
-fn strict_on_two_shards_by_epoll() {
-    support::broker::by_epoll(|| survives(2, "strict"));
+fn cuts_that_are_kills() {
+    cuts(&Plan {
+        journals_in_memory: false,
+        only_kills: true,
+        ..Plan::of(2, "batched")
+    });
 }

@@ -5,6 +5,7 @@ include!(concat!(env!("OUT_DIR"), "/src/lib.rs"));
 pub mod planted {
     //! Which mistake is in force. `edits.txt` lists them.
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     include!(concat!(env!("OUT_DIR"), "/fault.rs"));
 
@@ -28,9 +29,19 @@ pub mod planted {
         PLANTED.set(fault);
     }
 
+    /// The mistake that all threads of a process make which `MQTTFAST_FAULT` names.
+    fn named() -> Option<Fault> {
+        static NAMED: OnceLock<Option<Fault>> = OnceLock::new();
+        *NAMED.get_or_init(|| {
+            let name = std::env::var("MQTTFAST_FAULT").ok()?;
+            let found = Fault::ALL.iter().find(|fault| format!("{fault:?}") == name);
+            Some(*found.expect("MQTTFAST_FAULT names a mistake of edits.txt"))
+        })
+    }
+
     /// What an edit asks at run time.
     pub fn is(fault: Fault) -> bool {
-        PLANTED.get() == Some(fault)
+        PLANTED.get().or_else(named) == Some(fault)
     }
 
     /// A rule holds without the mistake, and does not with it.

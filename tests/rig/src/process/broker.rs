@@ -66,6 +66,8 @@ pub struct Options {
     /// What starts mqttfast, whose path and arguments come last; it must end as mqttfast, by `exec`. The reference has
     /// none.
     pub launcher: Vec<String>,
+    /// Another build of mqttfast than the one under test.
+    pub program: Option<PathBuf>,
 }
 
 /// A running broker; SIGKILL at drop.
@@ -138,6 +140,11 @@ impl Broker {
             start_mqttfast(&options)
         };
         started.unwrap_or_else(|log| panic!("the broker did not start:\n{}", log.join("\n")))
+    }
+
+    /// The same, or what a broker that does not start has written.
+    pub fn try_start(options: &Options) -> Result<Broker, Vec<String>> {
+        start_mqttfast(options)
     }
 
     /// A broker that reads this `mosquitto.conf`, see [`Options::configuration`].
@@ -302,13 +309,15 @@ impl Drop for Broker {
 
 /// The command for mqttfast on loopback, port chosen by the system.
 pub fn mqttfast(options: &Options) -> Command {
+    let program = options.program.clone();
+    let program = program.unwrap_or_else(crate::process::program);
     let mut command = match options.launcher.split_first() {
         Some((launcher, arguments)) => {
             let mut command = Command::new(launcher);
-            command.args(arguments).arg(crate::process::program());
+            command.args(arguments).arg(program);
             command
         }
-        None => Command::new(crate::process::program()),
+        None => Command::new(program),
     };
     command.args(["--port", "0"]);
     if !options.no_bind {

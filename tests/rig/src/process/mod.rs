@@ -11,6 +11,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod disk;
 pub mod machine;
 pub mod packet;
 pub mod packet5;
