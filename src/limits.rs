@@ -327,6 +327,28 @@ pub const LANE_MESSAGES_PER_TURN: usize = 1024;
 /// Of these, messages between two checks of the turn's work budget.
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;
 
+// WebSocket and PROXY protocol
+
+/// The header block of the HTTP request that opens a WebSocket, unless a listener says otherwise; browsers send cookies
+/// in it. Past it the request is refused with 431.
+pub const HTTP_REQUEST_BYTES_MAX: u32 = 8 * 1024;
+/// The least that a listener may say.
+pub const HTTP_REQUEST_BYTES_LEAST: u32 = 4 * 1024;
+/// The most that a listener may say, as Mosquitto's `websockets_headers_size`.
+pub const HTTP_REQUEST_BYTES_MOST: u32 = 65_535;
+/// Header lines of that request; a request with more is refused with 431.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// How often a link is looked at that wants to be: whether nothing was sent meanwhile.
+pub const LINK_CHECK_MS: u64 = 15_000;
+/// A WebSocket on which nothing was sent for so long is sent a Ping at the next check: proxies cut connections that are
+/// silent for a minute.
+pub const WEBSOCKET_PING_MS: u64 = 30_000;
+const _: () = assert!(WEBSOCKET_PING_MS.is_multiple_of(LINK_CHECK_MS));
+const _: () = assert!(WEBSOCKET_PING_MS + LINK_CHECK_MS + TIMER_GRAIN_MS < 60_000);
+/// The longest PROXY header; a longer one ends the connection.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2 * 1024;
+const _: () = assert!(PROXY_HEADER_BYTES_MAX <= UNACCEPTED_BYTES_FREE);
+
 // Receiving
 
 /// One provided receive buffer.

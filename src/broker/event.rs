@@ -51,6 +51,20 @@ pub enum Input<'a> {
         /// Any cut of the stream is allowed.
         bytes: &'a [u8],
     },
+    /// A proxy has said where the Client is. Comes before the first `Bytes`.
+    Address {
+        /// It is open in this shard.
+        connection: ConnectionId,
+        /// Counts from now on.
+        address: SocketAddr,
+    },
+    /// What lies between the socket and MQTT keeps so many bytes of memory for this connection from now on.
+    LinkBytes {
+        /// It is open in this shard.
+        connection: ConnectionId,
+        /// Not what it took last time, and that not in addition.
+        bytes: usize,
+    },
     /// Progress of the one `Send` under way: `bytes` more have left. `returned` is `Some` when the whole send is done:
     /// its chunks come back for reuse, and the shard may emit the next `Send`.
     Sent {

@@ -38,6 +38,7 @@ pub use happening::{
     SessionBegin, UNIX_PEER, Unaccepted,
 };
 pub use home::home_of;
+pub use other_protocol::{InsteadOfHttp, OPENING_BYTES_MAX, instead_of_http};
 pub use outputs::Outputs;
 pub use parcel::Parcel;
 pub use passing::{OwnMessage, RetainVersion};

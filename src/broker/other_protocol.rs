@@ -1,5 +1,6 @@
-//! Other protocols that Clients speak to an MQTT port by mistake. They are recognised by their first bytes, so that the
-//! log can say what came and which listener it needs.
+//! Other protocols that Clients speak to a port by mistake: anything but MQTT on a port for MQTT, anything but HTTP on
+//! a port for WebSocket. They are recognised by their first bytes, so that the log can say what came and which listener
+//! it needs.
 
 use crate::limits;
 use std::fmt;
@@ -25,6 +26,20 @@ pub(super) enum Opening {
     /// It begins like none of them.
     Unknown,
 }
+
+/// What the first bytes of a connection to a WebSocket listener look like, where HTTP must come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InsteadOfHttp {
+    /// It may be HTTP.
+    No,
+    /// More bytes must come to decide.
+    Undecided,
+    /// Another protocol; the sentence is for the log.
+    Yes(&'static str),
+}
+
+/// Bytes that decide what a connection opens with, but for HTTP and WebSocket.
+pub const OPENING_BYTES_MAX: usize = 12;
 
 /// How each protocol opens.
 const OPENINGS: &[(&[u8], OtherProtocol)] = &[
@@ -75,7 +90,39 @@ pub(super) fn recognise(bytes: &[u8]) -> Opening {
     }
 }
 
-/// The same when nothing more will come.
+/// What came to a WebSocket listener, by its first bytes. `O(1)`.
+pub fn instead_of_http(bytes: &[u8]) -> InsteadOfHttp {
+    let bytes = &bytes[..bytes.len().min(OPENING_BYTES_MAX)];
+    let whole = OPENINGS
+        .iter()
+        .find(|(opening, _)| bytes.starts_with(opening));
+    match whole {
+        Some((_, OtherProtocol::Http | OtherProtocol::WebSocket)) => InsteadOfHttp::No,
+        Some((_, OtherProtocol::Tls)) => InsteadOfHttp::Yes(
+            "this looks like a TLS handshake: the client must connect to a TLS listener, this one is WebSocket without TLS",
+        ),
+        Some((_, OtherProtocol::Ssh)) => {
+            InsteadOfHttp::Yes("this looks like SSH: this listener speaks MQTT over WebSocket")
+        }
+        Some((_, OtherProtocol::ProxyProtocol)) => InsteadOfHttp::Yes(
+            "this looks like the PROXY protocol: the load balancer must pass connections on without it, or this listener needs enable_proxy_protocol",
+        ),
+        None if OPENINGS
+            .iter()
+            .any(|(opening, _)| opening.starts_with(bytes)) =>
+        {
+            InsteadOfHttp::Undecided
+        }
+        // CONNECT, its length, and the length of the protocol's name. [v3.1.1 3.1.2.1, v5 3.1.2.1; 3.1]
+        None if bytes[0] == 0x10 => InsteadOfHttp::Yes(
+            "this looks like MQTT: the client must connect to an MQTT listener, this one is WebSocket",
+        ),
+        None if bytes[0].is_ascii_graphic() => InsteadOfHttp::No,
+        None => InsteadOfHttp::Yes("this is no HTTP request, with which a WebSocket begins"),
+    }
+}
+
+/// [`recognise`] when nothing more will come.
 pub(super) fn recognise_at_end(bytes: &[u8]) -> Option<OtherProtocol> {
     let begins = |(opening, _): &&(&[u8], OtherProtocol)| bytes.starts_with(opening);
     match recognise(bytes) {
@@ -128,7 +175,7 @@ impl fmt::Display for OtherProtocol {
             }
             OtherProtocol::Ssh => "this looks like SSH: this listener speaks plain MQTT",
             OtherProtocol::ProxyProtocol => {
-                "this looks like the PROXY protocol: the load balancer must pass connections on without it"
+                "this looks like the PROXY protocol: the load balancer must pass connections on without it, or this listener needs enable_proxy_protocol"
             }
         })
     }
@@ -170,6 +217,40 @@ mod tests {
                 assert_eq!(recognise(&bytes[..end]), expected, "{protocol:?}, {end}");
             }
         }
+    }
+
+    #[test]
+    fn a_websocket_listener_is_told_what_came_instead_of_http() {
+        let begins = |bytes: &[u8]| match instead_of_http(bytes) {
+            InsteadOfHttp::Yes(reason) => reason.split(':').next().unwrap(),
+            InsteadOfHttp::No => "HTTP",
+            InsteadOfHttp::Undecided => "?",
+        };
+        for (bytes, told) in [
+            (&b"G"[..], "?"),
+            (b"GET / HTTP/1.1\r\n", "HTTP"),
+            (b"BREW /pot HTTP/1.1\r\n", "HTTP"),
+            (b"\x10", "this looks like MQTT"),
+            (b"\x10\x0C\0\x04MQTT\x04\x02", "this looks like MQTT"),
+            (b"\x16\x03\x01", "this looks like a TLS handshake"),
+            (b"SSH-2.0-x", "this looks like SSH"),
+            (b"PROXY TCP4 ", "this looks like the PROXY protocol"),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n",
+                "this looks like the PROXY protocol",
+            ),
+            (
+                b"\xFF",
+                "this is no HTTP request, with which a WebSocket begins",
+            ),
+        ] {
+            assert_eq!(begins(bytes), told, "{bytes:?}");
+        }
+        assert!(
+            OPENINGS
+                .iter()
+                .all(|(opening, _)| opening.len() <= OPENING_BYTES_MAX)
+        );
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Shard {
                 self.free_slot(connection, out);
                 self.clients.open(connection, address, listener, crowded);
             }
+            Input::Address {
+                connection,
+                address,
+            } => self.clients.note_address(connection, address, out),
+            Input::LinkBytes { connection, bytes } => self.on_link_bytes(connection, bytes, out),
             Input::Adopted {
                 connection,
                 address,

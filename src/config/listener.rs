@@ -1,6 +1,8 @@
 //! Listeners: where the broker listens, what its connections speak there, and which rules hold for them.
 
+use super::proxy::ProxyTerms;
 use super::settings::ListenerSettings;
+use super::websocket::WebSocketTerms;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -80,6 +82,10 @@ pub enum Hosts {
 /// What a listener's connections carry MQTT in: nothing, or layers, the one next to the socket first.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Transport {
+    /// Each connection begins with a PROXY header.
+    pub proxy: Option<ProxyTerms>,
+    /// MQTT goes in the frames of a WebSocket.
+    pub websocket: Option<WebSocketTerms>,
     /// So many layers of `io::link::framed`.
     #[cfg(test)]
     pub framed: usize,

@@ -2,6 +2,9 @@
 //!
 //! - [`Config`]: the whole of it.
 //! - [`listener`]: where the broker listens, and by which rules.
+//! - [`network`]: a set of addresses.
+//! - [`proxy`]: the PROXY protocol.
+//! - [`websocket`]: what is asked of WebSockets.
 //! - [`settings`]: what the broker core is told.
 //! - [`store`]: what it remembers.
 //! - [`memory`]: what all of it may take.
@@ -14,14 +17,20 @@ pub mod flags;
 pub mod listener;
 pub mod memory;
 pub mod mosquitto;
+pub mod network;
+pub mod proxy;
 pub mod settings;
 pub mod store;
+pub mod websocket;
 
 pub use flags::Flags;
 pub use listener::{Address, Family, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
+pub use network::Network;
+pub use proxy::{ProxyTerms, ProxyVersion};
 pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
 pub use store::{Durability, StoreConfig};
+pub use websocket::WebSocketTerms;
 
 use crate::limits;
 use mosquitto::{At, Logging, Note};

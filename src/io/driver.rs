@@ -18,6 +18,7 @@
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
 pub mod accept;
+mod checks;
 mod inputs;
 pub mod kernel;
 mod outputs;
@@ -38,6 +39,7 @@ use crate::io::seat::Seat;
 use crate::limits;
 use crate::time::Time;
 use accept::Accepting;
+use checks::Checks;
 use kernel::Kernel;
 use sockets::Sockets;
 use std::collections::VecDeque;
@@ -100,6 +102,7 @@ pub struct Driver<C, K> {
     looking_at: Vec<ConnectionId>,
     /// Closing and lingering sockets, in the order of their deadlines.
     lingering: VecDeque<(Time, ConnectionId)>,
+    checks: Checks,
     crossings: Vec<(ShardId, Crossing)>,
     /// Connections handed over to this shard, and the turn that is to take them in.
     adopting: VecDeque<(u64, Box<Link>, Box<HandOver>)>,
@@ -139,6 +142,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             touched: Vec::new(),
             looking_at: Vec::new(),
             lingering: VecDeque::new(),
+            checks: Checks::default(),
             crossings: Vec::new(),
             adopting: VecDeque::new(),
             turns: 0,
@@ -235,6 +239,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         [
             self.core.next_deadline(),
             lingering,
+            self.checks.next_deadline(),
             spilled,
             self.accepting.next_deadline(),
             self.stop_at,

@@ -82,6 +82,8 @@ pub struct Connection {
     pub sent_bytes: u64,
     /// An incomplete packet, or packets withheld while its reading is stopped. No capacity when empty.
     pub received: Vec<u8>,
+    /// Bytes that lie between its socket and MQTT.
+    pub link_bytes: u32,
     /// Bytes it takes of the shard's allowance for connections before they are accepted. 0 once it is accepted.
     pub charged_bytes: usize,
     /// The connection limit was reached: its CONNECT will be refused.
@@ -150,6 +152,7 @@ impl Connection {
             received_bytes: 0,
             sent_bytes: 0,
             received: Vec::new(),
+            link_bytes: 0,
             charged_bytes: 0,
             crowded: false,
             reading: true,

@@ -45,12 +45,13 @@ fn connection_bytes(connection: &Connection) -> usize {
     } else {
         received
     };
+    let link = connection.link_bytes as usize;
     let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
     let checked = match &connection.phase {
         Phase::Authenticating(request) => request.bytes_while_checked(),
         Phase::AwaitConnect | Phase::Connected(_) | Phase::Closing { .. } => 0,
     };
-    BOOKED_AT_LEAST + unsent + received + aliases + checked
+    BOOKED_AT_LEAST + unsent + received + link + aliases + checked
 }
 
 /// What a connection takes is what is booked of it: nearly always, as it has little under way and had before.

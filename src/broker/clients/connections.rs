@@ -5,7 +5,7 @@ use super::owner::Concerned;
 use super::owner::{Clients, mark_dirty};
 use crate::broker::event::{Ending, Output};
 use crate::broker::happening;
-use crate::broker::happening::{Happening, Identity, LogLevel, Unaccepted};
+use crate::broker::happening::{CloseCause, Happening, Identity, LogLevel, Unaccepted};
 use crate::broker::other_protocol;
 use crate::broker::outputs::Outputs;
 use crate::broker::violation::Violation;
@@ -308,6 +308,8 @@ impl Clients {
         }
         let Some(session) = accepted else {
             let why = match ending {
+                // What came was no more than a part of a link's own: that says why it ended.
+                Ending::Lost(cause @ CloseCause::Transport(_)) => Unaccepted::Lost(cause),
                 Ending::Violation(Violation::ConnectTooLate) | Ending::Lost(_)
                     if connection.received.is_empty() =>
                 {

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::session::{ConnectRequest, Connection, Phase};
 use crate::wire;
 use crate::wire::Version;
+use std::net::SocketAddr;
 
 impl Clients {
     /// Books the bytes that are kept of a connection before it is accepted, for its address. Returns `false` if the
@@ -30,7 +31,7 @@ impl Clients {
             Phase::Authenticating(request) => request.bytes_while_checked(),
             Phase::AwaitConnect | Phase::Connected(_) | Phase::Closing { .. } => 0,
         };
-        let kept = connection.received.capacity() + checked;
+        let kept = connection.received.capacity() + connection.link_bytes as usize + checked;
         let charge = kept.saturating_sub(limits::UNACCEPTED_BYTES_FREE);
         let owner = match connection.owner {
             Some(owner) => owner,
@@ -53,6 +54,36 @@ impl Clients {
             self.refuse(owner, Refused::Unaccepted, out);
         }
         may
+    }
+
+    /// A proxy has said where the Client is: what was charged to the proxy is charged to that address.
+    pub fn note_address(&mut self, id: ConnectionId, address: SocketAddr, out: &mut Outputs) {
+        let Some(mut connection) = self.connections.remove(id) else {
+            return;
+        };
+        self.uncharge(&mut connection);
+        self.unbook_connection(&mut connection);
+        connection.address = address;
+        let keeps = connection.link_bytes > 0;
+        self.connections.put(id, *connection);
+        if keeps {
+            // It keeps no more than it did, and that was not too much.
+            self.charge_unaccepted(id, out);
+        }
+    }
+
+    /// The link of a connection keeps so many bytes. Returns `false` if there is no room for them before it is
+    /// accepted: the connection must be closed.
+    pub fn note_link_bytes(&mut self, id: ConnectionId, bytes: usize, out: &mut Outputs) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        connection.link_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if connection.session().is_some() || connection.is_closing() {
+            self.rebook_connection(id);
+            return true;
+        }
+        self.charge_unaccepted(id, out)
     }
 
     /// More bytes came behind a CONNECT whose password is being checked. Returns `false` if there is no room for them:

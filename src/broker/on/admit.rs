@@ -51,6 +51,18 @@ impl Shard {
         }
     }
 
+    /// The link of a connection keeps more bytes than before, or less.
+    pub(in crate::broker) fn on_link_bytes(
+        &mut self,
+        id: ConnectionId,
+        bytes: usize,
+        out: &mut Outputs,
+    ) {
+        if !self.clients.note_link_bytes(id, bytes, out) {
+            self.turn_away(id, Violation::NoRoomUnaccepted, None, out);
+        }
+    }
+
     /// CONNECT did not come in time.
     pub(super) fn on_connect_late(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.clients.connection(id) else {

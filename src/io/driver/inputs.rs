@@ -7,7 +7,7 @@ use super::{Core, Driver, Later};
 use crate::broker::{CloseCause, HandOver, Input};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
-use crate::io::link::{Broken, Link};
+use crate::io::link::{Broken, Link, Peer};
 use crate::io::mail::ToShard;
 use crate::limits;
 use crate::mesh::Admitted;
@@ -64,9 +64,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
         let Newcomer { link, admitted } = newcomer;
         let (address, listener) = (link.address, link.listener);
+        let checked = link.wants_checks();
         let Some(connection) = self.take_slot(Socket::new(link, true)) else {
             return Ok(());
         };
+        if checked {
+            self.checks.add(connection, self.now);
+        }
         self.touch(connection);
         self.input(Input::Opened {
             connection,
@@ -135,28 +139,39 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let bytes_len = bytes.len();
         let mut broken = None;
         match &mut socket.state {
-            SocketState::Open => match socket.link.open(bytes, &mut self.scratch) {
-                Ok([]) => {}
-                Ok(bytes) => {
+            SocketState::Open => {
+                let (bytes, fault) = socket.link.open(bytes, &mut self.scratch);
+                broken = fault;
+                if let Some(bytes) = socket.link.kept_change() {
+                    let input = Input::LinkBytes { connection, bytes };
+                    self.core.handle(self.now, input, &mut self.out);
+                }
+                if let Some(Peer { address }) = socket.link.take_peer() {
+                    let input = Input::Address {
+                        connection,
+                        address,
+                    };
+                    self.core.handle(self.now, input, &mut self.out);
+                }
+                if !bytes.is_empty() {
                     let input = Input::Bytes { connection, bytes };
                     self.core.handle(self.now, input, &mut self.out);
                 }
-                Err(reason) => broken = Some(reason),
-            },
+            }
             SocketState::HandingOver { hand_over, .. } => {
-                match socket.link.open(bytes, &mut self.scratch) {
-                    Ok(bytes) => hand_over.bytes.extend_from_slice(bytes),
-                    Err(reason) => broken = Some(reason),
-                }
+                let (bytes, fault) = socket.link.open(bytes, &mut self.scratch);
+                broken = fault;
+                hand_over.bytes.extend_from_slice(bytes);
             }
             // The connection is over, so the bytes are dropped.
             SocketState::Closing | SocketState::Lingering | SocketState::Ending => {}
         }
         self.kernel.give_back(received);
-        if broken.is_some() || socket.link.has_own_bytes() || socket.link.has_ended() {
+        let concerned = broken.is_some() || socket.link.has_own_bytes() || socket.link.has_ended();
+        self.carry_out()?;
+        if concerned {
             self.after_open(connection, broken)?;
         }
-        self.carry_out()?;
         Ok(bytes_len)
     }
 
@@ -297,6 +312,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     fn on_adopt(&mut self, link: Link, hand_over: Box<HandOver>) -> io::Result<()> {
         let (address, listener, ended) = (link.address, link.listener, link.has_ended());
+        let (checked, kept) = (link.wants_checks(), link.kept_bytes());
         if self.stop_at.is_some() {
             return Ok(());
         }
@@ -307,12 +323,22 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             let over = Later::Over(connection, CloseCause::PeerClosed);
             self.later.push_back(over);
         }
+        if checked {
+            self.checks.add(connection, self.now);
+        }
         self.input(Input::Adopted {
             connection,
             address,
             listener,
             hand_over,
-        })
+        })?;
+        // The connection may have been refused and closed.
+        let open = self.sockets.get(connection);
+        if kept > 0 && open.is_some_and(|socket| matches!(socket.state, SocketState::Open)) {
+            let bytes = kept;
+            self.input(Input::LinkBytes { connection, bytes })?;
+        }
+        Ok(())
     }
 
     pub(super) fn take_mail(&mut self) -> io::Result<()> {
@@ -395,8 +421,30 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 self.touch(connection);
             }
         }
+        while let Some(connection) = self.checks.next_due(self.now) {
+            self.check_link(connection)?;
+        }
         if self.core.next_deadline().is_some_and(|at| at <= self.now) {
             self.input(Input::Tick)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a link that may have something to say when nothing was sent for long.
+    fn check_link(&mut self, connection: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(connection) else {
+            return Ok(());
+        };
+        // One that is handed over is looked at by the shard that takes it in.
+        if !matches!(socket.state, SocketState::Open) || !socket.link.wants_checks() {
+            return Ok(());
+        }
+        self.checks.add(connection, self.now);
+        if socket.send == Send::Off {
+            socket.link.check();
+            if let Some(chunks) = socket.next_send() {
+                self.kernel.send(connection, socket.link.as_fd(), chunks)?;
+            }
         }
         Ok(())
     }

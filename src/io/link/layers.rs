@@ -8,7 +8,9 @@
 //! What an inner layer has to say for itself is sealed by those outside it, behind what they have said themselves.
 
 use crate::buffer::Chunks;
+use smallvec::SmallVec;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// The most layers that a connection can have.
 const LAYERS_MAX: usize = 3;
@@ -18,6 +20,13 @@ const LAYERS_MAX: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broken(pub &'static str);
 
+/// What a layer has learned of the peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Where it is, whatever the socket says.
+    pub address: SocketAddr,
+}
+
 /// One layer of one connection. *Outside* is the side of the socket, *inside* that of MQTT. The calls come in the order
 /// that [`super::Link`] describes; what a layer is given to seal comes from inside it, MQTT or an inner layer's own
 /// bytes.
@@ -25,8 +34,27 @@ pub trait Layer: Send + fmt::Debug {
     /// Takes bytes from outside, in any cut of the stream, and appends to `inside` what they carry. What is incomplete
     /// is kept.
     ///
-    /// Errors: the connection must be closed, and this is not called again.
+    /// Errors: the connection must be closed, and this is not called again. What came before the fault is in `inside`.
     fn open(&mut self, outside: &[u8], inside: &mut Vec<u8>) -> Result<(), Broken>;
+
+    /// It has done what it was for and hands through what it is given: it can go.
+    fn is_through(&self) -> bool {
+        false
+    }
+
+    /// Takes what the layer has learned of the peer, which counts from then on. It comes before the first byte of MQTT.
+    fn take_peer(&mut self) -> Option<Peer> {
+        None
+    }
+
+    /// Bytes of memory that the peer makes it keep.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    /// Called every [`LINK_CHECK_MS`](crate::limits::LINK_CHECK_MS), while no send is under way: a layer may have
+    /// something to say when nothing was sent for long.
+    fn check(&mut self) {}
 
     /// The peer has said this layer's farewell: nothing follows what was opened.
     fn has_ended(&self) -> bool;
@@ -57,9 +85,14 @@ pub struct Scratch([Vec<u8>; LAYERS_MAX]);
 /// The layers of a connection, at least one; the outermost first.
 #[derive(Debug)]
 pub struct Layers {
-    layers: Vec<Box<dyn Layer>>,
+    /// Mostly one, which then takes no list on the heap.
+    layers: SmallVec<[Box<dyn Layer>; 1]>,
     /// Own bytes of the layers, sealed and ready to be sent.
     own: Chunks,
+    /// What a layer that has gone had learned.
+    peer: Option<Box<Peer>>,
+    /// The sum of [`Layer::kept_bytes`] that was told last.
+    kept_told: u32,
 }
 
 impl Layers {
@@ -67,8 +100,10 @@ impl Layers {
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Layers {
         assert!((1..=LAYERS_MAX).contains(&layers.len()));
         Layers {
-            layers,
+            layers: layers.into_iter().collect(),
             own: Chunks::new(),
+            peer: None,
+            kept_told: 0,
         }
     }
 
@@ -77,14 +112,63 @@ impl Layers {
         &mut self,
         received: &'a [u8],
         scratch: &'a mut Scratch,
-    ) -> Result<&'a [u8], Broken> {
+    ) -> (&'a [u8], Option<Broken>) {
         let mut bytes = received;
+        let mut broken = None;
+        let mut some_through = false;
         for (layer, inside) in self.layers.iter_mut().zip(&mut scratch.0) {
             inside.clear();
-            layer.open(bytes, inside)?;
+            // The fault of the outermost is the reason: what an inner layer makes of the rest says less.
+            broken = broken.or(layer.open(bytes, inside).err());
+            some_through |= layer.is_through();
             bytes = inside;
+            if bytes.is_empty() && broken.is_some() {
+                break;
+            }
         }
-        Ok(bytes)
+        if some_through {
+            self.drop_through();
+        }
+        (bytes, broken)
+    }
+
+    /// Lets layers go that are through, and keeps what they have learned.
+    #[cold]
+    fn drop_through(&mut self) {
+        self.peer = self.take_peer().map(Box::new);
+        self.layers.retain(|layer| !layer.is_through());
+    }
+
+    /// There is none any more: what is received is MQTT.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty() && self.peer.is_none()
+    }
+
+    /// As [`super::Link::take_peer`].
+    pub fn take_peer(&mut self) -> Option<Peer> {
+        // What an inner layer has learned was said by who is next to an outer one.
+        let inner = self.layers.iter_mut().rev();
+        let mut learned = inner.filter_map(|layer| layer.take_peer());
+        learned
+            .next()
+            .or_else(|| self.peer.take().map(|peer| *peer))
+    }
+
+    /// As [`super::Link::kept_change`].
+    pub fn kept_change(&mut self) -> Option<usize> {
+        let kept = self.layers.iter().map(|layer| layer.kept_bytes());
+        let kept = kept.sum::<usize>() as u32;
+        (std::mem::replace(&mut self.kept_told, kept) != kept).then_some(kept as usize)
+    }
+
+    /// As [`super::Link::kept_bytes`].
+    pub fn kept_told(&self) -> usize {
+        self.kept_told as usize
+    }
+
+    /// As [`super::Link::check`].
+    pub fn check(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.check());
     }
 
     /// As [`super::Link::has_ended`].

@@ -22,15 +22,18 @@
 #[cfg(test)]
 pub mod framed;
 mod layers;
+pub mod proxy;
+pub mod websocket;
 
-pub use layers::{Broken, Layer, Scratch};
+pub use layers::{Broken, Layer, Peer, Scratch};
 
 use crate::buffer::Chunks;
-use crate::config::Transport;
+use crate::config::{ProxyTerms, Transport, WebSocketTerms};
 use crate::ids::ListenerId;
 use layers::Layers;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// The socket of a Network Connection and what belongs to it.
 #[derive(Debug)]
@@ -53,6 +56,10 @@ enum State {
 /// What the connections of one listener get between their socket and MQTT. Copies share what layers have in common.
 #[derive(Clone, Default, Debug)]
 pub struct Wrapping {
+    /// A PROXY header comes first.
+    pub proxy: Option<ProxyTerms>,
+    /// MQTT goes in the frames of a WebSocket.
+    pub websocket: Option<Arc<WebSocketTerms>>,
     /// So many layers of [`framed`].
     #[cfg(test)]
     pub framed: usize,
@@ -61,20 +68,35 @@ pub struct Wrapping {
 impl Wrapping {
     /// For a listener of this transport.
     pub fn of(transport: &Transport) -> Wrapping {
-        let _ = transport;
+        let websocket = transport.websocket.clone().map(|terms| WebSocketTerms {
+            // Behind a PROXY header the request is the Client's own, and so is whatever it says of its address.
+            proxies: match transport.proxy {
+                Some(_) => Vec::new(),
+                None => terms.proxies,
+            },
+            ..terms
+        });
         Wrapping {
+            proxy: transport.proxy,
+            websocket: websocket.map(Arc::new),
             #[cfg(test)]
             framed: transport.framed,
         }
     }
 
     /// The layers of a new connection, the one next to the socket first; none for MQTT itself.
-    fn layers(&self) -> Vec<Box<dyn Layer>> {
-        #[allow(unused_mut, reason = "tests have a layer more")]
+    fn layers(&self, address: SocketAddr) -> Vec<Box<dyn Layer>> {
         let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+        if let Some(terms) = self.proxy {
+            layers.push(Box::new(proxy::Proxy::new(terms)));
+        }
         #[cfg(test)]
         for _ in 0..self.framed {
             layers.push(Box::<framed::Framed>::default());
+        }
+        if let Some(terms) = &self.websocket {
+            let websocket = websocket::WebSocket::new(terms.clone(), address.ip());
+            layers.push(Box::new(websocket));
         }
         layers
     }
@@ -88,7 +110,7 @@ impl Link {
         listener: ListenerId,
         wrapping: &Wrapping,
     ) -> Link {
-        let layers = wrapping.layers();
+        let layers = wrapping.layers(address);
         let state = if layers.is_empty() {
             State::Plain
         } else {
@@ -105,16 +127,67 @@ impl Link {
     /// The bytes of MQTT in what was received; none, if no more than a part of something has come. Layers put what they
     /// open into `scratch`.
     ///
-    /// Errors: the connection must be closed, and this is not called again.
+    /// [`Broken`]: these are the last bytes. The connection must be closed when they are handled, and this is not
+    /// called again.
     #[inline]
     pub fn open<'a>(
         &mut self,
         received: &'a [u8],
         scratch: &'a mut Scratch,
-    ) -> Result<&'a [u8], Broken> {
+    ) -> (&'a [u8], Option<Broken>) {
         match &mut self.state {
-            State::Plain => Ok(received),
+            State::Plain => (received, None),
             State::Layered(layers) => layers.open(received, scratch),
+        }
+    }
+
+    /// Takes what has been learned of the peer, and has it for its own address from then on. Comes before the first
+    /// byte of MQTT is given to the shard.
+    #[inline]
+    pub fn take_peer(&mut self) -> Option<Peer> {
+        match &mut self.state {
+            State::Plain => None,
+            State::Layered(layers) => {
+                let peer = layers.take_peer();
+                if let Some(peer) = &peer {
+                    self.address = peer.address;
+                }
+                if layers.is_empty() {
+                    self.state = State::Plain;
+                }
+                peer
+            }
+        }
+    }
+
+    /// Bytes of memory that the peer makes the link keep, if these are others than when this was asked last.
+    #[inline]
+    pub fn kept_change(&mut self) -> Option<usize> {
+        match &mut self.state {
+            State::Plain => None,
+            State::Layered(layers) => layers.kept_change(),
+        }
+    }
+
+    /// The bytes that were told last.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.state {
+            State::Plain => 0,
+            State::Layered(layers) => layers.kept_told(),
+        }
+    }
+
+    /// Must [`Link::check`] be called?
+    #[inline]
+    pub fn wants_checks(&self) -> bool {
+        matches!(self.state, State::Layered(_))
+    }
+
+    /// Called every [`LINK_CHECK_MS`](crate::limits::LINK_CHECK_MS) while no send is under way. There may be own bytes
+    /// then.
+    pub fn check(&mut self) {
+        if let State::Layered(layers) = &mut self.state {
+            layers.check();
         }
     }
 

@@ -248,6 +248,17 @@ impl Core for Double {
                     self.client(connection).sending = false;
                 }
             }
+            Input::Address {
+                connection,
+                address,
+            } => {
+                self.client(connection);
+                self.see(format!("address {address}"));
+            }
+            Input::LinkBytes { connection, bytes } => {
+                self.client(connection);
+                self.see(format!("link keeps {bytes}"));
+            }
             Input::Closed { connection, cause } => {
                 self.client(connection);
                 self.clients.remove(&connection.index);
@@ -427,8 +438,17 @@ impl Broker {
     }
 
     pub fn wait_for(&self, event: &str) {
+        self.wait_until(event, |seen| seen == event);
+    }
+
+    /// Waits for an event that begins so.
+    pub fn wait_for_like(&self, event: &str) {
+        self.wait_until(event, |seen| seen.starts_with(event));
+    }
+
+    fn wait_until(&self, event: &str, is_it: impl Fn(&String) -> bool) {
         let until = Instant::now() + Duration::from_secs(5);
-        while !self.seen.lock().unwrap().iter().any(|seen| seen == event) {
+        while !self.seen.lock().unwrap().iter().any(&is_it) {
             let seen = self.seen.lock().unwrap().clone();
             assert!(Instant::now() < until, "{event} not seen in {seen:?}");
             thread::sleep(Duration::from_millis(1));

@@ -1,0 +1,292 @@
+//! Frames that leave: a frame for each packet, made where the packets already lie.
+//!
+//! The shard gives a list of chunks, blocks of packets and shared payloads. Each packet says its length in its first
+//! bytes, so a walk over the list finds where frames begin, and their heads are put in there:
+//!
+//! ```text
+//! Block [packet packet head-of-PUBLISH] Shared [payload] Block [packet]
+//! Block [h packet h packet h head-of-PUBLISH] Shared [payload] Block [h packet]
+//! ```
+//!
+//! A block that has room is opened from its end to its start, each packet moved once; one that has none is copied into
+//! a larger one. Shared payloads stay where they are. So a turn's packets leave in one send, as they do without frames.
+//!
+//! Where frames begin is a courtesy to Clients that take a frame for a packet. Every split would be right [v3.1.1
+//! MQTT-6.0.0-2, v5 MQTT-6.0.0-2], so bytes whose length cannot be read go as one frame.
+
+use super::frames::{Opcode, head, head_bytes};
+use crate::buffer::{Chunk, Chunks};
+use smallvec::SmallVec;
+
+/// A frame that begins in a chunk.
+#[derive(Clone, Copy)]
+struct Start {
+    /// Where in the chunk.
+    at: u32,
+    /// Bytes of its payload, in this chunk and those behind it.
+    bytes: u32,
+}
+
+/// An ordinary turn sends no more packets to a connection.
+type Starts = SmallVec<[Start; 32]>;
+
+/// Puts the heads of frames into the chunks. Returns the bytes of all heads. The bytes of all chunks are less than 4
+/// GiB, as those of one send are.
+pub fn seal(chunks: &mut Chunks) -> usize {
+    let mut rest: usize = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+    // Of the frame under way, in the chunk looked at and those behind it.
+    let mut left = 0;
+    let mut heads = 0;
+    let mut starts = Starts::new();
+    let mut index = 0;
+    while index < chunks.len() {
+        let length = chunks[index].bytes().len();
+        starts.clear();
+        let mut at = left.min(length);
+        left -= at;
+        while at < length {
+            let unread = rest - at;
+            let bytes = packet_bytes(&chunks[index..], at).unwrap_or(unread);
+            let bytes = bytes.min(unread);
+            starts.push(Start {
+                at: at as u32,
+                bytes: bytes as u32,
+            });
+            heads += head_bytes(bytes);
+            let here = bytes.min(length - at);
+            at += here;
+            left = bytes - here;
+        }
+        rest -= length;
+        index += match &mut chunks[index] {
+            Chunk::Block(block) => {
+                open_block(block, &starts);
+                1
+            }
+            Chunk::Shared { .. } => split_shared(chunks, index, &starts),
+        };
+    }
+    heads
+}
+
+/// The length of the packet at byte `at` of the first chunk, Fixed Header included. [v3.1.1 2.2.3, v5 1.5.5] `None`: it
+/// cannot be read.
+#[inline]
+fn packet_bytes(chunks: &[Chunk], at: usize) -> Option<usize> {
+    let first = &chunks[0].bytes()[at..];
+    if let &[_, length, ..] = first
+        && length < 0x80
+    {
+        return Some(2 + usize::from(length));
+    }
+    let later = chunks[1..].iter().flat_map(|chunk| chunk.bytes());
+    let mut bytes = first.iter().chain(later).skip(1);
+    let (mut length, mut size) = (0, 1);
+    loop {
+        let byte = bytes.next()?;
+        length |= usize::from(byte & 0x7F) << (7 * (size - 1));
+        size += 1;
+        match byte & 0x80 {
+            0 => return Some(size + length),
+            _ if size > 4 => return None,
+            _ => {}
+        }
+    }
+}
+
+/// Puts the heads into a block.
+fn open_block(block: &mut Vec<u8>, starts: &[Start]) {
+    let more: usize = starts
+        .iter()
+        .map(|start| head_bytes(start.bytes as usize))
+        .sum();
+    let length = block.len();
+    if block.capacity() - length < more {
+        let mut opened = Vec::with_capacity(length + more);
+        let mut from = 0;
+        for start in starts {
+            opened.extend_from_slice(&block[from..start.at as usize]);
+            let (head, size) = head(Opcode::Binary, start.bytes as usize);
+            opened.extend_from_slice(&head[..size]);
+            from = start.at as usize;
+        }
+        opened.extend_from_slice(&block[from..]);
+        *block = opened;
+        return;
+    }
+    block.resize(length + more, 0);
+    let (mut end, mut to) = (length, length + more);
+    for start in starts.iter().rev() {
+        let at = start.at as usize;
+        to -= end - at;
+        block.copy_within(at..end, to);
+        let (head, size) = head(Opcode::Binary, start.bytes as usize);
+        to -= size;
+        block[to..to + size].copy_from_slice(&head[..size]);
+        end = at;
+    }
+}
+
+/// Puts the heads between the parts of a shared chunk, which is not written to. Returns how many chunks it has become.
+fn split_shared(chunks: &mut Chunks, index: usize, starts: &[Start]) -> usize {
+    if starts.is_empty() {
+        return 1;
+    }
+    let Chunk::Shared {
+        payload,
+        start: first,
+        end,
+    } = chunks.remove(index)
+    else {
+        unreachable!("the caller has looked");
+    };
+    let mut parts = Vec::with_capacity(2 * starts.len() + 1);
+    let mut from = first;
+    let mut part = |parts: &mut Vec<Chunk>, to: u32| {
+        if from < to {
+            parts.push(Chunk::Shared {
+                payload: payload.clone(),
+                start: from,
+                end: to,
+            });
+        }
+        from = to;
+    };
+    for start in starts {
+        part(&mut parts, first + start.at);
+        let (head, size) = head(Opcode::Binary, start.bytes as usize);
+        parts.push(Chunk::Block(head[..size].to_vec()));
+    }
+    part(&mut parts, end);
+    let count = parts.len();
+    chunks.insert_many(index, parts);
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Payload;
+
+    /// The bytes of all chunks.
+    fn stream(chunks: &Chunks) -> Vec<u8> {
+        let bytes = chunks.iter().flat_map(|chunk| chunk.bytes());
+        bytes.copied().collect()
+    }
+
+    /// The payloads of frames of ours.
+    fn payloads(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        while let [first, second, ..] = bytes {
+            assert_eq!(*first, 0x82, "one binary frame, whole");
+            let (length, size) = match second {
+                126 => (u16::from_be_bytes([bytes[2], bytes[3]]).into(), 4),
+                127 => {
+                    let length = u64::from_be_bytes(*bytes[2..].first_chunk().unwrap());
+                    (length as usize, 10)
+                }
+                length => ((*length).into(), 2),
+            };
+            found.push(bytes[size..size + length].to_vec());
+            bytes = &bytes[size + length..];
+        }
+        assert!(bytes.is_empty());
+        found
+    }
+
+    /// A PUBLISH-like packet of so many bytes behind its Fixed Header.
+    fn packet(length: usize) -> Vec<u8> {
+        let mut packet = vec![0x30];
+        let mut rest = length;
+        loop {
+            let more = rest > 127;
+            packet.push((rest % 128) as u8 | if more { 0x80 } else { 0 });
+            rest /= 128;
+            if !more {
+                break;
+            }
+        }
+        packet.extend((0..length).map(|at| at as u8));
+        packet
+    }
+
+    /// Lays the bytes out as chunks that end at these places: blocks and shared payloads in turn, or blocks alone.
+    fn lay(bytes: &[u8], ends: &[usize], shared: bool, spare: usize) -> Chunks {
+        let mut chunks = Chunks::new();
+        let mut from = 0;
+        for (count, end) in ends.iter().chain([&bytes.len()]).enumerate() {
+            let part = &bytes[from..(*end).max(from)];
+            if part.is_empty() {
+                continue;
+            }
+            from = *end;
+            if shared && count % 2 == 1 {
+                let payload = Payload::new(part);
+                let (start, end) = (0, part.len() as u32);
+                chunks.push(Chunk::Shared {
+                    payload,
+                    start,
+                    end,
+                });
+            } else {
+                let mut block = Vec::with_capacity(part.len() + spare);
+                block.extend_from_slice(part);
+                chunks.push(Chunk::Block(block));
+            }
+        }
+        chunks
+    }
+
+    #[test]
+    fn each_packet_is_a_frame_wherever_the_chunks_are_cut() {
+        let lengths = [0, 2, 123, 124, 125, 126, 127, 128, 300, 0, 20_000, 1];
+        let packets: Vec<Vec<u8>> = lengths.iter().map(|length| packet(*length)).collect();
+        let bytes = packets.concat();
+        let head_bytes: usize = packets.iter().map(|packet| head_bytes(packet.len())).sum();
+        for shared in [false, true] {
+            for spare in [0, 10, 1000] {
+                for end in (0..1_200).chain([5_000, bytes.len() - 3, bytes.len()]) {
+                    let ends = [end / 3, end / 2, end];
+                    let mut chunks = lay(&bytes, &ends, shared, spare);
+                    assert_eq!(seal(&mut chunks), head_bytes);
+                    assert!(
+                        payloads(&stream(&chunks)) == packets,
+                        "{shared} {spare} {end}"
+                    );
+                    assert!(chunks.iter().all(|chunk| !chunk.bytes().is_empty()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_of_more_than_64_kib_is_one_frame() {
+        let large = packet(70_000);
+        let bytes = [packet(1), large.clone(), packet(1)].concat();
+        let mut chunks = lay(&bytes, &[8, 60_000], true, 64);
+        assert_eq!(seal(&mut chunks), 2 + 10 + 2);
+        assert!(payloads(&stream(&chunks)) == [packet(1), large, packet(1)]);
+    }
+
+    #[test]
+    fn a_block_with_room_is_not_copied_into_another() {
+        let mut chunks = lay(&[packet(5), packet(6)].concat(), &[], false, 4);
+        let place = chunks[0].bytes().as_ptr();
+        assert_eq!(seal(&mut chunks), 4);
+        assert_eq!((chunks.len(), chunks[0].bytes().as_ptr()), (1, place));
+    }
+
+    #[test]
+    fn what_has_no_length_is_one_frame() {
+        for bytes in [
+            &b"\x30"[..],
+            b"\x30\x05ab",
+            b"\x30\xFF\xFF",
+            b"\x30\xFF\xFF\xFF\xFF\x01rest",
+        ] {
+            let mut chunks = lay(&[&packet(1), bytes].concat(), &[], false, 0);
+            seal(&mut chunks);
+            assert!(payloads(&stream(&chunks)) == [packet(1), bytes.to_vec()]);
+        }
+    }
+}
