@@ -9,6 +9,7 @@
 //! `docs/architecture.md` is the map; its first table says which modules a module may import.
 
 pub mod invariant;
+pub mod language;
 pub mod limits;
 
 pub mod ids;

@@ -11,6 +11,7 @@ use mqttfast::config::{Config, Source};
 use mqttfast::io::explain::{NoAnswer, Question};
 use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
+use mqttfast::language::Language;
 use mqttfast::passwd;
 use options::Request;
 use std::fmt::Display;
@@ -84,14 +85,16 @@ fn check(source: Source) -> ExitCode {
         Ok(read) => read,
         Err(refused) => return refuse(&refused),
     };
-    let mut text = describe(&file);
+    let language = language();
+    let mut text = describe(&file, language);
     match io::check(&config) {
         Ok(warnings) => {
             for (index, warning) in warnings.iter().enumerate() {
                 if index == 0 {
-                    text.push_str("\nPassword and ACL files\n");
+                    let title = language.say("Password and ACL files");
+                    text.push_str(&format!("\n{title}\n"));
                 }
-                text.push_str(&format!("  {warning}\n"));
+                text.push_str(&format!("  {}\n", language.say_lines(warning)));
             }
             print(&text)
         }
@@ -110,17 +113,25 @@ fn print(text: &str) -> ExitCode {
 
 /// Every fault of a configuration, then what else is to be said of it.
 fn refuse(refused: &Refused) -> ExitCode {
+    let language = language();
     for fault in &refused.faults {
-        let _ = writeln!(std::io::stderr(), "mqttfast: {fault}");
+        let _ = writeln!(std::io::stderr(), "mqttfast: {}", fault.said(language));
     }
     for note in &refused.notes {
-        let _ = writeln!(std::io::stderr(), "mqttfast: also, {note}");
+        let also = format!("also, {}", note.said(language));
+        let _ = writeln!(std::io::stderr(), "mqttfast: {}", language.say(&also));
     }
     ExitCode::from(refused.exit.code())
 }
 
+/// That of the operator.
+fn language() -> Language {
+    Language::of(|name| std::env::var_os(name))
+}
+
 /// One sentence on standard error.
 fn fail(who: &str, text: &dyn Display, exit_code: u8) -> ExitCode {
+    let text = language().say_lines(&text.to_string());
     let _ = writeln!(std::io::stderr(), "{who}: {text}");
     ExitCode::from(exit_code)
 }

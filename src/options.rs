@@ -5,6 +5,7 @@ use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfi
 use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::io::migrate::{CONFIGURATION, Migration};
 use mqttfast::io::store_tool;
+use mqttfast::language::Language;
 use mqttfast::random::Secret;
 use mqttfast::{limits, passwd};
 use std::ffi::OsString;
@@ -247,6 +248,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
                     ..options
                 })?,
                 write: migrate.write,
+                language: Language::of(|name| std::env::var_os(name)),
             }))
         }
         None => {

@@ -16,13 +16,14 @@ mod table;
 /// Each top module and what it may import of the others; `x::y` allows that submodule alone.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("invariant", &[]),
+    ("language", &[]),
     ("limits", &[]),
     ("ids", &["limits"]),
     ("sorted", &[]),
     ("random", &[]),
     ("time", &["limits"]),
     ("acl", &["wire::topic", "ids", "limits"]),
-    ("config", &["acl", "limits", "ids", "random"]),
+    ("config", &["acl", "language", "limits", "ids", "random"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
@@ -93,6 +94,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mesh",
             "buffer",
             "ids",
+            "language",
             "random",
             "time",
             "limits",

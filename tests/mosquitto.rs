@@ -16,6 +16,7 @@ use mqttfast::config::mosquitto::{
     Support, Table, describe, read,
 };
 use mqttfast::io::disk::Disk;
+use mqttfast::language::Language;
 use mqttfast::random::SplitMix64;
 use mqttfast_rig::process::{Broker, Options};
 use nix::sys::signal::Signal;
@@ -593,7 +594,7 @@ fn the_document_is_the_table() {
 
 #[test]
 fn a_description_for_the_eyes() {
-    let text = describe(&taken("11-mtls-identity-acl.conf"));
+    let text = describe(&taken("11-mtls-identity-acl.conf"), Language::English);
     assert_eq!(
         text,
         "\
@@ -608,7 +609,7 @@ Keeps
   retained messages and sessions until the broker stops (no `persistence true`)
 "
     );
-    let text = describe(&taken("31-v14-timers.conf"));
+    let text = describe(&taken("31-v14-timers.conf"), Language::English);
     assert!(
         text.contains("port 1883 of all interfaces   MQTT: NOBODY: no `password_file`"),
         "{text}"
@@ -617,7 +618,7 @@ Keeps
         text.contains("Without effect here\n  /etc/mosquitto/mosquitto.conf:1: "),
         "{text}"
     );
-    let text = describe(&taken("15-bridge-cloud-remap.conf"));
+    let text = describe(&taken("15-bridge-cloud-remap.conf"), Language::English);
     assert!(
         text.contains(
             "to-cloud   broker.example:8883 over TLS; house/# -> garden7/house/#; cmd/# <- garden7/cmd/#"
@@ -625,7 +626,10 @@ Keeps
         "{text}"
     );
     assert!(!text.contains("not-a-secret"), "{text}");
-    let text = describe(&taken("05-tutorial-login-no-listener.conf"));
+    let text = describe(
+        &taken("05-tutorial-login-no-listener.conf"),
+        Language::English,
+    );
     assert!(
         text.contains("Only programs on this machine can connect"),
         "{text}"

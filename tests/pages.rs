@@ -1,6 +1,8 @@
 //! The manual pages and the table of flags in the README name the options that `--help` names, all of them and no
 //! others. The pages for contributors name files, test targets and numbers that are there.
 
+#[path = "pages/french.rs"]
+mod french;
 #[path = "planted/table.rs"]
 #[allow(dead_code)]
 mod table;

@@ -64,6 +64,8 @@ pub struct Account {
     pub place: Place,
     /// As it stands there, without what it keeps secret; empty for a file as a whole.
     pub text: String,
+    /// The text is a sentence about the line, not the line.
+    pub is_ours: bool,
     /// What becomes of it.
     pub outcome: Outcome,
     /// Sentences, each with its remedy where there is one.
@@ -113,6 +115,7 @@ fn of_line(place: Place, text: String, row: Option<&Row>, told: &Told<'_>) -> Ac
     let mut account = Account {
         outcome: Outcome::Same,
         text,
+        is_ours: false,
         remarks: Vec::new(),
         place,
     };

@@ -3,37 +3,37 @@
 use super::listener::{Address, CertificateName, Listener, Protocol, Tls, TlsVersion};
 use super::note::{Kind, Note};
 use super::{Bridge, Direction, Mosquitto};
+use crate::language::Language;
 use std::fmt::Write;
 
 /// The widest first column.
 const COLUMN_MAX: usize = 40;
 
 /// Lines for eyes, the last one with its line end. Nothing of what a password or key is.
-pub fn describe(mosquitto: &Mosquitto) -> String {
+pub fn describe(mosquitto: &Mosquitto, language: Language) -> String {
     let mut out = String::new();
-    out.push_str("Reads\n");
+    let _ = writeln!(out, "{}", language.say("Reads"));
     for file in &mosquitto.files {
         let _ = writeln!(out, "  {}", file.display());
     }
-    out.push_str("\nListens on\n");
+    let _ = writeln!(out, "\n{}", language.say("Listens on"));
     let rows = mosquitto
         .listeners
         .iter()
-        .map(|listener| [address(listener), who(listener)]);
+        .map(|listener| [address(listener, language), who(listener, language)]);
     table(&mut out, rows.collect());
     if mosquitto.is_local_only() {
-        out.push_str(
-            "  Only programs on this machine can connect, as there is no `listener` line.\n",
-        );
+        let text = "Only programs on this machine can connect, as there is no `listener` line.";
+        let _ = writeln!(out, "  {}", language.say(text));
     }
-    out.push_str("\nKeeps\n");
-    let _ = writeln!(out, "  {}", kept(mosquitto));
+    let _ = writeln!(out, "\n{}", language.say("Keeps"));
+    let _ = writeln!(out, "  {}", language.say(&kept(mosquitto)));
     if !mosquitto.bridges.is_empty() {
-        out.push_str("\nBridges\n");
+        let _ = writeln!(out, "\n{}", language.say("Bridges"));
         let rows = mosquitto
             .bridges
             .iter()
-            .map(|bridge| [bridge.name.clone(), remote(bridge)]);
+            .map(|bridge| [bridge.name.clone(), remote(bridge, language)]);
         table(&mut out, rows.collect());
     }
     for (title, kind) in [
@@ -47,10 +47,10 @@ pub fn describe(mosquitto: &Mosquitto) -> String {
             .filter(|note| note.kind == kind)
             .collect();
         if !notes.is_empty() {
-            let _ = writeln!(out, "\n{title}");
+            let _ = writeln!(out, "\n{}", language.say(title));
         }
         for note in notes {
-            for line in note.to_string().lines() {
+            for line in note.said(language).lines() {
                 let _ = writeln!(out, "  {line}");
             }
         }
@@ -73,8 +73,8 @@ fn table(out: &mut String, rows: Vec<[String; 2]>) {
     }
 }
 
-fn address(listener: &Listener) -> String {
-    match &listener.address {
+fn address(listener: &Listener, language: Language) -> String {
+    let text = match &listener.address {
         Address::Tcp { port, host: None } => format!("port {port} of all interfaces"),
         Address::Tcp {
             port,
@@ -86,17 +86,20 @@ fn address(listener: &Listener) -> String {
         } => format!("{host}:{port}"),
         Address::Unix(path) => format!("unix socket {}", path.display()),
         Address::Loopback { port } => format!("127.0.0.1:{port} and [::1]:{port}"),
-    }
+    };
+    language.say(&text).into_owned()
 }
 
 /// Protocol, then who may come in.
-fn who(listener: &Listener) -> String {
-    let mut words = match (listener.protocol, &listener.tls) {
+fn who(listener: &Listener, language: Language) -> String {
+    let speaks = match (listener.protocol, &listener.tls) {
         (Protocol::Mqtt, None) => "MQTT".to_owned(),
         (Protocol::WebSockets, None) => "MQTT over WebSocket".to_owned(),
         (Protocol::Mqtt, Some(tls)) => format!("MQTT over {}", version(tls)),
         (Protocol::WebSockets, Some(tls)) => format!("MQTT over WebSocket and {}", version(tls)),
     };
+    let mut words = language.say(&speaks).into_owned();
+    let mut add = |text: &str| words.push_str(&language.say(text));
     let security = &listener.security;
     let tls = listener.tls.as_ref();
     let named = tls.and_then(|tls| tls.user_name);
@@ -118,18 +121,17 @@ fn who(listener: &Listener) -> String {
             "NOBODY: no `password_file`, and no `allow_anonymous true`".to_owned()
         }
     };
-    let _ = write!(words, ": {who}");
+    add(": ");
+    add(&who);
     if tls.is_some_and(|tls| tls.client_certificate_required) && named.is_none() {
-        words.push_str(", with a client certificate");
+        add(", with a client certificate");
     }
     match &security.acl_file {
-        Some(file) => {
-            let _ = write!(words, "; rights by {}", file.value.display());
-        }
-        None => words.push_str("; every topic is open to them"),
+        Some(file) => add(&format!("; rights by {}", file.value.display())),
+        None => add("; every topic is open to them"),
     }
     if let Some(most) = listener.connections_max {
-        let _ = write!(words, "; at most {most} connections");
+        add(&format!("; at most {most} connections"));
     }
     words
 }
@@ -156,7 +158,7 @@ fn kept(mosquitto: &Mosquitto) -> String {
     }
 }
 
-fn remote(bridge: &Bridge) -> String {
+fn remote(bridge: &Bridge, language: Language) -> String {
     let addresses: Vec<String> = bridge
         .addresses
         .iter()
@@ -170,6 +172,7 @@ fn remote(bridge: &Bridge) -> String {
             " over TLS"
         });
     }
+    words = language.say(&words).into_owned();
     for topic in &bridge.topics {
         let arrow = match topic.direction {
             Direction::Out => "->",

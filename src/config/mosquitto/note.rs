@@ -1,5 +1,6 @@
 //! What is said to the operator: places, warnings, refusals.
 
+use crate::language::Language;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,6 +60,18 @@ pub struct Note {
     pub text: String,
     /// The line, or lines, to write instead.
     pub write_instead: Option<String>,
+}
+
+impl Note {
+    /// As an operator of this language reads it. Its `Display` is English.
+    pub fn said(&self, language: Language) -> String {
+        let whole = self.to_string();
+        let place = format!("{}: ", self.place);
+        match whole.strip_prefix(&place) {
+            Some(text) => format!("{place}{}", language.say_lines(text)),
+            None => whole,
+        }
+    }
 }
 
 impl fmt::Display for Note {

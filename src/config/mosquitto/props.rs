@@ -4,6 +4,7 @@
 use super::files::{Files, Look, Unreadable};
 use super::note::{Note, Place};
 use super::{Address, Mosquitto, describe, read};
+use crate::language::Language;
 use crate::limits;
 use std::path::Path;
 
@@ -102,7 +103,9 @@ pub fn configurations_are_taken_or_refused(data: &[u8]) {
             told(&taken.notes);
             makes_sense(&taken);
             opens_only_what_was_said(&taken, data);
-            assert!(describe(&taken).starts_with("Reads\n  /m/mosquitto.conf\n"));
+            assert!(
+                describe(&taken, Language::English).starts_with("Reads\n  /m/mosquitto.conf\n")
+            );
             for (_, place) in &taken.said {
                 assert!(is_there(place));
             }

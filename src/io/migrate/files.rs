@@ -23,6 +23,7 @@ fn refuse(found: &mut Findings, path: &Path, exit: Exit, why: String) {
     found.accounts.push(Account {
         place: at(path, 0),
         text: String::new(),
+        is_ours: true,
         outcome: Outcome::NotSupported,
         remarks: vec![why],
     });
@@ -49,6 +50,7 @@ pub(super) fn users(taken: &Mosquitto, found: &mut Findings) {
             accounts.push(Account {
                 place: at(path, line),
                 text: format!("{user_name} ({how})"),
+                is_ours: true,
                 outcome: Outcome::Same,
                 remarks: Vec::new(),
             });
@@ -69,6 +71,7 @@ pub(super) fn users(taken: &Mosquitto, found: &mut Findings) {
             accounts.push(Account {
                 place: at(path, line),
                 text: text.to_owned(),
+                is_ours: true,
                 outcome,
                 remarks: vec![fault.sentence(path)],
             });
@@ -81,6 +84,7 @@ pub(super) fn users(taken: &Mosquitto, found: &mut Findings) {
             found.accounts.push(Account {
                 place: at(path, 0),
                 text,
+                is_ours: true,
                 outcome: Outcome::Same,
                 remarks: Vec::new(),
             });
@@ -143,6 +147,7 @@ pub(super) fn rules(taken: &Mosquitto, found: &mut Findings) {
                     .chars()
                     .map(|c| if c.is_control() { ' ' } else { c })
                     .collect(),
+                is_ours: false,
                 outcome,
                 remarks: of_line,
             });
@@ -185,6 +190,7 @@ pub(super) fn database(taken: &Mosquitto, found: &mut Findings) {
     found.accounts.push(Account {
         place: at(&path, 0),
         text,
+        is_ours: true,
         outcome,
         remarks: remark.into_iter().collect(),
     });

@@ -9,6 +9,7 @@ use crate::config::mosquitto::account::{Account, Outcome, Recorder, Told, accoun
 use crate::config::mosquitto::{self, Mosquitto, Note, Place, Refused};
 use crate::config::{Flags, file::IMPLEMENTED};
 use crate::io::disk::Disk;
+use crate::language::Language;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ pub struct Migration {
     pub flags: Flags,
     /// Where corrected copies, and what the service needs, are written.
     pub write: Option<PathBuf>,
+    /// Of the report.
+    pub language: Language,
 }
 
 /// What was found.
@@ -65,12 +68,12 @@ impl Migration {
         }
         let mut text = String::new();
         for account in &found.accounts {
-            told(&mut text, account);
+            told(&mut text, account, self.language);
         }
         let missing = self.sum(&mut text, &found);
         if let Some(folder) = &self.write {
             let written = write::write(folder, &self.config, &found.copies)?;
-            text.push_str("\nWritten:\n");
+            let _ = writeln!(text, "\n{}", self.language.say("Written:"));
             for path in written {
                 let _ = writeln!(text, "  {}", path.display());
             }
@@ -157,38 +160,36 @@ impl Migration {
         };
         let (same, different) = (count(Outcome::Same), count(Outcome::Different));
         let missing = count(Outcome::NotSupported);
-        let _ = writeln!(
-            text,
-            "\n{same} lines the same, {different} different, {missing} not supported."
-        );
-        match found.refused {
-            Some(_) => {
-                let what = match &self.write {
-                    Some(_) => "mqttfast does not start with these files: see the copies below.",
-                    None => {
-                        "mqttfast does not start with these files: change the lines that are not supported, or have copies \
+        let sum = format!("{same} lines the same, {different} different, {missing} not supported.");
+        let _ = writeln!(text, "\n{}", self.language.say(&sum));
+        let what = match found.refused {
+            Some(_) => match &self.write {
+                Some(_) => "mqttfast does not start with these files: see the copies below.",
+                None => {
+                    "mqttfast does not start with these files: change the lines that are not supported, or have copies \
                          written with: mqttfast migrate --write DIR"
-                    }
-                };
-                let _ = writeln!(text, "{what}");
-            }
+                }
+            },
             None if missing > 0 => {
-                text.push_str("mqttfast starts with these files, without what is not supported.\n");
+                "mqttfast starts with these files, without what is not supported."
             }
-            None => text.push_str("mqttfast starts with these files as they are.\n"),
-        }
+            None => "mqttfast starts with these files as they are.",
+        };
+        let _ = writeln!(text, "{}", self.language.say(what));
         missing > 0
     }
 
     /// Three lines, and how to try it before.
     fn what_to_type(&self, text: &mut String) {
         let file = shell_quoted(&self.config);
-        text.push_str("\nTo try it until Ctrl+C, with Mosquitto stopped:\n");
+        let try_it = "To try it until Ctrl+C, with Mosquitto stopped:";
+        let _ = writeln!(text, "\n{}", self.language.say(try_it));
         let _ = writeln!(
             text,
             "  sudo systemctl stop mosquitto && sudo mqttfast -c {file}; sudo systemctl start mosquitto"
         );
-        text.push_str("\nTo change over, with mqttfast installed from its Debian package:\n");
+        let change = "To change over, with mqttfast installed from its Debian package:";
+        let _ = writeln!(text, "\n{}", self.language.say(change));
         text.push_str("  sudo systemctl disable --now mosquitto\n");
         let _ = writeln!(
             text,
@@ -202,16 +203,23 @@ impl Migration {
 }
 
 /// One line, and below it what is to be said of it.
-fn told(text: &mut String, account: &Account) {
+fn told(text: &mut String, account: &Account, language: Language) {
+    let words = ["same", "different", "not supported"].map(|word| language.say(word));
     let word = match account.outcome {
-        Outcome::Same => "same",
-        Outcome::Different => "different",
-        Outcome::NotSupported => "not supported",
+        Outcome::Same => &words[0],
+        Outcome::Different => &words[1],
+        Outcome::NotSupported => &words[2],
     };
-    let _ = writeln!(text, "{word:<14} {}: {}", account.place, account.text);
+    let widths = words.iter().map(|word| word.chars().count());
+    let width = widths.max().unwrap_or(0) + 1;
+    let shown = match account.is_ours {
+        true => language.say(&account.text),
+        false => account.text.as_str().into(),
+    };
+    let _ = writeln!(text, "{word:<width$} {}: {shown}", account.place);
     for remark in &account.remarks {
-        for line in remark.lines() {
-            let _ = writeln!(text, "{:<14}   {line}", "");
+        for line in language.say_lines(remark).lines() {
+            let _ = writeln!(text, "{:<width$}   {line}", "");
         }
     }
 }
