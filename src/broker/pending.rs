@@ -4,7 +4,7 @@
 use super::filter_refusal::FilterRefusal;
 use super::topics::NewReplays;
 use crate::buffer::account::Booked;
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, NodeId, SessionId};
 use crate::wire::{PacketId, Version};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -31,9 +31,12 @@ pub(super) struct PendingSubscribe {
 }
 
 impl PendingSubscribe {
-    /// Memory of it.
+    /// Memory of it, and of what [`Pending`] keeps of its replays.
     pub fn bytes(&self) -> usize {
-        size_of::<(ConnectionId, PendingSubscribe)>() + self.codes.capacity() + self.replays.bytes()
+        size_of::<(ConnectionId, PendingSubscribe)>()
+            + self.codes.capacity()
+            + self.replays.bytes()
+            + self.replays.count() * size_of::<((SessionId, NodeId), u64)>()
     }
 }
 
@@ -71,6 +74,11 @@ pub(super) struct Pending {
     unfinished: HashMap<ConnectionId, Unfinished>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
+    /// The number of the first of them: of all that ever waited.
+    first: u64,
+    /// Which of them begins the replay of a filter. UNSUBSCRIBE takes the filter's node out: that node may be another
+    /// filter's before the answer leaves.
+    replaying: HashMap<(SessionId, NodeId), u64>,
     /// Connections whose next part waits for peers, by rising sequence.
     parts: VecDeque<(ConnectionId, u64)>,
     /// The filter of the violation that is about to close its connection.
@@ -121,7 +129,19 @@ impl Pending {
 
     /// An answer waits for peers.
     pub fn await_answer(&mut self, id: ConnectionId, pending: PendingSubscribe) {
+        let number = self.first + self.awaiting.len() as u64;
+        for node in pending.replays.nodes() {
+            self.replaying.insert((pending.session, node), number);
+        }
         self.awaiting.push_back((id, pending));
+    }
+
+    /// A Session has no subscription at `node` any more.
+    #[inline]
+    pub fn stop_replay(&mut self, session: SessionId, node: NodeId) {
+        if !self.replaying.is_empty() {
+            self.replaying.remove(&(session, node));
+        }
     }
 
     /// The next answer, if `is_ready`.
@@ -133,12 +153,22 @@ impl Pending {
         if !is_ready(pending) {
             return None;
         }
-        self.awaiting.pop_front()
+        self.first_answer()
     }
 
-    /// The next answer, ready or not.
+    /// The next answer, ready or not. It has those of its replays that are still to begin.
     pub fn first_answer(&mut self) -> Option<(ConnectionId, PendingSubscribe)> {
-        self.awaiting.pop_front()
+        let (id, mut pending) = self.awaiting.pop_front()?;
+        let (number, session) = (self.first, pending.session);
+        self.first += 1;
+        pending.replays.retain(|node| {
+            let of_it = self.replaying.get(&(session, node)) == Some(&number);
+            if of_it {
+                self.replaying.remove(&(session, node));
+            }
+            of_it
+        });
+        Some((id, pending))
     }
 
     /// Answers of one connection that wait, counted one by one; for tests.
@@ -164,6 +194,12 @@ impl Pending {
                 pending.booked.as_ref().map(Booked::bytes),
                 Some(pending.bytes())
             );
+        }
+        for ((session, node), number) in &self.replaying {
+            let at = number.checked_sub(self.first).map(|at| at as usize);
+            let (_, pending) = &self.awaiting[at.expect("its answer waits")];
+            assert_eq!(pending.session, *session);
+            assert!(pending.replays.nodes().any(|of| of == *node));
         }
     }
 

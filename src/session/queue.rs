@@ -118,6 +118,11 @@ impl Queue {
         self.items.len()
     }
 
+    /// All that wait, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.items.iter()
+    }
+
     /// Adds at the end. The budget is the caller's to check.
     pub fn push(&mut self, item: Queued) {
         self.bytes += item.bytes();

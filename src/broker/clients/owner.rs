@@ -18,12 +18,13 @@ use crate::ids::{ConnectionId, Passage, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::random::{HashState, Unguessable};
-use crate::session::queue::Share;
+use crate::session::queue::{Queued, Share};
 use crate::session::{Connection, Session};
 use crate::time::Time;
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What may be wrong because an invariant did not hold, and therefore ends.
@@ -437,15 +438,28 @@ impl Clients {
     }
 
     /// What is still held after all connections and Sessions are gone, by name. For tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 6] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 7] {
         [
             ("bytes in the account book", self.book.bytes()),
             ("connections with held answers", self.held.connections()),
             ("connections that close", self.closing.len()),
             ("queued bytes", self.queued_bytes as usize),
+            ("queued bytes, messages of several queues counted once", self.queued_once()),
             ("connections to resume", self.resumable.len()),
             ("connections to flush", self.dirty.len()),
         ]
+    }
+
+    /// Bytes that wait in queues, counted one by one, the message of several queues once.
+    fn queued_once(&self) -> usize {
+        let mut seen = HashSet::new();
+        let ids = self.sessions.ids();
+        let queues = ids.into_iter().filter_map(|id| self.sessions.get(id)).map(|s| &s.queue);
+        let bytes = |item: &Queued| match seen.insert(Rc::as_ptr(&item.message)) {
+            true => item.bytes(),
+            false => item.own_bytes(),
+        };
+        queues.flat_map(|queue| queue.iter()).map(bytes).sum()
     }
 
     /// Walks everything and panics where one part contradicts another. Returns the number of subscriptions that

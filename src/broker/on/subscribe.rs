@@ -409,10 +409,7 @@ impl Shard {
         }
         let account = self.clients.account_of(session_id);
         for replay in pending.replays {
-            // It may have been unsubscribed while the answer waited.
-            if self.topics.has(replay.filter(), session_id) {
-                self.topics.add_replay(session_id, replay, account);
-            }
+            self.topics.add_replay(session_id, replay, account);
         }
         self.pump(session_id);
     }

@@ -89,6 +89,21 @@ impl NewReplays {
         }
     }
 
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The nodes of their filters.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.list.iter().map(|replay| replay.node)
+    }
+
+    /// Leaves those that `is_wanted`, and nothing can be added any more.
+    pub fn retain(&mut self, mut is_wanted: impl FnMut(NodeId) -> bool) {
+        self.list.retain(|replay| is_wanted(replay.node));
+    }
+
     /// Memory of all of them.
     pub fn bytes(&self) -> usize {
         self.bytes
