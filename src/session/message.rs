@@ -6,6 +6,7 @@ use crate::buffer::account::{Account, Arc};
 use crate::ids::ListenerId;
 use crate::time::Time;
 use crate::wire::{QoS, TopicName};
+use std::cell::Cell;
 
 /// Topic Name, passed-on properties and payload in one counted block of exactly their size, so that no receive buffer
 /// is pinned. Cheap to clone and to send to another shard; within a shard it is held by `Rc`, so that no atomic is
@@ -25,6 +26,18 @@ pub struct Message {
     pub expires: Time,
     /// Who published it, where that matters for as long as it is retained.
     source: Option<Arc<Source>>,
+    /// In how many queues of this shard it waits.
+    queues: Queues,
+}
+
+/// A number of queues. What is cloned goes elsewhere, and is in none yet.
+#[derive(Default, Debug)]
+struct Queues(Cell<u32>);
+
+impl Clone for Queues {
+    fn clone(&self) -> Queues {
+        Queues::default()
+    }
 }
 
 /// The publisher of a retained message, as the rules know it.
@@ -66,6 +79,7 @@ impl Message {
             passed_on_bytes: passed_on.len() as u32,
             expires,
             source: None,
+            queues: Queues::default(),
         }
     }
 
@@ -88,6 +102,7 @@ impl Message {
             passed_on_bytes,
             expires,
             source: None,
+            queues: Queues::default(),
         }
     }
 
@@ -124,6 +139,7 @@ impl Message {
             block: Payload::new(topic.as_bytes()),
             passed_on_bytes: 0,
             source: None,
+            queues: Queues::default(),
             ..*self
         };
         if let Some(account) = self.account() {
@@ -170,6 +186,25 @@ impl Message {
     /// What it costs a byte budget.
     pub fn bytes(&self) -> usize {
         self.block.len()
+    }
+
+    /// It waits in one queue more. Returns the bytes it takes for that: none if it waits in another one already.
+    pub fn enter_queue(&self) -> usize {
+        let queues = self.queues.0.get();
+        self.queues.0.set(queues + 1);
+        if queues == 0 { self.bytes() } else { 0 }
+    }
+
+    /// It has left one of its queues. Returns the bytes that are free now.
+    pub fn leave_queue(&self) -> usize {
+        let queues = self.queues.0.get() - 1;
+        self.queues.0.set(queues);
+        if queues == 0 { self.bytes() } else { 0 }
+    }
+
+    /// In how many queues of this shard it waits.
+    pub fn queues(&self) -> u32 {
+        self.queues.0.get()
     }
 
     /// Whole seconds left of the Message Expiry Interval at `now`, rounded up so that the receiver never sees less than

@@ -69,6 +69,28 @@ impl Queued {
         QUEUED_OVERHEAD_BYTES as usize + extra_bytes(&self.extras)
     }
 
+    /// What the queues of a shard would hold more if it waited.
+    pub fn more_bytes(&self) -> u64 {
+        let message = if self.message.queues() > 0 {
+            0
+        } else {
+            self.message.bytes()
+        };
+        (self.own_bytes() + message) as u64
+    }
+
+    /// It waits now. Returns the bytes that the queues of a shard hold more: a message counts in the first of its
+    /// queues.
+    pub fn enter(&self) -> u64 {
+        (self.own_bytes() + self.message.enter_queue()) as u64
+    }
+
+    /// It waits no longer. Returns the bytes that the queues of a shard hold less: a message counts in the last of its
+    /// queues.
+    pub fn leave(&self) -> u64 {
+        (self.own_bytes() + self.message.leave_queue()) as u64
+    }
+
     /// The group that it comes from, if it does.
     pub fn share(&self) -> Option<Share> {
         self.extras.as_ref().and_then(|extras| extras.share)

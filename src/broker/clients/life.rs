@@ -25,7 +25,7 @@ use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::inflight::Stage;
-use crate::session::queue::Share;
+use crate::session::queue::{Queued, Share};
 use crate::session::takeovers::TakeoverLines;
 use crate::session::{ConnectRequest, Message, Phase, Session, StoredWill, Takeovers};
 use crate::time::Time;
@@ -365,7 +365,7 @@ impl Clients {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        self.queued_bytes -= session.queue.bytes() as u64;
+        self.queued_bytes -= session.queue.iter().map(Queued::leave).sum::<u64>();
         let filters = session.filters.take_keys();
         // So many leave the trie over several turns.
         let filters_booked = (filters.len() > limits::FILTERS_AT_ONCE)

@@ -125,7 +125,7 @@ impl Clients {
             let owner = session.owner;
             let _ = self.book.refuse(owner, Refused::Delivery, self.now.0);
             Some(Dropped::OverShare)
-        } else if self.queued_bytes + bytes > self.settings.shard_queue_bytes_max {
+        } else if self.queued_bytes + item.more_bytes() > self.settings.shard_queue_bytes_max {
             Some(Dropped::ShardQueueFull)
         } else {
             None
@@ -135,7 +135,7 @@ impl Clients {
             self.changes.note_unqueued(Some(name), item.number);
             return false;
         }
-        self.queued_bytes += bytes;
+        self.queued_bytes += item.enter();
         session.queue.push(item);
         self.rebook_session(id);
         true

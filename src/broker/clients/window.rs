@@ -299,10 +299,10 @@ impl Clients {
         };
         if session.queue.bytes() + bytes > session_max
             || is_full(session)
-            || self.queued_bytes + bytes as u64 > shard_max
+            || self.queued_bytes + item.more_bytes() > shard_max
         {
             for expired in session.queue.take_expired(self.now) {
-                self.queued_bytes -= expired.bytes() as u64;
+                self.queued_bytes -= expired.leave();
                 self.counters.drop_messages(Dropped::Expired, 1);
                 self.changes.note_unqueued(session.stored, expired.number);
                 if let Some(share) = expired.share() {
@@ -325,14 +325,12 @@ impl Clients {
             self.note_ended(session_id, sending.share);
             return false;
         }
-        // The same bytes in many queues are there once.
-        let once = self.book.bytes() as u64;
-        if self.queued_bytes.min(once) + bytes as u64 > shard_max {
+        if self.queued_bytes + item.more_bytes() > shard_max {
             self.counters.drop_messages(Dropped::ShardQueueFull, 1);
             self.note_ended(session_id, sending.share);
             return false;
         }
-        self.queued_bytes += bytes as u64;
+        self.queued_bytes += item.enter();
         self.last_number += 1;
         if let Some(session) = session.stored {
             self.changes.note(|| Change::Queued {
@@ -363,7 +361,7 @@ impl Clients {
         let items = session.queue.take_out(|item| item.share().is_some_and(&of));
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
-            self.queued_bytes -= item.bytes() as u64;
+            self.queued_bytes -= item.leave();
             self.changes.note_unqueued(session.stored, item.number);
             if let Some(share) = item.share() {
                 taken.push((share, item.message));
@@ -410,7 +408,7 @@ impl Clients {
             let Some(item) = session.queue.pop() else {
                 return true;
             };
-            self.queued_bytes -= item.bytes() as u64;
+            self.queued_bytes -= item.leave();
             let stored = session.stored;
             let lost = if item.message.expired(self.now) {
                 Some(Dropped::Expired)
