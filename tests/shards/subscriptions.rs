@@ -193,3 +193,37 @@ fn same_filter_on_two_shards() {
     );
     println!("{orders} orders");
 }
+
+#[test]
+fn what_is_unsubscribed_before_suback_is_not_replayed_after_unsuback() {
+    for shards in [2, 3] {
+        let ids_s = ids(shards, "s");
+        let orders = explore(
+            Version::V5,
+            200_000,
+            |version| {
+                let mut world = World::new(shards);
+                let publisher = world.connect(&connect(version, "p"));
+                world.publish(publisher, &publish("t/x", "old").retain());
+                let subscriber = world.connect(&connect(version, &ids_s[0]));
+                let again = [("t/#", 1 | RETAIN_NEVER)];
+                let scripts = vec![vec![
+                    send(subscriber, subscribe(version, 1, &[("t/#", 1)])),
+                    send(subscriber, unsubscribe(version, 2, &["t/#"])),
+                    // Another filter takes the node that the first one had.
+                    send(subscriber, subscribe_with(3, &[], &[("u", 1)])),
+                    send(subscriber, subscribe_with(4, &[], &again)),
+                ]];
+                (world, scripts, subscriber)
+            },
+            |world, subscriber| {
+                world.settle();
+                let history = world.history(subscriber);
+                let unsuback = history.iter().position(is_unsuback);
+                let after = history.iter().skip(unsuback.expect("it was answered"));
+                assert_eq!(after.filter_map(Packet::message).count(), 0);
+            },
+        );
+        println!("{shards} shards: {orders} orders");
+    }
+}

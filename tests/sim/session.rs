@@ -21,6 +21,11 @@ pub struct Subscription {
     pub ended_by: Option<u16>,
     /// Step at which that was acknowledged.
     pub ended: Option<u64>,
+    /// The UNSUBSCRIBE that ended it, or another SUBSCRIBE of its filter after it; and whether UNSUBACK has come. Until
+    /// then retained messages that it asked for may come: another SUBSCRIBE takes none of them back.
+    /// [v5 MQTT-3.8.4-3]
+    unsubscribed_by: Option<u16>,
+    unsubscribed: bool,
 }
 
 impl Subscription {
@@ -99,7 +104,7 @@ impl Session {
                 && s.acknowledged.is_some()
         };
         let is_new = !self.subscriptions.iter().any(is_there);
-        self.unsubscribe(filter, group, packet_id);
+        self.end(filter, group, packet_id);
         self.subscriptions.push(Subscription {
             filter,
             group,
@@ -110,10 +115,24 @@ impl Session {
             acknowledged: None,
             ended_by: None,
             ended: None,
+            unsubscribed_by: None,
+            unsubscribed: false,
         });
     }
 
     pub fn unsubscribe(&mut self, filter: &str, group: Option<&str>, packet_id: u16) {
+        self.end(filter, group, packet_id);
+        for subscription in &mut self.subscriptions {
+            if subscription.filter == filter
+                && subscription.group == group
+                && !subscription.unsubscribed
+            {
+                subscription.unsubscribed_by = Some(packet_id);
+            }
+        }
+    }
+
+    fn end(&mut self, filter: &str, group: Option<&str>, packet_id: u16) {
         for subscription in &mut self.subscriptions {
             if subscription.filter == filter
                 && subscription.group == group
@@ -132,6 +151,9 @@ impl Session {
             }
             if subscription.ended_by == Some(packet_id) && subscription.ended.is_none() {
                 subscription.ended = Some(now);
+            }
+            if subscription.unsubscribed_by == Some(packet_id) {
+                subscription.unsubscribed = true;
             }
         }
     }
@@ -350,7 +372,7 @@ impl Session {
             Some(_) => (),
         }
         // What was under way comes again; nothing begins. [v3.1.1 MQTT-3.10.4-2, v5 MQTT-3.10.4-2]
-        if fresh && !delivery.dup && asking.iter().all(|s| s.ended.is_some()) {
+        if fresh && !delivery.dup && asking.iter().all(|s| s.unsubscribed) {
             return Err("retained, after UNSUBACK".into());
         }
         if let Some(found) = &delivery.identifiers {
