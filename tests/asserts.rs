@@ -32,6 +32,7 @@ const WALKS: [&str; 4] = [
     "fn check_book(",
     "fn check_invariants(",
     "fn check_groups(",
+    "fn check_queued(",
     "fn check_unaccepted(",
 ];
 

@@ -450,7 +450,7 @@ impl Clients {
     }
 
     /// Bytes that wait in queues, counted one by one, the message of several queues once.
-    fn queued_once(&self) -> u64 {
+    fn check_queued(&self) -> u64 {
         let mut queues_of = HashMap::new();
         let mut bytes = 0;
         for id in self.sessions.ids() {
@@ -488,7 +488,7 @@ impl Clients {
                 assert_eq!(connection.session(), Some(id));
             }
         }
-        assert_eq!(self.queued_once(), self.queued_bytes);
+        assert_eq!(self.check_queued(), self.queued_bytes);
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         self.check_unaccepted();
         self.held.check_invariants();
