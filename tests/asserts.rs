@@ -28,7 +28,7 @@ const WORDS: [&str; 11] = [
 ];
 
 /// Functions that walk structures, for tests alone.
-const WALKS: [&str; 4] = [
+const WALKS: [&str; 5] = [
     "fn check_book(",
     "fn check_invariants(",
     "fn check_groups(",
