@@ -1,8 +1,10 @@
 //! Clients that people use, against the broker: Debian's `mosquitto_pub` and `mosquitto_sub` with the command lines of
-//! the tutorials, paho-mqtt, MQTT.js and MicroPython's `umqtt.simple`. `tests/setup` installs them.
+//! the tutorials, paho-mqtt, MQTT.js and MicroPython's `umqtt.simple` and `umqtt.robust`. `tests/setup` installs them.
 
 #[path = "clients/bridge.rs"]
 mod bridge;
+#[path = "clients/restart.rs"]
+mod restart;
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process as support;
 #[path = "clients/v5.rs"]
@@ -10,6 +12,10 @@ mod v5;
 
 use bridge::bridge_of_mosquitto;
 use nix::sys::signal::Signal;
+use restart::{
+    mosquitto_sub_over_restarts, mqtt_js_over_restarts, paho_over_restarts,
+    umqtt_robust_over_restarts,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +37,10 @@ on_1_and_2_shards!(
     mqtt_js,
     umqtt_simple,
     bridge_of_mosquitto,
+    mosquitto_sub_over_restarts,
+    mqtt_js_over_restarts,
+    paho_over_restarts,
+    umqtt_robust_over_restarts,
 );
 
 /// The versions that Debian's clients speak and we serve today.
