@@ -26,6 +26,7 @@ pub(crate) mod record;
 pub(crate) mod row;
 pub(crate) mod salvage;
 pub(crate) mod tally;
+pub mod trial;
 pub(crate) mod walk;
 pub(crate) mod wall;
 pub(crate) mod window;

@@ -98,6 +98,7 @@ const CRASHES: &[Fault] = &[
     PassedTwice,
     CrossesUnknown,
     ReceivedNotRestored,
+    MarksNotWritten,
 ];
 
 /// Found elsewhere: the end of a process is not for a simulator to see, nor is time that passes outside its clock or

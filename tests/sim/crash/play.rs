@@ -3,9 +3,106 @@
 use super::history::{FILTERS, Published, TOPICS, check_retained};
 use super::party::Party;
 use crate::support::*;
+use mqttfast::broker::{Restored, RestoredPart};
+use mqttfast::store::trial::Trial;
 
 const PARTIES: usize = 4;
 const ACTIONS: usize = 120;
+
+/// What outlives the broker.
+enum Kept {
+    /// The rig's double, which is simple enough to be right.
+    Double(Box<Store>),
+    /// The product's frames, window and tables. The second number is of the changes that it has of this run.
+    Product(Box<Trial>, usize),
+}
+
+impl Kept {
+    /// Takes the first so many changes of the world.
+    fn take(&mut self, world: &World, count: usize, random: &mut Random) {
+        match self {
+            // All at once, when the run ends.
+            Kept::Double(_) => {}
+            Kept::Product(trial, taken) => {
+                for (shard, sequence, changes) in &world.changes[*taken..count] {
+                    trial.take(*shard as u8, *sequence, changes, world.now());
+                    if random.below(8) == 0 {
+                        trial.commit(world.now(), random.below(3) == 0);
+                    }
+                }
+                *taken = count;
+            }
+        }
+    }
+
+    /// The broker has ended, and these changes were kept.
+    fn restart(
+        &mut self,
+        world: &World,
+        count: usize,
+        shards: usize,
+        random: &mut Random,
+    ) -> Vec<Vec<Restored>> {
+        self.take(world, count, random);
+        match self {
+            Kept::Double(store) => {
+                for (_, _, changes) in &world.changes[..count] {
+                    store.apply(changes);
+                }
+                store.restored(shards, world.now(), random)
+            }
+            Kept::Product(trial, taken) => {
+                *taken = 0;
+                trial.restart(shards, world.now(), true, 1 + random.below(9))
+            }
+        }
+    }
+
+    /// At rest: names of Sessions that have something left, and what each topic has.
+    fn at_rest(&mut self, world: &World, random: &mut Random) -> (Vec<String>, Vec<Option<usize>>) {
+        self.take(world, world.changes.len(), random);
+        let mut left = Vec::new();
+        let mut values = vec![None; TOPICS.len()];
+        match self {
+            Kept::Double(store) => {
+                for (_, _, changes) in &world.changes {
+                    store.apply(changes);
+                }
+                for row in store.sessions.values() {
+                    let counts = (row.queued.len(), row.in_flight.len(), row.received.len());
+                    if counts != (0, 0, 0) {
+                        left.push(format!("{} has {counts:?}", row.client_id));
+                    }
+                }
+                for (topic, value) in TOPICS.iter().zip(&mut values) {
+                    let kept = store.retained.get(*topic);
+                    *value = kept.and_then(|(kept, _)| number_of(&kept.message.payload));
+                }
+            }
+            Kept::Product(trial, _) => {
+                for part in trial.contents(world.now()) {
+                    match part {
+                        RestoredPart::Queued { session, .. }
+                        | RestoredPart::InFlight { session, .. }
+                        | RestoredPart::Received { session, .. } => {
+                            left.push(format!("{session:?}"));
+                        }
+                        RestoredPart::Retained { message, .. } => {
+                            let topic = TOPICS.iter().position(|of| **of == *message.topic);
+                            values[topic.expect("one of them")] = number_of(&message.payload);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        (left, values)
+    }
+}
+
+fn number_of(payload: &[u8]) -> Option<usize> {
+    std::str::from_utf8(payload).ok()?.parse().ok()
+}
 
 pub struct Play {
     random: Random,
@@ -17,7 +114,7 @@ pub struct Play {
     /// Only QoS 2, of publishers and subscribers.
     exactly: bool,
     world: World,
-    store: Store,
+    store: Kept,
     /// By shard: the number up to which it was told that the store has kept; and of all changes, how many it has.
     kept: Vec<u64>,
     stored: usize,
@@ -44,7 +141,10 @@ impl Play {
             crash_one_in: [8, 16, 40][random.below(3)],
             exactly: random.below(3) == 0,
             world: world(shards, seed),
-            store: Store::default(),
+            store: match random.below(2) {
+                0 => Kept::Double(Box::default()),
+                _ => Kept::Product(Box::default(), 0),
+            },
             kept: vec![0; shards],
             stored: 0,
             parties,
@@ -193,15 +293,14 @@ impl Play {
         // Some of what no shard was told of is in the store nevertheless.
         let all = self.world.changes.len();
         self.stored += self.random.below(all - self.stored + 1);
-        for (_, _, changes) in &self.world.changes[..self.stored] {
-            self.store.apply(changes);
-        }
-        self.stored = 0;
+        let kept = std::mem::take(&mut self.stored);
         let before = self.shards;
         self.shards = 1 + self.random.below(self.shards_max);
         self.kept = vec![0; self.shards];
         let now = self.world.now();
-        let chunks = self.store.restored(self.shards, now, &mut self.random);
+        let chunks = self
+            .store
+            .restart(&self.world, kept, self.shards, &mut self.random);
         self.world = world(self.shards, self.random.number());
         self.world.begin_at(now);
         self.world.stepwise = false;
@@ -260,17 +359,9 @@ impl Play {
     }
 
     fn check_rest(&mut self) -> Result<(), String> {
-        for (_, _, changes) in &self.world.changes {
-            self.store.apply(changes);
-        }
-        for row in self.store.sessions.values() {
-            let left = (row.queued.len(), row.in_flight.len(), row.received.len());
-            if left != (0, 0, 0) {
-                return Err(format!(
-                    "{} is done, and {left:?} are left in the store",
-                    row.client_id
-                ));
-            }
+        let (left, stored) = self.store.at_rest(&self.world, &mut self.random);
+        if let Some(left) = left.first() {
+            return Err(format!("all is done, and left in the store: {left}"));
         }
         let mut found: Vec<Vec<Option<usize>>> = Vec::new();
         self.world.stepwise = false;
@@ -292,16 +383,6 @@ impl Play {
             }
             found.push(values);
         }
-        let stored: Vec<Option<usize>> = TOPICS
-            .iter()
-            .map(|topic| {
-                let (kept, _) = self.store.retained.get(*topic)?;
-                std::str::from_utf8(&kept.message.payload)
-                    .ok()?
-                    .parse()
-                    .ok()
-            })
-            .collect();
         found.push(stored);
         if found.iter().any(|values| *values != found[0]) {
             return Err(format!(
