@@ -22,7 +22,7 @@ use mqttfast_rig::process::users::{ALICE, OLD, login};
 use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Folder, program, reference};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -471,6 +471,43 @@ fn the_process_has_its_file_and_its_user() {
     assert_eq!(code(&broker, &anonymous("a")), Some(0));
     broker.end_by(nix::sys::signal::SIGTERM);
     assert!(!std::path::Path::new(&path).exists());
+}
+
+/// A volume that a container engine has made is root's: it is given to the user who is to write there. A folder with
+/// anything else in it stays root's, and the start is refused.
+#[test]
+fn an_empty_folder_of_roots_is_given_to_the_user_who_writes_there() {
+    if reference() || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&folder.0, open).expect("a folder that may be entered");
+    let data = folder.path("data");
+    std::fs::create_dir(&data).expect("a folder");
+    let text = format!(
+        "user nobody\npersistence true\npersistence_location {}\n{OPEN}",
+        data.display()
+    );
+    let owner = || std::fs::metadata(&data).expect("it is there").uid();
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("asked")
+        .expect("nobody");
+    let mut broker = Broker::configured(1, &text);
+    assert_eq!(code(&broker, &anonymous("a")), Some(0));
+    broker.end_by(nix::sys::signal::SIGTERM);
+    assert_eq!(owner(), nobody.uid.as_raw());
+    assert!(data.join("mqttfast.db").exists());
+    // Root's again, with a store in it, and with something else.
+    let root = Some(nix::unistd::Uid::from_raw(0));
+    nix::unistd::chown(&data, root, None).expect("given back");
+    drop(Broker::configured(1, &text));
+    assert_eq!(owner(), nobody.uid.as_raw());
+    nix::unistd::chown(&data, root, None).expect("given back");
+    std::fs::write(data.join("photo.jpg"), "").expect("a file");
+    let (exit, said) = refused(&text.replace("{port}", &free_port().to_string()), &[]);
+    assert_eq!(owner(), 0);
+    assert!(exit != 0 && said.contains("data"), "{exit} {said}");
 }
 
 /// The files of a folder, and what they say in Mosquitto's order.

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Random ACL files that Mosquitto is started with.
+/// Random ACL files that Mosquitto is started with; `MQTTFAST_ACL_FILES` in the environment asks for more.
 const ACL_FILES: usize = 90;
 
 /// What became of a configuration: `start`, `warn` or an exit code; and all that was said.
@@ -707,7 +707,9 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
     });
     let mut chance = SplitMix64::new(5);
     let (mut allowed, mut refused) = (0, 0);
-    for _ in 0..ACL_FILES {
+    let more = std::env::var("MQTTFAST_ACL_FILES");
+    let files = more.map_or(ACL_FILES, |text| text.parse().expect("a number"));
+    for _ in 0..files {
         let filters = [
             "a", "b", "+", "+", "#", "#", "ann", "c", "$a", "%u", "%c", "p%c",
         ];
@@ -762,6 +764,7 @@ fn acl_files_give_the_rights_that_mosquitto_gives() {
             refused += usize::from(!reads) + usize::from(!writes);
         }
     }
+    println!("{files} ACL files: {allowed} rights given, {refused} not, all as by Mosquitto");
     assert!(
         allowed + refused >= 1000,
         "two rights for each of 500 questions"
@@ -790,7 +793,8 @@ fn lines_of_acl_files_are_taken_as_mosquitto_takes_them() {
         ("pattern read %u%c", true, true),
         ("topic\tread a", false, false),
         ("\ttopic read a", false, false),
-        ("topic read\ta", true, true),
+        // Here as well a TAB would be a part of the topic, and a `deny` with one would take nothing.
+        ("topic read\ta", true, false),
         ("User ann", false, false),
         ("topic rw x", false, false),
         ("topic publish x", false, false),

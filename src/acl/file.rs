@@ -168,6 +168,7 @@ impl Reader {
         let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let rest = rest.trim_matches(is_space);
         match word {
+            "topic" | "pattern" | "user" if self.has_control(number, word, rest) => {}
             "topic" | "pattern" => self.rule(number, word, rest),
             "user" => self.user(number, rest),
             _ if word.starts_with('#') => {
@@ -177,25 +178,35 @@ impl Reader {
         }
     }
 
-    /// Topic Names and user names are UTF-8, so the line matches none. What follows a `user` line must not fall to the
-    /// user before.
+    /// Mosquitto takes a TAB and other such characters for a part of the topic, so that the line has another effect
+    /// than it seems to have; a `deny` then takes nothing. Is there one?
+    fn has_control(&mut self, number: u32, word: &str, rest: &str) -> bool {
+        if rest.contains('\t') {
+            let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+            let instead = format!("{word} {}", words.join(" "));
+            self.fault(number, "a TAB stands where a blank must", Some(instead));
+        } else if rest.contains(|c: char| c.is_ascii_control()) {
+            self.fault(
+                number,
+                "a control character stands in the line: type it again",
+                None,
+            );
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Topic Names and user names are UTF-8, so the line could match none: a `deny` would take nothing, and what
+    /// follows a `user` would fall to nobody. Only a comment is let pass.
     fn not_text(&mut self, number: u32, bytes: &[u8]) {
-        let shown = String::from_utf8_lossy(bytes);
-        let mut words = shown.split(' ').filter(|word| !word.is_empty());
-        match words.next().unwrap_or_default() {
-            word if word.starts_with('#') => {
-                self.warn(number, "a comment begins in the first column");
-            }
-            "topic" | "pattern" => self.warn(number, "is not UTF-8, so no Topic Name matches it"),
-            "user" => {
-                self.warn(number, "is not UTF-8, so no user can have this name");
-                // No user name on the wire holds U+0000 [v5 MQTT-1.5.4-2].
-                self.section = Some(self.user_index("\0"));
-            }
-            word => {
-                let reason = format!("`{word}` begins no line of an ACL file");
-                self.fault(number, reason, None);
-            }
+        match bytes.trim_ascii_start().first() {
+            Some(b'#') => self.warn(number, "a comment begins in the first column"),
+            _ => self.fault(
+                number,
+                "the line is not UTF-8: save the file as UTF-8, or type it again",
+                None,
+            ),
         }
     }
 

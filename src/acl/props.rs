@@ -8,7 +8,7 @@ use crate::wire::topic::{TopicFilter, matches};
 
 /// The first two lines are a user name (empty: none) and a client id, the third Topic Names and Topic Filters cut at
 /// `;`, the rest the text of an ACL file. It is refused by lines that are there, or taken, and then every verdict is
-/// that of the plain model.
+/// that of the plain model, and no damaged line opens more.
 pub fn verdicts_are_the_models(data: &[u8]) {
     let mut parts = data.splitn(4, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -73,6 +73,43 @@ pub fn verdicts_are_the_models(data: &[u8]) {
             }
         }
     }
+    for damaged in damaged(text) {
+        // Refused whole, or it allows no more than before.
+        let Ok(damaged) = Acl::parse(&damaged) else {
+            continue;
+        };
+        let standing_then = damaged.standing(user, client);
+        for name in names().filter(|name| !name.contains(['+', '#'])) {
+            for act in [Act::Read, Act::Write] {
+                let now = damaged.may(standing_then, user, client, act, name);
+                let before = acl.may(standing, user, client, act, name);
+                assert!(
+                    before.is_allowed() || !now.is_allowed(),
+                    "a damaged line opens {name:?} to {user:?} {client:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The text with one byte put in, or written over another within a line, that belongs into no such file; at places that
+/// follow from the text.
+fn damaged(text: &[u8]) -> Vec<Vec<u8>> {
+    const FOREIGN: [u8; 4] = [0, 1, 0xFF, b'\t'];
+    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
+    let mut seed = text.iter().fold(7, sum);
+    let mut all = Vec::new();
+    for foreign in FOREIGN {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let at = (seed >> 16) % (text.len() + 1);
+        let mut damaged = text.to_vec();
+        match damaged.get_mut(at).filter(|byte| **byte != b'\n') {
+            Some(byte) if seed & 0x8000 == 0 => *byte = foreign,
+            _ => damaged.insert(at, foreign),
+        }
+        all.push(damaged);
+    }
+    all
 }
 
 /// A line that a refusal proposes is a line that is taken.
@@ -110,10 +147,8 @@ impl Model {
         };
         let mut user = None;
         for line in text.split(|&byte| byte == b'\n') {
+            // A comment.
             let Ok(line) = std::str::from_utf8(line) else {
-                if line.trim_ascii_start().starts_with(b"user ") {
-                    user = Some("nobody\0".to_owned());
-                }
                 continue;
             };
             let line = line.trim_matches([' ', '\t', '\r', '\u{b}', '\u{c}']);

@@ -200,19 +200,31 @@ fn lines_with_another_effect_than_they_seem_to_have_are_told() {
     assert_eq!(acl(&deep).rules().len(), 0);
 }
 
+/// With a `deny` or a `user` among them that matches nothing, more would be open than the file says.
 #[test]
-fn rules_below_a_user_that_is_not_utf_8_fall_to_nobody() {
-    let acl = Acl::parse(b"user ann\ntopic read a\nuser caf\xe9\ntopic read b\ntopic read \xe9\n")
-        .unwrap();
-    assert_eq!(ask(&acl, Some("ann"), "c", Act::Read, "b"), NO_RULE);
-    assert_eq!(ask(&acl, Some("caf\u{FFFD}"), "c", Act::Read, "b"), NO_RULE);
-    assert_eq!(acl.warnings().len(), 2);
+fn lines_that_are_not_utf_8_are_refused_but_for_comments() {
+    for line in [
+        &b"user caf\xe9"[..],
+        b"topic deny \xe9",
+        b"pattern read \xe9/#",
+        b"\xe9",
+    ] {
+        let text = [b"user ann\n# caf\xe9\n  # caf\xe9\n", line].concat();
+        let refused = Acl::parse(&text).unwrap_err();
+        assert_eq!(refused.faults[0].line, 4);
+        assert!(refused.faults[0].reason.contains("not UTF-8"));
+    }
 }
 
 #[test]
 fn faulty_lines_are_refused_with_the_line_to_write() {
     for (line, reason, instead) in [
         ("topic\tread a", "a TAB stands", Some("topic read a")),
+        ("topic read\ta", "a TAB stands", Some("topic read a")),
+        ("topic deny a\tb", "a TAB stands", Some("topic deny a b")),
+        ("user ann\tx", "a TAB stands", Some("user ann x")),
+        ("topic deny a\u{1}", "a control character", None),
+        ("pattern read \u{7f}%c", "a control character", None),
         ("User ann", "must be written `user`", Some("user ann")),
         (
             "TOPIC read a",

@@ -119,6 +119,9 @@ fn serve(
         for path in wanted.iter().flat_map(Wanted::make) {
             run_as.give(&path);
         }
+        if let Some(folder) = wanted.as_ref().and_then(Wanted::folder) {
+            run_as.give_store(folder);
+        }
         for path in listeners.sockets.iter().filter_map(ListeningSocket::path) {
             run_as.give(path);
         }
@@ -364,8 +367,9 @@ fn rules(config: &Config) -> Result<rules::Read, StartError> {
 
 /// What a start would say of the files that a configuration names: a warning a line. For `--check`.
 ///
-/// Errors: the start would fail at a file.
+/// Errors: the start would fail at a file, or at the user who is to run it.
 pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
+    RunAs::of(config.user.as_ref())?;
     let mut warnings = users(config)?.warnings();
     warnings.extend(rules(config)?.warnings);
     Ok(warnings)

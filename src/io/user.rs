@@ -6,6 +6,7 @@ use crate::io::start_error::StartError;
 use nix::unistd::{Gid, Uid, User, chown, geteuid, initgroups, setgid, setuid};
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Who is to be in the place of root, as the machine knows him.
@@ -59,6 +60,32 @@ impl RunAs {
     pub fn give_file(&self, path: &Path) {
         if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
             self.give(path);
+        }
+    }
+
+    /// Gives him a folder of root's that is empty, or has nothing in it but what a broker keeps: a volume, say, that a
+    /// container engine has made. Any other folder of root's stays as it is.
+    pub fn give_store(&self, folder: &Path) {
+        let is_roots = |path: &Path| {
+            let metadata = path.symlink_metadata();
+            metadata.is_ok_and(|metadata| metadata.uid() == 0 && !metadata.is_symlink())
+        };
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("mqttfast.db")
+                || name.starts_with("mosquitto.db")
+                || name.ends_with(".journal")
+                || matches!(&*name, "lock" | "reserve")
+        };
+        if is_roots(folder) && paths.iter().all(is_ours) {
+            self.give(folder);
+            for path in paths.iter().filter(|path| is_roots(path)) {
+                self.give_file(path);
+            }
         }
     }
 

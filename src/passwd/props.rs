@@ -32,6 +32,7 @@ pub fn whole_lines_alone_let_in(data: &[u8]) {
     has_users_of_whole_lines(&file, text, password);
     tells_skipped_lines(&file, text);
     gives_way_to_another(&file, text);
+    damage_lets_nobody_in(&file, text);
     upgrade_hashes_what_is_plain(text);
     if let Ok(user_name) = std::str::from_utf8(user_name) {
         set_and_delete_touch_one_user(user_name, password, text, &file);
@@ -55,6 +56,34 @@ fn is_cheap(hash: &Hash) -> bool {
         Scheme::Sha512 => true,
         Scheme::Pbkdf2 { iterations } => iterations <= ITERATIONS_TRIED_MAX,
         Scheme::Argon2id(cost) => cost.memory_kib <= 64 && cost.passes <= 2,
+    }
+}
+
+/// One byte put in, or written over another within a line, that belongs into no such file: each user who is there was
+/// there before, with the same hash. Of two lines that contradict each other damage may leave one.
+fn damage_lets_nobody_in(file: &PasswordFile, text: &[u8]) {
+    const FOREIGN: [u8; 3] = [0, 1, 0xFF];
+    let contradicted =
+        |(_, fault): &(u32, LineFault)| matches!(fault, LineFault::Contradicted { .. });
+    if file.faults().any(|skipped| contradicted(&skipped)) {
+        return;
+    }
+    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
+    let mut seed = text.iter().fold(7, sum);
+    for foreign in FOREIGN {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let at = (seed >> 16) % (text.len() + 1);
+        let mut damaged = text.to_vec();
+        match damaged.get_mut(at).filter(|byte| **byte != b'\n') {
+            Some(byte) if seed & 0x8000 == 0 => *byte = foreign,
+            _ => damaged.insert(at, foreign),
+        }
+        for (line, user_name, hash) in PasswordFile::parse(&damaged).users() {
+            assert!(
+                file.hash_of(user_name) == Some(hash),
+                "line {line} lets in another user"
+            );
+        }
     }
 }
 

@@ -148,7 +148,7 @@ fn address(head: &[String], place: &Place, notes: &mut Notes) -> Option<Address>
             format!("what follows the address is ignored, from `{next}` on"),
         );
     }
-    let Ok(port) = word.parse::<u32>() else {
+    let Some(port) = port_of(word, place, notes) else {
         let (before, after) = word.rsplit_once(':').unwrap_or(("", ""));
         let (reason, instead) = if word.contains(['$', '{']) {
             let reason = format!("`{word}` is no port: variables are not put in");
@@ -193,6 +193,25 @@ fn address(head: &[String], place: &Place, notes: &mut Notes) -> Option<Address>
         port,
         host: host.cloned(),
     })
+}
+
+/// A port as C's atoi() reads it, where nothing but signs and figures follows it: `1883,` or, by a habit of Docker's,
+/// `1883:1883`. A letter or a dot behind it may belong to an address, and without it all interfaces would be open.
+fn port_of(word: &str, place: &Place, notes: &mut Notes) -> Option<u32> {
+    let end = word.bytes().position(|byte| !byte.is_ascii_digit());
+    let (digits, rest) = word.split_at(end.unwrap_or(word.len()));
+    let port = digits.parse().ok()?;
+    let is_harmless = |byte: u8| matches!(byte, b',' | b';' | b':') || byte.is_ascii_digit();
+    if !rest.bytes().all(is_harmless) || rest.matches(':').count() > 1 {
+        return None;
+    }
+    if !rest.is_empty() {
+        notes.warn(
+            place,
+            format!("`{word}` is read as {port}, as Mosquitto does"),
+        );
+    }
+    Some(port)
 }
 
 /// The listener of options that stand above all `listener` lines, or of a file without any.

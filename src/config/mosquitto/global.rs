@@ -239,7 +239,15 @@ fn session_expiry(said: &Statements, notes: &mut Notes) -> Option<u64> {
     let (words, place) = said.last_words(OPTION)?;
     let word = words[0].as_str();
     let end = word.bytes().position(|byte| !byte.is_ascii_digit());
-    let (number, unit) = word.split_at(end.unwrap_or(word.len()));
+    let (number, rest) = word.split_at(end.unwrap_or(word.len()));
+    // Mosquitto takes the figures it begins with, and the last letter.
+    let last = rest.char_indices().next_back().map_or(0, |(at, _)| at);
+    let unit = &rest[last..];
+    if last > 0 {
+        let value = format!("{number}{unit}");
+        let text = format!("`{word}` is read as {value}, as Mosquitto does");
+        notes.warn(place, text);
+    }
     let unit_s = match unit {
         "h" => 60 * 60,
         "d" => DAY_S,
@@ -257,6 +265,10 @@ fn session_expiry(said: &Statements, notes: &mut Notes) -> Option<u64> {
     let number: u64 = number
         .parse()
         .unwrap_or(if number.is_empty() { 0 } else { u64::MAX });
+    if number == 0 {
+        let text = "0 is taken for \"no limit\"; Mosquitto refuses it";
+        notes.warn(place, text);
+    }
     Some(number.saturating_mul(unit_s)).filter(|seconds| *seconds > 0)
 }
 

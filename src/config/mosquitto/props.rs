@@ -103,6 +103,7 @@ pub fn configurations_are_taken_or_refused(data: &[u8]) {
             told(&taken.notes);
             makes_sense(&taken);
             opens_only_what_was_said(&taken, data);
+            damage_opens_nothing(&taken, data);
             assert!(
                 describe(&taken, Language::English).starts_with("Reads\n  /m/mosquitto.conf\n")
             );
@@ -142,6 +143,58 @@ fn makes_sense(taken: &Mosquitto) {
         assert!(!bridge.addresses.is_empty());
         assert!(bridge.restart_base_s >= 1 && bridge.restart_cap_s >= bridge.restart_base_s);
         assert!(bridge.topics.iter().all(|topic| topic.qos <= 2));
+    }
+}
+
+/// What is open, each a way to come in or to see more.
+fn openness(taken: &Mosquitto) -> [bool; 5] {
+    let any = |is: &dyn Fn(&super::Listener) -> bool| taken.listeners.iter().any(is);
+    let everywhere = |address: &Address| match address {
+        Address::Tcp { host, .. } => host.as_deref().is_none_or(|host| host == "0.0.0.0"),
+        _ => false,
+    };
+    [
+        any(&|l| l.security.anonymous),
+        any(&|l| l.security.anonymous && everywhere(&l.address)),
+        any(&|l| l.security.acl_file.is_none()),
+        any(&|l| l.tls.is_none()),
+        any(&|l| {
+            l.tls
+                .as_ref()
+                .is_none_or(|tls| !tls.client_certificate_required)
+        }),
+    ]
+}
+
+/// One byte put in, or written over another within a line, that belongs into no configuration: the file is refused, or
+/// opens no more than before. At places that follow from the bytes.
+fn damage_opens_nothing(taken: &Mosquitto, data: &[u8]) {
+    const FOREIGN: [u8; 4] = [0, 1, 0xFF, b'='];
+    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
+    let mut seed = data.iter().fold(7, sum);
+    for foreign in FOREIGN {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let at = (seed >> 16) % (data.len() + 1);
+        let mut damaged = data.to_vec();
+        match damaged
+            .get_mut(at)
+            .filter(|byte| !matches!(**byte, b'\n' | b'%'))
+        {
+            Some(byte) if seed & 0x8000 == 0 => *byte = foreign,
+            _ => damaged.insert(at, foreign),
+        }
+        let parts = Parts::new(&damaged);
+        // What cuts the files apart is no line of theirs.
+        if parts.0.len() != Parts::new(data).0.len() {
+            continue;
+        }
+        let Ok(now) = read(Path::new(MAIN), &parts) else {
+            continue;
+        };
+        let pairs = openness(taken).into_iter().zip(openness(&now));
+        for (which, (before, now)) in pairs.enumerate() {
+            assert!(before || !now, "a damaged line opens, {which}");
+        }
     }
 }
 

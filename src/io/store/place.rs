@@ -88,6 +88,11 @@ impl Wanted {
         missing.cloned().collect()
     }
 
+    /// Where the store is to be, if there is a place.
+    pub fn folder(&self) -> Option<&Path> {
+        self.directory.as_deref().ok()
+    }
+
     /// Makes and locks the directory.
     ///
     /// Errors: a directory that was asked for cannot be used, or another broker has it.
