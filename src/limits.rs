@@ -552,6 +552,10 @@ pub const STORE_TOPIC_REST_MS: u64 = 30_000;
 pub const STORE_LATE_MS: u64 = 1_000;
 /// What one shard may have on its way to the disk before its answers wait for the disk.
 pub const STORE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A shard is told in steps of so many bytes what waits for the disk.
+pub const STORE_WAITING_STEP: usize = 64 * 1024;
+/// From so many bytes on, what waits for the disk is in the account book.
+pub const STORE_WAITING_BOOKED: usize = 256 * 1024;
 /// The store's file, unless the operator says otherwise.
 pub const STORE_FILE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 /// Smaller, and the write-ahead log would not fit beside it.

@@ -61,6 +61,7 @@ fn store_records() {
         store::props::records_are_their_bytes(data);
         store::props::frames_lie_in_their_journal(data);
         store::props::only_sound_rows_are_given(data);
+        store::props::what_is_salvaged_proves_itself(data);
     });
 }
 

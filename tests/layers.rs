@@ -117,7 +117,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::passing", &[]),
     ("broker::change", &["broker::passing"]),
     ("broker::restored", &["broker::passing"]),
-    ("broker::survey", &["broker::counters"]),
+    ("broker::storage", &[]),
+    ("broker::survey", &["broker::counters", "broker::storage"]),
     ("broker::parcel", &["broker::passing"]),
     (
         "broker::happening",
@@ -135,6 +136,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::parcel",
             "broker::passing",
             "broker::restored",
+            "broker::storage",
             "broker::survey",
             "broker::violation",
         ],
@@ -172,6 +174,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::restored",
             "broker::rights",
             "broker::slots",
+            "broker::storage",
             "broker::other_protocol",
             "broker::violation",
         ],
@@ -331,7 +334,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::summary",
         &["io::mail", "io::helpers::log", "io::words"],
     ),
-    ("io::helpers::sys", &["io::mail", "io::helpers::summary"]),
+    (
+        "io::helpers::sys",
+        &["io::mail", "io::helpers::summary", "io::words"],
+    ),
     (
         "io::helpers::reload",
         &[

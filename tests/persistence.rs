@@ -2,6 +2,8 @@
 
 use mqttfast_rig::process as support;
 
+#[path = "persistence/disk.rs"]
+mod disk;
 #[path = "persistence/tool.rs"]
 mod tool;
 

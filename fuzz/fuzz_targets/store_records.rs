@@ -9,4 +9,5 @@ fuzz_target!(|data: &[u8]| {
     props::records_are_their_bytes(data);
     props::frames_lie_in_their_journal(data);
     props::only_sound_rows_are_given(data);
+    props::what_is_salvaged_proves_itself(data);
 });

@@ -23,11 +23,13 @@ pub enum Dropped {
     OverShare,
     /// Its payload is larger than the operator allows.
     AbovePayloadMax,
+    /// It would be stored, and the store has no room.
+    StoreFull,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Dropped; 10] = [
+    pub const ALL: [Dropped; 11] = [
         Dropped::SlowReader,
         Dropped::SessionQueueFull,
         Dropped::ShardQueueFull,
@@ -38,6 +40,7 @@ impl Dropped {
         Dropped::SessionEnded,
         Dropped::OverShare,
         Dropped::AbovePayloadMax,
+        Dropped::StoreFull,
     ];
 
     /// The reasons an operator should hear of at once: a limit was reached. The others are as the standard has it.

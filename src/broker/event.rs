@@ -7,6 +7,7 @@ use super::happening::{CloseCause, Happening};
 use super::parcel::Parcel;
 use super::passing::{OwnMessage, RetainVersion};
 use super::restored::Restored;
+use super::storage::StoreState;
 use super::survey::{Report, Survey};
 use super::violation::Violation;
 use crate::acl::Rules;
@@ -124,6 +125,8 @@ pub enum Input<'a> {
         /// Never lower than the one before.
         sequence: u64,
     },
+    /// The store is in this state from now on.
+    Store(StoreState),
     /// Time has passed `Shard::next_deadline`.
     Tick,
     /// The broker stops: every connection is to be closed (v5: DISCONNECT 0x8B).

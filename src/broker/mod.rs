@@ -24,6 +24,7 @@ mod rights;
 mod settling;
 mod shard;
 mod slots;
+mod storage;
 mod survey;
 mod topics;
 mod turn;
@@ -47,6 +48,7 @@ pub use restored::{
     RestoredWill,
 };
 pub use shard::Shard;
+pub use storage::{Condition, StoreFigures, StoreState};
 pub use survey::{
     ConnectionReport, Found, Report, RetainedReport, SessionReport, Statistics, SubscriptionReport,
     Sums, Survey,

@@ -113,6 +113,8 @@ pub(super) enum Routed {
     OverShare,
     /// Larger than the operator allows: it went nowhere.
     TooLarge,
+    /// It would be stored, and the store has no room: it went nowhere.
+    StoreFull,
 }
 
 /// PUBACK or PUBREC to come, for a PUBLISH that has crossed to peers.

@@ -127,6 +127,7 @@ impl Shard {
             Input::Survey(survey) => self.on_survey(*survey, out),
             Input::Restored(restored) => self.on_restored(*restored, out),
             Input::Kept { sequence } => self.on_kept(sequence, out),
+            Input::Store(state) => self.clients.set_store_state(state),
             Input::Tick => self.on_tick(out),
             Input::Shutdown => self.on_shutdown(out),
         }

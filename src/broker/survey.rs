@@ -9,6 +9,7 @@
 //! reported exactly once; what comes, goes or is made anew meanwhile may be reported or not.
 
 use super::counters::Counters;
+use super::storage::StoreState;
 use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
 use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
@@ -141,6 +142,8 @@ pub struct Sums {
     pub largest_owners: Vec<OwnerReport>,
     /// What was refused because of fair shares of memory, by [`Refused::ALL`].
     pub refused: [u64; Refused::ALL.len()],
+    /// `None`: the broker has none.
+    pub store: Option<StoreState>,
     /// `None`: they were not asked for.
     pub statistics: Option<Statistics>,
 }

@@ -4,8 +4,8 @@
 
 use crate::acl::Cause;
 use crate::broker::{
-    CloseCause, ConnectionEnd, Counters, Denied, Dropped, Happening, Identity, LogLevel, Refusal,
-    RestoreLosses, SessionBegin, Sums, UNIX_PEER, Unaccepted,
+    CloseCause, Condition, ConnectionEnd, Counters, Denied, Dropped, Happening, Identity, LogLevel,
+    Refusal, RestoreLosses, SessionBegin, StoreFigures, StoreState, Sums, UNIX_PEER, Unaccepted,
 };
 use crate::budget::Refused;
 use crate::budget::book::OwnerReport;
@@ -359,6 +359,30 @@ pub fn sums(shard: ShardId, sums: &Sums) -> String {
     )
 }
 
+/// What the store has done, in one line; by the shard that was told of it last.
+pub fn store(state: &StoreState, waiting_bytes: usize) -> String {
+    let StoreFigures {
+        commits,
+        bytes_written,
+        last_commit_ms,
+        loss_window_ms,
+    } = state.figures;
+    let condition = condition(state);
+    format!(
+        "store: {condition}; {waiting_bytes} bytes wait for the disk; {commits} commits, {bytes_written} bytes written, the last commit took {last_commit_ms} ms; a power cut costs at most the last {loss_window_ms} ms"
+    )
+}
+
+/// What the store can do, in a word.
+pub fn condition(state: &StoreState) -> &'static str {
+    match (state.condition, state.behind) {
+        (Condition::Full, _) => "full",
+        (Condition::MemoryOnly, _) => "memory-only",
+        (Condition::Well, true) => "behind",
+        (Condition::Well, false) => "well",
+    }
+}
+
 /// Who holds most.
 fn largest(owners: &[OwnerReport]) -> String {
     let most = owners.iter();
@@ -463,6 +487,7 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::Denied => "not allowed by the rules (--acl)",
         Dropped::SessionEnded => "session ended",
         Dropped::AbovePayloadMax => "payload above message_size_limit",
+        Dropped::StoreFull => "refused, as the store has no room",
         Dropped::OverShare => "more than a fair share of the memory (--memory-limit)",
     }
 }
@@ -757,6 +782,7 @@ mod tests {
                     refused: 0,
                 }],
                 refused: [0, 2, 0, 0, 0, 0, 1],
+                store: None,
                 statistics: None,
             },
         );

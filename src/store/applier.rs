@@ -106,6 +106,13 @@ impl Applier {
         self.window.iter().next().is_none() && self.marks.is_empty() && self.waiting.is_empty()
     }
 
+    /// A commit at this time would write something.
+    pub fn has_due(&self, now_ms: u64) -> bool {
+        self.window.iter().next().is_some()
+            || !self.marks.is_empty()
+            || self.rested_at_ms().is_some_and(|at| at <= now_ms)
+    }
+
     /// Rows that nobody needs go with the next commit.
     pub fn discard(&mut self, rows: &[(Table, u64)]) {
         for (table, id) in rows {

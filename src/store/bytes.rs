@@ -1,9 +1,17 @@
 //! Numbers and texts as bytes, for records and rows: numbers as LEB128 (seven bits a byte, the least first), texts and
 //! blobs with their length before them.
 
+use crate::wire::Malformed;
+
 /// Bytes that are no record or row of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damaged;
+
+impl From<Malformed> for Damaged {
+    fn from(_: Malformed) -> Damaged {
+        Damaged
+    }
+}
 
 /// Appends a number: 1 to 10 bytes.
 pub fn put_number(out: &mut Vec<u8>, mut number: u64) {

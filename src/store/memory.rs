@@ -32,6 +32,17 @@ impl MemoryTables {
         }
     }
 
+    /// The rows of other tables.
+    pub fn copy<S: Scan>(of: &mut S, state: &State) -> Result<MemoryTables, S::Error> {
+        let mut rows = BTreeMap::new();
+        for table in Table::ALL {
+            of.scan(table, &mut |id, row| {
+                rows.insert((table, id), row.to_row());
+            })?;
+        }
+        Ok(MemoryTables::new(rows, state.clone()))
+    }
+
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -85,14 +96,8 @@ impl Tables for MemoryTables {
     }
 
     fn put(&mut self, table: Table, id: u64, row: RowRef<'_>) -> Result<(), Infallible> {
-        let row = Row {
-            session: row.session,
-            message: row.message,
-            text: row.text.into(),
-            body: row.body.to_vec(),
-        };
         self.note_write();
-        self.rows.insert((table, id), row);
+        self.rows.insert((table, id), row.to_row());
         Ok(())
     }
 

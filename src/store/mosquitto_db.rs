@@ -15,6 +15,8 @@
 use super::bytes::Damaged;
 use super::record::{Body, Carried, Delivery, Holder, Record, UnixSeconds, WriteVersion};
 use crate::session::queue::Identifiers;
+use crate::wire::cursor::Cursor;
+use crate::wire::publish::PublishProperties;
 use crate::wire::{QoS, SubscriptionOptions, TopicFilter, TopicName, Version, topic};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,77 +83,33 @@ const WAIT_FOR_PUBCOMP: u8 = 9;
 
 const MAGIC: &[u8; 15] = b"\x00\xB5\x00mosquitto db";
 
-/// Bytes with a place in them.
-#[derive(Clone)]
-struct Chunk<'a> {
-    left: &'a [u8],
+/// Eight bytes in the order of the machine that wrote them.
+fn native(chunk: &mut Cursor<'_>) -> Result<u64, Damaged> {
+    let eight = chunk.take(8)?.try_into().map_err(|_| Damaged)?;
+    Ok(u64::from_le_bytes(eight))
 }
 
-impl<'a> Chunk<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
-        let (taken, left) = self.left.split_at_checked(count).ok_or(Damaged)?;
-        self.left = left;
-        Ok(taken)
-    }
+/// A text whose length stands elsewhere.
+fn text<'a>(chunk: &mut Cursor<'a>, count: u16) -> Result<&'a str, Damaged> {
+    std::str::from_utf8(chunk.take(count.into())?).map_err(|_| Damaged)
+}
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        let (taken, left) = self.left.split_first_chunk().ok_or(Damaged)?;
-        self.left = left;
-        Ok(*taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, Damaged> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, Damaged> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, Damaged> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    /// In the order of the machine that wrote it.
-    fn native(&mut self) -> Result<u64, Damaged> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self, count: u16) -> Result<&'a str, Damaged> {
-        std::str::from_utf8(self.take(count.into())?).map_err(|_| Damaged)
-    }
-
-    /// With its length before it, as versions to 4 have it.
-    fn string(&mut self) -> Result<&'a str, Damaged> {
-        let count = self.u16()?;
-        self.text(count)
-    }
-
-    /// A number of MQTT: seven bits a byte, the least first.
-    fn varint(&mut self) -> Result<u32, Damaged> {
-        let mut number = 0;
-        for place in 0..4 {
-            let byte = self.byte()?;
-            number |= u32::from(byte & 0x7F) << (7 * place);
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Damaged)
-    }
+/// A text with its length before it, as versions to 4 have it.
+fn string<'a>(chunk: &mut Cursor<'a>) -> Result<&'a str, Damaged> {
+    std::str::from_utf8(chunk.binary_data()?).map_err(|_| Damaged)
 }
 
 /// Reads a whole file.
 ///
 /// Errors: it is none of Mosquitto's, or of a version that is not known.
 pub fn read(file: &[u8]) -> Result<Found<'_>, Damaged> {
-    let mut left = Chunk { left: file };
-    if left.array()? != *MAGIC {
+    let mut left = Cursor::new(file);
+    if left.take(MAGIC.len())? != MAGIC {
         return Err(Damaged);
     }
     left.take(4)?;
     let mut found = Found {
-        version: left.u32()?,
+        version: left.four_byte_integer()?,
         ..Found::default()
     };
     if !(3..=6).contains(&found.version) {
@@ -161,13 +119,14 @@ pub fn read(file: &[u8]) -> Result<Found<'_>, Damaged> {
     // Client messages may name a Client whose chunk comes later.
     let mut given = Vec::new();
     let mut filters = Vec::new();
-    while !left.left.is_empty() {
+    while !left.is_empty() {
         let head = if new {
-            left.u32()
+            left.four_byte_integer()
         } else {
-            left.u16().map(u32::from)
+            left.two_byte_integer().map(u32::from)
         };
-        let Ok((kind, length)) = head.and_then(|kind| Ok((kind, left.u32()?))) else {
+        let length = left.four_byte_integer();
+        let (Ok(kind), Ok(length)) = (head, length) else {
             found.lost += 1;
             break;
         };
@@ -175,13 +134,13 @@ pub fn read(file: &[u8]) -> Result<Found<'_>, Damaged> {
             found.lost += 1;
             break;
         };
-        let mut chunk = Chunk { left: chunk };
+        let mut chunk = Cursor::new(chunk);
         let taken = match (kind, new) {
             (2, true) => found.take_message(&mut chunk),
             (2, false) => found.take_old_message(&mut chunk),
             (3, true) => client_message(&mut chunk).map(|message| given.push(message)),
             (3, false) => old_client_message(&mut chunk).map(|message| given.push(message)),
-            (4, _) => chunk.native().map(|id| found.retained.push(id)),
+            (4, _) => native(&mut chunk).map(|id| found.retained.push(id)),
             (5, _) => subscription(&mut chunk, new).map(|filter| filters.push(filter)),
             (6, true) => found.take_client(&mut chunk),
             (6, false) => found.take_old_client(&mut chunk),
@@ -210,19 +169,19 @@ pub fn read(file: &[u8]) -> Result<Found<'_>, Damaged> {
 }
 
 impl<'a> Found<'a> {
-    fn take_message(&mut self, chunk: &mut Chunk<'a>) -> Result<(), Damaged> {
-        let id = chunk.native()?;
-        let expires = chunk.native()?;
-        let payload_bytes = chunk.u32()?;
-        chunk.u16()?;
-        let source_bytes = chunk.u16()?;
-        let user_bytes = chunk.u16()?;
-        let topic_bytes = chunk.u16()?;
-        chunk.u16()?;
+    fn take_message(&mut self, chunk: &mut Cursor<'a>) -> Result<(), Damaged> {
+        let id = native(chunk)?;
+        let expires = native(chunk)?;
+        let payload_bytes = chunk.four_byte_integer()?;
+        chunk.two_byte_integer()?;
+        let source_bytes = chunk.two_byte_integer()?;
+        let user_bytes = chunk.two_byte_integer()?;
+        let topic_bytes = chunk.two_byte_integer()?;
+        chunk.two_byte_integer()?;
         let (qos, retain) = (chunk.byte()?, chunk.byte()?);
         chunk.take(source_bytes.into())?;
         chunk.take(user_bytes.into())?;
-        let topic = chunk.text(topic_bytes)?;
+        let topic = text(chunk, topic_bytes)?;
         let payload = chunk.take(payload_bytes as usize)?;
         let passed_on = passed_on(chunk)?;
         self.add_message(
@@ -238,17 +197,17 @@ impl<'a> Found<'a> {
         )
     }
 
-    fn take_old_message(&mut self, chunk: &mut Chunk<'a>) -> Result<(), Damaged> {
-        let id = chunk.native()?;
-        chunk.string()?;
+    fn take_old_message(&mut self, chunk: &mut Cursor<'a>) -> Result<(), Damaged> {
+        let id = native(chunk)?;
+        string(chunk)?;
         if self.version == 4 {
-            chunk.string()?;
-            chunk.u16()?;
+            string(chunk)?;
+            chunk.two_byte_integer()?;
         }
-        chunk.u32()?;
-        let topic = chunk.string()?;
+        chunk.four_byte_integer()?;
+        let topic = string(chunk)?;
         let (qos, retain) = (chunk.byte()?, chunk.byte()?);
-        let payload_bytes = chunk.u32()?;
+        let payload_bytes = chunk.four_byte_integer()?;
         let payload = chunk.take(payload_bytes as usize)?;
         self.add_message(
             id,
@@ -269,28 +228,28 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn take_client(&mut self, chunk: &mut Chunk<'a>) -> Result<(), Damaged> {
-        let ends = chunk.native()?;
-        let expiry_interval_s = chunk.u32()?;
-        chunk.u16()?;
-        let id_bytes = chunk.u16()?;
+    fn take_client(&mut self, chunk: &mut Cursor<'a>) -> Result<(), Damaged> {
+        let ends = native(chunk)?;
+        let expiry_interval_s = chunk.four_byte_integer()?;
+        chunk.two_byte_integer()?;
+        let id_bytes = chunk.two_byte_integer()?;
         let mut user_bytes = 0;
         if self.version == 6 {
-            chunk.u16()?;
-            user_bytes = chunk.u16()?;
+            chunk.two_byte_integer()?;
+            user_bytes = chunk.two_byte_integer()?;
             // 24 bytes with padding; 20 where 64 bits are aligned to 32.
             let rest = usize::from(id_bytes) + usize::from(user_bytes);
-            chunk.take(chunk.left.len().saturating_sub(rest).min(4))?;
+            chunk.take(chunk.rest().len().saturating_sub(rest).min(4))?;
         }
-        let client_id = chunk.text(id_bytes)?;
+        let client_id = text(chunk, id_bytes)?;
         // 2.0.11 writes bytes of its heap here for a Client without a name: only what can be one counts.
-        let user_name = chunk.text(user_bytes).ok();
+        let user_name = text(chunk, user_bytes).ok();
         let user_name = user_name.filter(|name| !name.is_empty() && !name.contains('\0'));
         self.add_client(client_id, user_name, expiry_interval_s, ends)
     }
 
-    fn take_old_client(&mut self, chunk: &mut Chunk<'a>) -> Result<(), Damaged> {
-        let client_id = chunk.string()?;
+    fn take_old_client(&mut self, chunk: &mut Cursor<'a>) -> Result<(), Damaged> {
+        let client_id = string(chunk)?;
         self.add_client(client_id, None, u32::MAX, 0)
     }
 
@@ -503,13 +462,13 @@ impl Message<'_> {
     }
 }
 
-fn client_message<'a>(chunk: &mut Chunk<'a>) -> Result<(&'a str, Given), Damaged> {
-    let message = chunk.native()?;
-    let packet_id = chunk.u16()?;
-    let id_bytes = chunk.u16()?;
+fn client_message<'a>(chunk: &mut Cursor<'a>) -> Result<(&'a str, Given), Damaged> {
+    let message = native(chunk)?;
+    let packet_id = chunk.two_byte_integer()?;
+    let id_bytes = chunk.two_byte_integer()?;
     let (qos, state, flags) = (chunk.byte()?, chunk.byte()?, chunk.byte()?);
     let inward = chunk.byte()? == 0;
-    let client_id = chunk.text(id_bytes)?;
+    let client_id = text(chunk, id_bytes)?;
     let given = Given {
         message,
         packet_id,
@@ -522,10 +481,10 @@ fn client_message<'a>(chunk: &mut Chunk<'a>) -> Result<(&'a str, Given), Damaged
     Ok((client_id, given))
 }
 
-fn old_client_message<'a>(chunk: &mut Chunk<'a>) -> Result<(&'a str, Given), Damaged> {
-    let client_id = chunk.string()?;
-    let message = chunk.native()?;
-    let packet_id = chunk.u16()?;
+fn old_client_message<'a>(chunk: &mut Cursor<'a>) -> Result<(&'a str, Given), Damaged> {
+    let client_id = string(chunk)?;
+    let message = native(chunk)?;
+    let packet_id = chunk.two_byte_integer()?;
     let (qos, retain) = (chunk.byte()?, chunk.byte()? != 0);
     let inward = chunk.byte()? == 0;
     let given = Given {
@@ -543,17 +502,17 @@ fn old_client_message<'a>(chunk: &mut Chunk<'a>) -> Result<(&'a str, Given), Dam
 /// Client id, Topic Filter, options, Subscription Identifier.
 type Filter<'a> = (&'a str, &'a str, SubscriptionOptions, u32);
 
-fn subscription<'a>(chunk: &mut Chunk<'a>, new: bool) -> Result<Filter<'a>, Damaged> {
+fn subscription<'a>(chunk: &mut Cursor<'a>, new: bool) -> Result<Filter<'a>, Damaged> {
     let (client_id, filter, byte, identifier) = if new {
-        let identifier = chunk.u32()?;
-        let (id_bytes, filter_bytes) = (chunk.u16()?, chunk.u16()?);
+        let identifier = chunk.four_byte_integer()?;
+        let (id_bytes, filter_bytes) = (chunk.two_byte_integer()?, chunk.two_byte_integer()?);
         let (qos, options) = (chunk.byte()?, chunk.byte()?);
         chunk.take(2)?;
-        let client_id = chunk.text(id_bytes)?;
+        let client_id = text(chunk, id_bytes)?;
         let byte = options & 0x3C | qos;
-        (client_id, chunk.text(filter_bytes)?, byte, identifier)
+        (client_id, text(chunk, filter_bytes)?, byte, identifier)
     } else {
-        let (client_id, filter) = (chunk.string()?, chunk.string()?);
+        let (client_id, filter) = (string(chunk)?, string(chunk)?);
         (client_id, filter, chunk.byte()?, 0)
     };
     TopicFilter::new(filter).map_err(|_| Damaged)?;
@@ -562,52 +521,17 @@ fn subscription<'a>(chunk: &mut Chunk<'a>, new: bool) -> Result<Filter<'a>, Dama
 }
 
 /// The Subscription Identifier among the properties of a client message; 0: none.
-fn identifier(chunk: &mut Chunk<'_>) -> u32 {
-    const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
-    let mut read = || {
-        chunk.varint()?;
-        match chunk.byte()? {
-            SUBSCRIPTION_IDENTIFIER => chunk.varint(),
-            _ => Err(Damaged),
-        }
-    };
-    read().unwrap_or(0)
+fn identifier(chunk: &mut Cursor<'_>) -> u32 {
+    let properties = PublishProperties::decode(chunk);
+    let identifier = properties.map(|found| found.subscription_identifiers().next());
+    identifier.ok().flatten().unwrap_or(0)
 }
 
-/// The properties of a message that are passed on. [v5 3.3.2.3]
-fn passed_on(chunk: &mut Chunk<'_>) -> Result<Vec<u8>, Damaged> {
+/// The properties of a message that are passed on: as strict as with a PUBLISH, since they go into one. [v5 3.3.2.3]
+fn passed_on(chunk: &mut Cursor<'_>) -> Result<Vec<u8>, Damaged> {
     let mut kept = Vec::new();
-    if chunk.left.is_empty() {
-        return Ok(kept);
-    }
-    let bytes = chunk.varint()?;
-    let mut properties = Chunk {
-        left: chunk.take(bytes as usize)?,
-    };
-    while !properties.left.is_empty() {
-        let before = properties.left;
-        let text = |properties: &mut Chunk<'_>| {
-            let count = properties.u16()?;
-            properties.take(count.into()).map(|_| ())
-        };
-        let keeps = match properties.byte()? {
-            // Payload Format Indicator.
-            0x01 => properties.byte().map(|_| true)?,
-            // Message Expiry Interval: its end stands elsewhere.
-            0x02 => properties.u32().map(|_| false)?,
-            // Content Type, Response Topic, Correlation Data.
-            0x03 | 0x08 | 0x09 => text(&mut properties).map(|()| true)?,
-            // User Property.
-            0x26 => {
-                text(&mut properties)?;
-                text(&mut properties).map(|()| true)?
-            }
-            _ => return Err(Damaged),
-        };
-        if keeps {
-            let read = before.len() - properties.left.len();
-            kept.extend_from_slice(&before[..read]);
-        }
+    if !chunk.is_empty() {
+        PublishProperties::decode(chunk)?.append_passed_on(&mut kept);
     }
     Ok(kept)
 }
@@ -615,6 +539,50 @@ fn passed_on(chunk: &mut Chunk<'_>) -> Result<Vec<u8>, Damaged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of version 6 with one retained message that has these properties.
+    fn with_properties(properties: &[u8]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend([0, 0, 0, 0, 0, 0, 0, 6]);
+        let mut chunk = |kind: u32, body: &[u8]| {
+            file.extend(kind.to_be_bytes());
+            file.extend((body.len() as u32).to_be_bytes());
+            file.extend(body);
+        };
+        let id = 1_u64.to_le_bytes();
+        let fixed = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 1];
+        let length = [properties.len() as u8];
+        let parts: [&[u8]; 6] = [&id, &[0; 8], &fixed, b"a/bdata", &length, properties];
+        chunk(2, &parts.concat());
+        chunk(4, &id);
+        file
+    }
+
+    /// They go into a PUBLISH as they are, so a Client would be sent what is malformed.
+    #[test]
+    fn properties_are_as_a_publish_may_have_them() {
+        let content_type = b"\x03\0\x04text".as_slice();
+        let user_property = b"\x26\0\x01a\0\x01b".as_slice();
+        for (properties, passed_on) in [
+            ([content_type, user_property].concat(), true),
+            // Is not passed on, and stands elsewhere.
+            ([b"\x02\0\0\0\x05", content_type].concat(), true),
+            (b"\x03\0\x02\xFF\xFE".to_vec(), false),
+            (b"\x26\0\x01a\0\x02\xC3\x28".to_vec(), false),
+            (b"\x08\0\x03a/#".to_vec(), false),
+            (b"\x01\x02".to_vec(), false),
+            ([content_type, content_type].concat(), false),
+            (b"\x7F".to_vec(), false),
+            (b"\x03\0\x09text".to_vec(), false),
+        ] {
+            let file = with_properties(&properties);
+            let found = read(&file).expect("it is one");
+            let mut records = Vec::new();
+            let taken = found.records(9, &mut records);
+            let expected = (u64::from(passed_on), u64::from(!passed_on));
+            assert_eq!((taken.retained, found.lost), expected, "{properties:?}");
+        }
+    }
 
     /// A file of version 3: one message, queued for one Client and retained.
     #[test]

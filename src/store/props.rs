@@ -2,11 +2,14 @@
 
 use super::bytes::Reader;
 use super::frame;
+use super::image::Image;
 use super::load::{Scan, load};
 use super::mosquitto_db;
 use super::record::Record;
 use super::row::{RowRef, State, Table};
+use super::salvage::salvage;
 use crate::broker::RestoredPart;
+use crate::limits;
 use std::convert::Infallible;
 
 /// Any bytes are records up to some place: each of those is written again as the same bytes.
@@ -73,6 +76,24 @@ pub fn only_sound_rows_are_given(bytes: &[u8]) {
     let Ok(_) = load(&mut tables, &State::default(), 1, 2, &mut give);
     let sound = Table::ALL.into_iter().any(|table| row.is_sound(table, id));
     assert!(given == 0 || sound);
+}
+
+/// Any bytes are a file and its log, or a journal: what is taken of them proves itself, and none of it is lost or made
+/// up when the journal is applied.
+pub fn what_is_salvaged_proves_itself(bytes: &[u8]) {
+    let page = limits::STORE_PAGE_BYTES as usize;
+    let (file, log) = bytes.split_at(bytes.len() / 2);
+    // Pages come as they may lie in a file: whole.
+    let mut pages = file.to_vec();
+    pages.resize(file.len().next_multiple_of(page), 0);
+    let found = salvage(&pages, log);
+    for ((table, id), row) in &found.rows {
+        assert!(row.as_ref().is_sound(*table, *id));
+    }
+    let image = Image::of(found, &[(1, bytes.to_vec())], [7; 16]);
+    for ((table, id), row) in image.tables.rows() {
+        assert!(row.as_ref().is_sound(*table, *id));
+    }
 }
 
 /// Any bytes are a file of Mosquitto's or not; what is taken of them are records of ours.

@@ -128,6 +128,16 @@ fn body() -> Vec<u8> {
 }
 
 impl<'a> RowRef<'a> {
+    /// A copy.
+    pub fn to_row(self) -> Row {
+        Row {
+            session: self.session,
+            message: self.message,
+            text: self.text.into(),
+            body: self.body.to_vec(),
+        }
+    }
+
     fn sum(&self, table: Table, id: u64) -> u32 {
         Crc::new()
             .with(&[table as u8, LAYOUT])

@@ -149,7 +149,9 @@ const IN_WILL: IdSet = IdSet::new(&[
 
 impl<'a> PublishProperties<'a> {
     /// Reads the block of a PUBLISH, its length before it.
-    pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+    ///
+    /// Errors: as of [`Publish::decode`].
+    pub fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
         let mut found = Self::default();
         found.raw = property::decode_publish_block(cursor, IN_PUBLISH, |property, bytes| {
             found.take(property, bytes);

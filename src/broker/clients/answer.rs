@@ -171,10 +171,17 @@ impl Clients {
         }
     }
 
-    /// The number of waiting answers of this connection is at its limit.
+    /// The number of waiting answers of this connection is at its limit, which is one while the store is behind.
     #[inline]
     pub fn has_many_held(&self, id: ConnectionId) -> bool {
-        !self.held.is_empty() && self.held.count(id) >= limits::HELD_ANSWERS_MAX
+        if self.held.is_empty() {
+            return false;
+        }
+        let most = match self.is_store_behind() {
+            true => 1,
+            false => limits::HELD_ANSWERS_MAX,
+        };
+        self.held.count(id) >= most
     }
 
     pub fn append_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {

@@ -204,6 +204,7 @@ impl Clients {
         let id = connection.id;
         let held = self.held.holds(id);
         self.held.forget(id);
+        self.storage.forget(id);
         if !matches!(ending, Ending::Lost(_)) {
             if !held {
                 // Where CONNACK is left out, DISCONNECT is left out too: nothing may come before CONNACK. [v5

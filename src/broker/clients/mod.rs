@@ -22,6 +22,8 @@ mod received;
 mod restore;
 mod rights;
 mod shapes;
+mod storage;
+mod store_state;
 mod timers;
 pub(super) mod unaccepted;
 mod window;

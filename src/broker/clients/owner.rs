@@ -3,6 +3,7 @@
 use super::allowance::Allowance;
 use super::held::Held;
 use super::shapes::Shapes;
+use super::storage::Storage;
 use super::timers::Alarms;
 use crate::broker::change::{Change, Changes};
 use crate::broker::counters::{Counters, Dropped};
@@ -86,6 +87,8 @@ pub struct Clients {
     pub(super) window_lost: bool,
     /// Answers that wait for the store.
     pub(super) held: Held,
+    /// The store, and who waits for it.
+    pub(super) storage: Storage,
     /// Deliveries of Shared Subscriptions that have come to their end and are not yet reported.
     pub(super) ended: Vec<(SessionId, Share)>,
     /// Memory for a delivery to many, kept so that a warm turn allocates nothing.
@@ -130,6 +133,7 @@ impl Clients {
             has_stored: false,
             window_lost: false,
             held: Held::default(),
+            storage: Storage::default(),
             general: settings.wants_general_delivery(),
             restricts_publish: settings.restricts_publish(),
             settings,
@@ -438,11 +442,15 @@ impl Clients {
     }
 
     /// What is still held after all connections and Sessions are gone, by name. For tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 6] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 7] {
         [
             ("bytes in the account book", self.book.bytes()),
             ("connections with held answers", self.held.connections()),
             ("connections that close", self.closing.len()),
+            (
+                "connections that wait for the store",
+                self.storage.paced.len(),
+            ),
             ("queued bytes", self.queued_bytes as usize),
             ("connections to resume", self.resumable.len()),
             ("connections to flush", self.dirty.len()),

@@ -69,6 +69,11 @@ impl Shard {
             self.answer_publish(id, session_id, version, sent, Routed::TooLarge, mark);
             return Ok(None);
         }
+        if self.finds_store_full(version, &publish, topic) {
+            let sent = (qos, packet_id);
+            self.answer_publish(id, session_id, version, sent, Routed::StoreFull, mark);
+            return Ok(None);
+        }
         let expires = self.expiry(&publish);
         let mut head = topic.as_str().as_bytes().to_vec();
         let topic_bytes = head.len() as u16;
@@ -99,6 +104,9 @@ impl Shard {
         let routed = self.publish(&mut routing_of(&message), origin, out);
         self.close_if_untold(version, qos, routed)?;
         self.answer_publish(id, session_id, version, (qos, packet_id), routed, mark);
+        if retain && self.clients.is_store_behind() {
+            self.clients.wait_for_store(id, out);
+        }
         // Nobody wanted it.
         if let Ok(message) = Rc::try_unwrap(message)
             && let Some(packet) = message.into_vector()

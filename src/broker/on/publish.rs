@@ -51,6 +51,11 @@ impl Shard {
             self.answer_publish(id, session, version, sent, Routed::TooLarge, mark);
             return Ok(());
         }
+        if self.finds_store_full(version, publish, topic) {
+            let sent = (publish.qos, publish.packet_id);
+            self.answer_publish(id, session, version, sent, Routed::StoreFull, mark);
+            return Ok(());
+        }
         let mut passed_on = Vec::new();
         if version == Version::V5 && !publish.properties.raw.is_empty() {
             publish.properties.append_passed_on(&mut passed_on);
@@ -90,6 +95,9 @@ impl Shard {
             routed,
             mark,
         );
+        if publish.retain && self.clients.is_store_behind() {
+            self.clients.wait_for_store(id, out);
+        }
         Ok(())
     }
 
@@ -256,7 +264,9 @@ impl Shard {
         self.clients.end_passage();
         let reason = match (version, routed) {
             (Version::V5, Routed::Nobody) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-            (Version::V5, Routed::Refused | Routed::OverShare) => ReasonCode::QUOTA_EXCEEDED,
+            (Version::V5, Routed::Refused | Routed::OverShare | Routed::StoreFull) => {
+                ReasonCode::QUOTA_EXCEEDED
+            }
             (Version::V5, Routed::TooLarge) => ReasonCode::PACKET_TOO_LARGE,
             (Version::V5, Routed::Denied) => ReasonCode::NOT_AUTHORIZED,
             _ => ReasonCode::SUCCESS,
@@ -275,8 +285,40 @@ impl Shard {
             version,
             packet_id,
         };
+        // This refusal confirms nothing, and must not wait for the store.
+        let mark = match routed {
+            Routed::StoreFull => self.mark(),
+            _ => mark,
+        };
         let after = self.needed_since(mark);
         self.acknowledge(of, reason, after, routed == Routed::Taken);
+    }
+
+    /// The store has no room for a message that a Client of v5 has sent with QoS 1 or 2: the answer says so, and the
+    /// message goes nowhere, because the Client will send it again. Before v5 no answer can say it, so the message is
+    /// taken and waits with its answer. What a peer stores is not known here: a message for it is refused if some peer
+    /// stores anything.
+    pub(in crate::broker) fn finds_store_full(
+        &mut self,
+        version: Version,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+    ) -> bool {
+        if !self.clients.is_store_full() || version != Version::V5 || publish.qos == QoS::AtMostOnce
+        {
+            return false;
+        }
+        let visited = self.find(topic);
+        self.turn.add_work(visited);
+        let found = self.topics.found();
+        let mut local = found.local.iter();
+        let full = (publish.retain && !publish.payload.is_empty())
+            || local.any(|(subscriber, _)| self.clients.is_stored(*subscriber))
+            || (found.shards != 0 && self.peers.must_ask());
+        if full {
+            self.clients.count_dropped(Dropped::StoreFull, 1);
+        }
+        full
     }
 
     /// Counts messages that are larger than the operator allows.

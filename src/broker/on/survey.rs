@@ -84,6 +84,11 @@ impl Shard {
             held_bytes: self.clients.book().bytes() as u64,
             largest_owners: self.clients.book().largest(limits::OWNERS_TOLD),
             refused: self.clients.book().refused(),
+            store: self
+                .clients
+                .settings()
+                .store
+                .then(|| self.clients.store_state()),
             statistics: None,
         }
     }

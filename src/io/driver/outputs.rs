@@ -19,6 +19,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         loop {
             self.core.flush(self.now, &mut self.out);
             self.carry_out()?;
+            if let Some(state) = self.storing.news() {
+                self.input(Input::Store(state))?;
+            }
             match self.storing.kept(self.now) {
                 Some(sequence) => self.input(Input::Kept { sequence })?,
                 None => return Ok(()),

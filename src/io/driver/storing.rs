@@ -1,7 +1,7 @@
 //! The store in a turn: what the shard reports goes into the journal before its answers leave, and what the store
 //! remembers comes before the first connection.
 
-use crate::broker::{Change, Restored};
+use crate::broker::{Change, Restored, StoreState};
 use crate::io::mail::Restore;
 use crate::io::store::keeping::{Keeping, Progress};
 use crate::time::Time;
@@ -68,6 +68,11 @@ impl Storing {
         if let Some(keeping) = &mut self.keeping {
             keeping.on_changes(sequence, changes, now);
         }
+    }
+
+    /// How the store is, if that is other than what the shard was told.
+    pub fn news(&mut self) -> Option<StoreState> {
+        self.keeping.as_mut()?.news()
     }
 
     /// Up to which number the changes are kept, if that is more than the shard was told.

@@ -1,6 +1,6 @@
 //! What an operator asks of all shards at once: counters and sizes, one line of the log for each.
 
-use crate::broker::{Found, LogLevel, Report, Survey};
+use crate::broker::{Found, LogLevel, Report, StoreState, Survey};
 use crate::ids::ShardId;
 use crate::io::helpers::log::Log;
 use crate::io::mail::{Shards, ToShard};
@@ -19,6 +19,9 @@ pub fn log_sums(shards: &Shards, log: &Log) {
             log.line(LogLevel::Info, words::sums(report.shard, sums));
         }
     }
+    if let Some((state, waiting_bytes)) = store(&answers) {
+        log.line(LogLevel::Info, words::store(&state, waiting_bytes));
+    }
     for shard in (0..shards.count()).map(|index| ShardId(index as u8)) {
         if !answers.iter().any(|report| report.shard == shard) {
             let text = format!(
@@ -28,6 +31,20 @@ pub fn log_sums(shards: &Shards, log: &Log) {
             log.line(LogLevel::Warning, text);
         }
     }
+}
+
+/// The store as the shard knows it that was told of it last, and what waits for the disk of all shards. `None`: there
+/// is no store.
+pub fn store(reports: &[Report]) -> Option<(StoreState, usize)> {
+    let states = reports.iter().filter_map(|report| match &report.found {
+        Found::Sums(sums) => sums.store,
+        _ => None,
+    });
+    let states: Vec<StoreState> = states.collect();
+    let waiting_bytes = states.iter().map(|state| state.waiting_bytes).sum();
+    let last = states.iter().max_by_key(|state| state.figures.commits)?;
+    let behind = states.iter().any(|state| state.behind);
+    Some((StoreState { behind, ..*last }, waiting_bytes))
 }
 
 /// The reports of all shards that answer in time.

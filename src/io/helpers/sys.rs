@@ -7,8 +7,9 @@
 
 use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums, Survey};
 use crate::ids::ShardId;
-use crate::io::helpers::summary::ask;
+use crate::io::helpers::summary::{self, ask};
 use crate::io::mail::{Shards, ToShard};
+use crate::io::words;
 use crate::wire::QoS;
 use std::collections::BTreeMap;
 use std::fs;
@@ -241,6 +242,7 @@ impl Values {
             ("version".to_owned(), version.to_owned()),
             ("uptime".to_owned(), format!("{uptime} seconds")),
         ];
+        let mut store = None;
         let mut put = |topic: &str, value: u64| all.push((topic.to_owned(), value.to_string()));
         for (topic, value) in [
             ("clients/total", total),
@@ -287,10 +289,24 @@ impl Values {
         ] {
             put(topic, value);
         }
+        if let Some((state, waiting_bytes)) = summary::store(found) {
+            let figures = state.figures;
+            for (topic, value) in [
+                ("waiting", waiting_bytes as u64),
+                ("commits", figures.commits),
+                ("bytes-written", figures.bytes_written),
+                ("last-commit-ms", figures.last_commit_ms),
+                ("loss-window-ms", figures.loss_window_ms),
+            ] {
+                put(&format!("mqttfast/store/{topic}"), value);
+            }
+            store = Some(words::condition(&state).to_owned());
+        }
         for why in Dropped::ALL {
             let name = format!("mqttfast/dropped/{}", name_of(why));
             put(&name, counters.dropped(why));
         }
+        all.extend(store.map(|state| ("mqttfast/store/state".to_owned(), state)));
         for (name, loads) in LOADS.iter().zip(&self.loads) {
             for (minutes, load) in MINUTES.iter().zip(loads) {
                 all.push((format!("load/{name}/{minutes}min"), format!("{load:.2}")));

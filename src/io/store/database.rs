@@ -249,16 +249,14 @@ impl Database {
         result
     }
 
-    /// Bytes in the write-ahead log that are not in the file yet, or could be written over.
-    pub fn log_bytes(&self) -> Result<u64, Refusal> {
+    /// Pages in the write-ahead log, and how many of them are in the file.
+    pub fn logged(&self) -> Result<(u64, u64), Refusal> {
         let mut statement = self
             .connection
             .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
         let pages: (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
         let (logged, moved) = pages;
-        // All moved: the next commit begins the log anew.
-        let pages = if moved == logged { 0 } else { logged };
-        Ok(pages.unsigned_abs() * u64::from(limits::STORE_PAGE_BYTES))
+        Ok((logged.unsigned_abs(), moved.unsigned_abs()))
     }
 
     /// Closes it. An error says that something is not on the disk.
@@ -345,12 +343,7 @@ impl Tables for Database {
             return Ok(None);
         };
         let (_, row) = row_of(table, row)?;
-        Ok(Some(Row {
-            session: row.session,
-            message: row.message,
-            text: row.text.into(),
-            body: row.body.to_vec(),
-        }))
+        Ok(Some(row.to_row()))
     }
 
     fn put(&mut self, table: Table, id: u64, row: RowRef<'_>) -> Result<(), Refusal> {

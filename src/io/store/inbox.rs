@@ -86,6 +86,14 @@ impl Inlet {
         self.shared.durability.late_ms(self.shared.window_ms)
     }
 
+    /// What a power cut may take of what was acknowledged, in milliseconds.
+    pub fn loss_window_ms(&self) -> u64 {
+        match self.shared.durability {
+            Durability::Strict => 0,
+            _ => self.window_ms(),
+        }
+    }
+
     /// No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         let inbox = self.shared.inbox.lock();

@@ -8,14 +8,15 @@
 
 use super::inbox::{Given, Inlet};
 use super::journal::Journal;
-use crate::broker::{Change, LogLevel};
+use crate::broker::{Change, Condition, LogLevel, StoreFigures, StoreState};
 use crate::ids::ShardId;
 use crate::io::helpers::log::Log;
 use crate::limits;
-use crate::store::Wall;
 use crate::store::encode::encode;
+use crate::store::{Identity, Wall};
 use crate::time::Time;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the disk has, as the store's thread tells a shard.
@@ -25,8 +26,16 @@ pub struct Progress {
     pub committed: u64,
     /// Frames of the journal up to this number are needed no more.
     pub free_up_to: u64,
-    /// The disk takes nothing, and a new file could not be made: only `strict` waits for it.
-    pub memory_only: bool,
+    /// In memory only, nothing is promised: only `strict` waits for the disk.
+    pub condition: Condition,
+    pub figures: StoreFigures,
+}
+
+/// Where the journals of a store are.
+#[derive(Clone)]
+pub struct JournalFolder {
+    pub directory: PathBuf,
+    pub identity: Identity,
 }
 
 /// See the module.
@@ -36,6 +45,8 @@ pub struct Keeping {
     log: Log,
     /// `None`: answers wait for the disk.
     journal: Option<Journal>,
+    /// Where one is to be made.
+    wanted: Option<JournalFolder>,
     /// From this age of a change on the disk is late.
     late_ms: u64,
     /// The number of the last frame before this run.
@@ -57,29 +68,27 @@ pub struct Keeping {
     journal_failed: bool,
     /// Frames were asked back up to this number.
     asked_free: u64,
+    /// What the shard knows of the store.
+    state: StoreState,
 }
 
 impl Keeping {
     /// `base` is the number of the shard's last frame in the tables.
-    pub fn new(
-        shard: ShardId,
-        base: u64,
-        journal: Option<Journal>,
-        inlet: Inlet,
-        log: Log,
-    ) -> Keeping {
+    pub fn new(shard: ShardId, base: u64, inlet: Inlet, log: Log) -> Keeping {
         let late_ms = inlet.late_ms();
         Keeping {
             shard,
             inlet,
             log,
-            journal,
+            journal: None,
+            wanted: None,
             late_ms,
             base,
             progress: Progress {
                 committed: base,
                 free_up_to: base,
-                memory_only: false,
+                condition: Condition::Well,
+                figures: StoreFigures::default(),
             },
             journaled: base,
             last: base,
@@ -90,6 +99,44 @@ impl Keeping {
             told: 0,
             journal_failed: false,
             asked_free: 0,
+            state: StoreState::default(),
+        }
+    }
+
+    /// Answers leave when a journal has what they confirm. `later`: it is made after the first commit, as the one of
+    /// before the start is needed until then.
+    pub fn want_journal(&mut self, folder: JournalFolder, later: bool) {
+        self.wanted = Some(folder);
+        if !later {
+            self.make_journal();
+        }
+    }
+
+    fn make_journal(&mut self) {
+        let Some(JournalFolder {
+            directory,
+            identity,
+        }) = &self.wanted
+        else {
+            return;
+        };
+        match Journal::create(directory, *identity, self.shard) {
+            Ok(journal) => {
+                self.journal = Some(journal);
+                self.wanted = None;
+            }
+            Err(error) => self.say_no_journal(&error),
+        }
+    }
+
+    /// Said once.
+    fn say_no_journal(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.journal_failed, true) {
+            let text = format!(
+                "store: the journal of shard {} cannot be written: {error}; answers wait for the disk until it can",
+                self.shard
+            );
+            self.log.line(LogLevel::Warning, text);
         }
     }
 
@@ -100,7 +147,7 @@ impl Keeping {
         let encoded = encode(changes, wall(now), number, &mut frame);
         self.last = number;
         // In memory only nothing is promised, and nothing is kept for a promise.
-        if !self.progress.memory_only {
+        if self.progress.condition != Condition::MemoryOnly {
             if self.journal.is_some() {
                 if self.unjournaled.is_empty() && self.append(&frame, number) {
                     self.journaled = number;
@@ -139,13 +186,7 @@ impl Keeping {
                 false
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.journal_failed, true) {
-                    let text = format!(
-                        "store: the journal of shard {} cannot be written: {error}; answers wait for the disk until it can",
-                        self.shard
-                    );
-                    self.log.line(LogLevel::Warning, text);
-                }
+                self.say_no_journal(&error);
                 false
             }
         }
@@ -154,7 +195,7 @@ impl Keeping {
     /// The disk has more.
     pub fn on_progress(&mut self, progress: Progress) {
         self.progress = progress;
-        if progress.memory_only {
+        if progress.condition == Condition::MemoryOnly {
             self.unjournaled.clear();
             self.uncommitted.clear();
             self.uncommitted_bytes = 0;
@@ -183,11 +224,17 @@ impl Keeping {
             }
             self.journaled = number;
         }
+        // Before all is on the disk, a journal would begin with a gap.
+        let is_made = progress.figures.commits > 0 && self.uncommitted.is_empty();
+        if self.wanted.is_some() && is_made && progress.condition == Condition::Well {
+            self.make_journal();
+        }
     }
 
     /// Up to which number the shard's changes are kept, if that is more than it was told.
     pub fn kept(&mut self, now: Time) -> Option<u64> {
-        let number = if self.journal.is_some() && self.progress.memory_only {
+        let memory_only = self.progress.condition == Condition::MemoryOnly;
+        let number = if (self.journal.is_some() || self.wanted.is_some()) && memory_only {
             self.last
         } else if self.disk_is_late(now) {
             self.progress.committed
@@ -200,6 +247,26 @@ impl Keeping {
         }
         self.told = sequence;
         Some(sequence)
+    }
+
+    /// How the store is, if that is other than what the shard was told.
+    pub fn news(&mut self) -> Option<StoreState> {
+        let waiting = self.uncommitted_bytes;
+        // It goes on when half of it has gone, so that it does not stop and go with each commit.
+        let most = match self.state.behind {
+            true => limits::STORE_WAITING_BYTES_MAX / 2,
+            false => limits::STORE_WAITING_BYTES_MAX,
+        };
+        let state = StoreState {
+            condition: self.progress.condition,
+            behind: waiting > most,
+            waiting_bytes: waiting - waiting % limits::STORE_WAITING_STEP,
+            figures: self.progress.figures,
+        };
+        (state != self.state).then(|| {
+            self.state = state;
+            state
+        })
     }
 
     /// What a power cut can take is bounded in time and in bytes.

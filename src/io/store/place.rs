@@ -243,8 +243,12 @@ fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
         .open(directory.join(LOCK))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
-            lock.set_len(0)?;
-            writeln!(&mut *lock, "{}", std::process::id())?;
+            // Over what is there, as a full disk has no block for a file that was emptied. Without it a second broker
+            // learns less.
+            let text = format!("{}\n", std::process::id());
+            if lock.write_all(text.as_bytes()).is_ok() {
+                let _ = lock.set_len(text.len() as u64);
+            }
             Ok(Ok(lock))
         }
         Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),

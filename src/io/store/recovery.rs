@@ -4,9 +4,9 @@
 use super::database::{self, Database, Refusal};
 use super::import;
 use super::inbox::Inlet;
-use super::journal::{self, Journal, Left};
+use super::journal::{self, Left};
 use super::keeper::{Disk, Keeper};
-use super::keeping::{Keeping, unix_s};
+use super::keeping::{JournalFolder, Keeping, unix_s};
 use super::place::{self, Found, Place, Wanted};
 use super::rebuild;
 use super::reserve::Reserve;
@@ -18,6 +18,7 @@ use crate::io::helpers::log::Log;
 use crate::io::mail::{Restore, Shards, ToShard};
 use crate::io::start_error::{StartError, refused};
 use crate::limits;
+use crate::store::memory::MemoryTables;
 use crate::store::{Applier, Identity, Loaded, Moment, State, frame, load};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -30,6 +31,8 @@ pub struct Recovered {
     applier: Applier,
     identity: Identity,
     journals: PathBuf,
+    /// Those of before the start are needed until the first commit.
+    journals_later: bool,
     /// By shard.
     chunks: Vec<Vec<Restored>>,
     durability: Durability,
@@ -85,6 +88,17 @@ pub fn recover(
     if matches!(read, Err(Refusal::Full)) && reserve.give_back() {
         read = start.read(Trust::Proven);
     }
+    let full = matches!(read, Err(Refusal::Full));
+    if full {
+        log.line(
+            LogLevel::Warning,
+            format!(
+                "store: no room is left for {}: the journals stay, and what is in them is written when there is",
+                path.display()
+            ),
+        );
+        read = start.read_only();
+    }
     let damaged = match &read {
         Err(Refusal::Damaged(why) | Refusal::Disk(why)) => Some(why.clone()),
         // The head of the file is not ours, and rows in it are.
@@ -123,6 +137,7 @@ pub fn recover(
         applier,
         identity,
         journals,
+        journals_later: full,
         chunks,
         durability: config.durability,
         window_ms: config.window_ms,
@@ -222,6 +237,40 @@ impl Start<'_> {
     }
 }
 
+impl Start<'_> {
+    /// The same on a disk that takes nothing: what the journals have waits in the applier, and the shards are given it
+    /// from tables in memory.
+    fn read_only(&self) -> Result<Read, Refusal> {
+        let started = Instant::now();
+        let (path, log) = (self.path, self.log);
+        let mut database = Database::open(path)?;
+        let (identity, key) = (identity(&database)?, key(&database)?);
+        let state = state(&database)?;
+        let directory = path.parent().unwrap_or(path);
+        let left = left(&database, directory, self.journals, identity, log)?;
+        let now = unix_s();
+        let of_tables = load(&mut database, &state, now, 1, &mut |_, _| {})?;
+        let mut applier = Applier::new(of_tables.index, state.clone(), key);
+        let replayed = replay_into(&mut applier, &left, log);
+        let mut tables = MemoryTables::copy(&mut database, &state)?;
+        let Ok(of_copy) = load(&mut tables, &state, now, 1, &mut |_, _| {});
+        let mut shadow = Applier::new(of_copy.index, state.clone(), key);
+        replay_into(&mut shadow, &left, log);
+        let moment = Moment { unix_s: now, ms: 0 };
+        let Ok(()) = shadow.commit(moment, true, false, &mut tables);
+        let mut chunks = Chunks::new(self.shards);
+        let state = tables.state().clone();
+        let Ok(loaded) = load(&mut tables, &state, now, self.shards, &mut |shard, part| {
+            chunks.give(shard, part);
+        });
+        let how = format!("on a full disk, with {replayed} changes of its journals");
+        announce(self.config, path, &loaded, &how, started, log);
+        applier.discard(&loaded.to_delete);
+        database.limit(self.config.bytes_max)?;
+        Ok((database, applier, identity, chunks.finish()))
+    }
+}
+
 /// What tells this store from all others; made at its first start.
 pub fn identity(database: &Database) -> Result<Identity, Refusal> {
     Ok(Identity(sixteen(database, "identity")?))
@@ -292,28 +341,32 @@ fn replay(
     trust: Trust,
     log: &Log,
 ) -> Result<u64, Refusal> {
-    let journals = left
-        .iter()
-        .map(|left| (left.shard, frame::frames(&left.bytes)));
-    let journals: Vec<_> = journals.collect();
-    let needed = |(shard, frames): &(u8, Vec<(u64, &[u8])>)| {
-        let journal = state.journals.get(usize::from(*shard));
+    let is_needed = |left: &Left| {
+        let journal = state.journals.get(usize::from(left.shard));
         let from = journal.map_or(1, |journal| {
             (journal.applied + 1).min(journal.retained_from)
         });
+        let frames = frame::frames(&left.bytes);
         frames.iter().any(|(number, _)| *number >= from)
     };
-    if !journals.iter().any(needed) {
+    if !left.iter().any(is_needed) {
         return Ok(0);
     }
     // Shards are of no matter here: the tables are read for their index.
     let loaded = load(database, state, unix_s(), 1, &mut |_, _| {})?;
     refuse_damage(&loaded, trust)?;
     let mut applier = Applier::new(loaded.index, state.clone(), key);
+    let replayed = replay_into(&mut applier, left, log);
+    commit(database, &mut applier, true)?;
+    Ok(replayed)
+}
+
+/// Gives an applier what the journals have and it does not. Returns the number of frames.
+fn replay_into(applier: &mut Applier, left: &[Left], log: &Log) -> u64 {
     let mut replayed = 0;
-    for (shard, frames) in journals {
-        for (number, records) in frames {
-            let applied = applier.state().applied(shard.into());
+    for Left { shard, bytes, .. } in left {
+        for (number, records) in frame::frames(bytes) {
+            let applied = applier.state().applied((*shard).into());
             if applied > 0 && number > applied + 1 {
                 let text = format!(
                     "store: the journal of shard {} goes on {} changes after the tables: they are of an older copy",
@@ -322,7 +375,7 @@ fn replay(
                 );
                 log.line(LogLevel::Warning, text);
             }
-            match applier.replay(shard, number, records) {
+            match applier.replay(*shard, number, records) {
                 Ok(new) => replayed += u64::from(new),
                 Err(_) => {
                     let text = format!(
@@ -333,8 +386,7 @@ fn replay(
             }
         }
     }
-    commit(database, &mut applier, true)?;
-    Ok(replayed)
+    replayed
 }
 
 /// Damaged rows would be deleted as they are found, and sound ones may be where SQL does not see them.
@@ -455,18 +507,14 @@ impl Recovered {
         let (done, all_done) = channel();
         for ((index, chunks), base) in self.chunks.into_iter().enumerate().zip(bases) {
             let shard = ShardId(index as u8);
-            let journal = match self.durability {
-                Durability::Strict => None,
-                _ => Some(
-                    Journal::create(&self.journals, self.identity, shard).map_err(|error| {
-                        StartError::new(format!(
-                            "store: no journal can be made in {}: {error}",
-                            self.journals.display()
-                        ))
-                    })?,
-                ),
+            let folder = JournalFolder {
+                directory: self.journals.clone(),
+                identity: self.identity,
             };
-            let keeping = Keeping::new(shard, base, journal, inlet.clone(), log.clone());
+            let mut keeping = Keeping::new(shard, base, inlet.clone(), log.clone());
+            if self.durability != Durability::Strict {
+                keeping.want_journal(folder, self.journals_later);
+            }
             let restore = Restore {
                 keeping: Box::new(keeping),
                 chunks: chunks.into(),

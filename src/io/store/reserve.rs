@@ -45,6 +45,11 @@ impl Reserve {
         written.is_ok()
     }
 
+    /// The blocks are there.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Gives the blocks back. `false`: there are none.
     pub fn give_back(&mut self) -> bool {
         std::mem::take(&mut self.held) && fs::remove_file(&self.path).is_ok()

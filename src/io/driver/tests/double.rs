@@ -309,6 +309,7 @@ impl Core for Double {
             Input::Publish(message) => self.see(format!("own {message:?}")),
             Input::Restored(restored) => self.see(format!("restored {restored:?}")),
             Input::Kept { sequence } => self.see(format!("kept {sequence}")),
+            Input::Store(state) => self.see(format!("store {state:?}")),
             Input::Survey(survey) => {
                 // What was asked for comes back as what is left to ask.
                 out.push(Output::Report(Box::new(Report {

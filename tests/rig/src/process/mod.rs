@@ -12,6 +12,7 @@
 pub mod broker;
 pub mod client;
 pub mod disk;
+pub mod failing_disk;
 pub mod machine;
 pub mod packet;
 pub mod packet5;
