@@ -363,7 +363,7 @@ impl<'a> Record<'a> {
             RECEIVED_CROSSING => Record::Received {
                 session,
                 packet_id: read_packet_id(reader)?,
-                passage: reader.number()?,
+                passage: read_passage(reader)?,
             },
             PASSED => Record::Passed {
                 session,
@@ -415,6 +415,14 @@ fn read_packet_id(reader: &mut Reader<'_>) -> Result<u16, Damaged> {
         Err(Damaged)
     } else {
         Ok(packet_id)
+    }
+}
+
+/// The passage of a message that crosses: without one the record is another.
+pub(super) fn read_passage(reader: &mut Reader<'_>) -> Result<u64, Damaged> {
+    match reader.number()? {
+        0 => Err(Damaged),
+        passage => Ok(passage),
     }
 }
 

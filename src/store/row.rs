@@ -7,8 +7,8 @@
 use super::bytes::{Damaged, Reader, put_blob, put_number};
 use super::crc::{Crc, crc32c};
 use super::record::{
-    Body, Delivery, Holder, Will, WriteVersion, put_subscription, put_user_name, read_subscription,
-    read_user_name,
+    Body, Delivery, Holder, Will, WriteVersion, put_subscription, put_user_name, read_passage,
+    read_subscription, read_user_name,
 };
 use crate::wire::SubscriptionOptions;
 
@@ -297,10 +297,9 @@ pub fn received(id: u64, with: u64) -> Row {
 /// What the id of a row of `received` is made of, and what goes with it.
 pub fn read_received(id: u64, row: RowRef<'_>) -> Result<(u64, u16, u64), Damaged> {
     let mut reader = row.fields(Table::Received, id)?;
-    let with = if reader.is_empty() {
-        0
-    } else {
-        reader.number()?
+    let with = match reader.is_empty() {
+        true => 0,
+        false => read_passage(&mut reader)?,
     };
     Ok((id >> 16, id as u16, with))
 }

@@ -233,8 +233,9 @@ impl Keeping {
 
     /// Up to which number the shard's changes are kept, if that is more than it was told.
     pub fn kept(&mut self, now: Time) -> Option<u64> {
+        let is_strict = self.journal.is_none() && self.wanted.is_none();
         let memory_only = self.progress.condition == Condition::MemoryOnly;
-        let number = if (self.journal.is_some() || self.wanted.is_some()) && memory_only {
+        let number = if memory_only && !is_strict {
             self.last
         } else if self.disk_is_late(now) {
             self.progress.committed

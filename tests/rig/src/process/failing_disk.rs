@@ -1,5 +1,5 @@
-//! A disk for one broker that fails, or is slow, when a test says so; see `failing_disk.c`. And a small real one that can be
-//! full.
+//! A disk for one broker that fails, or is slow, when a test says so; see `failing_disk.c`. And a small real one that
+//! can be full.
 
 use super::Folder;
 use std::fs::{self, OpenOptions};
