@@ -408,6 +408,31 @@ pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// The same complaint is logged at most this often.
 pub const LOG_REPEAT_MS: u64 = 10_000;
 
+// TLS
+
+/// Bytes of a handshake that a Client may send: its certificates with their chain are some 2 to 6 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
+/// What TLS takes of memory for a connection, mostly buffers and keys of rustls.
+pub const TLS_CONNECTION_BYTES: usize = 8 * 1024;
+/// Bytes that are sealed at once; the rest waits until they have left.
+pub const TLS_SEAL_BYTES: usize = 64 * 1024;
+/// A file of certificates, keys or revoked certificates.
+pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Files of a `capath` that are read.
+pub const TLS_CA_FILES_MAX: usize = 1024;
+/// Certificates that the broker shows, its own and those that lead to a root.
+pub const TLS_CHAIN_MAX: usize = 8;
+/// Days before the end of the broker's certificate from which on the log warns.
+pub const TLS_EXPIRY_WARNING_DAYS: i64 = 14;
+/// A step of a handshake that takes no longer is done by the shard, in microseconds.
+pub const TLS_STEP_ON_SHARD_US: u64 = 500;
+/// Steps of handshakes that may wait for the helper threads; beyond it the address with most of them loses one.
+pub const TLS_HANDSHAKES_WAITING_MAX: usize = 1024;
+/// Helper threads for handshakes, at most.
+pub const TLS_HELPERS_MAX: usize = 4;
+/// A key of tickets seals for so many seconds, and opens for as many more.
+pub const TLS_TICKET_KEY_S: u64 = 6 * 3600;
+
 // Helpers
 
 /// Items in a shard's mailbox beyond which what may be lost is lost; verdicts and orders are not.

@@ -1,7 +1,9 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
 use argh::FromArgs;
-use mqttfast::config::{ClientIdTakeover, Durability, Flags, Io, Logs, StoreConfig};
+use mqttfast::config::{
+    ClientIdTakeover, Durability, Flags, Io, ListenOn, Logs, Scheme, StoreConfig,
+};
 use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::io::migrate::{CONFIGURATION, Migration};
 use mqttfast::io::store_tool;
@@ -48,6 +50,22 @@ struct Options {
     /// IP address to listen on; may be given several times
     #[argh(option, arg_name = "addr", from_str_fn(parse_address))]
     bind: Vec<IpAddr>,
+    /// listener in the place of --bind and --port, such as mqtts://:8883 or mqtt://127.0.0.1:1883; may be given several
+    /// times
+    #[argh(option, arg_name = "url", from_str_fn(parse_listen))]
+    listen: Vec<ListenOn>,
+    /// certificate of TLS listeners (mqtts://) with its chain, PEM; may be given several times, as RSA and ECDSA
+    #[argh(option, arg_name = "file")]
+    cert: Vec<PathBuf>,
+    /// private key of --cert, PEM
+    #[argh(option, arg_name = "file")]
+    key: Vec<PathBuf>,
+    /// CAs of client certificates, PEM
+    #[argh(option, arg_name = "file")]
+    ca: Option<PathBuf>,
+    /// let in by TLS who shows a certificate of --ca, and nobody else
+    #[argh(switch)]
+    require_certificate: bool,
     /// password file, as mqttfast passwd or mosquitto_passwd makes it
     #[argh(option, arg_name = "file")]
     passwd: Option<PathBuf>,
@@ -292,6 +310,7 @@ fn flags(options: Options) -> Result<Flags, String> {
         (false, false) => None,
         (false, true) => Some(Logs::Packets),
     };
+    check_listeners(&options)?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| {
         format!("the system gives no random numbers: {error}; is /dev/urandom there?")
@@ -299,6 +318,11 @@ fn flags(options: Options) -> Result<Flags, String> {
     Ok(Flags {
         port: options.port,
         bind: options.bind,
+        listen: options.listen,
+        cert: options.cert,
+        key: options.key,
+        ca: options.ca,
+        require_certificate: options.require_certificate,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
@@ -322,6 +346,27 @@ fn flags(options: Options) -> Result<Flags, String> {
             import: None,
         },
     })
+}
+
+/// What is said of listeners must fit together.
+fn check_listeners(options: &Options) -> Result<(), String> {
+    let listen = &options.listen;
+    let has_tls = listen.iter().any(|on| on.scheme.has_tls());
+    let of_tls = !options.cert.is_empty() || !options.key.is_empty() || options.ca.is_some();
+    let wrong = if !listen.is_empty() && (!options.bind.is_empty() || options.port.is_some()) {
+        "--listen and --bind or --port: --listen says address and port of all listeners, so leave out the others"
+    } else if has_tls && options.cert.is_empty() {
+        "--listen mqtts://: give the certificate and its key with --cert FILE and --key FILE"
+    } else if options.cert.len() != options.key.len() {
+        "--cert and --key: give one key for each certificate, in the same order"
+    } else if options.require_certificate && options.ca.is_none() {
+        "--require-certificate: give the CA of client certificates with --ca FILE"
+    } else if (of_tls || options.require_certificate) && !has_tls {
+        "--cert, --key, --ca and --require-certificate are for TLS: add --listen mqtts://:8883"
+    } else {
+        return Ok(());
+    };
+    Err(wrong.to_owned())
 }
 
 /// argh's complaint as one sentence, with a hint for flags that people know from Mosquitto.
@@ -361,6 +406,30 @@ fn parse_address(text: &str) -> Result<IpAddr, String> {
         "give an IP address of this machine such as 192.168.1.5, or 127.0.0.1, or :: for all"
             .into(),
     )
+}
+
+fn parse_listen(text: &str) -> Result<ListenOn, String> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some(("mqtt", rest)) => (Scheme::Mqtt, rest),
+        Some(("mqtts", rest)) => (Scheme::Mqtts, rest),
+        _ => {
+            return Err(
+                "give mqtt:// or mqtts:// with address and port, such as mqtts://:8883".into(),
+            );
+        }
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // The colons of an IPv6 address are in brackets.
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let host = match host {
+        "" | "*" => None,
+        host => Some(parse_address(host)?),
+    };
+    let port = port.map_or(Ok(scheme.port()), parse_port)?;
+    Ok(ListenOn { scheme, host, port })
 }
 
 fn parse_shards(text: &str) -> Result<u8, String> {

@@ -279,7 +279,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["io::helpers::log", "io::store::inbox", "io::store::journal"],
     ),
     // Helpers: a thread each; they speak to shards by mail alone.
-    ("io::mail", &["io::store::keeping"]),
+    ("io::mail", &["io::link", "io::store::keeping"]),
     (
         "io::store::keeper",
         &[
@@ -325,6 +325,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("io::store", &[]),
+    ("io::helpers::handshakes", &["io::link", "io::mail"]),
+    ("io::helpers::certificates", &["io::disk", "io::link"]),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
     ("io::explain", &["io::disk", "io::helpers::rules"]),
@@ -343,6 +345,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "io::helpers::sys",
             "io::disk",
+            "io::helpers::certificates",
             "io::mail",
             "io::helpers::log",
             "io::helpers::passwords",
@@ -375,6 +378,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::mail",
             "io::crossing",
             "io::listener",
+            "io::helpers::handshakes",
             "io::helpers::log",
             "io::helpers::passwords",
             "io::helpers::sys",
@@ -396,6 +400,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::driver::kernel",
             "io::driver::sockets",
             "io::driver::storing",
+            "io::helpers::handshakes",
             "io::helpers::passwords",
             "io::link",
             "io::mail",
@@ -430,8 +435,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::crossing",
             "io::files",
             "io::memory",
+            "io::helpers::certificates",
             "io::helpers::control",
             "io::helpers::destinations",
+            "io::helpers::handshakes",
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::passwords",

@@ -45,6 +45,14 @@ pub enum Input<'a> {
         /// What the peer shard has learned of it.
         hand_over: Box<HandOver>,
     },
+    /// What lies below MQTT has shown who the Client is, where its listener's `certificate_names` asks for that. Comes
+    /// before any bytes.
+    Identified {
+        /// Its CONNECT has not come.
+        connection: ConnectionId,
+        /// Valid as a user name, and not empty.
+        user_name: Box<str>,
+    },
     /// Bytes in the order of the stream. They may also come after `StopReading`, if they were already on their way.
     Bytes {
         /// It is open in this shard.

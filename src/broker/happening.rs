@@ -97,6 +97,8 @@ pub enum Refusal {
     NoClientId,
     /// It has no user name, which would be its client id.
     NoUserName,
+    /// Its listener takes the user name of a certificate, and none was shown.
+    NoCertificate,
     /// Its client id does not begin as all must.
     ClientIdPrefix,
     /// Its Keep Alive is 0 or longer than the longest, and its version cannot be told another.
@@ -149,6 +151,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::NoUserName => {
                 "no user name, which is the client id here (use_username_as_clientid)"
+            }
+            Refusal::NoCertificate => {
+                "its certificate has no name that could be its user name (use_identity_as_username, use_subject_as_username)"
             }
             Refusal::ClientIdPrefix => {
                 "its client id does not begin with what all must (clientid_prefixes)"

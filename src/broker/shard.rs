@@ -111,6 +111,10 @@ impl Shard {
                 self.free_slot(connection, out);
                 self.on_adopted(connection, address, listener, *hand_over, out);
             }
+            Input::Identified {
+                connection,
+                user_name,
+            } => self.clients.identify(connection, user_name),
             Input::Closed { connection, cause } => {
                 self.close(connection, Ending::Lost(cause), out);
             }

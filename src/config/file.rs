@@ -4,13 +4,14 @@
 //! broker has a place for it, and the start is refused where the broker has none and Clients would find another broker
 //! than the file describes.
 
-use super::mosquitto::{self, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
+use super::mosquitto::{self, At, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
 use super::{
-    Address, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs, Settings, Source,
-    StoreConfig, Transport, User,
+    Address, CertificateFiles, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs,
+    Settings, Source, StoreConfig, Tls, Transport, User,
 };
 use crate::limits;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// The options of a `mosquitto.conf` that this broker implements, by their first names; beside them `listener 0`, a
 /// listener on a unix socket. `tests/mosquitto/implemented.txt` names a test for each.
@@ -24,12 +25,18 @@ pub const IMPLEMENTED: &[&str] = &[
     "autosave_interval",
     "bind_address",
     "bind_interface",
+    "cafile",
+    "capath",
+    "certfile",
     "check_retain_source",
     "clientid_prefixes",
     "connection_messages",
+    "crlfile",
+    "disable_client_cert_date_checks",
     "global_max_clients",
     "global_max_connections",
     "include_dir",
+    "keyfile",
     "listener",
     "listener 0",
     "listener_allow_anonymous",
@@ -60,12 +67,16 @@ pub const IMPLEMENTED: &[&str] = &[
     "port",
     "protocol",
     "queue_qos0_messages",
+    "require_certificate",
     "retain_available",
     "retain_expiry_interval",
     "set_tcp_nodelay",
     "socket_domain",
     "sys_interval",
+    "tls_version",
     "upgrade_outgoing_qos",
+    "use_identity_as_username",
+    "use_subject_as_username",
     "use_username_as_clientid",
     "user",
 ];
@@ -175,6 +186,11 @@ impl Flags {
             let place = file.listeners[0].place.clone();
             return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
         }
+        if let (false, Some(first)) = (self.listen.is_empty(), file.listeners.first()) {
+            let reason = "--listen and --config: write a `listener` into the file".to_owned();
+            let place = first.place.clone();
+            return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
+        }
         if self.port.is_some() && !local_only {
             let place = file.listeners[0].place.clone();
             notes.push(Note {
@@ -219,14 +235,17 @@ impl Flags {
         let passwd = self.passwd.clone().or(file.map(|file| file.value.clone()));
         let acl = security.acl_file.as_ref();
         let by_flags = self.allow_anonymous || self.passwd.is_some();
+        let transport = transport(said);
+        let certificate_names = said.tls.as_ref().is_some_and(|tls| tls.user_name.is_some());
         let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
         Listener {
             address: self.address(said),
-            transport: Transport::default(),
+            transport,
             settings: ListenerSettings {
                 anonymous,
                 // Without a file there are no users, and whoever names one is refused.
-                passwords: passwd.is_some() || !anonymous,
+                passwords: passwd.is_some() || !anonymous || certificate_names,
+                certificate_names,
                 client_id_takeover: self.client_id_takeover,
                 packet_bytes_max,
                 qos_max: said.qos_max,
@@ -280,6 +299,30 @@ impl Flags {
             port,
             family,
         }
+    }
+}
+
+/// What the connections of a listener carry MQTT in.
+fn transport(said: &mosquitto::Listener) -> Transport {
+    let path = |at: &Option<At<PathBuf>>| at.as_ref().map(|at| at.value.clone());
+    Transport {
+        proxy: None,
+        websocket: None,
+        tls: said.tls.as_ref().map(|tls| Tls {
+            certificates: vec![CertificateFiles {
+                certificate: tls.certificate.value.clone(),
+                key: tls.key.value.clone(),
+            }],
+            ca_file: path(&tls.ca_file),
+            ca_folder: path(&tls.ca_folder),
+            revoked: path(&tls.revoked),
+            client_certificate_required: tls.client_certificate_required,
+            user_name: tls.user_name,
+            client_dates_ignored: tls.client_dates_ignored,
+            version_min: tls.version_min,
+        }),
+        #[cfg(test)]
+        framed: 0,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The command line as a configuration, alone or over what a `mosquitto.conf` says.
 
 use super::{
-    ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings, StoreConfig,
+    CertificateFiles, ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings,
+    StoreConfig, Tls, TlsVersion, Transport,
 };
 use crate::limits;
 use crate::random::Secret;
@@ -15,6 +16,16 @@ pub struct Flags {
     pub port: Option<u16>,
     /// Addresses to listen on.
     pub bind: Vec<IpAddr>,
+    /// Listeners, in the place of the one that `bind` and `port` make.
+    pub listen: Vec<ListenOn>,
+    /// Certificates of TLS listeners, each with the key of the same place in `key`.
+    pub cert: Vec<PathBuf>,
+    /// Keys of `cert`.
+    pub key: Vec<PathBuf>,
+    /// CAs that TLS listeners trust for certificates of Clients.
+    pub ca: Option<PathBuf>,
+    /// TLS listeners let in who shows a certificate of `ca` alone.
+    pub require_certificate: bool,
     /// Password file, of all listeners.
     pub passwd: Option<PathBuf>,
     /// ACL file, of all listeners.
@@ -50,6 +61,41 @@ pub struct Flags {
 /// The port of MQTT.
 pub(super) const PORT: u16 = 1883;
 
+/// A listener of the command line: `mqtts://192.168.1.5:8883`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenOn {
+    /// What its connections speak.
+    pub scheme: Scheme,
+    /// `None`: all addresses, or this machine alone if nobody said who may connect.
+    pub host: Option<IpAddr>,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+/// What the connections of a listener speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// MQTT on TCP.
+    Mqtt,
+    /// MQTT in TLS.
+    Mqtts,
+}
+
+impl Scheme {
+    /// The port it has unless another is said.
+    pub fn port(self) -> u16 {
+        match self {
+            Scheme::Mqtt => PORT,
+            Scheme::Mqtts => 8883,
+        }
+    }
+
+    /// It needs a certificate.
+    pub fn has_tls(self) -> bool {
+        self == Scheme::Mqtts
+    }
+}
+
 impl Flags {
     /// The configuration of a broker that reads no file: one listener.
     pub fn config(self) -> Config {
@@ -62,15 +108,54 @@ impl Flags {
                 .unwrap_or(limits::PACKET_BYTES_MAX_DEFAULT),
             ..ListenerSettings::default()
         };
-        let mut listener = Listener::plain(
-            self.bind.clone(),
-            self.port.unwrap_or(PORT),
-            self.allow_anonymous,
-            self.passwd.clone(),
-            settings,
-        );
-        listener.acl.clone_from(&self.acl);
-        self.around(vec![listener])
+        let listener = |bind, port, transport: Transport| {
+            let mut listener = Listener::plain(
+                bind,
+                port,
+                self.allow_anonymous,
+                self.passwd.clone(),
+                settings.clone(),
+            );
+            listener.acl.clone_from(&self.acl);
+            listener.transport = transport;
+            listener
+        };
+        let listeners = match self.listen.as_slice() {
+            [] => vec![listener(
+                self.bind.clone(),
+                self.port.unwrap_or(PORT),
+                Transport::default(),
+            )],
+            listen => listen
+                .iter()
+                .map(|on| listener(on.host.into_iter().collect(), on.port, self.transport(on)))
+                .collect(),
+        };
+        self.around(listeners)
+    }
+
+    /// What a listener carries MQTT in.
+    fn transport(&self, on: &ListenOn) -> Transport {
+        let pairs = self.cert.iter().cloned().zip(self.key.iter().cloned());
+        let tls = || Tls {
+            certificates: pairs
+                .map(|(certificate, key)| CertificateFiles { certificate, key })
+                .collect(),
+            ca_file: self.ca.clone(),
+            ca_folder: None,
+            revoked: None,
+            client_certificate_required: self.require_certificate,
+            user_name: None,
+            client_dates_ignored: false,
+            version_min: TlsVersion::V1_2,
+        };
+        Transport {
+            proxy: None,
+            tls: on.scheme.has_tls().then(tls),
+            websocket: None,
+            #[cfg(test)]
+            framed: 0,
+        }
     }
 
     /// All but the listeners.

@@ -2,6 +2,7 @@
 
 use super::proxy::ProxyTerms;
 use super::settings::ListenerSettings;
+use super::tls::Tls;
 use super::websocket::WebSocketTerms;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ pub enum Hosts {
 pub struct Transport {
     /// Each connection begins with a PROXY header.
     pub proxy: Option<ProxyTerms>,
+    /// What is sent cannot be read on the way.
+    pub tls: Option<Tls>,
     /// MQTT goes in the frames of a WebSocket.
     pub websocket: Option<WebSocketTerms>,
     /// So many layers of `io::link::framed`.

@@ -5,6 +5,7 @@
 //! - [`network`]: a set of addresses.
 //! - [`proxy`]: the PROXY protocol.
 //! - [`websocket`]: what is asked of WebSockets.
+//! - [`tls`]: with which certificates.
 //! - [`settings`]: what the broker core is told.
 //! - [`store`]: what it remembers.
 //! - [`memory`]: what all of it may take.
@@ -21,15 +22,18 @@ pub mod network;
 pub mod proxy;
 pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod websocket;
 
-pub use flags::Flags;
+pub use flags::{Flags, ListenOn, Scheme};
 pub use listener::{Address, Family, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
+pub use mosquitto::{CertificateName, TlsVersion};
 pub use network::Network;
 pub use proxy::{ProxyTerms, ProxyVersion};
 pub use settings::{ClientIdTakeover, ListenerSettings, Logs, Settings};
 pub use store::{Durability, StoreConfig};
+pub use tls::{CertificateFiles, Tls};
 pub use websocket::WebSocketTerms;
 
 use crate::limits;

@@ -34,6 +34,9 @@ pub struct ListenerSettings {
     pub anonymous: bool,
     /// A password file is in force: user names are checked.
     pub passwords: bool,
+    /// The user name is that of the Client's certificate, as `Input::Identified` tells it, whatever CONNECT has. User
+    /// names count as checked.
+    pub certificate_names: bool,
     /// Of no meaning where user names are not checked.
     pub client_id_takeover: ClientIdTakeover,
     /// The largest packet accepted, Fixed Header included; told to v5 Clients in CONNACK.
@@ -57,6 +60,7 @@ impl Default for ListenerSettings {
         ListenerSettings {
             anonymous: true,
             passwords: false,
+            certificate_names: false,
             client_id_takeover: ClientIdTakeover::Owner,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,
             qos_max: 2,

@@ -66,6 +66,17 @@ impl ListeningSockets {
         (*listener, wrapping)
     }
 
+    /// The address of each socket, as a log line has it.
+    pub fn addresses(&self) -> Vec<String> {
+        let sockets = self.sockets.iter().zip(self.listeners.iter());
+        sockets
+            .map(|(socket, (_, wrapping))| match wrapping.tls {
+                Some(_) => format!("{socket} with TLS"),
+                None => socket.to_string(),
+            })
+            .collect()
+    }
+
     /// Removes the files of unix sockets, when the broker stops.
     pub fn remove_files(&self) {
         for path in self.sockets.iter().filter_map(ListeningSocket::path) {
@@ -75,13 +86,15 @@ impl ListeningSockets {
     }
 }
 
-/// Binds all addresses of `config` and listens, so that a Client may connect from now on.
+/// Binds all addresses of `config` and listens, so that a Client may connect from now on. `wrappings`: of its
+/// listeners, in their order.
 ///
 /// Errors: one sentence with address, port, cause and remedy.
-pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
+pub fn listen_all(config: &Config, wrappings: &[Wrapping]) -> Result<ListeningSockets, StartError> {
     let mut sockets = Vec::new();
     let mut listeners = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
+    assert!(wrappings.len() == config.listeners.len());
+    for (index, (listener, wrapping)) in config.listeners.iter().zip(wrappings).enumerate() {
         let opened = match &listener.address {
             Address::Tcp {
                 hosts,
@@ -93,7 +106,6 @@ pub fn listen_all(config: &Config) -> Result<ListeningSockets, StartError> {
             Address::Unix(path) => listen_unix(path).map(|socket| vec![socket]),
         };
         let opened: Vec<ListeningSocket> = opened.map_err(|error| placed(listener, error))?;
-        let wrapping = Wrapping::of(&listener.transport);
         let id = ListenerId(index as u8);
         listeners.extend(opened.iter().map(|_| (id, wrapping.clone())));
         sockets.extend(opened);

@@ -5,6 +5,7 @@ use crate::acl::Rules;
 use crate::broker::{OwnMessage, Report, Restored, Survey, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
+use crate::io::link::Handshake;
 use crate::io::store::keeping::{Keeping, Progress};
 use crate::limits;
 use crate::mesh::{Mailbox, WakeFlag};
@@ -27,6 +28,13 @@ pub enum ToShard {
         connection: ConnectionId,
         /// By the password file as it is now.
         verdict: Verdict,
+    },
+    /// A helper has done a step of a handshake.
+    Handshake {
+        /// May have closed meanwhile; the step is then dropped.
+        connection: ConnectionId,
+        /// As its link gave it away.
+        handshake: Box<Handshake>,
     },
     /// Lost when the mailbox is full; the sender does not learn whether it was taken.
     Publish(OwnMessage),

@@ -45,6 +45,7 @@ pub fn sentence(happening: &Happening) -> Option<String> {
                 | Refusal::UnknownUser
                 | Refusal::WrongPassword
                 | Refusal::NoUserName
+                | Refusal::NoCertificate
                 | Refusal::ClientIdPrefix
                 | Refusal::AnotherUsersSession => "disconnected, not authorised",
                 _ => "disconnected, connection refused",

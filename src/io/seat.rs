@@ -4,6 +4,7 @@ use crate::buffer::Stock;
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::Crossing;
+use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::Checker;
 use crate::io::helpers::sys::Sys;
@@ -23,6 +24,8 @@ pub struct Common {
     pub memory: Arc<Stock>,
     /// `None`: nobody's password is checked, and there is no thread for that.
     pub checker: Option<Checker>,
+    /// Does long steps of handshakes.
+    pub handshakes: Handshakes,
     /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,
     /// Hears who wants to know how the broker is.

@@ -8,8 +8,10 @@ use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
+use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::control::{self, End, Served, Signals};
 use crate::io::helpers::destinations::Publisher;
+use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
@@ -110,7 +112,11 @@ fn serve(
         None => cpu::shards_default(allowed.len()),
     };
     let cores = cpu::placement(count, &allowed);
-    let listeners = listener::listen_all(&config)?;
+    let (certificates, told) = certificates(&config)?;
+    for warning in told {
+        log.line(LogLevel::Warning, warning);
+    }
+    let listeners = listener::listen_all(&config, &certificates.wrappings(&config))?;
     DriverKind::raise_limits(count);
     let port = config.listeners.first().map_or(0, Listener::port);
     let persists = config.store.persistence != Some(false);
@@ -158,6 +164,7 @@ fn serve(
             count,
         )),
         checker,
+        handshakes: Handshakes::default(),
         log: log.clone(),
         sys: Sys::default(),
         store: recovered.is_some(),
@@ -187,6 +194,13 @@ fn serve(
             .start(shards.clone(), clock)
             .map_err(refused("cannot start the password thread"))?;
     }
+    if certificates.are_any() {
+        let threads = (allowed.len() / 2).clamp(1, limits::TLS_HELPERS_MAX);
+        common
+            .handshakes
+            .start(shards.clone(), threads)
+            .map_err(refused("cannot start the threads of handshakes"))?;
+    }
     let watchdog = Watchdog::new(notify, &shards, Instant::now())
         .map_err(|e| refused("cannot make eventfds")(e.into()))?;
     let (room, _) = files::places(count, None)?;
@@ -201,12 +215,7 @@ fn serve(
         log.line(LogLevel::Info, file);
     }
     announce_places(&config, places, files, log);
-    let addresses: Vec<String> = common
-        .listeners
-        .sockets
-        .iter()
-        .map(ListeningSocket::to_string)
-        .collect();
+    let addresses = common.listeners.addresses();
     for address in &addresses {
         log.line(LogLevel::Info, format!("listening on {address}"));
     }
@@ -223,6 +232,7 @@ fn serve(
     let mut again = Reload::new(
         config,
         checker,
+        certificates,
         (Arc::clone(&common.places), room),
         common.sys.clone(),
         shards.clone(),
@@ -338,6 +348,17 @@ fn users(config: &Config) -> Result<Users, StartError> {
     })
 }
 
+/// Reads the certificates of all listeners.
+fn certificates(config: &Config) -> Result<(Certificates, Vec<String>), StartError> {
+    Certificates::load(config).map_err(|why| {
+        let error = StartError::new(why);
+        match config.source {
+            Some(_) => error.with_exit_code(Exit::Unreadable.code()),
+            None => error,
+        }
+    })
+}
+
 /// Reads the ACL files.
 fn rules(config: &Config) -> Result<rules::Read, StartError> {
     let mut read = RuleFiles::of(config).read().map_err(|faults| {
@@ -372,6 +393,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     RunAs::of(config.user.as_ref())?;
     let mut warnings = users(config)?.warnings();
     warnings.extend(rules(config)?.warnings);
+    warnings.extend(certificates(config)?.1);
     Ok(warnings)
 }
 
@@ -392,6 +414,20 @@ fn access(config: &Config) -> String {
 
 /// Who may connect by a listener of a configuration.
 fn access_by(listener: &Listener) -> String {
+    let tls = listener.transport.tls.as_ref();
+    if listener.settings.certificate_names {
+        return "clients with a certificate may connect; the name in it is the user".to_owned();
+    }
+    let certificates = tls.is_some_and(|tls| tls.client_certificate_required);
+    let who = access_by_name(listener);
+    match certificates {
+        true => format!("{who}, and with a certificate alone"),
+        false => who,
+    }
+}
+
+/// Who may connect, by user name.
+fn access_by_name(listener: &Listener) -> String {
     let who = match (&listener.passwd, listener.settings.anonymous) {
         (None, false) => {
             "nobody may connect: there is no `password_file`, and no `allow_anonymous true`"

@@ -261,6 +261,7 @@ pub fn refused(why: Refusal) -> String {
         | Refusal::VersionNotServed
         | Refusal::NoClientId
         | Refusal::NoUserName
+        | Refusal::NoCertificate
         | Refusal::ClientIdPrefix
         | Refusal::KeepAlive
         | Refusal::WillQos
@@ -323,9 +324,7 @@ pub fn closed(cause: CloseCause) -> String {
         CloseCause::Reset => "it reset the connection".to_owned(),
         CloseCause::TimedOut => "it no longer answers".to_owned(),
         CloseCause::Error(errno) => format!("the connection failed with error {errno}"),
-        CloseCause::Transport(reason) => {
-            format!("its bytes were not what this listener takes: {reason}")
-        }
+        CloseCause::Transport(reason) => reason.to_owned(),
     }
 }
 
@@ -598,7 +597,7 @@ mod tests {
             ),
             (
                 unaccepted(Unaccepted::Lost(CloseCause::Transport("no TLS"))),
-                "refused 192.0.2.7:4711: before CONNECT was complete, its bytes were not what this listener takes: no TLS",
+                "refused 192.0.2.7:4711: before CONNECT was complete, no TLS",
             ),
             (
                 ended(ConnectionEnd::Disconnected { with_will: false }),

@@ -44,6 +44,18 @@ impl Clients {
         self.connections.put(id, connection);
     }
 
+    /// What lies below MQTT has shown the user name of a connection.
+    pub fn identify(&mut self, id: ConnectionId, user_name: Box<str>) {
+        if self.connections.get(id).is_some() {
+            self.identified.insert(id, user_name);
+        }
+    }
+
+    /// Takes the user name that was shown for a connection.
+    pub fn take_identity(&mut self, id: ConnectionId) -> Option<Box<str>> {
+        self.identified.remove(&id)
+    }
+
     /// A peer shard handed it over, with the bytes that followed CONNECT. Reading is off.
     pub fn adopt(
         &mut self,
@@ -177,6 +189,9 @@ impl Clients {
         out: &mut Outputs,
     ) -> Option<SessionId> {
         let mut connection = self.connections.remove(id)?;
+        if !self.identified.is_empty() {
+            self.identified.remove(&id);
+        }
         if connection.is_closing() {
             // Its end was handled before; only its last bytes were left to do.
             let begun = self.closing.remove(&id);

@@ -60,6 +60,8 @@ pub struct Clients {
     pub(super) counters: Counters,
     pub(super) connection_alarms: Alarms,
     pub(super) session_alarms: Alarms,
+    /// User names by certificate of connections whose CONNECT has not come.
+    pub(super) identified: HashMap<ConnectionId, Box<str>>,
     /// Connections with something to send.
     pub(super) dirty: Vec<ConnectionId>,
     /// Ended connections that close after their last answers, and how each ended.
@@ -147,6 +149,7 @@ impl Clients {
             connection_alarms: Alarms::default(),
             session_alarms: Alarms::default(),
             dirty: Vec::new(),
+            identified: HashMap::new(),
             closing: HashMap::new(),
             resumable: VecDeque::new(),
             releases: 0,

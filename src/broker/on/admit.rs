@@ -184,12 +184,29 @@ impl Shard {
         let Some(listener) = self.clients.listener(id) else {
             return;
         };
+        let certificate_names = listener.certificate_names;
+        if certificate_names {
+            // What CONNECT says of user and password does not count.
+            request.user_name = self.clients.take_identity(id);
+            request.password = Box::default();
+            if request.user_name.is_none() {
+                let (code, why) = (
+                    ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+                    Refusal::NoCertificate,
+                );
+                return self.refuse(id, &request, code, why, out);
+            }
+        }
+        let Some(listener) = self.clients.listener(id) else {
+            return;
+        };
         if let Err((code, why)) = put_terms(&mut request, listener, self.clients.settings()) {
             return self.refuse(id, &request, code, why, out);
         }
         let (anonymous, passwords) = (listener.anonymous, listener.passwords);
         self.clients.put_received(id, behind.to_vec(), &[]);
         match connect.user_name {
+            _ if certificate_names => self.on_authentic(id, request, out),
             None if !anonymous => {
                 let why = Refusal::Anonymous;
                 self.refuse(id, &request, ReasonCode::NOT_AUTHORIZED, why, out);
@@ -295,7 +312,8 @@ impl Shard {
             let why = Refusal::Stopping;
             return self.refuse(id, &request, ReasonCode::SERVER_UNAVAILABLE, why, out);
         }
-        let checks = self.clients.listener(id).is_some_and(|l| l.passwords);
+        let listener = self.clients.listener(id);
+        let checks = listener.is_some_and(|l| l.passwords && !l.certificate_names);
         if let Some(user_name) = request.user_name.clone()
             && checks
             && user_epoch < self.gone.epoch()

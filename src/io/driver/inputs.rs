@@ -4,13 +4,15 @@ use super::accept::Newcomer;
 use super::kernel::{Completion, Kernel};
 use super::sockets::{Receive, Send, Socket, SocketState};
 use super::{Core, Driver, Later};
-use crate::broker::{CloseCause, HandOver, Input};
+use crate::broker::{CloseCause, HandOver, Input, Outputs};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
-use crate::io::link::{Broken, Link, Peer};
+use crate::io::helpers::handshakes::Step;
+use crate::io::link::{Broken, Handshake, Link, Peer};
 use crate::io::mail::ToShard;
 use crate::limits;
 use crate::mesh::Admitted;
+use crate::time::Time;
 use nix::libc;
 use std::io;
 use std::os::fd::AsFd;
@@ -142,21 +144,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             SocketState::Open => {
                 let (bytes, fault) = socket.link.open(bytes, &mut self.scratch);
                 broken = fault;
-                if let Some(bytes) = socket.link.kept_change() {
-                    let input = Input::LinkBytes { connection, bytes };
-                    self.core.handle(self.now, input, &mut self.out);
-                }
-                if let Some(Peer { address }) = socket.link.take_peer() {
-                    let input = Input::Address {
-                        connection,
-                        address,
-                    };
-                    self.core.handle(self.now, input, &mut self.out);
-                }
-                if !bytes.is_empty() {
-                    let input = Input::Bytes { connection, bytes };
-                    self.core.handle(self.now, input, &mut self.out);
-                }
+                let (core, out) = (&mut self.core, &mut self.out);
+                tell(core, self.now, out, connection, &mut socket.link, bytes);
             }
             SocketState::HandingOver { hand_over, .. } => {
                 let (bytes, fault) = socket.link.open(bytes, &mut self.scratch);
@@ -167,7 +156,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             SocketState::Closing | SocketState::Lingering | SocketState::Ending => {}
         }
         self.kernel.give_back(received);
-        let concerned = broken.is_some() || socket.link.has_own_bytes() || socket.link.has_ended();
+        let concerned = broken.is_some() || socket.link.needs_attention();
         self.carry_out()?;
         if concerned {
             self.after_open(connection, broken)?;
@@ -175,9 +164,40 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         Ok(bytes_len)
     }
 
-    /// Sends what a link answers for itself, and ends a connection whose link has ended or is broken.
+    /// Does what a link asks for: a step of its handshake elsewhere, bytes of its own, its end.
     #[cold]
-    fn after_open(&mut self, connection: ConnectionId, broken: Option<Broken>) -> io::Result<()> {
+    fn after_open(
+        &mut self,
+        connection: ConnectionId,
+        mut broken: Option<Broken>,
+    ) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(connection) else {
+            return Ok(());
+        };
+        if let Some(handshake) = socket.link.take_handshake() {
+            socket.away = true;
+            let step = Step {
+                shard: self.seat.id,
+                connection,
+                address: socket.link.address.ip(),
+                handshake,
+            };
+            self.seat.common.handshakes.ask(step);
+        }
+        if let Some(user_name) = socket.link.take_user_name() {
+            let input = Input::Identified {
+                connection,
+                user_name,
+            };
+            self.core.handle(self.now, input, &mut self.out);
+        }
+        if socket.link.has_more() {
+            let (bytes, fault) = socket.link.open(&[], &mut self.scratch);
+            broken = broken.or(fault);
+            let (core, out) = (&mut self.core, &mut self.out);
+            tell(core, self.now, out, connection, &mut socket.link, bytes);
+            self.carry_out()?;
+        }
         let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
@@ -204,6 +224,25 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
     }
 
+    /// A helper has done a step of a handshake.
+    fn on_handshake(
+        &mut self,
+        connection: ConnectionId,
+        handshake: Box<Handshake>,
+    ) -> io::Result<()> {
+        self.touch(connection);
+        let Some(socket) = self.sockets.get(connection) else {
+            return Ok(());
+        };
+        socket.away = false;
+        if !matches!(socket.state, SocketState::Open) {
+            return Ok(());
+        }
+        let broken = socket.link.end_handshake(handshake).err();
+        self.after_open(connection, broken)?;
+        self.carry_out()
+    }
+
     fn on_sent(&mut self, connection: ConnectionId, result: Result<usize, i32>) -> io::Result<()> {
         let Some(socket) = self.sockets.get(connection) else {
             panic!("a slot is kept while a send is under way");
@@ -211,8 +250,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let open = matches!(socket.state, SocketState::Open);
         match result {
             Ok(bytes) => {
-                let returned = self.kernel.sent(connection.index, bytes);
-                let of_shard = socket.send == Send::Shards;
+                let mut returned = self.kernel.sent(connection.index, bytes);
+                let of_shard = matches!(socket.send, Send::Shards | Send::Rest);
                 let bytes = if of_shard {
                     socket.link.sent(bytes, returned.is_some())
                 } else {
@@ -223,6 +262,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     socket.send = Send::Off;
                     if !ending && let Some(chunks) = socket.next_send() {
                         self.kernel.send(connection, socket.link.as_fd(), chunks)?;
+                    }
+                    if socket.send == Send::Rest {
+                        // For the shard its send is still under way.
+                        returned = None;
                     }
                 } else if ending {
                     self.kernel.end_send(connection.index);
@@ -353,6 +396,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     verdict,
                 } => self.on_later(Later::Verdict(connection, verdict))?,
+                ToShard::Handshake {
+                    connection,
+                    handshake,
+                } => self.on_handshake(connection, handshake)?,
                 ToShard::Publish(message) => self.input(Input::Publish(message))?,
                 ToShard::Survey { survey, reply } => {
                     self.askers.push_back(reply);
@@ -480,6 +527,31 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
         self.touch(connection);
         self.input(Input::Closed { connection, cause })
+    }
+}
+
+/// Gives the shard what a link has learned, and the bytes of MQTT it has opened.
+#[inline]
+fn tell<C: Core>(
+    core: &mut C,
+    now: Time,
+    out: &mut Outputs,
+    connection: ConnectionId,
+    link: &mut Link,
+    bytes: &[u8],
+) {
+    if let Some(bytes) = link.kept_change() {
+        core.handle(now, Input::LinkBytes { connection, bytes }, out);
+    }
+    if let Some(Peer { address }) = link.take_peer() {
+        let input = Input::Address {
+            connection,
+            address,
+        };
+        core.handle(now, input, out);
+    }
+    if !bytes.is_empty() {
+        core.handle(now, Input::Bytes { connection, bytes }, out);
     }
 }
 

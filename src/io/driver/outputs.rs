@@ -211,7 +211,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return Ok(());
         };
         let wanted = match &socket.state {
-            SocketState::Open => socket.reading && !socket.ended,
+            SocketState::Open => socket.reading && !socket.ended && !socket.away,
             SocketState::Closing | SocketState::Lingering => !socket.ended,
             SocketState::HandingOver { .. } | SocketState::Ending => false,
         };

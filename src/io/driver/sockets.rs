@@ -4,7 +4,7 @@
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::link::Link;
+use crate::io::link::{Link, Next};
 
 /// Where a Network Connection is in its life.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub enum Send {
     Off,
     /// Bytes of the shard, which hears how many have left.
     Shards,
+    /// As `Shards`: the next part of a send that its link seals in parts.
+    Rest,
     /// Bytes of the link's own: a handshake, a pong, a farewell.
     Links,
 }
@@ -61,6 +63,8 @@ pub struct Socket {
     pub reading: bool,
     /// A large packet is coming in: receive into the large buffer.
     pub large: bool,
+    /// A helper has a step of its handshake: nothing is received until that comes back.
+    pub away: bool,
     /// The peer has closed its side.
     pub ended: bool,
     /// What the kernel has been asked to send.
@@ -83,6 +87,7 @@ impl Socket {
             receive: Receive::Off,
             reading,
             large: false,
+            away: false,
             ended: false,
             send: Send::Off,
             waiting: None,
@@ -110,13 +115,20 @@ impl Socket {
         None
     }
 
-    /// The next bytes to send: the link's own first, then the shard's. No send may be under way.
+    /// The next bytes to send: the link's first, then the shard's. No send may be under way.
     #[inline]
     pub fn next_send(&mut self) -> Option<Chunks> {
         assert!(self.send == Send::Off);
-        if let Some(own) = self.link.own_bytes() {
-            self.send = Send::Links;
-            return Some(own);
+        match self.link.next_send() {
+            Some(Next::Own(own)) => {
+                self.send = Send::Links;
+                return Some(own);
+            }
+            Some(Next::Rest(rest)) => {
+                self.send = Send::Rest;
+                return Some(rest);
+            }
+            None => {}
         }
         let waiting = self.waiting.take()?;
         self.send = Send::Shards;

@@ -1,14 +1,18 @@
 //! What is not a shard's work, on plain threads of its own: these may block as they like.
 //!
 //! - [`passwords`]: hashing, which takes milliseconds to seconds.
+//! - [`handshakes`]: steps of TLS handshakes, which take a millisecond or more.
 //! - [`log`]: writes lines, in the time of a [`zone`].
+//! - [`certificates`]: reads those of TLS listeners.
 //! - [`rules`]: reads ACL files.
 //! - [`control`]: the main thread: signals, reload, the end.
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
 //! - [`notify`]: what the service manager hears; its watchdog.
 
+pub mod certificates;
 pub mod control;
 pub mod destinations;
+pub mod handshakes;
 pub mod log;
 pub mod notify;
 pub mod passwords;

@@ -4,6 +4,7 @@ use crate::broker::LogLevel;
 use crate::config::mosquitto::{Kind, Refused};
 use crate::config::{Config, Settings};
 use crate::io::disk::Disk;
+use crate::io::helpers::certificates::{Certificates, Renewed};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Reloaded, Successor};
 use crate::io::helpers::rules::{Read, RuleFiles};
@@ -20,12 +21,21 @@ pub struct Reload {
     /// In force.
     config: Config,
     checker: Option<Checker>,
+    certificates: Certificates,
     places: Arc<Places>,
     /// How many connections there may be, whatever a configuration says.
     places_most: usize,
     sys: Sys,
     shards: Shards,
     log: Log,
+}
+
+/// What was read, and is not in force yet.
+struct New {
+    config: Option<Config>,
+    rules: Read,
+    users: Option<Successor>,
+    certificates: Renewed,
 }
 
 /// Why nothing was reloaded: the line for the log and the service manager. What else is to be said is in the log.
@@ -36,6 +46,7 @@ impl Reload {
     pub fn new(
         config: Config,
         checker: Option<Checker>,
+        certificates: Certificates,
         (places, places_most): (Arc<Places>, usize),
         sys: Sys,
         shards: Shards,
@@ -44,6 +55,7 @@ impl Reload {
         Reload {
             config,
             checker,
+            certificates,
             places,
             places_most,
             sys,
@@ -55,7 +67,7 @@ impl Reload {
     /// Reads everything again. One line for the log and the service manager.
     pub fn reload(&mut self) -> (LogLevel, String) {
         let reloaded = match self.read_all() {
-            Ok((config, rules, users)) => (LogLevel::Info, self.exchange(config, rules, users)),
+            Ok(read) => (LogLevel::Info, self.exchange(read)),
             Err(Kept(text)) => (LogLevel::Error, text),
         };
         // In any case: a log file may have been moved away.
@@ -73,7 +85,7 @@ impl Reload {
     }
 
     /// Reads all files; nothing is in force yet.
-    fn read_all(&self) -> Result<(Option<Config>, Read, Option<Successor>), Kept> {
+    fn read_all(&self) -> Result<New, Kept> {
         let config = self.read_configuration()?;
         let next = config.as_ref().unwrap_or(&self.config);
         let rules = RuleFiles::of(next).read().map_err(|faults| {
@@ -91,7 +103,16 @@ impl Reload {
             ),
             _ => None,
         };
-        Ok((config, rules, users))
+        let certificates = self.certificates.prepare(next).map_err(|why| {
+            self.log.line(LogLevel::Error, why);
+            self.kept("a certificate or key is at fault")
+        })?;
+        Ok(New {
+            config,
+            rules,
+            users,
+            certificates,
+        })
     }
 
     fn tell_kept(&self, kept: Reloaded) -> Kept {
@@ -135,7 +156,9 @@ impl Reload {
         let (before, after) = (&self.config.listeners, &new.listeners);
         let mut same = before.len() == after.len();
         for (old, new) in before.iter().zip(after) {
-            if old.address != new.address || old.transport != new.transport {
+            if old.address != new.address
+                || old.transport.tls.is_some() != new.transport.tls.is_some()
+            {
                 same = false;
                 let place = new.place.as_deref().unwrap_or("the configuration");
                 let text = format!(
@@ -183,16 +206,25 @@ impl Reload {
     }
 
     /// Puts everything in force. One line that says what.
-    fn exchange(
-        &mut self,
-        config: Option<Config>,
-        rules: Read,
-        users: Option<Successor>,
-    ) -> String {
-        for warning in rules.warnings {
+    fn exchange(&mut self, new: New) -> String {
+        let New {
+            config,
+            rules,
+            users,
+            certificates,
+        } = new;
+        for warning in rules
+            .warnings
+            .into_iter()
+            .chain(certificates.warnings.clone())
+        {
             self.log.line(LogLevel::Warning, warning);
         }
         let mut said = Vec::new();
+        self.certificates.exchange(certificates);
+        if self.certificates.are_any() {
+            said.push("certificates read again".to_owned());
+        }
         match config {
             Some(config) => {
                 self.config = config;
@@ -228,7 +260,10 @@ impl Reload {
         }
         said.extend(rules.files);
         if said.is_empty() {
-            said.push("SIGHUP: there is no password file and no ACL file to read".to_owned());
+            said.push(
+                "SIGHUP: there is no password file, no ACL file and no certificate to read"
+                    .to_owned(),
+            );
         }
         said.join("; ")
     }

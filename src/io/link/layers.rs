@@ -7,6 +7,7 @@
 //!
 //! What an inner layer has to say for itself is sealed by those outside it, behind what they have said themselves.
 
+use super::tls::handshake::Handshake;
 use crate::buffer::Chunks;
 use smallvec::SmallVec;
 use std::fmt;
@@ -73,14 +74,59 @@ pub trait Layer: Send + fmt::Debug {
     /// given to be sealed, that left with them: never too many, and over a whole send all of them.
     fn sent(&mut self, bytes: usize, whole: bool) -> usize;
 
+    /// What was given to be sealed last is not all sealed yet: the rest comes when this part has left.
+    fn has_rest(&self) -> bool {
+        false
+    }
+
+    /// The next part of what was given to be sealed, once the part before has left, behind the layer's own bytes if it
+    /// has some. [`Layer::sent`] counts from here.
+    fn seal_rest(&mut self) -> Option<Chunks> {
+        None
+    }
+
     /// Puts the farewell into the own bytes, unless it was said before or may not be said. Nothing is sealed later.
     fn farewell(&mut self);
+
+    /// A step of the handshake is done elsewhere, or waits to be taken there.
+    fn is_away(&self) -> bool {
+        false
+    }
+
+    /// Takes a step of the handshake that is too long for a shard. Nothing is opened before it comes back.
+    fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        None
+    }
+
+    /// The step is done. Errors: as [`Layer::open`].
+    fn end_handshake(&mut self, handshake: Box<Handshake>) -> Result<(), Broken> {
+        drop(handshake);
+        Ok(())
+    }
+
+    /// It has bytes from outside that it can open now, so it must be given the next, or none, at once.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Takes the Client's user name, if this layer knows it and it has not been taken.
+    fn take_user_name(&mut self) -> Option<Box<str>> {
+        None
+    }
 }
 
 /// Where layers put what they open: one buffer a layer, the same for all connections of a shard. A layer opens not much
 /// more than one receive and what it had kept, so they stay small.
 #[derive(Default)]
 pub struct Scratch([Vec<u8>; LAYERS_MAX]);
+
+/// What a link sends of itself.
+pub enum Next {
+    /// The next part of what was sealed last.
+    Rest(Chunks),
+    /// Bytes of its layers' own.
+    Own(Chunks),
+}
 
 /// The layers of a connection, at least one; the outermost first.
 #[derive(Debug)]
@@ -93,6 +139,8 @@ pub struct Layers {
     peer: Option<Box<Peer>>,
     /// The sum of [`Layer::kept_bytes`] that was told last.
     kept_told: u32,
+    /// The layer that gave away a step of its handshake last.
+    shaking: usize,
 }
 
 impl Layers {
@@ -104,6 +152,7 @@ impl Layers {
             own: Chunks::new(),
             peer: None,
             kept_told: 0,
+            shaking: 0,
         }
     }
 
@@ -171,9 +220,43 @@ impl Layers {
         self.layers.iter_mut().for_each(|layer| layer.check());
     }
 
+    /// As [`super::Link::has_more`].
+    pub fn has_more(&self) -> bool {
+        self.layers.iter().any(|layer| layer.has_more())
+    }
+
+    /// As [`super::Link::take_handshake`].
+    pub fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        let mut layers = self.layers.iter_mut().enumerate();
+        let (index, handshake) =
+            layers.find_map(|(index, layer)| Some((index, layer.take_handshake()?)))?;
+        self.shaking = index;
+        Some(handshake)
+    }
+
+    /// As [`super::Link::end_handshake`].
+    pub fn end_handshake(&mut self, handshake: Box<Handshake>) -> Result<(), Broken> {
+        self.layers[self.shaking].end_handshake(handshake)
+    }
+
+    /// As [`super::Link::take_user_name`].
+    pub fn take_user_name(&mut self) -> Option<Box<str>> {
+        self.layers
+            .iter_mut()
+            .find_map(|layer| layer.take_user_name())
+    }
+
     /// As [`super::Link::has_ended`].
     pub fn has_ended(&self) -> bool {
         self.layers.iter().any(|layer| layer.has_ended())
+    }
+
+    /// As [`super::Link::needs_attention`].
+    pub fn needs_attention(&self) -> bool {
+        !self.own.is_empty()
+            || self.layers.iter().any(|layer| {
+                layer.has_own_bytes() || layer.has_ended() || layer.has_more() || layer.is_away()
+            })
     }
 
     /// As [`super::Link::has_own_bytes`].
@@ -181,13 +264,20 @@ impl Layers {
         !self.own.is_empty() || self.layers.iter().any(|layer| layer.has_own_bytes())
     }
 
-    /// As [`super::Link::own_bytes`].
-    pub fn own_bytes(&mut self) -> Option<Chunks> {
+    /// As [`super::Link::next_send`].
+    pub fn next_send(&mut self) -> Option<Next> {
+        // The outermost layer that has a rest goes on; what layers inside it have to say must not come in between.
+        let index = self.layers.iter().position(|layer| layer.has_rest());
+        if let Some(index) = index
+            && let Some(rest) = self.layers[index].seal_rest()
+        {
+            return Some(Next::Rest(self.seal_outside(index, rest)));
+        }
         for index in 0..self.layers.len() {
             self.gather(index);
         }
         let own = std::mem::take(&mut self.own);
-        (!own.is_empty()).then_some(own)
+        (!own.is_empty()).then_some(Next::Own(own))
     }
 
     /// Appends the own bytes of one layer. Those of the layers outside it have been gathered.
@@ -213,9 +303,11 @@ impl Layers {
     }
 
     /// As [`super::Link::sent`].
-    pub fn sent(&mut self, mut bytes: usize, whole: bool) -> usize {
+    pub fn sent(&mut self, mut bytes: usize, mut whole: bool) -> usize {
         for layer in &mut self.layers {
             bytes = layer.sent(bytes, whole);
+            // Of what an inner layer has sealed, there is more to come.
+            whole &= !layer.has_rest();
         }
         bytes
     }

@@ -13,9 +13,10 @@
 //! The order of calls:
 //!
 //! - [`Link::open`] with every run of bytes received, in order; then [`Link::has_ended`].
-//! - [`Link::own_bytes`] when no send is under way: what it gives is sent before anything sealed later.
-//! - [`Link::seal`] when no send is under way and there are no own bytes: what it gives is sent next, whole and
-//!   unchanged.
+//! - If [`Link::needs_attention`]: [`Link::take_handshake`], [`Link::take_user_name`], [`Link::has_more`].
+//! - [`Link::next_send`] when no send is under way: what it gives is sent before anything sealed later.
+//! - [`Link::seal`] when no send is under way and [`Link::next_send`] gives nothing: what it gives is sent next, whole
+//!   and unchanged. What is much is sealed in parts, each given by [`Link::next_send`] when the one before has left.
 //! - [`Link::sent`] for each part of it that has left.
 //! - [`Link::farewell`] when the last was sent, before our side is closed.
 
@@ -23,9 +24,11 @@
 pub mod framed;
 mod layers;
 pub mod proxy;
+pub mod tls;
 pub mod websocket;
 
-pub use layers::{Broken, Layer, Peer, Scratch};
+pub use layers::{Broken, Layer, Next, Peer, Scratch};
+pub use tls::handshake::Handshake;
 
 use crate::buffer::Chunks;
 use crate::config::{ProxyTerms, Transport, WebSocketTerms};
@@ -34,6 +37,8 @@ use layers::Layers;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use tls::Tls;
+use tls::server::Server;
 
 /// The socket of a Network Connection and what belongs to it.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ enum State {
 pub struct Wrapping {
     /// A PROXY header comes first.
     pub proxy: Option<ProxyTerms>,
+    /// Then TLS.
+    pub tls: Option<Arc<Server>>,
     /// MQTT goes in the frames of a WebSocket.
     pub websocket: Option<Arc<WebSocketTerms>>,
     /// So many layers of [`framed`].
@@ -66,8 +73,8 @@ pub struct Wrapping {
 }
 
 impl Wrapping {
-    /// For a listener of this transport.
-    pub fn of(transport: &Transport) -> Wrapping {
+    /// For a listener of this transport. `tls`: what its TLS goes by, if it has any.
+    pub fn of(transport: &Transport, tls: Option<Arc<Server>>) -> Wrapping {
         let websocket = transport.websocket.clone().map(|terms| WebSocketTerms {
             // Behind a PROXY header the request is the Client's own, and so is whatever it says of its address.
             proxies: match transport.proxy {
@@ -78,6 +85,7 @@ impl Wrapping {
         });
         Wrapping {
             proxy: transport.proxy,
+            tls,
             websocket: websocket.map(Arc::new),
             #[cfg(test)]
             framed: transport.framed,
@@ -89,6 +97,9 @@ impl Wrapping {
         let mut layers: Vec<Box<dyn Layer>> = Vec::new();
         if let Some(terms) = self.proxy {
             layers.push(Box::new(proxy::Proxy::new(terms)));
+        }
+        if let Some(server) = &self.tls {
+            layers.push(Box::new(Tls::new(Arc::clone(server))));
         }
         #[cfg(test)]
         for _ in 0..self.framed {
@@ -200,6 +211,15 @@ impl Link {
         }
     }
 
+    /// After [`Link::open`] and [`Link::end_handshake`]: there is more to do than to hand on what was opened.
+    #[inline]
+    pub fn needs_attention(&self) -> bool {
+        match &self.state {
+            State::Plain => false,
+            State::Layered(layers) => layers.needs_attention(),
+        }
+    }
+
     /// Does the link itself have something to send?
     #[inline]
     pub fn has_own_bytes(&self) -> bool {
@@ -209,12 +229,12 @@ impl Link {
         }
     }
 
-    /// Takes what the link itself has to send.
+    /// Takes what the link itself has to send now: what is left of what was sealed last, then bytes of its own.
     #[inline]
-    pub fn own_bytes(&mut self) -> Option<Chunks> {
+    pub fn next_send(&mut self) -> Option<Next> {
         match &mut self.state {
             State::Plain => None,
-            State::Layered(layers) => layers.own_bytes(),
+            State::Layered(layers) => layers.next_send(),
         }
     }
 
@@ -244,6 +264,40 @@ impl Link {
         match &mut self.state {
             State::Plain => {}
             State::Layered(layers) => layers.farewell(),
+        }
+    }
+
+    /// Takes a step of a handshake that is too long for a shard. Nothing is received before it comes back.
+    pub fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        match &mut self.state {
+            State::Plain => None,
+            State::Layered(layers) => layers.take_handshake(),
+        }
+    }
+
+    /// The step is done. Errors: as [`Link::open`].
+    pub fn end_handshake(&mut self, handshake: Box<Handshake>) -> Result<(), Broken> {
+        match &mut self.state {
+            State::Plain => Ok(()),
+            State::Layered(layers) => layers.end_handshake(handshake),
+        }
+    }
+
+    /// Takes the user name that the handshake has shown, if it has and that was not taken yet. The shard must know it
+    /// before the first byte of MQTT.
+    pub fn take_user_name(&mut self) -> Option<Box<str>> {
+        match &mut self.state {
+            State::Plain => None,
+            State::Layered(layers) => layers.take_user_name(),
+        }
+    }
+
+    /// What was received has more to be opened: [`Link::open`] is to be called with nothing, after the user name was
+    /// taken.
+    pub fn has_more(&self) -> bool {
+        match &self.state {
+            State::Plain => false,
+            State::Layered(layers) => layers.has_more(),
         }
     }
 }

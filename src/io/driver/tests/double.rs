@@ -7,6 +7,7 @@ use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::{Core, Driver};
+use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Users};
 use crate::io::link::Wrapping;
@@ -290,6 +291,7 @@ impl Core for Double {
             }
             Input::Pressure { to, on } => self.see(format!("pressure {to} {on}")),
             Input::UsersGone(users) => self.see(format!("gone {users:?}")),
+            Input::Identified { user_name, .. } => self.see(format!("identified {user_name}")),
             Input::Rules(rules) => self.see(format!("rules {}", rules.are_any())),
             Input::Settings(_) => self.see("settings".to_owned()),
             Input::Tick => {
@@ -386,10 +388,12 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = ListeningSockets::of_one_listener(vec![listener], wrapping);
+        let handshakes = Handshakes::default();
         let (log, clock) = (Log::start(None, None).unwrap(), Clock::start());
         let shards = Shards::new(count).unwrap();
         let checker = Checker::new(Users::load(&[None]).unwrap());
         checker.start(shards.clone(), clock).unwrap();
+        handshakes.start(shards.clone(), 2).unwrap();
         let endpoints = lanes(count, &LANE_BOUNDS);
         let common = Common {
             listeners,
@@ -397,6 +401,7 @@ impl Broker {
             places: Arc::new(Places::new(usize::MAX, 0, &[])),
             memory: Arc::new(Stock::new(limits::MEMORY_BYTES_DEFAULT, count)),
             checker: Some(checker),
+            handshakes: handshakes.clone(),
             store: false,
             log,
             clock,

@@ -54,14 +54,16 @@ fn greeted(broker: &Broker) -> TcpStream {
     client
 }
 
+/// So many layers.
+fn wrapping(framed: usize) -> Wrapping {
+    Wrapping {
+        framed,
+        ..Wrapping::default()
+    }
+}
+
 fn start<K: Kernel>(shards: usize) -> Broker {
-    Broker::start_with::<K>(
-        shards,
-        &Wrapping {
-            framed: 1,
-            ..Wrapping::default()
-        },
-    )
+    Broker::start_with::<K>(shards, &wrapping(1))
 }
 
 /// Sends in pieces from another thread, a PING between every two of them, and reads all of it back.
@@ -203,13 +205,7 @@ impl Read for Inside<'_> {
 
 fn a_layer_lies_inside_another<K: Kernel>() {
     for (shards, wish) in [(1, b'E'), (2, b'1')] {
-        let broker = Broker::start_with::<K>(
-            shards,
-            &Wrapping {
-                framed: 2,
-                ..Wrapping::default()
-            },
-        );
+        let broker = Broker::start_with::<K>(shards, &wrapping(2));
         let mut client = greeted(&broker);
         let sent = stream(wish, 30_000);
         let (mut writer, reader) = (client.try_clone().unwrap(), client.try_clone().unwrap());

@@ -83,6 +83,7 @@ impl Broker {
         let listeners = ListeningSockets::from(vec![listener]);
         let capacity = Arc::new(Places::new(usize::MAX, 0, &[]));
         let common = Common {
+            handshakes: Default::default(),
             listeners,
             sys: Default::default(),
             places: Arc::clone(&capacity),
