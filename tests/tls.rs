@@ -5,37 +5,24 @@
 
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::tool::path;
-use mqttfast_rig::process::{Broker, Client, Connect, DEADLINE, Options};
+use mqttfast_rig::process::{self, Broker, Client, Connect, DEADLINE, Options};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 on_1_and_2_shards!(mosquittos_clients_speak_tls, a_certificate_is_a_user_name);
 
-/// The folder of all certificates; made once, and left to the system's folder for such things.
-fn certificates() -> &'static str {
-    static FOLDER: OnceLock<String> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let name = format!("mqttfast-tls-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a folder");
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls/certificates");
-        let made = Command::new(script).current_dir(&folder).status();
-        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        assert!(made.expect("sh and openssl").success(), "{log}");
-        folder.display().to_string()
-    })
+fn certificates() -> String {
+    process::certificates().display().to_string()
 }
 
 /// The configuration with `{c}` for the folder of certificates.
 fn text(configuration: &str) -> String {
-    configuration.replace("{c}", certificates())
+    configuration.replace("{c}", &certificates())
 }
 
 const PLAIN: &str =

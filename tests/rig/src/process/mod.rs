@@ -10,6 +10,7 @@
 //! reference. What only mqttfast promises (exact closes, log lines, deadlines) is left out then.
 
 pub mod broker;
+pub mod certificates;
 pub mod client;
 pub mod disk;
 pub mod failing_disk;
@@ -22,6 +23,7 @@ pub mod users;
 pub mod wall_clock;
 
 pub use broker::{Broker, Options, reference};
+pub use certificates::certificates;
 pub use client::{Answer, Client};
 pub use packet::{Connect, Level, Published};
 pub use tool::Tool;
