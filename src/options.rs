@@ -2,7 +2,7 @@
 
 use argh::FromArgs;
 use mqttfast::config::{
-    ClientIdTakeover, Durability, Flags, Io, ListenOn, Logs, Scheme, StoreConfig,
+    ClientIdTakeover, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
 };
 use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::io::migrate::{CONFIGURATION, Migration};
@@ -50,11 +50,11 @@ struct Options {
     /// IP address to listen on; may be given several times
     #[argh(option, arg_name = "addr", from_str_fn(parse_address))]
     bind: Vec<IpAddr>,
-    /// listener in the place of --bind and --port, such as mqtts://:8883 or mqtt://127.0.0.1:1883; may be given several
-    /// times
+    /// listener in the place of --bind and --port, such as mqtts://:8883, mqtt://127.0.0.1:1883, or ws://:9001 and
+    /// wss://:9001 for browsers; may be given several times
     #[argh(option, arg_name = "url", from_str_fn(parse_listen))]
     listen: Vec<ListenOn>,
-    /// certificate of TLS listeners (mqtts://) with its chain, PEM; may be given several times, as RSA and ECDSA
+    /// certificate of TLS listeners (mqtts://, wss://) with its chain, PEM; may be given several times, as RSA and ECDSA
     #[argh(option, arg_name = "file")]
     cert: Vec<PathBuf>,
     /// private key of --cert, PEM
@@ -66,6 +66,10 @@ struct Options {
     /// let in by TLS who shows a certificate of --ca, and nobody else
     #[argh(switch)]
     require_certificate: bool,
+    /// proxy, or network such as 10.0.0.0/8, whose X-Forwarded-For is believed by WebSocket listeners; may be given
+    /// several times
+    #[argh(option, arg_name = "addr", from_str_fn(parse_network))]
+    trusted_proxy: Vec<Network>,
     /// password file, as mqttfast passwd or mosquitto_passwd makes it
     #[argh(option, arg_name = "file")]
     passwd: Option<PathBuf>,
@@ -323,6 +327,7 @@ fn flags(options: Options) -> Result<Flags, String> {
         key: options.key,
         ca: options.ca,
         require_certificate: options.require_certificate,
+        trusted_proxies: options.trusted_proxy,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
         shards: options.shards,
@@ -355,8 +360,13 @@ fn check_listeners(options: &Options) -> Result<(), String> {
     let of_tls = !options.cert.is_empty() || !options.key.is_empty() || options.ca.is_some();
     let wrong = if !listen.is_empty() && (!options.bind.is_empty() || options.port.is_some()) {
         "--listen and --bind or --port: --listen says address and port of all listeners, so leave out the others"
+    } else if listen.len() > limits::LISTENERS_MAX {
+        return Err(format!(
+            "--listen: at most {} listeners",
+            limits::LISTENERS_MAX
+        ));
     } else if has_tls && options.cert.is_empty() {
-        "--listen mqtts://: give the certificate and its key with --cert FILE and --key FILE"
+        "--listen mqtts:// or wss://: give the certificate and its key with --cert FILE and --key FILE"
     } else if options.cert.len() != options.key.len() {
         "--cert and --key: give one key for each certificate, in the same order"
     } else if options.require_certificate && options.ca.is_none() {
@@ -412,9 +422,11 @@ fn parse_listen(text: &str) -> Result<ListenOn, String> {
     let (scheme, rest) = match text.split_once("://") {
         Some(("mqtt", rest)) => (Scheme::Mqtt, rest),
         Some(("mqtts", rest)) => (Scheme::Mqtts, rest),
+        Some(("ws", rest)) => (Scheme::Ws, rest),
+        Some(("wss", rest)) => (Scheme::Wss, rest),
         _ => {
             return Err(
-                "give mqtt:// or mqtts:// with address and port, such as mqtts://:8883".into(),
+                "give mqtt://, mqtts://, ws:// or wss:// with address and port, such as ws://127.0.0.1:9001, or mqtts://:8883 for all addresses".into(),
             );
         }
     };
@@ -430,6 +442,10 @@ fn parse_listen(text: &str) -> Result<ListenOn, String> {
     };
     let port = port.map_or(Ok(scheme.port()), parse_port)?;
     Ok(ListenOn { scheme, host, port })
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    text.parse()
 }
 
 fn parse_shards(text: &str) -> Result<u8, String> {

@@ -34,7 +34,9 @@ on_1_and_2_shards!(
     many_lines_and_whole_files,
     passwd_tool_of_our_own,
     paho,
+    paho_over_websocket,
     mqtt_js,
+    mqtt_js_over_websocket,
     umqtt_simple,
     bridge_of_mosquitto,
     mosquitto_sub_over_restarts,
@@ -621,11 +623,19 @@ fn passwd_tool_of_our_own(shards: usize) {
 
 /// Runs a script of `tests/clients` with the first user; it says what went wrong.
 fn run_script(shards: usize, program: &str, name: &str) {
+    run_script_by(shards, program, name, None);
+}
+
+/// The same by a listener of this scheme.
+fn run_script_by(shards: usize, program: &str, name: &str, scheme: Option<&str>) {
     let folder = Folder::new();
     let passwd = Some(two_users(&folder));
     let broker = Broker::start_with(Options {
         shards,
         passwd,
+        arguments: scheme.map_or_else(Vec::new, |scheme| {
+            vec!["--listen".to_owned(), format!("{scheme}://127.0.0.1:0")]
+        }),
         ..Options::default()
     });
     let mut command = Command::new(program);
@@ -638,6 +648,7 @@ fn run_script(shards: usize, program: &str, name: &str) {
         "alice",
         "secret",
     ]);
+    command.args(scheme);
     let ended = Tool::start_command(command, name).end_within(Duration::from_secs(120));
     assert!(
         ended.status.success(),
@@ -652,9 +663,23 @@ fn paho(shards: usize) {
     run_script(shards, "python3", "paho_run.py");
 }
 
+fn paho_over_websocket(shards: usize) {
+    // The arguments below are not the reference's.
+    if !reference() {
+        run_script_by(shards, "python3", "paho_run.py", Some("ws"));
+    }
+}
+
 fn mqtt_js(shards: usize) {
     installed("node");
     run_script(shards, "node", "mqttjs.mjs");
+}
+
+fn mqtt_js_over_websocket(shards: usize) {
+    if !reference() {
+        installed("node");
+        run_script_by(shards, "node", "mqttjs.mjs", Some("ws"));
+    }
 }
 
 fn umqtt_simple(shards: usize) {

@@ -12,6 +12,7 @@ mod configured {
     pub mod rights;
     pub mod sys;
     pub mod table;
+    pub mod websockets;
 }
 
 use mqttfast_rig::on_1_and_2_shards;

@@ -4,17 +4,19 @@
 //! broker has a place for it, and the start is refused where the broker has none and Clients would find another broker
 //! than the file describes.
 
-use super::mosquitto::{self, At, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Refused};
+use super::mosquitto::{
+    self, At, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Protocol, Refused,
+};
 use super::{
     Address, CertificateFiles, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs,
-    Settings, Source, StoreConfig, Tls, Transport, User,
+    ProxyTerms, ProxyVersion, Settings, Source, StoreConfig, Tls, Transport, User, WebSocketTerms,
 };
 use crate::limits;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The options of a `mosquitto.conf` that this broker implements, by their first names; beside them `listener 0`, a
-/// listener on a unix socket. `tests/mosquitto/implemented.txt` names a test for each.
+/// listener on a unix socket, and `protocol websockets`. `tests/mosquitto/implemented.txt` names a test for each.
 pub const IMPLEMENTED: &[&str] = &[
     "accept_protocol_versions",
     "acl_file",
@@ -33,6 +35,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "connection_messages",
     "crlfile",
     "disable_client_cert_date_checks",
+    "enable_proxy_protocol",
     "global_max_clients",
     "global_max_connections",
     "include_dir",
@@ -66,6 +69,8 @@ pub const IMPLEMENTED: &[&str] = &[
     "pid_file",
     "port",
     "protocol",
+    "protocol websockets",
+    "proxy_protocol_v2_require_tls",
     "queue_qos0_messages",
     "require_certificate",
     "retain_available",
@@ -79,6 +84,8 @@ pub const IMPLEMENTED: &[&str] = &[
     "use_subject_as_username",
     "use_username_as_clientid",
     "user",
+    "websockets_headers_size",
+    "websockets_origin",
 ];
 
 impl Source {
@@ -224,6 +231,7 @@ impl Flags {
     ) -> Listener {
         let security = &said.security;
         // Without a listener Mosquitto lets in everybody unless the file says otherwise; `--passwd` is such a word.
+        let request_bytes_max = file.global.http_request_bytes_max;
         let of_anonymous = ["allow_anonymous", "listener_allow_anonymous"];
         let is_said = file
             .said
@@ -235,7 +243,7 @@ impl Flags {
         let passwd = self.passwd.clone().or(file.map(|file| file.value.clone()));
         let acl = security.acl_file.as_ref();
         let by_flags = self.allow_anonymous || self.passwd.is_some();
-        let transport = transport(said);
+        let transport = self.transport_of(said, request_bytes_max);
         let certificate_names = said.tls.as_ref().is_some_and(|tls| tls.user_name.is_some());
         let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
         Listener {
@@ -260,6 +268,41 @@ impl Flags {
             may_be_reached: !loopback || by_flags || security.password_file.is_some(),
             connections_max: said.connections_max.map(|most| most as usize),
             place: said.place.as_ref().map(Place::to_string),
+        }
+    }
+
+    /// What the connections of a listener carry MQTT in.
+    fn transport_of(&self, said: &mosquitto::Listener, request_bytes_max: u32) -> Transport {
+        let path = |at: &Option<At<PathBuf>>| at.as_ref().map(|at| at.value.clone());
+        let websocket = || WebSocketTerms {
+            origins: said.origins.clone(),
+            request_bytes_max,
+            proxies: self.trusted_proxies.clone(),
+        };
+        Transport {
+            proxy: said.proxy_protocol.as_ref().map(|version| ProxyTerms {
+                version: match version.value {
+                    1 => ProxyVersion::V1,
+                    _ => ProxyVersion::V2,
+                },
+                tls_required: said.proxy_requires_tls,
+            }),
+            tls: said.tls.as_ref().map(|tls| Tls {
+                certificates: vec![CertificateFiles {
+                    certificate: tls.certificate.value.clone(),
+                    key: tls.key.value.clone(),
+                }],
+                ca_file: path(&tls.ca_file),
+                ca_folder: path(&tls.ca_folder),
+                revoked: path(&tls.revoked),
+                client_certificate_required: tls.client_certificate_required,
+                user_name: tls.user_name,
+                client_dates_ignored: tls.client_dates_ignored,
+                version_min: tls.version_min,
+            }),
+            websocket: (said.protocol == Protocol::WebSockets).then(websocket),
+            #[cfg(test)]
+            framed: 0,
         }
     }
 
@@ -299,30 +342,6 @@ impl Flags {
             port,
             family,
         }
-    }
-}
-
-/// What the connections of a listener carry MQTT in.
-fn transport(said: &mosquitto::Listener) -> Transport {
-    let path = |at: &Option<At<PathBuf>>| at.as_ref().map(|at| at.value.clone());
-    Transport {
-        proxy: None,
-        websocket: None,
-        tls: said.tls.as_ref().map(|tls| Tls {
-            certificates: vec![CertificateFiles {
-                certificate: tls.certificate.value.clone(),
-                key: tls.key.value.clone(),
-            }],
-            ca_file: path(&tls.ca_file),
-            ca_folder: path(&tls.ca_folder),
-            revoked: path(&tls.revoked),
-            client_certificate_required: tls.client_certificate_required,
-            user_name: tls.user_name,
-            client_dates_ignored: tls.client_dates_ignored,
-            version_min: tls.version_min,
-        }),
-        #[cfg(test)]
-        framed: 0,
     }
 }
 

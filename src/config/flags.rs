@@ -1,8 +1,8 @@
 //! The command line as a configuration, alone or over what a `mosquitto.conf` says.
 
 use super::{
-    CertificateFiles, ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Settings,
-    StoreConfig, Tls, TlsVersion, Transport,
+    CertificateFiles, ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Network,
+    Settings, StoreConfig, Tls, TlsVersion, Transport, WebSocketTerms,
 };
 use crate::limits;
 use crate::random::Secret;
@@ -26,6 +26,8 @@ pub struct Flags {
     pub ca: Option<PathBuf>,
     /// TLS listeners let in who shows a certificate of `ca` alone.
     pub require_certificate: bool,
+    /// Where proxies are whose `X-Forwarded-For` is believed, by all WebSocket listeners.
+    pub trusted_proxies: Vec<Network>,
     /// Password file, of all listeners.
     pub passwd: Option<PathBuf>,
     /// ACL file, of all listeners.
@@ -79,6 +81,10 @@ pub enum Scheme {
     Mqtt,
     /// MQTT in TLS.
     Mqtts,
+    /// MQTT over WebSocket.
+    Ws,
+    /// MQTT over WebSocket in TLS.
+    Wss,
 }
 
 impl Scheme {
@@ -87,12 +93,19 @@ impl Scheme {
         match self {
             Scheme::Mqtt => PORT,
             Scheme::Mqtts => 8883,
+            // Where Mosquitto's users have it.
+            Scheme::Ws | Scheme::Wss => 9001,
         }
     }
 
     /// It needs a certificate.
     pub fn has_tls(self) -> bool {
-        self == Scheme::Mqtts
+        matches!(self, Scheme::Mqtts | Scheme::Wss)
+    }
+
+    /// MQTT goes in the frames of a WebSocket.
+    pub fn has_websocket(self) -> bool {
+        matches!(self, Scheme::Ws | Scheme::Wss)
     }
 }
 
@@ -149,10 +162,14 @@ impl Flags {
             client_dates_ignored: false,
             version_min: TlsVersion::V1_2,
         };
+        let websocket = || WebSocketTerms {
+            proxies: self.trusted_proxies.clone(),
+            ..WebSocketTerms::default()
+        };
         Transport {
             proxy: None,
             tls: on.scheme.has_tls().then(tls),
-            websocket: None,
+            websocket: on.scheme.has_websocket().then(websocket),
             #[cfg(test)]
             framed: 0,
         }

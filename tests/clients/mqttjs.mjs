@@ -1,10 +1,10 @@
-// MQTT.js against a broker: node mqttjs.mjs HOST PORT USER PASSWORD. Silent and 0 when all is well.
+// MQTT.js against a broker: node mqttjs.mjs HOST PORT USER PASSWORD [ws]. Silent and 0 when all is well.
 
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";
 
 const { default: mqtt } = createRequire(new URL("../.tools/node/package.json", import.meta.url))("mqtt");
-const [host, port, username, password] = process.argv.slice(2);
+const [host, port, username, password, scheme = "mqtt"] = process.argv.slice(2);
 const DEADLINE_MS = 10_000;
 
 function within(promise, what) {
@@ -21,7 +21,7 @@ class Client {
     this.name = clientId;
     this.messages = [];
     this.wanting = [];
-    this.mqtt = mqtt.connect(`mqtt://${host}:${port}`, {
+    this.mqtt = mqtt.connect(`${scheme}://${host}:${port}`, {
       clientId, username, password, reconnectPeriod: 0,
       protocolId: version === 3 ? "MQIsdp" : "MQTT", protocolVersion: version, ...options,
     });

@@ -1,5 +1,6 @@
-"""Eclipse paho-mqtt against a broker: paho_run.py HOST PORT USER PASSWORD. Silent and 0 when all is well."""
+"""Eclipse paho-mqtt against a broker: paho_run.py HOST PORT USER PASSWORD [ws]. Silent and 0 when all is well."""
 
+import os
 import queue
 import socket
 import sys
@@ -7,6 +8,7 @@ import sys
 import paho.mqtt.client as mqtt
 
 HOST, PORT, USER, PASSWORD = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+TRANSPORT = "websockets" if sys.argv[5:] == ["ws"] else "tcp"
 DEADLINE_S = 10
 
 
@@ -25,6 +27,7 @@ class Client:
             client_id=client_id,
             clean_session=clean,
             protocol=protocol,
+            transport=TRANSPORT,
             reconnect_on_failure=False,
         )
         self.paho.on_connect = lambda c, u, flags, code, p: self.connected.put((flags, code))
@@ -82,7 +85,9 @@ class Client:
 
     def cut(self):
         """Ends the connection as a crash would, without DISCONNECT."""
-        self.paho.socket().shutdown(socket.SHUT_RDWR)
+        # Of a WebSocket, paho gives what it wraps it in.
+        with socket.socket(fileno=os.dup(self.paho.socket().fileno())) as own:
+            own.shutdown(socket.SHUT_RDWR)
         self.wait("end of the connection", self.gone)
         self.paho.loop_stop()
 

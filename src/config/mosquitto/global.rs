@@ -3,6 +3,7 @@
 use super::files::Files;
 use super::note::{At, Exit, Place};
 use super::statements::{Notes, Statements};
+use crate::limits;
 use std::path::PathBuf;
 
 /// Options of no listener. Where Mosquitto has 0 for "no limit", there is `None` here.
@@ -208,9 +209,12 @@ pub(super) fn global(said: &Statements, notes: &mut Notes, files: &dyn Files) ->
             Some(seconds) => Some(to_u32(seconds) as u16),
         },
         user: said.text("user"),
-        // Mosquitto's own requests of 4 kB must pass.
-        http_request_bytes_max: to_u32(said.number("websockets_headers_size").unwrap_or(0))
-            .max(4096),
+        // Requests of 4 kB pass through Mosquitto in any case.
+        http_request_bytes_max: said
+            .number("websockets_headers_size")
+            .map_or(limits::HTTP_REQUEST_BYTES_MAX, |bytes| {
+                to_u32(bytes).max(limits::HTTP_REQUEST_BYTES_LEAST)
+            }),
         per_listener_settings: flag("per_listener_settings", false),
     }
 }

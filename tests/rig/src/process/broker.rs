@@ -319,9 +319,16 @@ pub fn mqttfast(options: &Options) -> Command {
         }
         None => Command::new(program),
     };
-    command.args(["--port", "0"]);
-    if !options.no_bind {
-        command.args(["--bind", "127.0.0.1"]);
+    // `--listen` says it of every listener.
+    if !options
+        .arguments
+        .iter()
+        .any(|argument| argument == "--listen")
+    {
+        command.args(["--port", "0"]);
+        if !options.no_bind {
+            command.args(["--bind", "127.0.0.1"]);
+        }
     }
     command.args(["--shards", &options.shards.max(1).to_string()]);
     if let Some(passwd) = &options.passwd {
