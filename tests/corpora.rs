@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
+#[path = "../fuzz/properties/links.rs"]
+mod links;
 #[path = "../fuzz/properties/storm.rs"]
 mod storm;
 
@@ -43,6 +45,16 @@ fn decode() {
 #[test]
 fn encode_and_decode() {
     replay("encode_decode", encode_decode::holds);
+}
+
+#[test]
+fn websocket_stream() {
+    replay("websocket_stream", links::websocket);
+}
+
+#[test]
+fn proxy_header() {
+    replay("proxy_header", links::proxy);
 }
 
 #[test]

@@ -1,0 +1,11 @@
+//! The header of a proxy: see `properties/links.rs`.
+
+#![no_main]
+
+#[path = "../properties/links.rs"]
+#[allow(dead_code, reason = "the other target uses the rest")]
+mod links;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| links::proxy(data));
