@@ -72,6 +72,8 @@ BROKERS = {
     "mqttfast-log": Broker(["{mqttfast}", "--port", "{port}", "--shards", "1"]),
     "mqttfast-uring": Broker(OURS + ["--shards", "1", "--io", "uring"]),
     "mqttfast-epoll": Broker(OURS + ["--shards", "1", "--io", "epoll"]),
+    # For the generator's --websocket.
+    "mqttfast-ws": Broker(["{mqttfast}", "--quiet", "--listen", "ws://127.0.0.1:{port}", "--shards", "1"]),
     "mqttfast-2": Broker(OURS + ["--shards", "2"], cores="all"),
     "mqttfast-4": Broker(OURS + ["--shards", "4"], cores="all"),
     # Not a broker: it forwards whole reads of a pair and nothing else, the bound of an epoll design.

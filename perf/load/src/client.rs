@@ -1,5 +1,6 @@
 //! Connections: opening one, its buffers, and the blocking handshake used before and beside the measurement.
 
+use crate::websocket::{self, Frames};
 use crate::wire::{self, Packet};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
@@ -19,6 +20,8 @@ pub const KEEP_ALIVE_S: u16 = 3600;
 pub struct Target {
     pub address: SocketAddrV4,
     pub v5: bool,
+    /// In the frames of a WebSocket.
+    pub websocket: bool,
 }
 
 /// Opens a TCP connection with TCP_NODELAY, blocking.
@@ -57,20 +60,23 @@ pub struct Client {
     pub received: Vec<u8>,
     v5: bool,
     out: Vec<u8>,
+    frames: Option<Frames>,
 }
 
 impl Client {
     /// Connects and waits for CONNACK 0.
     pub fn connect(to: Target, client_id: &str) -> Result<Client, String> {
-        let stream = open(to.address, None)?;
+        let mut stream = open(to.address, None)?;
         stream
             .set_read_timeout(Some(ANSWER_WITHIN))
             .map_err(|error| error.to_string())?;
         stream
             .set_write_timeout(Some(ANSWER_WITHIN))
             .map_err(|error| error.to_string())?;
+        let frames = to.websocket.then(|| Frames::begin(&mut stream));
         let mut client = Client {
             stream,
+            frames: frames.transpose()?,
             received: Vec::new(),
             v5: to.v5,
             out: Vec::new(),
@@ -109,17 +115,22 @@ impl Client {
 
     /// Sends ready packets.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let mut framed = Vec::new();
+        let bytes = match self.frames {
+            Some(_) => {
+                websocket::seal(bytes, &mut framed)?;
+                &framed
+            }
+            None => bytes,
+        };
         self.stream
             .write_all(bytes)
             .map_err(|error| format!("send: {error}"))
     }
 
     fn send(&mut self) -> Result<(), String> {
-        self.stream
-            .write_all(&self.out)
-            .map_err(|error| format!("send: {error}"))?;
-        self.out.clear();
-        Ok(())
+        let out = std::mem::take(&mut self.out);
+        self.send_bytes(&out)
     }
 
     /// Waits for one more read's worth of bytes.
@@ -135,7 +146,13 @@ impl Client {
         self.received.truncate(start + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => Err("the broker closed the connection".into()),
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if let Some(frames) = &mut self.frames {
+                    let opened = frames.open(&mut self.received[start..])?;
+                    self.received.truncate(start + opened);
+                }
+                Ok(())
+            }
             Err(error) => Err(format!("no answer: {error}")),
         }
     }
@@ -171,6 +188,10 @@ pub struct Connection {
     /// What the socket did not take yet.
     pub pending: Vec<u8>,
     pub pending_at: usize,
+    /// `None`: MQTT itself.
+    pub frames: Option<Frames>,
+    /// What was framed last, for its memory.
+    pub framed: Vec<u8>,
 }
 
 impl Connection {
@@ -185,7 +206,17 @@ impl Connection {
             partial: client.received,
             pending: Vec::new(),
             pending_at: 0,
+            frames: client.frames,
+            framed: Vec::new(),
         })
+    }
+
+    /// What was read, without its frames: how much of `bytes` is left.
+    pub fn open(&mut self, bytes: &mut [u8]) -> Result<usize, String> {
+        match &mut self.frames {
+            Some(frames) => frames.open(bytes),
+            None => Ok(bytes.len()),
+        }
     }
 
     pub fn has_pending(&self) -> bool {
@@ -194,6 +225,18 @@ impl Connection {
 
     /// Writes `bytes` after what is pending; keeps what the socket does not take.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if self.frames.is_none() {
+            return self.write_framed(bytes);
+        }
+        let mut framed = std::mem::take(&mut self.framed);
+        framed.clear();
+        websocket::seal(bytes, &mut framed)?;
+        let written = self.write_framed(&framed);
+        self.framed = framed;
+        written
+    }
+
+    fn write_framed(&mut self, bytes: &[u8]) -> Result<(), String> {
         if self.has_pending() {
             self.pending.extend_from_slice(bytes);
             return Ok(());

@@ -82,6 +82,8 @@ impl Storm {
             partial: Vec::new(),
             pending: Vec::new(),
             pending_at: 0,
+            frames: None,
+            framed: Vec::new(),
         };
         self.out.clear();
         wire::append_connect(self.to.v5, &format!("c{}", self.opened), 60, &mut self.out);

@@ -10,6 +10,7 @@ mod report;
 mod retained;
 mod traffic;
 mod usage;
+mod websocket;
 mod wire;
 
 use argh::FromArgs;
@@ -82,6 +83,9 @@ struct Arguments {
     /// speak MQTT 5.0
     #[argh(switch)]
     v5: bool,
+    /// speak MQTT over WebSocket; not of connect
+    #[argh(switch)]
+    websocket: bool,
     /// what client ids begin with, where several generators load one broker
     #[argh(option, default = "String::new()")]
     name: String,
@@ -195,6 +199,7 @@ fn run(arguments: &Arguments) -> Result<Report, String> {
     let to = Target {
         address: SocketAddrV4::new(arguments.host, arguments.port),
         v5: arguments.v5,
+        websocket: arguments.websocket,
     };
     let processes = Processes(arguments.pid.clone());
     let payload_bytes = arguments.payload.unwrap_or(64);

@@ -596,7 +596,10 @@ impl Engine {
             .read(&mut self.buffer[start..start + slot.read_bytes])
         {
             Ok(0) => return Err("the broker closed a connection".into()),
-            Ok(read) => start + read,
+            Ok(read) => {
+                let read = &mut self.buffer[start..start + read];
+                start + slot.connection.open(read)?
+            }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
