@@ -54,7 +54,7 @@ struct Options {
     /// wss://:9001 for browsers; may be given several times
     #[argh(option, arg_name = "url", from_str_fn(parse_listen))]
     listen: Vec<ListenOn>,
-    /// certificate of TLS listeners (mqtts://, wss://) with its chain, PEM; may be given several times, as RSA and ECDSA
+    /// certificate of TLS listeners (mqtts, wss) with its chain, PEM; may be given several times, as RSA and ECDSA
     #[argh(option, arg_name = "file")]
     cert: Vec<PathBuf>,
     /// private key of --cert, PEM

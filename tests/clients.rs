@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use support::tool::{installed, path, script};
-use support::{Broker, Folder, Options, Tool, reference};
+use support::{Broker, Folder, Options, Tool, certificates, reference};
 
 on_1_and_2_shards!(
     publish_and_subscribe,
@@ -626,6 +626,17 @@ fn run_script(shards: usize, program: &str, name: &str) {
     run_script_by(shards, program, name, None);
 }
 
+/// The arguments for a listener of this scheme, and no other.
+fn listen(scheme: &str) -> Vec<String> {
+    let mut arguments = vec!["--listen".to_owned(), format!("{scheme}://127.0.0.1:0")];
+    if scheme == "wss" {
+        let file = |name: &str| certificates().join(name).display().to_string();
+        arguments.extend(["--cert".to_owned(), file("ec.crt")]);
+        arguments.extend(["--key".to_owned(), file("ec.key")]);
+    }
+    arguments
+}
+
 /// The same by a listener of this scheme.
 fn run_script_by(shards: usize, program: &str, name: &str, scheme: Option<&str>) {
     let folder = Folder::new();
@@ -633,9 +644,7 @@ fn run_script_by(shards: usize, program: &str, name: &str, scheme: Option<&str>)
     let broker = Broker::start_with(Options {
         shards,
         passwd,
-        arguments: scheme.map_or_else(Vec::new, |scheme| {
-            vec!["--listen".to_owned(), format!("{scheme}://127.0.0.1:0")]
-        }),
+        arguments: scheme.map_or_else(Vec::new, listen),
         ..Options::default()
     });
     let mut command = Command::new(program);
@@ -649,6 +658,9 @@ fn run_script_by(shards: usize, program: &str, name: &str, scheme: Option<&str>)
         "secret",
     ]);
     command.args(scheme);
+    if scheme == Some("wss") {
+        command.arg(certificates().join("ca.crt"));
+    }
     let ended = Tool::start_command(command, name).end_within(Duration::from_secs(120));
     assert!(
         ended.status.success(),
@@ -667,6 +679,7 @@ fn paho_over_websocket(shards: usize) {
     // The arguments below are not the reference's.
     if !reference() {
         run_script_by(shards, "python3", "paho_run.py", Some("ws"));
+        run_script_by(shards, "python3", "paho_run.py", Some("wss"));
     }
 }
 
@@ -679,6 +692,7 @@ fn mqtt_js_over_websocket(shards: usize) {
     if !reference() {
         installed("node");
         run_script_by(shards, "node", "mqttjs.mjs", Some("ws"));
+        run_script_by(shards, "node", "mqttjs.mjs", Some("wss"));
     }
 }
 

@@ -1,10 +1,12 @@
-// MQTT.js against a broker: node mqttjs.mjs HOST PORT USER PASSWORD [ws]. Silent and 0 when all is well.
+// MQTT.js against a broker: node mqttjs.mjs HOST PORT USER PASSWORD [ws | wss CA]. Silent and 0 when all is well.
 
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 
 const { default: mqtt } = createRequire(new URL("../.tools/node/package.json", import.meta.url))("mqtt");
-const [host, port, username, password, scheme = "mqtt"] = process.argv.slice(2);
+const [host, port, username, password, scheme = "mqtt", caFile] = process.argv.slice(2);
+const ca = caFile && readFileSync(caFile);
 const DEADLINE_MS = 10_000;
 
 function within(promise, what) {
@@ -22,7 +24,7 @@ class Client {
     this.messages = [];
     this.wanting = [];
     this.mqtt = mqtt.connect(`${scheme}://${host}:${port}`, {
-      clientId, username, password, reconnectPeriod: 0,
+      clientId, username, password, ca, reconnectPeriod: 0,
       protocolId: version === 3 ? "MQIsdp" : "MQTT", protocolVersion: version, ...options,
     });
     this.mqtt.on("message", (topic, payload, packet) => {

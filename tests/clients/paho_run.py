@@ -1,4 +1,4 @@
-"""Eclipse paho-mqtt against a broker: paho_run.py HOST PORT USER PASSWORD [ws]. Silent and 0 when all is well."""
+"""Eclipse paho-mqtt against a broker: paho_run.py HOST PORT USER PASSWORD [ws | wss CA]. Silent and 0 when all is well."""
 
 import os
 import queue
@@ -8,7 +8,8 @@ import sys
 import paho.mqtt.client as mqtt
 
 HOST, PORT, USER, PASSWORD = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-TRANSPORT = "websockets" if sys.argv[5:] == ["ws"] else "tcp"
+TRANSPORT = "websockets" if sys.argv[5:6] in (["ws"], ["wss"]) else "tcp"
+CA = sys.argv[6] if sys.argv[5:6] == ["wss"] else None
 DEADLINE_S = 10
 
 
@@ -30,6 +31,8 @@ class Client:
             transport=TRANSPORT,
             reconnect_on_failure=False,
         )
+        if CA:
+            self.paho.tls_set(ca_certs=CA)
         self.paho.on_connect = lambda c, u, flags, code, p: self.connected.put((flags, code))
         self.paho.on_subscribe = lambda c, u, mid, codes, p: self.subscribed.put([code.value for code in codes])
         self.paho.on_message = lambda c, u, message: self.messages.put(message)
