@@ -394,11 +394,13 @@ fn starts_are_refused_with_mosquittos_exit_codes() {
         assert!(said.contains(words), "{text}: {said}");
     }
     if nix::unistd::geteuid().is_root() {
-        let (code, said) = refused("user no-such-user\n", &["--port", "0"]);
-        assert!(
-            code == 1 && said.contains("there is no user `no-such-user`"),
-            "{said}"
-        );
+        for how in [&["--port", "0"][..], &["--check"]] {
+            let (code, said) = refused("user no-such-user\n", how);
+            assert!(
+                code == 1 && said.contains("there is no user `no-such-user`"),
+                "{said}"
+            );
+        }
     }
 }
 
