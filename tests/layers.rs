@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
     ("buffer", &["limits", "ids", "mesh::sync"]),
-    ("budget", &["limits", "ids", "buffer"]),
+    ("budget", &["limits", "ids", "random", "buffer"]),
     (
         "topic",
         &[

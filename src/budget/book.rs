@@ -15,8 +15,11 @@ use crate::buffer::account::{Account, Arc, Total};
 use crate::buffer::{Share, Sharer, Stock};
 use crate::ids::OwnerId;
 use crate::limits;
-use hashbrown::HashMap;
+use crate::random::HashState;
+use hashbrown::{HashMap, HashTable};
+use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync;
 
 /// What was refused because its owner has had his share.
@@ -61,18 +64,22 @@ struct Owner {
     told_bytes: usize,
     /// Bytes booked here.
     plain: usize,
-    /// Bytes of payloads.
-    account: Arc<Account>,
+    /// Bytes of payloads; made with the first.
+    account: OnceCell<Arc<Account>>,
     /// Connections and Sessions.
     uses: u32,
-    /// Refusals, and when one was last told of.
+    /// Refusals, and from when on one is told of.
     refused: u64,
-    told_ms: Option<u64>,
+    told_from_ms: u64,
 }
 
 impl Owner {
+    fn payload_bytes(&self) -> usize {
+        self.account.get().map_or(0, |account| account.bytes())
+    }
+
     fn bytes(&self) -> usize {
-        self.plain + self.account.bytes()
+        self.plain + self.payload_bytes()
     }
 
     fn sharer(&self) -> Sharer {
@@ -121,7 +128,8 @@ pub struct Book {
     payloads: Arc<Total>,
     owners: Vec<Option<Owner>>,
     free: Vec<u32>,
-    by_name: HashMap<Box<str>, OwnerId>,
+    by_name: HashTable<OwnerId>,
+    hasher: HashState,
     /// Refusals of those who are not here, and when one was last told of.
     newcomers: HashMap<Source, (u64, u64)>,
     /// Owners with nothing here any more but payloads that someone holds.
@@ -143,7 +151,8 @@ impl Book {
             payloads: Arc::new(Total::default()),
             owners: Vec::new(),
             free: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: HashTable::new(),
+            hasher: HashState::default(),
             newcomers: HashMap::new(),
             lingering: VecDeque::new(),
             refused: [0; Refused::ALL.len()],
@@ -153,8 +162,7 @@ impl Book {
     /// The owner of this name has one connection or Session more. `source`: where it comes from, of an owner without a
     /// user name.
     pub fn open(&mut self, name: &str, source: Option<Source>) -> OwnerId {
-        if let Some(id) = self.by_name.get(name) {
-            let id = *id;
+        if let Some(id) = self.find(name) {
             self.open_again(id);
             self.place(id, source);
             return id;
@@ -165,10 +173,10 @@ impl Book {
             share: self.stock.shares().join(sharer(name, source)),
             told_bytes: 0,
             plain: 0,
-            account: Arc::new(Account::new(Arc::clone(&self.payloads))),
+            account: OnceCell::new(),
             uses: 1,
             refused: 0,
-            told_ms: None,
+            told_from_ms: 0,
         };
         let index = self.free.pop().unwrap_or(self.owners.len() as u32);
         let id = OwnerId(index);
@@ -176,7 +184,11 @@ impl Book {
             self.owners.push(None);
         }
         self.owners[index as usize] = Some(owner);
-        self.by_name.insert(name.into(), id);
+        let (owners, hasher) = (&self.owners, &self.hasher);
+        self.by_name.insert_unique(hasher.hash_one(name), id, |id| {
+            let owner = owners[id.0 as usize].as_ref();
+            hasher.hash_one(owner.map_or("", |owner| &*owner.name))
+        });
         self.add(id, limits::OWNER_BYTES + 2 * name.len());
         self.owner_mut(id).tell();
         id
@@ -261,17 +273,31 @@ impl Book {
     fn forget(&mut self, id: OwnerId) -> bool {
         let owner = self.owner(id);
         let own = limits::OWNER_BYTES + 2 * owner.name.len();
-        if owner.plain > own || owner.account.bytes() > 0 {
+        if owner.plain > own || owner.payload_bytes() > 0 {
             return false;
         }
         self.sub(id, own);
         if let Some(owner) = self.owners[id.0 as usize].take() {
-            self.by_name.remove(&owner.name);
+            let hash = self.hasher.hash_one(&*owner.name);
+            if let Ok(entry) = self.by_name.find_entry(hash, |entry| *entry == id) {
+                entry.remove();
+            }
             let shares = self.stock.shares();
             shares.leave(&owner.sharer(), &owner.share, owner.told_bytes);
         }
         self.free.push(id.0);
         true
+    }
+
+    fn find(&self, name: &str) -> Option<OwnerId> {
+        let is_it = |id: &OwnerId| {
+            self.owners[id.0 as usize]
+                .as_ref()
+                .is_some_and(|owner| *owner.name == *name)
+        };
+        self.by_name
+            .find(self.hasher.hash_one(name), is_it)
+            .copied()
     }
 
     fn owner(&self, id: OwnerId) -> &Owner {
@@ -313,7 +339,8 @@ impl Book {
     /// Where the payloads of an owner count.
     #[inline]
     pub fn account(&self, id: OwnerId) -> &Arc<Account> {
-        &self.owner(id).account
+        let account = || Arc::new(Account::new(Arc::clone(&self.payloads)));
+        self.owner(id).account.get_or_init(account)
     }
 
     /// All bytes.
@@ -386,8 +413,8 @@ impl Book {
 
     /// The same for a newcomer.
     pub fn may_come(&mut self, name: &str, source: Option<Source>, bytes: usize) -> bool {
-        if let Some(id) = self.by_name.get(name) {
-            return self.may_take(*id, bytes);
+        if let Some(id) = self.find(name) {
+            return self.may_take(id, bytes);
         }
         let bytes = bytes + limits::OWNER_BYTES + 2 * name.len();
         let all = self.bytes().saturating_add(bytes);
@@ -491,11 +518,10 @@ impl Book {
         self.refused[why as usize] += 1;
         let owner = self.owner_mut(id);
         owner.refused += 1;
-        let told = owner.told_ms;
-        if told.is_some_and(|told| now_ms < told + limits::DROPS_LOGGED_EVERY_MS) {
+        if now_ms < owner.told_from_ms {
             return None;
         }
-        owner.told_ms = Some(now_ms);
+        owner.told_from_ms = now_ms + limits::DROPS_LOGGED_EVERY_MS;
         Some(report(self.owner(id)))
     }
 
@@ -507,8 +533,8 @@ impl Book {
         source: Source,
         now_ms: u64,
     ) -> Option<OwnerReport> {
-        if let Some(id) = self.by_name.get(name) {
-            return self.refuse(*id, Refused::Session, now_ms);
+        if let Some(id) = self.find(name) {
+            return self.refuse(id, Refused::Session, now_ms);
         }
         self.refused[Refused::Session as usize] += 1;
         let is_due = |told: u64| now_ms >= told + limits::DROPS_LOGGED_EVERY_MS;
@@ -554,7 +580,7 @@ impl Book {
             let own = limits::OWNER_BYTES + 2 * owner.name.len();
             let held = booked.get(&id).copied().unwrap_or(0);
             assert_eq!(owner.plain, own + held, "of {}", owner.name);
-            assert_eq!(self.by_name.get(&owner.name), Some(&id));
+            assert_eq!(self.find(&owner.name), Some(id));
             assert!(owner.uses > 0 || self.lingering.contains(&id));
             plain += owner.plain;
         }
@@ -574,7 +600,7 @@ impl Book {
         // A peer shard may give a payload back between the two sums, so they are compared until they agree.
         let agree = || {
             let accounts = self.owners.iter().flatten();
-            let payloads: usize = accounts.map(|owner| owner.account.bytes()).sum();
+            let payloads: usize = accounts.map(Owner::payload_bytes).sum();
             payloads == self.payloads.bytes()
         };
         assert!((0..10_000).any(|_| agree()), "payloads by owner and in all");
