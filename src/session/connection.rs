@@ -168,7 +168,7 @@ impl Connection {
             shared: OutboxPart::default(),
             answers_full: false,
             stalled: false,
-            patience: Patience::new(now),
+            patience: Patience::default(),
             waiters: Sorted::None,
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX,

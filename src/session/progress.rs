@@ -10,8 +10,9 @@ use crate::time::Time;
 /// before the mark, `newer` ones behind it. The sum is never too small, and too large by less than one outbox.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct OutboxPart {
-    older: usize,
-    newer: usize,
+    /// A connection holds less than 4 GiB of them.
+    older: u32,
+    newer: u32,
     /// Bytes that have left the connection in all when the older ones are among them.
     mark: u64,
 }
@@ -20,21 +21,22 @@ impl OutboxPart {
     /// Bytes that have not left, at most.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.older + self.newer
+        self.older as usize + self.newer as usize
     }
 
     /// Bytes of the kind were appended; `end` counts all bytes that left the connection or are to leave it, with these.
     #[inline]
     pub fn add(&mut self, bytes: usize, end: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.older == 0 {
             self.mark = end;
             self.older = bytes;
-        } else if self.newer == 0 && self.mark + bytes as u64 == end {
+        } else if self.newer == 0 && self.mark + u64::from(bytes) == end {
             // Nothing lies between.
             self.mark = end;
-            self.older += bytes;
+            self.older = self.older.saturating_add(bytes);
         } else {
-            self.newer += bytes;
+            self.newer = self.newer.saturating_add(bytes);
         }
     }
 
@@ -54,8 +56,12 @@ impl OutboxPart {
 /// come: that is the rhythm of a fast publisher and a busy reader. What it lags behind that is paid from a small stock
 /// that fills slowly, so that a reader that takes a byte now and then, acknowledges one message a second, or lets
 /// itself be answered, holds nobody back for more than [`limits::HELD_BACK_MS_MAX`] in a minute.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
+#[derive(Default, Debug)]
+pub struct Patience(Option<Box<Waits>>);
+
+/// Of a reader that others have waited for, as most never do.
+#[derive(Debug)]
+struct Waits {
     /// Milliseconds of waiting left; below 0 after a wait that was looked at late.
     left_ms: i64,
     /// Up to when the stock has been filled.
@@ -67,10 +73,10 @@ pub struct Patience {
     taken: i64,
 }
 
-impl Patience {
+impl Waits {
     /// Nobody has waited yet: the whole stock is there.
-    pub fn new(now: Time) -> Patience {
-        Patience {
+    fn new(now: Time) -> Waits {
+        Waits {
             left_ms: limits::WAIT_STOCK_MS as i64,
             filled: now,
             began: now,
@@ -78,46 +84,58 @@ impl Patience {
         }
     }
 
+    /// The time that what was taken is worth.
+    fn earned_ms(&self) -> i64 {
+        self.taken.max(0).saturating_mul(1000) / limits::READER_BYTES_PER_S
+    }
+}
+
+impl Patience {
     /// Bytes have left.
     #[inline]
     pub fn on_left(&mut self, bytes: usize) {
-        self.taken = self.taken.saturating_add(bytes as i64);
+        if let Some(waits) = &mut self.0 {
+            waits.taken = waits.taken.saturating_add(bytes as i64);
+        }
     }
 
     /// An answer will leave, which is no delivery.
     #[inline]
     pub fn on_answer(&mut self, bytes: usize) {
-        self.taken = self.taken.saturating_sub(bytes as i64);
-    }
-
-    /// The time that what was taken is worth.
-    fn earned_ms(&self) -> i64 {
-        self.taken.max(0).saturating_mul(1000) / limits::READER_BYTES_PER_S
+        if let Some(waits) = &mut self.0 {
+            waits.taken = waits.taken.saturating_sub(bytes as i64);
+        }
     }
 
     /// Someone begins to wait. `false`: nobody may.
     pub fn begin(&mut self, now: Time) -> bool {
         const MS_EACH: u64 = limits::WAIT_REFILL_MS / limits::WAIT_STOCK_MS;
-        let more_ms = now.since_ms(self.filled) / MS_EACH;
-        self.filled = self.filled + more_ms * MS_EACH;
-        self.left_ms = self.left_ms.saturating_add(more_ms as i64);
-        self.left_ms = self.left_ms.min(limits::WAIT_STOCK_MS as i64);
-        self.began = now;
-        self.taken = 0;
-        self.left_ms > 0
+        let waits = self.0.get_or_insert_with(|| Box::new(Waits::new(now)));
+        let more_ms = now.since_ms(waits.filled) / MS_EACH;
+        waits.filled = waits.filled + more_ms * MS_EACH;
+        waits.left_ms = waits.left_ms.saturating_add(more_ms as i64);
+        waits.left_ms = waits.left_ms.min(limits::WAIT_STOCK_MS as i64);
+        waits.began = now;
+        waits.taken = 0;
+        waits.left_ms > 0
     }
 
-    /// When the wait under way has lasted too long.
+    /// When the wait under way has lasted too long; `Time::NEVER` if nobody has waited yet.
     pub fn ends(&self) -> Time {
-        self.began + self.left_ms.saturating_add(self.earned_ms()).max(0) as u64
+        let Some(waits) = &self.0 else {
+            return Time::NEVER;
+        };
+        let left_ms = waits.left_ms.saturating_add(waits.earned_ms());
+        waits.began + left_ms.max(0) as u64
     }
 
     /// The wait is over.
     pub fn end(&mut self, now: Time) {
-        let waited_ms = now.since_ms(self.began);
+        let Some(waits) = &mut self.0 else { return };
+        let waited_ms = now.since_ms(waits.began);
         if waited_ms > limits::SHORT_WAIT_MS {
             let waited_ms = waited_ms.min(limits::WAIT_REFILL_MS) as i64;
-            self.left_ms -= waited_ms.saturating_sub(self.earned_ms()).max(0);
+            waits.left_ms -= waited_ms.saturating_sub(waits.earned_ms()).max(0);
         }
     }
 }
@@ -149,7 +167,7 @@ mod tests {
     fn no_minute_has_more_waiting_than_it_may() {
         // However the waits lie, each looked at a timer's grain late.
         for step_ms in [50, 150, 400, 700, 1_000] {
-            let mut patience = Patience::new(Time(0));
+            let mut patience = Patience::default();
             let (mut now, mut waits) = (1_000, Vec::new());
             while now < 600_000 {
                 if patience.begin(Time(now)) {
@@ -175,7 +193,7 @@ mod tests {
 
     #[test]
     fn who_takes_its_deliveries_may_be_waited_for() {
-        let mut patience = Patience::new(Time(0));
+        let mut patience = Patience::default();
         for n in 0..1_000 {
             assert!(patience.begin(Time(n * 1_000)));
             patience.on_left(limits::READER_BYTES_PER_S as usize);
@@ -194,7 +212,7 @@ mod tests {
 
     #[test]
     fn short_waits_cost_nothing() {
-        let mut patience = Patience::new(Time(0));
+        let mut patience = Patience::default();
         for n in 0..10_000 {
             assert!(patience.begin(Time(n * 10)));
             patience.end(Time(n * 10 + 9));
