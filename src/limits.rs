@@ -430,6 +430,12 @@ pub const TLS_STEP_ON_SHARD_US: u64 = 500;
 pub const TLS_HANDSHAKES_WAITING_MAX: usize = 1024;
 /// Helper threads for handshakes, at most.
 pub const TLS_HELPERS_MAX: usize = 4;
+/// How often the end of a certificate that is near is told to the log again, in seconds.
+pub const TLS_EXPIRY_TOLD_S: i64 = 24 * 3600;
+/// Files of certificates are looked at so often, in seconds, if nothing says before that they have changed.
+pub const TLS_LOOK_S: u64 = 3600;
+/// So long after the last change of such a file all of them are read.
+pub const TLS_QUIET_MS: u64 = 500;
 /// A key of tickets seals for so many seconds, and opens for as many more.
 pub const TLS_TICKET_KEY_S: u64 = 6 * 3600;
 

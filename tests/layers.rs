@@ -326,7 +326,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("io::store", &[]),
     ("io::helpers::handshakes", &["io::link", "io::mail"]),
-    ("io::helpers::certificates", &["io::disk", "io::link"]),
+    (
+        "io::helpers::certificates",
+        &["io::disk", "io::helpers::log", "io::link", "io::mail"],
+    ),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
     ("io::explain", &["io::disk", "io::helpers::rules"]),

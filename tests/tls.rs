@@ -585,3 +585,82 @@ fn a_flood_of_handshakes_holds_nobody_up() {
     let count: usize = foes.into_iter().map(|foe| foe.join().expect("a foe")).sum();
     assert!(count > 100, "{count}");
 }
+
+/// Files that are replaced are read again without a word.
+#[test]
+fn files_that_change_are_read_again() {
+    let c = certificates();
+    let folder = std::env::temp_dir().join(format!("mqttfast-changed-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let put = |name: &str| {
+        for end in ["crt", "key"] {
+            let new = folder.join("new");
+            fs::copy(format!("{c}/{name}.{end}"), &new).expect("a copy");
+            fs::rename(new, folder.join(format!("own.{end}"))).expect("a new name");
+        }
+    };
+    put("ec");
+    let own = folder.display();
+    let broker = start(
+        1,
+        &format!(
+            "listener {{port}} 127.0.0.1\nallow_anonymous true\ncertfile {own}/own.crt\nkeyfile {own}/own.key\n"
+        ),
+    );
+    let port = broker.port();
+    let days = mosquitto(
+        "mosquitto_sub",
+        port,
+        &[
+            "-t",
+            "$SYS/broker/mqttfast/certificate/days left",
+            "-C",
+            "1",
+        ],
+    );
+    let said = { days }.output().expect("mosquitto_sub").stdout;
+    assert_eq!(String::from_utf8_lossy(&said).trim(), "1");
+    assert!(s_client(port, &[]).contains("id-ecPublicKey"));
+    let from = broker.log_len();
+    put("rsa");
+    broker.logged_since(from, &["their files have changed"]);
+    assert!(s_client(port, &[]).contains("rsaEncryption"));
+    // What is wrong is told, and leaves what was read before.
+    let from = broker.log_len();
+    fs::write(folder.join("own.key"), "nothing").expect("a file");
+    broker.logged_since(from, &["no private key in it", "stay in force"]);
+    assert!(s_client(port, &[]).contains("rsaEncryption"));
+    fs::remove_dir_all(&folder).expect("no folder");
+}
+
+/// The keys of tickets are in the store's directory, for the broker's user alone.
+#[test]
+fn a_ticket_outlives_a_restart() {
+    let folder = std::env::temp_dir().join(format!("mqttfast-tickets-{}", std::process::id()));
+    let session = folder.join("session").display().to_string();
+    let store = folder.join("store");
+    fs::create_dir_all(&store).expect("a folder");
+    let stored = format!(
+        "{PLAIN}persistence true\npersistence_location {}/\n",
+        store.display()
+    );
+    let mut broker = start(1, &stored);
+    let said = s_client(broker.port(), &["-tls1_2", "-sess_out", &session]);
+    assert!(said.contains("New, TLSv1.2"), "{said}");
+    let file = store.join("tls-tickets");
+    let until = Instant::now() + DEADLINE;
+    while !file.exists() {
+        assert!(Instant::now() < until, "no keys are kept");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mode = fs::metadata(&file).expect("the keys").permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o600
+    );
+    broker.end_by(Signal::SIGTERM);
+    let broker = start(1, &stored);
+    let said = s_client(broker.port(), &["-tls1_2", "-sess_in", &session]);
+    assert!(said.contains("Reused, TLSv1.2"), "{said}");
+    fs::remove_dir_all(&folder).expect("no folder");
+}

@@ -1,7 +1,7 @@
 //! TLS of a listener: which files, and on which terms. Nothing here has been read; `io::link::tls` does that.
 
 use super::mosquitto::{CertificateName, TlsVersion};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// TLS of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,17 @@ pub struct Tls {
     pub client_dates_ignored: bool,
     /// The least version that is agreed to.
     pub version_min: TlsVersion,
+}
+
+impl Tls {
+    /// All files and folders.
+    pub fn paths(&self) -> Vec<&Path> {
+        let pairs = self.certificates.iter();
+        let pairs = pairs.flat_map(|pair| [&pair.certificate, &pair.key]);
+        let others = [&self.ca_file, &self.ca_folder, &self.revoked];
+        let others = others.into_iter().flatten();
+        pairs.chain(others).map(|path| &**path).collect()
+    }
 }
 
 /// A certificate with its chain, and its key. All in PEM; there may be several of each in one file.

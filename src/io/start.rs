@@ -32,6 +32,7 @@ use crate::mesh::{Places, lanes};
 use crate::wire::QoS;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -195,6 +196,9 @@ fn serve(
             .map_err(refused("cannot start the password thread"))?;
     }
     if certificates.are_any() {
+        let directory = wanted.as_ref().and_then(Wanted::directory);
+        let directory = directory.filter(|_| common.store);
+        certificates.take_keys(directory);
         let threads = (allowed.len() / 2).clamp(1, limits::TLS_HELPERS_MAX);
         common
             .handshakes
@@ -211,6 +215,13 @@ fn serve(
         None => None,
     };
     announce(&config, &cores, &why, log);
+    if certificates.are_any() {
+        let ciphers = Certificates::ciphers().join(", ");
+        log.line(
+            LogLevel::Info,
+            format!("TLS ciphers, the first before the others: {ciphers}"),
+        );
+    }
     for file in read.files {
         log.line(LogLevel::Info, file);
     }
@@ -227,6 +238,14 @@ fn serve(
         .sys
         .start(shards.clone())
         .map_err(refused("cannot start the thread of $SYS"))?;
+    if certificates.are_any() {
+        let directory = wanted.as_ref().and_then(Wanted::directory);
+        let directory = directory.filter(|_| common.store).map(Path::to_owned);
+        let sys = config.sys_interval_s.is_some();
+        certificates
+            .start(shards.clone(), log, directory, sys)
+            .map_err(refused("cannot start the thread of certificates"))?;
+    }
     log.publish_by(publisher(shards.clone()));
     let checker = common.checker.clone();
     let mut again = Reload::new(

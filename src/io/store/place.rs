@@ -79,6 +79,11 @@ impl Wanted {
         }
     }
 
+    /// The directory, if there is to be one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref().ok()
+    }
+
     /// Makes the folders that are not there, as far as this user may. Returns those made, for the user who is to have
     /// them.
     pub fn make(&self) -> Vec<PathBuf> {

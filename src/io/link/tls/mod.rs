@@ -19,6 +19,7 @@
 pub mod der;
 pub mod handshake;
 pub mod name;
+pub mod props;
 pub mod server;
 pub mod terms;
 pub mod tickets;

@@ -406,21 +406,30 @@ fn chain(
 /// A warning of a certificate whose time is not now, or nearly over.
 fn of_dates(path: &Path, certificate: &Certificate<'_>, now_s: i64) -> Option<String> {
     let file = path.display();
-    let left = certificate.not_after - now_s;
     if now_s < certificate.not_before {
         return Some(format!(
             "{file}: the certificate is not valid yet, so Clients will refuse it: is this machine's clock right? openssl x509 -in {file} -noout -dates"
         ));
     }
-    if left < 0 {
+    ends_soon(path, certificate.not_after, now_s)
+}
+
+/// Whole days until this second; negative: they are over.
+pub fn days_left(not_after: i64, now_s: i64) -> i64 {
+    (not_after - now_s).div_euclid(86_400)
+}
+
+/// A warning of a certificate that has ended, or will before long.
+pub fn ends_soon(path: &Path, not_after: i64, now_s: i64) -> Option<String> {
+    let (file, days) = (path.display(), days_left(not_after, now_s));
+    if days < 0 {
         return Some(format!(
             "{file}: the certificate has expired, so Clients refuse it: renew it (openssl x509 -in {file} -noout -enddate)"
         ));
     }
-    let days = left / 86_400;
     (days < limits::TLS_EXPIRY_WARNING_DAYS).then(|| {
-        let (many, s) = (days, if days == 1 { "" } else { "s" });
-        format!("{file}: the certificate expires in {many} day{s}: renew it in time")
+        let s = if days == 1 { "" } else { "s" };
+        format!("{file}: the certificate expires in {days} day{s}: renew it in time")
     })
 }
 

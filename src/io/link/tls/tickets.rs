@@ -64,8 +64,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// What a file has. Keys that are too old, or come from the future, are left out.
-    pub fn read(bytes: &[u8], now_s: u64) -> Keys {
+    /// Takes the keys that a file has, in the place of those there are. Keys that are too old, or come from the future,
+    /// are left out; a file without any changes nothing.
+    pub fn take(&self, bytes: &[u8], now_s: u64) {
         let entries = bytes.strip_prefix(MAGIC).unwrap_or_default();
         let read = |entry: &[u8]| {
             let (made, rest) = entry.split_first_chunk::<8>()?;
@@ -76,12 +77,13 @@ impl Keys {
         let keys = entries.chunks_exact(ENTRY_BYTES).filter_map(read);
         let keys = keys.filter(|key| key.made_s <= now_s);
         let keys = keys.filter(|key| key.age_s(now_s) < 2 * limits::TLS_TICKET_KEY_S);
-        Keys {
-            keys: Mutex::new(keys.take(KEYS_MAX).collect()),
+        let keys: Arc<[Key]> = keys.take(KEYS_MAX).collect();
+        if !keys.is_empty() {
+            *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
         }
     }
 
-    /// The file that [`Keys::read`] reads.
+    /// The file that [`Keys::take`] reads.
     pub fn write(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         for key in self.keys().iter() {
@@ -252,7 +254,9 @@ mod tests {
         let ticket = Tickets::new(Arc::clone(&keys), Scope::of(&[])).encrypt(b"state");
         let file = keys.write();
         let read = |bytes: &[u8], now_s| {
-            let tickets = Tickets::new(Arc::new(Keys::read(bytes, now_s)), Scope::of(&[]));
+            let keys = Keys::default();
+            keys.take(bytes, now_s);
+            let tickets = Tickets::new(Arc::new(keys), Scope::of(&[]));
             tickets.decrypt(ticket.as_ref().unwrap())
         };
         assert_eq!(read(&file, DAY + 5).unwrap(), b"state");
