@@ -116,6 +116,11 @@ pub const SESSION_QUEUE_BYTES_MAX_LEAST: u32 = 1024;
 pub const SHARD_QUEUE_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 /// What the budgets above count for a queued message besides its bytes.
 pub const QUEUED_OVERHEAD_BYTES: u32 = 128;
+/// Messages at the front of a full queue among which those are looked for whose time is up, and how long it is not
+/// looked again where there was none.
+pub const QUEUED_LOOKED_AT: usize = 1_000;
+/// See [`QUEUED_LOOKED_AT`].
+pub const QUEUED_LOOKED_AT_EVERY_MS: u64 = 1_000;
 /// What all Clients together may hold, unless the start sets it by the machine.
 pub const MEMORY_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// The least that `--memory-limit` may say.
@@ -233,6 +238,19 @@ pub const WORK_OF_TURN: usize = 100_000;
 pub const WORK_OF_MESSAGE: usize = 1_000;
 /// What putting a Topic Filter into the trie, or taking it out, counts.
 pub const WORK_OF_FILTER: usize = 10;
+/// What each further level of it counts: a node is made or freed, which costs more than a look.
+pub const WORK_OF_LEVEL: usize = 2;
+/// Bytes of it that count as 1: they are looked at, hashed and copied several times.
+pub const FILTER_BYTES_PER_WORK: usize = 32;
+/// What writing a retained message counts: its tree has a node for each level, and a message of its own.
+pub const WORK_OF_RETAINED: usize = 20;
+/// What adding a new replay counts.
+pub const WORK_OF_REPLAY: usize = 4;
+/// When the filters of one packet, or of one Session that has ended, have cost this in a turn, the rest of them waits
+/// for the next.
+pub const WORK_OF_PART: usize = 20_000;
+/// When publishers that go on at the end of a turn have cost this, the others go on at the end of the next.
+pub const WORK_OF_RESUMED: usize = WORK_OF_TURN / 2;
 const _: () = assert!(WORK_OF_MESSAGE < WORK_OF_READ && WORK_OF_READ < WORK_OF_TURN);
 
 /// Bytes copied that count as one node: a node costs some 50 ns to look at.
@@ -243,7 +261,7 @@ pub const GROUPS_PACING_MAX: u32 = 64;
 /// Deliveries through groups that the packets of one run may lead to at once: some milliseconds.
 pub const RUN_DELIVERIES_MAX: usize = 10_000;
 /// Bytes that one run may be copied to at once.
-pub const RUN_COPIES_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const RUN_COPIES_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Copies of one QoS 0 message that groups may send to other shards: what a lane has room for.
 pub const GROUP_COPIES_IN_LANE_MAX: usize = 1024;
 /// The same while the lane is full. Few, since publishers wait until it is not.
@@ -259,6 +277,13 @@ pub const RULES_PER_WORK: usize = 4;
 pub const FILTERS_AT_ONCE: usize = 1_000;
 /// Filters of one such packet whose form is checked in one turn, before the first is handled.
 pub const FILTERS_CHECKED_AT_ONCE: usize = 20_000;
+/// Bytes of the packet that are checked in one turn.
+pub const FILTER_BYTES_CHECKED_AT_ONCE: usize = 256 * 1024;
+/// The filters of a Session that ends leave the trie at once if they are no more than [`FILTERS_AT_ONCE`] and are
+/// counted with no more than this in each shard.
+pub const FILTER_BYTES_AT_ONCE: usize = 1024 * 1024;
+/// Alarms that one tick looks at, and Sessions and connections that it ends; the others come right after.
+pub const ALARMS_AT_ONCE: usize = 500;
 
 /// Sessions that a turn looks at in search of users that are gone from the password file.
 pub const GONE_SESSIONS_LOOKED_AT: usize = 10_000;
@@ -478,6 +503,9 @@ pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Bytes of these lines; more are counted and dropped in the same way. As many may be under way to standard error, once
 /// as lines and once as text.
 pub const LOG_BYTES_WAITING_MAX: usize = 1024 * 1024;
+/// The part of both that lines about what Clients do may take. The rest is for warnings, errors and the broker's own
+/// lines, which no number of Clients that come and go can push out.
+pub const LOG_EVENTS_PERCENT: usize = 75;
 /// Entries of one page of a survey.
 pub const SURVEY_ITEMS_MAX: usize = 128;
 /// Slots and nodes that one page of a survey looks at, so that one over empty slots ends, too.

@@ -3,7 +3,7 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::{Found, LogLevel, Sums, Survey};
+use mqttfast::broker::{Found, LogLevel, Sums, Survey, home_of};
 use mqttfast::budget::Refused;
 use mqttfast::config::Settings;
 use mqttfast::limits::{
@@ -648,6 +648,39 @@ fn a_member_of_very_many_groups_holds_nobody_back() {
             }
             assert!(world.stops(writer) > 0);
         }
+    }
+}
+
+#[test]
+fn very_many_groups_hold_nobody_back_by_a_full_lane() {
+    let _alone = alone();
+    for (groups, held_back) in [(20, true), (65, false)] {
+        let mut world = World::new(2);
+        world.unchecked = true;
+        world.lane_high = 8;
+        world.lane_low = 2;
+        let greedy = at_home(&mut world, 1, "greedy");
+        // All of them are the other shard's.
+        let names = (0..).map(|n| format!("$share/g{n}/#"));
+        let names = names.filter(|filter| home_of(filter, 2).index() == 0);
+        for filter in names.take(groups) {
+            world.send(greedy, subscribe(V, 1, &[(&filter, 0)]));
+        }
+        let bystander = at_home(&mut world, 0, "bystander");
+        world.subscribe(bystander, "t", 0);
+        world.received(bystander);
+        // The lane from the groups' owner to their member is full, and stays so.
+        world.lanes_held = true;
+        for _ in 0..20 {
+            world.send(bystander, publish("t", "x".repeat(100)).bytes(V));
+        }
+        assert_eq!(world.stops(bystander) > 0, held_back, "{groups} groups");
+        if !held_back {
+            assert_eq!(world.received(bystander).len(), 20);
+        }
+        world.lanes_held = false;
+        world.advance(1);
+        world.shard(0).check_invariants();
     }
 }
 

@@ -2,6 +2,9 @@
 
 use mqttfast_rig::one as rig;
 
+#[path = "work_budget/worst.rs"]
+mod worst;
+
 use mqttfast::ids::ConnectionId;
 use mqttfast::limits::FILTERS_PER_SESSION_MAX;
 use rig::{Rig, packet, publish};
@@ -224,5 +227,5 @@ fn a_run_to_very_many_clients_takes_several_turns() {
     rig.hear(speaker, &message.repeat(MESSAGES));
     let wanted = MESSAGES * READERS as usize * message.len();
     let turns = turns_until(&mut rig, other, wanted);
-    assert!((2..=8).contains(&turns), "{turns}");
+    assert!((6..=20).contains(&turns), "{turns}");
 }

@@ -177,8 +177,8 @@ pub(super) struct Verbatim<'a> {
 }
 
 impl<'a> Verbatim<'a> {
-    /// `run` begins with `publish`. `None` if the packet must be encoded anew, or is so large that its payload is
-    /// referenced.
+    /// `run` begins with `publish`. `None` if the packet must be encoded anew, or is so large that its payload or its
+    /// Properties are referenced.
     #[inline]
     pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<Verbatim<'a>> {
         let properties = &publish.properties;
@@ -188,7 +188,7 @@ impl<'a> Verbatim<'a> {
             && publish.topic.is_some()
             // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
             && properties.passed_on_bytes == properties.raw.len()
-            && publish.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
+            && publish.payload.len() + properties.raw.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
             .then_some(Verbatim { run, version })
     }
 

@@ -144,9 +144,12 @@ impl Shard {
         self.resume_deferred(out);
         self.forget_departed(out);
         self.walk_gone_users(out);
-        while let Some(connection) = self.clients.next_resumable() {
+        while !self.turn.has_resumed_enough()
+            && let Some(connection) = self.clients.next_resumable()
+        {
             self.resume(connection, out);
         }
+        self.add_replays();
         for session in self.topics.begin_replays().into_iter().flatten() {
             self.pump(session);
         }

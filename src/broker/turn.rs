@@ -17,6 +17,14 @@ use crate::limits;
 use crate::session::connection::Waiter;
 use crate::time::Time;
 
+/// What it costs to put this filter into the trie, or to take it out.
+pub(super) fn work_of_filter(filter: &str) -> usize {
+    let levels = filter.bytes().filter(|byte| *byte == b'/').count();
+    limits::WORK_OF_FILTER
+        + levels * limits::WORK_OF_LEVEL
+        + filter.len() / limits::FILTER_BYTES_PER_WORK
+}
+
 /// The turn under way.
 #[derive(Default)]
 pub(super) struct Turn {
@@ -73,6 +81,18 @@ impl Turn {
         let own = self.spent.saturating_sub(before);
         own > limits::WORK_OF_READ
             || (own > limits::WORK_OF_MESSAGE && self.spent > limits::WORK_OF_TURN)
+    }
+
+    /// Those who go on at the end of this turn have spent their part of the next.
+    #[inline]
+    pub fn has_resumed_enough(&self) -> bool {
+        self.spent > limits::WORK_OF_RESUMED
+    }
+
+    /// A packet that takes several turns has had its part of this one, since the work was `before`.
+    #[inline]
+    pub fn is_enough_of_part(&self, before: usize) -> bool {
+        self.spent.saturating_sub(before) > limits::WORK_OF_PART
     }
 
     /// This turn has spent its budget: what lies in lanes waits for the next one.

@@ -177,10 +177,14 @@ impl Message {
         &self.block[self.payload_start()..]
     }
 
-    /// The block and the range of the payload in it, to reference it from an outbox.
-    pub fn shared_payload(&self) -> (Payload, u32, u32) {
-        let start = self.payload_start() as u32;
-        (self.block.clone(), start, self.block.len() as u32)
+    /// The block and the range of the payload in it, to reference it from an outbox; with the properties that are
+    /// passed on, right before it, if they are to be referenced too.
+    pub fn shared(&self, with_properties: bool) -> (Payload, u32, u32) {
+        let start = match with_properties {
+            true => usize::from(self.topic_bytes),
+            false => self.payload_start(),
+        };
+        (self.block.clone(), start as u32, self.block.len() as u32)
     }
 
     /// What it costs a byte budget.
@@ -261,8 +265,10 @@ mod tests {
         assert_eq!(m.topic(), "a/ü");
         assert_eq!(m.passed_on(), b"props");
         assert_eq!(m.payload(), b"payload");
-        let (block, start, end) = m.shared_payload();
-        assert_eq!(&block[start as usize..end as usize], b"payload");
+        for (with_properties, shared) in [(false, &b"payload"[..]), (true, b"propspayload")] {
+            let (block, start, end) = m.shared(with_properties);
+            assert_eq!(&block[start as usize..end as usize], shared);
+        }
         assert_eq!(m.bytes(), 4 + 5 + 7);
     }
 

@@ -2,7 +2,7 @@
 //! `push` bounds the bytes.
 
 use crate::ids::{GroupId, ShardId};
-use crate::limits::QUEUED_OVERHEAD_BYTES;
+use crate::limits::{QUEUED_LOOKED_AT, QUEUED_LOOKED_AT_EVERY_MS, QUEUED_OVERHEAD_BYTES};
 use crate::session::Message;
 use crate::time::Time;
 use crate::wire::QoS;
@@ -103,8 +103,12 @@ pub struct Queue {
     items: VecDeque<Queued>,
     bytes: usize,
     own_bytes: usize,
+    /// Messages of groups among them.
+    shared: usize,
     /// No message here expires before this.
     expires: Time,
+    /// Before this it is not looked for those that have expired.
+    looked_at: Time,
 }
 
 impl Default for Queue {
@@ -113,7 +117,9 @@ impl Default for Queue {
             items: VecDeque::new(),
             bytes: 0,
             own_bytes: 0,
+            shared: 0,
             expires: Time::NEVER,
+            looked_at: Time(0),
         }
     }
 }
@@ -149,35 +155,64 @@ impl Queue {
     pub fn push(&mut self, item: Queued) {
         self.bytes += item.bytes();
         self.own_bytes += item.own_bytes();
+        self.shared += usize::from(item.share().is_some());
         self.expires = self.expires.min(item.message.expires);
         self.items.push_back(item);
     }
 
-    /// Takes out the messages whose time is up. O(messages), and O(1) while none can be among them.
+    /// Takes out messages whose time is up: those among the first [`QUEUED_LOOKED_AT`]. O(1) while none can be there,
+    /// and for a while after none was.
     pub fn take_expired(&mut self, now: Time) -> Vec<Queued> {
-        if self.expires > now {
+        if self.expires > now || self.looked_at > now {
             return Vec::new();
         }
-        self.take_out(|item| item.message.expired(now))
+        let count = self.items.len().min(QUEUED_LOOKED_AT);
+        let is_all = count == self.items.len();
+        let first: Vec<Queued> = self.items.drain(..count).collect();
+        let (out, kept): (Vec<Queued>, Vec<Queued>) = first
+            .into_iter()
+            .partition(|item| item.message.expired(now));
+        if is_all {
+            let expires = kept.iter().map(|item| item.message.expires).min();
+            self.expires = expires.unwrap_or(Time::NEVER);
+        }
+        for item in kept.into_iter().rev() {
+            self.items.push_front(item);
+        }
+        if out.is_empty() {
+            self.looked_at = now + QUEUED_LOOKED_AT_EVERY_MS;
+        }
+        out.iter().for_each(|item| self.count_out(item));
+        out
     }
 
-    /// Takes out the messages that `pick` likes, in their order. O(messages).
-    pub fn take_out(&mut self, pick: impl Fn(&Queued) -> bool) -> Vec<Queued> {
+    /// Takes out the messages of the groups that `pick` likes, in their order. O(messages), and O(1) if none is of a
+    /// group.
+    pub fn take_shared(&mut self, pick: impl Fn(Share) -> bool) -> Vec<Queued> {
+        if self.shared == 0 {
+            return Vec::new();
+        }
         let items = std::mem::take(&mut self.items).into_iter();
-        let (out, kept): (Vec<Queued>, Vec<Queued>) = items.partition(pick);
+        let (out, kept): (Vec<Queued>, Vec<Queued>) =
+            items.partition(|item| item.share().is_some_and(&pick));
         self.items = kept.into();
-        self.bytes = self.items.iter().map(Queued::bytes).sum();
-        self.own_bytes = self.items.iter().map(Queued::own_bytes).sum();
-        let expires = self.items.iter().map(|item| item.message.expires).min();
-        self.expires = expires.unwrap_or(Time::NEVER);
+        out.iter().for_each(|item| self.count_out(item));
         out
+    }
+
+    fn count_out(&mut self, item: &Queued) {
+        self.bytes -= item.bytes();
+        self.own_bytes -= item.own_bytes();
+        self.shared -= usize::from(item.share().is_some());
+        if self.items.is_empty() {
+            self.expires = Time::NEVER;
+        }
     }
 
     /// Takes from the front. An emptied queue gives its memory back.
     pub fn pop(&mut self) -> Option<Queued> {
         let item = self.items.pop_front()?;
-        self.bytes -= item.bytes();
-        self.own_bytes -= item.own_bytes();
+        self.count_out(&item);
         if self.items.is_empty() && self.items.capacity() > 64 {
             self.items = VecDeque::new();
         }
@@ -190,6 +225,8 @@ impl Queue {
         assert_eq!(bytes, self.bytes);
         let own_bytes: usize = self.items.iter().map(Queued::own_bytes).sum();
         assert_eq!(own_bytes, self.own_bytes);
+        let shared = self.items.iter().filter(|item| item.share().is_some());
+        assert_eq!(shared.count(), self.shared);
         assert!(
             self.items
                 .iter()

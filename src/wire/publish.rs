@@ -301,11 +301,21 @@ impl Delivery<'_> {
     /// Appends everything before the payload. The whole packet has at most [`PACKET_BYTES_MAX`] bytes.
     #[inline]
     pub fn append_head(&self, version: Version, out: &mut Vec<u8>) {
+        self.append_start(version, out);
+        if version == Version::V5 {
+            out.extend_from_slice(self.passed_on);
+        }
+    }
+
+    /// The same without the Properties that are passed on, which come last before the payload.
+    #[inline]
+    pub fn append_start(&self, version: Version, out: &mut Vec<u8>) {
         assert!(self.packet_id.is_some() == (self.qos != QoS::AtMostOnce));
         assert!(!self.topic.is_empty() || (version == Version::V5 && self.topic_alias.is_some()));
         let length = self.remaining_length(version);
         assert!(length <= REMAINING_LENGTH_MAX as usize);
-        out.reserve(1 + varint::SIZE_MAX + length - self.payload_bytes);
+        let own_bytes = length - self.payload_bytes - self.passed_on_in(version);
+        out.reserve(1 + varint::SIZE_MAX + own_bytes);
         out.push(first_byte(self.dup, self.qos, self.retain));
         varint::append(length as u32, out);
         append_binary_data(self.topic.as_bytes(), out);
@@ -329,7 +339,14 @@ impl Delivery<'_> {
         for &identifier in self.subscription_identifiers {
             Property::SubscriptionIdentifier(identifier).append(out);
         }
-        out.extend_from_slice(self.passed_on);
+    }
+
+    #[inline]
+    fn passed_on_in(&self, version: Version) -> usize {
+        match version {
+            Version::V5 => self.passed_on.len(),
+            Version::V31 | Version::V311 => 0,
+        }
     }
 
     /// Size of the Properties without their length.

@@ -24,7 +24,15 @@ impl Clients {
             return true;
         };
         let version = connection.version;
-        let shared = routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        // Many Properties are referenced as a large payload is, and with what follows them: the payload.
+        let properties =
+            version == Version::V5 && routing.passed_on.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let shared = properties || routing.payload.len() >= limits::PAYLOAD_SHARED_FROM_BYTES;
+        let shared_bytes = match (shared, properties) {
+            (false, _) => 0,
+            (true, false) => routing.payload.len(),
+            (true, true) => routing.passed_on.len() + routing.payload.len(),
+        };
         let topic = routing.topic.as_str();
         let outward = match &mut connection.version5 {
             Some(version5) => version5.outward.as_deref_mut(),
@@ -57,14 +65,11 @@ impl Clients {
             && routing
                 .verbatim
                 .is_some_and(|verbatim| verbatim.suits(connection));
-        let copied = if shared {
-            bytes_most - routing.payload.len()
-        } else {
-            bytes_most
-        };
+        let copied = bytes_most - shared_bytes;
         let block = connection.outbox.block(&mut self.pool, copied);
         let before = block.len();
         let plain = !sending.dup
+            && !properties
             && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
         match routing.verbatim {
             Some(verbatim) if copies => block.extend_from_slice(verbatim.run.bytes),
@@ -78,7 +83,12 @@ impl Clients {
             }
             _ => {
                 let packet = delivery(version, sending, routing, packet_id, self.now);
-                aliased(packet, alias).append_head(version, block);
+                let packet = aliased(packet, alias);
+                if properties {
+                    packet.append_start(version, block);
+                } else {
+                    packet.append_head(version, block);
+                }
                 if !shared {
                     block.extend_from_slice(routing.payload);
                 }
@@ -87,14 +97,14 @@ impl Clients {
         let mut bytes = block.len() - before;
         if shared {
             let message = kept_message(&self.book, &self.sessions, self.shards, routing);
-            let (payload, start, end) = message.shared_payload();
-            bytes += (end - start) as usize;
+            let (payload, start, end) = message.shared(properties);
+            bytes += shared_bytes;
             connection.outbox.append_shared(payload, start, end);
         }
         connection.unsent_bytes += bytes;
         if shared {
             let end = connection.sent_bytes + connection.unsent_bytes as u64;
-            connection.shared.add(routing.payload.len(), end);
+            connection.shared.add(shared_bytes, end);
         }
         mark_dirty(connection, &mut self.dirty);
         self.counters.messages_sent += 1;

@@ -368,8 +368,10 @@ impl Clients {
         self.queued_bytes -= session.queue.iter().map(Queued::leave).sum::<u64>();
         let filters = session.filters.take_keys();
         // So many leave the trie over several turns.
-        let filters_booked = (filters.len() > limits::FILTERS_AT_ONCE)
-            .then(|| Booked::new(self.book.account(session.owner), session.filter_bytes));
+        let are_many = filters.len() > limits::FILTERS_AT_ONCE
+            || session.filter_bytes > limits::FILTER_BYTES_AT_ONCE * self.shards;
+        let filters_booked =
+            are_many.then(|| Booked::new(self.book.account(session.owner), session.filter_bytes));
         self.book.sub(session.owner, session.booked_bytes);
         self.book.close(session.owner);
         if let Some(session) = session.stored {
@@ -393,7 +395,7 @@ impl Clients {
             }
         }
         let under_way = session.inflight.count() - handed_back.len();
-        for item in session.queue.take_out(|item| item.share().is_some()) {
+        for item in session.queue.take_shared(|_| true) {
             if let Some(share) = item.share() {
                 handed_back.push((share, item.message));
             }

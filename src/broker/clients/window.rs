@@ -358,7 +358,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(id) else {
             return Vec::new();
         };
-        let items = session.queue.take_out(|item| item.share().is_some_and(&of));
+        let items = session.queue.take_shared(of);
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
             self.queued_bytes -= item.leave();

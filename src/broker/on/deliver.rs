@@ -22,6 +22,15 @@ use crate::session::message::expired_on_the_way;
 use crate::topic::Matches;
 use crate::wire::{Run, TopicName};
 
+/// What one message that groups found gave to other shards.
+#[derive(Default)]
+pub(in crate::broker) struct Crossed {
+    /// Copies that went, or were to go.
+    pub copies: usize,
+    /// More groups of this shard have found it than hold a publisher back.
+    pub are_many: bool,
+}
+
 impl Shard {
     /// Finds who gets messages of this Topic Name: all who subscribe to it and may read it. Members of groups are asked
     /// for each message. Returns the cost.
@@ -74,17 +83,17 @@ impl Shard {
         }
     }
 
-    /// What the message under way costs for each of those found, who get a copy of its name, its properties and a
-    /// payload that is not shared.
+    /// What the message under way costs for each of those found, who get a copy of its name, and of properties and a
+    /// payload that are not shared.
     #[inline]
     fn work_of_copies(&self, routing: &Routing<'_>) -> usize {
-        let payload = routing.payload.len();
-        let copied = if payload < limits::PAYLOAD_SHARED_FROM_BYTES {
-            payload
-        } else {
-            0
+        let copied = |bytes: usize| match bytes < limits::PAYLOAD_SHARED_FROM_BYTES {
+            true => bytes,
+            false => 0,
         };
-        let bytes = routing.topic.as_str().len() + routing.passed_on.len() + copied;
+        let bytes = routing.topic.as_str().len()
+            + copied(routing.passed_on.len())
+            + copied(routing.payload.len());
         self.topics.found().local.len() * (bytes / limits::BYTES_PER_WORK)
     }
 
@@ -216,8 +225,13 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> Option<bool> {
+        let is_group = |(of, _): &&(Subscriber, Subscription)| matches!(of, Subscriber::Group(_));
+        let groups = self.topics.found().local.iter().filter(is_group).count();
         let mut taken = None;
-        let mut crossed = 0;
+        let mut crossed = Crossed {
+            copies: 0,
+            are_many: groups > limits::GROUPS_PACING_MAX as usize,
+        };
         for at in 0..self.topics.found().local.len() {
             if let Some(group) = self.topics.found_group(at) {
                 self.turn.add_work(limits::WORK_OF_GROUP);

@@ -499,6 +499,7 @@ impl Shard {
 
     /// Writes a retained message.
     pub(in crate::broker) fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
+        self.turn.add_work(limits::WORK_OF_RETAINED);
         if !routing.payload.is_empty() || self.shards > 1 {
             self.clients.kept_message(routing);
         }

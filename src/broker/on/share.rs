@@ -1,7 +1,7 @@
 //! Shared Subscriptions: what the owner of a group and the home of a member say to each other, and a member's joining
 //! and leaving.
 
-use super::deliver::spilled;
+use super::deliver::{Crossed, spilled};
 use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage, Settles, ShareMessage};
 use crate::broker::home::owner_of;
@@ -131,21 +131,24 @@ impl Shard {
                 connection: None,
             };
             self.clients.clear_shapes();
-            self.deliver_to_group(group, &mut routing_of(message), nobody, &mut 0, out);
+            let mut crossed = Crossed::default();
+            self.deliver_to_group(group, &mut routing_of(message), nobody, &mut crossed, out);
             self.clients.clear_shapes();
         }
     }
 
     /// Gives a message to one member of a group of this shard. Returns `false` if the member could not take it.
     ///
-    /// `crossed` counts the copies of this message that went to other shards. A lane is everyone's: if one message has
-    /// very many copies for it, those of QoS 0 that it has no room for are dropped.
+    /// A lane is everyone's: if one message has very many copies for it, those of QoS 0 that it has no room for are
+    /// dropped. If they are so many that their member holds nobody back, no copy of QoS 0 goes into a full lane and its
+    /// publisher does not wait for it: else one Client that is a member of thousands of groups and floods them would
+    /// keep the lane full, and everyone else's messages match its groups too.
     pub(in crate::broker) fn deliver_to_group(
         &mut self,
         id: GroupId,
         routing: &mut Routing<'_>,
         origin: Origin,
-        crossed: &mut usize,
+        crossed: &mut Crossed,
         out: &mut Outputs,
     ) -> bool {
         let qos = match self.clients.settings().upgrade_qos {
@@ -172,9 +175,13 @@ impl Shard {
                 .clients
                 .deliver(pick.session, routing, &sending, origin, out);
         }
-        *crossed += 1;
-        let too_many = *crossed > limits::GROUP_COPIES_IN_LANE_MAX
-            || (*crossed > limits::GROUP_COPIES_IN_FULL_LANE_MAX && self.peers.is_full(pick.home));
+        crossed.copies += 1;
+        let in_full_lane = match crossed.are_many {
+            true => 0,
+            false => limits::GROUP_COPIES_IN_FULL_LANE_MAX,
+        };
+        let too_many = crossed.copies > limits::GROUP_COPIES_IN_LANE_MAX
+            || (crossed.copies > in_full_lane && self.peers.is_full(pick.home));
         if too_many && pick.qos == QoS::AtMostOnce {
             self.clients.count_dropped(Dropped::SlowReader, 1);
             return false;
@@ -202,7 +209,9 @@ impl Shard {
         };
         self.tell_beyond(pick.home, message, account.as_ref(), out);
         self.clients.count_crossed(1);
-        self.wait_for_lane(pick.home, origin, out);
+        if !crossed.are_many || pick.qos > QoS::AtMostOnce {
+            self.wait_for_lane(pick.home, origin, out);
+        }
         !needs // The home will say whether the member has room.
     }
 
@@ -282,20 +291,34 @@ impl Shard {
         tell(owner, message, out);
     }
 
-    /// Ends a membership. Messages in the queue go to other members. The Client may still acknowledge what was sent.
-    /// Returns `false` if there was no membership. [v5 MQTT-3.10.4-2, MQTT-3.10.4-3]
+    /// Ends a membership, and returns its number, or `None` if there was none. Messages in the queue go to other
+    /// members by [`Shard::hand_back_of`]. The Client may still acknowledge what was sent. [v5 MQTT-3.10.4-2,
+    /// MQTT-3.10.4-3]
     pub(in crate::broker) fn unsubscribe_shared(
         &mut self,
         filter: &str,
         session: SessionId,
         out: &mut Outputs,
-    ) -> bool {
-        let Some(membership) = self.topics.members_mut().leave(session, filter) else {
-            return false;
-        };
+    ) -> Option<u32> {
+        let membership = self.topics.members_mut().leave(session, filter)?;
         self.tell_left(session, &membership, out);
-        self.hand_back_queued(session, out, |share| share.membership == membership.number);
-        true
+        Some(membership.number)
+    }
+
+    /// Hands back the messages in a Session's queue that came by memberships of these numbers, which have ended: in one
+    /// walk, because the queue may be long.
+    pub(in crate::broker) fn hand_back_of(
+        &mut self,
+        session: SessionId,
+        mut memberships: Vec<u32>,
+        out: &mut Outputs,
+    ) {
+        if !memberships.is_empty() {
+            memberships.sort_unstable();
+            self.hand_back_queued(session, out, |share| {
+                memberships.binary_search(&share.membership).is_ok()
+            });
+        }
     }
 
     /// The Client of a Session has come or gone. When it has gone, the messages of groups in its queue go to other

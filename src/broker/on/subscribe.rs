@@ -9,6 +9,7 @@ use crate::broker::passing::Subscription;
 use crate::broker::pending::{PendingSubscribe, Unfinished};
 use crate::broker::shard::Shard;
 use crate::broker::topics::{NewReplays, Replay, checked_filter};
+use crate::broker::turn::work_of_filter;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
 use crate::budget::sizes::filter_bytes;
@@ -45,7 +46,11 @@ impl Shard {
         self.check_answer(id, version, total)?;
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         let qos_max = self.clients.listener(id).map_or(2, |l| l.qos_max);
+        let work_before = self.turn.work();
         for _ in 0..limits::FILTERS_AT_ONCE {
+            if self.turn.is_enough_of_part(work_before) {
+                break;
+            }
             let found = subscribe.filter_at(part.at).map_err(Violation::Malformed)?;
             let Some((next, filter, mut options)) = found else {
                 break;
@@ -63,7 +68,7 @@ impl Shard {
                     _ => QoS::AtLeastOnce,
                 };
             }
-            self.turn.add_work(limits::WORK_OF_FILTER);
+            self.turn.add_work(work_of_filter(filter));
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
             let granted = match self.ask_to_subscribe(session, version, filter, &options, out) {
                 Ok(()) => self.subscribe(session, filter, subscription, &mut part.replays, out),
@@ -169,8 +174,11 @@ impl Shard {
         if part.total.is_some() {
             return Ok(part.total);
         }
-        let before = part.checked;
-        while part.checked - before < limits::FILTERS_CHECKED_AT_ONCE {
+        let (before, began) = (part.checked, part.at);
+        let mut end = began;
+        while part.checked - before < limits::FILTERS_CHECKED_AT_ONCE
+            && part.at - began < limits::FILTER_BYTES_CHECKED_AT_ONCE
+        {
             let Some((next, filter)) = filter_at(part.at).map_err(Violation::Malformed)? else {
                 part.total = Some(part.checked);
                 part.at = 0;
@@ -184,9 +192,12 @@ impl Shard {
                 }
             }
             part.at = next;
+            end = next;
             part.checked += 1;
         }
-        self.turn.add_work(part.checked - before);
+        let bytes = end - began;
+        self.turn
+            .add_work(part.checked - before + bytes / limits::BYTES_PER_WORK);
         Ok(part.total)
     }
 
@@ -407,10 +418,34 @@ impl Shard {
         if self.clients.session(session_id).is_none() {
             return;
         }
-        let account = self.clients.account_of(session_id);
-        for replay in pending.replays {
-            self.topics.add_replay(session_id, replay, account);
+        let PendingSubscribe {
+            replays, booked, ..
+        } = pending;
+        self.topics
+            .replays_mut()
+            .arrive(session_id, replays, booked);
+        if self.topics.replays().arriving() == Some(session_id) {
+            self.add_replays();
         }
-        self.pump(session_id);
+    }
+
+    /// Adds the new replays of answered SUBSCRIBEs, of each Session a part in each turn: there may be a quarter of a
+    /// million.
+    pub(in crate::broker) fn add_replays(&mut self) {
+        let work_before = self.turn.work();
+        while !self.turn.is_enough_of_part(work_before)
+            && let Some(session_id) = self.topics.replays().arriving()
+        {
+            while let Some(replay) = self.topics.replays_mut().next_arriving() {
+                self.turn.add_work(limits::WORK_OF_REPLAY);
+                let account = self.clients.account_of(session_id);
+                self.topics.add_replay(session_id, replay, account);
+                if self.turn.is_enough_of_part(work_before) {
+                    self.topics.replays_mut().rotate_arriving();
+                    break;
+                }
+            }
+            self.pump(session_id);
+        }
     }
 }

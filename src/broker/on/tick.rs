@@ -5,8 +5,10 @@ use crate::broker::event::{Ending, Output, Verdict};
 use crate::broker::happening::{Happening, LogLevel, Refusal};
 use crate::broker::outputs::Outputs;
 use crate::broker::shard::Shard;
+use crate::broker::turn::Turn;
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
 use crate::wire::reason::ReasonCode;
 
 impl Shard {
@@ -18,7 +20,15 @@ impl Shard {
             out.push(Output::GiveMemoryBack);
         }
         self.clients.begin_alarms();
-        while let Some(id) = self.clients.next_due_connection() {
+        // What is left comes right after, since its time is over.
+        let mut alarms = limits::ALARMS_AT_ONCE;
+        let mut goes_on = |turn: &Turn| {
+            alarms = alarms.saturating_sub(1);
+            alarms > 0 && !turn.is_spent()
+        };
+        while goes_on(&self.turn)
+            && let Some(id) = self.clients.next_due_connection()
+        {
             match self.clients.check_connection(id, out) {
                 None => {}
                 Some(Overdue::Connect) => self.on_connect_late(id, out),
@@ -30,7 +40,9 @@ impl Shard {
                 }
             }
         }
-        while let Some(id) = self.clients.next_due_session() {
+        while goes_on(&self.turn)
+            && let Some(id) = self.clients.next_due_session()
+        {
             self.on_session_due(id, out);
         }
         self.on_clock_alarm(out);

@@ -6,6 +6,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::pending::Unfinished;
 use crate::broker::shard::Shard;
 use crate::broker::topics::checked_filter;
+use crate::broker::turn::work_of_filter;
 use crate::broker::violation::Violation;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
@@ -29,20 +30,26 @@ impl Shard {
             return Ok(());
         };
         self.check_answer(id, version, total)?;
+        let work_before = self.turn.work();
+        let mut left = Vec::new();
         for _ in 0..limits::FILTERS_AT_ONCE {
+            if self.turn.is_enough_of_part(work_before) {
+                break;
+            }
             let found = unsubscribe.filter_at(part.at);
             let Some((next, filter)) = found.map_err(Violation::Malformed)? else {
                 break;
             };
             part.at = next;
-            self.turn.add_work(limits::WORK_OF_FILTER);
+            self.turn.add_work(work_of_filter(filter));
             if let Some(session) = self.clients.session(session_id) {
                 out.tell(self.logs, LogLevel::Packet, || Happening::Unsubscribed {
                     client_id: session.client_id.clone(),
                     filter: filter.into(),
                 });
             }
-            if self.unsubscribe_shared(filter, session_id, out) {
+            if let Some(membership) = self.unsubscribe_shared(filter, session_id, out) {
+                left.push(membership);
                 self.clients.note_unsubscribed(session_id, None, filter);
                 part.codes.push(ReasonCode::SUCCESS.0);
                 continue;
@@ -65,6 +72,7 @@ impl Shard {
             };
             part.codes.push(reason.0);
         }
+        self.hand_back_of(session_id, left, out);
         part.after = part.after.max(self.clients.state_of(session_id));
         if part.codes.len() < total {
             self.put_unfinished(id, part);

@@ -39,7 +39,7 @@ pub struct Topics {
     pub(super) changes: Changes,
     pub(super) replays: Replays,
     pub(super) sweep: Sweep,
-    /// Scratch for the Topic Name of a retained message.
+    /// Scratch for the Topic Name of a retained message, or a Topic Filter.
     pub(super) text: String,
 }
 
@@ -136,6 +136,11 @@ impl Topics {
     /// Replays of retained messages.
     pub fn replays(&self) -> &Replays {
         &self.replays
+    }
+
+    /// The same, to change what is to be added.
+    pub fn replays_mut(&mut self) -> &mut Replays {
+        &mut self.replays
     }
 
     /// A Session gets the retained messages of a filter, as fast as its Client takes them. Their replay counts for

@@ -53,6 +53,14 @@ impl Replay {
         limits::REPLAY_BYTES + filter.len() + levels * limits::REPLAY_LEVEL_BYTES
     }
 
+    /// What its beginning costs, in nodes looked at; 0 once it is under way.
+    pub fn work_to_begin(&self) -> usize {
+        match &self.walk {
+            Walk::Waiting(filter) => 1 + filter.len() / limits::FILTER_BYTES_PER_WORK,
+            Walk::UnderWay(_) => 0,
+        }
+    }
+
     /// Where it is.
     pub fn cursor(&mut self) -> &mut RetainCursor {
         if let Walk::Waiting(filter) = &self.walk {
@@ -124,6 +132,22 @@ impl IntoIterator for NewReplays {
     }
 }
 
+/// New replays of a Session that are still to be added: those of its SUBSCRIBEs, in their order.
+struct Arriving {
+    session: SessionId,
+    lists: VecDeque<NewList>,
+    /// The last list whose replay of a filter was stopped before it was added: UNSUBSCRIBE takes the filter's node out,
+    /// and that node may be another filter's by now.
+    stopped: HashMap<NodeId, u64>,
+}
+
+struct NewList {
+    number: u64,
+    replays: std::vec::IntoIter<Replay>,
+    /// Counts them until they are added.
+    _booked: Option<Booked>,
+}
+
 /// The replays of one Session, in the order of its subscriptions.
 #[derive(Default)]
 struct SessionReplays {
@@ -156,9 +180,63 @@ pub struct Replays {
     unfinished: VecDeque<SessionId>,
     /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
     work_left: usize,
+    /// Sessions with replays to be added, the one served longest ago first.
+    arriving: VecDeque<Arriving>,
+    last_list: u64,
 }
 
 impl Replays {
+    /// A SUBSCRIBE is answered, and these replays are to be added: [`Replays::next_arriving`]. `booked` counts them
+    /// until they are.
+    pub fn arrive(&mut self, session: SessionId, new: NewReplays, booked: Option<Booked>) {
+        if new.list.is_empty() {
+            return;
+        }
+        self.last_list += 1;
+        let list = NewList {
+            number: self.last_list,
+            replays: new.into_iter(),
+            _booked: booked,
+        };
+        let mut all = self.arriving.iter_mut();
+        match all.find(|arriving| arriving.session == session) {
+            Some(arriving) => arriving.lists.push_back(list),
+            None => self.arriving.push_back(Arriving {
+                session,
+                lists: [list].into(),
+                stopped: HashMap::new(),
+            }),
+        }
+    }
+
+    /// The Session whose replays are to be added next. Those of another come first after [`Replays::rotate_arriving`].
+    pub fn arriving(&self) -> Option<SessionId> {
+        self.arriving.front().map(|arriving| arriving.session)
+    }
+
+    /// The next replay of that Session. `None`: there is no other.
+    pub fn next_arriving(&mut self) -> Option<Replay> {
+        let arriving = self.arriving.front_mut()?;
+        while let Some(list) = arriving.lists.front_mut() {
+            let stopped = &arriving.stopped;
+            let is_wanted = |replay: &Replay| {
+                let last = stopped.get(&replay.node);
+                last.is_none_or(|last| *last < list.number)
+            };
+            if let Some(replay) = list.replays.find(is_wanted) {
+                return Some(replay);
+            }
+            arriving.lists.pop_front();
+        }
+        self.arriving.pop_front();
+        None
+    }
+
+    /// The Session has had its part of this turn.
+    pub fn rotate_arriving(&mut self) {
+        self.arriving.rotate_left(1.min(self.arriving.len()));
+    }
+
     /// Adds one at the end, which counts for `account`.
     pub fn add(&mut self, session: SessionId, replay: Replay, account: Option<&Arc<Account>>) {
         self.last_number += 1;
@@ -188,11 +266,16 @@ impl Replays {
         if let Some(queue) = self.by_session.get_mut(&session) {
             queue.current.remove(&node);
         }
+        let mut arriving = self.arriving.iter_mut();
+        if let Some(arriving) = arriving.find(|arriving| arriving.session == session) {
+            arriving.stopped.insert(node, self.last_list);
+        }
     }
 
     /// Ends all of a Session.
     pub fn forget(&mut self, session: SessionId) {
         self.by_session.remove(&session);
+        self.arriving.retain(|arriving| arriving.session != session);
     }
 
     /// Sessions with replays.
@@ -202,7 +285,7 @@ impl Replays {
 
     /// Something is left for the next turn.
     pub fn are_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || !self.arriving.is_empty()
     }
 
     /// A new turn begins. Sets its share of work and returns the Sessions whose replays go on.

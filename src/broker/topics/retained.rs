@@ -247,6 +247,11 @@ impl Topics {
             if !room(replay.qos) {
                 return None; // An acknowledgement or a completed send comes back here.
             }
+            if *work_left == 0 {
+                self.replays.pause(session);
+                return None;
+            }
+            *work_left = work_left.saturating_sub(replay.work_to_begin());
             self.text.clear();
             let step = self
                 .retained

@@ -52,8 +52,8 @@ impl Topics {
     }
 
     /// A Session has ended: its replays end and its subscriptions leave the trie. Appends the filters that peers need
-    /// no longer serve to `removed`. Returns `false` if the subscriptions are too many for one turn;
-    /// [`Topics::forget_some`] goes on with them, and `booked` counts them until then.
+    /// no longer serve to `removed`. Returns `false` if the subscriptions are too many for one turn:
+    /// [`Topics::forget_some`] goes on with them, and `booked` counts them until then. It is `None` if they are few.
     pub fn depart(
         &mut self,
         session: SessionId,
@@ -62,7 +62,7 @@ impl Topics {
         removed: &mut Vec<String>,
     ) -> bool {
         self.replays.forget(session);
-        if nodes.len() > limits::FILTERS_AT_ONCE {
+        if booked.is_some() {
             self.departed.push_back(Departed {
                 session,
                 nodes,
@@ -99,9 +99,22 @@ impl Topics {
             mut nodes,
             booked,
         } = self.departed.pop_front()?;
-        let kept = nodes.len().saturating_sub(limits::FILTERS_AT_ONCE);
-        for node in nodes.drain(kept..) {
-            removed.extend(self.forget(session, node));
+        let mut work = 0;
+        for _ in 0..limits::FILTERS_AT_ONCE {
+            if work > limits::WORK_OF_PART {
+                break;
+            }
+            let Some(node) = nodes.pop() else {
+                break;
+            };
+            let nodes_before = self.trie.nodes();
+            let text = self.forget(session, node);
+            let freed = nodes_before - self.trie.nodes();
+            let bytes = self.text.len();
+            work += limits::WORK_OF_FILTER
+                + freed * limits::WORK_OF_LEVEL
+                + bytes / limits::FILTER_BYTES_PER_WORK;
+            removed.extend(text);
         }
         if nodes.is_empty() {
             return Some(session);
@@ -114,18 +127,16 @@ impl Topics {
         None
     }
 
-    /// Takes one subscription of a Session that has ended out of the trie. `Some`: no Session of this shard has this
-    /// filter any more, and there are peers to tell.
+    /// Takes one subscription of a Session that has ended out of the trie; `text` has its filter then. `Some`: no
+    /// Session of this shard has this filter any more, and there are peers to tell.
     fn forget(&mut self, session: SessionId, node: NodeId) -> Option<String> {
-        let mut text = String::new();
-        if self.shards > 1 {
-            self.trie.filter_text(node, &mut text);
-        }
+        self.text.clear();
+        self.trie.filter_text(node, &mut self.text);
         let done = self
             .trie
             .unsubscribe_node(node, Subscriber::Session(session));
         let last = done.is_some_and(|done| done.last);
-        (last && self.shards > 1).then_some(text)
+        (last && self.shards > 1).then(|| self.text.clone())
     }
 
     /// A peer shard has a Session that subscribed to this filter now.
