@@ -32,6 +32,16 @@ pub enum LineType {
 }
 
 impl LineType {
+    /// Lines of this type say what Clients do, as often as they do it.
+    pub fn is_of_clients(self) -> bool {
+        match self {
+            LineType::Notice | LineType::Debug | LineType::Subscribe | LineType::Unsubscribe => {
+                true
+            }
+            LineType::Error | LineType::Warning | LineType::Information => false,
+        }
+    }
+
     /// Is a line of this type wanted?
     pub fn is_of(self, types: LogTypes) -> bool {
         match self {

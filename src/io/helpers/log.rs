@@ -32,12 +32,41 @@ struct Lines {
     lines: Vec<Line>,
     /// Bytes of their texts, and of what holds these.
     bytes: usize,
-    dropped: u64,
+    /// Lines that found no room since this was last told in the log, and since the start.
+    dropped: DroppedLines,
+    dropped_in_all: DroppedLines,
     /// Lines taken by the writer and not yet written.
     writing: bool,
     wanted: Wanted,
     /// For the writer, before it writes on.
     to_do: Vec<ToDo>,
+}
+
+/// Lines that found no room.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct DroppedLines {
+    /// All of them.
+    pub lines: u64,
+    /// Warnings and errors among them.
+    pub warnings: u64,
+}
+
+impl DroppedLines {
+    fn count(&mut self, kind: LineType) {
+        self.lines += 1;
+        self.warnings += u64::from(matches!(kind, LineType::Error | LineType::Warning));
+    }
+
+    /// "3 log lines dropped", and how many of them were warnings and errors, if any were.
+    pub fn sentence(self) -> String {
+        match self.warnings {
+            0 => format!("{} log lines dropped", self.lines),
+            warnings => format!(
+                "{} log lines dropped, {warnings} of them warnings and errors",
+                self.lines
+            ),
+        }
+    }
 }
 
 /// What is logged, and in whose words.
@@ -87,7 +116,8 @@ impl Log {
         let lines = Lines {
             lines: Vec::new(),
             bytes: 0,
-            dropped: 0,
+            dropped: DroppedLines::default(),
+            dropped_in_all: DroppedLines::default(),
             writing: false,
             wanted: Wanted::of(logs, logging),
             to_do: Vec::new(),
@@ -180,10 +210,16 @@ impl Log {
         };
         let mut queue = self.lock();
         let bytes = size_of::<Line>() + line.text.len();
-        if queue.lines.len() >= limits::LOG_LINES_WAITING_MAX
-            || queue.bytes + bytes > limits::LOG_BYTES_WAITING_MAX
+        let percent = if kind.is_of_clients() {
+            limits::LOG_EVENTS_PERCENT
+        } else {
+            100
+        };
+        if queue.lines.len() >= limits::LOG_LINES_WAITING_MAX * percent / 100
+            || queue.bytes + bytes > limits::LOG_BYTES_WAITING_MAX * percent / 100
         {
-            queue.dropped += 1;
+            queue.dropped.count(kind);
+            queue.dropped_in_all.count(kind);
             return;
         }
         let first = queue.lines.is_empty();
@@ -193,6 +229,11 @@ impl Log {
         if first {
             self.shared.written_or_new.notify_all();
         }
+    }
+
+    /// Lines that found no room since the start.
+    pub fn dropped_since_start(&self) -> DroppedLines {
+        self.lock().dropped_in_all
     }
 
     /// Waits until everything is written, at most `patience`.
@@ -226,11 +267,11 @@ impl Log {
                 }
             }
             let (mut lines, dropped) = self.next_lines();
-            if dropped > 0 {
+            if dropped.lines > 0 {
                 lines.push(Line {
                     at: SystemTime::now(),
                     kind: LineType::Warning,
-                    text: format!("{dropped} log lines dropped: the log is not read fast enough"),
+                    text: format!("{}: the log is not read fast enough", dropped.sentence()),
                 });
             }
             destinations.write(&lines);
@@ -247,7 +288,7 @@ impl Log {
         }
     }
 
-    fn next_lines(&self) -> (Vec<Line>, u64) {
+    fn next_lines(&self) -> (Vec<Line>, DroppedLines) {
         let mut queue = self.lock();
         queue.writing = true;
         queue.bytes = 0;
@@ -284,7 +325,28 @@ mod tests {
         }
         log.line(LogLevel::Packet, "not asked for");
         let (lines, dropped) = log.next_lines();
-        assert_eq!((lines.len(), dropped), (limits::LOG_LINES_WAITING_MAX, 3));
+        assert_eq!(lines.len(), limits::LOG_LINES_WAITING_MAX);
+        assert_eq!((dropped.lines, dropped.warnings), (3, 0));
+        assert_eq!(log.dropped_since_start(), dropped);
+    }
+
+    #[test]
+    fn clients_that_come_and_go_leave_room_for_warnings() {
+        let log = Log::new(None, None);
+        let probe = || {
+            log.append(log.wanted(), LineType::Notice, || "a client".to_owned());
+        };
+        let room = limits::LOG_LINES_WAITING_MAX * limits::LOG_EVENTS_PERCENT / 100;
+        (0..room + 10).for_each(|_| probe());
+        log.line(LogLevel::Warning, "not lost");
+        log.line(LogLevel::Error, "not lost");
+        let (lines, dropped) = log.next_lines();
+        assert_eq!((lines.len(), dropped.lines), (room + 2, 10));
+        for _ in 0..limits::LOG_LINES_WAITING_MAX + 5 {
+            log.line(LogLevel::Warning, "as many as that are");
+        }
+        let told = log.dropped_since_start().sentence();
+        assert_eq!(told, "15 log lines dropped, 5 of them warnings and errors");
     }
 
     #[test]
@@ -296,7 +358,7 @@ mod tests {
         }
         let (lines, dropped) = log.next_lines();
         assert!((100..=104).contains(&lines.len()), "{} lines", lines.len());
-        assert!(dropped > 100);
+        assert!(dropped.lines > 100);
         log.line(LogLevel::Info, "there is room again");
         assert_eq!(log.next_lines().0.len(), 1);
     }

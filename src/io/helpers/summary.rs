@@ -22,6 +22,11 @@ pub fn log_sums(shards: &Shards, log: &Log) {
     if let Some((state, waiting_bytes)) = store(&answers) {
         log.line(LogLevel::Info, words::store(&state, waiting_bytes));
     }
+    let dropped = log.dropped_since_start();
+    if dropped.lines > 0 {
+        let text = format!("since the start {}", dropped.sentence());
+        log.line(LogLevel::Info, text);
+    }
     for shard in (0..shards.count()).map(|index| ShardId(index as u8)) {
         if !answers.iter().any(|report| report.shard == shard) {
             let text = format!(
