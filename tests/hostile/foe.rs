@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The user of all foes of a case: what they hold together is one owner's.
+/// The user of the foes of nearly all cases: what they hold together is one owner's.
 pub const USER: &str = "mallory";
 /// The password of every user of a case.
 pub const PASSWORD: &str = "secret";
@@ -56,6 +56,12 @@ impl Foe {
         let mut rest = Vec::new();
         append_user(&mut rest);
         let connect = packet5::connect(flags | WITH_USER, 0, block, client_id.as_bytes(), &rest);
+        Foe::send_connect(broker, &connect, until)
+    }
+
+    /// One without a user name, which shares what its address may have.
+    pub fn nameless(broker: &Broker, client_id: &str, until: Instant) -> Option<Foe> {
+        let connect = packet5::connect(CLEAN_START, 0, &[], client_id.as_bytes(), &[]);
         Foe::send_connect(broker, &connect, until)
     }
 

@@ -14,6 +14,7 @@ mod connect5;
 mod foe;
 mod greedy;
 mod load;
+mod names;
 mod page;
 mod publish;
 mod publish5;
