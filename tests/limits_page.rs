@@ -36,6 +36,7 @@ fn the_figures_of_the_page_are_those_of_the_source() {
     let figures = figures![
         MEMORY_BYTES_LEAST,
         MEMORY_FREE_PERCENT,
+        MEMORY_PART_PERCENT,
         MEMORY_STEPS,
         FREED_BYTES_MUCH,
         GIVE_BACK_AFTER_MS,
