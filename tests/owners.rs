@@ -2,9 +2,9 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::LogLevel;
+use mqttfast::broker::{LogLevel, Restored, RestoredPart, RestoredSession};
 use mqttfast::config::{ClientIdTakeover, ListenerSettings, Settings};
-use mqttfast::ids::ListenerId;
+use mqttfast::ids::{ListenerId, StoredSession};
 use mqttfast::limits;
 use support::*;
 
@@ -549,4 +549,41 @@ fn a_refusal_tells_the_log_more_than_the_client() {
         told.contains("another user") && !told.contains("alice"),
         "{told}"
     );
+}
+
+/// The owner of a Session that Mosquitto has kept is only said to be one: another user is not locked out, and does not
+/// get its messages; the owner does.
+#[test]
+fn an_owner_by_the_file_of_mosquitto_locks_nobody_out() {
+    for (user, password, resumed) in [("alice", "secret", true), ("bob", "hidden", false)] {
+        let settings = Settings {
+            store: true,
+            ..with_passwords()
+        };
+        let mut world = World::with(1, Order::Fair, settings);
+        known_users(&mut world);
+        let session = RestoredSession {
+            session: StoredSession::from_number(64).expect("a number"),
+            client_id: "lamp".into(),
+            user_name: Some("alice".into()),
+            is_claim: true,
+            expiry_interval_s: u32::MAX,
+            ends_in_s: u32::MAX,
+            will: None,
+        };
+        world.restore_all(vec![vec![Restored {
+            parts: vec![RestoredPart::Session(session)],
+            last: true,
+        }]]);
+        let connect = connect(Version::V311, "lamp")
+            .user(user.as_bytes())
+            .password(password.as_bytes())
+            .persistent();
+        let (_, code, present) = connack(&mut world, &connect, Version::V311);
+        assert_eq!((code, present), (0, resumed), "{user}");
+        let told = |(_, text): &&(LogLevel, String)| text.contains("belongs to another user than");
+        assert_eq!(world.log.iter().filter(told).count(), usize::from(!resumed));
+        assert_eq!(world.shard(0).sizes().1, 1);
+        world.shard(0).check_invariants();
+    }
 }

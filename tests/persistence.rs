@@ -327,3 +327,54 @@ fn a_long_window_delays_no_acknowledgement() {
         );
     }
 }
+
+/// Who was deleted while the broker was down has no Session any more, though the name comes back.
+#[test]
+fn sessions_of_users_who_were_deleted_meanwhile_end_at_the_start() {
+    if support::reference() {
+        return;
+    }
+    use support::users::{ALICE, OLD, login};
+    let folder = Folder::new();
+    let (store, passwd) = (folder.path("store"), folder.path("passwd"));
+    let users = |lines: &str| fs::write(&passwd, lines).expect("written");
+    let start = || {
+        Broker::start_with(Options {
+            passwd: Some(passwd.clone()),
+            ..on(&store)
+        })
+    };
+    let connect = |broker: &Broker, client_id, user, password| {
+        let connect = Connect {
+            clean_session: false,
+            ..login(client_id, user, password)
+        };
+        let (client, present) = Client::connect_with(broker, &connect);
+        client.disconnect();
+        present
+    };
+    users(&format!("{ALICE}{OLD}"));
+    let mut broker = start();
+    assert!(!connect(&broker, "one", "alice", "secret"));
+    assert!(!connect(&broker, "two", "old", "oldpw"));
+    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    users(ALICE);
+    let mut broker = start();
+    broker.logged(&["store: the sessions of users who are gone end: 'old'"]);
+    broker.logged(&["sessions of users who are gone from the password file ended: 1"]);
+    assert!(connect(&broker, "one", "alice", "secret"));
+    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    users(&format!("{ALICE}{OLD}"));
+    let mut broker = start();
+    assert!(!connect(&broker, "two", "old", "oldpw"));
+    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    // A line that cannot be read may be anybody's.
+    users(&format!("{ALICE}old:$6$damaged\n"));
+    let broker = start();
+    assert!(connect(&broker, "one", "alice", "secret"));
+    let said = broker.log();
+    assert!(
+        !said.iter().any(|line| line.contains("who are gone end")),
+        "{said:?}"
+    );
+}

@@ -348,6 +348,12 @@ pub enum Happening {
         /// Messages that waited for the Client.
         messages: usize,
     },
+    /// A Session of Mosquitto's ended, as the Client that came with its client id is not the user that Mosquitto's file
+    /// names.
+    ClaimEnded {
+        /// Of the Client that came.
+        client_id: Box<str>,
+    },
     /// All Sessions of the users that are gone from the password file have ended.
     UsersGone {
         /// Each shard tells of its own Sessions.
@@ -452,6 +458,7 @@ impl Happening {
             | Happening::Ended { .. }
             | Happening::SessionExpired { .. }
             | Happening::UsersGone { .. }
+            | Happening::ClaimEnded { .. }
             | Happening::Denied { .. }
             | Happening::Stopped { .. } => LogLevel::Info,
             Happening::PacketReceived { .. }

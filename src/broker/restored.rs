@@ -117,6 +117,8 @@ pub struct RestoredSession {
     pub client_id: Box<str>,
     /// The checked user who owns it.
     pub user_name: Option<Box<str>>,
+    /// The owner is only said to be that user: another one is not refused, and gets a Session of its own.
+    pub is_claim: bool,
     /// Seconds, never 0.
     pub expiry_interval_s: u32,
     /// `u32::MAX`: it never ends.

@@ -211,7 +211,23 @@ fn serve(
     let (places, files) = files::places(count, config.connections_max)?;
     common.places.set_most(places);
     let store = match recovered {
-        Some(recovered) => Some(recovered.serve(&shards, log, clock)?),
+        Some(recovered) => {
+            // Users by certificates stand in no file, and which Session is theirs is not stored.
+            let mut listeners = config.listeners.iter();
+            let by_files = !listeners.any(|listener| listener.settings.certificate_names);
+            let gone = match &common.checker {
+                Some(checker) if by_files => checker.missing(recovered.users()),
+                _ => Vec::new(),
+            };
+            if !gone.is_empty() {
+                let text = format!(
+                    "store: the sessions of users who are gone end: {}",
+                    Checker::named(&gone)
+                );
+                log.line(LogLevel::Info, text);
+            }
+            Some(recovered.serve(&shards, gone, log, clock)?)
+        }
         None => None,
     };
     announce(&config, &cores, &why, log);

@@ -103,6 +103,12 @@ fn text(happening: &Happening) -> String {
                 Shown(client_id)
             )
         }
+        Happening::ClaimEnded { client_id } => {
+            format!(
+                "session of {} ended: by the file of Mosquitto it belongs to another user than the one who has come, who gets a new one",
+                Shown(client_id)
+            )
+        }
         Happening::UsersGone { shard, sessions } => {
             format!(
                 "shard {shard}: sessions of users who are gone from the password file ended: {sessions}"

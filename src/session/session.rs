@@ -20,6 +20,8 @@ pub struct Session {
     pub filter_bytes: usize,
     /// The user who made it, or who took it over last; a checked user name or none.
     pub user_name: Option<Box<str>>,
+    /// `user_name` is only said to be the owner, by another broker. No Client has come since.
+    pub is_claim: bool,
     /// The user name of its last CONNECT, checked or not. Rights depend on it.
     pub given_name: Option<Box<str>>,
     /// The listener of its last connection, whose rules apply.
@@ -71,6 +73,7 @@ impl Session {
             booked_bytes: 0,
             filter_bytes: 0,
             user_name: None,
+            is_claim: false,
             given_name: None,
             listener: ListenerId(0),
             rights: None,

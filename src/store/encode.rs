@@ -112,6 +112,7 @@ fn record<'a>(change: &'a Change, wall: Wall, shared: &Shared) -> Record<'a> {
             holder: Holder {
                 client_id,
                 user_name: user_name.as_deref(),
+                is_claim: false,
                 expiry_interval_s: *expiry_interval_s,
                 connected: *connected,
                 ends: if *connected { 0 } else { wall.unix_s(*ends) },

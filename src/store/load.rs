@@ -5,8 +5,8 @@
 
 use super::bytes::Damaged;
 use super::index::{Index, Place};
-use super::record::{Body, Carried, Delivery, UnixSeconds, Will};
-use super::row::{self, Row, RowRef, Stage, State, Table};
+use super::record::{Body, Carried, UnixSeconds, Will};
+use super::row::{self, RowRef, Stage, State, Table};
 use crate::broker::{
     RestoredDelivery, RestoredHead, RestoredMessage, RestoredPart, RestoredSession, RestoredWill,
     RetainVersion, home_of,
@@ -14,7 +14,7 @@ use crate::broker::{
 use crate::ids::{ShardId, StoredSession};
 use crate::random::HashState;
 use crate::wire::PacketId;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 /// Tables that are read.
 pub trait Scan {
@@ -108,6 +108,23 @@ enum Found {
     Needless,
 }
 
+/// A message of several deliveries, which has proved itself.
+struct Shared {
+    expires: UnixSeconds,
+    message: RestoredMessage,
+    /// Shards that have it, a bit each.
+    given: u64,
+}
+
+impl Shared {
+    /// The message, if this shard does not have it yet.
+    fn for_shard(&mut self, shard: ShardId) -> Option<RestoredMessage> {
+        let fresh = self.given & shard.bit() == 0;
+        self.given |= shard.bit();
+        fresh.then(|| self.message.clone())
+    }
+}
+
 struct Reading<'a> {
     loaded: Loaded,
     homes: HashMap<u64, ShardId, HashState>,
@@ -163,6 +180,7 @@ impl Reading<'_> {
             session,
             client_id: holder.client_id.into(),
             user_name: holder.user_name.map(Into::into),
+            is_claim: holder.is_claim,
             expiry_interval_s: expiry,
             ends_in_s,
             will,
@@ -193,20 +211,26 @@ impl Reading<'_> {
     /// Deliveries in flight, then those in queues: so a shard gets them. Each message comes before the first delivery
     /// that has it.
     fn deliveries<S: Scan>(&mut self, tables: &mut S) -> Result<(), S::Error> {
-        let mut shared: HashMap<u64, Option<Row>, HashState> = HashMap::default();
+        let mut shared: HashMap<u64, Shared, HashState> = HashMap::default();
         tables.scan(Table::Message, &mut |id, row| {
             self.loaded.index.note_message(id);
-            let row = Row {
-                body: row.body.to_vec(),
-                ..Row::default()
-            };
-            shared.insert(id, Some(row));
+            match row::read_message(id, row) {
+                Ok(body) => {
+                    let message = Shared {
+                        expires: body.expires,
+                        message: self.message(&body),
+                        given: 0,
+                    };
+                    shared.insert(id, message);
+                }
+                // Its deliveries find no message.
+                Err(damaged) => self.settle(Table::Message, id, Err(damaged)),
+            }
         })?;
-        let mut given = HashSet::<(ShardId, u64), HashState>::default();
         let mut queued = Vec::new();
         tables.scan(Table::Delivery, &mut |id, row| {
-            let message = shared.get(&row.message).and_then(Option::as_ref);
-            let found = self.delivery(id, row, message, &mut given, &mut queued);
+            let message = shared.get_mut(&row.message);
+            let found = self.delivery(id, row, message, &mut queued);
             self.settle(Table::Delivery, id, found);
         })?;
         for (home, part) in queued {
@@ -225,8 +249,7 @@ impl Reading<'_> {
         &mut self,
         id: u64,
         row: RowRef<'_>,
-        shared: Option<&Row>,
-        given: &mut HashSet<(ShardId, u64), HashState>,
+        shared: Option<&mut Shared>,
         queued: &mut Vec<(ShardId, RestoredPart)>,
     ) -> Result<Found, Damaged> {
         let content = row::read_delivery(id, row)?;
@@ -236,15 +259,25 @@ impl Reading<'_> {
         };
         let mut restored = None;
         if let Some(delivery) = &content.delivery {
-            let Some((message_id, body)) = self.message_of(id, row, delivery, shared)? else {
-                return Ok(Found::Needless);
+            let message_id = match &delivery.carried {
+                // Rows of the two tables have ids below 2^63.
+                Carried::Own(_) => id | 1 << 63,
+                Carried::Shared(_) => row.message,
             };
-            let expired = body.expires > 0 && body.expires <= self.now;
+            let expires = match (&delivery.carried, &shared) {
+                (Carried::Own(body), _) => body.expires,
+                (Carried::Shared(_), Some(shared)) => shared.expires,
+                (Carried::Shared(_), None) => return Ok(Found::Needless),
+            };
+            let expired = expires > 0 && expires <= self.now;
             if expired && content.stage == Stage::Queued {
                 return Ok(Found::Needless);
             }
-            if given.insert((home, message_id)) {
-                let message = self.message(&body);
+            let message = match (&delivery.carried, shared) {
+                (Carried::Own(body), _) => Some(self.message(body)),
+                (Carried::Shared(_), shared) => shared.and_then(|shared| shared.for_shard(home)),
+            };
+            if let Some(message) = message {
                 let part = RestoredPart::Message {
                     id: message_id,
                     message,
@@ -292,27 +325,6 @@ impl Reading<'_> {
             None => queued.push((home, part)),
         }
         Ok(Found::Kept)
-    }
-
-    /// The message of a delivery, by a name that no other message has. `None`: it is gone.
-    fn message_of<'b>(
-        &self,
-        id: u64,
-        row: RowRef<'b>,
-        delivery: &Delivery<'b>,
-        shared: Option<&'b Row>,
-    ) -> Result<Option<(u64, Body<'b>)>, Damaged> {
-        match delivery.carried {
-            // Rows of the two tables have ids below 2^63.
-            Carried::Own(body) => Ok(Some((id | 1 << 63, body))),
-            Carried::Shared(_) => match shared {
-                Some(shared) => {
-                    let body = row::read_message(row.message, shared.as_ref())?;
-                    Ok(Some((row.message, body)))
-                }
-                None => Ok(None),
-            },
-        }
     }
 
     fn received(

@@ -293,6 +293,8 @@ impl<'a> Found<'a> {
             let holder = Holder {
                 client_id,
                 user_name: client.user_name,
+                // 2.0.11 writes the names of other Clients into Sessions without one.
+                is_claim: true,
                 expiry_interval_s: client.expiry_interval_s,
                 connected: false,
                 ends,

@@ -64,6 +64,8 @@ pub struct WriteVersion {
 pub struct Holder<'a> {
     pub client_id: &'a str,
     pub user_name: Option<&'a str>,
+    /// Another broker has said so, which may be wrong. No Client has proved it here.
+    pub is_claim: bool,
     pub expiry_interval_s: u32,
     pub connected: bool,
     /// When the Session ends, while it is not connected.
@@ -534,7 +536,8 @@ impl<'a> Holder<'a> {
     pub(super) fn put_rest(&self, out: &mut Vec<u8>) {
         put_user_name(out, self.user_name);
         put_number(out, self.expiry_interval_s.into());
-        out.push(u8::from(self.connected) | u8::from(self.will.is_some()) << 1);
+        let flags = u8::from(self.connected) | u8::from(self.will.is_some()) << 1;
+        out.push(flags | u8::from(self.is_claim) << 2);
         put_number(out, self.ends);
         if let Some(will) = &self.will {
             put_number(out, self.will_due);
@@ -549,7 +552,7 @@ impl<'a> Holder<'a> {
         let user_name = read_user_name(reader)?;
         let expiry_interval_s = reader.narrow()?;
         let flags = reader.byte()?;
-        if flags > 3 || expiry_interval_s == 0 {
+        if flags > 7 || expiry_interval_s == 0 {
             return Err(Damaged);
         }
         let ends = reader.number()?;
@@ -561,6 +564,7 @@ impl<'a> Holder<'a> {
         Ok(Holder {
             client_id,
             user_name,
+            is_claim: flags & 4 != 0,
             expiry_interval_s,
             connected: flags & 1 != 0,
             ends,

@@ -49,6 +49,11 @@ impl Table {
         Table::Will,
     ];
 
+    /// Its place in [`Table::ALL`].
+    pub fn index(self) -> usize {
+        self as usize - 1
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Table::Session => "session",

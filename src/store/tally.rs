@@ -21,9 +21,8 @@ impl Tally {
     }
 
     fn place(&mut self, table: Option<Table>) -> &mut u64 {
-        let at = |table| Table::ALL.iter().position(|other| *other == table);
-        match table.and_then(at) {
-            Some(at) => &mut self.by_table[at],
+        match table {
+            Some(table) => &mut self.by_table[table.index()],
             None => &mut self.unknown,
         }
     }

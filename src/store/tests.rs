@@ -33,6 +33,7 @@ fn holder(client_id: &str) -> Holder<'_> {
     Holder {
         client_id,
         user_name: Some("user"),
+        is_claim: false,
         expiry_interval_s: 3600,
         connected: true,
         ends: 0,

@@ -128,6 +128,7 @@ impl Clients {
         if session.user_name.as_deref() != user_name {
             session.user_name = user_name.map(Into::into);
         }
+        session.is_claim = false;
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
         session.will = will;

@@ -48,6 +48,7 @@ impl Clients {
         let last_packet_id = self.next_assigned() as u16;
         let session = self.sessions.get_mut(id)?;
         session.user_name.clone_from(&restored.user_name);
+        session.is_claim = restored.is_claim;
         session.name(user_name, ListenerId(0));
         session.expiry_interval_s = restored.expiry_interval_s;
         session.ends = ends;

@@ -76,14 +76,22 @@ impl Shard {
             // Its user name as far as it was checked. By a listener without passwords nobody is a user.
             let checked = request.user_name.as_deref().filter(|_| listener.passwords);
             let is_owned = listener.passwords || session.user_name.is_some();
-            if is_owned
+            let is_another = is_owned
                 && listener.client_id_takeover == ClientIdTakeover::Owner
-                && session.user_name.as_deref() != checked
-            {
+                && session.user_name.as_deref() != checked;
+            if is_another && session.is_claim {
+                // The Client is not locked out, and gets nobody's messages.
+                out.tell(self.logs, LogLevel::Info, || Happening::ClaimEnded {
+                    client_id: client_id.into(),
+                });
+                self.end_session(earlier, out);
+            } else if is_another {
                 let why = Refusal::AnotherUsersSession;
                 return self.refuse(id, request, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
+            if !is_another {
+                (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
+            }
         }
         // The Session may have ended when its connection left it.
         let earlier = self.clients.find_session(client_id);

@@ -17,6 +17,7 @@ use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::passwd::{Check, PasswordFile, PasswordFileError, Succession, shown};
 use crate::time::Time;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -174,6 +175,19 @@ impl Users {
         Ok(gone)
     }
 
+    /// Those of these users who are in no file, sorted. Nobody where a file has a line that cannot be read: it may be
+    /// theirs.
+    fn missing<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Box<str>> {
+        let files = self.files.iter().map(|(_, file)| file);
+        if self.files.is_empty() || files.clone().any(|file| file.skipped() > 0) {
+            return Vec::new();
+        }
+        let known = files.flat_map(PasswordFile::users).map(|(_, name, _)| name);
+        let known: HashSet<&str> = known.collect();
+        let missing: BTreeSet<&str> = names.filter(|name| !known.contains(name)).collect();
+        missing.into_iter().map(Box::from).collect()
+    }
+
     /// The files with their number of users.
     fn told(&self) -> String {
         let told = |(path, file): &(PathBuf, PasswordFile)| {
@@ -235,6 +249,16 @@ impl Checker {
         let lost = lock(&shared.queue).push(request, now);
         shared.asked.notify_one();
         self.tell_busy(&lost);
+    }
+
+    /// Those of these users who may log in no more, sorted: of Sessions that were stored while they could.
+    pub fn missing<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Box<str>> {
+        lock(&self.shared.users).missing(names)
+    }
+
+    /// What the log says of users that are gone.
+    pub fn named(users: &[Box<str>]) -> String {
+        named(users)
     }
 
     /// Reads the files again; `paths` as for [`Users::load`]. Nothing changes before [`Checker::exchange`].

@@ -109,6 +109,8 @@ pub fn look_at_head(path: &Path) -> Result<(), Refusal> {
 pub struct Database {
     connection: Connection,
     path: PathBuf,
+    /// By [`Table::index`].
+    statements: [Statements; Table::ALL.len()],
 }
 
 impl Database {
@@ -129,6 +131,7 @@ impl Database {
         let database = Database {
             connection,
             path: path.to_owned(),
+            statements: Statements::all(),
         };
         database.set_up()?;
         Ok(database)
@@ -292,19 +295,31 @@ fn columns(table: Table) -> Vec<&'static str> {
     names
 }
 
-fn put_sql(table: Table) -> String {
-    let columns = columns(table);
-    let places = ", ?".repeat(columns.len());
-    format!(
-        "INSERT OR REPLACE INTO {} (id, {}) VALUES (?{places})",
-        table.name(),
-        columns.join(", ")
-    )
+/// The statements about one table.
+struct Statements {
+    put: String,
+    get: String,
+    scan: String,
+    delete: String,
 }
 
-fn select_sql(table: Table, rest: &str) -> String {
-    let columns = columns(table).join(", ");
-    format!("SELECT id, {columns} FROM {} {rest}", table.name())
+impl Statements {
+    fn of(table: Table) -> Statements {
+        let (name, columns) = (table.name(), columns(table));
+        let places = ", ?".repeat(columns.len());
+        let columns = columns.join(", ");
+        Statements {
+            put: format!("INSERT OR REPLACE INTO {name} (id, {columns}) VALUES (?{places})"),
+            get: format!("SELECT id, {columns} FROM {name} WHERE id = ?"),
+            scan: format!("SELECT id, {columns} FROM {name} ORDER BY id"),
+            delete: format!("DELETE FROM {name} WHERE id = ?"),
+        }
+    }
+
+    /// Of all tables, so that no text is made for a row.
+    fn all() -> [Statements; Table::ALL.len()] {
+        Table::ALL.map(Statements::of)
+    }
 }
 
 /// A row as a query gives it. Values of another type than ours are empty, which their checksum does not forgive.
@@ -336,8 +351,8 @@ impl Tables for Database {
     type Error = Refusal;
 
     fn get(&mut self, table: Table, id: u64) -> Result<Option<Row>, Refusal> {
-        let sql = select_sql(table, "WHERE id = ?");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = &self.statements[table.index()].get;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([id as i64])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -347,7 +362,9 @@ impl Tables for Database {
     }
 
     fn put(&mut self, table: Table, id: u64, row: RowRef<'_>) -> Result<(), Refusal> {
-        let mut statement = self.connection.prepare_cached(&put_sql(table))?;
+        let mut statement = self
+            .connection
+            .prepare_cached(&self.statements[table.index()].put)?;
         let id = ValueRef::Integer(id as i64);
         let columns = table.columns().iter().map(|column| match column {
             Column::Session => ValueRef::Integer(row.session as i64),
@@ -363,8 +380,8 @@ impl Tables for Database {
     }
 
     fn delete(&mut self, table: Table, id: u64) -> Result<(), Refusal> {
-        let sql = format!("DELETE FROM {} WHERE id = ?", table.name());
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = &self.statements[table.index()].delete;
+        let mut statement = self.connection.prepare_cached(sql)?;
         statement.execute([id as i64])?;
         Ok(())
     }
@@ -378,7 +395,9 @@ impl Scan for Database {
     type Error = Refusal;
 
     fn scan(&mut self, table: Table, each: &mut dyn FnMut(u64, RowRef<'_>)) -> Result<(), Refusal> {
-        let mut statement = self.connection.prepare(&select_sql(table, "ORDER BY id"))?;
+        let mut statement = self
+            .connection
+            .prepare(&self.statements[table.index()].scan)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (id, row) = row_of(table, row)?;

@@ -54,7 +54,7 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// The bytes of a file and of its log. Files that are not there are empty, and blocks that the disk cannot read are
 /// zeros.
-fn bytes(path: &Path) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+pub fn read_both(path: &Path) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let bytes = |path: &Path| match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => read_around(path),
@@ -85,7 +85,7 @@ pub fn prove_whole(path: &Path) -> Result<(), Refusal> {
     if bytes == 0 || bytes > limits::STORE_WALKED_BYTES_MAX {
         return Ok(());
     }
-    let (file, log) = self::bytes(path)?;
+    let (file, log) = read_both(path)?;
     let pages = Pages::of(&file, &log);
     if !pages.page(1).is_some_and(database::is_of_a_store) {
         return Ok(());
@@ -103,7 +103,7 @@ pub fn prove_whole(path: &Path) -> Result<(), Refusal> {
 
 /// Reads what a file and its log hold, without SQLite. A file that is not there is empty.
 pub fn read(path: &Path) -> Result<Salvaged, Refusal> {
-    let (file, log) = bytes(path)?;
+    let (file, log) = read_both(path)?;
     Ok(salvage(&file, &log))
 }
 

@@ -21,6 +21,7 @@ use crate::limits;
 use crate::store::memory::MemoryTables;
 use crate::store::{Applier, Identity, Loaded, Moment, State, frame, load};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -487,9 +488,26 @@ fn span(ms: u64) -> String {
 }
 
 impl Recovered {
+    /// Users whom Sessions belong to; some of them several times.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        let parts = self.chunks.iter().flatten().flat_map(|chunk| &chunk.parts);
+        parts.filter_map(|part| match part {
+            RestoredPart::Session(session) => session.user_name.as_deref(),
+            _ => None,
+        })
+    }
+
     /// Gives the shards what they are to remember, waits until they do, and starts the store's thread. Then they
     /// accept connections.
-    pub fn serve(self, shards: &Shards, log: &Log, clock: Clock) -> Result<Store, StartError> {
+    ///
+    /// `gone`: users, sorted, whose Sessions end before any Client can resume them.
+    pub fn serve(
+        self,
+        shards: &Shards,
+        gone: Vec<Box<str>>,
+        log: &Log,
+        clock: Clock,
+    ) -> Result<Store, StartError> {
         let inlet = Inlet::new(self.durability, self.window_ms);
         let state = self.applier.state();
         let bases: Vec<u64> = (0..shards.count())
@@ -531,6 +549,10 @@ impl Recovered {
                 ));
             }
         }
+        if !gone.is_empty() {
+            let gone: Arc<[Box<str>]> = gone.into();
+            shards.tell_all(|| ToShard::UsersGone(Arc::clone(&gone)));
+        }
         shards.tell_all(|| ToShard::Serve);
         Ok(Store {
             keeper,
@@ -562,3 +584,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

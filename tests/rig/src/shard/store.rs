@@ -343,6 +343,7 @@ impl Store {
                 session: **session,
                 client_id: row.client_id.as_str().into(),
                 user_name: row.user_name.clone(),
+                is_claim: false,
                 expiry_interval_s: row.expiry_interval_s,
                 ends_in_s: ends,
                 will: row
