@@ -19,6 +19,9 @@ const HEAD_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame. [RFC 6455 5.5]
 const CONTROL_BYTES_MAX: u64 = 125;
 
+/// Room that is made for small messages at once. More would be cleared in vain where other frames lie between them.
+const SMALL_BYTES_AT_ONCE: usize = 2 * 1024;
+
 /// What a frame is, by its opcode. [RFC 6455 5.2]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Opcode {
@@ -222,8 +225,11 @@ impl Frames {
     pub fn read(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         while !bytes.is_empty() && self.closed.is_none() {
             if self.left == 0 {
-                let taken = self.read_head(bytes)?;
-                bytes = &bytes[taken..];
+                bytes = self.read_small(bytes, plain);
+                if !bytes.is_empty() {
+                    let taken = self.read_head(bytes)?;
+                    bytes = &bytes[taken..];
+                }
                 continue;
             }
             let taken =
@@ -247,6 +253,33 @@ impl Frames {
             }
         }
         Ok(())
+    }
+
+    /// Takes some small messages of one frame each, as long as they are whole: what Clients mostly send, one behind the
+    /// other where they send much. Returns what is behind them.
+    #[inline]
+    fn read_small<'a>(&self, bytes: &'a [u8], plain: &mut Vec<u8>) -> &'a [u8] {
+        if self.in_message || self.head_bytes > 0 || bytes[0] != 0x82 {
+            return bytes;
+        }
+        let mut rest = bytes;
+        let from = plain.len();
+        // Room for some of them at once; what stays unused is cut off again.
+        plain.resize(from + bytes.len().min(SMALL_BYTES_AT_ONCE), 0);
+        let mut out = &mut plain[from..];
+        while let &[0x82, second, a, b, c, d, ref behind @ ..] = rest {
+            let length = usize::from(second & 0x7F);
+            if second & 0x80 == 0 || length > 125 || behind.len() < length || out.len() < length {
+                break;
+            }
+            let (payload, after) = behind.split_at(length);
+            let (to, room) = out.split_at_mut(length);
+            copy_unmasked(to, payload, [a, b, c, d]);
+            (rest, out) = (after, room);
+        }
+        let unused = out.len();
+        plain.truncate(plain.len() - unused);
+        rest
     }
 
     /// Takes bytes of a head, all that there are or to its end. Returns how many.
@@ -354,6 +387,34 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
     for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
+    }
+}
+
+/// The same from one place to another of the same length. What is left of eight is done with the eight bytes that end
+/// there, so no byte is done alone unless there are less than eight.
+#[inline]
+fn copy_unmasked(to: &mut [u8], from: &[u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let word = |at: usize| {
+        let mask = [[a, b, c, d], [b, c, d, a], [c, d, a, b], [d, a, b, c]][at % 4];
+        let [a, b, c, d] = mask;
+        u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+    };
+    let first = word(0);
+    let (to_words, _) = to.as_chunks_mut::<8>();
+    let (from_words, _) = from.as_chunks::<8>();
+    for (to, from) in to_words.iter_mut().zip(from_words) {
+        *to = (u64::from_ne_bytes(*from) ^ first).to_ne_bytes();
+    }
+    match (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
+        (Some(to), Some(last)) => {
+            *to = (u64::from_ne_bytes(*last) ^ word(from.len() - 8)).to_ne_bytes();
+        }
+        _ => {
+            for ((to, from), mask) in to.iter_mut().zip(from).zip(mask.iter().cycle()) {
+                *to = from ^ mask;
+            }
+        }
     }
 }
 

@@ -27,8 +27,8 @@ struct Start {
     bytes: u32,
 }
 
-/// An ordinary turn sends no more packets to a connection.
-type Starts = SmallVec<[Start; 32]>;
+/// A turn seldom sends more packets to a connection.
+type Starts = SmallVec<[Start; 256]>;
 
 /// Puts the heads of frames into the chunks. Returns the bytes of all heads. The bytes of all chunks are less than 4
 /// GiB, as those of one send are.
@@ -120,9 +120,14 @@ fn open_block(block: &mut Vec<u8>, starts: &[Start]) {
         let at = start.at as usize;
         to -= end - at;
         block.copy_within(at..end, to);
-        let (head, size) = head(Opcode::Binary, start.bytes as usize);
+        let bytes = start.bytes as usize;
+        let (head, size) = head(Opcode::Binary, bytes);
         to -= size;
-        block[to..to + size].copy_from_slice(&head[..size]);
+        // Two bytes nearly always, which need no call.
+        match block[to..].first_chunk_mut::<2>() {
+            Some(small) if size == 2 => *small = [head[0], head[1]],
+            _ => block[to..to + size].copy_from_slice(&head[..size]),
+        }
         end = at;
     }
 }
