@@ -158,6 +158,8 @@ pub fn proxy(data: &[u8]) {
     let terms = ProxyTerms {
         version: [ProxyVersion::V1, ProxyVersion::V2][usize::from(pick & 1)],
         tls_required: pick & 2 != 0,
+        certificate_required: pick & 4 != 0,
+        names: pick & 8 != 0,
     };
     let mut before = Ok(None);
     for end in 0..=data.len().min(limits::PROXY_HEADER_BYTES_MAX + 1) {

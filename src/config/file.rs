@@ -244,7 +244,8 @@ impl Flags {
         let acl = security.acl_file.as_ref();
         let by_flags = self.allow_anonymous || self.passwd.is_some();
         let transport = self.transport_of(said, request_bytes_max);
-        let certificate_names = said.tls.as_ref().is_some_and(|tls| tls.user_name.is_some());
+        let certificate_names =
+            said.proxy_names || said.tls.as_ref().is_some_and(|tls| tls.user_name.is_some());
         let loopback = matches!(said.address, mosquitto::Address::Loopback { .. });
         Listener {
             address: self.address(said),
@@ -286,6 +287,8 @@ impl Flags {
                     _ => ProxyVersion::V2,
                 },
                 tls_required: said.proxy_requires_tls,
+                certificate_required: said.proxy_requires_certificate,
+                names: said.proxy_names,
             }),
             tls: said.tls.as_ref().map(|tls| Tls {
                 certificates: vec![CertificateFiles {

@@ -7,6 +7,10 @@ pub struct ProxyTerms {
     pub version: ProxyVersion,
     /// The header must say that the Client came to the proxy by TLS.
     pub tls_required: bool,
+    /// The header must say that the Client showed the proxy a certificate that is good.
+    pub certificate_required: bool,
+    /// The common name in that certificate is the user name.
+    pub names: bool,
 }
 
 /// A version of the PROXY protocol.

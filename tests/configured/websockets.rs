@@ -327,11 +327,12 @@ fn addresses_come_by_proxy_headers(shards: usize) {
     if reference() {
         return;
     }
-    let (second, third) = (free_port(), free_port());
+    let (second, third, fourth) = (free_port(), free_port(), free_port());
     let text = format!(
         "listener {{port}} 127.0.0.1\nenable_proxy_protocol 1\nallow_anonymous true\n\
          listener {second} 127.0.0.1\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true\n\
-         listener {third} 127.0.0.1\nenable_proxy_protocol 2\nprotocol websockets\n"
+         listener {third} 127.0.0.1\nenable_proxy_protocol 2\nprotocol websockets\n\
+         listener {fourth} 127.0.0.1\nenable_proxy_protocol 2\nrequire_certificate true\nuse_identity_as_username true\n"
     );
     let broker = Broker::configured(shards, &text);
     let v2 = |tlvs: &[u8]| {
@@ -364,6 +365,15 @@ fn addresses_come_by_proxy_headers(shards: usize) {
     ws.send(&named("three"));
     assert_eq!(ws.packet(), [0x20, 2, 0, 0]);
     broker.logged(&["three", "198.51.100.2:4711"]);
+    // The name in the certificate that the proxy was shown is the user name, whatever CONNECT says.
+    let shown = [&[0x20, 0, 12, 0x07, 0, 0, 0, 0][..], b"\x22\0\x04lamp"].concat();
+    let stream = to(fourth);
+    assert_eq!(
+        connack(&stream, &[v2(&shown), named("four")].concat()),
+        Some(0)
+    );
+    broker.logged(&["four", "198.51.100.2:4711", "lamp"]);
+
     // Who looks whether the broker lives.
     let mut stream = to(third);
     stream
@@ -386,6 +396,7 @@ fn addresses_come_by_proxy_headers(shards: usize) {
         ),
         (second, v1.to_vec(), "of version 1"),
         (second, v2(&[]), "without TLS"),
+        (fourth, v2(&by_tls), "no good certificate"),
         (second, v2(&[0x20, 0xFF, 0xFF]), "malformed PROXY header"),
         (
             second,

@@ -356,6 +356,7 @@ fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Not
             Some("mount_point PREFIX/".into()),
         );
     }
+    let behind_tls = is_behind_tls(said);
     let origins = said
         .words("websockets_origin")
         .map(|(words, _)| words[0].clone());
@@ -379,6 +380,8 @@ fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Not
                 place: place.clone(),
             }),
         proxy_requires_tls: said.is_true("proxy_protocol_v2_require_tls"),
+        proxy_requires_certificate: behind_tls && said.is_true("require_certificate"),
+        proxy_names: behind_tls && said.is_true("use_identity_as_username"),
         origins: origins.collect(),
         http_folder: path("http_dir"),
         tls: tls(said, notes),
@@ -431,6 +434,11 @@ fn versions(said: &Statements, notes: &mut Notes) -> [bool; 3] {
 }
 
 /// `None` where there is no certificate: then there is no TLS, whatever else is said of it.
+/// A proxy has the TLS, and tells of it in its header.
+fn is_behind_tls(said: &Statements) -> bool {
+    said.number("enable_proxy_protocol") == Some(2) && said.text("certfile").is_none()
+}
+
 fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let path = |option| said.text(option).map(path_at);
     let (certificate, key) = (path("certfile"), path("keyfile"));
@@ -467,7 +475,9 @@ fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let names = ["use_identity_as_username", "use_subject_as_username"];
     let name = names.into_iter().find(|option| said.is_true(option));
     let whose = |option: &str| said.place(option);
-    if let Some(place) = whose("require_certificate").filter(|_| required && ca.is_none()) {
+    if let Some(place) =
+        whose("require_certificate").filter(|_| required && ca.is_none() && !is_behind_tls(said))
+    {
         let reason = "no client certificate can be trusted, because there is no CA";
         let instead = Some("require_certificate true\ncafile FILE".to_owned());
         notes.fault(Exit::Invalid, place, reason, instead);

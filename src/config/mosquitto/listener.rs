@@ -33,6 +33,10 @@ pub struct Listener {
     pub proxy_protocol: Option<At<u8>>,
     /// A connection whose PROXY header says that it came without TLS is closed.
     pub proxy_requires_tls: bool,
+    /// A connection whose PROXY header says that the proxy was shown no good certificate is closed.
+    pub proxy_requires_certificate: bool,
+    /// The common name of that certificate is the user name.
+    pub proxy_names: bool,
     /// The Origins a WebSocket may come from; empty: any.
     pub origins: Vec<String>,
     /// Files served over HTTP.

@@ -543,12 +543,19 @@ fn tell<C: Core>(
     if let Some(bytes) = link.kept_change() {
         core.handle(now, Input::LinkBytes { connection, bytes }, out);
     }
-    if let Some(Peer { address }) = link.take_peer() {
+    if let Some(Peer { address, user_name }) = link.take_peer() {
         let input = Input::Address {
             connection,
             address,
         };
         core.handle(now, input, out);
+        if let Some(user_name) = user_name {
+            let input = Input::Identified {
+                connection,
+                user_name,
+            };
+            core.handle(now, input, out);
+        }
     }
     if !bytes.is_empty() {
         core.handle(now, Input::Bytes { connection, bytes }, out);

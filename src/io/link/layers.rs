@@ -26,6 +26,8 @@ pub struct Broken(pub &'static str);
 pub struct Peer {
     /// Where it is, whatever the socket says.
     pub address: SocketAddr,
+    /// Its user name, where that is told below MQTT.
+    pub user_name: Option<Box<str>>,
 }
 
 /// One layer of one connection. *Outside* is the side of the socket, *inside* that of MQTT. The calls come in the order

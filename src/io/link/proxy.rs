@@ -35,7 +35,9 @@ pub struct Header {
     pub source: Option<SocketAddr>,
     /// The Client came by TLS.
     pub tls: bool,
-    /// The common name in the Client's certificate, which the proxy has verified.
+    /// The Client showed a certificate, and the proxy has verified it.
+    pub certified: bool,
+    /// The common name in that certificate.
     pub common_name: Option<String>,
 }
 
@@ -54,6 +56,8 @@ pub enum Fault {
     Malformed,
     /// The Client came to the proxy without TLS.
     NoTls,
+    /// The Client showed the proxy no certificate that is good.
+    NoCertificate,
 }
 
 impl Fault {
@@ -73,6 +77,9 @@ impl Fault {
             Fault::Malformed => "a malformed PROXY header",
             Fault::NoTls => {
                 "its PROXY header says that it came without TLS (proxy_protocol_v2_require_tls)"
+            }
+            Fault::NoCertificate => {
+                "its PROXY header says that it showed no good certificate (require_certificate)"
             }
         }
     }
@@ -95,6 +102,9 @@ pub fn read(bytes: &[u8], terms: ProxyTerms) -> Result<Option<(Header, usize)>, 
     };
     match read {
         Some((header, _)) if terms.tls_required && !header.tls => Err(Fault::NoTls),
+        Some((header, _)) if terms.certificate_required && !header.certified => {
+            Err(Fault::NoCertificate)
+        }
         read => Ok(read),
     }
 }
@@ -127,6 +137,7 @@ fn read_v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     let header = Header {
         source,
         tls: false,
+        certified: false,
         common_name: None,
     };
     Ok(Some((header, end + 1)))
@@ -171,6 +182,7 @@ fn read_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     let mut header = Header {
         source: None,
         tls: false,
+        certified: false,
         common_name: None,
     };
     if !is_proxied {
@@ -212,9 +224,9 @@ fn read_ssl(value: &[u8], header: &mut Header) -> Result<(), Fault> {
     let (&[flags, verified @ ..], mut rest) =
         value.split_first_chunk::<5>().ok_or(Fault::Malformed)?;
     header.tls = flags & CLIENT_SSL != 0;
-    let certified = header.tls && flags & CLIENT_CERTIFICATE != 0 && verified == [0; 4];
+    header.certified = header.tls && flags & CLIENT_CERTIFICATE != 0 && verified == [0; 4];
     while let Some((kind, value)) = next_tlv(&mut rest)? {
-        if kind == SUBTYPE_SSL_CN && certified {
+        if kind == SUBTYPE_SSL_CN && header.certified {
             let name = std::str::from_utf8(value).map_err(|_| Fault::Malformed)?;
             header.common_name = Some(name.to_owned());
         }
@@ -276,7 +288,11 @@ impl Layer for Proxy {
                 inside.extend_from_slice(&outside[size - had..]);
                 self.bytes = Vec::new();
                 self.through = true;
-                self.peer = header.source.map(|address| Peer { address });
+                let name = header.common_name.filter(|_| self.terms.names);
+                self.peer = header.source.map(|address| Peer {
+                    address,
+                    user_name: name.map(String::into_boxed_str),
+                });
             }
             Err(fault) => return Err(Broken(fault.reason())),
         }
@@ -325,10 +341,12 @@ mod tests {
     const ONE: ProxyTerms = ProxyTerms {
         version: ProxyVersion::V1,
         tls_required: false,
+        certificate_required: false,
+        names: false,
     };
     const TWO: ProxyTerms = ProxyTerms {
         version: ProxyVersion::V2,
-        tls_required: false,
+        ..ONE
     };
 
     /// Reads every start of the bytes, and then all of them: a verdict stays what it is when more comes.
@@ -429,6 +447,10 @@ mod tests {
             tls_required: true,
             ..TWO
         };
+        let certified = ProxyTerms {
+            certificate_required: true,
+            ..TWO
+        };
         let name = tlv(SUBTYPE_SSL_CN, "Gerät 7".as_bytes());
         let inner = [tlv(0x21, b"TLSv1.3"), name].concat();
         for (flags, verified, tls, named) in [
@@ -449,6 +471,15 @@ mod tests {
             );
             let verdict = every_start(&bytes, required).map(|_| ());
             assert_eq!(verdict, if tls { Ok(()) } else { Err(Fault::NoTls) });
+            let verdict = every_start(&bytes, certified).map(|_| ());
+            assert_eq!(
+                verdict,
+                if named {
+                    Ok(())
+                } else {
+                    Err(Fault::NoCertificate)
+                }
+            );
         }
         let plain = v2(0x21, 0x11, IPV4);
         assert_eq!(every_start(&plain, required), Err(Fault::NoTls));

@@ -270,6 +270,8 @@ fn proxied(version: ProxyVersion, websocket: bool) -> Wrapping {
         proxy: Some(ProxyTerms {
             version,
             tls_required,
+            certificate_required: false,
+            names: false,
         }),
         websocket: websocket.then(Arc::default),
         ..Wrapping::default()

@@ -242,6 +242,7 @@ impl Layer for WebSocket {
         let address = self.forwarded.take()?;
         Some(Peer {
             address: SocketAddr::new(*address, 0),
+            user_name: None,
         })
     }
 }
