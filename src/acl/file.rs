@@ -166,9 +166,10 @@ impl Reader {
         };
         let rest = line.trim_start_matches(' ');
         let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let untrimmed = rest;
         let rest = rest.trim_matches(is_space);
         match word {
-            "topic" | "pattern" | "user" if self.has_control(number, word, rest) => {}
+            "topic" | "pattern" | "user" if self.has_control(number, word, untrimmed) => {}
             "topic" | "pattern" => self.rule(number, word, rest),
             "user" => self.user(number, rest),
             _ if word.starts_with('#') => {

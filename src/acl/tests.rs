@@ -221,6 +221,7 @@ fn faulty_lines_are_refused_with_the_line_to_write() {
     for (line, reason, instead) in [
         ("topic\tread a", "a TAB stands", Some("topic read a")),
         ("topic read\ta", "a TAB stands", Some("topic read a")),
+        ("topic \t+", "a TAB stands", Some("topic +")),
         ("topic deny a\tb", "a TAB stands", Some("topic deny a b")),
         ("user ann\tx", "a TAB stands", Some("user ann x")),
         ("topic deny a\u{1}", "a control character", None),
