@@ -14,23 +14,26 @@ use std::rc::Rc;
 pub struct Encoded {
     /// Answers may wait for it.
     pub gate: bool,
+    /// It means nothing without what another shard said before it.
+    pub passed: bool,
 }
 
 /// Makes one frame of the changes of a turn, in `frame`, which is emptied first.
 pub fn encode(changes: &[Change], wall: Wall, number: u64, frame: &mut Vec<u8>) -> Encoded {
     frame::begin(frame);
     let mut shared = Shared::of(changes);
-    let mut gate = false;
+    let (mut gate, mut passed) = (false, false);
     for change in changes {
         if let Some(delivery) = new_delivery(change) {
             shared.put_message(delivery, wall, frame);
         }
         let record = record(change, wall, &shared);
         gate |= record.is_gate();
+        passed |= matches!(record, Record::Passed { .. });
         record.put(frame);
     }
     frame::finish(frame, number);
-    Encoded { gate }
+    Encoded { gate, passed }
 }
 
 /// The delivery of a change that brings one.

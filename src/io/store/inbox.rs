@@ -4,6 +4,7 @@
 //! a lock and no wake-up.
 
 use crate::config::Durability;
+use crate::ids::ShardId;
 use crate::limits;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ struct Inbox {
     lazy_at: Option<Instant>,
     urgent: bool,
     sleeps: Sleeps,
+    /// Shards with frames that are not in their journals, a bit each.
+    full: u64,
     /// What a commit takes: so much earlier it begins, that it ends with its window.
     commit: Duration,
 }
@@ -98,6 +101,20 @@ impl Inlet {
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         let inbox = self.shared.inbox.lock();
         inbox.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shard has frames that are not in its journal, and wait for the disk; or it has none any more.
+    pub fn note_full(&self, shard: ShardId, full: bool) {
+        let mut inbox = self.lock();
+        match full {
+            true => inbox.full |= shard.bit(),
+            false => inbox.full &= !shard.bit(),
+        }
+    }
+
+    /// Frames of other shards wait for the disk. What follows from them must not be kept before them.
+    pub fn others_are_full(&self, shard: ShardId) -> bool {
+        self.lock().full & !shard.bit() != 0
     }
 
     /// A commit took so long. The longest is remembered for some commits, and not more than half a window.

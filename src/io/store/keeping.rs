@@ -38,6 +38,14 @@ pub struct JournalFolder {
     pub identity: Identity,
 }
 
+/// A frame that waits for room in the journal, or for the disk.
+struct Unjournaled {
+    number: u64,
+    frame: Vec<u8>,
+    /// See [`Encoded`](crate::store::encode::Encoded).
+    passed: bool,
+}
+
 /// See the module.
 pub struct Keeping {
     shard: ShardId,
@@ -55,8 +63,9 @@ pub struct Keeping {
     journaled: u64,
     /// The last frame.
     last: u64,
-    /// Frames that found no room in the journal, and all after them.
-    unjournaled: VecDeque<(u64, Vec<u8>)>,
+    /// Frames that found no room in the journal, or were not to be there before frames of other shards, and all after
+    /// them.
+    unjournaled: VecDeque<Unjournaled>,
     /// Frames that are not on the disk: number and bytes.
     uncommitted: VecDeque<(u64, usize)>,
     uncommitted_bytes: usize,
@@ -68,6 +77,8 @@ pub struct Keeping {
     journal_failed: bool,
     /// Frames were asked back up to this number.
     asked_free: u64,
+    /// Others were told that frames of this shard wait for the disk alone.
+    full: bool,
     /// What the shard knows of the store.
     state: StoreState,
 }
@@ -99,6 +110,7 @@ impl Keeping {
             told: 0,
             journal_failed: false,
             asked_free: 0,
+            full: false,
             state: StoreState::default(),
         }
     }
@@ -149,10 +161,14 @@ impl Keeping {
         // In memory only nothing is promised, and nothing is kept for a promise.
         if self.progress.condition != Condition::MemoryOnly {
             if self.journal.is_some() {
-                if self.unjournaled.is_empty() && self.append(&frame, number) {
+                if self.unjournaled.is_empty() && self.append(&frame, number, encoded.passed) {
                     self.journaled = number;
                 } else {
-                    self.unjournaled.push_back((number, frame.clone()));
+                    self.unjournaled.push_back(Unjournaled {
+                        number,
+                        frame: frame.clone(),
+                        passed: encoded.passed,
+                    });
                 }
             }
             self.uncommitted_bytes += frame.len();
@@ -161,6 +177,8 @@ impl Keeping {
                 self.gates.push_back((number, now));
             }
         }
+        // Before this shard says anything more to others.
+        self.tell_full();
         let given = Given {
             shard: self.shard.0,
             number,
@@ -170,10 +188,17 @@ impl Keeping {
     }
 
     /// Writes a frame into the journal. `false`: it is not there.
-    fn append(&mut self, frame: &[u8], number: u64) -> bool {
+    ///
+    /// A shard that has `passed` on a QoS 2 message knows it by a name that the publisher's shard has given it. Were
+    /// its frame kept without the one of that shard, the message would come again under another name, and be passed on
+    /// twice. Tables have the frames of all shards in one order; journals have not.
+    fn append(&mut self, frame: &[u8], number: u64, passed: bool) -> bool {
         let Some(journal) = &mut self.journal else {
             return false;
         };
+        if passed && self.inlet.others_are_full(self.shard) {
+            return false;
+        }
         match journal.append(frame, number, self.progress.free_up_to) {
             Ok(true) => true,
             Ok(false) => {
@@ -212,22 +237,33 @@ impl Keeping {
         {
             self.gates.pop_front();
         }
-        while let Some((number, _)) = self.unjournaled.front()
-            && *number <= progress.committed
+        while let Some(next) = self.unjournaled.front()
+            && next.number <= progress.committed
         {
             self.unjournaled.pop_front();
         }
-        while let Some((number, frame)) = self.unjournaled.pop_front() {
-            if !self.append(&frame, number) {
-                self.unjournaled.push_front((number, frame));
+        while let Some(next) = self.unjournaled.pop_front() {
+            if !self.append(&next.frame, next.number, next.passed) {
+                self.unjournaled.push_front(next);
                 break;
             }
-            self.journaled = number;
+            self.journaled = next.number;
         }
         // Before all is on the disk, a journal would begin with a gap.
         let is_made = progress.figures.commits > 0 && self.uncommitted.is_empty();
         if self.wanted.is_some() && is_made && progress.condition == Condition::Well {
             self.make_journal();
+        }
+        self.tell_full();
+    }
+
+    /// Tells the other shards whether frames of this one wait for the disk alone, if that is new.
+    fn tell_full(&mut self) {
+        let has_none = self.journal.is_none() && self.wanted.is_some();
+        let full = !self.unjournaled.is_empty() || (has_none && !self.uncommitted.is_empty());
+        if full != self.full {
+            self.full = full;
+            self.inlet.note_full(self.shard, full);
         }
     }
 
@@ -290,4 +326,65 @@ fn wall(now: Time) -> Wall {
 pub fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Durability;
+    use crate::ids::StoredSession;
+    use crate::store::Identity;
+    use crate::wire::PacketId;
+    use std::process;
+
+    fn session(number: u64) -> StoredSession {
+        StoredSession::from_number(number).expect("not 0")
+    }
+
+    /// What one shard has passed on is not in its journal before the frame that names it is kept.
+    #[test]
+    fn a_full_journal_holds_back_what_others_pass_on() {
+        let folder = std::env::temp_dir().join(format!("mqttfast-order-{}", process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let inlet = Inlet::new(Durability::Batched, 100);
+        let log = Log::start(None, None).expect("a log");
+        let keeping = |shard| {
+            let mut keeping = Keeping::new(ShardId(shard), 0, inlet.clone(), log.clone());
+            let journals = JournalFolder {
+                directory: folder.clone(),
+                identity: Identity([1; 16]),
+            };
+            keeping.want_journal(journals, false);
+            keeping
+        };
+        let (mut publisher, mut taker) = (keeping(0), keeping(1));
+        let received = Change::Received {
+            session: session(65),
+            packet_id: PacketId::new(1).expect("not 0"),
+            passage: Some(session(129)),
+        };
+        let passed = Change::Passed {
+            passage: session(129),
+            session: session(66),
+        };
+        let now = Time(1);
+        let mut number = 0;
+        while publisher.kept(now).is_some() || number == 0 {
+            number += 1;
+            publisher.on_changes(number, &vec![received.clone(); 1_000], now);
+        }
+        taker.on_changes(1, std::slice::from_ref(&passed), now);
+        assert_eq!(taker.kept(now), None);
+        let committed = |committed| Progress {
+            committed,
+            free_up_to: committed,
+            condition: Condition::Well,
+            figures: StoreFigures::default(),
+        };
+        publisher.on_progress(committed(number));
+        assert_eq!(publisher.kept(now), Some(number));
+        taker.on_progress(committed(0));
+        assert_eq!(taker.kept(now), Some(1), "in its journal");
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
 }

@@ -92,6 +92,23 @@ impl Client {
         (client, answer[2] == 1)
     }
 
+    /// The same with a broker that may end meanwhile: `None`.
+    pub fn try_connect_with(broker: &Broker, connect: &Connect<'_>) -> Option<(Client, bool)> {
+        let stream = TcpStream::connect_timeout(&broker.address(), DEADLINE).ok()?;
+        let mut client = Client::of(stream);
+        if !client.try_send(&connect.bytes()) {
+            return None;
+        }
+        match client.answer(DEADLINE) {
+            Answer::Packet(answer) => {
+                assert!(matches!(answer[..], [0x20, 2, 0 | 1, 0]), "{answer:02x?}");
+                Some((client, answer[2] == 1))
+            }
+            Answer::Closed => None,
+            Answer::Silence => panic!("no CONNACK"),
+        }
+    }
+
     pub fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("own address")
     }
