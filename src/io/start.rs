@@ -226,7 +226,10 @@ fn serve(
                 );
                 log.line(LogLevel::Info, text);
             }
-            Some(recovered.serve(&shards, gone, log, clock)?)
+            let store = recovered.serve(&shards, gone, log, clock)?;
+            // What was read was here twice: as the tables gave it, and as the shards hold it.
+            heap::give_free_pages_back();
+            Some(store)
         }
         None => None,
     };
