@@ -76,6 +76,29 @@ fn an_acknowledgement_waits_until_the_subscribers_shard_has_kept_the_message() {
     }
 }
 
+/// No Session is stored anywhere: what is kept of the message is the topic's value, by the shard that owns the topic.
+#[test]
+fn an_acknowledgement_waits_until_the_owner_of_the_topic_has_kept_the_retained_message() {
+    for qos in [1, 2] {
+        let mut world = world(3);
+        let topic = name_at(1, 3, |number| format!("t{number}"));
+        let publisher = publisher(&mut world, V5, 0, 3);
+        world.store_stuck = true;
+        let message = publish(&topic, "x").qos(qos, 1).retain();
+        world.send(publisher, message.bytes(V5));
+        assert_eq!(answers(&mut world, publisher), []);
+        world.keep_at(0);
+        world.keep_at(2);
+        assert_eq!(
+            answers(&mut world, publisher),
+            [],
+            "only the owner keeps it"
+        );
+        world.keep_at(1);
+        assert_eq!(answers(&mut world, publisher), [answer(qos, 1, 0)]);
+    }
+}
+
 /// Publisher, owner of the group and home of the member are three shards, or two of them are one.
 #[test]
 fn an_acknowledgement_waits_for_the_member_of_a_group() {

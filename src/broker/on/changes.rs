@@ -59,6 +59,13 @@ impl Shard {
         }
     }
 
+    /// The acknowledgement of a message waits for the word of the shards it crosses to: one of them may store what
+    /// follows, and the owner of its topic keeps a retained message for all.
+    #[inline]
+    pub(in crate::broker) fn crossing_waits(&self, retain: bool) -> bool {
+        self.peers.must_ask() || (retain && !self.peers.are_none() && self.topics.stores())
+    }
+
     /// A message came from a peer that waits for our word, and has been routed since `mark`. `taken`: by a subscriber
     /// here, or there was none any more.
     pub(in crate::broker) fn owe(&mut self, peer: ShardId, kind: Settles, mark: u64, taken: bool) {

@@ -98,7 +98,7 @@ impl Shard {
             session: Some(session_id),
             connection: Some((self.id, id)),
         };
-        if packet_id.is_some() && self.peers.must_ask() {
+        if packet_id.is_some() && self.crossing_waits(retain) {
             self.peers.settling_mut().begin_asking();
         }
         let routed = self.publish(&mut routing_of(&message), origin, out);

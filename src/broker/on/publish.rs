@@ -82,7 +82,7 @@ impl Shard {
             self.clients.book_message(session, &mut message);
             routing.message = Some(Rc::new(message));
         }
-        if publish.packet_id.is_some() && self.peers.must_ask() {
+        if publish.packet_id.is_some() && self.crossing_waits(publish.retain) {
             self.peers.settling_mut().begin_asking();
         }
         let routed = self.publish(&mut routing, origin, out);

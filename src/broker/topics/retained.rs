@@ -27,6 +27,12 @@ pub struct Replayed {
 }
 
 impl Topics {
+    /// Retained messages outlive the process.
+    #[inline]
+    pub fn stores(&self) -> bool {
+        self.changes.are_wanted()
+    }
+
     /// Stores, replaces or deletes a retained message, if the write is newer. Returns `true` if it left a mark, which
     /// must be cleared later. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
     pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
