@@ -101,12 +101,10 @@ fn lines_are_the_same_different_or_not_supported() {
     if reference() {
         return;
     }
-    let text = format!(
-        "listener 1883\npassword_file {{folder}}/passwd\nacl_file {{folder}}/acl\nmax_keepalive 600\nretry_interval 5\n\
-         persistence true\npersistence_location {{folder}}\nconnection cloud\naddress example.org\ntopic a/# out\n\
-         remote_username u\nremote_password very-secret\n"
-    );
-    let (folder, file) = written(&text);
+    let text = "listener 1883\npassword_file {folder}/passwd\nacl_file {folder}/acl\nmax_keepalive 600\nretry_interval 5\n\
+         persistence true\npersistence_location {folder}\nconnection cloud\naddress example.org\ntopic a/# out\n\
+         remote_username u\nremote_password very-secret\n";
+    let (folder, file) = written(text);
     fs::write(folder.path("passwd"), format!("{ALICE}bert:plain\n")).expect("a password file");
     fs::write(folder.path("acl"), "# mine\ntopic read\nuser alice\n").expect("an ACL file");
     let (code, said, _) = migrate(&file, &[]);

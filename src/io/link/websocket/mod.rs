@@ -7,7 +7,7 @@
 //!
 //! - [`handshake`]: the request and its answer.
 //! - [`frames`]: the peer's frames, and the heads of ours.
-//! - [`seal`](mod@seal): packets as frames.
+//! - `seal`: packets as frames.
 //!
 //! Memory: while the request comes, its bytes, up to a bound. Then about 150 bytes, and the payload of one control
 //! frame while it comes or waits for its answer.
