@@ -12,11 +12,12 @@ use mqttfast::time::Time;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Of the processor, by a release; a build for tests takes some ten times as long, and a shared machine's caches are
-/// not always warm.
+/// Of the processor, by a release. A build for tests takes twenty times as long and more, and a shared machine's caches
+/// are not always warm. A release misses it in two cases so far: one message with a Topic Name of 65 kB to 500 readers,
+/// and the end of a connection with 60,000 messages of Shared Subscriptions in its queue (16 ms each).
 const MOST: Duration = match cfg!(debug_assertions) {
     false => Duration::from_millis(5),
-    true => Duration::from_millis(120),
+    true => Duration::from_millis(300),
 };
 /// The default of `--max-packet-size`.
 const PACKET_BYTES: usize = 16 * 1024 * 1024;
