@@ -376,11 +376,6 @@ fn starts_are_refused_with_mosquittos_exit_codes() {
             1,
             "mosquitto.conf:1: /no/such/folder/pid",
         ),
-        (
-            "listener 1883\nprotocol websockets\n",
-            3,
-            "WebSocket listeners are not implemented",
-        ),
         ("plugin /usr/lib/x.so\n", 3, "plugins are not loaded"),
         (
             "acl_file {folder}/mosquitto.conf\n",

@@ -235,10 +235,13 @@ pub fn journal_folders(directory: &Path, earlier: Option<Vec<u8>>) -> Vec<PathBu
 }
 
 const LOCK: &str = "lock";
+/// Made and taken away again at a start.
+const PROBE: &str = "probe";
 
 /// Makes the directory, proves that files can be made there, and locks it. The inner error names who has the lock.
 fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
     make(directory)?;
+    probe(directory)?;
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -258,6 +261,19 @@ fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
         }
         Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),
         Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Files that are there may be writable in a folder that takes no new ones; the first repair would fail there. A full
+/// disk is no reason to refuse: there may be room later.
+fn probe(directory: &Path) -> io::Result<()> {
+    let path = directory.join(PROBE);
+    match File::create(&path).and_then(|_| fs::remove_file(&path)) {
+        Err(error) => match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(()),
+            _ => Err(error),
+        },
+        Ok(()) => Ok(()),
     }
 }
 
