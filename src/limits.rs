@@ -152,6 +152,8 @@ pub const GIVE_BACK_EVERY_MS: u64 = 5_000;
 pub const ALLOCATOR_PERCENT: u64 = 25;
 /// See [`ALLOCATOR_PERCENT`].
 pub const ALLOCATOR_BYTES: u64 = 8 * 1024 * 1024;
+/// Who holds less than one part in so many of his share is served even when others have passed the limit.
+pub const SHARE_BEYOND_LIMIT: usize = 8;
 /// What the account book counts besides bytes of Clients: here for an owner, below for what an owner has.
 pub const OWNER_BYTES: usize = 256;
 /// For a Session, besides its subscriptions and messages.

@@ -445,8 +445,13 @@ impl Book {
     fn most_for(&self, share: &Holds, own: usize, bytes: usize) -> usize {
         // One more than there are: a newcomer finds room.
         let whole = self.stock.limit() / (self.stock.shares().count() + 1);
-        let is_below_share = share.bytes.saturating_add(bytes) <= whole;
-        if share.is_divided && own > whole / share.owners.max(1) {
+        let bytes = share.bytes.saturating_add(bytes);
+        let is_below_share = bytes <= whole;
+        if bytes <= whole / limits::SHARE_BEYOND_LIMIT {
+            // Others may have passed the limit with what could not be refused any more. All shares together take no
+            // more than this part of it beyond that.
+            usize::MAX
+        } else if share.is_divided && own > whole / share.owners.max(1) {
             self.stock.free_limit()
         } else if is_below_share {
             self.stock.limit()
@@ -661,6 +666,22 @@ mod tests {
         assert!(book.refuse(greedy, Refused::Message, 59_999).is_none());
         assert!(book.refuse(greedy, Refused::Message, 60_000).is_some());
         assert_eq!(book.refused()[Refused::Message as usize], 3);
+    }
+
+    #[test]
+    fn who_holds_little_is_served_though_others_have_passed_the_limit() {
+        let mut book = book(1_000_000);
+        let greedy = book.open("user greedy", None);
+        let modest = book.open("user modest", None);
+        book.add(greedy, 1_200_000); // Not asked for: it was there already.
+        book.tidy();
+        assert!(book.stock.taken() > 1_000_000);
+        assert!(!book.may_take(greedy, 1));
+        while book.may_take(modest, 1_000) {
+            book.add(modest, 1_000);
+        }
+        let got = book.owner(modest).plain;
+        assert!((30_000..=1_000_000 / 3 / 8).contains(&got), "{got}");
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //!
 //! A shard asks before it holds more, and never gets what would pass the mark it names. So all shards together stay
 //! below the limit, however their questions fall. What cannot be refused any more (bytes that a connection has
-//! received already, say) is taken without a question; then nobody gets more until that much is given back.
+//! received already, say) is taken without a question; then nobody gets more until that much is given back, but for who
+//! holds an eighth of his share at most: all of them together take no more than an eighth of the limit beyond it.
 //!
 //! Cost: one atomic operation a step. Below its steps a shard touches nothing here.
 

@@ -12,7 +12,7 @@ use mqttfast::random::SplitMix64;
 use std::path::PathBuf;
 
 /// Cuts until it is found, at most.
-const CUTS: usize = 100;
+const CUTS: usize = 1000;
 
 #[track_caller]
 fn is_found(plan: Plan, mistake: &'static str) {
