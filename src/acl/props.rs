@@ -100,7 +100,7 @@ fn damaged(text: &[u8]) -> Vec<Vec<u8>> {
     let mut seed = text.iter().fold(7, sum);
     let mut all = Vec::new();
     for foreign in FOREIGN {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        seed = seed.wrapping_mul(747_796_405).wrapping_add(1);
         let at = (seed >> 16) % (text.len() + 1);
         let mut damaged = text.to_vec();
         match damaged.get_mut(at).filter(|byte| **byte != b'\n') {

@@ -173,7 +173,7 @@ fn damage_opens_nothing(taken: &Mosquitto, data: &[u8]) {
     let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
     let mut seed = data.iter().fold(7, sum);
     for foreign in FOREIGN {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        seed = seed.wrapping_mul(747_796_405).wrapping_add(1);
         let at = (seed >> 16) % (data.len() + 1);
         let mut damaged = data.to_vec();
         match damaged
