@@ -2,9 +2,8 @@
 //! until peers know.
 
 use super::filter_refusal::FilterRefusal;
-use super::topics::NewReplays;
 use crate::buffer::account::Booked;
-use crate::ids::{ConnectionId, NodeId, SessionId};
+use crate::ids::{ConnectionId, SessionId};
 use crate::wire::{PacketId, Version};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -24,19 +23,16 @@ pub(super) struct PendingSubscribe {
     /// For SUBACK.
     pub codes: Vec<u8>,
     pub refusal: Option<FilterRefusal>,
-    /// Replays to begin after it.
-    pub replays: NewReplays,
+    /// Replays of the Session up to this number may begin after it.
+    pub replays: u64,
     /// Counts all this for who subscribed.
     pub booked: Option<Booked>,
 }
 
 impl PendingSubscribe {
-    /// Memory of it, and of what [`Pending`] keeps of its replays.
+    /// Memory of it.
     pub fn bytes(&self) -> usize {
-        size_of::<(ConnectionId, PendingSubscribe)>()
-            + self.codes.capacity()
-            + self.replays.bytes()
-            + self.replays.count() * size_of::<((SessionId, NodeId), u64)>()
+        size_of::<(ConnectionId, PendingSubscribe)>() + self.codes.capacity()
     }
 }
 
@@ -52,8 +48,8 @@ pub(super) struct Unfinished {
     pub codes: Vec<u8>,
     /// Why the first refused filter was refused.
     pub refusal: Option<FilterRefusal>,
-    /// Replays to begin after SUBACK.
-    pub replays: NewReplays,
+    /// The number of the last replay before this packet, once it has brought about others.
+    pub replays_after: Option<u64>,
     /// The number of the changes that a store must have kept.
     pub after: u64,
     /// Counts all this for who sent it, from the first turn that leaves something for the next.
@@ -63,7 +59,7 @@ pub(super) struct Unfinished {
 impl Unfinished {
     /// Memory of it.
     pub fn bytes(&self) -> usize {
-        size_of::<(ConnectionId, Unfinished)>() + self.codes.capacity() + self.replays.bytes()
+        size_of::<(ConnectionId, Unfinished)>() + self.codes.capacity()
     }
 }
 
@@ -74,11 +70,6 @@ pub(super) struct Pending {
     unfinished: HashMap<ConnectionId, Unfinished>,
     /// SUBSCRIBEs whose answer waits for peers, by rising sequence.
     awaiting: VecDeque<(ConnectionId, PendingSubscribe)>,
-    /// The number of the first of them: of all that ever waited.
-    first: u64,
-    /// Which of them begins the replay of a filter. UNSUBSCRIBE takes the filter's node out: that node may be another
-    /// filter's before the answer leaves.
-    replaying: HashMap<(SessionId, NodeId), u64>,
     /// Connections whose next part waits for peers, by rising sequence.
     parts: VecDeque<(ConnectionId, u64)>,
     /// The filter of the violation that is about to close its connection.
@@ -105,11 +96,12 @@ impl Pending {
         !self.unfinished.is_empty() && self.unfinished.contains_key(&id)
     }
 
-    /// A connection is over.
-    pub fn forget(&mut self, id: ConnectionId) {
-        if !self.unfinished.is_empty() {
-            self.unfinished.remove(&id);
+    /// A connection is over. Returns what was unfinished on it.
+    pub fn forget(&mut self, id: ConnectionId) -> Option<Unfinished> {
+        if self.unfinished.is_empty() {
+            return None;
         }
+        self.unfinished.remove(&id)
     }
 
     /// The next part of a packet waits until peers have come to this sequence.
@@ -129,19 +121,7 @@ impl Pending {
 
     /// An answer waits for peers.
     pub fn await_answer(&mut self, id: ConnectionId, pending: PendingSubscribe) {
-        let number = self.first + self.awaiting.len() as u64;
-        for node in pending.replays.nodes() {
-            self.replaying.insert((pending.session, node), number);
-        }
         self.awaiting.push_back((id, pending));
-    }
-
-    /// A Session has no subscription at `node` any more.
-    #[inline]
-    pub fn stop_replay(&mut self, session: SessionId, node: NodeId) {
-        if !self.replaying.is_empty() {
-            self.replaying.remove(&(session, node));
-        }
     }
 
     /// The next answer, if `is_ready`.
@@ -153,22 +133,12 @@ impl Pending {
         if !is_ready(pending) {
             return None;
         }
-        self.first_answer()
+        self.awaiting.pop_front()
     }
 
-    /// The next answer, ready or not. It has those of its replays that are still to begin.
+    /// The next answer, ready or not.
     pub fn first_answer(&mut self) -> Option<(ConnectionId, PendingSubscribe)> {
-        let (id, mut pending) = self.awaiting.pop_front()?;
-        let (number, session) = (self.first, pending.session);
-        self.first += 1;
-        pending.replays.retain(|node| {
-            let of_it = self.replaying.get(&(session, node)) == Some(&number);
-            if of_it {
-                self.replaying.remove(&(session, node));
-            }
-            of_it
-        });
-        Some((id, pending))
+        self.awaiting.pop_front()
     }
 
     /// Answers of one connection that wait, counted one by one; for tests.
@@ -185,21 +155,13 @@ impl Pending {
     /// Panics where what is counted is not what there is; for tests.
     pub fn check_invariants(&self) {
         for part in self.unfinished.values() {
-            assert_eq!(part.replays.bytes(), part.replays.counted_bytes());
             assert_eq!(part.booked.as_ref().map(Booked::bytes), Some(part.bytes()));
         }
         for (_, pending) in &self.awaiting {
-            assert_eq!(pending.replays.bytes(), pending.replays.counted_bytes());
             assert_eq!(
                 pending.booked.as_ref().map(Booked::bytes),
                 Some(pending.bytes())
             );
-        }
-        for ((session, node), number) in &self.replaying {
-            let at = number.checked_sub(self.first).map(|at| at as usize);
-            let (_, pending) = &self.awaiting[at.expect("its answer waits")];
-            assert_eq!(pending.session, *session);
-            assert!(pending.replays.nodes().any(|of| of == *node));
         }
     }
 

@@ -149,7 +149,6 @@ impl Shard {
         {
             self.resume(connection, out);
         }
-        self.add_replays();
         for session in self.topics.begin_replays().into_iter().flatten() {
             self.pump(session);
         }

@@ -31,7 +31,9 @@ impl Shard {
     /// Ends a Network Connection: tells the Client where the standard allows it, publishes the will if it is due, ends
     /// or keeps the Session, and forgets the connection.
     pub(in crate::broker) fn close(&mut self, id: ConnectionId, ending: Ending, out: &mut Outputs) {
-        self.pending.forget(id);
+        if let Some(part) = self.pending.forget(id) {
+            self.cancel_replays(id, &part);
+        }
         let filter = self.pending.take_blamed();
         if let Some(session) = self.clients.close(id, ending, filter, out) {
             self.leave_session(session, ending, out);

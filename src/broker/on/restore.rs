@@ -168,8 +168,7 @@ impl Shard {
         subscription: Subscription,
         out: &mut Outputs,
     ) -> bool {
-        let mut replays = Default::default();
-        let subscribed = self.subscribe(id, filter, subscription, &mut replays, out);
+        let subscribed = self.subscribe(id, filter, subscription, out);
         if subscribed.is_err() {
             self.clients.note_not_restored(name, filter);
         }

@@ -8,7 +8,7 @@ use crate::broker::outputs::Outputs;
 use crate::broker::passing::Subscription;
 use crate::broker::pending::{PendingSubscribe, Unfinished};
 use crate::broker::shard::Shard;
-use crate::broker::topics::{NewReplays, Replay, checked_filter};
+use crate::broker::topics::{Replay, checked_filter};
 use crate::broker::turn::work_of_filter;
 use crate::broker::violation::Violation;
 use crate::budget::Refused;
@@ -46,6 +46,8 @@ impl Shard {
         self.check_answer(id, version, total)?;
         let bridge = self.clients.session(session).is_some_and(|s| s.bridge);
         let qos_max = self.clients.listener(id).map_or(2, |l| l.qos_max);
+        let replays = self.topics.replays().last_number();
+        part.replays_after.get_or_insert(replays);
         let work_before = self.turn.work();
         for _ in 0..limits::FILTERS_AT_ONCE {
             if self.turn.is_enough_of_part(work_before) {
@@ -71,16 +73,27 @@ impl Shard {
             self.turn.add_work(work_of_filter(filter));
             let subscription = Subscription::new(options, subscribe.subscription_identifier);
             let granted = match self.ask_to_subscribe(session, version, filter, &options, out) {
-                Ok(()) => self.subscribe(session, filter, subscription, &mut part.replays, out),
+                Ok(()) => self.subscribe(session, filter, subscription, out),
                 Err(refusal) => Err(refusal),
             };
+            let granted = granted.map(|(qos, replay)| {
+                if let Some(replay) = replay {
+                    self.turn.add_work(limits::WORK_OF_REPLAY);
+                    let account = self.clients.account_of(session);
+                    self.topics.add_replay(session, replay, account);
+                }
+                qos
+            });
             let code = match (granted, version) {
                 (Ok(qos), _) => qos,
                 (Err(refusal), Version::V5) => refusal.reason_code().0,
                 (Err(_), Version::V311) => FAILURE,
                 // SUBACK of 3.1 has no code for a failure, and to grant a filter that is not in force would lose
                 // messages silently. The filters before this one stay in force. [v3.1 §3.9]
-                (Err(refusal), Version::V31) => return Err(refusal.violation()),
+                (Err(refusal), Version::V31) => {
+                    self.cancel_replays(id, &part);
+                    return Err(refusal.violation());
+                }
             };
             if let Ok(qos) = granted {
                 self.tell_subscribed(session, filter, qos, out);
@@ -98,7 +111,6 @@ impl Shard {
         let Unfinished {
             codes,
             refusal,
-            replays,
             after,
             booked,
             ..
@@ -112,7 +124,7 @@ impl Shard {
             packet_id: subscribe.packet_id,
             codes,
             refusal,
-            replays,
+            replays: self.topics.replays().last_number(),
             booked,
         };
         if self.is_in_force(&pending) {
@@ -131,6 +143,14 @@ impl Shard {
         let bytes = part.bytes();
         self.clients.book_beside(id, &mut part.booked, bytes);
         self.pending.put_unfinished(id, part);
+    }
+
+    /// A SUBSCRIBE is cut off: its replays do not begin.
+    pub(in crate::broker) fn cancel_replays(&mut self, id: ConnectionId, part: &Unfinished) {
+        let session = self.clients.connection(id).and_then(Connection::session);
+        if let (Some(session), Some(after)) = (session, part.replays_after) {
+            self.topics.replays_mut().cancel(session, after);
+        }
     }
 
     fn tell_subscribed(&self, session: SessionId, filter: &str, qos: u8, out: &mut Outputs) {
@@ -280,15 +300,14 @@ impl Shard {
         }
     }
 
-    /// One filter of a SUBSCRIBE, well formed; the QoS granted.
+    /// One filter of a SUBSCRIBE, well formed; the QoS granted, and the replay of retained messages that is due.
     pub(super) fn subscribe(
         &mut self,
         session_id: SessionId,
         text: &str,
         subscription: Subscription,
-        replays: &mut NewReplays,
         out: &mut Outputs,
-    ) -> Result<u8, FilterRefusal> {
+    ) -> Result<(u8, Option<Replay>), FilterRefusal> {
         let filter = checked_filter(text).map_err(|_| FilterRefusal::TooManyLevels)?;
         if text.contains("$SYS") {
             out.push(Output::SysWanted);
@@ -334,7 +353,7 @@ impl Shard {
             self.subscribe_shared(session_id, filter, subscription, out);
             self.clients
                 .note_subscribed(session_id, None, text, subscription);
-            return Ok(subscription.options.qos as u8);
+            return Ok((subscription.options.qos as u8, None));
         }
         let done = self.topics.subscribe(session_id, filter, subscription);
         let node = done.replaced.is_none().then_some(done.node);
@@ -348,11 +367,9 @@ impl Shard {
             RetainHandling::SendIfNew => done.replaced.is_none(),
             RetainHandling::DoNotSend => false,
         };
-        if wanted {
-            let (qos, identifier) = (subscription.options.qos, subscription.identifier());
-            replays.put(Replay::new(text, done.node, qos, identifier));
-        }
-        Ok(subscription.options.qos as u8)
+        let (qos, identifier) = (subscription.options.qos, subscription.identifier());
+        let replay = wanted.then(|| Replay::new(text, done.node, qos, identifier));
+        Ok((qos as u8, replay))
     }
 
     /// Every peer has the filters of a SUBSCRIBE in force, and every owner its members.
@@ -418,34 +435,9 @@ impl Shard {
         if self.clients.session(session_id).is_none() {
             return;
         }
-        let PendingSubscribe {
-            replays, booked, ..
-        } = pending;
         self.topics
             .replays_mut()
-            .arrive(session_id, replays, booked);
-        if self.topics.replays().arriving() == Some(session_id) {
-            self.add_replays();
-        }
-    }
-
-    /// Adds the new replays of answered SUBSCRIBEs, of each Session a part in each turn: there may be a quarter of a
-    /// million.
-    pub(in crate::broker) fn add_replays(&mut self) {
-        let work_before = self.turn.work();
-        while !self.turn.is_enough_of_part(work_before)
-            && let Some(session_id) = self.topics.replays().arriving()
-        {
-            while let Some(replay) = self.topics.replays_mut().next_arriving() {
-                self.turn.add_work(limits::WORK_OF_REPLAY);
-                let account = self.clients.account_of(session_id);
-                self.topics.add_replay(session_id, replay, account);
-                if self.turn.is_enough_of_part(work_before) {
-                    self.topics.replays_mut().rotate_arriving();
-                    break;
-                }
-            }
-            self.pump(session_id);
-        }
+            .answer(session_id, pending.replays);
+        self.pump(session_id);
     }
 }

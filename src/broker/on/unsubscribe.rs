@@ -61,7 +61,6 @@ impl Shard {
                 }
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
                 Some(done) => {
-                    self.pending.stop_replay(session_id, done.node);
                     let node = Some(done.node);
                     self.clients.note_unsubscribed(session_id, node, filter);
                     if done.last {

@@ -138,7 +138,7 @@ impl Topics {
         &self.replays
     }
 
-    /// The same, to change what is to be added.
+    /// The same, to say which of them may begin.
     pub fn replays_mut(&mut self) -> &mut Replays {
         &mut self.replays
     }

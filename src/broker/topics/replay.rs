@@ -74,80 +74,6 @@ impl Replay {
     }
 }
 
-/// The replays that one SUBSCRIBE brings about, in the order of its filters: one for each filter, however often the
-/// packet repeats it.
-#[derive(Default, Debug)]
-pub struct NewReplays {
-    list: Vec<Replay>,
-    by_node: HashMap<NodeId, u32>,
-    bytes: usize,
-}
-
-impl NewReplays {
-    /// Adds one, in place of an earlier one of its filter.
-    pub fn put(&mut self, replay: Replay) {
-        let end = self.list.len() as u32;
-        let at = *self.by_node.entry(replay.node).or_insert(end);
-        self.bytes += replay.bytes();
-        if at == end {
-            self.list.push(replay);
-        } else {
-            self.bytes -= self.list[at as usize].bytes();
-            self.list[at as usize] = replay;
-        }
-    }
-
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.list.len()
-    }
-
-    /// The nodes of their filters.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.list.iter().map(|replay| replay.node)
-    }
-
-    /// Leaves those that `is_wanted`, and nothing can be added any more.
-    pub fn retain(&mut self, mut is_wanted: impl FnMut(NodeId) -> bool) {
-        self.list.retain(|replay| is_wanted(replay.node));
-    }
-
-    /// Memory of all of them.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The same, counted anew; for tests.
-    pub fn counted_bytes(&self) -> usize {
-        self.list.iter().map(Replay::bytes).sum()
-    }
-}
-
-impl IntoIterator for NewReplays {
-    type Item = Replay;
-    type IntoIter = std::vec::IntoIter<Replay>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.list.into_iter()
-    }
-}
-
-/// New replays of a Session that are still to be added: those of its SUBSCRIBEs, in their order.
-struct Arriving {
-    session: SessionId,
-    lists: VecDeque<NewList>,
-    /// The last list whose replay of a filter was stopped before it was added: UNSUBSCRIBE takes the filter's node out,
-    /// and that node may be another filter's by now.
-    stopped: HashMap<NodeId, u64>,
-}
-
-struct NewList {
-    number: u64,
-    replays: std::vec::IntoIter<Replay>,
-    /// Counts them until they are added.
-    _booked: Option<Booked>,
-}
-
 /// The replays of one Session, in the order of its subscriptions.
 #[derive(Default)]
 struct SessionReplays {
@@ -155,6 +81,8 @@ struct SessionReplays {
     replays: VecDeque<(u64, Replay)>,
     /// The number of the present replay of each filter.
     current: HashMap<NodeId, u64>,
+    /// Replays up to this number may begin: their SUBSCRIBE is answered.
+    answered: u64,
     /// The Session is in [`Replays::unfinished`].
     unfinished: bool,
     /// Sum of [`Replay::bytes`] of those in the list.
@@ -180,64 +108,40 @@ pub struct Replays {
     unfinished: VecDeque<SessionId>,
     /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
     work_left: usize,
-    /// Sessions with replays to be added, the one served longest ago first.
-    arriving: VecDeque<Arriving>,
-    last_list: u64,
 }
 
 impl Replays {
-    /// A SUBSCRIBE is answered, and these replays are to be added: [`Replays::next_arriving`]. `booked` counts them
-    /// until they are.
-    pub fn arrive(&mut self, session: SessionId, new: NewReplays, booked: Option<Booked>) {
-        if new.list.is_empty() {
+    /// The number of the replay that was added last, to any Session.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// The SUBSCRIBE is answered that brought about replays of a Session up to this number.
+    pub fn answer(&mut self, session: SessionId, number: u64) {
+        if let Some(queue) = self.by_session.get_mut(&session) {
+            queue.answered = queue.answered.max(number);
+        }
+    }
+
+    /// The packet that brought about replays of a Session above this number will not be answered.
+    pub fn cancel(&mut self, session: SessionId, after: u64) {
+        let Some(queue) = self.by_session.get_mut(&session) else {
             return;
-        }
-        self.last_list += 1;
-        let list = NewList {
-            number: self.last_list,
-            replays: new.into_iter(),
-            _booked: booked,
         };
-        let mut all = self.arriving.iter_mut();
-        match all.find(|arriving| arriving.session == session) {
-            Some(arriving) => arriving.lists.push_back(list),
-            None => self.arriving.push_back(Arriving {
-                session,
-                lists: [list].into(),
-                stopped: HashMap::new(),
-            }),
-        }
-    }
-
-    /// The Session whose replays are to be added next. Those of another come first after [`Replays::rotate_arriving`].
-    pub fn arriving(&self) -> Option<SessionId> {
-        self.arriving.front().map(|arriving| arriving.session)
-    }
-
-    /// The next replay of that Session. `None`: there is no other.
-    pub fn next_arriving(&mut self) -> Option<Replay> {
-        let arriving = self.arriving.front_mut()?;
-        while let Some(list) = arriving.lists.front_mut() {
-            let stopped = &arriving.stopped;
-            let is_wanted = |replay: &Replay| {
-                let last = stopped.get(&replay.node);
-                last.is_none_or(|last| *last < list.number)
-            };
-            if let Some(replay) = list.replays.find(is_wanted) {
-                return Some(replay);
+        let kept = queue
+            .replays
+            .partition_point(|(number, _)| *number <= after);
+        for (number, replay) in queue.replays.drain(kept..) {
+            if queue.current.get(&replay.node) == Some(&number) {
+                queue.current.remove(&replay.node);
             }
-            arriving.lists.pop_front();
+            queue.bytes -= replay.bytes();
         }
-        self.arriving.pop_front();
-        None
+        queue.book();
     }
 
-    /// The Session has had its part of this turn.
-    pub fn rotate_arriving(&mut self) {
-        self.arriving.rotate_left(1.min(self.arriving.len()));
-    }
-
-    /// Adds one at the end, which counts for `account`.
+    /// Adds one at the end, in place of an earlier one of its filter; it counts for `account`. It begins after
+    /// [`Replays::answer`].
     pub fn add(&mut self, session: SessionId, replay: Replay, account: Option<&Arc<Account>>) {
         self.last_number += 1;
         let queue = self.by_session.entry(session).or_default();
@@ -266,16 +170,11 @@ impl Replays {
         if let Some(queue) = self.by_session.get_mut(&session) {
             queue.current.remove(&node);
         }
-        let mut arriving = self.arriving.iter_mut();
-        if let Some(arriving) = arriving.find(|arriving| arriving.session == session) {
-            arriving.stopped.insert(node, self.last_list);
-        }
     }
 
     /// Ends all of a Session.
     pub fn forget(&mut self, session: SessionId) {
         self.by_session.remove(&session);
-        self.arriving.retain(|arriving| arriving.session != session);
     }
 
     /// Sessions with replays.
@@ -285,7 +184,7 @@ impl Replays {
 
     /// Something is left for the next turn.
     pub fn are_unfinished(&self) -> bool {
-        !self.unfinished.is_empty() || !self.arriving.is_empty()
+        !self.unfinished.is_empty()
     }
 
     /// A new turn begins. Sets its share of work and returns the Sessions whose replays go on.
@@ -304,8 +203,8 @@ impl Replays {
         std::mem::take(&mut self.unfinished)
     }
 
-    /// The front replay of a Session, and the number of nodes that may still be looked at in this turn. Drops stopped
-    /// replays before it.
+    /// The front replay of a Session, if it may begin, and the number of nodes that may still be looked at in this
+    /// turn. Drops stopped replays before it.
     #[inline]
     pub fn front(&mut self, session: SessionId) -> Option<(&mut Replay, &mut usize)> {
         if self.by_session.is_empty() {
@@ -313,8 +212,8 @@ impl Replays {
         }
         self.drop_stopped(session);
         let queue = self.by_session.get_mut(&session)?;
-        let (_, replay) = queue.replays.front_mut()?;
-        Some((replay, &mut self.work_left))
+        let (number, replay) = queue.replays.front_mut()?;
+        (*number <= queue.answered).then_some((replay, &mut self.work_left))
     }
 
     /// Drops stopped replays at the front, and the list of a Session without others.
@@ -365,5 +264,47 @@ impl Replays {
         {
             self.unfinished.push_back(session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    const SESSION: SessionId = SessionId {
+        index: 0,
+        generation: NonZeroU32::MIN,
+    };
+
+    fn front(replays: &mut Replays) -> Option<String> {
+        let (replay, _) = replays.front(SESSION)?;
+        Some(replay.filter().into())
+    }
+
+    #[test]
+    fn a_replay_begins_after_its_answer_and_not_after_a_cut() {
+        let mut replays = Replays::default();
+        let mut add = |replays: &mut Replays, filter: &str, node: u32| {
+            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None);
+            replays.add(SESSION, replay, None);
+            replays.last_number()
+        };
+        let first = add(&mut replays, "a", 1);
+        let second = add(&mut replays, "b", 2);
+        assert_eq!(front(&mut replays), None);
+        replays.answer(SESSION, first);
+        assert_eq!(front(&mut replays).as_deref(), Some("a"));
+        // The same node, for another filter.
+        replays.stop(SESSION, NodeId(1));
+        add(&mut replays, "c", 1);
+        assert_eq!(front(&mut replays), None);
+        replays.cancel(SESSION, second);
+        replays.answer(SESSION, second);
+        assert_eq!(front(&mut replays).as_deref(), Some("b"));
+        replays.finish_front(SESSION);
+        assert_eq!(front(&mut replays), None);
+        assert_eq!(replays.count(), 0);
+        replays.check_invariants();
     }
 }
