@@ -58,10 +58,11 @@ impl Shard {
             Version::V5 => ReasonCode::QUOTA_EXCEEDED,
             Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
         };
-        if self.clients.find_session(client_id).is_none() && self.clients.are_too_many() {
+        let is_new = self.clients.find_session(client_id).is_none();
+        if is_new && self.clients.are_too_many() {
             return self.refuse(id, request, code_of_limits, Refusal::ClientsMax, out);
         }
-        if self.clients.find_session(client_id).is_none()
+        if is_new
             && !self
                 .clients
                 .may_begin(user_name, client_id, will_bytes, source)
@@ -79,18 +80,17 @@ impl Shard {
             let is_another = is_owned
                 && listener.client_id_takeover == ClientIdTakeover::Owner
                 && session.user_name.as_deref() != checked;
-            if is_another && session.is_claim {
+            if !is_another {
+                (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
+            } else if session.is_claim {
                 // The Client is not locked out, and gets nobody's messages.
                 out.tell(self.logs, LogLevel::Info, || Happening::ClaimEnded {
                     client_id: client_id.into(),
                 });
                 self.end_session(earlier, out);
-            } else if is_another {
+            } else {
                 let why = Refusal::AnotherUsersSession;
                 return self.refuse(id, request, ReasonCode::NOT_AUTHORIZED, why, out);
-            }
-            if !is_another {
-                (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
             }
         }
         // The Session may have ended when its connection left it.

@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_replay_begins_after_its_answer_and_not_after_a_cut() {
         let mut replays = Replays::default();
-        let mut add = |replays: &mut Replays, filter: &str, node: u32| {
+        let add = |replays: &mut Replays, filter: &str, node: u32| {
             let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None);
             replays.add(SESSION, replay, None);
             replays.last_number()
