@@ -94,6 +94,11 @@ impl Owner {
     }
 }
 
+/// What an owner takes who holds nothing: his name lies here and, of a user, among the shares.
+fn own_bytes(name: &str) -> usize {
+    limits::OWNER_BYTES + 2 * name.len()
+}
+
 /// Whose share the owner of this name has, or has a part of.
 fn sharer(name: &str, source: Option<Source>) -> Sharer {
     match source {
@@ -189,7 +194,7 @@ impl Book {
             let owner = owners[id.0 as usize].as_ref();
             hasher.hash_one(owner.map_or("", |owner| &*owner.name))
         });
-        self.add(id, limits::OWNER_BYTES + 2 * name.len());
+        self.add(id, own_bytes(name));
         self.owner_mut(id).tell();
         id
     }
@@ -200,14 +205,14 @@ impl Book {
         if before.is_none() || source.is_none() || before == source {
             return;
         }
-        let shares = sync::Arc::clone(&self.stock);
+        let stock = sync::Arc::clone(&self.stock);
         let owner = self.owner_mut(id);
         let left = owner.sharer();
         owner.source = source;
-        let joined = shares.shares().join(owner.sharer());
+        let joined = stock.shares().join(owner.sharer());
         let share = std::mem::replace(&mut owner.share, joined);
         let told = std::mem::take(&mut owner.told_bytes);
-        shares.shares().leave(&left, &share, told);
+        stock.shares().leave(&left, &share, told);
         owner.tell();
     }
 
@@ -272,7 +277,7 @@ impl Book {
     /// Forgets an owner of whom nothing is left. `false`: something is.
     fn forget(&mut self, id: OwnerId) -> bool {
         let owner = self.owner(id);
-        let own = limits::OWNER_BYTES + 2 * owner.name.len();
+        let own = own_bytes(&owner.name);
         if owner.plain > own || owner.payload_bytes() > 0 {
             return false;
         }
@@ -365,17 +370,17 @@ impl Book {
         self.by_name.len()
     }
 
-    /// More is held than anyone may take.
+    /// More is held than anyone may take. What this shard holds beyond its steps is taken for that: else shards that
+    /// grow in the same turn would not know of one another, and each would take what is left.
     #[inline]
-    pub fn is_short(&self) -> bool {
+    pub fn is_short(&mut self) -> bool {
         let bytes = self.bytes();
         bytes > self.free_bytes && self.is_beyond_free(bytes)
     }
 
     #[cold]
-    fn is_beyond_free(&self, bytes: usize) -> bool {
-        let missing = bytes.saturating_sub(self.free_bytes + self.shared_bytes);
-        self.stock.taken().saturating_add(missing) > self.stock.free_limit()
+    fn is_beyond_free(&mut self, bytes: usize) -> bool {
+        !self.take_for_anyone(bytes)
     }
 
     /// Memory is short or will soon be: whoever gives this shard more must expect that it is refused.
@@ -416,7 +421,7 @@ impl Book {
         if let Some(id) = self.find(name) {
             return self.may_take(id, bytes);
         }
-        let bytes = bytes + limits::OWNER_BYTES + 2 * name.len();
+        let bytes = bytes + own_bytes(name);
         let all = self.bytes().saturating_add(bytes);
         if self.take_for_anyone(all) {
             return true;
@@ -431,11 +436,8 @@ impl Book {
         self.take_for_sharer(all, most)
     }
 
-    /// Memory is short, and this owner has had his share, or his part of it.
+    /// This owner has had his share, or his part of it; asked while memory is short.
     pub fn has_had_share(&self, id: OwnerId) -> bool {
-        if !self.is_short() {
-            return false;
-        }
         let owner = self.owner(id);
         let most = self.most_for(&owner_share(owner), owner.bytes(), 0);
         most <= self.stock.free_limit() || self.stock.taken() > most
@@ -582,7 +584,7 @@ impl Book {
         for (index, owner) in self.owners.iter().enumerate() {
             let Some(owner) = owner else { continue };
             let id = OwnerId(index as u32);
-            let own = limits::OWNER_BYTES + 2 * owner.name.len();
+            let own = own_bytes(&owner.name);
             let held = booked.get(&id).copied().unwrap_or(0);
             assert_eq!(owner.plain, own + held, "of {}", owner.name);
             assert_eq!(self.find(&owner.name), Some(id));
@@ -787,6 +789,28 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_grow_in_the_same_turn_know_of_one_another() {
+        let stock = sync::Arc::new(Stock::new(1_000_000, 4));
+        let mut books: Vec<Book> = (0..4)
+            .map(|_| Book::new(sync::Arc::clone(&stock)))
+            .collect();
+        let owners: Vec<OwnerId> = books
+            .iter_mut()
+            .map(|book| book.open("user greedy", None))
+            .collect();
+        // As a message is taken: nothing is asked while memory is not short.
+        for _ in 0..1_000 {
+            for (book, id) in books.iter_mut().zip(&owners) {
+                if !book.is_short() {
+                    book.add(*id, 1_000);
+                }
+            }
+        }
+        let held = held(&books);
+        assert!((780_000..=804_000).contains(&held), "{held}");
+    }
+
+    #[test]
     fn an_owner_in_four_shards_has_one_share() {
         for user in [true, false] {
             let stock = sync::Arc::new(Stock::new(1_000_000, 4));
@@ -827,8 +851,8 @@ mod tests {
             assert!((least..=110_000).contains(&got), "{got}");
             for (at, id) in others.iter().chain(&greedy) {
                 let book = &mut books[*at];
-                let own =
-                    book.owner(*id).plain - limits::OWNER_BYTES - 2 * book.owner(*id).name.len();
+                let owner = book.owner(*id);
+                let own = owner.plain - own_bytes(&owner.name);
                 book.sub(*id, own);
                 book.close(*id);
             }

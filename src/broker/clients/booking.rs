@@ -307,6 +307,12 @@ impl Clients {
         true
     }
 
+    /// See [`Book::is_short`].
+    #[inline]
+    pub fn is_short(&mut self) -> bool {
+        self.book.is_short()
+    }
+
     /// When memory is short, QoS 0 for one who has had his share is dropped as for a stalled reader.
     pub(super) fn is_short_for(&self, connection: &Connection) -> bool {
         connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES

@@ -147,7 +147,7 @@ impl Shard {
         }
         let sets = publish.properties.topic_alias.and(publish.topic);
         if let Some(topic) = sets
-            && self.clients.book().is_short()
+            && self.clients.is_short()
         {
             self.may_set_alias(id, topic, out)?;
         }
@@ -376,7 +376,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         if let Some(session) = origin.session
-            && self.clients.book().is_short()
+            && self.clients.is_short()
             && !self.may_hold(session, routing, out)
         {
             return Routed::OverShare;

@@ -338,7 +338,7 @@ impl Shard {
             return Err(full);
         }
         let bytes = filter_bytes(self.shards, text);
-        if self.clients.book().is_short()
+        if self.clients.is_short()
             && !is_there()
             && !self
                 .clients
