@@ -101,12 +101,12 @@ impl Socket {
         self.receive == Receive::Off && self.send == Send::Off
     }
 
-    /// Seals bytes of the shard, to be sent now. `None`: they were kept until the send under way has ended.
+    /// Seals bytes of the shard, to be sent now. `None`: they were kept until the send under way has ended, or the link
+    /// is broken.
     #[inline]
     pub fn seal_or_keep(&mut self, chunks: Chunks) -> Option<Chunks> {
         if self.send == Send::Off {
-            self.send = Send::Shards;
-            return Some(self.link.seal(chunks));
+            return self.seal(chunks);
         }
         match &mut self.waiting {
             Some(waiting) => waiting.extend(chunks),
@@ -131,8 +131,18 @@ impl Socket {
             None => {}
         }
         let waiting = self.waiting.take()?;
+        self.seal(*waiting)
+    }
+
+    /// Begins a send of the shard. `None`: the link is broken and seals nothing more, so there is none.
+    #[inline]
+    fn seal(&mut self, chunks: Chunks) -> Option<Chunks> {
+        let sealed = self.link.seal(chunks);
+        if sealed.is_empty() {
+            return None;
+        }
         self.send = Send::Shards;
-        Some(self.link.seal(*waiting))
+        Some(sealed)
     }
 }
 

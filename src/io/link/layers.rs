@@ -68,15 +68,16 @@ pub trait Layer: Send + fmt::Debug {
     /// Takes the bytes that this layer itself must send before anything that it seals later; `None`: none.
     fn own_bytes(&mut self) -> Option<Chunks>;
 
-    /// The bytes to send outwards for these, which hold at least one byte. Its own bytes have been taken. A new send
-    /// begins: [`Layer::sent`] counts from here.
+    /// The bytes to send outwards for these, which hold at least one byte; none, if it is broken and seals nothing any
+    /// more. Its own bytes have been taken. A new send begins: [`Layer::sent`] counts from here.
     fn seal(&mut self, chunks: Chunks) -> Chunks;
 
     /// Of what was sealed last, `bytes` more have left, `whole` if these were its last. Gives the bytes, as they were
     /// given to be sealed, that left with them: never too many, and over a whole send all of them.
     fn sent(&mut self, bytes: usize, whole: bool) -> usize;
 
-    /// What was given to be sealed last is not all sealed yet: the rest comes when this part has left.
+    /// What was given to be sealed last is not all sealed yet: the rest comes when this part has left. Never of a layer
+    /// that is broken.
     fn has_rest(&self) -> bool {
         false
     }

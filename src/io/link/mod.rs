@@ -238,7 +238,8 @@ impl Link {
         }
     }
 
-    /// Bytes of MQTT as they are sent. Only after bytes of MQTT have come, so any handshake is over.
+    /// Bytes of MQTT as they are sent; none, if the link is broken and can seal nothing any more. Only after bytes of
+    /// MQTT have come, so any handshake is over.
     #[inline]
     pub fn seal(&mut self, chunks: Chunks) -> Chunks {
         match &mut self.state {

@@ -322,17 +322,79 @@ fn a_changed_record_ends_the_connection<K: Kernel>() {
     let config = client_config(&TLS13);
     let mut client = connect(&broker, &config);
     echo(&mut client, b"E", 1);
-    client.conn.writer().write_all(b"changed").unwrap();
-    let mut record = Vec::new();
-    client.conn.write_tls(&mut record).unwrap();
-    let last = record.len() - 1;
-    record[last] ^= 1;
+    let record = changed(&mut client, &[b"changed"]);
     client.sock.write_all(&record).unwrap();
     let cause = CloseCause::Transport("a TLS record was changed on its way");
     broker.wait_for(&format!("0:closed {cause:?}"));
     let mut answer = Vec::new();
     let error = client.read_to_end(&mut answer).unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    broker.stop();
+}
+
+/// Records with these bytes, the last one changed.
+fn changed(client: &mut Client, bytes: &[&[u8]]) -> Vec<u8> {
+    let mut records = Vec::new();
+    for bytes in bytes {
+        client.conn.writer().write_all(bytes).unwrap();
+        client.conn.write_tls(&mut records).unwrap();
+    }
+    *records.last_mut().unwrap() ^= 1;
+    records
+}
+
+/// What came whole before it is handled, though nothing can be sealed any more to answer it.
+fn what_came_before_a_changed_record_is_handled<K: Kernel>() {
+    let files = Files::make(P256);
+    let broker = start::<K>(1, &files, false);
+    for version in [&TLS12, &TLS13] {
+        // rustls takes 4 KiB at once: the first record is opened by itself, or together with the changed one.
+        for filler in [0, 8_000] {
+            for wish in [b"Q", b"D", b"b"] {
+                let mut client = connect(&broker, &client_config(version));
+                while client.conn.is_handshaking() {
+                    client.conn.complete_io(&mut client.sock).unwrap();
+                }
+                if *version == TLS13 {
+                    // Its ticket: the broker has ended the handshake too.
+                    client.conn.read_tls(&mut client.sock).unwrap();
+                    client.conn.process_new_packets().unwrap();
+                }
+                let first = [&wish[..], &vec![0; filler]].concat();
+                let records = changed(&mut client, &[&first, &[0; 500]]);
+                client.sock.write_all(&records).unwrap();
+                let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+                assert!(error.to_string().contains("BadRecordMac"), "{error}");
+            }
+        }
+    }
+    // The shard has closed all of them itself.
+    let seen = broker.stop();
+    assert!(
+        !seen.iter().any(|event| event.contains("closed")),
+        "{seen:?}"
+    );
+}
+
+/// More is to be sealed when the record comes: it is not.
+fn a_changed_record_ends_an_answer_in_parts<K: Kernel>() {
+    let files = Files::make(P256);
+    let broker = start::<K>(1, &files, false);
+    for version in [&TLS12, &TLS13] {
+        let mut client = connect(&broker, &client_config(version));
+        // More than the sockets hold. What waits at the broker is one answer when the first of it is read.
+        let sent = stream(b'E', 24_000_000);
+        client.write_all(&sent).unwrap();
+        let mut answer = vec![0; 8_000_000];
+        client.read_exact(&mut answer).unwrap();
+        let record = changed(&mut client, &[b"changed"]);
+        broker.seen.lock().unwrap().clear();
+        client.sock.write_all(&record).unwrap();
+        broker.wait_for_like("0:closed Transport(");
+        let error = client.read_to_end(&mut answer).unwrap_err();
+        assert!(error.to_string().contains("BadRecordMac"), "{error}");
+        assert!(answer.len() < sent.len() && sent.starts_with(&answer));
+    }
     broker.stop();
 }
 
@@ -375,5 +437,7 @@ under_each_driver!(
     tls_comes_a_byte_at_a_time,
     what_is_no_tls_is_told,
     a_changed_record_ends_the_connection,
+    what_came_before_a_changed_record_is_handled,
+    a_changed_record_ends_an_answer_in_parts,
     handshakes_that_are_given_up_leave_nothing,
 );

@@ -96,9 +96,10 @@ impl Tls {
         }
     }
 
-    /// Breaks the connection; an alert may be in the own bytes.
+    /// Breaks the connection; an alert may be in the own bytes. What is not sealed yet never is.
     fn broken(&mut self, reason: &'static str) -> Broken {
         self.state = State::Over;
+        self.sealed.rest = Chunks::new();
         self.farewell_said = true;
         Broken(reason)
     }
@@ -178,13 +179,17 @@ impl Tls {
         loop {
             match connection.process_new_packets() {
                 Ok(state) => {
-                    drain(&mut connection, state.plaintext_bytes_to_read(), inside);
+                    let bytes = state.plaintext_bytes_to_read();
+                    inside.reserve(bytes);
+                    drain(&mut connection, bytes, inside);
                     if state.peer_has_closed() {
                         self.ended = true;
                         break;
                     }
                 }
                 Err(error) => {
+                    // Records before the one at fault are open.
+                    drain(&mut connection, usize::MAX, inside);
                     write_own(&mut connection, &mut self.own);
                     return Err(self.broken(words::of_error(&error)));
                 }
@@ -203,10 +208,9 @@ impl Tls {
     }
 }
 
-/// Appends what was decrypted.
+/// Appends what was decrypted, `bytes` at most.
 fn drain(connection: &mut ServerConnection, mut bytes: usize, inside: &mut Vec<u8>) {
     use std::io::BufRead;
-    inside.reserve(bytes);
     let mut reader = connection.reader();
     while bytes > 0 {
         match reader.fill_buf() {
