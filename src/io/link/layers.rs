@@ -55,6 +55,11 @@ pub trait Layer: Send + fmt::Debug {
         0
     }
 
+    /// Must [`Layer::check`] be called? The same as long as the layer is there.
+    fn wants_checks(&self) -> bool {
+        false
+    }
+
     /// Called every [`LINK_CHECK_MS`](crate::limits::LINK_CHECK_MS), while no send is under way: a layer may have
     /// something to say when nothing was sent for long.
     fn check(&mut self) {}
@@ -216,6 +221,11 @@ impl Layers {
     /// As [`super::Link::kept_bytes`].
     pub fn kept_told(&self) -> usize {
         self.kept_told as usize
+    }
+
+    /// As [`super::Link::wants_checks`].
+    pub fn wants_checks(&self) -> bool {
+        self.layers.iter().any(|layer| layer.wants_checks())
     }
 
     /// As [`super::Link::check`].

@@ -191,7 +191,10 @@ impl Link {
     /// Must [`Link::check`] be called?
     #[inline]
     pub fn wants_checks(&self) -> bool {
-        matches!(self.state, State::Layered(_))
+        match &self.state {
+            State::Plain => false,
+            State::Layered(layers) => layers.wants_checks(),
+        }
     }
 
     /// Called every [`LINK_CHECK_MS`](crate::limits::LINK_CHECK_MS) while no send is under way. There may be own bytes

@@ -3,11 +3,13 @@
 
 use super::double::{Broker, stream};
 use crate::broker::CloseCause;
+use crate::ids::ListenerId;
 use crate::io::driver::kernel::Kernel;
-use crate::io::link::Wrapping;
 use crate::io::link::framed::{self, BAD, FAREWELL, HELLO, MASK, PING, PONG, WELCOME};
+use crate::io::link::{Link, Wrapping};
 use std::io::{self, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 
 /// What a Client has read.
@@ -244,6 +246,23 @@ fn a_layer_lies_inside_another<K: Kernel>() {
         broker.wait_for(&format!("{}:closed PeerClosed", shards - 1));
         broker.stop();
     }
+}
+
+/// An idle connection of TLS, say, wakes no shard.
+#[test]
+fn links_are_looked_at_only_where_a_layer_wants_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let wants_checks = |wrapping: &Wrapping| {
+        let socket = TcpStream::connect(address).unwrap().into();
+        Link::new(socket, address, ListenerId(0), wrapping).wants_checks()
+    };
+    assert!(!wants_checks(&wrapping(0)) && !wants_checks(&wrapping(1)));
+    let inside = Wrapping {
+        websocket: Some(Arc::default()),
+        ..wrapping(1)
+    };
+    assert!(wants_checks(&inside));
 }
 
 under_each_driver!(

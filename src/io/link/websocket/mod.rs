@@ -222,6 +222,10 @@ impl Layer for WebSocket {
         }
     }
 
+    fn wants_checks(&self) -> bool {
+        true
+    }
+
     fn check(&mut self) {
         if self.request.is_some() || self.closing {
             return;
