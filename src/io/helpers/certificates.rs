@@ -5,19 +5,21 @@
 //! makes new keys for tickets, keeps these in the store's directory, and says in time that a certificate ends.
 
 use crate::broker::{LogLevel, OwnMessage};
+use crate::config::mosquitto::Files;
 use crate::config::{Config, Tls};
 use crate::ids::ShardId;
 use crate::io::disk::Disk;
 use crate::io::helpers::log::Log;
 use crate::io::link::Wrapping;
 use crate::io::link::tls::server::Server;
-use crate::io::link::tls::terms::{Terms, days_left, ends_soon, provider};
+use crate::io::link::tls::terms::{Terms, days_left, ends_soon, in_folder, provider};
 use crate::io::link::tls::tickets::Keys;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::wire::QoS;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use ring::digest::{Context, SHA256};
 use rustls::SupportedCipherSuite;
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -166,23 +168,29 @@ impl Certificates {
         tls.flat_map(Tls::paths).map(Path::to_owned).collect()
     }
 
-    /// What is in the files, as far as it can be read: it changes when they do.
-    fn contents(&self) -> Vec<Option<Vec<u8>>> {
-        let mut contents = Vec::new();
-        for path in self.paths() {
-            match fs::read_dir(&path) {
-                Ok(folder) => {
-                    let mut names: Vec<PathBuf> =
-                        folder.flatten().map(|entry| entry.path()).collect();
-                    names.sort();
-                    names.truncate(limits::TLS_CA_FILES_MAX);
-                    contents.extend(names.iter().map(|name| fs::read(name).ok()));
-                }
-                Err(_) => contents.push(fs::read(&path).ok()),
-            }
-        }
-        contents
+    /// Says whether files have changed: see [`imprint`].
+    fn imprint(&self) -> Vec<u8> {
+        imprint(&self.paths())
     }
+}
+
+/// A hash of what is in these files and folders, as far as it can be read: it changes when they do. As for handshakes,
+/// no more of a file is read than may be in one, and nothing is waited for.
+fn imprint(paths: &BTreeSet<PathBuf>) -> Vec<u8> {
+    let mut all = Context::new(&SHA256);
+    let mut add = |path: &Path| {
+        let bytes = Disk.read(path, limits::TLS_FILE_BYTES_MAX).ok();
+        let length = bytes.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64);
+        all.update(&length.to_le_bytes());
+        all.update(bytes.as_deref().unwrap_or_default());
+    };
+    for path in paths {
+        match in_folder(path, &Disk) {
+            Ok(within) => within.iter().for_each(|path| add(path)),
+            Err(_) => add(path),
+        }
+    }
+    all.finish().as_ref().to_vec()
 }
 
 /// The thread.
@@ -210,7 +218,7 @@ impl Watching {
         };
         self.keep_keys();
         self.tell_days(false);
-        let mut before = self.certificates.contents();
+        let mut before = self.certificates.imprint();
         let mut told_s = now_s();
         loop {
             if let Some(inotify) = &inotify {
@@ -220,7 +228,7 @@ impl Watching {
                 // What is replaced has several files: they are read when all is quiet.
                 while self.quiet(inotify.as_ref()) {}
             }
-            let after = self.certificates.contents();
+            let after = self.certificates.imprint();
             if after != before {
                 before = after;
                 self.read_again();
@@ -406,4 +414,32 @@ fn now_s() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use std::{env, process};
+
+    /// A pipe that lies in a `capath`, and a file without end, hold up nobody.
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = env::temp_dir().join(format!("mqttfast-imprint-{}", process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        mkfifo(&folder.join("pipe"), Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.join("zero")).unwrap();
+        let file = folder.join("ca.pem");
+        let paths = BTreeSet::from([folder.clone()]);
+        let mut seen = vec![imprint(&paths)];
+        for contents in ["", "one", "two"] {
+            fs::write(&file, contents).unwrap();
+            let now = imprint(&paths);
+            assert_eq!(imprint(&paths), now);
+            assert!(!seen.contains(&now), "{contents}");
+            seen.push(now);
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

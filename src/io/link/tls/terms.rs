@@ -6,7 +6,7 @@
 use super::tickets::{Keys, Scope, Tickets};
 use super::trust::{Trust, TrustTerms, is_signed_by};
 use super::x509::{Certificate, RevocationList};
-use crate::config::mosquitto::{Files, Look};
+use crate::config::mosquitto::{Files, Look, Unreadable};
 use crate::config::{CertificateFiles, Tls, TlsVersion};
 use crate::limits;
 use rustls::crypto::{CryptoProvider, ring};
@@ -49,6 +49,7 @@ impl Terms {
         let provider = Arc::new(provider());
         let mut warnings = Vec::new();
         let cas = read_cas(tls, files)?;
+        let scope = scope(tls, &cas);
         let mut shown = Vec::new();
         let mut expire = Vec::new();
         for pair in &tls.certificates {
@@ -78,7 +79,7 @@ impl Terms {
             TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
             TlsVersion::V1_3 => &[&TLS13][..],
         };
-        let slow = Slow::measure(&shown, &provider);
+        let slow = is_slow(&shown, &provider);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?;
@@ -86,7 +87,6 @@ impl Terms {
             Some(trust) => builder.with_client_cert_verifier(Arc::clone(trust) as _),
             None => builder.with_no_client_auth(),
         };
-        let scope = scope(tls, files)?;
         let mut config = builder.with_cert_resolver(Arc::new(Shown(shown)));
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -180,7 +180,7 @@ impl ResolvesServerCert for Shown {
 }
 
 /// May this cipher suite go with a certificate of this kind?
-fn suits(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
+pub fn suits(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
     match u16::from(suite) {
         0x1301..=0x1303 => true,
         0xC02F | 0xC030 | 0xCCA8 => algorithm == SignatureAlgorithm::RSA,
@@ -194,37 +194,32 @@ fn suits(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
     }
 }
 
-/// How long this machine takes for a step of a handshake.
-struct Slow;
-
-impl Slow {
-    /// Signs with each key, and agrees on one secret.
-    fn measure(shown: &[Arc<CertifiedKey>], provider: &CryptoProvider) -> bool {
-        // All that rustls may ask for.
-        const SCHEMES: &[SignatureScheme] = &[
-            SignatureScheme::RSA_PSS_SHA256,
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ED25519,
-        ];
-        let signs = shown.iter().filter_map(|key| {
-            let signer = key.key.choose_scheme(SCHEMES)?;
-            Some(least_time(|| {
-                let _ = signer.sign(b"how long does this take?");
-            }))
-        });
-        let sign = signs.max().unwrap_or_default();
-        let agree = provider.kx_groups.first().map(|group| {
-            least_time(|| {
-                if let Ok(ours) = group.start() {
-                    let theirs = ours.pub_key().to_vec();
-                    let _ = ours.complete(&theirs);
-                }
-            })
-        });
-        let all = sign + agree.unwrap_or_default();
-        all > Duration::from_micros(limits::TLS_STEP_ON_SHARD_US)
-    }
+/// Does this machine take too long for a step of a handshake? Signs with each key, and agrees on one secret.
+fn is_slow(shown: &[Arc<CertifiedKey>], provider: &CryptoProvider) -> bool {
+    // All that rustls may ask for.
+    const SCHEMES: &[SignatureScheme] = &[
+        SignatureScheme::RSA_PSS_SHA256,
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::ED25519,
+    ];
+    let signs = shown.iter().filter_map(|key| {
+        let signer = key.key.choose_scheme(SCHEMES)?;
+        Some(least_time(|| {
+            let _ = signer.sign(b"how long does this take?");
+        }))
+    });
+    let sign = signs.max().unwrap_or_default();
+    let agree = provider.kx_groups.first().map(|group| {
+        least_time(|| {
+            if let Ok(ours) = group.start() {
+                let theirs = ours.pub_key().to_vec();
+                let _ = ours.complete(&theirs);
+            }
+        })
+    });
+    let all = sign + agree.unwrap_or_default();
+    all > Duration::from_micros(limits::TLS_STEP_ON_SHARD_US)
 }
 
 /// The least of a few times, as other programs run as well.
@@ -261,6 +256,16 @@ fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>
     }
 }
 
+/// The files of a `capath`, at most [`limits::TLS_CA_FILES_MAX`] of what is in the folder.
+pub fn in_folder(folder: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Unreadable> {
+    let names = files.list(folder)?;
+    let mut paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    paths.sort();
+    paths.truncate(limits::TLS_CA_FILES_MAX);
+    paths.retain(|path| files.look(path) == Look::File);
+    Ok(paths)
+}
+
 /// All certificates of `cafile` and `capath`.
 fn read_cas(tls: &Tls, files: &dyn Files) -> Result<Arc<[CertificateDer<'static>]>, String> {
     let mut cas = Vec::new();
@@ -268,13 +273,9 @@ fn read_cas(tls: &Tls, files: &dyn Files) -> Result<Arc<[CertificateDer<'static>
         cas.extend(certificates(path, &read(files, path)?)?);
     }
     if let Some(folder) = &tls.ca_folder {
-        let names = files
-            .list(folder)
-            .map_err(|why| format!("{} {why}", folder.display()))?;
-        let mut paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        paths.sort();
-        paths.truncate(limits::TLS_CA_FILES_MAX);
-        for path in paths.iter().filter(|path| files.look(path) == Look::File) {
+        let paths = in_folder(folder, files);
+        let paths = paths.map_err(|why| format!("{} {why}", folder.display()))?;
+        for path in &paths {
             // There may be lists and other things beside the certificates.
             let bytes = read(files, path)?;
             cas.extend(CertificateDer::pem_slice_iter(&bytes).flatten());
@@ -507,12 +508,11 @@ fn lists(
 }
 
 /// Tickets count where Clients are checked in the same way.
-fn scope(tls: &Tls, files: &dyn Files) -> Result<Scope, String> {
+fn scope(tls: &Tls, cas: &[CertificateDer<'static>]) -> Scope {
     if !tls.client_certificate_required {
-        return Ok(Scope::of(&[b"anyone"]));
+        return Scope::of(&[b"anyone"]);
     }
-    let cas = read_cas(tls, files)?;
     let mut parts: Vec<&[u8]> = vec![b"certificates"];
     parts.extend(cas.iter().map(|ca| ca.as_ref()));
-    Ok(Scope::of(&parts))
+    Scope::of(&parts)
 }

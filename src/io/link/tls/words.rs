@@ -1,8 +1,11 @@
 //! What went wrong with a TLS connection: a clause for the log that says what to do about it. It stands behind the
 //! address of the peer.
 
+use super::terms::suits;
 use rustls::server::ClientHello;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, SignatureAlgorithm,
+};
 
 /// The handshake is larger than [`crate::limits::TLS_HANDSHAKE_BYTES_MAX`].
 pub const LONG_HANDSHAKE: &str = "its TLS handshake is longer than any honest one";
@@ -61,10 +64,9 @@ impl Offer {
     pub fn of(hello: &ClientHello<'_>) -> Offer {
         let mut offer = Offer::default();
         for suite in hello.cipher_suites() {
+            offer.rsa |= suits(*suite, SignatureAlgorithm::RSA);
+            offer.ecdsa |= suits(*suite, SignatureAlgorithm::ECDSA);
             match u16::from(*suite) {
-                0x1301..=0x1303 => (offer.rsa, offer.ecdsa) = (true, true),
-                0xC02F | 0xC030 | 0xCCA8 => offer.rsa = true,
-                0xC02B | 0xC02C | 0xCCA9 => offer.ecdsa = true,
                 0x0001..=0x000A
                 | 0x002F
                 | 0x0035
