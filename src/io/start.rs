@@ -126,7 +126,7 @@ fn serve(
         for path in wanted.iter().flat_map(Wanted::make) {
             run_as.give(&path);
         }
-        if let Some(folder) = wanted.as_ref().and_then(Wanted::folder) {
+        if let Some(folder) = wanted.as_ref().and_then(Wanted::directory) {
             run_as.give_store(folder);
         }
         for path in listeners.sockets.iter().filter_map(ListeningSocket::path) {

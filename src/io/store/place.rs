@@ -93,11 +93,6 @@ impl Wanted {
         missing.cloned().collect()
     }
 
-    /// Where the store is to be, if there is a place.
-    pub fn folder(&self) -> Option<&Path> {
-        self.directory.as_deref().ok()
-    }
-
     /// Makes and locks the directory.
     ///
     /// Errors: a directory that was asked for cannot be used, or another broker has it.
@@ -107,10 +102,7 @@ impl Wanted {
             Err(why) => return Ok(Found::None(why.clone())),
         };
         match take(directory) {
-            Ok(Ok(lock)) => Ok(Found::Place(Place {
-                directory: directory.clone(),
-                _lock: lock,
-            })),
+            Ok(Ok(place)) => Ok(Found::Place(place)),
             Ok(Err(holder)) => Err(StartError::new(format!(
                 "the store in {} is in use by {holder}: stop it, or give this one another --store-dir or --port",
                 directory.display()
@@ -201,15 +193,6 @@ pub fn of_command(given: Option<PathBuf>, port: u16) -> Result<PathBuf, String> 
     }
 }
 
-/// Makes the directory and locks it, for who changes the store. The inner error names who has the lock.
-pub fn take_place(directory: &Path) -> io::Result<Result<Place, Holder>> {
-    let taken = take(directory)?;
-    Ok(taken.map(|lock| Place {
-        directory: directory.to_owned(),
-        _lock: lock,
-    }))
-}
-
 /// Keeps others away from a store that is only looked at: nothing is made or written. `None`: there is no lock file, as
 /// no broker has been here.
 pub fn hold(directory: &Path) -> io::Result<Result<Option<Flock<File>>, Holder>> {
@@ -217,8 +200,12 @@ pub fn hold(directory: &Path) -> io::Result<Result<Option<Flock<File>>, Holder>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
         file => file?,
     };
+    Ok(lock(file)?.map(Some))
+}
+
+fn lock(file: File) -> io::Result<Result<Flock<File>, Holder>> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Ok(Some(lock))),
+        Ok(lock) => Ok(Ok(lock)),
         Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),
         Err((_, errno)) => Err(errno.into()),
     }
@@ -238,8 +225,9 @@ const LOCK: &str = "lock";
 /// Made and taken away again at a start.
 const PROBE: &str = "probe";
 
-/// Makes the directory, proves that files can be made there, and locks it. The inner error names who has the lock.
-fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
+/// Makes the directory, proves that files can be made there, and locks it, for who changes the store. The inner error
+/// names who has the lock.
+pub fn take(directory: &Path) -> io::Result<Result<Place, Holder>> {
     make(directory)?;
     probe(directory)?;
     let file = OpenOptions::new()
@@ -249,19 +237,19 @@ fn take(directory: &Path) -> io::Result<Result<Flock<File>, Holder>> {
         .truncate(false)
         .mode(0o600)
         .open(directory.join(LOCK))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            // Over what is there, as a full disk has no block for a file that was emptied. Without it a second broker
-            // learns less.
-            let text = format!("{}\n", std::process::id());
-            if lock.write_all(text.as_bytes()).is_ok() {
-                let _ = lock.set_len(text.len() as u64);
-            }
-            Ok(Ok(lock))
+    let locked = lock(file)?;
+    Ok(locked.map(|mut lock| {
+        // Over what is there, as a full disk has no block for a file that was emptied. Without it a second broker
+        // learns less.
+        let text = format!("{}\n", std::process::id());
+        if lock.write_all(text.as_bytes()).is_ok() {
+            let _ = lock.set_len(text.len() as u64);
         }
-        Err((file, Errno::EWOULDBLOCK)) => Ok(Err(Holder::of(&file))),
-        Err((_, errno)) => Err(errno.into()),
-    }
+        Place {
+            directory: directory.to_owned(),
+            _lock: lock,
+        }
+    }))
 }
 
 /// Files that are there may be writable in a folder that takes no new ones; the first repair would fail there. A full

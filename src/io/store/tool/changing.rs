@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 
 fn locked(directory: &Path) -> Result<Place, Failure> {
-    let taken = place::take_place(directory);
+    let taken = place::take(directory);
     let taken = taken.map_err(|error| Failure::new(format!("{}: {error}", directory.display())))?;
     taken.map_err(|holder| in_use(directory, &holder))
 }
