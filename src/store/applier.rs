@@ -11,6 +11,7 @@
 //! to be applied again.
 
 use super::bytes::{Damaged, Reader};
+use super::frame;
 use super::index::{Index, Place};
 use super::record::{Body, Carried, Delivery, Record, WriteVersion};
 use super::row::{self, DeliveryRow, Row, RowRef, Stage, State, Table};
@@ -41,6 +42,15 @@ pub struct Moment {
     pub ms: u64,
 }
 
+/// What is wrong with a journal that was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JournalFault {
+    /// So many frames are missing between the tables and the next one.
+    Gap(u64),
+    /// A frame has what are no records.
+    NoRecords,
+}
+
 /// How a frame is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Only {
@@ -50,7 +60,7 @@ enum Only {
 }
 
 /// A retained message that waits for its commit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     row: Row,
     shard: u8,
@@ -67,6 +77,7 @@ struct Mark {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub struct Applier {
     index: Index,
     window: Window,
@@ -142,6 +153,29 @@ impl Applier {
     /// Applies records that come from no journal. Retained messages among them rest for no time.
     pub fn take_in(&mut self, records: &[u8]) -> Result<(), Damaged> {
         self.apply_records(0, 0, records, Only::All)
+    }
+
+    /// Applies what a journal has and the tables do not. `told` hears what is wrong with it.
+    ///
+    /// Returns the number of frames in which there was something.
+    pub fn replay_journal(
+        &mut self,
+        shard: u8,
+        journal: &[u8],
+        told: &mut dyn FnMut(JournalFault),
+    ) -> u64 {
+        let mut replayed = 0;
+        for (number, records) in frame::frames(journal) {
+            let applied = self.state.applied(shard.into());
+            if applied > 0 && number > applied + 1 {
+                told(JournalFault::Gap(number - applied - 1));
+            }
+            match self.replay(shard, number, records) {
+                Ok(new) => replayed += u64::from(new),
+                Err(Damaged) => told(JournalFault::NoRecords),
+            }
+        }
+        replayed
     }
 
     /// Applies a frame that was found in a journal, as far as the tables do not have it. `true`: there was something.

@@ -1,7 +1,6 @@
 //! A store as its files have it, read without SQLite and without a change: what a start would find.
 
-use super::applier::{Applier, Moment};
-use super::frame;
+use super::applier::{Applier, JournalFault, Moment};
 use super::load::load;
 use super::memory::MemoryTables;
 use super::row::{self, State, Table};
@@ -57,7 +56,7 @@ impl Damage {
 
 impl Image {
     /// `journals`: the bytes of the journals by shard. `key`: where the file has lost its own.
-    pub fn of(mut salvaged: Salvaged, journals: &[(u8, Vec<u8>)], key: [u8; 16]) -> Image {
+    pub fn of(mut salvaged: Salvaged, journals: &[(u8, &[u8])], key: [u8; 16]) -> Image {
         let mut damage = Damage {
             rows: salvaged.damaged,
             pages: salvaged.walk.missing,
@@ -103,21 +102,15 @@ impl Image {
         image
     }
 
-    fn replay(&mut self, journals: &[(u8, Vec<u8>)]) {
+    fn replay(&mut self, journals: &[(u8, &[u8])]) {
         let state = self.tables.state().clone();
         let Ok(loaded) = load(&mut self.tables, &state, 0, 1, &mut |_, _| {});
         let mut applier = Applier::new(loaded.index, state.clone(), self.key);
         for (shard, bytes) in journals {
-            for (number, records) in frame::frames(bytes) {
-                let applied = applier.state().applied((*shard).into());
-                if applied > 0 && number > applied + 1 {
-                    self.damage.gap += number - applied - 1;
-                }
-                match applier.replay(*shard, number, records) {
-                    Ok(new) => self.replayed += u64::from(new),
-                    Err(_) => self.damage.records += 1,
-                }
-            }
+            self.replayed += applier.replay_journal(*shard, bytes, &mut |fault| match fault {
+                JournalFault::Gap(frames) => self.damage.gap += frames,
+                JournalFault::NoRecords => self.damage.records += 1,
+            });
         }
         let now = Moment {
             unix_s: state.stamp,

@@ -15,7 +15,7 @@ pub struct Place {
 }
 
 /// What the tables, or the open window, have of one Session.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Held {
     /// Rows of `subscription`.
     pub subscriptions: BTreeSet<u64>,
@@ -28,7 +28,7 @@ pub struct Held {
 }
 
 /// All Sessions, and how many deliveries have each shared message.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Index {
     pub sessions: HashMap<u64, Held, HashState>,
     pub wills: BTreeSet<u64>,

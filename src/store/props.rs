@@ -90,7 +90,7 @@ pub fn what_is_salvaged_proves_itself(bytes: &[u8]) {
     for ((table, id), row) in &found.rows {
         assert!(row.as_ref().is_sound(*table, *id));
     }
-    let image = Image::of(found, &[(1, bytes.to_vec())], [7; 16]);
+    let image = Image::of(found, &[(1, bytes)], [7; 16]);
     for ((table, id), row) in image.tables.rows() {
         assert!(row.as_ref().is_sound(*table, *id));
     }

@@ -15,7 +15,7 @@ pub enum Write {
 }
 
 /// Rows by table and id, so that a commit writes each table in the order of its ids.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Window {
     writes: BTreeMap<(Table, u64), Write>,
 }

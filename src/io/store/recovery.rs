@@ -18,6 +18,7 @@ use crate::io::helpers::log::Log;
 use crate::io::mail::{Restore, Shards, ToShard};
 use crate::io::start_error::{StartError, refused};
 use crate::limits;
+use crate::store::applier::JournalFault;
 use crate::store::memory::MemoryTables;
 use crate::store::{Applier, Identity, Loaded, Moment, State, frame, load};
 use std::path::{Path, PathBuf};
@@ -250,15 +251,12 @@ impl Start<'_> {
         let directory = path.parent().unwrap_or(path);
         let left = left(&database, directory, self.journals, identity, log)?;
         let now = unix_s();
-        let of_tables = load(&mut database, &state, now, 1, &mut |_, _| {})?;
-        let mut applier = Applier::new(of_tables.index, state.clone(), key);
-        let replayed = replay_into(&mut applier, &left, log);
         let mut tables = MemoryTables::copy(&mut database, &state)?;
-        let Ok(of_copy) = load(&mut tables, &state, now, 1, &mut |_, _| {});
-        let mut shadow = Applier::new(of_copy.index, state.clone(), key);
-        replay_into(&mut shadow, &left, log);
+        let Ok(of_tables) = load(&mut tables, &state, now, 1, &mut |_, _| {});
+        let mut applier = Applier::new(of_tables.index, state, key);
+        let replayed = replay_into(&mut applier, &left, log);
         let moment = Moment { unix_s: now, ms: 0 };
-        let Ok(()) = shadow.commit(moment, true, false, &mut tables);
+        let Ok(()) = applier.clone().commit(moment, true, false, &mut tables);
         let mut chunks = Chunks::new(self.shards);
         let state = tables.state().clone();
         let Ok(loaded) = load(&mut tables, &state, now, self.shards, &mut |shard, part| {
@@ -364,30 +362,19 @@ fn replay(
 
 /// Gives an applier what the journals have and it does not. Returns the number of frames.
 fn replay_into(applier: &mut Applier, left: &[Left], log: &Log) -> u64 {
-    let mut replayed = 0;
-    for Left { shard, bytes, .. } in left {
-        for (number, records) in frame::frames(bytes) {
-            let applied = applier.state().applied((*shard).into());
-            if applied > 0 && number > applied + 1 {
-                let text = format!(
-                    "store: the journal of shard {} goes on {} changes after the tables: they are of an older copy",
-                    shard,
-                    number - applied - 1
-                );
-                log.line(LogLevel::Warning, text);
-            }
-            match applier.replay(*shard, number, records) {
-                Ok(new) => replayed += u64::from(new),
-                Err(_) => {
-                    let text = format!(
-                        "store: a change in the journal of shard {shard} was not understood"
-                    );
-                    log.line(LogLevel::Error, text);
-                }
-            }
-        }
-    }
-    replayed
+    let replayed = left.iter().map(|Left { shard, bytes, .. }| {
+        applier.replay_journal(*shard, bytes, &mut |fault| match fault {
+            JournalFault::Gap(frames) => log.line(
+                LogLevel::Warning,
+                format!("store: the journal of shard {shard} goes on {frames} changes after the tables: they are of an older copy"),
+            ),
+            JournalFault::NoRecords => log.line(
+                LogLevel::Error,
+                format!("store: a change in the journal of shard {shard} was not understood"),
+            ),
+        })
+    });
+    replayed.sum()
 }
 
 /// Damaged rows would be deleted as they are found, and sound ones may be where SQL does not see them.

@@ -146,10 +146,11 @@ pub fn read(directory: &Path) -> Result<(Image, Vec<Left>, Vec<String>), Failure
     }
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| named(&error))?;
-    let journals: Vec<(u8, Vec<u8>)> = (left.iter())
-        .map(|left| (left.shard, left.bytes.clone()))
+    let journals: Vec<(u8, &[u8])> = (left.iter())
+        .map(|left| (left.shard, left.bytes.as_slice()))
         .collect();
-    Ok((Image::of(salvaged, &journals, key), left, notes))
+    let image = Image::of(salvaged, &journals, key);
+    Ok((image, left, notes))
 }
 
 /// The store's files in its directory, by name.
