@@ -4,7 +4,7 @@
 use super::frame::FRAME_HEAD_BYTES;
 use super::memory::MemoryTables;
 use super::{Applier, Identity, Loaded, Moment, State, Wall, encode, frame, load};
-use crate::broker::{Change, Restored, RestoredPart};
+use crate::broker::{Change, RestoredPart};
 use crate::ids::ShardId;
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -55,15 +55,10 @@ impl Trial {
             .retain(|(shard, number, _)| *number > applier.free_up_to(*shard));
     }
 
-    /// The broker has ended, and the next one starts. Returns what it gives each shard, in chunks of `size` parts.
+    /// The broker has ended, and the next one starts. Returns what it gives each shard.
+    ///
     /// `journals`: they are there; else the machine has ended, and what no commit has written is gone.
-    pub fn restart(
-        &mut self,
-        shards: usize,
-        now: Time,
-        journals: bool,
-        size: usize,
-    ) -> Vec<Vec<Restored>> {
+    pub fn restart(&mut self, shards: usize, now: Time, journals: bool) -> Vec<Vec<RestoredPart>> {
         let left = std::mem::take(&mut self.journals);
         let state = self.tables.state().clone();
         let loaded = read(&mut self.tables, &state, 1, now, &mut |_, _| {});
@@ -76,10 +71,9 @@ impl Trial {
             file.or_insert_with(head).extend(bytes);
         }
         for (shard, file) in &files {
-            for (number, records) in frame::frames(file) {
-                let replayed = applier.replay(*shard, number, records);
-                replayed.expect("what was encoded is decoded");
-            }
+            applier.replay_journal(*shard, file, &mut |fault| {
+                panic!("shard {shard}: {fault:?}")
+            });
         }
         commit(&mut applier, &mut self.tables, now, true);
         let state = self.tables.state().clone();
@@ -93,20 +87,7 @@ impl Trial {
         self.applier = Applier::new(loaded.index, state, KEY);
         self.applier.discard(&loaded.to_delete);
         self.commit(now, true);
-        let chunks = parts.iter().map(|parts| {
-            let mut list: Vec<Restored> = parts
-                .chunks(size)
-                .map(|parts| Restored {
-                    parts: parts.to_vec(),
-                    last: false,
-                })
-                .collect();
-            if let Some(last) = list.last_mut() {
-                last.last = true;
-            }
-            list
-        });
-        chunks.collect()
+        parts
     }
 
     /// All that the tables and the window hold.

@@ -53,7 +53,9 @@ impl Kept {
             }
             Kept::Product(trial, taken) => {
                 *taken = 0;
-                trial.restart(shards, world.now(), true, 1 + random.below(9))
+                let size = 1 + random.below(9);
+                let parts = trial.restart(shards, world.now(), true);
+                parts.iter().map(|parts| in_chunks(parts, size)).collect()
             }
         }
     }

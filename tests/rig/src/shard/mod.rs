@@ -25,6 +25,6 @@ pub use packets::*;
 pub use random::Random;
 pub use settings::{each, each_with, each5, each5_with, with_store};
 pub use stage::{Client, Stage};
-pub use store::Store;
+pub use store::{Store, in_chunks};
 pub use v5::Full;
 pub use world::{Order, World};

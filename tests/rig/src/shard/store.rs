@@ -309,20 +309,9 @@ impl Store {
     /// ended, by its clock; the start comes right after it.
     pub fn restored(&self, shards: usize, now: Time, random: &mut Random) -> Vec<Vec<Restored>> {
         let parts = (0..shards).map(|shard| self.parts(ShardId(shard as u8), shards, now));
-        let mut chunks = Vec::new();
-        for parts in parts {
-            let size = 1 + random.below(9);
-            let mut list: Vec<Restored> = parts
-                .chunks(size)
-                .map(|parts| Restored {
-                    parts: parts.to_vec(),
-                    last: false,
-                })
-                .collect();
-            list.last_mut().expect("there is a head").last = true;
-            chunks.push(list);
-        }
-        chunks
+        parts
+            .map(|parts| in_chunks(&parts, 1 + random.below(9)))
+            .collect()
     }
 
     fn parts(&self, shard: ShardId, shards: usize, now: Time) -> Vec<RestoredPart> {
@@ -428,6 +417,17 @@ impl Store {
         }
         parts
     }
+}
+
+/// What a shard is given, in chunks of `size` parts.
+pub fn in_chunks(parts: &[RestoredPart], size: usize) -> Vec<Restored> {
+    let chunks = parts.chunks(size).map(|parts| Restored {
+        parts: parts.to_vec(),
+        last: false,
+    });
+    let mut list: Vec<Restored> = chunks.collect();
+    list.last_mut().expect("there is a head").last = true;
+    list
 }
 
 fn take_queued(row: &mut Row, number: u64) -> Option<KeptDelivery> {
