@@ -3,7 +3,6 @@
 //!
 //! 50 images in the test command; as many as are wanted by
 //! `MQTTFAST_IMAGES=10000 cargo test --profile bench --lib damaged_images -- --nocapture`, which ends with a table.
-//! `docs/testing.md` has the one of the last record.
 
 use super::*;
 use crate::config::Logs;
@@ -54,6 +53,16 @@ fn turn(random: &mut SplitMix64, sessions: u64, number: &mut u64, frame: &mut Ve
         qos: QoS::AtLeastOnce,
         retain: false,
         expires: 0,
+    };
+    let queued = |session, number, carried| Record::Queued {
+        session,
+        delivery: Delivery {
+            number,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            identifiers: Identifiers::new(),
+            carried,
+        },
     };
     let session = (1 + random.draw() % sessions) << 6;
     match random.below(10) {
@@ -125,33 +134,14 @@ fn turn(random: &mut SplitMix64, sessions: u64, number: &mut u64, frame: &mut Ve
             for _ in 0..2 {
                 *number += 1;
                 let session = (1 + random.draw() % sessions) << 6;
-                Record::Queued {
-                    session,
-                    delivery: Delivery {
-                        number: *number,
-                        qos: QoS::AtLeastOnce,
-                        retain: false,
-                        identifiers: Identifiers::new(),
-                        carried: Carried::Shared(1),
-                    },
-                }
-                .put(frame);
+                queued(session, *number, Carried::Shared(1)).put(frame);
             }
         }
         _ => {
             *number += 1;
             let payload = payload(random);
-            Record::Queued {
-                session,
-                delivery: Delivery {
-                    number: *number,
-                    qos: QoS::AtLeastOnce,
-                    retain: false,
-                    identifiers: Identifiers::new(),
-                    carried: Carried::Own(body("own/topic", &payload)),
-                },
-            }
-            .put(frame);
+            let carried = Carried::Own(body("own/topic", &payload));
+            queued(session, *number, carried).put(frame);
         }
     }
 }

@@ -39,6 +39,10 @@ impl Json {
         self.raw(key, &value.to_string());
     }
 
+    fn truth(&mut self, key: &str, value: bool) {
+        self.raw(key, if value { "true" } else { "false" });
+    }
+
     fn text(&mut self, key: &str, value: &str) {
         self.raw(key, &string(value));
     }
@@ -72,7 +76,7 @@ fn head(figures: &Figures, json: &mut Json) {
     json.text("directory", &figures.directory.display().to_string());
     if let Some(state) = &figures.image.state {
         json.number("written", state.stamp);
-        json.raw("orderly", if state.clean { "true" } else { "false" });
+        json.truth("orderly", state.clean);
     }
     let file = |name: &str, bytes: u64| {
         Json::object(|json| {
@@ -114,8 +118,7 @@ pub fn show(figures: &Figures) -> String {
             })
         });
         json.list("largest_queues", queues);
-        let damaged = !figures.image.damage.is_none();
-        json.raw("damaged", if damaged { "true" } else { "false" });
+        json.truth("damaged", !figures.image.damage.is_none());
     });
     text.push('\n');
     text
@@ -134,14 +137,14 @@ pub fn check(figures: &Figures) -> String {
     };
     let mut text = Json::object(|json| {
         head(figures, json);
-        json.raw("damaged", if damage.is_none() { "false" } else { "true" });
+        json.truth("damaged", !damage.is_none());
         json.raw("rows", &by_table(|table| figures.sum(table).rows));
         json.raw("damaged_rows", &tally(&damage.rows));
         json.raw("missing_pages", &tally(&damage.pages));
         json.raw("rows_of_missing_pages", &tally(&damage.rows_of_pages));
         json.raw("orphaned_rows", &tally(&damage.orphans));
         json.number("stray_pages", damage.stray);
-        json.raw("state_damaged", if damage.state { "true" } else { "false" });
+        json.truth("state_damaged", damage.state);
         json.number("journal_gap", damage.gap);
         json.number("journal_damaged", damage.records);
         let losses = match damage.is_none() {
