@@ -7,11 +7,10 @@
 //!
 //! Syncs are not carried out and take as long as the test says, so nothing waits for the disk of this machine.
 
-use super::Folder;
+use super::{Folder, preload};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const SECTOR: usize = 512;
 /// `struct head` of `disk.c`.
@@ -36,16 +35,9 @@ pub struct Watched {
 impl Watched {
     /// Compiles the library into `folder` where it is not there yet.
     pub fn launcher(&self, folder: &Folder) -> Vec<String> {
-        let library = folder.path("disk.so");
-        if !library.exists() {
-            compile(&library);
-        }
-        let mut words = vec![
-            "env".to_owned(),
-            format!("LD_PRELOAD={}", library.display()),
-        ];
-        let mut set = |name: &str, value: Option<String>| {
-            words.extend(value.map(|value| format!("{name}={value}")));
+        let mut variables = Vec::new();
+        let mut set = |name: &'static str, value: Option<String>| {
+            variables.extend(value.map(|value| (name, value)));
         };
         let text = |path: &PathBuf| path.display().to_string();
         set("DISK_UNDER", Some(text(&self.under)));
@@ -60,21 +52,8 @@ impl Watched {
         }
         // The journals are here where this lies in memory, and else in the store's folder.
         set("RUNTIME_DIRECTORY", self.also.as_ref().map(text));
-        words
+        preload::launcher(folder, "disk", variables)
     }
-}
-
-fn compile(library: &Path) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/process/disk.c");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(library)
-        .arg(source)
-        .arg("-ldl")
-        .output()
-        .expect("cc, which builds the broker too");
-    let said = String::from_utf8_lossy(&compiled.stderr);
-    assert!(compiled.status.success(), "{said}");
 }
 
 /// Nanoseconds of the clock that the records have.

@@ -1,7 +1,7 @@
 //! A disk for one broker that fails, or is slow, when a test says so; see `failing_disk.c`. And a small real one that
 //! can be full.
 
-use super::Folder;
+use super::{Folder, preload};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,23 +16,13 @@ pub const NAMES: i32 = 4;
 
 /// What a broker is launched by whose files below `store` are on such a disk. `folder` keeps what a test says of it.
 pub fn launcher(folder: &Folder, store: &Path) -> Vec<String> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/process/failing_disk.c");
-    let (library, fault) = (folder.path("failing_disk.so"), folder.path("fault"));
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(source)
-        .output()
-        .expect("cc, which builds the broker too");
-    let said = String::from_utf8_lossy(&compiled.stderr);
-    assert!(compiled.status.success(), "{said}");
+    let fault = folder.path("fault");
     fs::write(&fault, [0; 12]).expect("write the fault");
-    vec![
-        "env".into(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("DISK_FAULT={}", fault.display()),
-        format!("DISK_BELOW={}", store.display()),
-    ]
+    let variables = [
+        ("DISK_FAULT", fault.display().to_string()),
+        ("DISK_BELOW", store.display().to_string()),
+    ];
+    preload::launcher(folder, "failing_disk", variables)
 }
 
 /// From now on calls of these kinds fail with `errno`, 0 for none, after so many milliseconds.

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod packet;
 pub mod packet5;
 pub mod pair;
+mod preload;
 pub mod tool;
 pub mod users;
 pub mod wall_clock;
