@@ -9,7 +9,7 @@ mod tool;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{Broker, Client, Connect, Folder, Options};
 
@@ -43,14 +43,27 @@ fn refused(store: &Path) -> String {
     said
 }
 
-/// A Session `kept` with a subscription and a queued message, and a retained message.
-fn fill(broker: &Broker) {
-    let connect = Connect {
-        client_id: b"kept",
+/// CONNECT of a Session that is stored.
+fn session(client_id: &str) -> Connect<'_> {
+    Connect {
+        client_id: client_id.as_bytes(),
         clean_session: false,
         ..Connect::default()
-    };
-    let (mut client, _) = Client::connect_with(broker, &connect);
+    }
+}
+
+/// A store of what [`fill`] does, whose broker has ended in an orderly way.
+fn stopped(folder: &Folder) -> PathBuf {
+    let store = folder.path("store");
+    let mut broker = Broker::start_with(on(&store));
+    fill(&broker);
+    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    store
+}
+
+/// A Session `kept` with a subscription and a queued message, and a retained message.
+fn fill(broker: &Broker) {
+    let (mut client, _) = Client::connect_with(broker, &session("kept"));
     client.subscribe("t/#", 1);
     client.disconnect();
     let mut client = Client::connect(broker, "publisher");
@@ -62,12 +75,7 @@ fn fill(broker: &Broker) {
 }
 
 fn has_all(broker: &Broker) {
-    let connect = Connect {
-        client_id: b"kept",
-        clean_session: false,
-        ..Connect::default()
-    };
-    let (mut client, present) = Client::connect_with(broker, &connect);
+    let (mut client, present) = Client::connect_with(broker, &session("kept"));
     assert!(present);
     client.expect_message("t/queued", b"one", 1);
     client.disconnect();
@@ -206,10 +214,7 @@ fn a_file_of_a_later_broker_is_left_alone() {
         return;
     }
     let folder = Folder::new();
-    let store = folder.path("store");
-    let mut broker = Broker::start_with(on(&store));
-    fill(&broker);
-    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    let store = stopped(&folder);
     let path = store.join("mqttfast.db");
     let mut bytes = fs::read(&path).expect("the file");
     // `user_version` in the header of the file. [SQLite, "Database File Format", 1.3]
@@ -228,10 +233,7 @@ fn a_damaged_file_is_salvaged_and_kept() {
     }
     for damage in ["head", "inner page", "state"] {
         let folder = Folder::new();
-        let store = folder.path("store");
-        let mut broker = Broker::start_with(on(&store));
-        fill(&broker);
-        assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+        let store = stopped(&folder);
         let path = store.join("mqttfast.db");
         let mut bytes = fs::read(&path).expect("the file");
         match damage {
@@ -274,12 +276,7 @@ fn a_full_store_acknowledges_nothing_that_it_cannot_keep() {
     let store = folder.path("store");
     let options = on_with(&store, ["--store-max-bytes", "8M"]);
     let broker = Broker::start_with(options.clone());
-    let connect = Connect {
-        client_id: b"kept",
-        clean_session: false,
-        ..Connect::default()
-    };
-    let (mut client, _) = Client::connect_with(&broker, &connect);
+    let (mut client, _) = Client::connect_with(&broker, &session("kept"));
     client.subscribe("t", 1);
     client.disconnect();
     let mut publisher = Client::connect(&broker, "publisher");
@@ -297,7 +294,7 @@ fn a_full_store_acknowledges_nothing_that_it_cannot_keep() {
     broker.logged(&["store: ", "no room is left"]);
     drop(broker);
     let broker = Broker::start_with(options);
-    let (mut client, present) = Client::connect_with(&broker, &connect);
+    let (mut client, present) = Client::connect_with(&broker, &session("kept"));
     assert!(present);
     for number in 0..acknowledged {
         let message = client.receive();

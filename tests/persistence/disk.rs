@@ -1,35 +1,26 @@
 //! Disks that are full, fail, cannot be written or are stuck: what was acknowledged is there after a crash, Clients
 //! that need no store go on, and the broker is well again by itself.
 
-use super::on_with;
 use super::support::failing_disk::{self as disk, NAMES, SYNCS, SmallDisk, WRITES};
 use super::support::packet::{self, acknowledgement};
-use super::support::{self, Answer, Broker, Client, Connect, DEADLINE, Folder, Options, packet5};
+use super::support::{self, Answer, Broker, Client, DEADLINE, Folder, Options, packet5};
+use super::{on_with, session};
 use nix::libc::{EIO, EROFS};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// CONNECT of the Session that all is stored for.
-fn session() -> Connect<'static> {
-    Connect {
-        client_id: b"kept",
-        clean_session: false,
-        ..Connect::default()
-    }
-}
-
 /// The Session `kept` subscribes to `t` and goes.
 fn subscribe(broker: &Broker) {
-    let (mut client, _) = Client::connect_with(broker, &session());
+    let (mut client, _) = Client::connect_with(broker, &session("kept"));
     client.subscribe("t", 2);
     client.disconnect();
 }
 
 /// What `kept` is sent: the first four bytes of each payload, a number.
 fn received(broker: &Broker, count: usize) -> Vec<u32> {
-    let (mut client, present) = Client::connect_with(broker, &session());
+    let (mut client, present) = Client::connect_with(broker, &session("kept"));
     assert!(present);
     let mut numbers = Vec::new();
     while numbers.len() < count {

@@ -1,7 +1,7 @@
 //! `mqttfast store`: shows, checks, compacts and fills the store of a broker that does not run.
 
-use super::support::{self, Broker, Client, Connect, Folder};
-use super::{fill, has_all, on, on_with};
+use super::support::{self, Broker, Client, Folder};
+use super::{fill, has_all, on, on_with, session, stopped};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -148,10 +148,7 @@ fn check_says_what_damage_costs_and_a_start_keeps_the_rest() {
         return;
     }
     let folder = Folder::new();
-    let store = folder.path("store");
-    let mut broker = Broker::start_with(on(&store));
-    fill(&broker);
-    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    let store = stopped(&folder);
     let path = store.join("mqttfast.db");
     flip(&path, b"three");
     let before = state_of(&store);
@@ -255,10 +252,7 @@ fn a_new_file_that_has_not_got_its_name_gets_it() {
         return;
     }
     let folder = Folder::new();
-    let store = folder.path("store");
-    let mut broker = Broker::start_with(on(&store));
-    fill(&broker);
-    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    let store = stopped(&folder);
     let path = store.join("mqttfast.db");
     fs::rename(&path, store.join("mqttfast.db.new")).expect("renamed");
     fs::write(store.join("mqttfast.db-wal"), b"of the old file").expect("written");
@@ -272,10 +266,7 @@ fn a_damaged_file_is_compacted_and_kept() {
         return;
     }
     let folder = Folder::new();
-    let store = folder.path("store");
-    let mut broker = Broker::start_with(on(&store));
-    fill(&broker);
-    assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+    let store = stopped(&folder);
     // The root of a table that has rows: SQL alone would not know of them.
     flip(&store.join("mqttfast.db"), b"three");
     let (code, text, said) = tool("compact", &store, &[]);
@@ -347,12 +338,7 @@ fn import_fills_a_new_store_and_no_other() {
     );
     let broker = Broker::start_with(on(&store));
     broker.logged(&["after an orderly stop: 1 retained, 1 sessions, 1 queued"]);
-    let connect = Connect {
-        client_id: b"old",
-        clean_session: false,
-        ..Connect::default()
-    };
-    let (mut client, present) = Client::connect_with(&broker, &connect);
+    let (mut client, present) = Client::connect_with(&broker, &session("old"));
     assert!(present);
     client.expect_message("a/b", b"data", 1);
 }
