@@ -23,7 +23,8 @@ use mqttfast_rig::process as support;
 
 use cut::{Plan, cut_often};
 use mqttfast::random::SplitMix64;
-use party::{FAST, Heard, RETAINED, Said, check_order, come_back, publish_qos1, publish_qos2};
+use party::{FAST, Heard, RETAINED, Said, check_order, come_back};
+use party::{publish_qos1, publish_qos2, say_last};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
@@ -184,14 +185,7 @@ fn survives(shards: usize, durability: &str) {
         publish_qos2(&mut client, &mut exact, "exact/x", 1, FAST);
         assert!(exact.under_way.is_empty());
         client.disconnect();
-        let mut client = Client::connect(&broker, "last");
-        for (said, topic, retain) in [(&mut plain, "plain/0", false), (&mut kept, "kept/0", true)] {
-            said.next = said.next.next_multiple_of(RETAINED);
-            client.publish(topic, said.next.to_string().as_bytes(), 1, retain);
-            said.acknowledged.insert(said.next);
-            said.next += 1;
-        }
-        client.disconnect();
+        say_last(&broker, &mut plain, &mut kept);
 
         let all = [("plain", &plain), ("kept", &kept), ("exact", &exact)];
         let last = all.iter().map(|(topic, said)| (*topic, said.next - 1));

@@ -12,7 +12,7 @@
 //! Where all that was written is kept, a cut is a `kill -9` at that write, and nothing may be lost in either.
 
 use super::party::{FAST, Heard, Pace, RETAINED, Said, check_order, come_back};
-use super::party::{publish_qos1, publish_qos2};
+use super::party::{publish_qos1, publish_qos2, say_last};
 use mqttfast::random::SplitMix64;
 use mqttfast_rig::process as support;
 use std::collections::{BTreeMap, BTreeSet};
@@ -271,14 +271,7 @@ fn judge(
     let (mut client, _) = come_back(&broker, "exact");
     publish_qos2(&mut client, &mut exact, "exact/x", 1, FAST);
     drop(client);
-    let mut client = Client::connect(&broker, "last");
-    for (said, topic, retain) in [(&mut plain, "plain/0", false), (&mut kept, "kept/0", true)] {
-        said.next = said.next.next_multiple_of(RETAINED);
-        client.publish(topic, said.next.to_string().as_bytes(), 1, retain);
-        said.acknowledged.insert(said.next);
-        said.next += 1;
-    }
-    client.disconnect();
+    say_last(&broker, &mut plain, &mut kept);
 
     let all = [
         ("plain", &plain, &recorded.plain),

@@ -150,6 +150,18 @@ pub fn publish_qos1(
     }
 }
 
+/// A last message on `plain` and a last retained one on `kept`, by whose arrival a subscriber knows that it has all.
+pub fn say_last(broker: &Broker, plain: &mut Said, kept: &mut Said) {
+    let mut client = Client::connect(broker, "last");
+    for (said, topic, retain) in [(plain, "plain/0", false), (kept, "kept/0", true)] {
+        said.next = said.next.next_multiple_of(RETAINED);
+        client.publish(topic, said.next.to_string().as_bytes(), 1, retain);
+        said.acknowledged.insert(said.next);
+        said.next += 1;
+    }
+    client.disconnect();
+}
+
 /// Publishes at QoS 2 until the broker is gone, or for `rounds`. What was under way is completed first.
 pub fn publish_qos2(
     client: &mut Client,
