@@ -20,7 +20,9 @@ use mqttfast_rig::process::broker::Options;
 use mqttfast_rig::process::packet::{self, Connect, Level, Will};
 use mqttfast_rig::process::packet5::{self, number, properties};
 use mqttfast_rig::process::users::{ALICE, OLD, login};
-use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Folder, program, reference};
+use mqttfast_rig::process::{
+    Answer, Broker, Client, DEADLINE, Folder, free_port, program, reference,
+};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -61,11 +63,6 @@ fn connack5(broker: &Broker, connect: &[u8]) -> (u8, Vec<packet5::Property>) {
     client.send(connect);
     let connack = client.packet();
     (connack[3], properties(&connack[4..]))
-}
-
-fn free_port() -> u16 {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    free.local_addr().expect("bound").port()
 }
 
 fn run(folder: &Folder, text: &str, more: &[&str]) -> Output {

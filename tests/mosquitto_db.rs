@@ -3,7 +3,7 @@
 use mqttfast_rig::process as support;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,9 +18,7 @@ struct Mosquitto {
 
 impl Mosquitto {
     fn start(folder: &Path) -> Mosquitto {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
+        let port = support::free_port();
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nuser root\n",
             folder.display()

@@ -2,10 +2,10 @@
 //! listener lets in whom the table says. Paths and ports are rewritten; what needs TLS or WebSockets is refused by file
 //! and line while there is neither.
 
-use crate::{anonymous, code_at, free_port, login};
+use crate::{anonymous, code_at, login};
 use mqttfast::config::file::IMPLEMENTED;
 use mqttfast_rig::process::certificates;
-use mqttfast_rig::process::{DEADLINE, Folder, program, reference};
+use mqttfast_rig::process::{DEADLINE, Folder, free_port, program, reference};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;

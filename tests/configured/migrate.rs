@@ -2,10 +2,10 @@
 //! writes.
 
 use crate::configured::fixtures::{FIXTURES, Installed};
-use crate::{ALICE, OPEN, anonymous, code, free_port};
+use crate::{ALICE, OPEN, anonymous, code};
 use mqttfast_rig::process::broker::Options;
 use mqttfast_rig::process::packet::Connect;
-use mqttfast_rig::process::{Broker, Client, DEADLINE, Folder, program, reference};
+use mqttfast_rig::process::{Broker, Client, DEADLINE, Folder, free_port, program, reference};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;

@@ -1,10 +1,10 @@
 //! SIGHUP: the configuration, the users and the rules are read again, all of them or none.
 
-use crate::{ALICE, OLD, OPEN, anonymous, code, free_port, login};
+use crate::{ALICE, OLD, OPEN, anonymous, code, login};
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::packet::Connect;
 use mqttfast_rig::process::packet5;
-use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Folder, reference};
+use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Folder, free_port, reference};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 

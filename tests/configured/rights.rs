@@ -1,8 +1,8 @@
 //! ACL files that a `mosquitto.conf` names, each for its listener.
 
-use crate::{OPEN, anonymous, free_port};
+use crate::{OPEN, anonymous};
 use mqttfast_rig::on_1_and_2_shards;
-use mqttfast_rig::process::{Broker, Client, Folder, reference};
+use mqttfast_rig::process::{Broker, Client, Folder, free_port, reference};
 use nix::sys::signal::Signal;
 
 on_1_and_2_shards!(

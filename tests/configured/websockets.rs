@@ -1,10 +1,9 @@
 //! WebSocket listeners and PROXY headers over sockets, by the real program. The peer is raw where it breaks rules, and
 //! another implementation of WebSocket where it does not.
 
-use crate::free_port;
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::packet::{self, Connect};
-use mqttfast_rig::process::{Broker, DEADLINE, Options, reference};
+use mqttfast_rig::process::{Broker, DEADLINE, Options, free_port, reference};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};

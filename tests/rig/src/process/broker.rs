@@ -1,10 +1,10 @@
 //! A broker process of a test's own: started on a free port of loopback, watched through its log and `/proc`, killed
 //! with the test.
 
-use super::{DEADLINE, Folder};
+use super::{DEADLINE, Folder, free_port};
 use std::cell::Cell;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -395,9 +395,7 @@ fn write_configuration(folder: &Folder, text: &str, port: u16) -> PathBuf {
 /// Starts a broker on a configuration: it serves when it can be connected to.
 fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<String>> {
     let text = options.configuration.as_deref().expect("a configuration");
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = free.local_addr().expect("its address");
-    drop(free);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let file = write_configuration(&folder, text, address.port());
     let mut command = match reference() {
         true => {
@@ -443,61 +441,55 @@ fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<Str
     })
 }
 
-/// Mosquitto cannot choose its own port, and the one we found free may be taken meanwhile: it gets several tries.
+/// Mosquitto on a configuration that does as the options say.
 fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
-    let mut last = Vec::new();
-    for _ in 0..5 {
-        let folder = Folder::new();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = free.local_addr().expect("its address");
-        drop(free);
-        let mut text = format!(
-            "listener {} 127.0.0.1\nlog_type all\nlog_dest stderr\nmax_queued_messages 0\n",
-            address.port()
-        );
-        if nix::unistd::geteuid().is_root() {
-            text += "user root\n";
-        }
-        match &options.passwd {
-            Some(passwd) => {
-                text += &format!(
-                    "password_file {}\nallow_anonymous {}\n",
-                    passwd.display(),
-                    options.allow_anonymous
-                );
-            }
-            None => text += "allow_anonymous true\n",
-        }
-        if let Some(acl) = &options.acl {
-            text += &format!("acl_file {}\n", acl.display());
-        }
-        let file = folder.path("mosquitto.conf");
-        std::fs::write(&file, text).expect("write mosquitto.conf");
-        let mut child = Command::new("mosquitto")
-            .env("PATH", super::tool::path())
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start mosquitto; tests/setup installs it");
-        let log = Arc::new(Log::default());
-        log.clone().follow(child.stderr.take().expect("piped"));
-        let running = log
-            .wait(0, DEADLINE, |line| line.contains(" running"))
-            .is_some();
-        if running && TcpStream::connect(address).is_ok() {
-            return Ok(Broker {
-                child,
-                address,
-                log,
-                folder,
-            });
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        last = log.lines.lock().unwrap().0.clone();
+    let folder = Folder::new();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let mut text = format!(
+        "listener {} 127.0.0.1\nlog_type all\nlog_dest stderr\nmax_queued_messages 0\n",
+        address.port()
+    );
+    if nix::unistd::geteuid().is_root() {
+        text += "user root\n";
     }
-    Err(last)
+    match &options.passwd {
+        Some(passwd) => {
+            text += &format!(
+                "password_file {}\nallow_anonymous {}\n",
+                passwd.display(),
+                options.allow_anonymous
+            );
+        }
+        None => text += "allow_anonymous true\n",
+    }
+    if let Some(acl) = &options.acl {
+        text += &format!("acl_file {}\n", acl.display());
+    }
+    let file = folder.path("mosquitto.conf");
+    std::fs::write(&file, text).expect("write mosquitto.conf");
+    let mut child = Command::new("mosquitto")
+        .env("PATH", super::tool::path())
+        .arg("-c")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start mosquitto; tests/setup installs it");
+    let log = Arc::new(Log::default());
+    log.clone().follow(child.stderr.take().expect("piped"));
+    let running = log
+        .wait(0, DEADLINE, |line| line.contains(" running"))
+        .is_some();
+    if running && TcpStream::connect(address).is_ok() {
+        return Ok(Broker {
+            child,
+            address,
+            log,
+            folder,
+        });
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(log.lines.lock().unwrap().0.clone())
 }

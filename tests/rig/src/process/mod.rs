@@ -1,6 +1,6 @@
 //! What the tests over real sockets share: a broker process ([`broker`]), a raw MQTT client ([`client`]) that writes
-//! bytes of its own making ([`packet`]), other programs under a deadline ([`tool`]), two users ([`users`]), and a
-//! pair of well-behaved clients ([`pair`]).
+//! bytes of its own making ([`packet`]), other programs under a deadline ([`tool`]), two users ([`users`]), a
+//! pair of well-behaved clients ([`pair`]), and ports that nobody else gets ([`ports`]).
 //!
 //! Nothing here uses the library of mqttfast: a mistake in `wire` must not cancel itself out.
 //!
@@ -19,6 +19,7 @@ pub mod packet;
 pub mod packet5;
 pub mod pair;
 mod preload;
+pub mod ports;
 pub mod tool;
 pub mod users;
 pub mod wall_clock;
@@ -27,6 +28,7 @@ pub use broker::{Broker, Options, reference};
 pub use certificates::certificates;
 pub use client::{Answer, Client};
 pub use packet::{Connect, Level, Published};
+pub use ports::free_port;
 pub use tool::Tool;
 
 use std::path::PathBuf;
