@@ -94,6 +94,17 @@ pub struct Transport {
     pub framed: usize,
 }
 
+impl Transport {
+    /// The same layers on the same terms, but for those of TLS: its files are read again, and others may be named.
+    pub fn is_but_for_tls(&self, other: &Transport) -> bool {
+        let layers = |transport: &Transport| Transport {
+            tls: None,
+            ..transport.clone()
+        };
+        self.tls.is_some() == other.tls.is_some() && layers(self) == layers(other)
+    }
+}
+
 impl Hosts {
     /// The addresses, in the order in which they are bound; none for what only the machine knows.
     pub fn addresses(&self) -> Vec<IpAddr> {

@@ -99,6 +99,14 @@ fn a_fault_anywhere_leaves_everything_as_it_was(shards: usize) {
             vec!["mosquitto.conf:2: this listener is not the one"],
         ),
         (
+            format!("{opened}{good}protocol websockets\n"),
+            vec!["mosquitto.conf:2: this listener is not the one"],
+        ),
+        (
+            format!("{opened}{good}enable_proxy_protocol 1\n"),
+            vec!["mosquitto.conf:2: this listener is not the one"],
+        ),
+        (
             format!("{opened}{listener}certfile /x\nkeyfile /x\n"),
             vec!["mosquitto.conf:3: "],
         ),

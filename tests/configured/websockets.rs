@@ -4,6 +4,7 @@
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::packet::{self, Connect};
 use mqttfast_rig::process::{Broker, DEADLINE, Options, free_port, reference};
+use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -221,6 +222,16 @@ fn requests_have_their_bound_and_their_origins(shards: usize) {
     assert_eq!(status(broker.port(), &cookie(5000)), "431");
     broker.logged(&["127.0.0.1", "websockets_headers_size"]);
     broker.logged(&["127.0.0.1", "Origin"]);
+    // A reload does not claim to have taken another one.
+    broker.rewrite(&text.replace("https://b.example", "https://c.example"));
+    let from = broker.log_len();
+    broker.signal(Signal::SIGHUP);
+    broker.logged_since(from, &["this listener is not the one"]);
+    broker.logged_since(from, &["nothing reloaded"]);
+    assert_eq!(
+        status(broker.port(), "Origin: https://b.example\r\n"),
+        "101"
+    );
 }
 
 fn foes_of_websockets_are_closed_with_a_line(shards: usize) {

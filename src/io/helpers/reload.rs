@@ -156,9 +156,7 @@ impl Reload {
         let (before, after) = (&self.config.listeners, &new.listeners);
         let mut same = before.len() == after.len();
         for (old, new) in before.iter().zip(after) {
-            if old.address != new.address
-                || old.transport.tls.is_some() != new.transport.tls.is_some()
-            {
+            if old.address != new.address || !old.transport.is_but_for_tls(&new.transport) {
                 same = false;
                 let place = new.place.as_deref().unwrap_or("the configuration");
                 let text = format!(
