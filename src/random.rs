@@ -5,6 +5,7 @@
 //! - [`HashState`]: hashing of what peers choose. Who knew its seeds could send names that all fall together, and
 //!   make a table a list.
 //! - [`SplitMix64`]: chance for tests and simulations, whose seed brings a failure again. Anyone can compute it.
+//! - [`damaged`]: a text with a byte in it that does not belong there, by such chance; for properties of files.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -125,6 +126,30 @@ impl SplitMix64 {
     }
 }
 
+/// The text once for each byte of `foreign`, with this byte put in or written over another one, at places that follow
+/// from the text. `may_go` is told the byte that is there and the foreign one; a line end never goes.
+pub fn damaged(
+    text: &[u8],
+    foreign: &[u8],
+    may_go: impl Fn(u8, u8) -> bool,
+) -> impl Iterator<Item = Vec<u8>> {
+    let sum = |sum: u64, byte: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(*byte));
+    let mut chance = SplitMix64::new(text.iter().fold(7, sum));
+    foreign.iter().map(move |&foreign| {
+        let at = chance.below(text.len() + 1);
+        let is_over = chance.below(2) == 0;
+        let mut damaged = text.to_vec();
+        let over = damaged
+            .get_mut(at)
+            .filter(|byte| is_over && **byte != b'\n');
+        match over.filter(|byte| may_go(**byte, foreign)) {
+            Some(byte) => *byte = foreign,
+            None => damaged.insert(at, foreign),
+        }
+        damaged
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +194,25 @@ mod tests {
         let mut numbers = SplitMix64::new(1_234_567);
         assert_eq!(numbers.draw(), 6_457_827_717_110_365_317);
         assert_eq!(numbers.draw(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn damage_is_one_byte_that_is_foreign_and_no_line_less() {
+        let (mut put_in, mut over) = (0, 0);
+        for length in 0..100 {
+            let text = b"ab\n%".repeat(length);
+            for damaged in damaged(&text, &[0xFF], |byte, _| byte != b'%') {
+                let count = |bytes: &[u8], of: u8| bytes.iter().filter(|b| **b == of).count();
+                assert_eq!(count(&damaged, 0xFF), 1);
+                assert_eq!(count(&damaged, b'\n'), length);
+                assert_eq!(count(&damaged, b'%'), length);
+                match damaged.len() - text.len() {
+                    0 => over += 1,
+                    more => put_in += more,
+                }
+            }
+        }
+        assert_eq!(put_in + over, 100);
+        assert!(put_in > 20 && over > 10, "{put_in} {over}");
     }
 }

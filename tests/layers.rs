@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sorted", &[]),
     ("random", &[]),
     ("time", &["limits"]),
-    ("acl", &["wire::topic", "ids", "limits"]),
+    ("acl", &["wire::topic", "ids", "limits", "random"]),
     ("config", &["acl", "language", "limits", "ids", "random"]),
     ("wire", &["limits"]),
     ("mesh", &["limits", "ids"]),
@@ -77,7 +77,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "broker", "session", "wire", "ids", "random", "time", "limits",
         ],
     ),
-    ("passwd", &["limits"]),
+    ("passwd", &["limits", "random"]),
     (
         "io",
         &[

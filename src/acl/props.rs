@@ -4,6 +4,7 @@
 use super::table::{Acl, Act, Cause, Verdict, may_without_file};
 use super::{Reach, Recall};
 use crate::limits;
+use crate::random::damaged;
 use crate::wire::topic::{TopicFilter, matches};
 
 /// The first two lines are a user name (empty: none) and a client id, the third Topic Names and Topic Filters cut at
@@ -73,7 +74,8 @@ pub fn verdicts_are_the_models(data: &[u8]) {
             }
         }
     }
-    for damaged in damaged(text) {
+    // A TAB at the end of a line is taken off, as Mosquitto does: over a letter it would shorten a `deny`.
+    for damaged in damaged(text, &[0, 1, 0xFF, b'\t'], |_, foreign| foreign != b'\t') {
         // Refused whole, or it allows no more than before.
         let Ok(damaged) = Acl::parse(&damaged) else {
             continue;
@@ -90,27 +92,6 @@ pub fn verdicts_are_the_models(data: &[u8]) {
             }
         }
     }
-}
-
-/// The text with one byte put in, or written over another within a line, that belongs into no such file; at places that
-/// follow from the text.
-fn damaged(text: &[u8]) -> Vec<Vec<u8>> {
-    const FOREIGN: [u8; 4] = [0, 1, 0xFF, b'\t'];
-    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
-    let mut seed = text.iter().fold(7, sum);
-    let mut all = Vec::new();
-    for foreign in FOREIGN {
-        seed = seed.wrapping_mul(747_796_405).wrapping_add(1);
-        let at = (seed >> 16) % (text.len() + 1);
-        let mut damaged = text.to_vec();
-        match damaged.get_mut(at).filter(|byte| **byte != b'\n') {
-            // A TAB at the end of a line is taken off, as Mosquitto does: over a letter it would shorten a `deny`.
-            Some(byte) if seed & 0x8000 == 0 && foreign != b'\t' => *byte = foreign,
-            _ => damaged.insert(at, foreign),
-        }
-        all.push(damaged);
-    }
-    all
 }
 
 /// A line that a refusal proposes is a line that is taken.

@@ -7,6 +7,7 @@ use super::hash::{Hash, SALT_BYTES, Scheme};
 use super::lines::{self, split_line};
 use super::tool::{Change, Refusal, check_user_name, edit};
 use crate::limits;
+use crate::random::damaged;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -62,22 +63,12 @@ fn is_cheap(hash: &Hash) -> bool {
 /// One byte put in, or written over another within a line, that belongs into no such file: each user who is there was
 /// there before, with the same hash. Of two lines that contradict each other damage may leave one.
 fn damage_lets_nobody_in(file: &PasswordFile, text: &[u8]) {
-    const FOREIGN: [u8; 3] = [0, 1, 0xFF];
     let contradicted =
         |(_, fault): &(u32, LineFault)| matches!(fault, LineFault::Contradicted { .. });
     if file.faults().any(|skipped| contradicted(&skipped)) {
         return;
     }
-    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
-    let mut seed = text.iter().fold(7, sum);
-    for foreign in FOREIGN {
-        seed = seed.wrapping_mul(747_796_405).wrapping_add(1);
-        let at = (seed >> 16) % (text.len() + 1);
-        let mut damaged = text.to_vec();
-        match damaged.get_mut(at).filter(|byte| **byte != b'\n') {
-            Some(byte) if seed & 0x8000 == 0 => *byte = foreign,
-            _ => damaged.insert(at, foreign),
-        }
+    for damaged in damaged(text, &[0, 1, 0xFF], |_, _| true) {
         for (line, user_name, hash) in PasswordFile::parse(&damaged).users() {
             assert!(
                 file.hash_of(user_name) == Some(hash),

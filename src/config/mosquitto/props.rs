@@ -6,6 +6,7 @@ use super::note::{Note, Place};
 use super::{Address, Mosquitto, describe, read};
 use crate::language::Language;
 use crate::limits;
+use crate::random::damaged;
 use std::path::Path;
 
 const MAIN: &str = "/m/mosquitto.conf";
@@ -169,20 +170,7 @@ fn openness(taken: &Mosquitto) -> [bool; 5] {
 /// One byte put in, or written over another within a line, that belongs into no configuration: the file is refused, or
 /// opens no more than before. At places that follow from the bytes.
 fn damage_opens_nothing(taken: &Mosquitto, data: &[u8]) {
-    const FOREIGN: [u8; 4] = [0, 1, 0xFF, b'='];
-    let sum = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
-    let mut seed = data.iter().fold(7, sum);
-    for foreign in FOREIGN {
-        seed = seed.wrapping_mul(747_796_405).wrapping_add(1);
-        let at = (seed >> 16) % (data.len() + 1);
-        let mut damaged = data.to_vec();
-        match damaged
-            .get_mut(at)
-            .filter(|byte| !matches!(**byte, b'\n' | b'%'))
-        {
-            Some(byte) if seed & 0x8000 == 0 => *byte = foreign,
-            _ => damaged.insert(at, foreign),
-        }
+    for damaged in damaged(data, &[0, 1, 0xFF, b'='], |byte, _| byte != b'%') {
         let parts = Parts::new(&damaged);
         // What cuts the files apart is no line of theirs.
         if parts.0.len() != Parts::new(data).0.len() {
