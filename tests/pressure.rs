@@ -98,7 +98,7 @@ fn a_publisher_that_owes_an_acknowledgement_is_paced_like_others() {
             break;
         }
     }
-    let counters = words::counters(world.shard(0).counters());
+    let counters = words::figures::counters(world.shard(0).counters());
     assert_eq!(received, usize::from(count), "{counters}");
     assert!(!counters.contains("dropped"), "{counters}");
 }

@@ -4,7 +4,7 @@ use crate::broker::{Found, LogLevel, Report, StoreState, Survey};
 use crate::ids::ShardId;
 use crate::io::helpers::log::Log;
 use crate::io::mail::{Shards, ToShard};
-use crate::io::words;
+use crate::io::words::figures;
 use crate::limits;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ pub fn log_sums(shards: &Shards, log: &Log) {
     answers.sort_by_key(|report| report.shard);
     for report in &answers {
         if let Found::Sums(sums) = &report.found {
-            log.line(LogLevel::Info, words::sums(report.shard, sums));
+            log.line(LogLevel::Info, figures::sums(report.shard, sums));
         }
     }
     if let Some((state, waiting_bytes)) = store(&answers) {
-        log.line(LogLevel::Info, words::store(&state, waiting_bytes));
+        log.line(LogLevel::Info, figures::store(&state, waiting_bytes));
     }
     let dropped = log.dropped_since_start();
     if dropped.lines > 0 {

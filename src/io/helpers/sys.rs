@@ -9,7 +9,7 @@ use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums, Survey};
 use crate::ids::ShardId;
 use crate::io::helpers::summary::{self, ask};
 use crate::io::mail::{Shards, ToShard};
-use crate::io::words;
+use crate::io::words::figures;
 use crate::wire::QoS;
 use std::collections::BTreeMap;
 use std::fs;
@@ -300,7 +300,7 @@ impl Values {
             ] {
                 put(&format!("mqttfast/store/{topic}"), value);
             }
-            store = Some(words::condition(&state).to_owned());
+            store = Some(figures::condition(&state).to_owned());
         }
         for why in Dropped::ALL {
             let name = format!("mqttfast/dropped/{}", name_of(why));

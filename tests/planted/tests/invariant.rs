@@ -69,7 +69,7 @@ fn in_the_product(fault: Fault, shards: usize, version: Version) {
     let shown: String = (0..shards)
         .map(|shard| match world.ask(shard, Survey::sums()).found {
             mqttfast::broker::Found::Sums(sums) => {
-                mqttfast::io::words::sums(mqttfast::ids::ShardId(shard as u8), &sums)
+                mqttfast::io::words::figures::sums(mqttfast::ids::ShardId(shard as u8), &sums)
             }
             _ => panic!("sums were asked for"),
         })
