@@ -188,7 +188,7 @@ impl Log {
     /// `port`: that of the listener.
     pub fn accepted(&self, address: SocketAddr, port: impl FnOnce() -> Option<u16>) {
         let wanted = self.wanted();
-        if wanted.mosquittos_words && wanted.connections && LineType::Notice.is_of(wanted.types) {
+        if wanted.mosquittos_words && wanted.connections {
             let text = || mosquitto_words::accepted(address, port());
             self.append(wanted, LineType::Notice, text);
         }
