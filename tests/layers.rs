@@ -333,7 +333,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
     ("io::explain", &["io::disk", "io::helpers::rules"]),
-    ("io::migrate", &["io::disk", "io::store::import"]),
+    (
+        "io::migrate",
+        &["io::disk", "io::helpers::rules", "io::store::import"],
+    ),
     ("io::helpers::notify", &["io::mail"]),
     (
         "io::helpers::summary",

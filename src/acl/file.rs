@@ -79,13 +79,20 @@ pub struct Warning {
     pub text: String,
 }
 
+impl Fault {
+    /// What is wrong and what to write instead, without the line's number.
+    pub fn sentence(&self) -> String {
+        let reason = &self.reason;
+        match &self.write_instead {
+            Some(line) => format!("{reason}; write instead: {line}"),
+            None => reason.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)?;
-        match &self.write_instead {
-            Some(line) => write!(f, "; write instead: {line}"),
-            None => Ok(()),
-        }
+        write!(f, "line {}: {}", self.line, self.sentence())
     }
 }
 

@@ -109,7 +109,7 @@ impl LineFault {
 }
 
 /// The path as one argument of a shell, so that a remedy can be copied as it stands.
-pub(super) fn shell_quoted(path: &Path) -> String {
+pub fn shell_quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

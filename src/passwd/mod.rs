@@ -21,7 +21,7 @@ mod tool;
 
 pub use argon2id::Cost;
 pub use failure::Failure;
-pub use fault::{Fault, LineFault, PasswordFileError};
+pub use fault::{Fault, LineFault, PasswordFileError, shell_quoted};
 pub use file::{Check, PasswordFile, Succession, shown};
 pub use hash::{Hash, Scheme};
 pub use tool::{Command, run};

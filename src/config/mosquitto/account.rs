@@ -106,59 +106,53 @@ pub fn account(path: &Path, bytes: &[u8], told: &Told<'_>) -> Vec<Account> {
         if parsed == Line::Empty && forgiven.is_empty() {
             continue;
         }
-        accounts.push(of_line(at(number), shown(line, row), row, told));
+        accounts.push(of_line(at(number), shown_option(line, row), row, told));
     }
     accounts
 }
 
 fn of_line(place: Place, text: String, row: Option<&Row>, told: &Told<'_>) -> Account {
-    let mut account = Account {
-        outcome: Outcome::Same,
-        text,
-        is_ours: false,
-        remarks: Vec::new(),
-        place,
-    };
-    let about = |note: &&Note| note.place == account.place;
+    let about = |note: &&Note| note.place == place;
     let mut outcome = Outcome::Same;
     let mut remarks = Vec::new();
     for note in told.faults.iter().chain(told.missing).filter(about) {
         outcome = Outcome::NotSupported;
-        remarks.push(sentence(note));
+        remarks.push(note.sentence());
     }
     for note in told.notes.iter().filter(about) {
         if matches!(note.kind, Kind::Warning | Kind::NoEffect) {
             outcome = outcome.max(Outcome::Different);
         }
-        remarks.push(sentence(note));
+        remarks.push(note.sentence());
     }
     let is_said = |row: &&Row| {
-        let said = told.said.iter();
-        let mut said = said.map(|(said, place)| (said.option, &place.file));
-        said.any(|said| said == (row.option, &account.place.file))
+        let mut said = told.said.iter();
+        said.any(|(said, at)| said.option == row.option && at.file == place.file)
     };
     if let Some(row) = row.filter(|row| row.differs).filter(is_said) {
         outcome = outcome.max(Outcome::Different);
         remarks.push(row.note.to_owned());
     }
-    account.outcome = outcome;
-    account.remarks = remarks;
-    account
-}
-
-/// A note without its place.
-fn sentence(note: &Note) -> String {
-    let whole = note.to_string();
-    let place = format!("{}: ", note.place);
-    whole.strip_prefix(&place).unwrap_or(&whole).to_owned()
-}
-
-/// A line for eyes: bounded, without control characters, and without the passwords of bridges.
-fn shown(line: &[u8], row: Option<&Row>) -> String {
-    const CHARACTERS_MAX: usize = 120;
-    if let Some(row) = row.filter(|row| row.option.ends_with("_password")) {
-        return format!("{} …", row.name);
+    Account {
+        place,
+        text,
+        is_ours: false,
+        outcome,
+        remarks,
     }
+}
+
+/// A line for eyes, without the passwords of bridges.
+fn shown_option(line: &[u8], row: Option<&Row>) -> String {
+    match row.filter(|row| row.option.ends_with("_password")) {
+        Some(row) => format!("{} …", row.name),
+        None => shown(line),
+    }
+}
+
+/// A line for eyes: bounded, without control characters.
+pub fn shown(line: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 120;
     let text = String::from_utf8_lossy(lines::trim(line)).into_owned();
     let mut plain: String = text
         .chars()
@@ -200,7 +194,7 @@ pub fn corrected(path: &Path, bytes: &[u8], faults: &[Note], notes: &[Note]) -> 
                 changed = true;
             }
             (None, Some(fault)) => {
-                let text = sentence(fault).replace('\n', " ");
+                let text = fault.sentence().replace('\n', " ");
                 out.extend_from_slice(format!("# mqttfast: {text}\n").as_bytes());
                 out.extend_from_slice(raw);
                 changed = true;

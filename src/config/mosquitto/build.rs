@@ -433,12 +433,12 @@ fn versions(said: &Statements, notes: &mut Notes) -> [bool; 3] {
     versions
 }
 
-/// `None` where there is no certificate: then there is no TLS, whatever else is said of it.
 /// A proxy has the TLS, and tells of it in its header.
 fn is_behind_tls(said: &Statements) -> bool {
     said.number("enable_proxy_protocol") == Some(2) && said.text("certfile").is_none()
 }
 
+/// `None` where there is no certificate: then there is no TLS, whatever else is said of it.
 fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
     let path = |option| said.text(option).map(path_at);
     let (certificate, key) = (path("certfile"), path("keyfile"));

@@ -63,28 +63,32 @@ pub struct Note {
 }
 
 impl Note {
+    /// What is to be said, and what to write instead, without the place.
+    pub fn sentence(&self) -> String {
+        let mut sentence = self.text.clone();
+        match &self.write_instead {
+            Some(lines) if lines.contains('\n') => {
+                sentence.push_str("; write instead:");
+                for line in lines.lines() {
+                    sentence.push_str("\n    ");
+                    sentence.push_str(line);
+                }
+            }
+            Some(line) => sentence.push_str(&format!("; write instead: {line}")),
+            None => {}
+        }
+        sentence
+    }
+
     /// As an operator of this language reads it. Its `Display` is English.
     pub fn said(&self, language: Language) -> String {
-        let whole = self.to_string();
-        let place = format!("{}: ", self.place);
-        match whole.strip_prefix(&place) {
-            Some(text) => format!("{place}{}", language.say_lines(text)),
-            None => whole,
-        }
+        format!("{}: {}", self.place, language.say_lines(&self.sentence()))
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.text)?;
-        match &self.write_instead {
-            Some(lines) if lines.contains('\n') => {
-                f.write_str("; write instead:")?;
-                lines.lines().try_for_each(|line| write!(f, "\n    {line}"))
-            }
-            Some(line) => write!(f, "; write instead: {line}"),
-            None => Ok(()),
-        }
+        write!(f, "{}: {}", self.place, self.sentence())
     }
 }
 

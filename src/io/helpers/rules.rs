@@ -106,44 +106,39 @@ impl RuleFiles {
 /// Errors: every fault.
 pub fn read_file(path: &Path) -> Result<Acl, Faults> {
     let file = path.display();
-    let refused = |why: &str| Faults::Unreadable(format!("ACL file {file}: {why}"));
+    let bytes = bytes_of(path).map_err(Faults::Unreadable)?;
+    match Acl::parse(&bytes) {
+        Ok(acl) => Ok(acl.named(&file.to_string())),
+        Err(refused) => {
+            let faults = refused.faults.iter();
+            let told =
+                faults.map(|fault| format!("ACL file {file}:{}: {}", fault.line, fault.sentence()));
+            Err(Faults::Lines(told.collect()))
+        }
+    }
+}
+
+/// What a file holds.
+///
+/// Errors: it cannot be read; a sentence.
+pub fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let refused = |why: &str| format!("ACL file {}: {why}", path.display());
     // Reading a pipe could wait for ever, and an empty one would close everything.
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(refused("is not a regular file; name one"));
     }
-    let bytes = match Disk.read(path, limits::ACL_FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(Unreadable::Missing) => {
-            return Err(refused("is not there; create it, or correct the path"));
-        }
-        Err(Unreadable::Forbidden) => {
-            return Err(refused(
+    Disk.read(path, limits::ACL_FILE_BYTES_MAX)
+        .map_err(|why| match why {
+            Unreadable::Missing => refused("is not there; create it, or correct the path"),
+            Unreadable::Forbidden => refused(
                 "may not be read; give the user that the broker runs as the right to read it",
-            ));
-        }
-        Err(Unreadable::TooLarge) => {
-            let most = limits::ACL_FILE_BYTES_MAX >> 20;
-            return Err(refused(&format!(
-                "is larger than {most} MiB; make it smaller"
-            )));
-        }
-        Err(Unreadable::Other(error)) => return Err(refused(&error)),
-    };
-    match Acl::parse(&bytes) {
-        Ok(acl) => Ok(acl.named(&file.to_string())),
-        Err(refused) => Err(Faults::Lines(
-            refused
-                .faults
-                .iter()
-                .map(|fault| {
-                    let instead = fault.write_instead.as_ref();
-                    let instead =
-                        instead.map_or(String::new(), |line| format!("; write instead: {line}"));
-                    format!("ACL file {file}:{}: {}{instead}", fault.line, fault.reason)
-                })
-                .collect(),
-        )),
-    }
+            ),
+            Unreadable::TooLarge => {
+                let most = limits::ACL_FILE_BYTES_MAX >> 20;
+                refused(&format!("is larger than {most} MiB; make it smaller"))
+            }
+            Unreadable::Other(error) => refused(&error),
+        })
 }
 
 #[cfg(test)]

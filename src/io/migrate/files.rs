@@ -2,13 +2,12 @@
 
 use super::Findings;
 use crate::acl::Acl;
-use crate::config::mosquitto::account::{Account, Outcome};
-use crate::config::mosquitto::{Exit, Files, Mosquitto, Place};
-use crate::io::disk::Disk;
+use crate::config::mosquitto::account::{Account, Outcome, shown};
+use crate::config::mosquitto::{Exit, Mosquitto, Place};
+use crate::io::helpers::rules;
 use crate::io::store::import::{self, Failure};
-use crate::limits;
 use crate::passwd::{LineFault, PasswordFile, Scheme};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn at(path: &Path, line: u32) -> Place {
     Place {
@@ -17,16 +16,23 @@ fn at(path: &Path, line: u32) -> Place {
     }
 }
 
+/// A sentence of ours about a line.
+fn ours(place: Place, outcome: Outcome, text: String, remark: Option<String>) -> Account {
+    Account {
+        place,
+        text,
+        is_ours: true,
+        outcome,
+        remarks: remark.into_iter().collect(),
+    }
+}
+
 fn refuse(found: &mut Findings, path: &Path, exit: Exit, why: String) {
     // What stops a start first has its exit code.
     found.refused.get_or_insert(exit.code());
-    found.accounts.push(Account {
-        place: at(path, 0),
-        text: String::new(),
-        is_ours: true,
-        outcome: Outcome::NotSupported,
-        remarks: vec![why],
-    });
+    let outcome = Outcome::NotSupported;
+    let account = ours(at(path, 0), outcome, String::new(), Some(why));
+    found.accounts.push(account);
 }
 
 /// The password files, line by line. Of passwords nothing is shown but how they are kept.
@@ -47,13 +53,8 @@ pub(super) fn users(taken: &Mosquitto, found: &mut Findings) {
                 Scheme::Pbkdf2 { iterations } => format!("$7$, {iterations} iterations"),
                 Scheme::Argon2id(cost) => format!("$argon2id$, {} KiB", cost.memory_kib),
             };
-            accounts.push(Account {
-                place: at(path, line),
-                text: format!("{user_name} ({how})"),
-                is_ours: true,
-                outcome: Outcome::Same,
-                remarks: Vec::new(),
-            });
+            let text = format!("{user_name} ({how})");
+            accounts.push(ours(at(path, line), Outcome::Same, text, None));
         }
         for (line, fault) in file.faults() {
             let (outcome, text) = match fault {
@@ -68,42 +69,27 @@ pub(super) fn users(taken: &Mosquitto, found: &mut Findings) {
                     "nobody can log in by this line, with Mosquitto neither",
                 ),
             };
-            accounts.push(Account {
-                place: at(path, line),
-                text: text.to_owned(),
-                is_ours: true,
-                outcome,
-                remarks: vec![fault.sentence(path)],
-            });
+            let remark = Some(fault.sentence(path));
+            accounts.push(ours(at(path, line), outcome, text.to_owned(), remark));
         }
         accounts.sort_by_key(|account| account.place.line);
         found.accounts.extend(accounts);
         let more = file.skipped() - file.faults().count();
         if more > 0 {
             let text = format!("{more} more lines by which nobody can log in");
-            found.accounts.push(Account {
-                place: at(path, 0),
-                text,
-                is_ours: true,
-                outcome: Outcome::Same,
-                remarks: Vec::new(),
-            });
+            let account = ours(at(path, 0), Outcome::Same, text, None);
+            found.accounts.push(account);
         }
     }
 }
 
 /// The ACL files, line by line.
-pub(super) fn rules(taken: &Mosquitto, found: &mut Findings) {
-    let paths: Vec<PathBuf> = taken
-        .acl_files()
-        .iter()
-        .map(|file| file.value.clone())
-        .collect();
-    for path in &paths {
-        let bytes = match Disk.read(path, limits::ACL_FILE_BYTES_MAX) {
+pub(super) fn acl_files(taken: &Mosquitto, found: &mut Findings) {
+    for path in taken.acl_files() {
+        let path = path.value.as_path();
+        let bytes = match rules::bytes_of(path) {
             Ok(bytes) => bytes,
             Err(why) => {
-                let why = format!("ACL file {} {why}", path.display());
                 refuse(found, path, Exit::Unreadable, why);
                 continue;
             }
@@ -116,19 +102,14 @@ pub(super) fn rules(taken: &Mosquitto, found: &mut Findings) {
             }
             Err(refused) => {
                 found.refused.get_or_insert(Exit::Invalid.code());
-                let told = refused.faults.iter().map(|fault| {
-                    let instead = fault.write_instead.as_ref();
-                    let instead =
-                        instead.map_or(String::new(), |line| format!("; write instead: {line}"));
-                    (fault.line, format!("{}{instead}", fault.reason))
-                });
+                let told = refused.faults.iter();
+                let told = told.map(|fault| (fault.line, fault.sentence()));
                 (told.collect(), true)
             }
         };
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let number = index as u32 + 1;
-            let text = String::from_utf8_lossy(line);
-            let text = text.trim();
+            let text = shown(line);
             let of_line: Vec<String> = remarks
                 .iter()
                 .filter(|(line, _)| *line == number)
@@ -143,10 +124,7 @@ pub(super) fn rules(taken: &Mosquitto, found: &mut Findings) {
             };
             found.accounts.push(Account {
                 place: at(path, number),
-                text: text
-                    .chars()
-                    .map(|c| if c.is_control() { ' ' } else { c })
-                    .collect(),
+                text,
                 is_ours: false,
                 outcome,
                 remarks: of_line,
@@ -187,11 +165,6 @@ pub(super) fn database(taken: &Mosquitto, found: &mut Findings) {
         // Nothing is written here.
         Err(Failure::Store(_)) => return,
     };
-    found.accounts.push(Account {
-        place: at(&path, 0),
-        text,
-        is_ours: true,
-        outcome,
-        remarks: remark.into_iter().collect(),
-    });
+    let account = ours(at(&path, 0), outcome, text, remark);
+    found.accounts.push(account);
 }

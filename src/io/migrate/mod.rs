@@ -10,8 +10,9 @@ use crate::config::mosquitto::{self, Mosquitto, Note, Place, Refused};
 use crate::config::{Flags, file::IMPLEMENTED};
 use crate::io::disk::Disk;
 use crate::language::Language;
+use crate::passwd::shell_quoted;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The exit code where a start goes well, but something that the files ask for is not there.
 pub const SOMETHING_MISSING: u8 = 4;
@@ -63,7 +64,7 @@ impl Migration {
         self.configuration(&read, recorder.into_read(), &mut found);
         if let Ok(taken) = &read {
             files::users(taken, &mut found);
-            files::rules(taken, &mut found);
+            files::acl_files(taken, &mut found);
             files::database(taken, &mut found);
         }
         let mut text = String::new();
@@ -96,44 +97,33 @@ impl Migration {
         files: Vec<(PathBuf, Vec<u8>)>,
         found: &mut Findings,
     ) {
-        let mut faults: Vec<Note> = Vec::new();
         let mut missing: Vec<Note> = Vec::new();
-        let mut notes: Vec<Note> = Vec::new();
         let mut said: &[(&'static mosquitto::Row, Place)] = &[];
-        match read {
+        let start = match read {
             Ok(taken) => {
                 said = &taken.said;
-                notes.clone_from(&taken.notes);
-                match taken.not_yet(IMPLEMENTED) {
-                    Ok(told) => missing = told,
-                    Err(refused) => {
-                        found.refused = Some(refused.exit.code());
-                        faults = refused.faults;
-                        missing = refused.notes;
-                    }
-                }
-                match self.flags.clone().over(taken) {
-                    // What was taken otherwise than it stands there, beside what is known.
-                    Ok(config) => notes = config.notes,
-                    Err(refused) => {
-                        found.refused = Some(refused.exit.code());
-                        faults.extend(refused.faults);
-                    }
-                }
-                notes.retain(|note| !missing.contains(note));
-                let mut known: Vec<Note> = Vec::new();
-                faults.retain(|fault| {
-                    let is_new = !known.contains(fault);
-                    known.push(fault.clone());
-                    is_new
-                });
+                missing = match taken.not_yet(IMPLEMENTED) {
+                    Ok(told) => told,
+                    Err(refused) => refused.notes,
+                };
+                let start = self.flags.clone().over(taken);
+                // Beside its reason, what is known of the lines.
+                start.map_err(|refused| Refused {
+                    notes: taken.notes.clone(),
+                    ..refused
+                })
             }
+            Err(refused) => Err(refused.clone()),
+        };
+        let (faults, mut notes) = match start {
+            // What was taken otherwise than it stands there is among these.
+            Ok(config) => (Vec::new(), config.notes),
             Err(refused) => {
                 found.refused = Some(refused.exit.code());
-                faults.clone_from(&refused.faults);
-                notes.clone_from(&refused.notes);
+                (refused.faults, refused.notes)
             }
-        }
+        };
+        notes.retain(|note| !missing.contains(note));
         let told = Told {
             faults: &faults,
             missing: &missing,
@@ -221,15 +211,5 @@ fn told(text: &mut String, account: &Account, language: Language) {
         for line in language.say_lines(remark).lines() {
             let _ = writeln!(text, "{:<width$}   {line}", "");
         }
-    }
-}
-
-/// A path as one argument of a shell.
-fn shell_quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

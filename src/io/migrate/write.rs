@@ -1,6 +1,6 @@
 //! What `--write DIR` writes: corrected copies, at their own paths below the folder, and what the service needs.
 
-use super::shell_quoted;
+use crate::passwd::shell_quoted;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
