@@ -1,5 +1,5 @@
-//! When links are looked at that want it: a WebSocket on which nothing was sent for long is sent a Ping. Other links are
-//! not in here, so that they wake nobody while they are idle.
+//! When links are looked at that want it: a WebSocket on which nothing was sent for long is sent a Ping. Other links
+//! are not in here, so that they wake nobody while they are idle.
 
 use crate::ids::ConnectionId;
 use crate::limits;
