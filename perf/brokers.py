@@ -54,10 +54,24 @@ dynamic_filters = true
 
 
 class Broker:
-    """How to start one broker. `argv` and `config` may use {port}, {config}, {mqttfast} and {tools}."""
+    """How to start one broker, and how it is spoken to: "tcp", "tls", "ws" or "wss". `argv` and `config` may use {port},
+    {config}, {mqttfast}, {tools}, {cert} and {key}."""
 
-    def __init__(self, argv, config=None, cores="broker", version=None):
-        self.argv, self.config, self.cores, self.version = argv, config, cores, version
+    def __init__(self, argv, config=None, cores="broker", version=None, transport="tcp"):
+        self.argv, self.config, self.cores, self.version, self.transport = argv, config, cores, version, transport
+
+    def over(self, transport):
+        """The same broker with another transport; `None`: it has none."""
+        if self.argv[0] == "mosquitto":
+            more = "protocol websockets\n" if transport in ("ws", "wss") else ""
+            more += "certfile {cert}\nkeyfile {key}\n" if transport in ("tls", "wss") else ""
+            return Broker(self.argv, self.config + more, self.cores, self.version, transport)
+        if "--port" not in self.argv:
+            return None
+        at = self.argv.index("--port")
+        words = ["--listen", {"tls": "mqtts", "ws": "ws", "wss": "wss"}[transport] + "://127.0.0.1:{port}"]
+        words += ["--cert", "{cert}", "--key", "{key}"] if transport in ("tls", "wss") else []
+        return Broker(self.argv[:at] + words + self.argv[at + 2 :], self.config, self.cores, self.version, transport)
 
 
 OURS = ["{mqttfast}", "--quiet", "--port", "{port}"]
@@ -72,8 +86,6 @@ BROKERS = {
     "mqttfast-log": Broker(["{mqttfast}", "--port", "{port}", "--shards", "1"]),
     "mqttfast-uring": Broker(OURS + ["--shards", "1", "--io", "uring"]),
     "mqttfast-epoll": Broker(OURS + ["--shards", "1", "--io", "epoll"]),
-    # For the generator's --websocket.
-    "mqttfast-ws": Broker(["{mqttfast}", "--quiet", "--listen", "ws://127.0.0.1:{port}", "--shards", "1"]),
     "mqttfast-2": Broker(OURS + ["--shards", "2"], cores="all"),
     "mqttfast-4": Broker(OURS + ["--shards", "4"], cores="all"),
     # Not a broker: it forwards whole reads of a pair and nothing else, the bound of an epoll design.
@@ -83,8 +95,30 @@ BROKERS = {
     "aedes": Broker(["node", str(PERF / "aedes.mjs"), "{port}"], version=["node", "--version"]),
 }
 
+# Each of them inside TLS, over WebSockets, and over WebSockets inside TLS: `mosquitto-tls`, `mqttfast-epoll-wss` ...
+for _name, _broker in list(BROKERS.items()):
+    for _transport in ("tls", "ws", "wss"):
+        if _over := _broker.over(_transport) if _name != "relay" else None:
+            BROKERS[f"{_name}-{_transport}"] = _over
 
 NICE = 0
+
+# Keys of the broker's certificate: words for `openssl req`.
+KEYS = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["-newkey", "rsa:2048"], "ed25519": ["-newkey", "ed25519"]}
+
+
+def make_certificate(folder, key):
+    """A certificate of localhost with a key of this kind, and that key, as files of this folder."""
+    cert, key_file = Path(folder) / "cert.pem", Path(folder) / "key.pem"
+    argv = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost", *KEYS[key]]
+    argv += ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+    done = subprocess.run(argv + ["-out", str(cert), "-keyout", str(key_file)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"openssl: {done.stderr.strip()}")
+    # mosquitto reads it when it is root no more.
+    key_file.chmod(0o644)
+    return cert, key_file
+
 
 
 def die_with_parent():
@@ -109,6 +143,11 @@ class Running:
             self.port = probe.getsockname()[1]
         config = Path(self.folder.name) / "config.toml"  # rumqttd goes by the name; mosquitto does not care.
         words = {"port": self.port, "config": config, "mqttfast": self.arguments.mqttfast, "tools": TOOLS}
+        # For the generator.
+        self.words = ["--websocket"] if self.broker.transport in ("ws", "wss") else []
+        if self.broker.transport in ("tls", "wss"):
+            words["cert"], words["key"] = make_certificate(self.folder.name, getattr(self.arguments, "key", "p256"))
+            self.words += ["--tls", str(words["cert"])]
         if self.broker.config:
             config.write_text(self.broker.config.format(**words))
         argv = [word.format(**words) for word in self.broker.argv]
@@ -170,7 +209,7 @@ class Failure(Exception):
 def run_once(name, words, arguments, seconds):
     """One run of the generator, `words` its scenario and options, against a fresh broker. Answers its line as a dictionary."""
     with Running(name, arguments) as running:
-        argv = ["taskset", "-c", str(arguments.load_core), str(LOAD), *words, "--csv"]
+        argv = ["taskset", "-c", str(arguments.load_core), str(LOAD), *words, *running.words, "--csv"]
         argv += ["--port", str(running.port), "--pid", str(running.process.pid)]
         argv += ["--seconds", str(seconds), "--warm-up", str(arguments.warm_up)]
         tracer = start_tracer(running) if getattr(arguments, "syscalls", False) else None

@@ -18,6 +18,10 @@ SPEED = {
     "flood": None,
 }
 
+# The same inside TLS 1.3, of both brokers, and of WebSockets to the same broker's TCP.
+TLS = {"pairs_rt": 0.6, "pairs": 0.1, "fanout": 0.1, "qos1": 0.1, "fanin_4k": 0.6}
+WEBSOCKET = {"pairs_rt": 1.15, "pairs": 1.15, "fanin": 1.15, "fanout": 1.15, "qos1": 1.15, "fanin_4k": 1.15}
+
 # Scenario of the memory table, column of the generator, words, divisor, unit, target.
 MEMORY = [
     ("base", "rss_bytes", "RSS at rest", 1 << 20, "MiB", 4),

@@ -1,13 +1,15 @@
 //! Connections: opening one, its buffers, and the blocking handshake used before and beside the measurement.
 
-use crate::websocket::{self, Frames};
+use crate::shell::Shell;
 use crate::wire::{self, Packet};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
+use rustls::ClientConfig;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No handshake of ours takes longer, however slow the broker.
@@ -22,6 +24,8 @@ pub struct Target {
     pub v5: bool,
     /// In the frames of a WebSocket.
     pub websocket: bool,
+    /// Inside TLS.
+    pub tls: Option<&'static Arc<ClientConfig>>,
 }
 
 /// Opens a TCP connection with TCP_NODELAY, blocking.
@@ -60,7 +64,7 @@ pub struct Client {
     pub received: Vec<u8>,
     v5: bool,
     out: Vec<u8>,
-    frames: Option<Frames>,
+    shell: Shell,
 }
 
 impl Client {
@@ -73,10 +77,10 @@ impl Client {
         stream
             .set_write_timeout(Some(ANSWER_WITHIN))
             .map_err(|error| error.to_string())?;
-        let frames = to.websocket.then(|| Frames::begin(&mut stream));
+        let shell = Shell::begin(to, &mut stream)?;
         let mut client = Client {
             stream,
-            frames: frames.transpose()?,
+            shell,
             received: Vec::new(),
             v5: to.v5,
             out: Vec::new(),
@@ -115,13 +119,12 @@ impl Client {
 
     /// Sends ready packets.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let mut framed = Vec::new();
-        let bytes = match self.frames {
-            Some(_) => {
-                websocket::seal(bytes, &mut framed)?;
-                &framed
-            }
-            None => bytes,
+        let mut sealed = Vec::new();
+        let bytes = if self.shell.is_bare() {
+            bytes
+        } else {
+            self.shell.seal(bytes, &mut sealed)?;
+            &sealed
         };
         self.stream
             .write_all(bytes)
@@ -146,12 +149,10 @@ impl Client {
         self.received.truncate(start + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => Err("the broker closed the connection".into()),
+            Ok(_) if self.shell.is_bare() => Ok(()),
             Ok(_) => {
-                if let Some(frames) = &mut self.frames {
-                    let opened = frames.open(&mut self.received[start..])?;
-                    self.received.truncate(start + opened);
-                }
-                Ok(())
+                let sealed = self.received.split_off(start);
+                self.shell.open(&sealed, &mut self.received)
             }
             Err(error) => Err(format!("no answer: {error}")),
         }
@@ -188,35 +189,41 @@ pub struct Connection {
     /// What the socket did not take yet.
     pub pending: Vec<u8>,
     pub pending_at: usize,
-    /// `None`: MQTT itself.
-    pub frames: Option<Frames>,
-    /// What was framed last, for its memory.
-    pub framed: Vec<u8>,
+    pub shell: Shell,
+    /// What was sealed last, for its memory.
+    sealed: Vec<u8>,
 }
 
 impl Connection {
     /// Takes over a connected client.
     pub fn new(client: Client) -> Result<Connection, String> {
-        client
-            .stream
+        let mut connection = Connection::start(client.stream, client.shell)?;
+        connection.partial = client.received;
+        Ok(connection)
+    }
+
+    /// Over a socket on which nothing was said yet, or no more than the shell knows of.
+    pub fn start(stream: TcpStream, shell: Shell) -> Result<Connection, String> {
+        stream
             .set_nonblocking(true)
             .map_err(|error| error.to_string())?;
         Ok(Connection {
-            stream: client.stream,
-            partial: client.received,
+            stream,
+            partial: Vec::new(),
             pending: Vec::new(),
             pending_at: 0,
-            frames: client.frames,
-            framed: Vec::new(),
+            shell,
+            sealed: Vec::new(),
         })
     }
 
-    /// What was read, without its frames: how much of `bytes` is left.
-    pub fn open(&mut self, bytes: &mut [u8]) -> Result<usize, String> {
-        match &mut self.frames {
-            Some(frames) => frames.open(bytes),
-            None => Ok(bytes.len()),
+    /// Appends to `inside` the MQTT in what was read, and sends what the shell itself answers.
+    pub fn open(&mut self, received: &[u8], inside: &mut Vec<u8>) -> Result<(), String> {
+        self.shell.open(received, inside)?;
+        if self.shell.wants_write() {
+            return self.write(&[]);
         }
+        Ok(())
     }
 
     pub fn has_pending(&self) -> bool {
@@ -225,18 +232,18 @@ impl Connection {
 
     /// Writes `bytes` after what is pending; keeps what the socket does not take.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        if self.frames.is_none() {
-            return self.write_framed(bytes);
+        if self.shell.is_bare() {
+            return self.write_sealed(bytes);
         }
-        let mut framed = std::mem::take(&mut self.framed);
-        framed.clear();
-        websocket::seal(bytes, &mut framed)?;
-        let written = self.write_framed(&framed);
-        self.framed = framed;
+        let mut sealed = std::mem::take(&mut self.sealed);
+        sealed.clear();
+        self.shell.seal(bytes, &mut sealed)?;
+        let written = self.write_sealed(&sealed);
+        self.sealed = sealed;
         written
     }
 
-    fn write_framed(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write_sealed(&mut self, bytes: &[u8]) -> Result<(), String> {
         if self.has_pending() {
             self.pending.extend_from_slice(bytes);
             return Ok(());

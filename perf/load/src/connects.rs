@@ -1,6 +1,8 @@
-//! `connect`: TCP connect, CONNECT, CONNACK, DISCONNECT, close, on a number of connections at once.
+//! `connect`: TCP connect, the handshake of TLS if there is one, CONNECT, CONNACK, DISCONNECT, close, on a number of
+//! connections at once.
 
 use crate::client::{self, Connection, Target};
+use crate::shell::Shell;
 use crate::usage::{self, Processes, Usage};
 use crate::wire;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -70,21 +72,11 @@ impl Storm {
             self.to.address,
             self.to.address.ip().is_loopback().then_some(source),
         )?;
-        stream
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, slot as u64);
         self.epoll
             .add(&stream, event)
             .map_err(|error| error.to_string())?;
-        let mut connection = Connection {
-            stream,
-            partial: Vec::new(),
-            pending: Vec::new(),
-            pending_at: 0,
-            frames: None,
-            framed: Vec::new(),
-        };
+        let mut connection = Connection::start(stream, Shell::start(self.to)?)?;
         self.out.clear();
         wire::append_connect(self.to.v5, &format!("c{}", self.opened), 60, &mut self.out);
         connection.write(&self.out)?;
@@ -122,10 +114,15 @@ impl Storm {
         let Some(connection) = &mut self.slots[slot] else {
             return Ok(());
         };
-        let mut bytes = [0; 64];
+        let mut bytes = [0; 4096];
         match connection.stream.read(&mut bytes) {
             Ok(0) => return Err("the broker closed a connection before CONNACK".into()),
-            Ok(read) => connection.partial.extend_from_slice(&bytes[..read]),
+            Ok(read) => {
+                let mut inside = std::mem::take(&mut connection.partial);
+                let opened = connection.open(&bytes[..read], &mut inside);
+                connection.partial = inside;
+                opened?;
+            }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {

@@ -8,6 +8,7 @@ mod histogram;
 mod memory;
 mod report;
 mod retained;
+mod shell;
 mod traffic;
 mod usage;
 mod websocket;
@@ -86,6 +87,15 @@ struct Arguments {
     /// speak MQTT over WebSocket; not of connect
     #[argh(switch)]
     websocket: bool,
+    /// speak inside TLS, to the broker with this certificate (PEM), whose name is localhost
+    #[argh(option)]
+    tls: Option<String>,
+    /// version of TLS, 1.2 or 1.3
+    #[argh(option)]
+    tls_version: Option<String>,
+    /// come back by session tickets, after the first connection
+    #[argh(switch)]
+    tls_resume: bool,
     /// what client ids begin with, where several generators load one broker
     #[argh(option, default = "String::new()")]
     name: String,
@@ -196,7 +206,20 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<(), String> {
 }
 
 fn run(arguments: &Arguments) -> Result<Report, String> {
+    let tls = match &arguments.tls {
+        None => None,
+        Some(certificate) => {
+            let terms = shell::TlsTerms {
+                certificate: certificate.clone(),
+                version: arguments.tls_version.clone(),
+                resume: arguments.tls_resume,
+            };
+            // For the life of the process, so that copies of the target share it.
+            Some(&*Box::leak(Box::new(terms.config()?)))
+        }
+    };
     let to = Target {
+        tls,
         address: SocketAddrV4::new(arguments.host, arguments.port),
         v5: arguments.v5,
         websocket: arguments.websocket,

@@ -197,6 +197,8 @@ struct Engine {
     name: String,
     qos: u8,
     buffer: Vec<u8>,
+    /// What was read of a connection that is not MQTT alone.
+    sealed: Vec<u8>,
     scratch: Vec<u8>,
     touched: Vec<usize>,
     /// The publishers in open loop, when the next message is due, and how many were.
@@ -298,6 +300,7 @@ impl Engine {
             name: plan.name.clone(),
             qos: plan.qos,
             buffer: vec![0; READ_BYTES],
+            sealed: Vec::new(),
             scratch: Vec::new(),
             touched: Vec::new(),
             open,
@@ -585,28 +588,40 @@ impl Engine {
     fn on_readable(&mut self, index: usize) -> Result<(), String> {
         let slot = &mut self.slots[index];
         let start = slot.connection.partial.len();
-        if self.buffer.len() < start + slot.read_bytes {
-            self.buffer.resize(start + slot.read_bytes, 0);
+        let bare = slot.connection.shell.is_bare();
+        // Sealed bytes come into a buffer of their own.
+        let (into, at) = match bare {
+            true => (&mut self.buffer, start),
+            false => (&mut self.sealed, 0),
+        };
+        if into.len() < at + slot.read_bytes {
+            into.resize(at + slot.read_bytes, 0);
         }
-        self.buffer[..start].copy_from_slice(&slot.connection.partial);
-        slot.connection.partial.clear();
-        let end = match slot
+        let read = match slot
             .connection
             .stream
-            .read(&mut self.buffer[start..start + slot.read_bytes])
+            .read(&mut into[at..at + slot.read_bytes])
         {
             Ok(0) => return Err("the broker closed a connection".into()),
-            Ok(read) => {
-                let read = &mut self.buffer[start..start + read];
-                start + slot.connection.open(read)?
-            }
+            Ok(read) => read,
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
-                start
+                return Ok(());
             }
             Err(error) => return Err(format!("receive: {error}")),
         };
+        let end = if bare {
+            self.buffer[..start].copy_from_slice(&slot.connection.partial);
+            start + read
+        } else {
+            self.buffer.clear();
+            self.buffer.extend_from_slice(&slot.connection.partial);
+            slot.connection
+                .open(&self.sealed[..read], &mut self.buffer)?;
+            self.buffer.len()
+        };
+        slot.connection.partial.clear();
         let role = slot.role;
         let buffer = std::mem::take(&mut self.buffer);
         let mut answers = std::mem::take(&mut self.scratch);

@@ -44,6 +44,12 @@ impl Frames {
                 (at, end, self.left) = (at + taken, end + taken, self.left - taken);
                 continue;
             }
+            if self.head.is_empty()
+                && let [0x82, length @ 0..126, ..] = bytes[at..]
+            {
+                (at, self.left) = (at + 2, length.into());
+                continue;
+            }
             self.head.push(bytes[at]);
             at += 1;
             let length = match self.head[..] {
@@ -80,16 +86,36 @@ pub fn seal(mut packets: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
             }
         }
         out.extend_from_slice(&MASK);
-        out.extend(
-            first
-                .iter()
-                .zip(MASK.iter().cycle())
-                .map(|(byte, mask)| byte ^ mask),
-        );
+        mask(first, out);
     }
     if packets.is_empty() {
         Ok(())
     } else {
         Err("a part of a packet is to be sent".into())
+    }
+}
+
+/// Appends masked bytes, many at a time: what the generator takes, the broker's batches lack.
+#[inline]
+fn mask(bytes: &[u8], out: &mut Vec<u8>) {
+    const STEP: usize = 16;
+    const STEP_MASK: [u8; STEP] = {
+        let mut mask = [0; STEP];
+        let mut at = 0;
+        while at < STEP {
+            mask[at] = MASK[at % 4];
+            at += 1;
+        }
+        mask
+    };
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    for step in steps {
+        let masked: [u8; STEP] = std::array::from_fn(|at| step[at] ^ STEP_MASK[at]);
+        out.extend_from_slice(&masked);
+    }
+    let from = out.len();
+    out.extend_from_slice(rest);
+    for (byte, mask) in out[from..].iter_mut().zip(&STEP_MASK) {
+        *byte ^= mask;
     }
 }
