@@ -202,7 +202,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return Ok(());
         };
         if socket.send == Send::Off
-            && let Some(chunks) = socket.next_send()
+            && let Some(chunks) = socket.next_send(&mut self.scratch)
         {
             self.kernel.send(connection, socket.link.as_fd(), chunks)?;
         }
@@ -260,7 +260,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 let ending = matches!(socket.state, SocketState::Ending);
                 if returned.is_some() {
                     socket.send = Send::Off;
-                    if !ending && let Some(chunks) = socket.next_send() {
+                    if !ending && let Some(chunks) = socket.next_send(&mut self.scratch) {
                         self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                     }
                     if socket.send == Send::Rest {
@@ -489,7 +489,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         self.checks.add(connection, self.now);
         if socket.send == Send::Off {
             socket.link.check();
-            if let Some(chunks) = socket.next_send() {
+            if let Some(chunks) = socket.next_send(&mut self.scratch) {
                 self.kernel.send(connection, socket.link.as_fd(), chunks)?;
             }
         }
@@ -513,8 +513,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         // the link says last.
         let may_listen = matches!(cause, CloseCause::PeerClosed | CloseCause::Transport(_));
         if may_listen && socket.send == Send::Off {
-            socket.link.farewell();
-            if let Some(chunks) = socket.next_send() {
+            socket.link.farewell(&mut self.scratch);
+            if let Some(chunks) = socket.next_send(&mut self.scratch) {
                 self.kernel.send(connection, socket.link.as_fd(), chunks)?;
             }
         }

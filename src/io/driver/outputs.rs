@@ -45,7 +45,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         match output {
             Output::Send { connection, chunks } => {
                 if let Some(socket) = open(&mut self.sockets, connection)
-                    && let Some(chunks) = socket.seal_or_keep(chunks)
+                    && let Some(chunks) = socket.seal_or_keep(chunks, &mut self.scratch)
                 {
                     self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                 }
@@ -75,7 +75,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 if let Some(socket) = open(&mut self.sockets, connection) {
                     let sending = socket.send != Send::Off;
                     if !sending {
-                        socket.link.farewell();
+                        socket.link.farewell(&mut self.scratch);
                     }
                     if at_once && !sending && !socket.link.has_own_bytes() {
                         socket.state = SocketState::Ending;
@@ -147,7 +147,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Output::Restored => self.storing.on_restored(),
             Output::SysWanted => self.seat.common.sys.wake(),
-            Output::GiveMemoryBack => spare_memory::give_back(),
+            Output::GiveMemoryBack => {
+                self.scratch.shrink();
+                spare_memory::give_back();
+            }
             Output::Happened(happening) => {
                 self.seat.common.log.happened(&happening);
             }
@@ -161,8 +164,8 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
         };
-        socket.link.farewell();
-        if let Some(chunks) = socket.next_send() {
+        socket.link.farewell(&mut self.scratch);
+        if let Some(chunks) = socket.next_send(&mut self.scratch) {
             return self.kernel.send(connection, socket.link.as_fd(), chunks);
         }
         let closed = shutdown(socket.link.as_fd().as_raw_fd(), Shutdown::Write);

@@ -4,7 +4,7 @@
 use crate::broker::{CloseCause, HandOver};
 use crate::buffer::Chunks;
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::link::{Link, Next};
+use crate::io::link::{Link, Next, Scratch};
 
 /// Where a Network Connection is in its life.
 #[derive(Debug)]
@@ -104,9 +104,9 @@ impl Socket {
     /// Seals bytes of the shard, to be sent now. `None`: they were kept until the send under way has ended, or the link
     /// is broken.
     #[inline]
-    pub fn seal_or_keep(&mut self, chunks: Chunks) -> Option<Chunks> {
+    pub fn seal_or_keep(&mut self, chunks: Chunks, scratch: &mut Scratch) -> Option<Chunks> {
         if self.send == Send::Off {
-            return self.seal(chunks);
+            return self.seal(chunks, scratch);
         }
         match &mut self.waiting {
             Some(waiting) => waiting.extend(chunks),
@@ -117,9 +117,9 @@ impl Socket {
 
     /// The next bytes to send: the link's first, then the shard's. No send may be under way.
     #[inline]
-    pub fn next_send(&mut self) -> Option<Chunks> {
+    pub fn next_send(&mut self, scratch: &mut Scratch) -> Option<Chunks> {
         assert!(self.send == Send::Off);
-        match self.link.next_send() {
+        match self.link.next_send(scratch) {
             Some(Next::Own(own)) => {
                 self.send = Send::Links;
                 return Some(own);
@@ -131,13 +131,13 @@ impl Socket {
             None => {}
         }
         let waiting = self.waiting.take()?;
-        self.seal(*waiting)
+        self.seal(*waiting, scratch)
     }
 
     /// Begins a send of the shard. `None`: the link is broken and seals nothing more, so there is none.
     #[inline]
-    fn seal(&mut self, chunks: Chunks) -> Option<Chunks> {
-        let sealed = self.link.seal(chunks);
+    fn seal(&mut self, chunks: Chunks, scratch: &mut Scratch) -> Option<Chunks> {
+        let sealed = self.link.seal(chunks, scratch);
         if sealed.is_empty() {
             return None;
         }

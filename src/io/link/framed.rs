@@ -6,6 +6,7 @@
 //! answer; [`BAD`] breaks the rules.
 
 use super::layers::{Broken, Layer};
+use super::websocket::Last;
 use crate::buffer::{Chunk, Chunks};
 
 /// What a Client says first, before any frame.
@@ -90,7 +91,7 @@ impl Layer for Framed {
         (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
     }
 
-    fn seal(&mut self, chunks: Chunks) -> Chunks {
+    fn seal(&mut self, chunks: Chunks, _framed: &mut Last) -> Chunks {
         assert!(self.hello == HELLO.len() && self.own.is_empty());
         assert!(!self.farewell_said, "nothing follows the farewell");
         let mut plain = Vec::new();

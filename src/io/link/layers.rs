@@ -8,6 +8,7 @@
 //! What an inner layer has to say for itself is sealed by those outside it, behind what they have said themselves.
 
 use super::tls::handshake::Handshake;
+use super::websocket::Last;
 use crate::buffer::Chunks;
 use smallvec::SmallVec;
 use std::fmt;
@@ -75,7 +76,7 @@ pub trait Layer: Send + fmt::Debug {
 
     /// The bytes to send outwards for these, which hold at least one byte; none, if it is broken and seals nothing any
     /// more. Its own bytes have been taken. A new send begins: [`Layer::sent`] counts from here.
-    fn seal(&mut self, chunks: Chunks) -> Chunks;
+    fn seal(&mut self, chunks: Chunks, framed: &mut Last) -> Chunks;
 
     /// Of what was sealed last, `bytes` more have left, `whole` if these were its last. Gives the bytes, as they were
     /// given to be sealed, that left with them: never too many, and over a whole send all of them.
@@ -123,10 +124,22 @@ pub trait Layer: Send + fmt::Debug {
     }
 }
 
-/// Where layers put what they open: one buffer a layer, the same for all connections of a shard. A layer opens not much
-/// more than one receive and what it had kept, so they stay small.
+/// What all connections of a shard share.
 #[derive(Default)]
-pub struct Scratch([Vec<u8>; LAYERS_MAX]);
+pub struct Scratch {
+    /// Where layers put what they open: one buffer a layer. A layer opens not much more than one receive and what it
+    /// had kept, so they stay small.
+    opened: [Vec<u8>; LAYERS_MAX],
+    /// What a WebSocket has framed last.
+    framed: Last,
+}
+
+impl Scratch {
+    /// Gives memory back that what comes next can do without.
+    pub fn shrink(&mut self) {
+        *self = Scratch::default();
+    }
+}
 
 /// What a link sends of itself.
 pub enum Next {
@@ -173,7 +186,7 @@ impl Layers {
         let mut bytes = received;
         let mut broken = None;
         let mut some_through = false;
-        for (layer, inside) in self.layers.iter_mut().zip(&mut scratch.0) {
+        for (layer, inside) in self.layers.iter_mut().zip(&mut scratch.opened) {
             inside.clear();
             // The fault of the outermost is the reason: what an inner layer makes of the rest says less.
             broken = broken.or(layer.open(bytes, inside).err());
@@ -278,41 +291,41 @@ impl Layers {
     }
 
     /// As [`super::Link::next_send`].
-    pub fn next_send(&mut self) -> Option<Next> {
+    pub fn next_send(&mut self, scratch: &mut Scratch) -> Option<Next> {
         // The outermost layer that has a rest goes on; what layers inside it have to say must not come in between.
         let index = self.layers.iter().position(|layer| layer.has_rest());
         if let Some(index) = index
             && let Some(rest) = self.layers[index].seal_rest()
         {
-            return Some(Next::Rest(self.seal_outside(index, rest)));
+            return Some(Next::Rest(self.seal_outside(index, rest, scratch)));
         }
         for index in 0..self.layers.len() {
-            self.gather(index);
+            self.gather(index, scratch);
         }
         let own = std::mem::take(&mut self.own);
         (!own.is_empty()).then_some(Next::Own(own))
     }
 
     /// Appends the own bytes of one layer. Those of the layers outside it have been gathered.
-    fn gather(&mut self, index: usize) {
+    fn gather(&mut self, index: usize, scratch: &mut Scratch) {
         let Some(own) = self.layers[index].own_bytes() else {
             return;
         };
-        let sealed = self.seal_outside(index, own);
+        let sealed = self.seal_outside(index, own, scratch);
         self.own.extend(sealed);
     }
 
     /// Seals what comes out of the layer `inner`, by all outside it.
-    fn seal_outside(&mut self, inner: usize, mut chunks: Chunks) -> Chunks {
+    fn seal_outside(&mut self, inner: usize, mut chunks: Chunks, scratch: &mut Scratch) -> Chunks {
         for layer in self.layers[..inner].iter_mut().rev() {
-            chunks = layer.seal(chunks);
+            chunks = layer.seal(chunks, &mut scratch.framed);
         }
         chunks
     }
 
     /// As [`super::Link::seal`].
-    pub fn seal(&mut self, chunks: Chunks) -> Chunks {
-        self.seal_outside(self.layers.len(), chunks)
+    pub fn seal(&mut self, chunks: Chunks, scratch: &mut Scratch) -> Chunks {
+        self.seal_outside(self.layers.len(), chunks, scratch)
     }
 
     /// As [`super::Link::sent`].
@@ -326,13 +339,13 @@ impl Layers {
     }
 
     /// As [`super::Link::farewell`]: from the innermost outwards, as nothing follows the farewell of a layer outside.
-    pub fn farewell(&mut self) {
+    pub fn farewell(&mut self, scratch: &mut Scratch) {
         for index in 0..self.layers.len() {
-            self.gather(index);
+            self.gather(index, scratch);
         }
         for index in (0..self.layers.len()).rev() {
             self.layers[index].farewell();
-            self.gather(index);
+            self.gather(index, scratch);
         }
     }
 }

@@ -234,20 +234,20 @@ impl Link {
 
     /// Takes what the link itself has to send now: what is left of what was sealed last, then bytes of its own.
     #[inline]
-    pub fn next_send(&mut self) -> Option<Next> {
+    pub fn next_send(&mut self, scratch: &mut Scratch) -> Option<Next> {
         match &mut self.state {
             State::Plain => None,
-            State::Layered(layers) => layers.next_send(),
+            State::Layered(layers) => layers.next_send(scratch),
         }
     }
 
     /// Bytes of MQTT as they are sent; none, if the link is broken and can seal nothing any more. Only after bytes of
     /// MQTT have come, so any handshake is over.
     #[inline]
-    pub fn seal(&mut self, chunks: Chunks) -> Chunks {
+    pub fn seal(&mut self, chunks: Chunks, scratch: &mut Scratch) -> Chunks {
         match &mut self.state {
             State::Plain => chunks,
-            State::Layered(layers) => layers.seal(chunks),
+            State::Layered(layers) => layers.seal(chunks, scratch),
         }
     }
 
@@ -264,10 +264,10 @@ impl Link {
     /// Puts the farewell of each layer into the own bytes, unless it was said before or may not be said. No send is
     /// under way.
     #[inline]
-    pub fn farewell(&mut self) {
+    pub fn farewell(&mut self, scratch: &mut Scratch) {
         match &mut self.state {
             State::Plain => {}
-            State::Layered(layers) => layers.farewell(),
+            State::Layered(layers) => layers.farewell(scratch),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Memory: the bytes of the header, at most [`limits::PROXY_HEADER_BYTES_MAX`].
 
 use super::layers::{Broken, Layer, Peer};
+use super::websocket::Last;
 use crate::broker::UNIX_PEER;
 use crate::buffer::Chunks;
 use crate::config::{ProxyTerms, ProxyVersion};
@@ -315,7 +316,7 @@ impl Layer for Proxy {
         None
     }
 
-    fn seal(&mut self, chunks: Chunks) -> Chunks {
+    fn seal(&mut self, chunks: Chunks, _framed: &mut Last) -> Chunks {
         chunks
     }
 

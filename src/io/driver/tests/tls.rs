@@ -2,14 +2,18 @@
 
 use super::double::{Broker, stream};
 use crate::broker::CloseCause;
-use crate::config::{CertificateFiles, Tls, TlsVersion};
+use crate::buffer::{Chunk, Payload};
+use crate::config::{self, CertificateFiles, TlsVersion};
 use crate::io::disk::Disk;
 use crate::io::driver::kernel::Kernel;
-use crate::io::link::Wrapping;
+use crate::io::link::tls::Tls;
 use crate::io::link::tls::server::Server;
 use crate::io::link::tls::terms::{Terms, provider};
 use crate::io::link::tls::tickets::Keys;
 use crate::io::link::tls::words;
+use crate::io::link::websocket::Last;
+use crate::io::link::{Layer, Wrapping};
+use crate::limits;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
@@ -55,7 +59,7 @@ impl Files {
 
     fn server(&self, slow: bool) -> Arc<Server> {
         let path = |name: &str| Path::new(&self.0).join(name);
-        let tls = Tls {
+        let tls = config::Tls {
             certificates: vec![CertificateFiles {
                 certificate: path("certificate.pem"),
                 key: path("key.pem"),
@@ -177,6 +181,83 @@ fn a_stream_in_tls_is_echoed_whole<K: Kernel>() {
             }
         }
         broker.stop();
+    }
+}
+
+/// A link whose handshake is over, and its Client.
+fn shaken(files: &Files, config: &Arc<ClientConfig>) -> (Tls, ClientConnection) {
+    let mut tls = Tls::new(files.server(false));
+    let name = ServerName::try_from("broker").unwrap();
+    let mut client = ClientConnection::new(Arc::clone(config), name).unwrap();
+    while client.is_handshaking() || client.wants_write() {
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        tls.open(&hello, &mut Vec::new()).unwrap();
+        let own = tls.own_bytes().unwrap_or_default();
+        for chunk in &own {
+            client.read_tls(&mut chunk.bytes()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    tls.open(&[], &mut Vec::new()).unwrap();
+    (tls, client)
+}
+
+/// What a turn sends, and the payloads in it, share records: one for each 16 KiB.
+#[test]
+fn records_end_where_they_are_full() {
+    const RECORD: usize = 16 * 1024;
+    let files = Files::make(P256);
+    for version in [&TLS12, &TLS13] {
+        for (bytes, piece) in [(10_000, 100), (60_000, 7_000), (200_000, 999), (1, 1)] {
+            let (mut tls, mut client) = shaken(&files, &client_config(version));
+            let sent = stream(b'R', bytes);
+            let chunks = sent.chunks(piece).enumerate().map(|(count, piece)| {
+                let (start, end) = (0, piece.len() as u32);
+                match count % 3 {
+                    0 => Chunk::Block(piece.to_vec()),
+                    _ => Chunk::Shared {
+                        payload: Payload::new(piece),
+                        start,
+                        end,
+                    },
+                }
+            });
+            let mut sealed = tls.seal(chunks.collect(), &mut Last::default());
+            let (mut records, mut heard) = (0, Vec::new());
+            loop {
+                let part: Vec<u8> = sealed
+                    .iter()
+                    .flat_map(|chunk| chunk.bytes())
+                    .copied()
+                    .collect();
+                let mut rest = &part[..];
+                while let [23, _, _, high, low, behind @ ..] = rest {
+                    records += 1;
+                    rest = &behind[usize::from(u16::from_be_bytes([*high, *low]))..];
+                }
+                assert!(rest.is_empty());
+                let mut part = &part[..];
+                while !part.is_empty() {
+                    client.read_tls(&mut part).unwrap();
+                    let read = client
+                        .process_new_packets()
+                        .unwrap()
+                        .plaintext_bytes_to_read();
+                    let from = heard.len();
+                    heard.resize(from + read, 0);
+                    client.reader().read_exact(&mut heard[from..]).unwrap();
+                }
+                match tls.seal_rest() {
+                    Some(rest) => sealed = rest,
+                    None => break,
+                }
+            }
+            assert!(heard == sent);
+            let parts = sent.chunks(limits::TLS_SEAL_BYTES);
+            let full: usize = parts.map(|part| part.len().div_ceil(RECORD)).sum();
+            assert_eq!(records, full, "{bytes} bytes in chunks of {piece}");
+        }
     }
 }
 

@@ -28,16 +28,21 @@ pub mod words;
 pub mod x509;
 
 use super::layers::{Broken, Layer};
+use super::websocket::Last;
 use crate::buffer::{Chunk, Chunks};
 use crate::limits;
 use handshake::{Handshake, Outcome, write_own};
 use rustls::ServerConnection;
 use rustls::server::Acceptor;
 use server::Server;
+use smallvec::SmallVec;
 use std::fmt;
-use std::io::Write;
+use std::io::{IoSlice, Write};
 use std::sync::Arc;
 use terms::Terms;
+
+/// Chunks that are seldom more in a turn.
+const PARTS_USUAL: usize = 8;
 
 /// One connection's TLS.
 pub struct Tls {
@@ -276,7 +281,7 @@ impl Layer for Tls {
         (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
     }
 
-    fn seal(&mut self, chunks: Chunks) -> Chunks {
+    fn seal(&mut self, chunks: Chunks, _framed: &mut Last) -> Chunks {
         self.sealed = Sealed {
             rest: chunks,
             ..Sealed::default()
@@ -363,25 +368,33 @@ impl Tls {
         let sealed = &mut self.sealed;
         let mut room = limits::TLS_SEAL_BYTES;
         let mut block = std::mem::take(&mut self.own);
-        let mut whole_chunks = 0;
+        let (mut whole_chunks, mut skip) = (0, sealed.skip);
+        let mut parts = SmallVec::<[IoSlice<'_>; PARTS_USUAL]>::new();
         for chunk in &sealed.rest {
-            let bytes = &chunk.bytes()[sealed.skip..];
+            let bytes = &chunk.bytes()[skip..];
             let part = &bytes[..bytes.len().min(room)];
-            // It takes all of it: it has no limit, and the handshake is over.
-            if connection.writer().write_all(part).is_err() {
-                break;
-            }
+            parts.push(IoSlice::new(part));
             room -= part.len();
             if part.len() < bytes.len() {
-                sealed.skip += part.len();
+                skip += part.len();
                 break;
             }
             whole_chunks += 1;
-            sealed.skip = 0;
+            skip = 0;
             if room == 0 {
                 break;
             }
         }
+        // All at once: records end where they are full, not where chunks do. It takes all of it, as it has no limit and
+        // the handshake is over; it fails only on a connection that had failed before.
+        let written = connection.writer().write_vectored(&parts);
+        drop(parts);
+        if written.is_err() {
+            self.state = State::Over;
+            self.sealed = Sealed::default();
+            return Chunks::new();
+        }
+        sealed.skip = skip;
         for chunk in sealed.rest.drain(..whole_chunks) {
             // The first block that is done with becomes the block of what is sent.
             if let Chunk::Block(mut done) = chunk

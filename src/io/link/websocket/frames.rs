@@ -21,6 +21,11 @@ const CONTROL_BYTES_MAX: u64 = 125;
 
 /// Room that is made for small messages at once. More would be cleared in vain where other frames lie between them.
 const SMALL_BYTES_AT_ONCE: usize = 2 * 1024;
+/// Bytes that are unmasked at once; the compiler makes it as many as the processor takes.
+const STEP: usize = 32;
+/// A small message in whole steps.
+const SMALL_ROOM: usize = 4 * STEP;
+const _: () = assert!(SMALL_ROOM >= 125 && STEP.is_multiple_of(4));
 
 /// What a frame is, by its opcode. [RFC 6455 5.2]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -255,31 +260,26 @@ impl Frames {
         Ok(())
     }
 
-    /// Takes some small messages of one frame each, as long as they are whole: what Clients mostly send, one behind the
+    /// Takes small messages of one frame each, as long as they are whole: Clients mostly send these, one behind the
     /// other where they send much. Returns what is behind them.
     #[inline]
-    fn read_small<'a>(&self, bytes: &'a [u8], plain: &mut Vec<u8>) -> &'a [u8] {
-        if self.in_message || self.head_bytes > 0 || bytes[0] != 0x82 {
+    fn read_small<'a>(&self, mut bytes: &'a [u8], plain: &mut Vec<u8>) -> &'a [u8] {
+        if self.in_message || self.head_bytes > 0 {
             return bytes;
         }
-        let mut rest = bytes;
-        let from = plain.len();
-        // Room for some of them at once; what stays unused is cut off again.
-        plain.resize(from + bytes.len().min(SMALL_BYTES_AT_ONCE), 0);
-        let mut out = &mut plain[from..];
-        while let &[0x82, second, a, b, c, d, ref behind @ ..] = rest {
-            let length = usize::from(second & 0x7F);
-            if second & 0x80 == 0 || length > 125 || behind.len() < length || out.len() < length {
+        while bytes.first() == Some(&0x82) {
+            let from = plain.len();
+            // Room for some of them at once; what stays unused is cut off again.
+            let room = bytes.len().min(SMALL_BYTES_AT_ONCE) + SMALL_ROOM;
+            plain.resize(from + room, 0);
+            let (taken, written) = take_small(bytes, &mut plain[from..]);
+            plain.truncate(from + written);
+            if taken == 0 {
                 break;
             }
-            let (payload, after) = behind.split_at(length);
-            let (to, room) = out.split_at_mut(length);
-            copy_unmasked(to, payload, [a, b, c, d]);
-            (rest, out) = (after, room);
+            bytes = &bytes[taken..];
         }
-        let unused = out.len();
-        plain.truncate(plain.len() - unused);
-        rest
+        bytes
     }
 
     /// Takes bytes of a head, all that there are or to its end. Returns how many.
@@ -390,32 +390,49 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The same from one place to another of the same length. What is left of eight is done with the eight bytes that end
-/// there, so no byte is done alone unless there are less than eight.
+/// Unmasks small messages of one frame each, as long as they are whole and have room, into `out`, which has
+/// [`SMALL_ROOM`] more than a message. Returns the bytes that were taken and written.
+///
+/// Where so much can be read and written, a payload is taken in steps of 32 bytes, the last of them reaching beyond its
+/// end: what that writes is overwritten by the next message or cut off. So no byte is done alone, and no length is
+/// looked at twice.
 #[inline]
-fn copy_unmasked(to: &mut [u8], from: &[u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let word = |at: usize| {
-        let mask = [[a, b, c, d], [b, c, d, a], [c, d, a, b], [d, a, b, c]][at % 4];
-        let [a, b, c, d] = mask;
-        u64::from_ne_bytes([a, b, c, d, a, b, c, d])
-    };
-    let first = word(0);
-    let (to_words, _) = to.as_chunks_mut::<8>();
-    let (from_words, _) = from.as_chunks::<8>();
-    for (to, from) in to_words.iter_mut().zip(from_words) {
-        *to = (u64::from_ne_bytes(*from) ^ first).to_ne_bytes();
-    }
-    match (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
-        (Some(to), Some(last)) => {
-            *to = (u64::from_ne_bytes(*last) ^ word(from.len() - 8)).to_ne_bytes();
+fn take_small(bytes: &[u8], out: &mut [u8]) -> (usize, usize) {
+    let (mut at, mut to) = (0, 0);
+    while let Some(&[0x82, second, a, b, c, d]) = bytes[at..].first_chunk() {
+        // Above 125 too where the mask bit is not set.
+        let length = usize::from(second.wrapping_sub(0x80));
+        if length >= 126 {
+            break;
         }
-        _ => {
-            for ((to, from), mask) in to.iter_mut().zip(from).zip(mask.iter().cycle()) {
-                *to = from ^ mask;
+        let payload = &bytes[at + 6..];
+        let mask = [a, b, c, d];
+        let whole_steps = payload.first_chunk::<SMALL_ROOM>();
+        if let (Some(payload), Some(out)) = (whole_steps, out[to..].first_chunk_mut()) {
+            let out: &mut [u8; SMALL_ROOM] = out;
+            let steps = out.as_chunks_mut::<STEP>().0.iter_mut();
+            let steps = steps.zip(payload.as_chunks::<STEP>().0);
+            for (out, payload) in steps.take(length.div_ceil(STEP)) {
+                for ((out, payload), mask) in out.iter_mut().zip(payload).zip(&repeated(mask)) {
+                    *out = payload ^ mask;
+                }
             }
+        } else if payload.len() < length || out.len() - to < length {
+            break;
+        } else {
+            let out = &mut out[to..to + length];
+            out.copy_from_slice(&payload[..length]);
+            unmask(out, mask);
         }
+        (at, to) = (at + 6 + length, to + length);
     }
+    (at, to)
+}
+
+/// A mask as often as a step takes it.
+#[inline]
+fn repeated([a, b, c, d]: [u8; 4]) -> [u8; STEP] {
+    std::array::from_fn(|at| [a, b, c, d][at % 4])
 }
 
 /// Appends a frame of ours: whole, and without a mask, as a Server's are. [RFC 6455 5.1]

@@ -16,6 +16,8 @@ pub mod frames;
 pub mod handshake;
 mod seal;
 
+pub use seal::Last;
+
 #[cfg(test)]
 mod tests;
 
@@ -191,9 +193,9 @@ impl Layer for WebSocket {
         (!own.is_empty()).then(|| Chunks::from_iter([Chunk::Block(own)]))
     }
 
-    fn seal(&mut self, mut chunks: Chunks) -> Chunks {
+    fn seal(&mut self, mut chunks: Chunks, framed: &mut Last) -> Chunks {
         let plain: usize = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
-        let (plain, heads) = (plain as u32, seal::seal(&mut chunks) as u32);
+        let (plain, heads) = (plain as u32, seal::seal(&mut chunks, framed) as u32);
         self.sealed = Sealed {
             heads,
             plain,

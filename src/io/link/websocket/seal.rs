@@ -11,11 +11,15 @@
 //! A block that has room is opened from its end to its start, each packet moved once; one that has none is copied into
 //! a larger one. Shared payloads stay where they are. So a turn's packets leave in one send, as they do without frames.
 //!
+//! In a fan-out, the packets of one turn are the same for many connections. So the block that was framed last is kept
+//! as soon as it seems to come again, and a block that is the same is only compared and copied: see [`Last`].
+//!
 //! Where frames begin is a courtesy to Clients that take a frame for a packet. Every split would be right [v3.1.1
 //! MQTT-6.0.0-2, v5 MQTT-6.0.0-2], so bytes whose length cannot be read go as one frame.
 
 use super::frames::{Opcode, head, head_bytes};
 use crate::buffer::{Chunk, Chunks};
+use crate::limits::LARGE_BLOCK_BYTES;
 use smallvec::SmallVec;
 
 /// A frame that begins in a chunk.
@@ -30,9 +34,73 @@ struct Start {
 /// A turn seldom sends more packets to a connection.
 type Starts = SmallVec<[Start; 256]>;
 
+/// Less is framed as quickly as it is compared.
+const KEPT_FROM_BYTES: usize = 512;
+/// Bytes at the start of a block that tell it from most others: the Topic Name of its first packet is in them.
+const SIGN_BYTES: usize = 64;
+
+/// The block that was framed last on a shard, for the connections that send the same.
+///
+/// It takes two of a kind, the same in length and in their first bytes, until one is kept: so what goes to one
+/// connection alone is not copied in vain. At most two large blocks of memory.
+#[derive(Default)]
+pub struct Last {
+    length: usize,
+    sign: SmallVec<[u8; SIGN_BYTES]>,
+    /// As it was, and as it became; empty if none is kept.
+    plain: Vec<u8>,
+    framed: Vec<u8>,
+}
+
+impl Last {
+    /// Frames a block that is the same as the last. Returns the bytes of the heads.
+    fn frame(&self, block: &mut Vec<u8>) -> Option<usize> {
+        if *block != self.plain {
+            return None;
+        }
+        let heads = self.framed.len() - block.len();
+        block.clear();
+        block.extend_from_slice(&self.framed);
+        Some(heads)
+    }
+
+    /// Is this block like the one before? Then it is worth to be kept. The sign is this block's from now on.
+    fn resembles(&mut self, block: &[u8]) -> bool {
+        let sign = &block[..SIGN_BYTES.min(block.len())];
+        if self.length == block.len() && *self.sign == *sign {
+            return true;
+        }
+        self.length = block.len();
+        self.sign.clear();
+        self.sign.extend_from_slice(sign);
+        false
+    }
+}
+
 /// Puts the heads of frames into the chunks. Returns the bytes of all heads. The bytes of all chunks are less than 4
 /// GiB, as those of one send are.
-pub fn seal(chunks: &mut Chunks) -> usize {
+pub fn seal(chunks: &mut Chunks, last: &mut Last) -> usize {
+    let [Chunk::Block(block)] = &mut chunks[..] else {
+        return frame(chunks);
+    };
+    if !(KEPT_FROM_BYTES..=LARGE_BLOCK_BYTES).contains(&block.len()) {
+        return frame(chunks);
+    }
+    if let Some(heads) = last.frame(block) {
+        return heads;
+    }
+    let kept = last.resembles(block);
+    if kept {
+        last.plain.clone_from(block);
+    }
+    let heads = frame(chunks);
+    if kept && let [Chunk::Block(block)] = &chunks[..] {
+        last.framed.clone_from(block);
+    }
+    heads
+}
+
+fn frame(chunks: &mut Chunks) -> usize {
     let mut rest: usize = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
     // Of the frame under way, in the chunk looked at and those behind it.
     let mut left = 0;
@@ -253,7 +321,7 @@ mod tests {
                 for end in (0..1_200).chain([5_000, bytes.len() - 3, bytes.len()]) {
                     let ends = [end / 3, end / 2, end];
                     let mut chunks = lay(&bytes, &ends, shared, spare);
-                    assert_eq!(seal(&mut chunks), head_bytes);
+                    assert_eq!(seal(&mut chunks, &mut Last::default()), head_bytes);
                     assert!(
                         payloads(&stream(&chunks)) == packets,
                         "{shared} {spare} {end}"
@@ -269,7 +337,7 @@ mod tests {
         let large = packet(70_000);
         let bytes = [packet(1), large.clone(), packet(1)].concat();
         let mut chunks = lay(&bytes, &[8, 60_000], true, 64);
-        assert_eq!(seal(&mut chunks), 2 + 10 + 2);
+        assert_eq!(seal(&mut chunks, &mut Last::default()), 2 + 10 + 2);
         assert!(payloads(&stream(&chunks)) == [packet(1), large, packet(1)]);
     }
 
@@ -277,8 +345,34 @@ mod tests {
     fn a_block_with_room_is_not_copied_into_another() {
         let mut chunks = lay(&[packet(5), packet(6)].concat(), &[], false, 4);
         let place = chunks[0].bytes().as_ptr();
-        assert_eq!(seal(&mut chunks), 4);
+        assert_eq!(seal(&mut chunks, &mut Last::default()), 4);
         assert_eq!((chunks.len(), chunks[0].bytes().as_ptr()), (1, place));
+    }
+
+    #[test]
+    fn the_same_block_again_is_framed_the_same() {
+        let run = |last: u8| {
+            let mut bytes: Vec<u8> = (0..20).flat_map(|_| packet(80)).collect();
+            *bytes.last_mut().unwrap() = last;
+            bytes
+        };
+        let mut last = Last::default();
+        for (count, end) in [0, 0, 0, 1, 1, 0, 0, 1].into_iter().enumerate() {
+            let bytes = run(end);
+            for spare in [0, 100] {
+                let mut chunks = lay(&bytes, &[], false, spare);
+                assert_eq!(seal(&mut chunks, &mut last), 20 * 2);
+                assert!(payloads(&stream(&chunks)).concat() == bytes, "{count}");
+            }
+            assert!(!last.plain.is_empty());
+        }
+        // Of others nothing is kept.
+        let mut last = Last::default();
+        for length in 60..90 {
+            let mut chunks = lay(&[packet(length), packet(600)].concat(), &[], false, 0);
+            seal(&mut chunks, &mut last);
+        }
+        assert!(last.plain.is_empty());
     }
 
     #[test]
@@ -290,7 +384,7 @@ mod tests {
             b"\x30\xFF\xFF\xFF\xFF\x01rest",
         ] {
             let mut chunks = lay(&[&packet(1), bytes].concat(), &[], false, 0);
-            seal(&mut chunks);
+            seal(&mut chunks, &mut Last::default());
             assert!(payloads(&stream(&chunks)) == [packet(1), bytes.to_vec()]);
         }
     }

@@ -471,7 +471,7 @@ fn who_is_sent_nothing_is_pinged() {
     socket.check();
     assert!(!socket.has_own_bytes());
     let chunks = || Chunks::from_iter([Chunk::Block(b"\xD0\0".to_vec())]);
-    socket.seal(chunks());
+    socket.seal(chunks(), &mut Last::default());
     socket.check();
     assert!(!socket.has_own_bytes());
     for _ in 0..3 {
@@ -487,7 +487,7 @@ fn what_has_left_is_told_in_bytes_of_mqtt() {
     let mut socket = opened();
     let chunks = || Chunks::from_iter([Chunk::Block(b"\xD0\0\x30\x03\0\x01a".to_vec())]);
     for piece in 1..=11 {
-        let sealed = socket.seal(chunks());
+        let sealed = socket.seal(chunks(), &mut Last::default());
         let all: usize = sealed.iter().map(|chunk| chunk.bytes().len()).sum();
         assert_eq!(all, 11);
         let (mut left, mut told) = (all, 0);
