@@ -2,7 +2,7 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::LogLevel;
+use mqttfast::broker::{LogLevel, home_of};
 use mqttfast::config::Settings;
 use mqttfast::limits;
 use support::*;
@@ -242,6 +242,96 @@ fn retained_messages_come_back_everywhere_and_newer_ones_win() {
             store.apply(changes);
         }
         assert_eq!(store.retained.len(), 1, "what the second life wrote");
+    }
+}
+
+/// What each shard gives a new subscriber of everything.
+fn retained_texts(world: &mut World, name: &str) -> Vec<Vec<String>> {
+    let version = Version::V311;
+    let mut found = Vec::new();
+    for shard in 0..world.shards() {
+        let fresh = world.open_at(shard, version);
+        let client_id = format!("{name} {shard}");
+        world.send(fresh, connect(version, &client_id).bytes());
+        world.send(fresh, subscribe(version, 1, &[("#", 0)]));
+        world.settle();
+        found.push(texts(&publishes(world, fresh)));
+    }
+    found
+}
+
+/// A QoS 2 message that crosses shards is routed again when its publisher repeats it after a restart, because some
+/// subscriber may not have it. It is not retained again: its topic may have a newer message, or none any more.
+#[test]
+fn the_repeat_of_a_retained_message_replaces_no_newer_one() {
+    let version = Version::V311;
+    for (before, after) in SHARDS {
+        for newer in ["newer", ""] {
+            let mut first = world(before);
+            let publisher = first.connect(&connect(version, "p").persistent());
+            let older = publish("r", "older").qos(2, 5).retain();
+            first.send(publisher, older.clone().bytes(version));
+            first.settle();
+            let mut store = store_of(&first);
+            let mut world = start(&store, &first, after, with_store());
+            let other = world.connect(&connect(version, "other"));
+            world.publish(other, &publish("r", newer).retain());
+            let expected: Vec<&str> = [newer]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect();
+            // The PUBREC of the first repeat is lost too.
+            for life in 0..2 {
+                let publisher = world.connect(&connect(version, "p").persistent());
+                world.send(publisher, older.clone().dup().bytes(version));
+                world.settle();
+                let answers = world.received(publisher);
+                assert!(matches!(answers[..], [Packet::PubRec { code: 0, .. }]));
+                for texts in retained_texts(&mut world, "fresh") {
+                    assert_eq!(texts, expected, "{before} shards, then {after}");
+                }
+                for (_, _, changes) in &world.changes {
+                    store.apply(changes);
+                }
+                let kept = store.retained.contains_key("r");
+                assert_eq!(kept, !newer.is_empty(), "{before} shards, then {after}");
+                if life == 0 {
+                    world = start(&store, &world, before, with_store());
+                }
+            }
+        }
+    }
+}
+
+/// The same, but the shard that keeps the topic for the store had not kept the message: the repeat writes it.
+#[test]
+fn the_repeat_of_a_message_that_was_not_retained_is() {
+    let version = Version::V311;
+    for after in [1, 2, 4] {
+        let mut first = world(3);
+        let publisher = first.connect(&connect(version, "p").persistent());
+        let home = home_of("p", 3);
+        let elsewhere = |topic: &String| home_of(topic, 3) != home;
+        let topic = (0..).map(|n| format!("r{n}")).find(elsewhere).expect("one");
+        let message = publish(&topic, "x").qos(2, 5).retain();
+        first.send(publisher, message.clone().bytes(version));
+        first.settle();
+        let mut store = Store::default();
+        for (_, _, changes) in first.changes.iter().filter(|c| c.0 == home.index()) {
+            store.apply(changes);
+        }
+        assert_eq!(store.retained.len(), 0);
+        let mut world = start(&store, &first, after, with_store());
+        let publisher = world.connect(&connect(version, "p").persistent());
+        world.send(publisher, message.dup().bytes(version));
+        world.settle();
+        for texts in retained_texts(&mut world, "fresh") {
+            assert_eq!(texts, ["x"], "{after} shards");
+        }
+        for (_, _, changes) in &world.changes {
+            store.apply(changes);
+        }
+        assert_eq!(store.retained.len(), 1);
     }
 }
 

@@ -136,6 +136,9 @@ pub enum Change {
     },
     /// The Session was given a QoS 1 or 2 delivery of this passage, by the change before this one. To be forgotten when
     /// the passage ends, by `ReceivedReleased` or with the publisher's Session.
+    ///
+    /// Or its retained message is written: then `session` is the passage itself. A repeat does not write it again,
+    /// because it would replace a newer one.
     Passed {
         /// As `Received` named it, or will: that is a change of another shard.
         passage: Passage,

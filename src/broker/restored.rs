@@ -68,7 +68,8 @@ pub enum RestoredPart {
         /// It crossed, and perhaps not all of what followed is kept.
         passage: Option<Passage>,
     },
-    /// A Session of this shard has the delivery of a passage that some shard was told of by `Received`.
+    /// A Session of this shard has the delivery of a passage that some shard was told of by `Received`. Or `session` is
+    /// the passage itself: its retained message is written, and the shard that was told of `Received` hears it.
     Passed {
         /// Its name.
         passage: Passage,

@@ -69,6 +69,7 @@ pub fn load<S: Scan>(
     let mut reading = Reading {
         loaded: Loaded::default(),
         homes: HashMap::default(),
+        publishers: HashMap::default(),
         // A clock that was set back, or is not set yet: no time has passed.
         now: now.max(state.stamp),
         stamp: state.stamp,
@@ -128,6 +129,8 @@ impl Shared {
 struct Reading<'a> {
     loaded: Loaded,
     homes: HashMap<u64, ShardId, HashState>,
+    /// By passage: the home of the Session that published it.
+    publishers: HashMap<u64, ShardId, HashState>,
     now: UnixSeconds,
     stamp: UnixSeconds,
     shards: usize,
@@ -348,6 +351,7 @@ impl Reading<'_> {
         held.received.insert(packet_id.get(), with);
         if with > 0 {
             self.loaded.index.passages.insert(with, 0);
+            self.publishers.insert(with, home);
         }
         let passage = StoredSession::from_number(with);
         self.give(
@@ -361,7 +365,7 @@ impl Reading<'_> {
         Ok(Found::Kept)
     }
 
-    /// Rows of passages: id, passage and the Session that has it.
+    /// Rows of passages: id, passage, and the Session that has it or the passage again.
     fn passed(&mut self, rows: Vec<(u64, u64, u64)>) {
         for (id, number, session) in rows {
             let Some(last) = self.loaded.index.passages.get_mut(&number) else {
@@ -370,7 +374,11 @@ impl Reading<'_> {
             };
             *last = (*last).max(id as u16);
             let names = StoredSession::from_number(number).zip(StoredSession::from_number(session));
-            if let Some(home) = self.homes.get(&session).copied()
+            let home = match session == number {
+                true => self.publishers.get(&number),
+                false => self.homes.get(&session),
+            };
+            if let Some(home) = home.copied()
                 && let Some((passage, session)) = names
             {
                 self.give(home, RestoredPart::Passed { passage, session });

@@ -81,7 +81,8 @@ pub struct Clients {
     pub(super) stored: u64,
     /// The passage of the QoS 2 message under way.
     pub(super) passage: Option<Passage>,
-    /// Sessions that have deliveries of passages of before a restart.
+    /// Sessions that have deliveries of passages of before a restart; a passage itself, if its retained message is
+    /// written.
     pub(super) passed: HashSet<(Passage, StoredSession)>,
     /// Some Session of this shard is stored, or was.
     pub(super) has_stored: bool,

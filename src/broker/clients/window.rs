@@ -628,6 +628,22 @@ impl Clients {
         self.passage
     }
 
+    /// The message under way came before a restart, and its retained message was written then.
+    #[inline]
+    pub fn is_written(&self) -> bool {
+        let written = |passage| self.passed.contains(&(passage, passage));
+        self.passage.is_some_and(written)
+    }
+
+    /// The retained message of the passage under way is written, or a newer one is there.
+    #[cold]
+    pub fn note_written(&mut self) {
+        if let Some(passage) = self.passage {
+            let session = passage;
+            self.changes.note(|| Change::Passed { passage, session });
+        }
+    }
+
     /// A message of a peer is under way.
     #[inline]
     pub fn begin_passage(&mut self, passage: Option<Passage>) {

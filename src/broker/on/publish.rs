@@ -437,14 +437,16 @@ impl Shard {
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
-        let version = routing.retain.then(|| {
+        // The repeat of a message of before a restart that was written then: its topic may have a newer one.
+        let written = routing.retain && self.clients.is_written();
+        let version = (routing.retain && !written).then(|| {
             let version = self.peers.next_version();
             self.retain(routing, version);
             version
         });
         match self.route::<FOUND>(routing, origin, version, out) {
             // It is kept as the retained message.
-            Routed::Refused | Routed::Crossed if version.is_some() => Routed::Taken,
+            Routed::Refused | Routed::Crossed if version.is_some() || written => Routed::Taken,
             routed => routed,
         }
     }
@@ -505,6 +507,9 @@ impl Shard {
         }
         if self.topics.retain(routing, version) {
             self.peers.arm_clock(self.turn.now());
+        }
+        if self.clients.passage().is_some() && self.topics.notes_writes_of(routing.topic.as_str()) {
+            self.clients.note_written();
         }
     }
 }

@@ -87,11 +87,17 @@ impl Topics {
         self.deletion_marks > marks_before
     }
 
-    /// Notes a write for the store. Every shard has every write, so one shard notes the writes of a topic.
+    /// Every shard has every write, so one shard notes the writes of a topic for the store: whether it is this one.
+    #[inline]
+    pub fn notes_writes_of(&self, topic: &str) -> bool {
+        self.changes.are_wanted() && owner_of(topic, self.shards) == self.id && !is_sys(topic)
+    }
+
+    /// Notes a write for the store.
     #[inline]
     fn note_written(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let topic = routing.topic.as_str();
-        if !self.changes.are_wanted() || owner_of(topic, self.shards) != self.id || is_sys(topic) {
+        if !self.notes_writes_of(topic) {
             return;
         }
         if routing.payload.is_empty() {
@@ -212,8 +218,7 @@ impl Topics {
         let Some(version) = self.retained.get(topic).map(|held| held.version) else {
             return false;
         };
-        let is_own = owner_of(topic, self.shards) == self.id && !is_sys(topic);
-        if self.changes.are_wanted() && is_own {
+        if self.notes_writes_of(topic) {
             self.changes.note(|| Change::RetainedDeleted {
                 topic: topic.into(),
                 version,

@@ -388,11 +388,14 @@ impl Store {
                 });
             }
         }
-        let received = self.sessions.values().flat_map(|row| row.received.values());
-        let under_way: BTreeSet<Passage> = received.flatten().copied().collect();
+        let of_passage = |row: &&Row, passage| row.received.values().any(|of| *of == Some(passage));
         for (passage, session) in &self.passed {
-            let of = self.sessions.get(session);
-            if under_way.contains(passage) && of.is_some_and(|row| here(&row.client_id)) {
+            let publisher = self.sessions.values().find(|row| of_passage(row, *passage));
+            let of = match passage == session {
+                true => publisher,
+                false => self.sessions.get(session),
+            };
+            if publisher.is_some() && of.is_some_and(|row| here(&row.client_id)) {
                 let (passage, session) = (*passage, *session);
                 parts.push(RestoredPart::Passed { passage, session });
             }
