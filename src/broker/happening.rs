@@ -8,7 +8,7 @@ use super::filter_refusal::FilterRefusal;
 use super::violation::Violation;
 use crate::acl::Cause;
 use crate::budget::Refused;
-use crate::budget::book::OwnerReport;
+use crate::budget::owner::OwnerReport;
 use crate::config::Logs;
 use crate::ids::ShardId;
 use crate::invariant::Broken;

@@ -11,7 +11,7 @@
 use super::counters::Counters;
 use super::storage::StoreState;
 use crate::budget::Refused;
-use crate::budget::book::OwnerReport;
+use crate::budget::owner::OwnerReport;
 use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
 use crate::limits;
 use crate::time::Time;

@@ -1,7 +1,7 @@
 //! Who holds how many bytes of what: one account book a shard for all that Clients can make grow, so that no Client,
 //! with any bytes, takes the broker away from the others.
 //!
-//! - [`Book`]: owners, their bytes, and whether one may have more.
+//! - [`Book`]: owners and their bytes; and, in `division`, whether one may have more.
 //! - [`Source`]: where a connection comes from.
 //! - [`sizes`]: what filters and topics take in the trees of all shards.
 //!
@@ -13,8 +13,14 @@
 //! the share of that address, so nobody gains by many client ids. All shards take from one [`crate::buffer::Stock`].
 
 pub mod book;
+mod division;
+pub mod owner;
+pub mod refused;
 pub mod sizes;
 pub mod source;
+#[cfg(test)]
+mod tests;
 
-pub use book::{Book, Refused};
+pub use book::Book;
+pub use refused::Refused;
 pub use source::Source;

@@ -19,6 +19,11 @@ impl Source {
         self.0
     }
 
+    /// The source with these bits.
+    pub fn of_bits(bits: u128) -> Source {
+        Source(bits)
+    }
+
     /// Of a peer address; an IPv4 address that is written as IPv6 is one of IPv4.
     pub fn of(address: IpAddr) -> Source {
         match address.to_canonical() {

@@ -6,7 +6,9 @@
 //! Cost: a lock when an owner comes or goes; one atomic operation when an owner's bytes are told.
 
 use crate::mesh::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::PoisonError;
 
 /// Places of the table that are kept, however few are used.
@@ -24,16 +26,23 @@ pub enum Sharer {
 /// What one sharer holds, in all shards.
 #[derive(Debug)]
 pub struct Share {
+    sharer: Sharer,
     bytes: AtomicUsize,
     owners: AtomicUsize,
 }
 
 impl Share {
-    fn new() -> Share {
+    fn new(sharer: Sharer) -> Share {
         Share {
+            sharer,
             bytes: AtomicUsize::new(0),
             owners: AtomicUsize::new(0),
         }
+    }
+
+    /// Whose it is.
+    pub fn sharer(&self) -> &Sharer {
+        &self.sharer
     }
 
     // Relaxed throughout: numbers to look at, that order nothing. Each shard takes back no more than it has added.
@@ -59,10 +68,34 @@ impl Share {
     }
 }
 
+/// A share in the table, found by its sharer.
+#[derive(Debug)]
+struct Listed(Arc<Share>);
+
+impl Borrow<Sharer> for Listed {
+    fn borrow(&self) -> &Sharer {
+        &self.0.sharer
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Listed) -> bool {
+        self.0.sharer == other.0.sharer
+    }
+}
+
+impl Eq for Listed {}
+
+impl Hash for Listed {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.sharer.hash(hasher);
+    }
+}
+
 /// The shares of a broker.
 #[derive(Debug)]
 pub struct Shares {
-    table: Mutex<HashMap<Sharer, Arc<Share>>>,
+    table: Mutex<HashSet<Listed>>,
     /// How many there are.
     count: AtomicUsize,
 }
@@ -70,7 +103,7 @@ pub struct Shares {
 impl Default for Shares {
     fn default() -> Self {
         Shares {
-            table: Mutex::new(HashMap::new()),
+            table: Mutex::new(HashSet::new()),
             count: AtomicUsize::new(0),
         }
     }
@@ -84,30 +117,34 @@ impl Shares {
 
     /// The share of a sharer, if any shard has an owner with a part of it.
     pub fn find(&self, sharer: &Sharer) -> Option<Arc<Share>> {
-        self.lock().get(sharer).cloned()
+        self.lock().get(sharer).map(|listed| Arc::clone(&listed.0))
     }
 
     /// One more owner has a part of it.
     pub fn join(&self, sharer: Sharer) -> Arc<Share> {
         let mut table = self.lock();
-        let share = table
-            .entry(sharer)
-            .or_insert_with(|| Arc::new(Share::new()));
+        let share = match table.get(&sharer) {
+            Some(listed) => Arc::clone(&listed.0),
+            None => {
+                let share = Arc::new(Share::new(sharer));
+                table.insert(Listed(Arc::clone(&share)));
+                share
+            }
+        };
         share.owners.fetch_add(1, Ordering::Relaxed);
-        let share = Arc::clone(share);
         self.count.store(table.len(), Ordering::Relaxed);
         share
     }
 
     /// One less, of whom `told` bytes were told; with the last one the share goes.
-    pub fn leave(&self, sharer: &Sharer, share: &Share, told: usize) {
+    pub fn leave(&self, share: &Share, told: usize) {
         let mut table = self.lock();
         share.change(told, 0);
         // Owners come and go under the lock alone.
         let before = share.owners.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "it has joined");
         if before == 1 {
-            table.remove(sharer);
+            table.remove(&share.sharer);
             if table.capacity() > 4 * table.len() + TABLE_KEPT {
                 let kept = 2 * table.len();
                 table.shrink_to(kept);
@@ -116,7 +153,7 @@ impl Shares {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sharer, Arc<Share>>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Listed>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,11 +174,11 @@ mod tests {
         b.change(50, 10);
         assert_eq!(shares.find(&here).map(|share| share.bytes()), Some(110));
         assert_eq!(other.bytes(), 0);
-        shares.leave(&here, &a, 100);
+        shares.leave(&a, 100);
         assert_eq!((shares.count(), b.bytes(), b.owners()), (2, 10, 1));
-        shares.leave(&here, &b, 10);
+        shares.leave(&b, 10);
         assert!(shares.find(&here).is_none() && shares.count() == 1);
-        shares.leave(&there, &other, 0);
+        shares.leave(&other, 0);
         assert_eq!(shares.count(), 0);
     }
 }

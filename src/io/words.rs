@@ -420,7 +420,7 @@ mod tests {
     use super::figures::tests::counted;
     use super::*;
     use crate::broker::Violation;
-    use crate::budget::book::OwnerReport;
+    use crate::budget::owner::OwnerReport;
     use crate::wire::QoS;
 
     fn who(client_id: &str, user_name: Option<&str>) -> Identity {

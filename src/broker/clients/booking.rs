@@ -6,7 +6,7 @@ use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::Routing;
 use crate::broker::slots::Slots;
-use crate::budget::book::OwnerReport;
+use crate::budget::owner::OwnerReport;
 use crate::budget::sizes::{filter_bytes, retained_bytes};
 use crate::budget::{Book, Refused, Source};
 use crate::buffer::account::{Account, Arc, Booked};

@@ -3,7 +3,7 @@
 use super::{Shown, number, over_share};
 use crate::broker::{Condition, Counters, Dropped, StoreFigures, StoreState, Sums};
 use crate::budget::Refused;
-use crate::budget::book::OwnerReport;
+use crate::budget::owner::OwnerReport;
 use crate::ids::ShardId;
 use std::fmt::Write as _;
 
