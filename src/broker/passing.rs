@@ -246,7 +246,7 @@ pub(super) fn routing_of(message: &Rc<Message>) -> Routing<'_> {
         payload: message.payload(),
         qos: message.qos,
         retain: message.retain,
-        expires: message.expires,
+        expires: message.expires(),
         verbatim: None,
         message: Some(Rc::clone(message)),
         publisher: None,

@@ -20,14 +20,38 @@ pub struct Message {
     pub qos: QoS,
     /// As the publisher set it.
     pub retain: bool,
-    /// Bytes of the v5 properties a broker passes on, after the Topic Name.
-    passed_on_bytes: u32,
-    /// When the Message Expiry Interval is over; `Time::NEVER` without one. [v5 3.3.2.3.3]
-    pub expires: Time,
-    /// Who published it, where that matters for as long as it is retained.
-    source: Option<Arc<Source>>,
     /// In how many queues of this shard it waits.
     queues: Queues,
+    /// What few messages have.
+    rare: Option<Box<Rare>>,
+}
+
+// With the counts of an `Rc` 40 bytes, which the allocator gives without rest.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Message>() <= 24);
+
+/// What only v5 messages have, and messages whose publisher matters.
+#[derive(Clone, Debug)]
+struct Rare {
+    /// See [`Message::expires`].
+    expires: Time,
+    /// Bytes of the v5 properties a broker passes on, after the Topic Name.
+    passed_on_bytes: u32,
+    /// Who published it, where that matters for as long as it is retained.
+    source: Option<Arc<Source>>,
+}
+
+impl Rare {
+    fn new(passed_on_bytes: u32, expires: Time) -> Option<Box<Rare>> {
+        let is_rare = passed_on_bytes > 0 || expires != Time::NEVER;
+        is_rare.then(|| {
+            Box::new(Rare {
+                expires,
+                passed_on_bytes,
+                source: None,
+            })
+        })
+    }
 }
 
 /// A number of queues. What is cloned goes elsewhere, and is in none yet.
@@ -76,10 +100,8 @@ impl Message {
             topic_bytes: topic.len() as u16,
             qos,
             retain,
-            passed_on_bytes: passed_on.len() as u32,
-            expires,
-            source: None,
             queues: Queues::default(),
+            rare: Rare::new(passed_on.len() as u32, expires),
         }
     }
 
@@ -99,26 +121,24 @@ impl Message {
             topic_bytes,
             qos,
             retain,
-            passed_on_bytes,
-            expires,
-            source: None,
             queues: Queues::default(),
+            rare: Rare::new(passed_on_bytes, expires),
         }
     }
 
     /// Notes who published it. Before it is counted in an account.
     pub fn sign(&mut self, source: Source) {
-        self.source = Some(Arc::new(source));
+        self.rare_mut().source = Some(Arc::new(source));
     }
 
     /// Who published it, if that was noted.
     pub fn source(&self) -> Option<&Source> {
-        self.source.as_deref()
+        self.rare.as_ref()?.source.as_deref()
     }
 
     /// What its source takes.
     pub fn source_bytes(&self) -> usize {
-        self.source.as_ref().map_or(0, |source| source.bytes())
+        self.source().map_or(0, Source::bytes)
     }
 
     /// Counts its block, and so many bytes more, in an account until nobody holds the block.
@@ -137,10 +157,11 @@ impl Message {
         let topic = self.topic();
         let mut message = Message {
             block: Payload::new(topic.as_bytes()),
-            passed_on_bytes: 0,
-            source: None,
+            topic_bytes: self.topic_bytes,
+            qos: self.qos,
+            retain: self.retain,
             queues: Queues::default(),
-            ..*self
+            rare: Rare::new(0, self.expires()),
         };
         if let Some(account) = self.account() {
             message.book(account, more_bytes);
@@ -155,10 +176,27 @@ impl Message {
 
     /// The same message with another time of expiry.
     pub fn expiring(&self, expires: Time) -> Message {
-        Message {
-            expires,
-            ..self.clone()
+        let mut message = self.clone();
+        if expires != message.expires() {
+            message.rare_mut().expires = expires;
         }
+        message
+    }
+
+    /// When the Message Expiry Interval is over; `Time::NEVER` without one. [v5 3.3.2.3.3]
+    #[inline]
+    pub fn expires(&self) -> Time {
+        self.rare.as_ref().map_or(Time::NEVER, |rare| rare.expires)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                expires: Time::NEVER,
+                passed_on_bytes: 0,
+                source: None,
+            })
+        })
     }
 
     /// The Topic Name.
@@ -214,22 +252,23 @@ impl Message {
     /// Whole seconds left of the Message Expiry Interval at `now`, rounded up so that the receiver never sees less than
     /// the true rest; `None` without one. [v5 MQTT-3.3.2-6]
     pub fn expiry_left_s(&self, now: Time) -> Option<u32> {
-        expiry_left_s(self.expires, now)
+        expiry_left_s(self.expires(), now)
     }
 
     /// The Message Expiry Interval is over. [v5 MQTT-3.3.2-5]
     pub fn expired(&self, now: Time) -> bool {
-        self.expires <= now
+        self.expires() <= now
     }
 
     /// The Message Expiry Interval ran out between two shards. A message with interval 0, delivered at once or not at
     /// all, may still be delivered. [v5 MQTT-3.3.2-5]
     pub fn expired_on_the_way(&self, now: Time) -> bool {
-        expired_on_the_way(self.expires, now)
+        expired_on_the_way(self.expires(), now)
     }
 
     fn payload_start(&self) -> usize {
-        usize::from(self.topic_bytes) + self.passed_on_bytes as usize
+        let passed_on = self.rare.as_ref().map_or(0, |rare| rare.passed_on_bytes);
+        usize::from(self.topic_bytes) + passed_on as usize
     }
 }
 

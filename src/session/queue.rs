@@ -156,7 +156,7 @@ impl Queue {
         self.bytes += item.bytes();
         self.own_bytes += item.own_bytes();
         self.shared += usize::from(item.share().is_some());
-        self.expires = self.expires.min(item.message.expires);
+        self.expires = self.expires.min(item.message.expires());
         self.items.push_back(item);
     }
 
@@ -173,7 +173,7 @@ impl Queue {
             .into_iter()
             .partition(|item| item.message.expired(now));
         if is_all {
-            let expires = kept.iter().map(|item| item.message.expires).min();
+            let expires = kept.iter().map(|item| item.message.expires()).min();
             self.expires = expires.unwrap_or(Time::NEVER);
         }
         for item in kept.into_iter().rev() {
@@ -230,7 +230,7 @@ impl Queue {
         assert!(
             self.items
                 .iter()
-                .all(|item| item.message.expires >= self.expires)
+                .all(|item| item.message.expires() >= self.expires)
         );
     }
 }

@@ -248,7 +248,7 @@ fn body(message: &Message, wall: Wall) -> Body<'_> {
         payload: message.payload(),
         qos: message.qos,
         retain: message.retain,
-        expires: wall.unix_s(message.expires),
+        expires: wall.unix_s(message.expires()),
     }
 }
 

@@ -225,14 +225,14 @@ impl Shard {
             {
                 RetainStep::Message(message) => {
                     if let Some(message) =
-                        message.filter(|message| message.expires > self.turn.now())
+                        message.filter(|message| message.expires() > self.turn.now())
                     {
                         room.take(topic.len());
                         page.push(RetainedReport {
                             topic: topic.as_str().into(),
                             qos: message.qos,
                             payload_bytes: message.payload().len(),
-                            expires: message.expires,
+                            expires: message.expires(),
                         });
                     }
                 }

@@ -37,7 +37,7 @@ impl Topics {
     /// must be cleared later. [v3.1.1 MQTT-3.3.1-5, MQTT-3.3.1-10, MQTT-3.3.1-11]
     pub fn retain(&mut self, routing: &mut Routing<'_>, version: RetainVersion) -> bool {
         let held = self.retained.get(routing.topic.as_str());
-        if held.is_some_and(|held| held.version > version) {
+        if held.is_some_and(|held| held.version() > version) {
             return false;
         }
         self.note_written(routing, version);
@@ -47,7 +47,7 @@ impl Topics {
     /// A retained message that the store gives back, if none is newer.
     pub fn restore(&mut self, routing: &mut Routing<'_>, version: RetainVersion) {
         let held = self.retained.get(routing.topic.as_str());
-        if held.is_none_or(|held| held.version < version) {
+        if held.is_none_or(|held| held.version() < version) {
             self.write(routing, version);
         }
     }
@@ -68,14 +68,9 @@ impl Topics {
         let marks_before = self.deletion_marks;
         if !routing.payload.is_empty() {
             let message = Rc::clone(routing.message());
-            self.sweep.note(message.expires);
-            self.retained.set(
-                topic,
-                Retained {
-                    version,
-                    message: Some(message),
-                },
-            );
+            self.sweep.note(message.expires());
+            self.retained
+                .set(topic, Retained::new(version, Some(message)));
         } else if self.shards == 1 {
             self.retained.remove(topic.as_str());
         } else {
@@ -118,8 +113,7 @@ impl Topics {
         let Ok(topic) = TopicName::new(deletion.topic()) else {
             return;
         };
-        let message = None;
-        self.retained.set(topic, Retained { version, message });
+        self.retained.set(topic, Retained::new(version, None));
         self.deletion_marks += 1;
         self.marks.push_back((deletion, version));
     }
@@ -153,7 +147,7 @@ impl Topics {
             let still = self
                 .retained
                 .get(topic)
-                .is_some_and(|held| held.version == version && held.message.is_none());
+                .is_some_and(|held| held.version() == version && held.message.is_none());
             if still {
                 self.retained.remove(topic);
                 self.deletion_marks -= 1;
@@ -194,7 +188,7 @@ impl Topics {
             let step = self.retained.step(&mut cursor, &mut topic, &mut work);
             match step {
                 RetainStep::Message(retained) => {
-                    let expires = retained.message.as_ref().map(|message| message.expires);
+                    let expires = retained.message.as_ref().map(|message| message.expires());
                     match expires {
                         Some(expires) if expires <= now => marked |= self.expire(&topic),
                         Some(expires) => self.sweep.note(expires),
@@ -215,7 +209,7 @@ impl Topics {
     /// Frees an expired retained message. Where there are peers, its version stays as the mark of a deletion, and the
     /// answer is `true`.
     fn expire(&mut self, topic: &str) -> bool {
-        let Some(version) = self.retained.get(topic).map(|held| held.version) else {
+        let Some(version) = self.retained.get(topic).map(|held| held.version()) else {
             return false;
         };
         if self.notes_writes_of(topic) {

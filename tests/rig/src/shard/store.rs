@@ -32,7 +32,7 @@ impl Kept {
                 retain: message.retain,
                 expires_in_s: None,
             },
-            expires: message.expires,
+            expires: message.expires(),
         }
     }
 
