@@ -39,10 +39,7 @@ impl Walk {
     pub fn ends(&self, session: &Session) -> bool {
         let gone = |user: &str| self.users.binary_search_by(|gone| (**gone).cmp(user));
         session.user_epoch < self.epoch
-            && session
-                .user_name
-                .as_deref()
-                .is_some_and(|user| gone(user).is_ok())
+            && session.user_name().is_some_and(|user| gone(user).is_ok())
     }
 }
 

@@ -201,7 +201,7 @@ impl<'a> Verbatim<'a> {
             Some(version5) => {
                 self.version == Version::V5
                     && version5.outward.is_none()
-                    && connection.packet_bytes_max == PACKET_BYTES_MAX
+                    && connection.packet_bytes_max as usize == PACKET_BYTES_MAX
             }
         }
     }

@@ -38,6 +38,37 @@ pub struct Waiter {
     pub connection: ConnectionId,
 }
 
+/// The publishers that wait for a connection. Most connections never have one: then it takes a word.
+#[derive(Default, Debug)]
+pub struct Waiters(Option<Box<Sorted<Waiter, ()>>>);
+
+impl Waiters {
+    /// Nobody waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// This one waits already.
+    pub fn contains(&self, waiter: Waiter) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|waiters| waiters.contains(waiter))
+    }
+
+    /// One more waits.
+    pub fn insert(&mut self, waiter: Waiter) {
+        self.0.get_or_insert_default().insert(waiter, ());
+    }
+
+    /// All of them, ascending; none is left.
+    pub fn take(&mut self) -> Vec<Waiter> {
+        self.0
+            .take()
+            .map_or(Vec::new(), |mut waiters| waiters.take_keys())
+    }
+}
+
 /// What only v5 Clients need.
 #[derive(Debug, Default)]
 pub struct Version5 {
@@ -70,8 +101,8 @@ pub struct Connection {
     pub phase: Phase,
     /// 3.1.1 until its CONNECT has been read.
     pub version: Version,
-    /// 1.5 times the Keep Alive in milliseconds; 0: none.
-    pub silence_ms_max: u64,
+    /// Keep Alive; 0: none.
+    pub keep_alive_s: u16,
     /// When CONNACK accepted it; before that, when it opened.
     pub since: Time,
     /// When the connection opened or, once it is accepted, last sent something.
@@ -85,7 +116,7 @@ pub struct Connection {
     /// Bytes that lie between its socket and MQTT.
     pub link_bytes: u32,
     /// Bytes it takes of the shard's allowance for connections before they are accepted. 0 once it is accepted.
-    pub charged_bytes: usize,
+    pub charged_bytes: u32,
     /// The connection limit was reached: its CONNECT will be refused.
     pub crowded: bool,
     /// The driver's reading is on.
@@ -108,8 +139,8 @@ pub struct Connection {
     pub dirty: bool,
     /// Answers to the Client's own packets that have not left.
     pub answers: OutboxPart,
-    /// Payloads in the outbox that others may hold too.
-    pub shared: OutboxPart,
+    /// Payloads in the outbox that others may hold too; made with the first.
+    pub shared: Option<Box<OutboxPart>>,
     /// Its reading is stopped until those have left.
     pub answers_full: bool,
     /// Others waited too long for it; they wait no more, and QoS 0 for it is dropped.
@@ -117,11 +148,11 @@ pub struct Connection {
     /// How long others may still wait for it.
     pub patience: Patience,
     /// Publishers that wait for it.
-    pub waiters: Sorted<Waiter, ()>,
+    pub waiters: Waiters,
     /// Largest number of QoS 1 and 2 deliveries under way.
-    pub window: usize,
+    pub window: u16,
     /// The Client's Maximum Packet Size; without one, the largest packet there can be. [v5 3.1.2.11.4]
-    pub packet_bytes_max: usize,
+    pub packet_bytes_max: u32,
     /// `None` before v5.
     pub version5: Option<Box<Version5>>,
     /// Whose it is, once it is accepted, and what it takes of that one's account.
@@ -146,7 +177,7 @@ impl Connection {
             listener,
             phase: Phase::AwaitConnect,
             version: Version::V311,
-            silence_ms_max: 0,
+            keep_alive_s: 0,
             since: now,
             heard: now,
             received_bytes: 0,
@@ -165,13 +196,13 @@ impl Connection {
             sending: false,
             dirty: false,
             answers: OutboxPart::default(),
-            shared: OutboxPart::default(),
+            shared: None,
             answers_full: false,
             stalled: false,
             patience: Patience::default(),
-            waiters: Sorted::None,
+            waiters: Waiters::default(),
             window: 0,
-            packet_bytes_max: PACKET_BYTES_MAX,
+            packet_bytes_max: PACKET_BYTES_MAX as u32,
             version5: None,
             owner: None,
             booked_bytes: 0,
@@ -182,7 +213,7 @@ impl Connection {
     /// Notes what CONNECT says about the form of packets: version, sizes, Reason Strings.
     pub fn note_terms(&mut self, request: &ConnectRequest) {
         self.version = request.version;
-        self.packet_bytes_max = request.packet_bytes_max;
+        self.packet_bytes_max = request.packet_bytes_max.min(PACKET_BYTES_MAX) as u32;
     }
 
     /// The Session it serves.
@@ -192,6 +223,17 @@ impl Connection {
             Phase::Connected(session) => Some(session),
             Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing { .. } => None,
         }
+    }
+
+    /// So long a Client may be silent: 1.5 times its Keep Alive. 0: for ever.
+    pub fn silence_ms_max(&self) -> u64 {
+        u64::from(self.keep_alive_s) * 1500
+    }
+
+    /// Bytes of shared payloads that have not left, at most.
+    #[inline]
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.bytes())
     }
 
     /// It has ended and waits for its last answers.
@@ -208,10 +250,10 @@ impl Connection {
                 self.heard + limits::CONNECT_DEADLINE_MS
             }
             Phase::Closing { until } => until,
-            Phase::Connected(_) if self.silence_ms_max == 0 => Time::NEVER,
+            Phase::Connected(_) if self.keep_alive_s == 0 => Time::NEVER,
             // The Client was not silent: its packets came and are withheld here.
             Phase::Connected(_) if !self.reading => Time::NEVER,
-            Phase::Connected(_) => self.heard + self.silence_ms_max,
+            Phase::Connected(_) => self.heard + self.silence_ms_max(),
         };
         if self.waiters.is_empty() {
             silence

@@ -90,13 +90,13 @@ pub struct Delivering {
 #[derive(Default, Debug)]
 pub struct Inflight {
     items: VecDeque<Delivering>,
-    last_packet_id: u16,
     /// Sum of [`Stage::own_bytes`].
     own_bytes: usize,
-    /// Of those at the end, how many have not been sent again on the present connection.
-    unsent: usize,
+    last_packet_id: u16,
+    /// Of those at the end, how many have not been sent again on the present connection. At most 65,534 are under way.
+    unsent: u16,
     /// Of those, how many at the end have never been sent: they wait for the store, or behind one that does.
-    fresh: usize,
+    fresh: u16,
 }
 
 impl Inflight {
@@ -149,7 +149,7 @@ impl Inflight {
 
     /// A new connection: all are to be sent, those that were sent before with DUP.
     pub fn begin_resend(&mut self) {
-        self.unsent = self.items.len();
+        self.unsent = self.items.len() as u16; // `start` and `restore` let no more in.
     }
 
     /// The next delivery to send, which now counts as sent, and whether it was sent before. `None` while `window`
@@ -158,14 +158,14 @@ impl Inflight {
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
     pub fn next_resend(&mut self, window: usize, kept: u64) -> Option<(&Delivering, bool)> {
-        let sent = self.items.len() - self.unsent;
+        let sent = self.items.len() - usize::from(self.unsent);
         if self.unsent == 0 || sent >= window {
             return None;
         }
         let next = self.items.get(sent).filter(|next| next.after <= kept)?;
         let again = self.unsent > self.fresh;
         self.unsent -= 1;
-        self.fresh -= usize::from(!again);
+        self.fresh -= u16::from(!again);
         Some((next, again))
     }
 
@@ -193,8 +193,8 @@ impl Inflight {
             after,
         });
         let now = after == 0 && self.unsent == 0;
-        self.unsent += usize::from(!now);
-        self.fresh += usize::from(!now);
+        self.unsent += u16::from(!now);
+        self.fresh += u16::from(!now);
         Ok((packet_id, now))
     }
 
@@ -264,10 +264,10 @@ impl Inflight {
         }
         let ended = self.items[at].stage.ended();
         self.own_bytes -= self.items[at].stage.own_bytes();
-        if at >= self.items.len() - self.fresh {
+        if at >= self.items.len() - usize::from(self.fresh) {
             self.fresh -= 1;
         }
-        if at >= self.items.len() - self.unsent {
+        if at >= self.items.len() - usize::from(self.unsent) {
             self.unsent -= 1;
         }
         if at == 0 {
@@ -280,7 +280,7 @@ impl Inflight {
 
     /// Panics if an identifier is there twice.
     pub fn check_invariants(&self) {
-        assert!(self.fresh <= self.unsent && self.unsent <= self.items.len());
+        assert!(self.fresh <= self.unsent && usize::from(self.unsent) <= self.items.len());
         let own_bytes: usize = self.items.iter().map(|d| d.stage.own_bytes()).sum();
         assert_eq!(own_bytes, self.own_bytes);
         let mut ids: Vec<u16> = self.items.iter().map(|d| d.packet_id.get()).collect();

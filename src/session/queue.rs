@@ -97,9 +97,13 @@ impl Queued {
     }
 }
 
-/// A first-in, first-out queue that counts its bytes.
+/// A first-in, first-out queue that counts its bytes. Most Sessions never have one: then it takes a word.
+#[derive(Default, Debug)]
+pub struct Queue(Option<Box<Waiting>>);
+
+/// See [`Queue`]. Made with the first message that waits.
 #[derive(Debug)]
-pub struct Queue {
+struct Waiting {
     items: VecDeque<Queued>,
     bytes: usize,
     own_bytes: usize,
@@ -111,9 +115,9 @@ pub struct Queue {
     looked_at: Time,
 }
 
-impl Default for Queue {
+impl Default for Waiting {
     fn default() -> Self {
-        Queue {
+        Waiting {
             items: VecDeque::new(),
             bytes: 0,
             own_bytes: 0,
@@ -124,82 +128,7 @@ impl Default for Queue {
     }
 }
 
-impl Queue {
-    /// Sum of [`Queued::bytes`] of all that wait.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Sum of [`Queued::own_bytes`].
-    #[inline]
-    pub fn own_bytes(&self) -> usize {
-        self.own_bytes
-    }
-
-    /// No message waits.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Messages waiting.
-    pub fn count(&self) -> usize {
-        self.items.len()
-    }
-
-    /// All that wait, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Queued> {
-        self.items.iter()
-    }
-
-    /// Adds at the end. The budget is the caller's to check.
-    pub fn push(&mut self, item: Queued) {
-        self.bytes += item.bytes();
-        self.own_bytes += item.own_bytes();
-        self.shared += usize::from(item.share().is_some());
-        self.expires = self.expires.min(item.message.expires());
-        self.items.push_back(item);
-    }
-
-    /// Takes out messages whose time is up: those among the first [`QUEUED_LOOKED_AT`]. O(1) while none can be there,
-    /// and for a while after none was.
-    pub fn take_expired(&mut self, now: Time) -> Vec<Queued> {
-        if self.expires > now || self.looked_at > now {
-            return Vec::new();
-        }
-        let count = self.items.len().min(QUEUED_LOOKED_AT);
-        let is_all = count == self.items.len();
-        let first: Vec<Queued> = self.items.drain(..count).collect();
-        let (out, kept): (Vec<Queued>, Vec<Queued>) = first
-            .into_iter()
-            .partition(|item| item.message.expired(now));
-        if is_all {
-            let expires = kept.iter().map(|item| item.message.expires()).min();
-            self.expires = expires.unwrap_or(Time::NEVER);
-        }
-        for item in kept.into_iter().rev() {
-            self.items.push_front(item);
-        }
-        if out.is_empty() {
-            self.looked_at = now + QUEUED_LOOKED_AT_EVERY_MS;
-        }
-        out.iter().for_each(|item| self.count_out(item));
-        out
-    }
-
-    /// Takes out the messages of the groups that `pick` likes, in their order. O(messages), and O(1) if none is of a
-    /// group.
-    pub fn take_shared(&mut self, pick: impl Fn(Share) -> bool) -> Vec<Queued> {
-        if self.shared == 0 {
-            return Vec::new();
-        }
-        let items = std::mem::take(&mut self.items).into_iter();
-        let (out, kept): (Vec<Queued>, Vec<Queued>) =
-            items.partition(|item| item.share().is_some_and(&pick));
-        self.items = kept.into();
-        out.iter().for_each(|item| self.count_out(item));
-        out
-    }
-
+impl Waiting {
     fn count_out(&mut self, item: &Queued) {
         self.bytes -= item.bytes();
         self.own_bytes -= item.own_bytes();
@@ -208,29 +137,113 @@ impl Queue {
             self.expires = Time::NEVER;
         }
     }
+}
 
-    /// Takes from the front. An emptied queue gives its memory back.
+impl Queue {
+    /// Sum of [`Queued::bytes`] of all that wait.
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    /// Sum of [`Queued::own_bytes`].
+    #[inline]
+    pub fn own_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.own_bytes)
+    }
+
+    /// No message waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|waiting| waiting.items.is_empty())
+    }
+
+    /// Messages waiting.
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.items.len())
+    }
+
+    /// All that wait, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.0.iter().flat_map(|waiting| waiting.items.iter())
+    }
+
+    /// Adds at the end. The budget is the caller's to check.
+    pub fn push(&mut self, item: Queued) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += item.bytes();
+        waiting.own_bytes += item.own_bytes();
+        waiting.shared += usize::from(item.share().is_some());
+        waiting.expires = waiting.expires.min(item.message.expires());
+        waiting.items.push_back(item);
+    }
+
+    /// Takes out messages whose time is up: those among the first [`QUEUED_LOOKED_AT`]. O(1) while none can be there,
+    /// and for a while after none was.
+    pub fn take_expired(&mut self, now: Time) -> Vec<Queued> {
+        let Some(waiting) = &mut self.0 else {
+            return Vec::new();
+        };
+        if waiting.expires > now || waiting.looked_at > now {
+            return Vec::new();
+        }
+        let count = waiting.items.len().min(QUEUED_LOOKED_AT);
+        let is_all = count == waiting.items.len();
+        let first: Vec<Queued> = waiting.items.drain(..count).collect();
+        let (out, kept): (Vec<Queued>, Vec<Queued>) = first
+            .into_iter()
+            .partition(|item| item.message.expired(now));
+        if is_all {
+            let expires = kept.iter().map(|item| item.message.expires()).min();
+            waiting.expires = expires.unwrap_or(Time::NEVER);
+        }
+        for item in kept.into_iter().rev() {
+            waiting.items.push_front(item);
+        }
+        if out.is_empty() {
+            waiting.looked_at = now + QUEUED_LOOKED_AT_EVERY_MS;
+        }
+        out.iter().for_each(|item| waiting.count_out(item));
+        out
+    }
+
+    /// Takes out the messages of the groups that `pick` likes, in their order. O(messages), and O(1) if none is of a
+    /// group.
+    pub fn take_shared(&mut self, pick: impl Fn(Share) -> bool) -> Vec<Queued> {
+        let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.shared > 0) else {
+            return Vec::new();
+        };
+        let items = std::mem::take(&mut waiting.items).into_iter();
+        let (out, kept): (Vec<Queued>, Vec<Queued>) =
+            items.partition(|item| item.share().is_some_and(&pick));
+        waiting.items = kept.into();
+        out.iter().for_each(|item| waiting.count_out(item));
+        out
+    }
+
+    /// Takes from the front. An emptied queue gives its memory back if it was large.
     pub fn pop(&mut self) -> Option<Queued> {
-        let item = self.items.pop_front()?;
-        self.count_out(&item);
-        if self.items.is_empty() && self.items.capacity() > 64 {
-            self.items = VecDeque::new();
+        let waiting = self.0.as_mut()?;
+        let item = waiting.items.pop_front()?;
+        waiting.count_out(&item);
+        if waiting.items.is_empty() && waiting.items.capacity() > 64 {
+            self.0 = None;
         }
         Some(item)
     }
 
     /// Panics if the sum of bytes is wrong.
     pub fn check_invariants(&self) {
-        let bytes: usize = self.items.iter().map(Queued::bytes).sum();
-        assert_eq!(bytes, self.bytes);
-        let own_bytes: usize = self.items.iter().map(Queued::own_bytes).sum();
-        assert_eq!(own_bytes, self.own_bytes);
-        let shared = self.items.iter().filter(|item| item.share().is_some());
-        assert_eq!(shared.count(), self.shared);
-        assert!(
-            self.items
-                .iter()
-                .all(|item| item.message.expires() >= self.expires)
-        );
+        let Some(waiting) = &self.0 else { return };
+        let items = &waiting.items;
+        let bytes: usize = items.iter().map(Queued::bytes).sum();
+        assert_eq!(bytes, waiting.bytes);
+        let own_bytes: usize = items.iter().map(Queued::own_bytes).sum();
+        assert_eq!(own_bytes, waiting.own_bytes);
+        let shared = items.iter().filter(|item| item.share().is_some());
+        assert_eq!(shared.count(), waiting.shared);
+        let expires = waiting.expires;
+        assert!(items.iter().all(|item| item.message.expires() >= expires));
     }
 }

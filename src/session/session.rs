@@ -18,12 +18,12 @@ pub struct Session {
     pub booked_bytes: usize,
     /// What its subscriptions take.
     pub filter_bytes: usize,
-    /// The user who made it, or who took it over last; a checked user name or none.
-    pub user_name: Option<Box<str>>,
-    /// `user_name` is only said to be the owner, by another broker. No Client has come since.
-    pub is_claim: bool,
     /// The user name of its last CONNECT, checked or not. Rights depend on it.
     pub given_name: Option<Box<str>>,
+    /// `given_name` was checked: that user owns the Session ([`Session::user_name`]).
+    is_checked: bool,
+    /// The user is only said to be the owner, by another broker. No Client has come since.
+    pub is_claim: bool,
     /// The listener of its last connection, whose rules apply.
     pub listener: ListenerId,
     /// What those rules said; `None` before the first question.
@@ -72,9 +72,9 @@ impl Session {
             owner,
             booked_bytes: 0,
             filter_bytes: 0,
-            user_name: None,
-            is_claim: false,
             given_name: None,
+            is_checked: false,
+            is_claim: false,
             listener: ListenerId(0),
             rights: None,
             user_epoch: 0,
@@ -101,8 +101,14 @@ impl Session {
         self.connection.is_none() && self.expiry_interval_s == 0
     }
 
-    /// Its Client has this name now, and is connected by this listener.
-    pub fn name(&mut self, user_name: Option<&str>, listener: ListenerId) {
+    /// The user who made it, or who took it over last: a checked user name, or none.
+    pub fn user_name(&self) -> Option<&str> {
+        self.given_name.as_deref().filter(|_| self.is_checked)
+    }
+
+    /// Its Client has this name now, checked or not, and is connected by this listener.
+    pub fn name(&mut self, user_name: Option<&str>, is_checked: bool, listener: ListenerId) {
+        self.is_checked = is_checked;
         if self.given_name.as_deref() == user_name && self.listener == listener {
             return;
         }
@@ -130,66 +136,86 @@ pub struct StoredWill {
 
 /// Packet Identifiers of QoS 2 messages received and not yet released by PUBREL. [v3.1.1 MQTT-4.3.3-2]
 ///
-/// Sorted; 2 bytes each, at most 65,535.
+/// Sorted; 2 bytes each, at most 65,535. Most Clients never send one: then it takes a word.
 #[derive(Default, Debug)]
-pub struct Received {
+pub struct Received(Option<Box<Identifiers>>);
+
+/// See [`Received`]. Made with the first message.
+#[derive(Default, Debug)]
+struct Identifiers {
     ids: SmallVec<[u16; 8]>,
     /// Of messages that came before a restart. With a passage, one was perhaps not delivered to all: a repeat goes to
-    /// the others. Without, one was perhaps released. Nearly always none; then it takes a word.
+    /// the others. Without, one was perhaps released. Nearly always none.
     doubtful: Sorted<PacketId, Option<Passage>>,
 }
 
 impl Received {
+    fn doubtful(&self, packet_id: PacketId) -> Option<Option<Passage>> {
+        self.0.as_ref()?.doubtful.get(packet_id)
+    }
+
+    fn identifiers(&mut self) -> &mut Identifiers {
+        self.0.get_or_insert_default()
+    }
+
     /// PUBLISH packets of QoS 2 that were received and not released.
     pub fn count(&self) -> usize {
-        self.ids.len()
+        self.0.as_ref().map_or(0, |received| received.ids.len())
     }
 
     /// Memory beside the Session itself.
     #[inline]
     pub fn bytes(&self) -> usize {
-        usize::from(self.ids.spilled()) * self.ids.capacity() * size_of::<u16>()
+        self.0.as_ref().map_or(0, |received| {
+            let spilled = usize::from(received.ids.spilled());
+            size_of::<Identifiers>() + spilled * received.ids.capacity() * size_of::<u16>()
+        })
     }
 
     /// A message of before a restart was perhaps not delivered to all.
     pub fn doubt(&mut self, packet_id: PacketId, passage: Passage) {
-        self.doubtful.insert(packet_id, Some(passage));
+        let doubtful = &mut self.identifiers().doubtful;
+        doubtful.insert(packet_id, Some(passage));
     }
 
     /// A message of before a restart was perhaps released: what the store knew last is lost.
     pub fn doubt_held(&mut self, packet_id: PacketId) {
-        if self.doubtful.get(packet_id).is_none() {
-            self.doubtful.insert(packet_id, None);
+        if self.doubtful(packet_id).is_none() {
+            self.identifiers().doubtful.insert(packet_id, None);
         }
     }
 
     /// A PUBLISH without DUP shows that this one was released.
     pub fn may_be_released(&self, packet_id: PacketId) -> bool {
-        self.doubtful.get(packet_id).is_some()
+        self.doubtful(packet_id).is_some()
     }
 
     /// Takes such a message out.
     #[inline]
     pub fn take_doubtful(&mut self, packet_id: PacketId) -> Option<Passage> {
-        if self.doubtful.is_empty() {
+        let received = self.0.as_mut()?;
+        if received.doubtful.is_empty() {
             return None;
         }
-        let passage = self.doubtful.get(packet_id);
-        self.doubtful.remove(packet_id);
+        let passage = received.doubtful.get(packet_id);
+        received.doubtful.remove(packet_id);
         passage.flatten()
     }
 
     /// A PUBLISH with it would be a repeat. [v5 MQTT-4.3.3-10]
     pub fn contains(&self, packet_id: PacketId) -> bool {
-        self.ids.binary_search(&packet_id.get()).is_ok()
+        let is_there =
+            |received: &Identifiers| received.ids.binary_search(&packet_id.get()).is_ok();
+        self.0.as_deref().is_some_and(is_there)
     }
 
     /// Returns `false` if the identifier was there: the message is a repeat.
     pub fn insert(&mut self, packet_id: PacketId) -> bool {
-        match self.ids.binary_search(&packet_id.get()) {
+        let ids = &mut self.identifiers().ids;
+        match ids.binary_search(&packet_id.get()) {
             Ok(_) => false,
             Err(at) => {
-                self.ids.insert(at, packet_id.get());
+                ids.insert(at, packet_id.get());
                 true
             }
         }
@@ -197,9 +223,12 @@ impl Received {
 
     /// `false` if it was not there.
     pub fn remove(&mut self, packet_id: PacketId) -> bool {
-        match self.ids.binary_search(&packet_id.get()) {
+        let Some(received) = &mut self.0 else {
+            return false;
+        };
+        match received.ids.binary_search(&packet_id.get()) {
             Ok(at) => {
-                self.ids.remove(at);
+                received.ids.remove(at);
                 true
             }
             Err(_) => false,

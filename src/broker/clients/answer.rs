@@ -48,7 +48,7 @@ impl Clients {
             .block(&mut self.pool, limits::ANSWER_BYTES);
         let before = block.len();
         write(block);
-        if block.len() - before > connection.packet_bytes_max {
+        if block.len() - before > connection.packet_bytes_max as usize {
             block.truncate(before); // [v5 MQTT-3.1.2-24]
             return;
         }
@@ -103,7 +103,7 @@ impl Clients {
         let instead = refused.then(|| {
             let connection = self.connections.get(of.connection);
             let silent = |v5: &Version5| v5.silent_about_problems;
-            let room = connection.map_or(0, |connection| connection.packet_bytes_max);
+            let room = connection.map_or(0, |connection| connection.packet_bytes_max as usize);
             let told = connection.and_then(|connection| connection.version5.as_deref());
             let why = told.filter(|v5| !silent(v5)).map(|_| NO_ROOM);
             fitting(room, why, |reason_string, block| {
@@ -213,7 +213,7 @@ impl Clients {
         if why.is_empty() || connection.version5.as_deref().is_none_or(silent) {
             return self.answer(id, after, |block| write(None, block));
         }
-        let bytes = fitting(connection.packet_bytes_max, Some(why), write);
+        let bytes = fitting(connection.packet_bytes_max as usize, Some(why), write);
         self.answer_bytes(id, after, bytes);
     }
 
@@ -275,7 +275,11 @@ impl Clients {
             };
             wire::encode(&Packet::ConnAck(packet), version, bytes);
         };
-        let bytes = fitting(connection.packet_bytes_max, properties.reason_string, write);
+        let bytes = fitting(
+            connection.packet_bytes_max as usize,
+            properties.reason_string,
+            write,
+        );
         self.answer_bytes(id, after, bytes);
     }
 
@@ -313,7 +317,7 @@ impl Clients {
             packet.reason_string = reason_string;
             wire::encode(&Packet::Disconnect(packet), Version::V5, bytes);
         };
-        let bytes = fitting(connection.packet_bytes_max, Some(&why), write);
+        let bytes = fitting(connection.packet_bytes_max as usize, Some(&why), write);
         if !bytes.is_empty() {
             connection
                 .outbox

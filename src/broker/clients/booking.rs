@@ -34,7 +34,7 @@ const BOOKED_AT_LEAST: usize = limits::CONNECTION_BYTES_TYPICAL as usize;
 /// [`limits::OUTBOX_BYTES_MAX`] of its own.
 #[inline]
 fn connection_bytes(connection: &Connection) -> usize {
-    let unsent = match (connection.unsent_bytes, connection.shared.bytes()) {
+    let unsent = match (connection.unsent_bytes, connection.shared_bytes()) {
         (unsent, _) if unsent < limits::BLOCK_BYTES => 0,
         (unsent, 0) => unsent,
         (unsent, _) => unsent.min(limits::OUTBOX_BYTES_MAX),
@@ -66,7 +66,6 @@ pub(super) fn is_booked(connection: &Connection) -> bool {
 
 /// What a Session takes.
 pub fn session_bytes(session: &Session) -> usize {
-    let user_name = session.user_name.as_deref().map_or(0, str::len);
     let given_name = session.given_name.as_deref().map_or(0, str::len);
     let rights = session.rights.as_deref().map_or(0, size_of_val);
     let will = session.will.as_ref().map_or(0, |will| {
@@ -74,7 +73,6 @@ pub fn session_bytes(session: &Session) -> usize {
     });
     limits::SESSION_BYTES
         + session.client_id.len()
-        + user_name
         + given_name
         + rights
         + will
@@ -327,7 +325,7 @@ impl Clients {
             return;
         };
         connection.stalled = true;
-        for waiter in connection.waiters.take_keys() {
+        for waiter in connection.waiters.take() {
             self.release(waiter, out);
         }
     }

@@ -121,7 +121,9 @@ impl Clients {
         let end = connection.sent_bytes + connection.unsent_bytes as u64;
         connection.answers.on_left(connection.sent_bytes, end);
         connection.patience.on_left(bytes);
-        connection.shared.on_left(connection.sent_bytes, end);
+        if let Some(shared) = &mut connection.shared {
+            shared.on_left(connection.sent_bytes, end);
+        }
         if done {
             connection.sending = false;
             if !connection.outbox.is_empty() {
@@ -239,7 +241,7 @@ impl Clients {
         }
         connection.outbox.clear(&mut self.pool);
         self.unbook_connection(&mut connection);
-        for waiter in connection.waiters.take_keys() {
+        for waiter in connection.waiters.take() {
             self.release(waiter, out);
         }
     }
@@ -264,7 +266,7 @@ impl Clients {
             until: self.now + limits::LAST_ANSWERS_MS,
         };
         connection.received = Vec::new();
-        for waiter in connection.waiters.take_keys() {
+        for waiter in connection.waiters.take() {
             self.release(waiter, out);
         }
         self.connection_alarms.set(id.index, connection.deadline());
@@ -368,7 +370,7 @@ impl Clients {
         out.tell(logs, LogLevel::Info, || Happening::Ended {
             who: Identity {
                 client_id: session.client_id.clone(),
-                user_name: session.user_name.clone(),
+                user_name: session.user_name().map(Into::into),
                 address,
             },
             how,
@@ -426,7 +428,7 @@ impl Clients {
         if !connection.waiters.is_empty() && connection.patience.ends() <= now {
             connection.patience.end(now);
             connection.stalled = true;
-            for waiter in connection.waiters.take_keys() {
+            for waiter in connection.waiters.take() {
                 self.release(waiter, out);
             }
         }
@@ -442,7 +444,7 @@ impl Clients {
         }
         Some(match connection.phase {
             Phase::Connected(_) => {
-                Overdue::Violation(Violation::KeepAlive(connection.silence_ms_max))
+                Overdue::Violation(Violation::KeepAlive(connection.silence_ms_max()))
             }
             Phase::Authenticating(_) => Overdue::Verdict,
             Phase::AwaitConnect => Overdue::Connect,

@@ -47,10 +47,10 @@ impl Clients {
         });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
         let bytes_most = bytes_at_most(routing, sending);
-        if bytes_most > connection.packet_bytes_max {
+        if bytes_most > connection.packet_bytes_max as usize {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             let packet = aliased(packet, alias);
-            if packet.packet_bytes(version) > connection.packet_bytes_max {
+            if packet.packet_bytes(version) > connection.packet_bytes_max as usize {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }
@@ -104,7 +104,10 @@ impl Clients {
         connection.unsent_bytes += bytes;
         if shared {
             let end = connection.sent_bytes + connection.unsent_bytes as u64;
-            connection.shared.add(shared_bytes, end);
+            connection
+                .shared
+                .get_or_insert_default()
+                .add(shared_bytes, end);
         }
         mark_dirty(connection, &mut self.dirty);
         self.counters.messages_sent += 1;

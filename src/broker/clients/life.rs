@@ -111,7 +111,6 @@ impl Clients {
     ) -> Result<(), Broken> {
         // An unchecked user name does not become the owner of the Session, new or not.
         let checked = self.listener(id).is_some_and(|listener| listener.passwords);
-        let user_name = request.user_name.as_deref().filter(|_| checked);
         let source = self.source_of(id);
         let (Some(session), Some(connection)) = (
             self.sessions.get_mut(session_id),
@@ -121,13 +120,10 @@ impl Clients {
                 "an accepted connection and its session are here",
             ));
         };
-        session.name(request.user_name.as_deref(), connection.listener);
+        session.name(request.user_name.as_deref(), checked, connection.listener);
         session.connection = Some(id);
         session.bridge = request.bridge;
         session.user_epoch = user_epoch;
-        if session.user_name.as_deref() != user_name {
-            session.user_name = user_name.map(Into::into);
-        }
         session.is_claim = false;
         session.ends = Time::NEVER;
         session.will_due = Time::NEVER;
@@ -137,7 +133,7 @@ impl Clients {
         session.inflight.begin_resend();
         let owner = session.owner;
         if let Some(address) = connection.owner.replace(owner) {
-            let charged_bytes = std::mem::take(&mut connection.charged_bytes);
+            let charged_bytes = std::mem::take(&mut connection.charged_bytes) as usize;
             self.unaccepted.change(source, charged_bytes, 0);
             let booked_bytes = std::mem::take(&mut connection.booked_bytes);
             self.book.sub(address, booked_bytes);
@@ -147,8 +143,8 @@ impl Clients {
         connection.note_terms(request);
         connection.since = self.now;
         connection.heard = self.now;
-        connection.silence_ms_max = u64::from(request.keep_alive_s) * 1500;
-        connection.window = usize::from(self.settings.inflight_max.min(request.receive_maximum));
+        connection.keep_alive_s = request.keep_alive_s;
+        connection.window = self.settings.inflight_max.min(request.receive_maximum);
         if request.version == Version::V5 {
             connection.version5 = Some(Box::new(Version5 {
                 aliases: Vec::new(),
@@ -194,7 +190,7 @@ impl Clients {
         self.changes.note(|| Change::Session {
             session: name,
             client_id: session.client_id.clone(),
-            user_name: session.user_name.clone(),
+            user_name: session.user_name().map(Into::into),
             expiry_interval_s: session.expiry_interval_s,
             connected: session.connection.is_some(),
             ends: session.ends,
@@ -222,7 +218,7 @@ impl Clients {
             self.changes.note(|| Change::WillSet {
                 session: name,
                 client_id: session.client_id.clone(),
-                user_name: session.user_name.clone(),
+                user_name: session.user_name().map(Into::into),
                 will: will.clone(),
             });
         }

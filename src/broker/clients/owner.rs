@@ -260,7 +260,7 @@ impl Clients {
                 settings.listener(connection.listener),
             );
             let wanted = !new.anonymous || (new.passwords && !old.passwords);
-            wanted && session.is_some_and(|session| session.user_name.is_none())
+            wanted && session.is_some_and(|session| session.user_name().is_none())
         };
         let mut ids = self.connections.ids();
         ids.retain(is_shut);

@@ -66,7 +66,7 @@ impl Clients {
                 return;
             }
         }
-        connection.waiters.insert(waiter, ());
+        connection.waiters.insert(waiter);
         let deadline = connection.deadline();
         self.connection_alarms.set(id.index, deadline);
         if shard == self.id {
@@ -204,7 +204,7 @@ impl Clients {
         if !connection.waiters.is_empty() {
             connection.patience.end(self.now);
         }
-        let mut waiters = connection.waiters.take_keys();
+        let mut waiters = connection.waiters.take();
         // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one
         // by one, so the first of a list would always win.
         self.releases += 1;

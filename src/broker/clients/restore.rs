@@ -47,9 +47,8 @@ impl Clients {
         let will_due = self.will_due(restored.will.as_ref());
         let last_packet_id = self.next_assigned() as u16;
         let session = self.sessions.get_mut(id)?;
-        session.user_name.clone_from(&restored.user_name);
         session.is_claim = restored.is_claim;
-        session.name(user_name, ListenerId(0));
+        session.name(user_name, true, ListenerId(0));
         session.expiry_interval_s = restored.expiry_interval_s;
         session.ends = ends;
         session.will = will;
@@ -88,8 +87,7 @@ impl Clients {
         let id = self.add_session(client_id, user_name, None);
         let due = self.will_due(Some(restored));
         if let Some(session) = self.sessions.get_mut(id) {
-            session.user_name = user_name.map(Into::into);
-            session.name(user_name, ListenerId(0));
+            session.name(user_name, true, ListenerId(0));
             session.stored_will = Some(name);
             session.will = Some(will);
             session.will_due = due;

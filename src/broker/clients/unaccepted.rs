@@ -43,11 +43,11 @@ impl Clients {
         };
         let may = self
             .unaccepted
-            .may_have(source, connection.charged_bytes, charge);
+            .may_have(source, connection.charged_bytes as usize, charge);
         if may {
             self.unaccepted
-                .change(source, connection.charged_bytes, charge);
-            connection.charged_bytes = charge;
+                .change(source, connection.charged_bytes as usize, charge);
+            connection.charged_bytes = charge as u32; // No more than the allowance.
         }
         self.rebook_connection(id);
         if !may {
@@ -146,7 +146,7 @@ impl Clients {
     /// A connection is accepted or gone, so its kept bytes no longer count.
     pub(super) fn uncharge(&mut self, connection: &mut Connection) {
         let source = Source::of(connection.address.ip());
-        let charged_bytes = std::mem::take(&mut connection.charged_bytes);
+        let charged_bytes = std::mem::take(&mut connection.charged_bytes) as usize;
         self.unaccepted.change(source, charged_bytes, 0);
     }
 
@@ -157,7 +157,7 @@ impl Clients {
             let connection = self.connections.get(id).expect("it was listed");
             assert!(connection.session().is_none() || connection.charged_bytes == 0);
             let source = Source::of(connection.address.ip());
-            charged.change(source, 0, connection.charged_bytes);
+            charged.change(source, 0, connection.charged_bytes as usize);
         }
         assert_eq!(charged, self.unaccepted);
     }

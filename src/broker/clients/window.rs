@@ -97,7 +97,7 @@ impl Clients {
             self.send_publish(id, routing, sending, None);
         } else if session.queue.is_empty()
             && session.inflight.may_start()
-            && session.inflight.count() < connection.window
+            && session.inflight.count() < usize::from(connection.window)
             && bytes_allow(session, &self.settings)
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
         {
@@ -167,8 +167,8 @@ impl Clients {
         let Some(connection) = session.connection.and_then(|id| self.connections.get(id)) else {
             return false;
         };
-        let window_open =
-            session.inflight.count() < connection.window && bytes_allow(session, &self.settings);
+        let window_open = session.inflight.count() < usize::from(connection.window)
+            && bytes_allow(session, &self.settings);
         session.queue.is_empty()
             && connection.unsent_bytes < limits::OUTBOX_HIGH_BYTES
             && match qos {
@@ -400,7 +400,7 @@ impl Clients {
             if connection.unsent_bytes >= limits::OUTBOX_HIGH_BYTES {
                 return false;
             }
-            if session.inflight.count() >= connection.window
+            if session.inflight.count() >= usize::from(connection.window)
                 || !bytes_allow(session, &self.settings)
             {
                 return true;
@@ -460,7 +460,7 @@ impl Clients {
                 return false;
             }
             let version = connection.version;
-            let window = connection.window;
+            let window = usize::from(connection.window);
             let Some((delivering, again)) = session.inflight.next_resend(window, self.kept) else {
                 return session.inflight.may_start() && session.inflight.count() < window;
             };

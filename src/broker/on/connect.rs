@@ -76,10 +76,10 @@ impl Shard {
         {
             // Its user name as far as it was checked. By a listener without passwords nobody is a user.
             let checked = request.user_name.as_deref().filter(|_| listener.passwords);
-            let is_owned = listener.passwords || session.user_name.is_some();
+            let is_owned = listener.passwords || session.user_name().is_some();
             let is_another = is_owned
                 && listener.client_id_takeover == ClientIdTakeover::Owner
-                && session.user_name.as_deref() != checked;
+                && session.user_name() != checked;
             if !is_another {
                 (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
             } else if session.is_claim {

@@ -111,7 +111,7 @@ impl Shard {
                 && let Some(session) = self.clients.session(id)
             {
                 page.push(self.session_report(id, session));
-                let user_bytes = session.user_name.as_deref().map_or(0, str::len);
+                let user_bytes = session.user_name().map_or(0, str::len);
                 room.take(session.client_id.len() + user_bytes);
             }
             slot += 1;
@@ -130,14 +130,14 @@ impl Shard {
             listener: connection.listener,
             version: connection.version,
             since: connection.since,
-            keep_alive_s: (connection.silence_ms_max / 1500) as u16,
+            keep_alive_s: connection.keep_alive_s,
             received_bytes: connection.received_bytes,
             sent_bytes: connection.sent_bytes,
             unsent_bytes: connection.unsent_bytes,
         });
         SessionReport {
             client_id: session.client_id.clone(),
-            user_name: session.user_name.clone(),
+            user_name: session.user_name().map(Into::into),
             connection,
             ends: session.ends,
             subscriptions: session.filters.len() + self.topics.members().count_of(id),

@@ -26,7 +26,7 @@ impl Shard {
         if !session.is_will_alone() {
             return;
         }
-        if session.user_name == request.user_name {
+        if session.user_name() == request.user_name.as_deref() {
             self.clients.take_will(id);
         }
         self.end_session(id, out);
