@@ -447,10 +447,6 @@ pub const TLS_SEAL_BYTES: usize = 64 * 1024;
 pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Files of a `capath` that are read.
 pub const TLS_CA_FILES_MAX: usize = 1024;
-/// The least that an operator may allow a record of the broker's to have; RFC 6066 4 has 512 as its least too.
-pub const TLS_FRAGMENT_BYTES_LEAST: u16 = 512;
-/// The most that TLS allows. [RFC 8446 5.1]
-pub const TLS_FRAGMENT_BYTES_MOST: u16 = 16 * 1024;
 /// Certificates that the broker shows, its own and those that lead to a root.
 pub const TLS_CHAIN_MAX: usize = 8;
 /// Days before the end of the broker's certificate from which on the log warns.
@@ -518,6 +514,11 @@ pub const SURVEY_ITEMS_MAX: usize = 128;
 pub const SURVEY_STEPS_MAX: usize = 1024;
 /// Bytes of names in one page of a survey, passed by one entry at most.
 pub const SURVEY_BYTES_MAX: usize = 64 * 1024;
+/// The low bits of the clock of retained writes, below the calendar's seconds.
+pub const RETAIN_CLOCK_BITS: u32 = 20;
+/// 2025-01-01 in seconds since 1970: a machine whose clock is before this has not set it yet, and does not know how old
+/// anything is.
+pub const CALENDAR_LEAST_S: u64 = 1_735_689_600;
 /// How often values below `$SYS` are published while somebody wants them, unless a configuration says; in seconds.
 pub const SYS_INTERVAL_S: u16 = 10;
 /// How long the main thread waits for the reports of all shards.
@@ -525,6 +526,31 @@ pub const SURVEY_WAIT_MS: u64 = 500;
 /// Nodes of the retained tree that the replays of all connections together look at in one turn; a step of the sweep
 /// looks at as many.
 pub const RETAINED_PER_TURN: usize = 2048;
+
+// The control socket
+/// Connections to the control socket at a time. With that many, one that asks for nothing makes place for the next.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// The longest request: it may name a user, a client id and a topic of 65,535 bytes.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// With so much of an answer unsent, nothing more is asked of the shards for it.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 128 * 1024;
+/// A connection that takes nothing of its answer, or is in the middle of its request, is closed after this.
+pub const CONTROL_STUCK_MS: u64 = 10_000;
+/// A connection that asks for nothing is closed after this.
+pub const CONTROL_IDLE_MS: u64 = 600_000;
+/// Bytes of the value of a retained message that an answer has; the rest is left out.
+pub const CONTROL_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Retained messages that are deleted before the shards do other work.
+pub const CONTROL_REMOVALS_AT_ONCE: usize = 16;
+/// Happenings of each kind that are remembered for who asks.
+pub const RECENT_ITEMS_MAX: usize = 256;
+/// Bytes of these, with their names.
+pub const RECENT_BYTES_MAX: usize = 256 * 1024;
+/// Lines of the log that are remembered for who asks.
+pub const LOG_TAIL_LINES_MAX: usize = 256;
+/// Bytes of these.
+pub const LOG_TAIL_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(CONTROL_REMOVALS_AT_ONCE <= SURVEY_ITEMS_MAX);
 
 // The service manager
 

@@ -1,5 +1,5 @@
 //! `mqttfast`: flags and a file to `Config`, then `io::run`; and the commands `mqttfast passwd`, `explain`, `store` and
-//! `migrate`.
+//! `migrate`, and those of `io::console`, which ask a running broker.
 //!
 //! Exit codes: 0 done, 1 not possible, 2 asked wrongly; with a configuration file also Mosquitto's: 3 for what is
 //! written wrong there, 13 for a password file that cannot be opened.
@@ -8,7 +8,8 @@ mod options;
 
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
-use mqttfast::io::explain::{NoAnswer, Question};
+use mqttfast::io::console;
+use mqttfast::io::explain::{NoAnswer, Question, Wanted};
 use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
 use mqttfast::language::Language;
@@ -16,6 +17,7 @@ use mqttfast::passwd;
 use options::Request;
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,7 +40,11 @@ fn main() -> ExitCode {
             Ok((config, _)) => serve(config),
             Err(refused) => refuse(&refused),
         },
-        Ok(Request::Explain(question)) => explain(&question),
+        Ok(Request::Explain(question, control)) => explain(&question, control.as_deref()),
+        Ok(Request::Console(command)) => match console::run(&command) {
+            Ok(exit_code) => ExitCode::from(exit_code),
+            Err(failure) => console_failed("mqttfast", &failure),
+        },
         Ok(Request::Check(flags, file)) => check(Source { file, flags }),
         Ok(Request::Migrate(migration)) => migrate(&migration),
     }
@@ -52,8 +58,23 @@ fn serve(config: Config) -> ExitCode {
 }
 
 /// Says whether a Client may do something. Exit code 1: it may not.
-fn explain(question: &Question) -> ExitCode {
+fn explain(question: &Question, control: Option<&Path>) -> ExitCode {
     const WHO: &str = "mqttfast explain";
+    if question.acl.is_none() && question.config.is_none() {
+        let asked = console::explain::Question {
+            publish: question.wanted == Wanted::Publish,
+            user: question.user.as_deref(),
+            client: &question.client,
+            topic: &question.topic,
+        };
+        return match console::explain::ask(&asked, control) {
+            Ok((allowed, text)) => {
+                print(&text);
+                ExitCode::from(u8::from(!allowed))
+            }
+            Err(failure) => console_failed(WHO, &failure),
+        };
+    }
     match question.answer() {
         Ok(answer) => {
             print(&answer.text);
@@ -65,6 +86,13 @@ fn explain(question: &Question) -> ExitCode {
         Err(NoAnswer::Topic(text)) => fail(WHO, &text, 2),
         Err(NoAnswer::Configuration(refused)) => refuse(&refused),
         Err(NoAnswer::Rules(faults)) => fail(WHO, &faults.sentences().join("\n"), 2),
+    }
+}
+
+fn console_failed(who: &str, failure: &console::Failure) -> ExitCode {
+    match failure.text.is_empty() {
+        true => ExitCode::from(failure.exit_code),
+        false => fail(who, &failure.text, failure.exit_code),
     }
 }
 

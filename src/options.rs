@@ -2,8 +2,9 @@
 
 use argh::FromArgs;
 use mqttfast::config::{
-    ClientIdTakeover, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
+    ClientIdTakeover, Control, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
 };
+use mqttfast::io::console;
 use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::io::migrate::{CONFIGURATION, Migration};
 use mqttfast::io::store_tool;
@@ -24,8 +25,10 @@ pub enum Request {
     Serve(Flags, Option<PathBuf>),
     /// To say what that would be.
     Check(Flags, PathBuf),
-    /// Say whether a Client may do something.
-    Explain(Question),
+    /// Say whether a Client may do something: by files, or by a running broker if none are named.
+    Explain(Question, Option<PathBuf>),
+    /// Ask a running broker.
+    Console(console::Command),
     /// Say what becomes of a Mosquitto's lines.
     Migrate(Migration),
 }
@@ -66,9 +69,6 @@ struct Options {
     /// let in by TLS who shows a certificate of --ca, and nobody else
     #[argh(switch)]
     require_certificate: bool,
-    /// largest TLS record sent, for clients with small buffers: 512 to 16384 bytes, 16384 unless given
-    #[argh(option, arg_name = "size", from_str_fn(parse_fragment))]
-    max_fragment_size: Option<u16>,
     /// proxy, or network such as 10.0.0.0/8, whose X-Forwarded-For is believed by WebSocket listeners; may be given
     /// several times
     #[argh(option, arg_name = "addr", from_str_fn(parse_network))]
@@ -144,6 +144,15 @@ struct Options {
         from_str_fn(parse_store_size)
     )]
     store_max_bytes: u64,
+    /// where operators ask the broker, with mqttfast status and the like: a path, or off; in the folder of the service
+    /// or of its user unless given
+    #[argh(
+        option,
+        arg_name = "path|off",
+        default = "Control::Default",
+        from_str_fn(parse_control)
+    )]
+    control: Control,
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -164,6 +173,13 @@ enum Subcommand {
     Explain(Explain),
     Store(store_tool::Command),
     Migrate(Migrate),
+    Status(console::Status),
+    Clients(console::Clients),
+    Kick(console::Kick),
+    Sessions(console::Sessions),
+    Retained(console::Retained),
+    Denials(console::Denials),
+    Log(console::Log),
 }
 
 /// Say line by line what becomes of a Mosquitto's configuration, users, rules and database here, and what to type to
@@ -186,7 +202,7 @@ struct Migrate {
 }
 
 /// Say whether a client may publish or subscribe, which rule of the ACL file says so, and what to write to change it.
-/// Reads files alone; a running broker is not asked. Exit code 1: it may not.
+/// With --acl or --config by these files; without them the running broker is asked. Exit code 1: it may not.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
@@ -213,6 +229,19 @@ struct Explain {
     /// configuration of Mosquitto that names the ACL file
     #[argh(option, short = 'c', arg_name = "file")]
     config: Option<PathBuf>,
+    /// control socket of the broker to ask, where it is not in its usual place
+    #[argh(option, arg_name = "path")]
+    control: Option<PathBuf>,
+}
+
+/// The names of the commands.
+const COMMANDS: [&str; 11] = [
+    "passwd", "explain", "store", "migrate", "status", "clients", "kick", "sessions", "retained",
+    "denials", "log",
+];
+
+fn console(command: console::Command) -> Result<Request, String> {
+    Ok(Request::Console(command))
 }
 
 /// Reads the arguments after the program's name.
@@ -235,11 +264,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         })
         .collect();
     let help = match arguments.first() {
-        Some(first) if first == "passwd" => "mqttfast passwd --help",
-        Some(first) if first == "explain" => "mqttfast explain --help",
-        Some(first) if first == "store" => "mqttfast store --help",
-        Some(first) if first == "migrate" => "mqttfast migrate --help",
-        _ => "mqttfast --help",
+        Some(first) if COMMANDS.contains(&first.as_str()) => format!("mqttfast {first} --help"),
+        _ => "mqttfast --help".to_owned(),
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let options = match Options::from_args(&["mqttfast"], &arguments) {
@@ -247,7 +273,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         Err(exit) if exit.status.is_ok() => {
             return Ok(Request::Print(format!("{}\n", exit.output.trim_end())));
         }
-        Err(exit) => return Err(explain(&exit.output, help)),
+        Err(exit) => return Err(explain(&exit.output, &help)),
     };
     if options.version {
         let version = concat!("mqttfast ", env!("CARGO_PKG_VERSION"), "\n");
@@ -256,14 +282,24 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     match options.command {
         Some(Subcommand::Passwd(command)) => Ok(Request::Passwd(command)),
         Some(Subcommand::Store(command)) => Ok(Request::Store(command)),
-        Some(Subcommand::Explain(explain)) => Ok(Request::Explain(Question {
-            wanted: explain.wanted,
-            user: explain.user,
-            client: explain.client,
-            topic: explain.topic,
-            acl: explain.acl,
-            config: explain.config,
-        })),
+        Some(Subcommand::Explain(explain)) => {
+            let question = Question {
+                wanted: explain.wanted,
+                user: explain.user,
+                client: explain.client,
+                topic: explain.topic,
+                acl: explain.acl,
+                config: explain.config,
+            };
+            Ok(Request::Explain(question, explain.control))
+        }
+        Some(Subcommand::Status(command)) => console(console::Command::Status(command)),
+        Some(Subcommand::Clients(command)) => console(console::Command::Clients(command)),
+        Some(Subcommand::Kick(command)) => console(console::Command::Kick(command)),
+        Some(Subcommand::Sessions(command)) => console(console::Command::Sessions(command)),
+        Some(Subcommand::Retained(command)) => console(console::Command::Retained(command)),
+        Some(Subcommand::Denials(command)) => console(console::Command::Denials(command)),
+        Some(Subcommand::Log(command)) => console(console::Command::Log(command)),
         Some(Subcommand::Migrate(migrate)) => {
             let config = migrate.config.unwrap_or_else(|| CONFIGURATION.into());
             Ok(Request::Migrate(Migration {
@@ -330,7 +366,6 @@ fn flags(options: Options) -> Result<Flags, String> {
         key: options.key,
         ca: options.ca,
         require_certificate: options.require_certificate,
-        fragment_bytes_max: options.max_fragment_size,
         trusted_proxies: options.trusted_proxy,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
@@ -354,6 +389,7 @@ fn flags(options: Options) -> Result<Flags, String> {
             bytes_max: options.store_max_bytes,
             import: None,
         },
+        control: options.control,
     })
 }
 
@@ -361,10 +397,7 @@ fn flags(options: Options) -> Result<Flags, String> {
 fn check_listeners(options: &Options) -> Result<(), String> {
     let listen = &options.listen;
     let has_tls = listen.iter().any(|on| on.scheme.has_tls());
-    let of_tls = !options.cert.is_empty()
-        || !options.key.is_empty()
-        || options.ca.is_some()
-        || options.max_fragment_size.is_some();
+    let of_tls = !options.cert.is_empty() || !options.key.is_empty() || options.ca.is_some();
     let wrong = if !listen.is_empty() && (!options.bind.is_empty() || options.port.is_some()) {
         "--listen and --bind or --port: --listen says address and port of all listeners, so leave out the others"
     } else if listen.len() > limits::LISTENERS_MAX {
@@ -379,7 +412,7 @@ fn check_listeners(options: &Options) -> Result<(), String> {
     } else if options.require_certificate && options.ca.is_none() {
         "--require-certificate: give the CA of client certificates with --ca FILE"
     } else if (of_tls || options.require_certificate) && !has_tls {
-        "--cert, --key, --ca, --require-certificate and --max-fragment-size are for TLS: add --listen mqtts://:8883"
+        "--cert, --key, --ca and --require-certificate are for TLS: add --listen mqtts://:8883"
     } else {
         return Ok(());
     };
@@ -519,6 +552,14 @@ fn parse_persistence(text: &str) -> Result<bool, String> {
     }
 }
 
+fn parse_control(text: &str) -> Result<Control, String> {
+    match text {
+        "" => Err("give the path of a socket, or off".into()),
+        "off" => Ok(Control::Off),
+        path => Ok(Control::At(path.into())),
+    }
+}
+
 fn parse_durability(text: &str) -> Result<Durability, String> {
     match text {
         "strict" => Ok(Durability::Strict),
@@ -560,16 +601,6 @@ fn bytes_of(text: &str) -> Option<u64> {
         .parse::<u64>()
         .ok()
         .and_then(|count| count.checked_mul(unit))
-}
-
-fn parse_fragment(text: &str) -> Result<u16, String> {
-    let (least, most) = (
-        limits::TLS_FRAGMENT_BYTES_LEAST,
-        limits::TLS_FRAGMENT_BYTES_MOST,
-    );
-    let bytes = text.parse().ok();
-    let bytes = bytes.filter(|bytes| (least..=most).contains(bytes));
-    bytes.ok_or_else(|| format!("give a number of bytes from {least} to {most}"))
 }
 
 fn parse_inflight(text: &str) -> Result<u16, String> {

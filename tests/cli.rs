@@ -1,5 +1,8 @@
 //! The command line: what is wrong is told in one sentence with the remedy, and the exit code says of which kind it is.
 
+#[path = "cli/control.rs"]
+mod control;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -118,6 +118,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("broker::change", &["broker::passing"]),
     ("broker::restored", &["broker::passing"]),
     ("broker::storage", &[]),
+    ("broker::order", &[]),
     ("broker::survey", &["broker::counters", "broker::storage"]),
     ("broker::parcel", &["broker::passing"]),
     (
@@ -133,6 +134,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "broker::change",
             "broker::happening",
+            "broker::order",
             "broker::parcel",
             "broker::passing",
             "broker::restored",
@@ -219,6 +221,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::filter_refusal",
             "broker::happening",
             "broker::home",
+            "broker::order",
             "broker::outputs",
             "broker::passing",
             "broker::peers",
@@ -322,6 +325,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::store::place",
             "io::store::rebuild",
             "io::store::recovery",
+            "io::words",
         ],
     ),
     ("io::store", &[]),
@@ -332,6 +336,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
+    ("io::helpers::recent", &[]),
     ("io::explain", &["io::disk", "io::helpers::rules"]),
     (
         "io::migrate",
@@ -345,6 +350,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::helpers::sys",
         &["io::mail", "io::helpers::summary", "io::words"],
+    ),
+    (
+        "io::helpers::control_socket",
+        &[
+            "io::clock",
+            "io::helpers::log",
+            "io::helpers::recent",
+            "io::helpers::summary",
+            "io::mail",
+            "io::start_error",
+            "io::words",
+        ],
+    ),
+    // Commands that ask a running broker.
+    (
+        "io::console",
+        &[
+            "io::helpers::control_socket",
+            "io::helpers::zone",
+            "io::words",
+        ],
     ),
     (
         "io::helpers::reload",
@@ -361,6 +387,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::helpers::control",
         &[
+            "io::clock",
             "io::mail",
             "io::store::inbox",
             "io::helpers::log",
@@ -387,6 +414,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::handshakes",
             "io::helpers::log",
             "io::helpers::passwords",
+            "io::helpers::recent",
             "io::helpers::sys",
         ],
     ),
@@ -443,11 +471,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::memory",
             "io::helpers::certificates",
             "io::helpers::control",
+            "io::helpers::control_socket",
             "io::helpers::destinations",
             "io::helpers::handshakes",
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::passwords",
+            "io::helpers::recent",
             "io::helpers::reload",
             "io::helpers::sys",
             "io::helpers::rules",

@@ -30,6 +30,11 @@ impl Rules {
         self.tables.get(listener.index())?.as_deref()
     }
 
+    /// How many listeners have a place here.
+    pub fn listeners(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Some listener has a table.
     pub fn are_any(&self) -> bool {
         self.tables.iter().any(Option::is_some)

@@ -4,6 +4,7 @@
 
 use super::change::Change;
 use super::happening::{CloseCause, Happening};
+use super::order::Order;
 use super::parcel::Parcel;
 use super::passing::{OwnMessage, RetainVersion};
 use super::restored::Restored;
@@ -125,6 +126,8 @@ pub enum Input<'a> {
     Publish(OwnMessage),
     /// A question about what the shard holds. Answered at once by one `Output::Report`.
     Survey(Box<Survey>),
+    /// What an operator tells the shard to do. Answered at once by one `Output::Report`.
+    Order(Box<Order>),
     /// What the store gives back at the start, in chunks before the first `Opened`; every shard gets a last one. The
     /// answer to that is `Output::Restored`.
     Restored(Box<Restored>),
@@ -226,7 +229,7 @@ pub enum Output {
     Happened(Box<Happening>),
     /// A Client has subscribed to something below `$SYS`.
     SysWanted,
-    /// The answer to `Input::Survey`.
+    /// The answer to `Input::Survey` or `Input::Order`.
     Report(Box<Report>),
 }
 
@@ -482,6 +485,8 @@ pub(super) enum Ending {
     UserGone,
     /// It came without a login that was checked, and its listener wants one now.
     LoginNeeded,
+    /// An operator has sent it away.
+    SentAway,
     /// CONNACK refused it; the line is in the log already.
     Refused,
     /// The broker stops.

@@ -214,6 +214,8 @@ pub enum ConnectionEnd {
     UserGone,
     /// It came without a login, and one is needed since the configuration was read again.
     LoginNeeded,
+    /// An operator has sent it away.
+    SentAway,
     /// The broker stops.
     Shutdown,
 }

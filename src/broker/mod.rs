@@ -12,6 +12,7 @@ mod gone;
 mod happening;
 mod home;
 mod on;
+mod order;
 mod other_protocol;
 mod outputs;
 mod parcel;
@@ -39,6 +40,7 @@ pub use happening::{
     SessionBegin, UNIX_PEER, Unaccepted,
 };
 pub use home::home_of;
+pub use order::Order;
 pub use other_protocol::{InsteadOfHttp, OPENING_BYTES_MAX, instead_of_http};
 pub use outputs::Outputs;
 pub use parcel::Parcel;

@@ -44,10 +44,25 @@ impl OwnMessage {
 /// Orders two writes of one retained message: the higher wins, on every shard alike.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RetainVersion {
-    /// Lamport clock of the writing shard.
+    /// Lamport clock of the writing shard, which is not behind the calendar's, see [`RetainVersion::written_s`].
     pub clock: u64,
     /// Tells writes with equal clocks apart.
     pub shard: ShardId,
+}
+
+impl RetainVersion {
+    /// The least clock of a write in this second since 1970. More than 2^20 writes within a second, which no shard has,
+    /// would only look a little younger.
+    pub fn clock_at(unix_s: u64) -> u64 {
+        // A clock that is set beyond 2106 is wrong, and must leave room for writes.
+        unix_s.min(u32::MAX.into()) << limits::RETAIN_CLOCK_BITS
+    }
+
+    /// When it was written, in seconds since 1970. `None`: by a machine whose clock was not set, or by a Mosquitto.
+    pub fn written_s(self) -> Option<u64> {
+        let written_s = self.clock >> limits::RETAIN_CLOCK_BITS;
+        (written_s >= limits::CALENDAR_LEAST_S).then_some(written_s)
+    }
 }
 
 /// A message on its way through the shard.

@@ -17,8 +17,10 @@ use crate::time::Time;
 pub(super) struct Peers {
     id: ShardId,
     shards: usize,
-    /// Lamport clock: at least the clock of every retained version seen.
+    /// Lamport clock: at least the clock of every retained version seen, and of the calendar.
     clock: u64,
+    /// Seconds since 1970 at the shard's time 0; 0: not known.
+    calendar_zero_s: u64,
     /// Highest clock each peer is known to have passed.
     clocks: Vec<u64>,
     /// When to ask for clocks again.
@@ -45,6 +47,7 @@ impl Peers {
             id,
             shards,
             clock: 0,
+            calendar_zero_s: 0,
             clocks: vec![0; shards],
             clock_due: None,
             sequence: 0,
@@ -224,9 +227,19 @@ impl Peers {
         more
     }
 
-    /// The version of a retained message written here: above every version seen.
-    pub fn next_version(&mut self) -> RetainVersion {
-        self.clock += 1;
+    /// The clock of the machine says so from now on.
+    pub fn set_calendar(&mut self, zero_s: u64) {
+        self.calendar_zero_s = zero_s;
+    }
+
+    /// The version of a retained message written here: above every version seen. As it is above the calendar's, too, it
+    /// tells when the message was written.
+    pub fn next_version(&mut self, now: Time) -> RetainVersion {
+        let calendar = match self.calendar_zero_s {
+            0 => 0,
+            zero_s => RetainVersion::clock_at(zero_s + now.0 / 1000),
+        };
+        self.clock = (self.clock + 1).max(calendar);
         RetainVersion {
             clock: self.clock,
             shard: self.id,

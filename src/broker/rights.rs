@@ -49,6 +49,11 @@ impl Rights {
         &self.rules
     }
 
+    /// For who asks from outside of the shard.
+    pub fn shared(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules)
+    }
+
     /// The publisher of this retained message may still write it, or nobody cares.
     pub fn may_still_write(&self, message: &Message) -> bool {
         let Some(source) = message.source().filter(|_| self.rules.check_retain_source) else {

@@ -59,13 +59,15 @@ impl Shard {
         assert!(id.index() < shards && shards <= limits::SHARDS_MAX);
         let store = settings.store;
         let settings_rules = Arc::clone(&settings.rules);
+        let mut peers = Peers::new(id, shards);
+        peers.set_calendar(settings.calendar_zero_s);
         Shard {
             id,
             shards,
             logs: settings.logs,
             clients: Clients::new(id, shards, settings, memory),
             topics: Topics::new(id, shards, store),
-            peers: Peers::new(id, shards),
+            peers,
             pending: Pending::default(),
             turn: Turn::default(),
             rights: Rights::new(settings_rules),
@@ -129,6 +131,7 @@ impl Shard {
             Input::Settings(settings) => self.on_settings(&settings, out),
             Input::Publish(message) => self.publish_own(message, out),
             Input::Survey(survey) => self.on_survey(*survey, out),
+            Input::Order(order) => self.on_order(&order, out),
             Input::Restored(restored) => self.on_restored(*restored, out),
             Input::Kept { sequence } => self.on_kept(sequence, out),
             Input::Store(state) => self.clients.set_store_state(state),

@@ -10,14 +10,17 @@
 
 use super::counters::Counters;
 use super::storage::StoreState;
+use crate::acl::Rules;
 use crate::budget::Refused;
 use crate::budget::owner::OwnerReport;
 use crate::ids::{ListenerId, NodeId, SessionId, ShardId};
 use crate::limits;
+use crate::session::Message;
 use crate::time::Time;
 use crate::topic::RetainCursor;
-use crate::wire::{QoS, SubscriptionOptions, Version};
+use crate::wire::{Malformed, QoS, SubscriptionOptions, TopicFilter, Version};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One question. Where a page begins is part of it.
 #[derive(Debug)]
@@ -42,7 +45,15 @@ pub(super) enum Subject {
         /// What was reported last of the Session in `slot`, if a part of it was.
         after: Option<(SessionId, Last)>,
     },
-    Retained(Box<RetainCursor>),
+    Retained {
+        cursor: Box<RetainCursor>,
+        /// With what they say.
+        values: bool,
+    },
+    Rules,
+    Session {
+        client_id: Box<str>,
+    },
 }
 
 /// The subscription of a Session that was reported last: its own filters come first, then its Shared Subscriptions.
@@ -85,7 +96,33 @@ impl Survey {
 
     /// Asks for the retained messages, those below `$` too. All shards hold the same.
     pub fn retained() -> Survey {
-        Survey::of(Subject::Retained(Box::new(RetainCursor::everything())))
+        Survey::of(Subject::Retained {
+            cursor: Box::new(RetainCursor::everything()),
+            values: false,
+        })
+    }
+
+    /// Asks for the retained messages of a Topic Filter. `values`: with what they say, which is shared, not copied.
+    ///
+    /// Errors: `filter` is no Topic Filter [v3.1.1 4.7, v5 4.7].
+    pub fn retained_of(filter: &str, values: bool) -> Result<Survey, Malformed> {
+        let filter = TopicFilter::new(filter)?;
+        Ok(Survey::of(Subject::Retained {
+            cursor: Box::new(RetainCursor::new(filter)),
+            values,
+        }))
+    }
+
+    /// Asks for the rules in force, which are shared, not copied.
+    pub fn rules() -> Survey {
+        Survey::of(Subject::Rules)
+    }
+
+    /// Asks for the Session of one client id. None, or one, is found.
+    pub fn session(client_id: &str) -> Survey {
+        Survey::of(Subject::Session {
+            client_id: client_id.into(),
+        })
     }
 
     /// The same in pages of at most `items` entries, within 1..=`limits::SURVEY_ITEMS_MAX`.
@@ -119,6 +156,10 @@ pub enum Found {
     Subscriptions(Vec<SubscriptionReport>),
     /// In the order of the tree.
     Retained(Vec<RetainedReport>),
+    /// Never in pages.
+    Rules(Arc<Rules>),
+    /// The answer to an order: whether there was anything to do here.
+    Done(bool),
 }
 
 /// Counters and sizes of one shard.
@@ -215,7 +256,7 @@ pub struct SubscriptionReport {
 }
 
 /// One retained message.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct RetainedReport {
     /// Whole Topic Name.
     pub topic: Box<str>,
@@ -225,4 +266,8 @@ pub struct RetainedReport {
     pub payload_bytes: usize,
     /// `Time::NEVER`: it does not.
     pub expires: Time,
+    /// Seconds since 1970; `None`: not known.
+    pub written_s: Option<u64>,
+    /// `None`: it was not asked for.
+    pub value: Option<Message>,
 }

@@ -1,8 +1,8 @@
 //! The command line as a configuration, alone or over what a `mosquitto.conf` says.
 
 use super::{
-    CertificateFiles, ClientIdTakeover, Config, Io, Listener, ListenerSettings, Logs, Network,
-    Settings, StoreConfig, Tls, TlsVersion, Transport, WebSocketTerms,
+    CertificateFiles, ClientIdTakeover, Config, Control, Io, Listener, ListenerSettings, Logs,
+    Network, Settings, StoreConfig, Tls, TlsVersion, Transport, WebSocketTerms,
 };
 use crate::limits;
 use crate::random::Secret;
@@ -26,8 +26,6 @@ pub struct Flags {
     pub ca: Option<PathBuf>,
     /// TLS listeners let in who shows a certificate of `ca` alone.
     pub require_certificate: bool,
-    /// Bytes of a TLS record that the broker sends, at most; `None`: 16 KiB.
-    pub fragment_bytes_max: Option<u16>,
     /// Where proxies are whose `X-Forwarded-For` is believed, by all WebSocket listeners.
     pub trusted_proxies: Vec<Network>,
     /// Password file, of all listeners.
@@ -60,6 +58,8 @@ pub struct Flags {
     pub secret: Secret,
     /// What the broker remembers, and where.
     pub store: StoreConfig,
+    /// Where operators ask it and tell it.
+    pub control: Control,
 }
 
 /// The port of MQTT.
@@ -163,7 +163,6 @@ impl Flags {
             user_name: None,
             client_dates_ignored: false,
             version_min: TlsVersion::V1_2,
-            fragment_bytes_max: self.fragment_bytes_max,
         };
         let websocket = || WebSocketTerms {
             proxies: self.trusted_proxies.clone(),
@@ -202,6 +201,7 @@ impl Flags {
             check_retain_source: false,
             refuse_subscriptions: self.refuse_subscriptions,
             store: self.store,
+            control: self.control,
             sys_interval_s: Some(limits::SYS_INTERVAL_S),
             logs: self.logs,
             logging: None,

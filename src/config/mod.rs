@@ -51,6 +51,18 @@ pub enum Io {
     Epoll,
 }
 
+/// Where the control socket is.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Control {
+    /// Where commands look for it; none where that is not possible.
+    #[default]
+    Default,
+    /// At this path, or the start is refused.
+    At(PathBuf),
+    /// There is none.
+    Off,
+}
+
 /// The whole configuration of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -82,6 +94,8 @@ pub struct Config {
     pub pid_file: Option<At<PathBuf>>,
     /// What the broker remembers, and where.
     pub store: StoreConfig,
+    /// Where operators ask it and tell it.
+    pub control: Control,
     /// What the operator should be told of the files this was made of.
     pub notes: Vec<Note>,
     /// The file this was read from; `None`: none was.

@@ -118,6 +118,8 @@ pub struct Settings {
     pub store: bool,
     /// Who may read and write what, when the shard starts.
     pub rules: Arc<Rules>,
+    /// Seconds since 1970 at the shard's time 0, when the shard starts; 0: not known.
+    pub calendar_zero_s: u64,
 }
 
 impl Settings {
@@ -174,6 +176,7 @@ impl Default for Settings {
             retain_expiry_s: None,
             store: false,
             rules: Arc::default(),
+            calendar_zero_s: 0,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one clock of the broker: monotonic milliseconds since the start, the same on every shard.
 
 use crate::time::Time;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Copies of one clock agree.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,12 @@ impl Clock {
         Clock {
             start: Instant::now(),
         }
+    }
+
+    /// When it was 0, in seconds since 1970, as far as the machine knows now.
+    pub fn zero_s(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |now| now.saturating_sub(self.start.elapsed()).as_secs())
     }
 
     /// Whole milliseconds since the start; never goes back.

@@ -2,7 +2,7 @@
 //! kernel.
 
 use crate::acl::Rules;
-use crate::broker::{OwnMessage, Report, Restored, Survey, Verdict};
+use crate::broker::{Order, OwnMessage, Report, Restored, Survey, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
 use crate::io::link::Handshake;
@@ -42,6 +42,13 @@ pub enum ToShard {
     Survey {
         /// Answered while it is handled.
         survey: Box<Survey>,
+        /// Of the asker alone.
+        reply: Sender<Box<Report>>,
+    },
+    /// Answered by one report, like a survey.
+    Order {
+        /// Carried out while it is handled.
+        order: Box<Order>,
         /// Of the asker alone.
         reply: Sender<Box<Report>>,
     },

@@ -12,6 +12,7 @@
 //! which.
 
 pub mod clock;
+pub mod console;
 pub mod cpu;
 pub mod crossing;
 pub mod disk;

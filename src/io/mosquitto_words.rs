@@ -133,6 +133,10 @@ fn ended(who: &Identity, how: &ConnectionEnd) -> String {
         ConnectionEnd::LoginNeeded => format!(
             "Client {client} disconnected, not authorised: it came without a login, and one is needed now ({address})"
         ),
+        // Mosquitto's words for what its $CONTROL does.
+        ConnectionEnd::SentAway => {
+            format!("Client {client} been disconnected by administrative action.")
+        }
         ConnectionEnd::Shutdown => format!("Client {client} disconnected: the broker stops."),
     }
 }

@@ -7,6 +7,7 @@ use crate::io::crossing::Crossing;
 use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::recent::Recent;
 use crate::io::helpers::sys::Sys;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard, Waker};
@@ -28,6 +29,8 @@ pub struct Common {
     pub handshakes: Handshakes,
     /// Never blocks a shard: lines that find its queue full are counted and lost.
     pub log: Log,
+    /// What devices have trouble with, for who asks.
+    pub recent: Recent,
     /// Hears who wants to know how the broker is.
     pub sys: Sys,
     /// No connection is accepted before the shards have what a store remembers.

@@ -4,17 +4,19 @@
 use crate::broker::{LogLevel, OwnMessage};
 use crate::buffer::{Stock, heap};
 use crate::config::mosquitto::{Exit, Kind, LogDestination};
-use crate::config::{Address, Config, Hosts, Io, Listener, Settings, memory_bound};
+use crate::config::{Address, Config, Hosts, Io, Listener, Logs, Settings, memory_bound};
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::control::{self, End, Served, Signals};
+use crate::io::helpers::control_socket::{self, Facts, Known, place};
 use crate::io::helpers::destinations::Publisher;
 use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
+use crate::io::helpers::recent::Recent;
 use crate::io::helpers::reload::Reload;
 use crate::io::helpers::rules::{self, Faults, RuleFiles};
 use crate::io::helpers::sys::Sys;
@@ -122,7 +124,18 @@ fn serve(
     let port = config.listeners.first().map_or(0, Listener::port);
     let persists = config.store.persistence != Some(false);
     let wanted = persists.then(|| Wanted::of(&config.store, port));
+    let control = match place::open(&config.control, port)? {
+        Some(Ok(socket)) => Some(socket),
+        Some(Err(why)) => {
+            log.line(LogLevel::Info, format!("there is no control socket: {why}"));
+            None
+        }
+        None => None,
+    };
     if let Some(run_as) = &run_as {
+        if let Some(socket) = &control {
+            run_as.give(&socket.path);
+        }
         for path in wanted.iter().flat_map(Wanted::make) {
             run_as.give(&path);
         }
@@ -167,10 +180,19 @@ fn serve(
         checker,
         handshakes: Handshakes::default(),
         log: log.clone(),
+        recent: match &control {
+            Some(_) => Recent::keeping(),
+            None => Recent::default(),
+        },
         sys: Sys::default(),
         store: recovered.is_some(),
         clock,
     };
+    config.core.calendar_zero_s = clock.zero_s();
+    if control.is_some() {
+        // Who asks why a device has trouble is told, whatever goes to the log.
+        config.core.logs = config.core.logs.max(Logs::Events);
+    }
     let settings = Settings {
         rules: read.rules,
         store: common.store,
@@ -266,6 +288,29 @@ fn serve(
             .map_err(refused("cannot start the thread of certificates"))?;
     }
     log.publish_by(publisher(shards.clone()));
+    let control_path = control.as_ref().map(|socket| socket.path.clone());
+    if let Some(socket) = control {
+        log.line(
+            LogLevel::Info,
+            format!("control socket {}", socket.path.display()),
+        );
+        let store = wanted.as_ref().and_then(Wanted::directory);
+        let known = Known {
+            shards: shards.clone(),
+            clock,
+            log: log.clone(),
+            recent: common.recent.clone(),
+            facts: Facts {
+                io: why,
+                listeners: addresses,
+                configuration: config.source.as_ref().map(|source| source.file.clone()),
+                memory_bytes_max: settings.memory_bytes_max,
+                store: store.filter(|_| common.store).map(Path::to_owned),
+            },
+        };
+        control_socket::start(socket, known)
+            .map_err(refused("cannot start the thread of the control socket"))?;
+    }
     let checker = common.checker.clone();
     let mut again = Reload::new(
         config,
@@ -274,14 +319,19 @@ fn serve(
         (Arc::clone(&common.places), room),
         common.sys.clone(),
         shards.clone(),
-        log.clone(),
+        (log.clone(), common.recent.keeps()),
     );
     let served = Served {
         shards: &shards,
+        clock,
         store: store.as_ref().map(Store::inlet),
     };
     let end = control::serve(signals, &ended, served, &mut again, log, notify, watchdog);
     common.listeners.remove_files();
+    if let Some(path) = &control_path {
+        // As with those: the next start replaces it.
+        let _ = std::fs::remove_file(path);
+    }
     // With all shards ended, joining does not wait.
     let joined = (end == End::Asked).then(|| threads.join());
     if let Some(store) = store {

@@ -4,6 +4,7 @@
 //! sentences in [`figures`].
 
 pub mod figures;
+pub mod units;
 
 use crate::acl::Cause;
 use crate::broker::{
@@ -251,6 +252,9 @@ fn ended(who: &Identity, how: &ConnectionEnd) -> String {
         ConnectionEnd::LoginNeeded => format!(
             "closed {client_id} ({address}): it came without a login, and one is needed now"
         ),
+        ConnectionEnd::SentAway => {
+            format!("closed {client_id} ({address}): an operator has sent it away")
+        }
         ConnectionEnd::Shutdown => format!("closed {client_id} ({address}): the broker stops"),
     }
 }
@@ -391,6 +395,11 @@ fn number(count: usize, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// Changes the direction, or the lines, of the text around it.
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A name that a Client chose: without control characters, and never endless.
 pub struct Shown<'a>(pub &'a str);
 
@@ -401,7 +410,7 @@ impl Display for Shown<'_> {
             if count == CHARACTERS_MAX {
                 return write!(f, "… ({} bytes)", self.0.len());
             }
-            if c.is_control() {
+            if c.is_control() || turns(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 f.write_char(c)?;

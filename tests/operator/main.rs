@@ -4,5 +4,6 @@
 use mqttfast_rig::shard as support;
 
 mod happenings;
+mod order;
 mod own;
 mod survey;

@@ -299,6 +299,10 @@ impl Clients {
                 let why = "the user may log in no more".to_owned();
                 (ReasonCode::ADMINISTRATIVE_ACTION, why)
             }
+            Ending::SentAway => {
+                let why = "the operator of the broker has closed the connection".to_owned();
+                (ReasonCode::ADMINISTRATIVE_ACTION, why)
+            }
             Ending::LoginNeeded => {
                 let why = "a user name and password are needed now".to_owned();
                 (ReasonCode::NOT_AUTHORIZED, why)

@@ -345,6 +345,7 @@ impl Clients {
                 | Ending::Disconnect { .. }
                 | Ending::TakenOver { .. }
                 | Ending::LoginNeeded
+                | Ending::SentAway
                 | Ending::UserGone => return,
             };
             self.counters.refusals += 1;
@@ -364,6 +365,7 @@ impl Clients {
             Ending::TakenOver { silently: false } => happening::ConnectionEnd::TakenOver,
             Ending::UserGone => happening::ConnectionEnd::UserGone,
             Ending::LoginNeeded => happening::ConnectionEnd::LoginNeeded,
+            Ending::SentAway => happening::ConnectionEnd::SentAway,
             Ending::Shutdown => happening::ConnectionEnd::Shutdown,
             Ending::TakenOver { silently: true } | Ending::Refused => return,
         };

@@ -10,6 +10,7 @@ mod connect;
 mod deliver;
 mod disconnect;
 mod large;
+mod order;
 mod peer;
 mod publish;
 mod restore;

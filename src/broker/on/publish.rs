@@ -440,7 +440,7 @@ impl Shard {
         // The repeat of a message of before a restart that was written then: its topic may have a newer one.
         let written = routing.retain && self.clients.is_written();
         let version = (routing.retain && !written).then(|| {
-            let version = self.peers.next_version();
+            let version = self.peers.next_version(self.turn.now());
             self.retain(routing, version);
             version
         });

@@ -61,7 +61,14 @@ impl Shard {
             }
             Subject::Sessions { slot } => self.page_of_sessions(slot, room),
             Subject::Subscriptions { slot, after } => self.page_of_subscriptions(slot, after, room),
-            Subject::Retained(cursor) => self.page_of_retained(cursor, room),
+            Subject::Retained { cursor, values } => self.page_of_retained(cursor, values, room),
+            Subject::Rules => (Found::Rules(self.rights.shared()), None),
+            Subject::Session { client_id } => {
+                let id = self.clients.find_session(&client_id);
+                let session = id.and_then(|id| Some((id, self.clients.session(id)?)));
+                let found = session.map(|(id, session)| self.session_report(id, session));
+                (Found::Sessions(found.into_iter().collect()), None)
+            }
         };
         let next = rest.map(|subject| Survey { subject, items_max });
         out.push(Output::Report(Box::new(Report {
@@ -213,6 +220,7 @@ impl Shard {
     fn page_of_retained(
         &self,
         mut cursor: Box<RetainCursor>,
+        values: bool,
         mut room: Room,
     ) -> (Found, Option<Subject>) {
         let mut page = Vec::new();
@@ -223,9 +231,9 @@ impl Shard {
                 .topics
                 .next_retained(&mut cursor, &mut topic, &mut room.steps)
             {
-                RetainStep::Message(message) => {
-                    if let Some(message) =
-                        message.filter(|message| message.expires() > self.turn.now())
+                RetainStep::Message(found) => {
+                    if let Some((message, version)) =
+                        found.filter(|(message, _)| message.expires() > self.turn.now())
                     {
                         room.take(topic.len());
                         page.push(RetainedReport {
@@ -233,6 +241,8 @@ impl Shard {
                             qos: message.qos,
                             payload_bytes: message.payload().len(),
                             expires: message.expires(),
+                            written_s: version.written_s(),
+                            value: values.then(|| message.clone()),
                         });
                     }
                 }
@@ -240,6 +250,9 @@ impl Shard {
                 RetainStep::End => return (Found::Retained(page), None),
             }
         }
-        (Found::Retained(page), Some(Subject::Retained(cursor)))
+        (
+            Found::Retained(page),
+            Some(Subject::Retained { cursor, values }),
+        )
     }
 }

@@ -66,11 +66,16 @@ impl Shard {
 
     /// Ends a Session whose user is gone, and its Network Connection with it.
     pub(in crate::broker) fn end_with_user(&mut self, id: SessionId, out: &mut Outputs) {
+        self.end_by(id, Ending::UserGone, out);
+    }
+
+    /// Ends a Session that may not go on, and its Network Connection, which ends as `ending` says.
+    pub(in crate::broker) fn end_by(&mut self, id: SessionId, ending: Ending, out: &mut Outputs) {
         let Some(connection) = self.clients.expire_session(id) else {
             return;
         };
         if let Some(connection) = connection {
-            self.close(connection, Ending::UserGone, out);
+            self.close(connection, ending, out);
         }
         if self.clients.session(id).is_some() {
             self.end_session(id, out);

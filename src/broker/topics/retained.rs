@@ -162,9 +162,12 @@ impl Topics {
         cursor: &mut RetainCursor,
         topic: &mut String,
         work: &mut usize,
-    ) -> RetainStep<Option<&Message>> {
+    ) -> RetainStep<Option<(&Message, RetainVersion)>> {
         match self.retained.step(cursor, topic, work) {
-            RetainStep::Message(retained) => RetainStep::Message(retained.message.as_deref()),
+            RetainStep::Message(retained) => {
+                let message = retained.message.as_deref();
+                RetainStep::Message(message.map(|message| (message, retained.version())))
+            }
             RetainStep::Pause => RetainStep::Pause,
             RetainStep::End => RetainStep::End,
         }

@@ -405,6 +405,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     self.askers.push_back(reply);
                     self.input(Input::Survey(survey))?;
                 }
+                ToShard::Order { order, reply } => {
+                    self.askers.push_back(reply);
+                    self.input(Input::Order(order))?;
+                }
                 // It fails only when 2^64 - 2 answers wait to be read.
                 ToShard::AreYouThere(answer) => drop(answer.write(1)),
                 ToShard::Rules(rules) => self.input(Input::Rules(rules))?,

@@ -153,6 +153,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             }
             Output::Happened(happening) => {
                 self.seat.common.log.happened(&happening);
+                self.seat.common.recent.note(happening);
             }
         }
         Ok(())

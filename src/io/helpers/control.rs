@@ -2,7 +2,8 @@
 //!
 //! Signals are blocked before any other thread starts and read here from a signalfd, so no handler runs anywhere.
 
-use crate::broker::LogLevel;
+use crate::broker::{LogLevel, Order};
+use crate::io::clock::Clock;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::reload::Reload;
@@ -16,7 +17,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::os::fd::AsFd;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// Signals that stay as the system made them: faults of this process, what a terminal or a debugger sends, limits and
@@ -131,6 +135,8 @@ pub enum End {
 pub struct Served<'a> {
     /// All of them.
     pub shards: &'a Shards,
+    /// Theirs.
+    pub clock: Clock,
     /// `None`: nothing is remembered.
     pub store: Option<&'a Inlet>,
 }
@@ -145,7 +151,12 @@ pub fn serve(
     notify: &Notify,
     mut watchdog: Option<Watchdog>,
 ) -> End {
-    let Served { shards, store } = served;
+    let Served {
+        shards,
+        clock,
+        store,
+    } = served;
+    let calendar = Calendar::watch();
     let mut shards_ended = 0;
     let mut stop_at: Option<Instant> = None;
     let mut end = End::Asked;
@@ -196,10 +207,13 @@ pub fn serve(
             let left = at.saturating_duration_since(now).as_millis() + 1;
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        let mut descriptors = [
+        let mut descriptors = vec![
             PollFd::new(signals.descriptor.as_fd(), PollFlags::POLLIN),
             PollFd::new(ended.as_fd(), PollFlags::POLLIN),
         ];
+        if let Some(calendar) = &calendar {
+            descriptors.push(PollFd::new(calendar.timer.as_fd(), PollFlags::POLLIN));
+        }
         match poll(&mut descriptors, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log.line(LogLevel::Error, format!("poll: {}", errno.desc())),
@@ -210,7 +224,54 @@ pub fn serve(
         if told && let Ok(count) = ended.read() {
             shards_ended += count as usize;
         }
+        if calendar.as_ref().is_some_and(Calendar::was_set) {
+            tell_calendar(shards, clock);
+        }
     }
+}
+
+/// Wakes the main thread when somebody sets the clock of the machine: a board without a battery does so a while after
+/// its start.
+struct Calendar {
+    timer: TimerFd,
+}
+
+impl Calendar {
+    /// `None`: the system has no such timer, and shards keep the time of the start.
+    fn watch() -> Option<Calendar> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, flags).ok()?;
+        let calendar = Calendar { timer };
+        calendar.arm().then_some(calendar)
+    }
+
+    /// It is due at the end of time; what counts is that it is cancelled by a set clock.
+    fn arm(&self) -> bool {
+        let flags =
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        let end = Expiration::OneShot(TimeSpec::new(i64::from(i32::MAX) as _, 0));
+        self.timer.set(end, flags).is_ok()
+    }
+
+    /// Somebody has, since the last look.
+    fn was_set(&self) -> bool {
+        let mut counter = [0; 8];
+        let read = nix::unistd::read(self.timer.as_fd(), &mut counter);
+        read == Err(Errno::ECANCELED) && self.arm()
+    }
+}
+
+/// Shards note when retained messages are written.
+fn tell_calendar(shards: &Shards, clock: Clock) {
+    let order = Order::SetCalendar {
+        zero_s: clock.zero_s(),
+    };
+    // Nobody waits for the reports.
+    let (reply, _) = channel();
+    shards.tell_all(|| ToShard::Order {
+        order: Box::new(order.clone()),
+        reply: reply.clone(),
+    });
 }
 
 /// Tells the service manager that we serve.

@@ -32,6 +32,19 @@ pub enum LineType {
 }
 
 impl LineType {
+    /// Mosquitto's name of it, as `log_type` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LineType::Error => "error",
+            LineType::Warning => "warning",
+            LineType::Notice => "notice",
+            LineType::Information => "information",
+            LineType::Debug => "debug",
+            LineType::Subscribe => "subscribe",
+            LineType::Unsubscribe => "unsubscribe",
+        }
+    }
+
     /// Lines of this type say what Clients do, as often as they do it.
     pub fn is_of_clients(self) -> bool {
         match self {

@@ -10,6 +10,8 @@ use crate::config::mosquitto::{LogTypes, Logging};
 use crate::io::helpers::destinations::{Destinations, Line, LineType, Publisher, types_of};
 use crate::io::{mosquitto_words, words};
 use crate::limits;
+use nix::sys::eventfd::EventFd;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,60 @@ struct Shared {
     queue: Mutex<Lines>,
     /// There is something to write or to do, or the end has come.
     written_or_new: Condvar,
+    tail: Mutex<Tail>,
+}
+
+/// The last lines, for who asks.
+#[derive(Default)]
+struct Tail {
+    /// The oldest first.
+    lines: VecDeque<Told>,
+    bytes: usize,
+    /// Of the next line.
+    next: u64,
+    /// Told of new lines. `None`: nobody can ask, and none are kept.
+    follower: Option<Arc<EventFd>>,
+}
+
+/// A line as it was logged.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Counted from 0 since lines are kept.
+    pub number: u64,
+    /// When.
+    pub at: SystemTime,
+    /// `error`, `warning` or another type of Mosquitto's.
+    pub kind: &'static str,
+    /// Without a line end.
+    pub text: String,
+}
+
+impl Tail {
+    fn keep(&mut self, lines: Vec<Line>) {
+        let Some(follower) = &self.follower else {
+            return;
+        };
+        for line in lines {
+            self.bytes += line.text.len();
+            self.lines.push_back(Told {
+                number: self.next,
+                at: line.at,
+                kind: line.kind.name(),
+                text: line.text,
+            });
+            self.next += 1;
+            while self.lines.len() > limits::LOG_TAIL_LINES_MAX
+                || self.bytes > limits::LOG_TAIL_BYTES_MAX
+            {
+                match self.lines.pop_front() {
+                    Some(oldest) => self.bytes -= oldest.text.len(),
+                    None => break,
+                }
+            }
+        }
+        // It would block only when 2^64 - 2 wake-ups wait to be read.
+        let _ = follower.write(1);
+    }
 }
 
 struct Lines {
@@ -126,6 +182,7 @@ impl Log {
             shared: Arc::new(Shared {
                 queue: Mutex::new(lines),
                 written_or_new: Condvar::new(),
+                tail: Mutex::default(),
             }),
         }
     }
@@ -250,6 +307,31 @@ impl Log {
         }
     }
 
+    /// The last lines are kept from now on, and `follower` is told of new ones.
+    pub fn keep_tail(&self, follower: Arc<EventFd>) {
+        self.tail().follower = Some(follower);
+    }
+
+    /// The kept lines from this number on.
+    pub fn tail_from(&self, number: u64) -> Vec<Told> {
+        let tail = self.tail();
+        let lines = tail.lines.iter();
+        lines
+            .filter(|line| line.number >= number)
+            .cloned()
+            .collect()
+    }
+
+    /// The number of the line that is logged next.
+    pub fn tail_next(&self) -> u64 {
+        self.tail().next
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        let tail = self.shared.tail.lock();
+        tail.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         let queue = self.shared.queue.lock();
         queue.unwrap_or_else(PoisonError::into_inner)
@@ -275,6 +357,7 @@ impl Log {
                 });
             }
             destinations.write(&lines);
+            self.tail().keep(lines);
             self.lock().writing = false;
             self.shared.written_or_new.notify_all();
         }

@@ -6,16 +6,20 @@
 //! - [`certificates`]: reads those of TLS listeners.
 //! - [`rules`]: reads ACL files.
 //! - [`control`]: the main thread: signals, reload, the end.
+//! - [`control_socket`]: answers operators.
+//! - [`recent`]: what devices had trouble with.
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
 //! - [`notify`]: what the service manager hears; its watchdog.
 
 pub mod certificates;
 pub mod control;
+pub mod control_socket;
 pub mod destinations;
 pub mod handshakes;
 pub mod log;
 pub mod notify;
 pub mod passwords;
+pub mod recent;
 pub mod reload;
 pub mod rules;
 pub mod strftime;

@@ -2,7 +2,7 @@
 
 use crate::broker::LogLevel;
 use crate::config::mosquitto::{Kind, Refused};
-use crate::config::{Config, Settings};
+use crate::config::{Config, Logs, Settings};
 use crate::io::disk::Disk;
 use crate::io::helpers::certificates::{Certificates, Renewed};
 use crate::io::helpers::log::Log;
@@ -28,6 +28,8 @@ pub struct Reload {
     sys: Sys,
     shards: Shards,
     log: Log,
+    /// Shards report whatever may be asked for later.
+    keeps_recent: bool,
 }
 
 /// What was read, and is not in force yet.
@@ -50,7 +52,7 @@ impl Reload {
         (places, places_most): (Arc<Places>, usize),
         sys: Sys,
         shards: Shards,
-        log: Log,
+        (log, keeps_recent): (Log, bool),
     ) -> Reload {
         Reload {
             config,
@@ -61,6 +63,7 @@ impl Reload {
             sys,
             shards,
             log,
+            keeps_recent,
         }
     }
 
@@ -148,6 +151,11 @@ impl Reload {
         config.user.clone_from(&self.config.user);
         config.pid_file.clone_from(&self.config.pid_file);
         config.store.clone_from(&self.config.store);
+        config.control.clone_from(&self.config.control);
+        config.core.calendar_zero_s = self.config.core.calendar_zero_s;
+        if self.keeps_recent {
+            config.core.logs = config.core.logs.max(Logs::Events);
+        }
         Ok(Some(config))
     }
 

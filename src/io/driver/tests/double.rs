@@ -312,6 +312,7 @@ impl Core for Double {
             Input::Restored(restored) => self.see(format!("restored {restored:?}")),
             Input::Kept { sequence } => self.see(format!("kept {sequence}")),
             Input::Store(state) => self.see(format!("store {state:?}")),
+            Input::Order(order) => self.see(format!("order {order:?}")),
             Input::Survey(survey) => {
                 // What was asked for comes back as what is left to ask.
                 out.push(Output::Report(Box::new(Report {
@@ -397,6 +398,7 @@ impl Broker {
         let endpoints = lanes(count, &LANE_BOUNDS);
         let common = Common {
             listeners,
+            recent: Default::default(),
             sys: Default::default(),
             places: Arc::new(Places::new(usize::MAX, 0, &[])),
             memory: Arc::new(Stock::new(limits::MEMORY_BYTES_DEFAULT, count)),

@@ -4,46 +4,10 @@ use super::figures::Figures;
 use crate::io::helpers::zone::Zone;
 use crate::io::store::database::FILE_NAME;
 use crate::io::store::keeping::unix_s;
+use crate::io::words::units::span;
+pub use crate::io::words::units::{bytes, count};
 use crate::store::Table;
 use std::fmt::Write;
-
-/// A number of bytes as `512 B`, `12.3 KiB`, `4.0 MiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut amount = count as f64 / 1024.0;
-    let mut unit = 0;
-    while amount >= 1023.95 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
-}
-
-/// Seconds as `45 s`, `12 min`, `3 h`, `9 days`.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// A number with its thousands apart.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// The two words for one or many of something.
 fn many(number: u64, one: &str, many: &str) -> String {

@@ -10,7 +10,7 @@ use super::stage::{Client, Stage};
 use super::stream::Stream;
 use mqttfast::acl::Rules;
 use mqttfast::broker::{
-    Change, CloseCause, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
+    Change, CloseCause, Found, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
     Report, Restored, Shard, Survey, Verdict,
 };
 use mqttfast::buffer::{Chunks, Stock};
@@ -226,6 +226,16 @@ impl World {
         self.handle(shard, Input::Survey(Box::new(survey)));
         assert_eq!(self.reports.len(), 1, "one survey, one report");
         self.reports.remove(0)
+    }
+
+    /// An operator's order; whether this shard had something to do.
+    pub fn order(&mut self, shard: usize, order: &mqttfast::broker::Order) -> bool {
+        self.handle(shard, Input::Order(Box::new(order.clone())));
+        assert_eq!(self.reports.len(), 1, "one order, one report");
+        match self.reports.remove(0).found {
+            Found::Done(done) => done,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn now(&self) -> Time {

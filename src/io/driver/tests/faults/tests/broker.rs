@@ -85,6 +85,7 @@ impl Broker {
         let common = Common {
             handshakes: Default::default(),
             listeners,
+            recent: Default::default(),
             sys: Default::default(),
             places: Arc::clone(&capacity),
             memory: Arc::new(Stock::new(Settings::default().memory_bytes_max, count)),

@@ -1,0 +1,196 @@
+//! `mqttfast status`.
+
+use super::shown::{self, number, text};
+use super::{Broker, Failure, print};
+use crate::io::words::units::{bytes, count, span};
+use argh::FromArgs;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Show how the running broker is: what it holds, what went through it, what it dropped and why.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
+pub struct Status {
+    /// control socket of the broker, where it is not in its usual place
+    #[argh(option, arg_name = "path")]
+    control: Option<PathBuf>,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(&self) -> Result<u8, Failure> {
+        let mut broker = Broker::find(self.control.as_deref())?;
+        let request = json!({ "ask": "status" });
+        if self.json {
+            broker.ask(&request, |_, line| print(&format!("{line}\n")))?;
+            return Ok(0);
+        }
+        let status = broker.ask_one(&request)?;
+        print(&said(&status)).map(|()| 0)
+    }
+}
+
+/// Some lines, a title before each.
+fn said(status: &Value) -> String {
+    let mut out = String::new();
+    let mut line = |title: &str, text: String| {
+        let _ = writeln!(out, "{title:12}  {text}");
+    };
+    line(
+        "mqttfast",
+        format!(
+            "{}, process {}, up for {}",
+            text(status, "version", 40),
+            number(status, "pid"),
+            span(number(status, "uptime_s"))
+        ),
+    );
+    let listeners = status["listeners"].as_array();
+    let listeners = listeners.into_iter().flatten().filter_map(Value::as_str);
+    let listeners: Vec<String> = listeners.map(shown::whole).collect();
+    line("listening on", listeners.join(", "));
+    if let Some(file) = status["configuration"].as_str() {
+        line("by", shown::whole(file));
+    }
+    let shards = number(status, "shards");
+    let shards = match shards {
+        1 => "1 shard".to_owned(),
+        shards => format!("{shards} shards"),
+    };
+    line(
+        "sockets",
+        format!("{shards}, {}", text(status, "io", usize::MAX)),
+    );
+    line(
+        "holds",
+        format!(
+            "{} connections, {} sessions, {} subscriptions, {} retained messages",
+            count(number(status, "connections")),
+            count(number(status, "sessions")),
+            count(number(status, "subscriptions")),
+            count(number(status, "retained"))
+        ),
+    );
+    line(
+        "waiting",
+        format!(
+            "{} messages in queues ({}), {} on their way out",
+            count(number(status, "queued")),
+            bytes(number(status, "queued_bytes")),
+            bytes(number(status, "unsent_bytes"))
+        ),
+    );
+    let messages = &status["messages"];
+    line(
+        "messages",
+        format!(
+            "{} in, {} out; {} in, {} out",
+            count(number(messages, "received")),
+            count(number(messages, "sent")),
+            bytes(number(&status["bytes"], "received")),
+            bytes(number(&status["bytes"], "sent"))
+        ),
+    );
+    line("dropped", dropped(&messages["dropped"]));
+    let connects = &status["connects"];
+    line(
+        "clients",
+        format!(
+            "{} let in, {} refused, {} gone, {} probes",
+            count(number(connects, "accepted")),
+            count(number(connects, "refused")),
+            count(number(connects, "ended")),
+            count(number(connects, "probes"))
+        ),
+    );
+    let memory = &status["memory"];
+    line(
+        "memory",
+        format!(
+            "{} held for clients of at most {}; the process has {}",
+            bytes(number(memory, "held_bytes")),
+            bytes(number(memory, "limit_bytes")),
+            bytes(number(memory, "resident_bytes"))
+        ),
+    );
+    for owner in memory["owners"].as_array().into_iter().flatten() {
+        let refused = match number(owner, "refused") {
+            0 => String::new(),
+            refused => format!(", {} refusals", count(refused)),
+        };
+        let held = bytes(number(owner, "bytes"));
+        line(
+            "",
+            format!("{held:>10}  {}{refused}", text(owner, "name", 60)),
+        );
+    }
+    line("store", store(&status["store"]));
+    if number(status, "mistakes") > 0 {
+        line(
+            "mistakes",
+            format!(
+                "{} of the broker itself: see its log, and please report them",
+                number(status, "mistakes")
+            ),
+        );
+    }
+    if number(status, "log_lines_lost") > 0 {
+        line(
+            "log",
+            format!(
+                "{} lines lost, as it is not read fast enough",
+                count(number(status, "log_lines_lost"))
+            ),
+        );
+    }
+    out
+}
+
+/// Each reason that dropped something.
+pub(super) fn dropped(by: &Value) -> String {
+    let reasons = by.as_object().into_iter().flatten();
+    let mut reasons: Vec<(u64, String)> = reasons
+        .filter_map(|(name, count)| Some((count.as_u64()?, name.replace('_', " "))))
+        .filter(|(count, _)| *count > 0)
+        .collect();
+    reasons.sort_by(|a, b| b.cmp(a));
+    let said: Vec<String> = reasons
+        .iter()
+        .map(|(number, name)| format!("{} {}", count(*number), shown::whole(name)))
+        .collect();
+    match said.is_empty() {
+        true => "nothing".to_owned(),
+        false => said.join(", "),
+    }
+}
+
+fn store(store: &Value) -> String {
+    if store.is_null() {
+        return "none: a restart forgets all sessions and retained messages".to_owned();
+    }
+    format!(
+        "{} in {}; {} written in {} commits, the last in {} ms; a power cut costs at most the last {} ms",
+        text(store, "condition", 40),
+        text(store, "directory", usize::MAX),
+        bytes(number(store, "written_bytes")),
+        count(number(store, "commits")),
+        number(store, "last_commit_ms"),
+        number(store, "loss_window_ms")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_fields_is_shown_all_the_same() {
+        let text = said(&json!({}));
+        assert!(text.contains("dropped       nothing\n"), "{text}");
+        let text = dropped(&json!({ "slow_reader": 4_000, "denied": 2, "expired": 0 }));
+        assert_eq!(text, "4,000 slow reader, 2 denied");
+    }
+}

@@ -1,0 +1,338 @@
+//! What shards report, as lines of JSON. Sizes are bytes, times are seconds since 1970. Names stay; new ones may come.
+
+use super::known::{Known, VERSION, unix_s};
+use crate::broker::{
+    Counters, Dropped, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
+    UNIX_PEER,
+};
+use crate::budget::Refused;
+use crate::budget::owner::OwnerReport;
+use crate::ids::ShardId;
+use crate::io::helpers::recent::Entry;
+use crate::io::helpers::summary;
+use crate::io::words::{self, figures, turns};
+use crate::limits;
+use crate::time::Time;
+use crate::wire::Version;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+/// Appends one line.
+pub fn put(out: &mut Vec<u8>, value: Value) {
+    out.extend_from_slice(text_line(&value.to_string()).as_bytes());
+    out.push(b'\n');
+}
+
+/// The last line of an answer that is complete.
+pub fn end(out: &mut Vec<u8>, count: usize) {
+    put(
+        out,
+        json!({ "end": true, "count": count, "protocol": VERSION }),
+    );
+}
+
+/// An error, which ends the answer.
+pub fn refuse(code: &str, text: &str, out: &mut Vec<u8>) {
+    put(out, json!({ "error": code, "text": text }));
+}
+
+/// JSON whose strings do nothing to a terminal either: what JSON itself need not escape, but may.
+pub fn text_line(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            character if character.is_control() || turns(character) => {
+                let _ = write!(text, "\\u{:04x}", u32::from(character));
+            }
+            character => text.push(character),
+        }
+    }
+    text
+}
+
+/// A shard's times on the calendar.
+pub struct Times {
+    now: Time,
+    now_s: u64,
+}
+
+impl Times {
+    pub fn of(known: &Known, now: Time) -> Times {
+        // The report is a moment old.
+        let age_s = known.clock.now().since_ms(now) / 1000;
+        Times {
+            now,
+            now_s: unix_s(SystemTime::now()).saturating_sub(age_s),
+        }
+    }
+
+    fn s(&self, at: Time) -> Option<u64> {
+        if at == Time::NEVER {
+            return None;
+        }
+        let ahead = at.since_ms(self.now).div_ceil(1000);
+        Some((self.now_s + ahead).saturating_sub(self.now.since_ms(at) / 1000))
+    }
+}
+
+fn address(address: SocketAddr) -> String {
+    match address {
+        UNIX_PEER => "unix socket".to_owned(),
+        address => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+    }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
+    }
+}
+
+/// One Session, with its connection if its Client is there.
+pub fn session(found: &SessionReport, shard: ShardId, times: &Times) -> Value {
+    let mut line = json!({
+        "client": found.client_id,
+        "user": found.user_name,
+        "shard": shard.index(),
+        "connected": found.connection.is_some(),
+        "subscriptions": found.subscriptions,
+        "queued": found.queued,
+        "queued_bytes": found.queued_bytes,
+        "in_flight": found.in_flight,
+    });
+    match &found.connection {
+        Some(connection) => {
+            line["address"] = json!(address(connection.address));
+            line["listener"] = json!(connection.listener.index());
+            line["mqtt"] = json!(version(connection.version));
+            line["since"] = json!(times.s(connection.since));
+            line["keep_alive_s"] = json!(connection.keep_alive_s);
+            line["received_bytes"] = json!(connection.received_bytes);
+            line["sent_bytes"] = json!(connection.sent_bytes);
+            line["unsent_bytes"] = json!(connection.unsent_bytes);
+        }
+        None => line["ends"] = json!(times.s(found.ends)),
+    }
+    line
+}
+
+/// One subscription.
+pub fn subscription(found: &SubscriptionReport) -> Value {
+    json!({
+        "client": found.client_id,
+        "filter": found.filter,
+        "qos": found.options.map(|options| options.qos as u8),
+    })
+}
+
+/// One retained message; its value as text where it is UTF-8.
+pub fn retained(found: &RetainedReport, times: &Times) -> Value {
+    let mut line = json!({
+        "topic": found.topic,
+        "qos": found.qos as u8,
+        "bytes": found.payload_bytes,
+        "written": found.written_s,
+        "expires": times.s(found.expires),
+    });
+    if let Some(message) = &found.value {
+        let whole = message.payload();
+        let value = &whole[..whole.len().min(limits::CONTROL_VALUE_BYTES_MAX)];
+        line["cut"] = json!(value.len() < whole.len());
+        match std::str::from_utf8(value) {
+            Ok(text) => line["value"] = json!(text),
+            Err(_) => line["value_base64"] = json!(BASE64_STANDARD.encode(value)),
+        }
+    }
+    line
+}
+
+/// What a device had trouble with.
+pub fn happening(entry: &Entry) -> Value {
+    let (client_id, user_name, from) = entry.who();
+    json!({
+        "kind": entry.kind.name(),
+        "at": unix_s(entry.at),
+        "first": unix_s(entry.first),
+        "count": entry.count,
+        "client": client_id,
+        "user": user_name,
+        "address": from.map(address),
+        "text": words::sentence(&entry.happening).1,
+    })
+}
+
+/// Why messages are dropped, as fields.
+const DROPPED: [(Dropped, &str); Dropped::ALL.len()] = [
+    (Dropped::SlowReader, "slow_reader"),
+    (Dropped::SessionQueueFull, "session_queue_full"),
+    (Dropped::ShardQueueFull, "all_queues_full"),
+    (Dropped::TooLargeForClient, "too_large_for_client"),
+    (Dropped::Expired, "expired"),
+    (Dropped::OwnTopic, "own_topic"),
+    (Dropped::Denied, "denied"),
+    (Dropped::SessionEnded, "session_ended"),
+    (Dropped::OverShare, "over_share"),
+    (Dropped::AbovePayloadMax, "above_payload_max"),
+    (Dropped::StoreFull, "store_full"),
+];
+
+/// What is refused for want of memory, as fields.
+const REFUSED: [(Refused, &str); Refused::ALL.len()] = [
+    (Refused::Session, "sessions"),
+    (Refused::Filter, "subscriptions"),
+    (Refused::Message, "messages"),
+    (Refused::Unacknowledged, "messages_qos0"),
+    (Refused::Delivery, "deliveries"),
+    (Refused::Packet, "large_packets"),
+    (Refused::Unaccepted, "connections"),
+];
+
+fn sums(report: &Report) -> Option<&Sums> {
+    match &report.found {
+        Found::Sums(sums) => Some(sums),
+        _ => None,
+    }
+}
+
+/// The whole broker: sums over all shards.
+pub fn status(known: &Known, reports: &[Report]) -> Value {
+    let facts = &known.facts;
+    let all = || reports.iter().filter_map(sums);
+    let sum = |of: &dyn Fn(&Sums) -> u64| all().map(of).sum::<u64>();
+    let mut counters = Counters::default();
+    all().for_each(|sums| counters.add(&sums.counters));
+    let dropped: Map<String, Value> = DROPPED
+        .iter()
+        .map(|(why, name)| ((*name).to_owned(), json!(counters.dropped(*why))))
+        .collect();
+    let refused: Map<String, Value> = REFUSED
+        .iter()
+        .map(|(why, name)| {
+            let count: u64 = all().map(|sums| sums.refused[*why as usize]).sum();
+            ((*name).to_owned(), json!(count))
+        })
+        .collect();
+    let now_s = unix_s(SystemTime::now());
+    let lost = known.log.dropped_since_start();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": known.clock.zero_s(),
+        "now": now_s,
+        "uptime_s": known.clock.now().0 / 1000,
+        "io": facts.io,
+        "listeners": facts.listeners,
+        "configuration": facts.configuration.as_ref().map(|path| path.display().to_string()),
+        "shards": reports.len(),
+        "connections": sum(&|sums| sums.connections as u64),
+        "sessions": sum(&|sums| sums.sessions as u64),
+        "subscriptions": sum(&|sums| sums.subscriptions as u64),
+        // All shards have the same.
+        "retained": all().map(|sums| sums.retained).max(),
+        "queued": sum(&|sums| sums.statistics.map_or(0, |found| found.queued as u64)),
+        "queued_bytes": sum(&|sums| sums.queued_bytes),
+        "unsent_bytes": sum(&|sums| sums.statistics.map_or(0, |found| found.unsent_bytes as u64)),
+        "memory": {
+            "held_bytes": sum(&|sums| sums.held_bytes),
+            "limit_bytes": facts.memory_bytes_max,
+            "resident_bytes": resident_bytes(),
+            "owners": owners(all().flat_map(|sums| &sums.largest_owners)),
+            "refused": refused,
+        },
+        "messages": {
+            "received": counters.messages_received,
+            "sent": counters.messages_sent,
+            "own": counters.messages_own,
+            "between_shards": counters.messages_crossed,
+            "dropped": dropped,
+        },
+        "bytes": { "received": counters.bytes_received, "sent": counters.bytes_sent },
+        "connects": {
+            "accepted": counters.connects,
+            "refused": counters.refusals,
+            "ended": counters.disconnects,
+            "probes": counters.probes,
+        },
+        "sessions_expired": counters.expired,
+        "mistakes": counters.broken_invariants,
+        "log_lines_lost": lost.lines,
+        "store": store(known, reports),
+    })
+}
+
+/// Those that hold most, of all shards: an owner may have something on each.
+fn owners<'a>(of: impl Iterator<Item = &'a OwnerReport>) -> Vec<Value> {
+    let mut found: Vec<OwnerReport> = Vec::new();
+    for owner in of {
+        match found.iter_mut().find(|held| held.name == owner.name) {
+            Some(held) => {
+                held.bytes += owner.bytes;
+                held.refused += owner.refused;
+            }
+            None => found.push(owner.clone()),
+        }
+    }
+    found.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
+    let lines = found
+        .iter()
+        .map(|owner| json!({ "name": owner.name, "bytes": owner.bytes, "refused": owner.refused }));
+    lines.collect()
+}
+
+fn store(known: &Known, reports: &[Report]) -> Value {
+    let Some((state, waiting_bytes)) = summary::store(reports) else {
+        return Value::Null;
+    };
+    json!({
+        "directory": known.facts.store.as_ref().map(|path| path.display().to_string()),
+        "condition": figures::condition(&state),
+        "waiting_bytes": waiting_bytes,
+        "commits": state.figures.commits,
+        "written_bytes": state.figures.bytes_written,
+        "last_commit_ms": state.figures.last_commit_ms,
+        "loss_window_ms": state.figures.loss_window_ms,
+    })
+}
+
+/// Memory of this process, as the system sees it.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_do_nothing_to_a_terminal_and_stay_json() {
+        let name = "a\u{9b}31m\u{1b}]0;x\u{7}\u{202e}\u{7f}é\n";
+        let mut out = Vec::new();
+        put(&mut out, json!({ "client": name }));
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        let harmless = |c: char| !c.is_control() && c != '\u{202e}';
+        assert!(line.trim_end().chars().all(harmless), "{line:?}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["client"], name);
+    }
+
+    #[test]
+    fn every_reason_has_its_field() {
+        for (index, why) in Dropped::ALL.iter().enumerate() {
+            assert_eq!(DROPPED[index].0, *why);
+        }
+        for (index, why) in Refused::ALL.iter().enumerate() {
+            assert_eq!(REFUSED[index].0, *why);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the thread of the control socket knows, and how it asks shards.
+
+use crate::broker::{Found, Order, Report, Survey};
+use crate::ids::ShardId;
+use crate::io::clock::Clock;
+use crate::io::helpers::log::Log;
+use crate::io::helpers::recent::Recent;
+use crate::io::mail::{Shards, ToShard};
+use crate::limits;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The version of the protocol, in each answer's last line. It rises when something that was there means something
+/// else; new fields and requests do not raise it.
+pub const VERSION: u32 = 1;
+
+/// What is true from the start to the end.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What drives the sockets, and why.
+    pub io: String,
+    /// Addresses, with `with TLS` behind those of TLS.
+    pub listeners: Vec<String>,
+    /// The configuration that was read, if one was.
+    pub configuration: Option<PathBuf>,
+    /// What all Clients together may hold, in bytes.
+    pub memory_bytes_max: u64,
+    /// The directory of the store; `None`: nothing is remembered.
+    pub store: Option<PathBuf>,
+}
+
+/// What the thread asks.
+pub struct Known {
+    /// By mail.
+    pub shards: Shards,
+    /// Of the shards.
+    pub clock: Clock,
+    /// Its last lines.
+    pub log: Log,
+    /// What devices had trouble with.
+    pub recent: Recent,
+    /// See there.
+    pub facts: Facts,
+}
+
+impl Known {
+    /// The report of one shard. `None`: it has not answered in time.
+    pub(super) fn ask(&self, shard: ShardId, survey: Survey) -> Option<Report> {
+        let (reply, reports) = channel();
+        let survey = Box::new(survey);
+        self.shards
+            .tell_surely(shard, ToShard::Survey { survey, reply });
+        let wait = Duration::from_millis(limits::SURVEY_WAIT_MS);
+        reports.recv_timeout(wait).ok().map(|report| *report)
+    }
+
+    /// Whether some shard had something to do for the order. `None`: one has not answered in time.
+    pub(super) fn order(&self, order: &Order) -> Option<bool> {
+        let (reply, reports) = channel();
+        self.shards.tell_all(|| ToShard::Order {
+            order: Box::new(order.clone()),
+            reply: reply.clone(),
+        });
+        drop(reply);
+        let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);
+        let mut done = false;
+        for _ in 0..self.shards.count() {
+            let left = until.saturating_duration_since(Instant::now());
+            match reports.recv_timeout(left).ok()?.found {
+                Found::Done(here) => done |= here,
+                _ => return None,
+            }
+        }
+        Some(done)
+    }
+
+    /// All shards, by their number.
+    pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardId> {
+        (0..self.shards.count()).map(|index| ShardId(index as u8))
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_s(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

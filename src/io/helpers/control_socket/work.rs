@@ -1,0 +1,370 @@
+//! The work of a request, a piece at a time: a page of a shard, and the lines of the answer for it.
+
+use super::answers::{self, Times, end, put, refuse};
+use super::known::{Known, unix_s};
+use crate::acl::explain::{self, Asker};
+use crate::broker::{Found, Order, OwnMessage, Report, Survey};
+use crate::ids::{ListenerId, ShardId};
+use crate::io::helpers::recent::Kind;
+use crate::io::mail::ToShard;
+use crate::limits;
+use crate::wire::QoS;
+use serde_json::json;
+use std::time::SystemTime;
+
+/// See the module.
+pub enum Work {
+    Version,
+    Status,
+    List(Listing),
+    Remove(Removal),
+    Disconnect(Box<str>),
+    EndSession {
+        client_id: Box<str>,
+        only_absent: bool,
+    },
+    Explain {
+        publish: bool,
+        user: Option<Box<str>>,
+        client_id: Box<str>,
+        topic: Box<str>,
+    },
+    Happenings {
+        kinds: Vec<Kind>,
+        whom: Option<Box<str>>,
+    },
+    Log {
+        from: u64,
+        follow: bool,
+    },
+}
+
+impl Work {
+    /// It waits for lines of the log.
+    pub fn follows(&self) -> bool {
+        matches!(self, Work::Log { follow: true, .. })
+    }
+
+    /// Does a piece. `true`: the answer is complete.
+    pub fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
+        match self {
+            Work::Version => {
+                put(
+                    out,
+                    json!({ "name": "mqttfast", "version": env!("CARGO_PKG_VERSION") }),
+                );
+                end(out, 1);
+            }
+            Work::Status => {
+                let reports: Option<Vec<Report>> = known
+                    .all_shards()
+                    .map(|shard| known.ask(shard, Survey::statistics()))
+                    .collect();
+                match reports {
+                    Some(reports) => {
+                        put(out, answers::status(known, &reports));
+                        end(out, 1);
+                    }
+                    None => busy(out),
+                }
+            }
+            Work::List(listing) => return listing.step(known, out),
+            Work::Remove(removal) => return removal.step(known, out),
+            Work::Disconnect(client_id) => {
+                let client_id = client_id.clone();
+                ordered(known, &Order::Disconnect { client_id }, out);
+            }
+            Work::EndSession {
+                client_id,
+                only_absent,
+            } => {
+                let order = Order::EndSession {
+                    client_id: client_id.clone(),
+                    only_absent: *only_absent,
+                };
+                ordered(known, &order, out);
+            }
+            Work::Explain {
+                publish,
+                user,
+                client_id,
+                topic,
+            } => {
+                let asker = Asker {
+                    user: user.as_deref(),
+                    client: client_id,
+                };
+                explain(known, *publish, asker, topic, out);
+            }
+            Work::Happenings { kinds, whom } => {
+                let entries = known.recent.entries(kinds, whom.as_deref());
+                for entry in &entries {
+                    put(out, answers::happening(entry));
+                }
+                end(out, entries.len());
+            }
+            Work::Log { from, follow } => {
+                let lines = known.log.tail_from(*from);
+                for line in &lines {
+                    *from = line.number + 1;
+                    let at = unix_s(line.at);
+                    put(
+                        out,
+                        json!({ "at": at, "type": line.kind, "line": line.text }),
+                    );
+                }
+                if *follow {
+                    return false;
+                }
+                end(out, lines.len());
+            }
+        }
+        true
+    }
+}
+
+fn busy(out: &mut Vec<u8>) {
+    refuse("busy", "a shard did not answer in time: ask again", out);
+}
+
+fn ordered(known: &Known, order: &Order, out: &mut Vec<u8>) {
+    match known.order(order) {
+        Some(done) => {
+            put(out, json!({ "done": done }));
+            end(out, usize::from(done));
+        }
+        None => busy(out),
+    }
+}
+
+/// By the rules in force: those of the listener by which the Client is connected, else those of each listener.
+fn explain(known: &Known, publish: bool, asker: Asker<'_>, topic: &str, out: &mut Vec<u8>) {
+    let Some(Found::Rules(rules)) = known.ask(ShardId(0), Survey::rules()).map(|r| r.found) else {
+        return busy(out);
+    };
+    let mut by = None;
+    for shard in known.all_shards() {
+        if let Some(Found::Sessions(found)) = known
+            .ask(shard, Survey::session(asker.client))
+            .map(|r| r.found)
+        {
+            by = by.or(found.first().and_then(|session| session.connection));
+        }
+    }
+    let listeners = match by {
+        Some(connection) => vec![connection.listener],
+        None => (0..rules.listeners())
+            .map(|index| ListenerId(index as u8))
+            .collect(),
+    };
+    let mut told = Vec::new();
+    for listener in listeners {
+        let acl = rules.of(listener);
+        let answer = match publish {
+            true => explain::publish(acl, asker, topic),
+            false => explain::subscribe(acl, asker, topic),
+        };
+        // Listeners with the same rules have one answer.
+        if told.contains(&answer) {
+            continue;
+        }
+        put(
+            out,
+            json!({ "allowed": answer.allowed, "listener": listener.index(), "text": answer.text }),
+        );
+        told.push(answer);
+    }
+    if told.is_empty() {
+        let answer = match publish {
+            true => explain::publish(None, asker, topic),
+            false => explain::subscribe(None, asker, topic),
+        };
+        put(
+            out,
+            json!({ "allowed": answer.allowed, "text": answer.text }),
+        );
+        told.push(answer);
+    }
+    end(out, told.len());
+}
+
+/// A list of all shards, or of one, page by page.
+pub struct Listing {
+    /// The next page; `None`: the next shard is asked from its beginning.
+    next: Option<Survey>,
+    shard: usize,
+    shards: usize,
+    what: What,
+    count: usize,
+}
+
+enum What {
+    Clients,
+    Sessions,
+    Subscriptions { of: Option<Box<str>> },
+    Retained { older: Older },
+}
+
+impl Listing {
+    fn new(shards: usize, what: What) -> Listing {
+        Listing {
+            next: None,
+            shard: 0,
+            shards,
+            what,
+            count: 0,
+        }
+    }
+
+    pub fn clients(known: &Known) -> Listing {
+        Listing::new(known.shards.count(), What::Clients)
+    }
+
+    pub fn sessions(known: &Known) -> Listing {
+        Listing::new(known.shards.count(), What::Sessions)
+    }
+
+    pub fn subscriptions(known: &Known, of: Option<&str>) -> Listing {
+        let of = of.map(Into::into);
+        Listing::new(known.shards.count(), What::Subscriptions { of })
+    }
+
+    pub fn retained(survey: Survey, older_s: Option<u64>) -> Listing {
+        let older = Older(older_s);
+        // All shards have the same.
+        Listing {
+            next: Some(survey),
+            ..Listing::new(1, What::Retained { older })
+        }
+    }
+
+    fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
+        let survey = self.next.take().unwrap_or_else(|| match self.what {
+            What::Clients | What::Sessions => Survey::sessions(),
+            What::Subscriptions { .. } => Survey::subscriptions(),
+            What::Retained { .. } => Survey::retained(),
+        });
+        let Some(report) = known.ask(ShardId(self.shard as u8), survey) else {
+            busy(out);
+            return true;
+        };
+        let times = Times::of(known, report.now);
+        let mut tell = |line| {
+            put(out, line);
+            self.count += 1;
+        };
+        match report.found {
+            Found::Sessions(page) => {
+                let all = matches!(self.what, What::Sessions);
+                for session in page.iter().filter(|s| all || s.connection.is_some()) {
+                    tell(answers::session(session, report.shard, &times));
+                }
+            }
+            Found::Subscriptions(page) => {
+                let of = match &self.what {
+                    What::Subscriptions { of } => of.as_deref(),
+                    _ => None,
+                };
+                for found in page
+                    .iter()
+                    .filter(|s| of.is_none_or(|of| *s.client_id == *of))
+                {
+                    tell(answers::subscription(found));
+                }
+            }
+            Found::Retained(page) => {
+                let older = match &self.what {
+                    What::Retained { older } => *older,
+                    _ => Older(None),
+                };
+                for found in page.iter().filter(|found| older.holds(found.written_s)) {
+                    tell(answers::retained(found, &times));
+                }
+            }
+            Found::Sums(_) | Found::Rules(_) | Found::Done(_) => {}
+        }
+        self.next = report.next;
+        if self.next.is_none() {
+            self.shard += 1;
+        }
+        let is_last = self.shard >= self.shards;
+        if is_last {
+            end(out, self.count);
+        }
+        is_last
+    }
+}
+
+/// Only what was written so many seconds ago, or earlier. What does not know its age is not old.
+#[derive(Clone, Copy)]
+struct Older(Option<u64>);
+
+impl Older {
+    fn holds(self, written_s: Option<u64>) -> bool {
+        let Some(seconds) = self.0 else {
+            return true;
+        };
+        let now = unix_s(SystemTime::now());
+        written_s.is_some_and(|written_s| written_s + seconds <= now)
+    }
+}
+
+/// Deletes retained messages, as an empty message from outside would: subscribers hear of it, and the store forgets.
+pub struct Removal {
+    next: Option<Survey>,
+    older: Older,
+    /// Nothing is deleted.
+    is_trial: bool,
+    count: usize,
+}
+
+impl Removal {
+    pub fn new(survey: Survey, older_s: Option<u64>, is_trial: bool) -> Removal {
+        Removal {
+            next: Some(survey.in_pages_of(limits::CONTROL_REMOVALS_AT_ONCE)),
+            older: Older(older_s),
+            is_trial,
+            count: 0,
+        }
+    }
+
+    /// The next page is asked for behind the deletions of this one, in the same mail: so they cannot get ahead of the
+    /// shard.
+    fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
+        let Some(survey) = self.next.take() else {
+            end(out, self.count);
+            return true;
+        };
+        let shard = ShardId(0);
+        let Some(report) = known.ask(shard, survey) else {
+            busy(out);
+            return true;
+        };
+        let times = Times::of(known, report.now);
+        if let Found::Retained(page) = &report.found {
+            for found in page
+                .iter()
+                .filter(|found| self.older.holds(found.written_s))
+            {
+                if !self.is_trial
+                    && let Ok(deletion) = OwnMessage::new(&found.topic, &[], QoS::AtMostOnce, true)
+                {
+                    known.shards.tell_surely(shard, ToShard::Publish(deletion));
+                }
+                self.count += 1;
+                put(out, answers::retained(found, &times));
+            }
+        }
+        self.next = report.next;
+        if self.next.is_none() {
+            // What was told last is done before the answer ends.
+            if !self.is_trial && known.ask(shard, Survey::sums()).is_none() {
+                busy(out);
+                return true;
+            }
+            end(out, self.count);
+            return true;
+        }
+        false
+    }
+}
