@@ -447,6 +447,10 @@ pub const TLS_SEAL_BYTES: usize = 64 * 1024;
 pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Files of a `capath` that are read.
 pub const TLS_CA_FILES_MAX: usize = 1024;
+/// The least that an operator may allow a record of the broker's to have; RFC 6066 4 has 512 as its least too.
+pub const TLS_FRAGMENT_BYTES_LEAST: u16 = 512;
+/// The most that TLS allows. [RFC 8446 5.1]
+pub const TLS_FRAGMENT_BYTES_MOST: u16 = 16 * 1024;
 /// Certificates that the broker shows, its own and those that lead to a root.
 pub const TLS_CHAIN_MAX: usize = 8;
 /// Days before the end of the broker's certificate from which on the log warns.

@@ -69,6 +69,9 @@ struct Options {
     /// let in by TLS who shows a certificate of --ca, and nobody else
     #[argh(switch)]
     require_certificate: bool,
+    /// largest TLS record sent, for clients with small buffers: 512 to 16384 bytes, 16384 unless given
+    #[argh(option, arg_name = "size", from_str_fn(parse_fragment))]
+    max_fragment_size: Option<u16>,
     /// proxy, or network such as 10.0.0.0/8, whose X-Forwarded-For is believed by WebSocket listeners; may be given
     /// several times
     #[argh(option, arg_name = "addr", from_str_fn(parse_network))]
@@ -366,6 +369,7 @@ fn flags(options: Options) -> Result<Flags, String> {
         key: options.key,
         ca: options.ca,
         require_certificate: options.require_certificate,
+        fragment_bytes_max: options.max_fragment_size,
         trusted_proxies: options.trusted_proxy,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
@@ -397,7 +401,10 @@ fn flags(options: Options) -> Result<Flags, String> {
 fn check_listeners(options: &Options) -> Result<(), String> {
     let listen = &options.listen;
     let has_tls = listen.iter().any(|on| on.scheme.has_tls());
-    let of_tls = !options.cert.is_empty() || !options.key.is_empty() || options.ca.is_some();
+    let of_tls = !options.cert.is_empty()
+        || !options.key.is_empty()
+        || options.ca.is_some()
+        || options.max_fragment_size.is_some();
     let wrong = if !listen.is_empty() && (!options.bind.is_empty() || options.port.is_some()) {
         "--listen and --bind or --port: --listen says address and port of all listeners, so leave out the others"
     } else if listen.len() > limits::LISTENERS_MAX {
@@ -412,7 +419,7 @@ fn check_listeners(options: &Options) -> Result<(), String> {
     } else if options.require_certificate && options.ca.is_none() {
         "--require-certificate: give the CA of client certificates with --ca FILE"
     } else if (of_tls || options.require_certificate) && !has_tls {
-        "--cert, --key, --ca and --require-certificate are for TLS: add --listen mqtts://:8883"
+        "--cert, --key, --ca, --require-certificate and --max-fragment-size are for TLS: add --listen mqtts://:8883"
     } else {
         return Ok(());
     };
@@ -601,6 +608,16 @@ fn bytes_of(text: &str) -> Option<u64> {
         .parse::<u64>()
         .ok()
         .and_then(|count| count.checked_mul(unit))
+}
+
+fn parse_fragment(text: &str) -> Result<u16, String> {
+    let (least, most) = (
+        limits::TLS_FRAGMENT_BYTES_LEAST,
+        limits::TLS_FRAGMENT_BYTES_MOST,
+    );
+    let bytes = text.parse().ok();
+    let bytes = bytes.filter(|bytes| (least..=most).contains(bytes));
+    bytes.ok_or_else(|| format!("give a number of bytes from {least} to {most}"))
 }
 
 fn parse_inflight(text: &str) -> Result<u16, String> {

@@ -357,6 +357,37 @@ fn an_old_version_is_refused_with_words() {
     broker.logged(&["127.0.0.1:", "its TLS is older"]);
 }
 
+/// Bytes of the records that the broker sends in a handshake.
+fn records(port: u16) -> Vec<usize> {
+    let said = s_client(port, &["-tls1_2", "-msg"]);
+    let lines: Vec<&str> = said.lines().collect();
+    let heads = lines.windows(2).filter_map(|pair| match pair {
+        [head, bytes] if head.starts_with("<<<") && head.contains("RecordHeader") => Some(bytes),
+        _ => None,
+    });
+    let length = |head: &&str| {
+        let bytes: Vec<usize> = head
+            .split_whitespace()
+            .map(|byte| usize::from_str_radix(byte, 16).expect("hexadecimal"))
+            .collect();
+        bytes[3] << 8 | bytes[4]
+    };
+    heads.map(length).collect()
+}
+
+/// A board with a receive buffer of 512 bytes gets through the handshake.
+#[test]
+fn records_are_as_small_as_the_listener_says() {
+    let rsa = PLAIN.replace("ec.", "rsa.");
+    let large = start(1, &rsa);
+    assert!(records(large.port()).iter().any(|bytes| *bytes > 512));
+    let small = start(1, &format!("{rsa}max_fragment_size 512\n"));
+    let records = records(small.port());
+    assert!(records.contains(&512), "{records:?}");
+    assert!(records.iter().all(|bytes| *bytes <= 512), "{records:?}");
+    assert!(publishes(small.port(), &[]));
+}
+
 /// One line each: who, what, and what to do.
 #[test]
 fn what_goes_wrong_is_told() {

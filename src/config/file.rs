@@ -50,6 +50,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "log_timestamp_format",
     "log_type",
     "max_connections",
+    "max_fragment_size",
     "max_inflight_bytes",
     "max_inflight_messages",
     "max_keepalive",
@@ -302,6 +303,7 @@ impl Flags {
                 user_name: tls.user_name,
                 client_dates_ignored: tls.client_dates_ignored,
                 version_min: tls.version_min,
+                fragment_bytes_max: tls.fragment_bytes_max,
             }),
             websocket: (said.protocol == Protocol::WebSockets).then(websocket),
             #[cfg(test)]

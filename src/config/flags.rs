@@ -26,6 +26,8 @@ pub struct Flags {
     pub ca: Option<PathBuf>,
     /// TLS listeners let in who shows a certificate of `ca` alone.
     pub require_certificate: bool,
+    /// Bytes of a TLS record that the broker sends, at most; `None`: 16 KiB.
+    pub fragment_bytes_max: Option<u16>,
     /// Where proxies are whose `X-Forwarded-For` is believed, by all WebSocket listeners.
     pub trusted_proxies: Vec<Network>,
     /// Password file, of all listeners.
@@ -163,6 +165,7 @@ impl Flags {
             user_name: None,
             client_dates_ignored: false,
             version_min: TlsVersion::V1_2,
+            fragment_bytes_max: self.fragment_bytes_max,
         };
         let websocket = || WebSocketTerms {
             proxies: self.trusted_proxies.clone(),

@@ -23,6 +23,8 @@ pub struct Tls {
     pub client_dates_ignored: bool,
     /// The least version that is agreed to.
     pub version_min: TlsVersion,
+    /// Bytes of a record that the broker sends, at most; `None`: as many as TLS allows, 16 KiB.
+    pub fragment_bytes_max: Option<u16>,
 }
 
 impl Tls {

@@ -308,7 +308,6 @@ fn makes_default<'a>(
 
 fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Notes) -> Listener {
     let said = at.said;
-    let path = |option| said.text(option).map(path_at);
     let mut protocol = Protocol::Mqtt;
     if let Some((words, place)) = said.last_words("protocol") {
         match words[0].as_str() {
@@ -383,7 +382,6 @@ fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Not
         proxy_requires_certificate: behind_tls && said.is_true("require_certificate"),
         proxy_names: behind_tls && said.is_true("use_identity_as_username"),
         origins: origins.collect(),
-        http_folder: path("http_dir"),
         tls: tls(said, notes),
         security: security(at, missing),
     }
@@ -504,5 +502,8 @@ fn tls(said: &Statements, notes: &mut Notes) -> Option<Tls> {
         revoked: path("crlfile"),
         client_dates_ignored: said.is_true("disable_client_cert_date_checks"),
         version_min,
+        fragment_bytes_max: said
+            .number("max_fragment_size")
+            .map(|bytes| to_u32(bytes) as u16),
     })
 }

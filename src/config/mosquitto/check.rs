@@ -69,12 +69,6 @@ pub(super) fn listeners(listeners: &[Listener], notes: &mut Notes, files: &dyn F
                 Exit::Start,
                 Look::Folder,
             ),
-            (
-                "http_dir",
-                listener.http_folder.as_ref(),
-                Exit::Start,
-                Look::Folder,
-            ),
         ];
         for (option, file, exit, look) in wanted {
             if let Some(file) = file.filter(|file| !looked_at.contains(&file.value.as_path())) {
@@ -196,7 +190,6 @@ pub(super) fn lost_default_options(said: &Statements, notes: &mut Notes) {
         "acl_file",
         "auto_id_prefix",
         "tls_version",
-        "http_dir",
         "mount_point",
     ] {
         if let Some(place) = said.place(option) {
@@ -251,7 +244,12 @@ pub(super) fn who_may_come_in(listeners: &[Listener], drafts: &Drafts, notes: &m
             .iter()
             .find(of)
             .map_or(&drafts.default, |section| &section.said);
-        for option in ["tls_version", "crlfile", "disable_client_cert_date_checks"] {
+        for option in [
+            "tls_version",
+            "crlfile",
+            "disable_client_cert_date_checks",
+            "max_fragment_size",
+        ] {
             if let Some(place) = said.place(option) {
                 notes.no_effect(
                     place,

@@ -40,7 +40,6 @@ pub struct Listener {
     /// The Origins a WebSocket may come from; empty: any.
     pub origins: Vec<String>,
     /// Files served over HTTP.
-    pub http_folder: Option<At<PathBuf>>,
     /// `None`: no TLS, which is so without `certfile` and `keyfile`.
     pub tls: Option<Tls>,
     /// The broker's own, or the listener's under `per_listener_settings true`.
@@ -120,6 +119,8 @@ pub struct Tls {
     pub client_dates_ignored: bool,
     /// The least version that is agreed to.
     pub version_min: TlsVersion,
+    /// Bytes of a record that the broker sends, at most.
+    pub fragment_bytes_max: Option<u16>,
 }
 
 /// Which name of a certificate becomes the user name.

@@ -58,6 +58,10 @@ impl Files {
     }
 
     fn server(&self, slow: bool) -> Arc<Server> {
+        Arc::new(Server::new(self.terms(None).with_slow(slow)))
+    }
+
+    fn terms(&self, fragment_bytes_max: Option<u16>) -> Terms {
         let path = |name: &str| Path::new(&self.0).join(name);
         let tls = config::Tls {
             certificates: vec![CertificateFiles {
@@ -71,11 +75,11 @@ impl Files {
             user_name: None,
             client_dates_ignored: false,
             version_min: TlsVersion::V1_2,
+            fragment_bytes_max,
         };
         let keys = Arc::new(Keys::default());
         keys.rotate(1);
-        let terms = Terms::read(&tls, &Disk, &keys, 1_000_000_000).unwrap();
-        Arc::new(Server::new(terms.with_slow(slow)))
+        Terms::read(&tls, &Disk, &keys, 1_000_000_000).unwrap()
     }
 }
 
@@ -185,8 +189,8 @@ fn a_stream_in_tls_is_echoed_whole<K: Kernel>() {
 }
 
 /// A link whose handshake is over, and its Client.
-fn shaken(files: &Files, config: &Arc<ClientConfig>) -> (Tls, ClientConnection) {
-    let mut tls = Tls::new(files.server(false));
+fn shaken(terms: Terms, config: &Arc<ClientConfig>) -> (Tls, ClientConnection) {
+    let mut tls = Tls::new(Arc::new(Server::new(terms)));
     let name = ServerName::try_from("broker").unwrap();
     let mut client = ClientConnection::new(Arc::clone(config), name).unwrap();
     while client.is_handshaking() || client.wants_write() {
@@ -203,14 +207,15 @@ fn shaken(files: &Files, config: &Arc<ClientConfig>) -> (Tls, ClientConnection) 
     (tls, client)
 }
 
-/// What a turn sends, and the payloads in it, share records: one for each 16 KiB.
+/// What a turn sends, and the payloads in it, share records: one for each 16 KiB, or what
+/// the operator has allowed.
 #[test]
 fn records_end_where_they_are_full() {
-    const RECORD: usize = 16 * 1024;
     let files = Files::make(P256);
-    for version in [&TLS12, &TLS13] {
+    for (version, most) in [(&TLS12, None), (&TLS13, None), (&TLS13, Some(1000))] {
+        let record = most.map_or(16 * 1024, usize::from);
         for (bytes, piece) in [(10_000, 100), (60_000, 7_000), (200_000, 999), (1, 1)] {
-            let (mut tls, mut client) = shaken(&files, &client_config(version));
+            let (mut tls, mut client) = shaken(files.terms(most), &client_config(version));
             let sent = stream(b'R', bytes);
             let chunks = sent.chunks(piece).enumerate().map(|(count, piece)| {
                 let (start, end) = (0, piece.len() as u32);
@@ -255,7 +260,7 @@ fn records_end_where_they_are_full() {
             }
             assert!(heard == sent);
             let parts = sent.chunks(limits::TLS_SEAL_BYTES);
-            let full: usize = parts.map(|part| part.len().div_ceil(RECORD)).sum();
+            let full: usize = parts.map(|part| part.len().div_ceil(record)).sum();
             assert_eq!(records, full, "{bytes} bytes in chunks of {piece}");
         }
     }

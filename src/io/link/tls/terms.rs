@@ -23,6 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The head of a record: its type, a version, its length. [RFC 8446 5.1]
+const RECORD_HEAD_BYTES: usize = 5;
+
 /// What a listener's handshakes go by.
 pub struct Terms {
     /// As rustls wants it.
@@ -92,6 +95,10 @@ impl Terms {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(Tickets::new(Arc::clone(keys), scope));
         config.send_tls13_tickets = 1;
+        // rustls counts the header of the record.
+        config.max_fragment_size = tls
+            .fragment_bytes_max
+            .map(|bytes| usize::from(bytes) + RECORD_HEAD_BYTES);
         Ok(Terms {
             config: Arc::new(config),
             trust,
