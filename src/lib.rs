@@ -37,6 +37,8 @@ pub mod store;
 
 pub mod passwd;
 
+pub mod bridge;
+
 pub mod acl;
 
 pub mod io;

@@ -693,3 +693,43 @@ pub const RESTORE_WAIT_MS: u64 = 60_000;
 pub const STORE_STOP_MS: u64 = 10_000;
 /// Parts of a store that a shard is given in one piece at the start.
 pub const RESTORED_PARTS_MAX: usize = 256;
+
+// Bridges
+
+/// Bridges of one configuration; each may take two connections and one thread that looks up names.
+pub const BRIDGES_MAX: usize = 64;
+/// The largest packet a bridge takes from the other broker, unless its configuration says less.
+pub const BRIDGE_PACKET_BYTES_MAX: u32 = PACKET_BYTES_MAX_DEFAULT;
+/// Unsent bytes to one side of a bridge above which QoS 0 for the other broker is dropped, and nothing is read from the
+/// other broker.
+pub const BRIDGE_UNSENT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that one read of a bridge takes.
+pub const BRIDGE_READ_BYTES: usize = 64 * 1024;
+/// How long names are looked up and a connection is made, its TLS included.
+pub const BRIDGE_CONNECT_MS: u64 = 10_000;
+/// How long a broker may take for CONNACK, and for the answers to what is asked first.
+pub const BRIDGE_LOGIN_MS: u64 = 10_000;
+/// How long PINGRESP may take while nothing else comes.
+pub const BRIDGE_PING_ANSWER_MS: u64 = 15_000;
+/// A connection that ended sooner counts as a failure of its address.
+pub const BRIDGE_STABLE_MS: u64 = 10_000;
+/// How long the failures of an address are remembered.
+pub const BRIDGE_ADDRESS_MEMORY_MS: u64 = 600_000;
+/// Messages remembered in order to find loops.
+pub const BRIDGE_LOOP_ENTRIES: usize = 4096;
+/// Bytes of a payload that are looked at for that.
+pub const BRIDGE_LOOP_HASHED_BYTES: usize = 1024;
+/// A message that comes in so soon after it went out has come back.
+pub const BRIDGE_LOOP_WITHIN_MS: u64 = 1_000;
+/// Returns of one message that make a loop.
+pub const BRIDGE_LOOP_RETURNS: u16 = 8;
+/// Bridges a v5 message may have crossed.
+pub const BRIDGE_HOPS_MAX: u32 = 16;
+/// How long a bridge rests after a loop.
+pub const BRIDGE_LOOP_PAUSE_MS: u64 = 300_000;
+/// How often a lazy bridge looks whether messages wait.
+pub const BRIDGE_LOOK_MS: u64 = 1_000;
+/// How often a bridge tells of messages that it drops.
+pub const BRIDGE_DROPS_TOLD_MS: u64 = 60_000;
+/// How long the last bytes of a connection may take before it is closed.
+pub const BRIDGE_FAREWELL_MS: u64 = 1_000;

@@ -427,7 +427,6 @@ fn check_says_what_a_start_would_do_and_does_nothing() {
     for words in [
         "127.0.0.1:1   MQTT: the users of ",
         "`retry_interval` has no effect here",
-        "bridges are not implemented yet: `cloud` is not connected",
         "passwd:2 skipped",
     ] {
         assert!(said.contains(words), "{words}: {said}");

@@ -78,6 +78,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("passwd", &["limits", "random"]),
+    ("bridge", &["config", "wire", "random", "time", "limits"]),
     (
         "io",
         &[
@@ -87,8 +88,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "budget",
             "session",
             "wire::QoS",
+            "wire::ReasonCode",
             "wire::Version",
             "wire::packet_type",
+            "bridge",
             "passwd",
             "config",
             "mesh",
@@ -348,8 +351,23 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["io::mail", "io::helpers::log", "io::words"],
     ),
     (
+        "io::helpers::bridge",
+        &[
+            "io::clock",
+            "io::helpers::log",
+            "io::link",
+            "io::mail",
+            "io::words",
+        ],
+    ),
+    (
         "io::helpers::sys",
-        &["io::mail", "io::helpers::summary", "io::words"],
+        &[
+            "io::mail",
+            "io::helpers::bridge",
+            "io::helpers::summary",
+            "io::words",
+        ],
     ),
     (
         "io::helpers::control_socket",
@@ -375,6 +393,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::helpers::reload",
         &[
+            "io::helpers::bridge",
             "io::helpers::sys",
             "io::disk",
             "io::helpers::certificates",
@@ -469,6 +488,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::crossing",
             "io::files",
             "io::memory",
+            "io::helpers::bridge",
             "io::helpers::certificates",
             "io::helpers::control",
             "io::helpers::control_socket",

@@ -32,6 +32,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "certfile",
     "check_retain_source",
     "clientid_prefixes",
+    "connection",
     "connection_messages",
     "crlfile",
     "disable_client_cert_date_checks",
@@ -183,6 +184,7 @@ impl Flags {
             check_retain_source: global.check_retain_source,
             pid_file: global.pid_file.clone(),
             notes,
+            bridges: file.bridges.clone(),
             ..config
         })
     }
@@ -256,6 +258,7 @@ impl Flags {
                 // Without a file there are no users, and whoever names one is refused.
                 passwords: passwd.is_some() || !anonymous || certificate_names,
                 certificate_names,
+                of_bridges: false,
                 client_id_takeover: self.client_id_takeover,
                 packet_bytes_max,
                 qos_max: said.qos_max,

@@ -211,6 +211,7 @@ impl Flags {
             user: None,
             pid_file: None,
             notes: Vec::new(),
+            bridges: Vec::new(),
             source: None,
         }
     }

@@ -36,8 +36,9 @@ pub use store::{Durability, StoreConfig};
 pub use tls::{CertificateFiles, Tls};
 pub use websocket::WebSocketTerms;
 
+use crate::ids::ListenerId;
 use crate::limits;
-use mosquitto::{At, Logging, Note};
+use mosquitto::{At, Bridge, Logging, Note};
 use std::path::PathBuf;
 
 /// How sockets are driven.
@@ -98,6 +99,8 @@ pub struct Config {
     pub control: Control,
     /// What the operator should be told of the files this was made of.
     pub notes: Vec<Note>,
+    /// Connections to other brokers.
+    pub bridges: Vec<Bridge>,
     /// The file this was read from; `None`: none was.
     pub source: Option<Source>,
 }
@@ -133,12 +136,39 @@ impl Config {
         listeners.map(|listener| listener.passwd.clone()).collect()
     }
 
+    /// The listener behind all others, by which this broker's bridges come in.
+    pub fn bridges_listener(&self) -> ListenerId {
+        ListenerId(self.listeners.len() as u8)
+    }
+
+    /// Its rules. User names are those of the configuration, so they count as checked.
+    fn of_bridges(&self) -> Option<ListenerSettings> {
+        let first = self.listeners.first()?;
+        self.source.as_ref()?;
+        Some(ListenerSettings {
+            passwords: true,
+            of_bridges: true,
+            packet_bytes_max: first.settings.packet_bytes_max,
+            ..ListenerSettings::default()
+        })
+    }
+
+    /// The ACL file that holds for bridges: the one that all listeners share, if they do.
+    pub fn bridges_acl(&self) -> Option<&PathBuf> {
+        let first = self.listeners.first()?.acl.as_ref()?;
+        let mut others = self.listeners.iter();
+        others
+            .all(|listener| listener.acl.as_ref() == Some(first))
+            .then_some(first)
+    }
+
     /// What the broker core needs of all this.
     pub fn settings(&self) -> Settings {
         let listeners = self.listeners.iter();
         Settings {
             listeners: listeners
                 .map(|listener| listener.settings.clone())
+                .chain(self.of_bridges())
                 .collect(),
             memory_bytes_max: self
                 .memory_bytes_max

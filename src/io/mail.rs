@@ -5,7 +5,7 @@ use crate::acl::Rules;
 use crate::broker::{Order, OwnMessage, Report, Restored, Survey, Verdict};
 use crate::config::Settings;
 use crate::ids::{ConnectionId, ShardId};
-use crate::io::link::Handshake;
+use crate::io::link::{Handshake, Link};
 use crate::io::store::keeping::{Keeping, Progress};
 use crate::limits;
 use crate::mesh::{Mailbox, WakeFlag};
@@ -36,6 +36,8 @@ pub enum ToShard {
         /// As its link gave it away.
         handshake: Box<Handshake>,
     },
+    /// A connection of this process's own: the shard serves it like one that it has accepted.
+    Connected(Box<Link>),
     /// Lost when the mailbox is full; the sender does not learn whether it was taken.
     Publish(OwnMessage),
     /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.

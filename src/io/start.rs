@@ -8,6 +8,7 @@ use crate::config::{Address, Config, Hosts, Io, Listener, Logs, Settings, memory
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
+use crate::io::helpers::bridge::{Bridges, House};
 use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::control::{self, End, Served, Signals};
 use crate::io::helpers::control_socket::{self, Facts, Known, place};
@@ -237,10 +238,17 @@ fn serve(
             // Users by certificates stand in no file, and which Session is theirs is not stored.
             let mut listeners = config.listeners.iter();
             let by_files = !listeners.any(|listener| listener.settings.certificate_names);
-            let gone = match &common.checker {
+            let mut gone = match &common.checker {
                 Some(checker) if by_files => checker.missing(recovered.users()),
                 _ => Vec::new(),
             };
+            // The users of bridges need no password.
+            let of_bridges = config
+                .bridges
+                .iter()
+                .filter_map(|bridge| bridge.local_user.as_deref());
+            let of_bridges: Vec<&str> = of_bridges.collect();
+            gone.retain(|user| !of_bridges.contains(&&**user));
             if !gone.is_empty() {
                 let text = format!(
                     "store: the sessions of users who are gone end: {}",
@@ -274,6 +282,13 @@ fn serve(
     let status = format!("listening on {}; {}", addresses.join(", "), access(&config));
     control::tell_ready(notify, &status, log);
 
+    let bridges = Bridges::new(House {
+        shards: shards.clone(),
+        listener: config.bridges_listener(),
+        log: log.clone(),
+        clock,
+    });
+    common.sys.tell_of(bridges.board());
     common.sys.set_interval(config.sys_interval_s);
     common
         .sys
@@ -311,13 +326,16 @@ fn serve(
         control_socket::start(socket, known)
             .map_err(refused("cannot start the thread of the control socket"))?;
     }
+    bridges
+        .exchange(&config.bridges)
+        .map_err(refused("cannot start the thread of bridges"))?;
     let checker = common.checker.clone();
     let mut again = Reload::new(
         config,
         checker,
         certificates,
         (Arc::clone(&common.places), room),
-        common.sys.clone(),
+        (common.sys.clone(), bridges.clone()),
         shards.clone(),
         (log.clone(), common.recent.keeps()),
     );
@@ -327,6 +345,7 @@ fn serve(
         store: store.as_ref().map(Store::inlet),
     };
     let end = control::serve(signals, &ended, served, &mut again, log, notify, watchdog);
+    bridges.stop();
     common.listeners.remove_files();
     if let Some(path) = &control_path {
         // As with those: the next start replaces it.

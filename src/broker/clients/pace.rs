@@ -32,6 +32,10 @@ impl Clients {
         if !(slow || behind) || connection.stalled {
             return;
         }
+        if self.settings.listener(connection.listener).of_bridges {
+            connection.stalled = true;
+            return;
+        }
         let Some((shard, publisher)) = origin.connection else {
             return;
         };

@@ -82,6 +82,20 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         })
     }
 
+    /// A connection of this process's own. It counts like every other; dropped, its other end sees it closed.
+    fn on_connected(&mut self, link: Link) -> io::Result<()> {
+        if self.stop_at.is_some() {
+            return Ok(());
+        }
+        match self.seat.common.places.take(link.listener) {
+            Some(_) => self.on_opened(Newcomer {
+                link,
+                admitted: Admitted::Within,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a new socket into a slot. `None`: the kernel could not take it.
     fn take_slot(&mut self, socket: Socket) -> Option<ConnectionId> {
         let connection = self.sockets.insert(socket);
@@ -400,6 +414,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     connection,
                     handshake,
                 } => self.on_handshake(connection, handshake)?,
+                ToShard::Connected(link) => self.on_connected(*link)?,
                 ToShard::Publish(message) => self.input(Input::Publish(message))?,
                 ToShard::Survey { survey, reply } => {
                     self.askers.push_back(reply);

@@ -170,6 +170,7 @@ pub fn serve(
                         store.commit(true);
                     }
                     summary::log_sums(shards, log);
+                    again.log_bridges();
                 }
                 (Asked::Reload | Asked::Sums, Some(_)) => {}
                 (Asked::Stop(_), Some(_)) => return End::Hurried,

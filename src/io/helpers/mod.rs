@@ -2,6 +2,7 @@
 //!
 //! - [`passwords`]: hashing, which takes milliseconds to seconds.
 //! - [`handshakes`]: steps of TLS handshakes, which take a millisecond or more.
+//! - [`bridge`]: connections to other brokers.
 //! - [`log`]: writes lines, in the time of a [`zone`].
 //! - [`certificates`]: reads those of TLS listeners.
 //! - [`rules`]: reads ACL files.
@@ -11,6 +12,7 @@
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
 //! - [`notify`]: what the service manager hears; its watchdog.
 
+pub mod bridge;
 pub mod certificates;
 pub mod control;
 pub mod control_socket;

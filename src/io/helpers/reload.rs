@@ -4,6 +4,7 @@ use crate::broker::LogLevel;
 use crate::config::mosquitto::{Kind, Refused};
 use crate::config::{Config, Logs, Settings};
 use crate::io::disk::Disk;
+use crate::io::helpers::bridge::Bridges;
 use crate::io::helpers::certificates::{Certificates, Renewed};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Reloaded, Successor};
@@ -26,6 +27,7 @@ pub struct Reload {
     /// How many connections there may be, whatever a configuration says.
     places_most: usize,
     sys: Sys,
+    bridges: Bridges,
     shards: Shards,
     log: Log,
     /// Shards report whatever may be asked for later.
@@ -50,7 +52,7 @@ impl Reload {
         checker: Option<Checker>,
         certificates: Certificates,
         (places, places_most): (Arc<Places>, usize),
-        sys: Sys,
+        (sys, bridges): (Sys, Bridges),
         shards: Shards,
         (log, keeps_recent): (Log, bool),
     ) -> Reload {
@@ -61,6 +63,7 @@ impl Reload {
             places,
             places_most,
             sys,
+            bridges,
             shards,
             log,
             keeps_recent,
@@ -77,6 +80,13 @@ impl Reload {
         self.log
             .reopen(self.config.logs, self.config.logging.as_ref());
         reloaded
+    }
+
+    /// A line of the log for each bridge.
+    pub fn log_bridges(&self) {
+        for line in self.bridges.board().lines() {
+            self.log.line(LogLevel::Info, line);
+        }
     }
 
     fn kept(&self, what: &str) -> Kept {
@@ -256,6 +266,11 @@ impl Reload {
             None => {}
         }
         self.wait_for_shards();
+        // After the rules that hold for them.
+        if let Err(error) = self.bridges.exchange(&self.config.bridges) {
+            let text = format!("cannot start the thread of bridges: {error}");
+            self.log.line(LogLevel::Error, text);
+        }
         // After the rules that hold for new users, and those who are gone must not come in by old settings.
         if let (Some(checker), Some(users)) = (&self.checker, users) {
             let reloaded = checker.exchange(users, &self.shards);

@@ -51,7 +51,10 @@ impl RuleFiles {
     pub fn of(config: &Config) -> RuleFiles {
         let listeners = config.listeners.iter();
         RuleFiles {
-            paths: listeners.map(|listener| listener.acl.clone()).collect(),
+            paths: listeners
+                .map(|listener| listener.acl.clone())
+                .chain([config.bridges_acl().cloned()])
+                .collect(),
             check_retain_source: config.check_retain_source,
             refuse_subscriptions: config.refuse_subscriptions,
         }

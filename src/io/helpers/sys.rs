@@ -7,6 +7,7 @@
 
 use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums, Survey};
 use crate::ids::ShardId;
+use crate::io::helpers::bridge::board::Board;
 use crate::io::helpers::summary::{self, ask};
 use crate::io::mail::{Shards, ToShard};
 use crate::io::words::figures;
@@ -36,9 +37,16 @@ struct State {
     woken: bool,
     /// `None`: nothing is published.
     interval: Option<Duration>,
+    /// Of the bridges.
+    board: Board,
 }
 
 impl Sys {
+    /// Tells of these bridges too.
+    pub fn tell_of(&self, board: Board) {
+        self.lock().board = board;
+    }
+
     /// Somebody has subscribed below `$SYS`.
     pub fn wake(&self) {
         self.lock().woken = true;
@@ -79,8 +87,9 @@ impl Sys {
             let interval = self.wait(values.are_published());
             let found = interval.map(|_| ask(shards, Survey::statistics));
             let wanted = found.filter(|found| is_wanted(found));
+            let board = self.lock().board.clone();
             let changed = match wanted {
-                Some(found) => values.update(&found, Instant::now()),
+                Some(found) => values.update(&found, board.values(), Instant::now()),
                 None => values.withdraw(),
             };
             for (topic, text) in changed {
@@ -175,9 +184,14 @@ impl Values {
     }
 
     /// The topics whose values have changed, with these.
-    fn update(&mut self, found: &[Report], now: Instant) -> Vec<(String, String)> {
+    fn update(
+        &mut self,
+        found: &[Report],
+        more: Vec<(String, String)>,
+        now: Instant,
+    ) -> Vec<(String, String)> {
         let mut changed = Vec::new();
-        for (topic, text) in self.all(found, now) {
+        for (topic, text) in self.all(found, now).into_iter().chain(more) {
             let topic = format!("$SYS/broker/{topic}");
             if self.published.get(&topic) != Some(&text) {
                 self.published.insert(topic.clone(), text.clone());
@@ -412,10 +426,10 @@ mod tests {
             found: Found::Sums(Box::default()),
             next: None,
         }];
-        let first = values.update(&found, start + Duration::from_secs(1));
+        let first = values.update(&found, Vec::new(), start + Duration::from_secs(1));
         let topics: Vec<&str> = first.iter().map(|(topic, _)| topic.as_str()).collect();
         assert!(topics.contains(&"$SYS/broker/retained messages/count"));
-        let second = values.update(&found, start + Duration::from_secs(2));
+        let second = values.update(&found, Vec::new(), start + Duration::from_secs(2));
         let topics: Vec<&str> = second.iter().map(|(topic, _)| topic.as_str()).collect();
         assert!(topics.contains(&"$SYS/broker/uptime") && !topics.contains(&"$SYS/broker/version"));
         assert_eq!(values.withdraw().len(), first.len());

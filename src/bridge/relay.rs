@@ -1,0 +1,423 @@
+//! What becomes of each packet while both connections of a bridge are there.
+//!
+//! A PUBLISH goes to the other side with another Topic Name and the same Packet Identifier, and acknowledgements come
+//! back the same way: see [`super`]. Four things are ended here, because the other side cannot take them:
+//!
+//! - A message that no line maps, or that is too large for the other side, is acknowledged and goes nowhere.
+//! - A message of a higher QoS than the other broker takes crosses with the QoS it takes.
+//! - Where the Session at one side is new and the one at the other side is not, the receiver may still hold Packet
+//!   Identifiers of QoS 2 messages of an earlier Session, and would take a new message for a repeat. So each
+//!   identifier is released (PUBREL) before its first use.
+//! - A broker before v5 cannot refuse a QoS 2 message in PUBREC, so the rest of its way is answered here.
+
+use super::client::Client;
+use super::event::{Counts, Side, Why};
+use super::loops::Loops;
+use super::mapping::Way;
+use super::terms::Terms;
+use crate::limits;
+use crate::time::Time;
+use crate::wire::property::{Properties, Property};
+use crate::wire::{
+    Ack, AckKind, Delivery, PacketId, Publish, QoS, ReasonCode, TopicName, Version, append_ack,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// User Property of v5 messages: how many bridges a message has crossed.
+const HOPS: &str = "mqttfast-hops";
+
+/// Why a packet ends the connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// It broke a rule.
+    Because(Why),
+    /// It goes round.
+    Loop {
+        /// Its Topic Name here.
+        topic: Box<str>,
+        /// The line that it came by.
+        line: usize,
+    },
+}
+
+impl From<Why> for Stop {
+    fn from(why: Why) -> Stop {
+        Stop::Because(why)
+    }
+}
+
+/// Of the messages that one side sends.
+#[derive(Default, Debug)]
+struct Flow {
+    /// QoS 2 messages answered here with PUBREC, whose PUBREL is answered here too.
+    ended: BTreeSet<PacketId>,
+    /// QoS 2 messages that crossed with QoS 1.
+    lowered: BTreeSet<PacketId>,
+    /// Identifiers that the receiver may hold from an earlier Session, a bit each; empty: none.
+    stale: Vec<u64>,
+    /// PUBCOMP of these answers a PUBREL of ours.
+    released: BTreeMap<PacketId, u32>,
+    /// On their way and not answered to the end, with their QoS.
+    under_way: BTreeMap<PacketId, QoS>,
+}
+
+impl Flow {
+    /// The first use of this identifier since the Session of the receiver may hold old ones.
+    fn is_stale(&mut self, id: PacketId) -> bool {
+        let (word, bit) = (usize::from(id.get()) / 64, 1 << (id.get() % 64));
+        let Some(word) = self.stale.get_mut(word) else {
+            return false;
+        };
+        let stale = *word & bit != 0;
+        *word &= !bit;
+        stale
+    }
+}
+
+/// Both clients, and what is between them.
+#[derive(Debug)]
+pub struct Relay {
+    /// At this broker.
+    pub local: Client,
+    /// At the other broker.
+    pub remote: Client,
+    /// What has crossed.
+    pub counts: Counts,
+    /// Messages of this broker.
+    outward: Flow,
+    /// Messages of the other broker.
+    inward: Flow,
+    /// When a message crossed last.
+    pub crossed: Time,
+    name: String,
+    passed_on: Vec<u8>,
+}
+
+impl Relay {
+    /// Not connected.
+    pub fn new(terms: &Terms) -> Relay {
+        let local_max = limits::PACKET_BYTES_MAX_MOST;
+        let (version, most) = (terms.version, terms.packet_bytes_max);
+        Relay {
+            local: Client::new(Version::V5, local_max, 0),
+            remote: Client::new(version, most, terms.bridge.keep_alive_s),
+            counts: Counts::default(),
+            outward: Flow::default(),
+            inward: Flow::default(),
+            crossed: Time(0),
+            name: String::new(),
+            passed_on: Vec::new(),
+        }
+    }
+
+    /// The client of this side.
+    pub fn client(&mut self, side: Side) -> &mut Client {
+        match side {
+            Side::Local => &mut self.local,
+            Side::Remote => &mut self.remote,
+        }
+    }
+
+    /// Both are connected. Each side says whether its broker has kept our Session.
+    pub fn begin(&mut self, local_present: bool, remote_present: bool, now: Time) {
+        self.crossed = now;
+        for (flow, from, to) in [
+            (&mut self.outward, local_present, remote_present),
+            (&mut self.inward, remote_present, local_present),
+        ] {
+            flow.under_way.clear();
+            flow.released.clear();
+            if !from {
+                flow.ended.clear();
+                flow.lowered.clear();
+            }
+            if !to {
+                flow.stale = Vec::new();
+            } else if !from {
+                flow.stale = vec![u64::MAX; 1024];
+            }
+        }
+    }
+
+    /// QoS 1 and 2 messages under way, in both directions.
+    pub fn under_way(&self) -> usize {
+        self.outward.under_way.len() + self.inward.under_way.len()
+    }
+
+    /// Packets of this side must wait, because the other side has no room for what they bring.
+    pub fn is_full(&self, from: Side) -> bool {
+        match from {
+            // What this broker sends is bounded by the window of its Session; QoS 0 is dropped instead.
+            Side::Local => false,
+            Side::Remote => {
+                // Of QoS 1 alone it is known that this broker answers without another packet of that side.
+                let answers = |qos: &QoS| *qos == QoS::AtLeastOnce;
+                self.local.outgoing.unsent().len() > limits::BRIDGE_UNSENT_BYTES_MAX
+                    || self.local_window_is_full() && self.inward.under_way.values().any(answers)
+            }
+        }
+    }
+
+    fn local_window_is_full(&self) -> bool {
+        self.inward.under_way.len() >= usize::from(self.local.takes.receive_maximum)
+    }
+
+    /// A PUBLISH has come from this side.
+    pub fn publish(
+        &mut self,
+        from: Side,
+        publish: &Publish<'_>,
+        terms: &Terms,
+        loops: &mut Loops,
+        now: Time,
+    ) -> Result<(), Stop> {
+        self.crossed = now;
+        match from {
+            Side::Local => self.publish_out(publish, terms, loops, now),
+            Side::Remote => self.publish_in(publish, terms, loops, now),
+        }
+    }
+
+    fn publish_out(
+        &mut self,
+        publish: &Publish<'_>,
+        terms: &Terms,
+        loops: &mut Loops,
+        now: Time,
+    ) -> Result<(), Stop> {
+        let Some(topic) = publish.topic.map(TopicName::as_str) else {
+            return Err(Why::TopicAlias.into());
+        };
+        let Some(line) = terms.mapping.map(Way::Out, topic, &mut self.name) else {
+            self.counts.unmapped += 1;
+            self.end_here(Side::Local, publish);
+            return Ok(());
+        };
+        let hops = self.pass_on(publish);
+        if hops >= limits::BRIDGE_HOPS_MAX {
+            let topic = topic.into();
+            return Err(Stop::Loop { topic, line });
+        }
+        if self.remote.version == Version::V5 {
+            let hops = (hops + 1).to_string();
+            Property::UserProperty((HOPS, &hops)).append(&mut self.passed_on);
+        }
+        let qos = publish.qos.min(self.remote.takes.qos_max);
+        let unsent = self.remote.outgoing.unsent().len();
+        if publish.qos == QoS::AtMostOnce && unsent > limits::BRIDGE_UNSENT_BYTES_MAX {
+            self.counts.dropped += 1;
+            return Ok(());
+        }
+        let retain = publish.retain && terms.bridge.outgoing_retain && self.remote.takes.retain;
+        if !self.append(Side::Remote, publish, qos, retain) {
+            self.counts.unmapped += 1;
+            self.end_here(Side::Local, publish);
+            return Ok(());
+        }
+        self.counts.out += 1;
+        if qos < publish.qos {
+            match qos {
+                QoS::AtMostOnce => self.end_here(Side::Local, publish),
+                _ => self.outward.lowered.extend(publish.packet_id),
+            }
+        }
+        loops.on_out(loops.key(topic, publish.payload), terms.is_echoed(), now);
+        Ok(())
+    }
+
+    fn publish_in(
+        &mut self,
+        publish: &Publish<'_>,
+        terms: &Terms,
+        loops: &mut Loops,
+        now: Time,
+    ) -> Result<(), Stop> {
+        let most = match self.remote.version {
+            Version::V5 => terms
+                .bridge
+                .receive_maximum
+                .min(self.local.takes.receive_maximum),
+            Version::V31 | Version::V311 => self.local.takes.receive_maximum,
+        };
+        let topic = publish.topic.map(TopicName::as_str);
+        let alias = publish.properties.topic_alias;
+        let topic = self.remote.name(topic, alias)?;
+        if let Some(id) = publish.packet_id
+            && self.inward.under_way.len() >= usize::from(most)
+            && !self.inward.under_way.contains_key(&id)
+        {
+            return Err(Why::ReceiveMaximum.into());
+        }
+        let Some(line) = terms.mapping.map(Way::In, topic, &mut self.name) else {
+            self.counts.unmapped += 1;
+            self.end_here(Side::Remote, publish);
+            return Ok(());
+        };
+        if loops.on_in(loops.key(&self.name, publish.payload), now) {
+            let topic = self.name.as_str().into();
+            return Err(Stop::Loop { topic, line });
+        }
+        self.passed_on.clear();
+        publish.properties.append_passed_on(&mut self.passed_on);
+        if !self.append(Side::Local, publish, publish.qos, publish.retain) {
+            self.counts.unmapped += 1;
+            self.end_here(Side::Remote, publish);
+            return Ok(());
+        }
+        self.counts.comes_in += 1;
+        Ok(())
+    }
+
+    /// Copies the properties that are passed on, without the count of hops, which is given back.
+    fn pass_on(&mut self, publish: &Publish<'_>) -> u32 {
+        self.passed_on.clear();
+        publish.properties.append_passed_on(&mut self.passed_on);
+        let (mut at, mut found) = (0, None);
+        for (property, bytes) in Properties::new(&self.passed_on) {
+            if let Property::UserProperty((HOPS, hops)) = property {
+                found = Some((at..at + bytes.len(), hops.parse().unwrap_or(0)));
+            }
+            at += bytes.len();
+        }
+        found.map_or(0, |(range, hops)| {
+            self.passed_on.drain(range);
+            hops
+        })
+    }
+
+    /// Appends the message, renamed, to what goes to this side. `false`: it is too large for it.
+    fn append(&mut self, to: Side, publish: &Publish<'_>, qos: QoS, retain: bool) -> bool {
+        let (client, flow) = match to {
+            Side::Remote => (&mut self.remote, &mut self.outward),
+            Side::Local => (&mut self.local, &mut self.inward),
+        };
+        let alias = client.alias(&self.name);
+        let mut delivery = Delivery {
+            dup: publish.dup && qos != QoS::AtMostOnce,
+            qos,
+            retain,
+            topic: match alias {
+                Some((_, true)) => "",
+                _ => &self.name,
+            },
+            packet_id: publish.packet_id.filter(|_| qos != QoS::AtMostOnce),
+            topic_alias: alias.map(|(alias, _)| alias),
+            message_expiry_interval_s: publish.properties.message_expiry_interval_s,
+            subscription_identifiers: &[],
+            passed_on: &self.passed_on,
+            payload_bytes: publish.payload.len(),
+        };
+        if delivery.packet_bytes(client.version) > client.takes.packet_bytes_max {
+            if alias.is_some_and(|(_, known)| !known) {
+                client.forget_last_alias();
+            }
+            return false;
+        }
+        if let Some(id) = delivery.packet_id {
+            if qos == QoS::ExactlyOnce && flow.is_stale(id) {
+                let out = client.outgoing.bytes();
+                append_ack(
+                    AckKind::PubRel,
+                    client.version,
+                    id,
+                    ReasonCode::SUCCESS,
+                    out,
+                );
+                *flow.released.entry(id).or_default() += 1;
+                delivery.dup = false;
+            }
+            flow.ended.remove(&id);
+            flow.lowered.remove(&id);
+            flow.under_way.insert(id, qos);
+        }
+        let version = client.version;
+        let out = client.outgoing.bytes();
+        delivery.append_head(version, out);
+        out.extend_from_slice(publish.payload);
+        true
+    }
+
+    /// Acknowledges a message that goes no further.
+    fn end_here(&mut self, from: Side, publish: &Publish<'_>) {
+        let Some(id) = publish.packet_id else {
+            return;
+        };
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => {
+                self.flow(from).ended.insert(id);
+                AckKind::PubRec
+            }
+        };
+        self.flow(from).under_way.remove(&id);
+        self.answer(from, kind, id, ReasonCode::SUCCESS);
+    }
+
+    /// Of the messages that this side sends.
+    fn flow(&mut self, from: Side) -> &mut Flow {
+        match from {
+            Side::Local => &mut self.outward,
+            Side::Remote => &mut self.inward,
+        }
+    }
+
+    fn answer(&mut self, to: Side, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        let client = self.client(to);
+        append_ack(kind, client.version, id, reason, client.outgoing.bytes());
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP has come from this side.
+    pub fn acknowledge(&mut self, from: Side, kind: AckKind, ack: &Ack<'_>) {
+        let (id, to) = (ack.packet_id, from.other());
+        // PUBREL is of a message that this side has sent, the others of one that was sent to it.
+        let flow = match kind {
+            AckKind::PubRel => self.flow(from),
+            _ => self.flow(to),
+        };
+        match kind {
+            AckKind::PubAck => {
+                flow.under_way.remove(&id);
+                let lowered = flow.lowered.remove(&id);
+                self.counts.refused += u64::from(ack.reason.is_failure());
+                if lowered {
+                    self.flow(to).ended.insert(id);
+                    self.answer(to, AckKind::PubRec, id, ReasonCode::SUCCESS);
+                } else {
+                    self.answer(to, kind, id, ack.reason);
+                }
+            }
+            AckKind::PubRec if ack.reason.is_failure() => {
+                flow.under_way.remove(&id);
+                self.counts.refused += 1;
+                if self.client(to).version != Version::V5 {
+                    self.flow(to).ended.insert(id);
+                }
+                self.answer(to, kind, id, ack.reason);
+            }
+            AckKind::PubRec => self.answer(to, kind, id, ack.reason),
+            AckKind::PubRel => {
+                let ended = flow.ended.remove(&id);
+                // A broker that takes no QoS 2 has no such message, whatever an older one had.
+                let taken = self.client(to).takes.qos_max == QoS::ExactlyOnce;
+                if ended || !taken {
+                    self.flow(from).under_way.remove(&id);
+                    self.answer(from, AckKind::PubComp, id, ReasonCode::SUCCESS);
+                } else {
+                    self.answer(to, kind, id, ack.reason);
+                }
+            }
+            AckKind::PubComp => {
+                if let Some(count) = flow.released.get_mut(&id) {
+                    *count -= 1;
+                    if *count == 0 {
+                        flow.released.remove(&id);
+                    }
+                    return;
+                }
+                flow.under_way.remove(&id);
+                self.answer(to, kind, id, ack.reason);
+            }
+        }
+    }
+}

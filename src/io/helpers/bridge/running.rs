@@ -1,0 +1,487 @@
+//! One bridge with its sockets.
+
+use super::dial::{Dial, Dialled, Options};
+use super::entry::Entry;
+use super::house::House;
+use super::words;
+use crate::bridge::{Action, Event, Loops, Machine, Side, Terms, Told};
+use crate::broker::{Found, OwnMessage, Report, Survey, UNIX_PEER};
+use crate::config::mosquitto::Bridge;
+use crate::ids::ShardId;
+use crate::io::link::{Link, Wrapping};
+use crate::io::mail::ToShard;
+use crate::limits;
+use crate::time::Time;
+use crate::wire::QoS;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::EventFd;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+/// A connection.
+enum Socket {
+    Local(UnixStream),
+    Remote(TcpStream),
+}
+
+impl Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Local(stream) => stream.read(buffer),
+            Socket::Remote(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Local(stream) => stream.write(bytes),
+            Socket::Remote(stream) => stream.write(bytes),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Local(stream) => stream.as_fd(),
+            Socket::Remote(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// A connection that the machine has given up, and its last bytes.
+struct Farewell {
+    socket: Socket,
+    bytes: Vec<u8>,
+    until: Time,
+}
+
+/// Where the sockets of a bridge are in what was polled.
+#[derive(Default)]
+pub struct Waits {
+    sides: [Option<usize>; 2],
+    dial: Option<usize>,
+    farewells: Vec<usize>,
+}
+
+/// What came up while actions were carried out.
+enum Later {
+    Opened(Side),
+    Closed(Side, String),
+}
+
+/// A bridge.
+pub struct Running {
+    machine: Machine,
+    wake: Arc<EventFd>,
+    sockets: [Option<Socket>; 2],
+    dial: Option<Dial>,
+    farewells: Vec<Farewell>,
+    later: VecDeque<Later>,
+    /// The answer to the last question how many messages wait.
+    waiting: Option<Receiver<Box<Report>>>,
+    actions: Vec<Action>,
+    leaving: bool,
+}
+
+const SIDES: [Side; 2] = [Side::Local, Side::Remote];
+
+fn index(side: Side) -> usize {
+    match side {
+        Side::Local => 0,
+        Side::Remote => 1,
+    }
+}
+
+/// A seed that nobody can foresee.
+pub fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// Do these say the same, whatever their lines are?
+pub fn is_same(one: &Bridge, other: &Bridge) -> bool {
+    let mut other = other.clone();
+    other.place.clone_from(&one.place);
+    if one.topics.len() == other.topics.len() {
+        for (topic, of) in other.topics.iter_mut().zip(&one.topics) {
+            topic.place.clone_from(&of.place);
+        }
+    }
+    *one == other
+}
+
+impl Running {
+    /// Not begun.
+    pub fn new(terms: Terms, seed: u64, wake: Arc<EventFd>) -> Running {
+        Running {
+            machine: Machine::new(terms, seed),
+            wake,
+            sockets: [None, None],
+            dial: None,
+            farewells: Vec::new(),
+            later: VecDeque::new(),
+            waiting: None,
+            actions: Vec::new(),
+            leaving: false,
+        }
+    }
+
+    /// What it goes by.
+    pub fn terms(&self) -> &Terms {
+        self.machine.terms()
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: Time, house: &House, loops: &mut Loops) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.start(now, &mut actions);
+        self.actions = actions;
+        self.carry_out(now, house);
+        self.settle(now, house, loops);
+    }
+
+    /// Ends, whatever it is doing. It is there until its last bytes have left.
+    pub fn stop(&mut self, now: Time, house: &House, loops: &mut Loops) {
+        self.leaving = true;
+        self.handle(now, Event::Stop, house, loops);
+        self.settle(now, house, loops);
+    }
+
+    /// It was stopped.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Last bytes are on their way.
+    pub fn has_farewells(&self) -> bool {
+        !self.farewells.is_empty()
+    }
+
+    /// It was stopped, and its last bytes have left.
+    pub fn is_gone(&self) -> bool {
+        self.leaving && self.farewells.is_empty()
+    }
+
+    /// At a glance.
+    pub fn entry(&self, now: Time) -> Entry {
+        let (terms, status) = (self.machine.terms(), self.machine.status());
+        Entry {
+            name: terms.bridge.name.clone(),
+            address: words::address(terms, status.address),
+            status,
+            looked_at: now,
+        }
+    }
+
+    /// When it must turn, whatever its sockets do.
+    pub fn next_deadline(&self) -> Time {
+        let farewells = self.farewells.iter().map(|farewell| farewell.until);
+        farewells
+            .chain([self.machine.next_deadline()])
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    /// Adds what it waits for.
+    pub fn wait<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> Waits {
+        let mut waits = Waits::default();
+        for side in SIDES {
+            let Some(socket) = &self.sockets[index(side)] else {
+                continue;
+            };
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, self.machine.wants(side));
+            flags.set(PollFlags::POLLOUT, self.machine.has_unsent(side));
+            waits.sides[index(side)] = Some(polled.len());
+            polled.push(PollFd::new(socket.as_fd(), flags));
+        }
+        if let Some(socket) = self.dial.as_ref().and_then(Dial::socket) {
+            waits.dial = Some(polled.len());
+            polled.push(PollFd::new(socket.as_fd(), PollFlags::POLLOUT));
+        }
+        for farewell in &self.farewells {
+            waits.farewells.push(polled.len());
+            polled.push(PollFd::new(farewell.socket.as_fd(), PollFlags::POLLOUT));
+        }
+        waits
+    }
+
+    /// Does what has come up.
+    pub fn turn(
+        &mut self,
+        waits: &Waits,
+        ready: &[PollFlags],
+        now: Time,
+        house: &House,
+        loops: &mut Loops,
+        buffer: &mut [u8],
+    ) {
+        let is_ready = |at: Option<usize>| at.is_some_and(|at| !ready[at].is_empty());
+        self.send_farewells(now);
+        if self.dial.is_some() {
+            self.go_on_dialling(is_ready(waits.dial), now, house, loops);
+        }
+        for side in SIDES {
+            if is_ready(waits.sides[index(side)]) && self.machine.wants(side) {
+                self.receive(side, now, house, loops, buffer);
+            }
+        }
+        self.look_at_waiting(now, house, loops);
+        if self.machine.next_deadline() <= now {
+            self.handle(now, Event::Tick, house, loops);
+        }
+        self.settle(now, house, loops);
+    }
+
+    /// Tells the machine, and carries out what it asks for.
+    fn handle(&mut self, now: Time, event: Event<'_>, house: &House, loops: &mut Loops) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle(now, event, loops, &mut actions);
+        self.actions = actions;
+        self.carry_out(now, house);
+    }
+
+    /// Sends what is to be sent, and handles what came up by that.
+    fn settle(&mut self, now: Time, house: &House, loops: &mut Loops) {
+        loop {
+            while let Some(later) = self.later.pop_front() {
+                match later {
+                    Later::Opened(side) => self.handle(now, Event::Opened(side), house, loops),
+                    Later::Closed(side, how) => {
+                        self.handle(now, Event::Closed(side, &how), house, loops);
+                    }
+                }
+            }
+            let mut made_room = false;
+            for side in SIDES {
+                let held = !self.machine.wants(side.other());
+                self.send(side, now);
+                made_room |= held && self.machine.wants(side.other());
+            }
+            if made_room {
+                // What waited behind full outgoing bytes.
+                self.handle(now, Event::Bytes(Side::Remote, &[]), house, loops);
+            } else if self.later.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Time, house: &House) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Connect(index) => self.connect(index),
+                Action::OpenLocal => self.open_local(house),
+                Action::Close(side) => self.close(side, now),
+                Action::Publish { up } => self.publish(up, house),
+                Action::AskWaiting => self.ask_waiting(house),
+                Action::Tell(told) => self.tell(&told, house),
+            }
+        }
+        self.actions = actions;
+    }
+
+    fn tell(&self, told: &Told, house: &House) {
+        let (level, text) = words::sentence(self.machine.terms(), told);
+        house.log.line(level, text);
+    }
+
+    fn connect(&mut self, address: usize) {
+        let bridge = &self.machine.terms().bridge;
+        let Some((host, port)) = bridge.addresses.get(address) else {
+            return;
+        };
+        if bridge.tls.is_some() {
+            let how = "TLS is not implemented for bridges yet".to_owned();
+            self.later.push_back(Later::Closed(Side::Remote, how));
+            return;
+        }
+        let options = Options {
+            bind_address: bridge.bind_address.clone(),
+            keepalive: bridge.tcp_keepalive,
+            user_timeout_ms: bridge.tcp_user_timeout_ms,
+        };
+        let wake = Arc::clone(&self.wake);
+        let mut dial = Dial::new(host, *port, options, move || {
+            let _ = wake.write(1);
+        });
+        let dialled = dial.go_on(false);
+        self.dial = Some(dial);
+        self.after_dialling(dialled);
+    }
+
+    fn go_on_dialling(&mut self, writable: bool, now: Time, house: &House, loops: &mut Loops) {
+        if let Some(dial) = &mut self.dial {
+            let dialled = dial.go_on(writable);
+            self.after_dialling(dialled);
+            self.settle(now, house, loops);
+        }
+    }
+
+    fn after_dialling(&mut self, dialled: Dialled) {
+        match dialled {
+            Dialled::NotYet => {}
+            Dialled::There(stream) => {
+                self.dial = None;
+                self.sockets[index(Side::Remote)] = Some(Socket::Remote(stream));
+                self.later.push_back(Later::Opened(Side::Remote));
+            }
+            Dialled::Failed(how) => {
+                self.dial = None;
+                self.later.push_back(Later::Closed(Side::Remote, how));
+            }
+        }
+    }
+
+    /// Gives one end of a pair of sockets to a shard.
+    fn open_local(&mut self, house: &House) {
+        let pair = UnixStream::pair().and_then(|(ours, theirs)| {
+            ours.set_nonblocking(true)?;
+            Ok((ours, theirs))
+        });
+        match pair {
+            Ok((ours, theirs)) => {
+                let wrapping = Wrapping::default();
+                let link = Link::new(theirs.into(), UNIX_PEER, house.listener, &wrapping);
+                house
+                    .shards
+                    .tell_surely(ShardId(0), ToShard::Connected(Box::new(link)));
+                self.sockets[index(Side::Local)] = Some(Socket::Local(ours));
+                self.later.push_back(Later::Opened(Side::Local));
+            }
+            Err(error) => {
+                let how = error.to_string();
+                self.later.push_back(Later::Closed(Side::Local, how));
+            }
+        }
+    }
+
+    /// Closes when the last bytes have left.
+    fn close(&mut self, side: Side, now: Time) {
+        let of_side = |later: &Later| match later {
+            Later::Opened(of) | Later::Closed(of, _) => *of == side,
+        };
+        self.later.retain(|later| !of_side(later));
+        if side == Side::Remote {
+            self.dial = None;
+        }
+        let outgoing = self.machine.outgoing(side);
+        let bytes = outgoing.unsent().to_vec();
+        outgoing.taken(bytes.len());
+        if let Some(socket) = self.sockets[index(side)].take() {
+            self.farewells.push(Farewell {
+                socket,
+                bytes,
+                until: now + limits::BRIDGE_FAREWELL_MS,
+            });
+            self.send_farewells(now);
+        }
+    }
+
+    fn send_farewells(&mut self, now: Time) {
+        self.farewells.retain_mut(|farewell| {
+            while !farewell.bytes.is_empty() {
+                match farewell.socket.write(&farewell.bytes) {
+                    Ok(count) if count > 0 => drop(farewell.bytes.drain(..count)),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return farewell.until > now;
+                    }
+                    Ok(_) | Err(_) => return false,
+                }
+            }
+            false
+        });
+    }
+
+    /// Publishes the state here.
+    fn publish(&self, up: bool, house: &House) {
+        let Some(topic) = &self.machine.terms().notification else {
+            return;
+        };
+        let payload: &[u8] = if up { b"1" } else { b"0" };
+        if let Ok(message) = OwnMessage::new(topic, payload, QoS::AtLeastOnce, true) {
+            house
+                .shards
+                .tell_surely(ShardId(0), ToShard::Publish(message));
+        }
+    }
+
+    fn ask_waiting(&mut self, house: &House) {
+        let (reply, answers) = channel();
+        let client_id = &self.machine.terms().local_client_id;
+        house.shards.tell_all(|| ToShard::Survey {
+            survey: Box::new(Survey::session(client_id)),
+            reply: reply.clone(),
+        });
+        self.waiting = Some(answers);
+    }
+
+    /// The answers are there when the next question is due.
+    fn look_at_waiting(&mut self, now: Time, house: &House, loops: &mut Loops) {
+        if self.machine.next_deadline() > now {
+            return;
+        }
+        let Some(answers) = self.waiting.take() else {
+            return;
+        };
+        let mut count = 0;
+        for report in answers.try_iter() {
+            if let Found::Sessions(sessions) = &report.found {
+                count += sessions
+                    .iter()
+                    .map(|s| s.queued + s.in_flight)
+                    .sum::<usize>();
+            }
+        }
+        self.handle(now, Event::Waiting(count), house, loops);
+    }
+
+    fn receive(
+        &mut self,
+        side: Side,
+        now: Time,
+        house: &House,
+        loops: &mut Loops,
+        buffer: &mut [u8],
+    ) {
+        let Some(socket) = &mut self.sockets[index(side)] else {
+            return;
+        };
+        match socket.read(buffer) {
+            Ok(0) => self.closed(side, "the other broker has closed the connection"),
+            Ok(count) => self.handle(now, Event::Bytes(side, &buffer[..count]), house, loops),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => self.closed(side, &error.to_string()),
+        }
+    }
+
+    fn send(&mut self, side: Side, now: Time) {
+        while let Some(socket) = &mut self.sockets[index(side)] {
+            let unsent = self.machine.outgoing(side).unsent();
+            if unsent.is_empty() {
+                return;
+            }
+            match socket.write(unsent) {
+                Ok(count) => self.machine.sent(side, count, now),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return self.closed(side, &error.to_string()),
+            }
+        }
+    }
+
+    /// The connection is gone.
+    fn closed(&mut self, side: Side, how: &str) {
+        self.sockets[index(side)] = None;
+        self.later.push_back(Later::Closed(side, how.to_owned()));
+    }
+}

@@ -1,0 +1,490 @@
+//! The program as a bridge: to Debian's Mosquitto, from it, and to itself.
+
+use mqttfast_rig::process::packet::{Connect, Published};
+use mqttfast_rig::process::{Client, Folder, free_port, program};
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Whose program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Mqttfast,
+    Mosquitto,
+}
+
+/// A broker that can be killed and started again on its port, with its store.
+struct Broker {
+    kind: Kind,
+    port: u16,
+    folder: Folder,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// Not started.
+    fn new(kind: Kind) -> Broker {
+        Broker {
+            kind,
+            port: free_port(),
+            folder: Folder::new(),
+            child: None,
+        }
+    }
+
+    /// On these lines, behind a listener that everybody may use.
+    fn start(&mut self, lines: &str) {
+        let folder = self.folder.0.display();
+        let port = self.port;
+        let text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {folder}/\nautosave_interval 1\nsys_interval 1\n{lines}"
+        );
+        let file = self.folder.path("broker.conf");
+        fs::write(&file, text).unwrap();
+        // Not by connecting: a connection to a port that nobody listens at may connect to itself.
+        let word = match self.kind {
+            Kind::Mqttfast => "listening on",
+            Kind::Mosquitto => " running",
+        };
+        let started = self.log().matches(word).count();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path("log"))
+            .unwrap();
+        let mut command = match self.kind {
+            Kind::Mqttfast => {
+                let mut command = Command::new(program());
+                command.args(["--shards", "2"]);
+                command
+            }
+            Kind::Mosquitto => {
+                let mut command = Command::new("mosquitto");
+                command.env("PATH", "/usr/sbin:/usr/local/sbin:/usr/bin:/bin");
+                command
+            }
+        };
+        let child = command
+            .arg("-c")
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("start a broker; tests/setup installs the reference");
+        self.child = Some(child);
+        wait("the broker listens", || {
+            self.log().matches(word).count() > started
+        });
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path("log")).unwrap_or_default()
+    }
+
+    fn waits_for(&self, text: &str) {
+        let seen = Instant::now();
+        while !self.log().contains(text) {
+            let log = self.log();
+            assert!(seen.elapsed() < DEADLINE, "no {text:?} in {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn client(&self, client_id: &str) -> Client {
+        let connect = Connect {
+            client_id: client_id.as_bytes(),
+            ..Connect::default()
+        };
+        Client::connect_at(self.port, &connect)
+    }
+
+    /// Waits until the state topic of the bridge says this here.
+    fn waits_for_state(&self, topic: &str, state: &[u8]) {
+        let mut watcher = self.client("watcher");
+        watcher.subscribe(topic, 1);
+        let begun = Instant::now();
+        while watcher.receive().payload != state {
+            assert!(begun.elapsed() < DEADLINE);
+        }
+        watcher.disconnect();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn wait(what: &str, mut until: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !until() {
+        assert!(begun.elapsed() < DEADLINE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn bridge(core: &Broker, lines: &str) -> String {
+    let port = core.port;
+    format!(
+        "connection edge\naddress 127.0.0.1:{port}\nremote_clientid edge\nrestart_timeout 1\n{lines}"
+    )
+}
+
+const STATE: &str = "$SYS/broker/connection/edge/state";
+
+/// Edge and core.
+const PAIRS: [(Kind, Kind); 3] = [
+    (Kind::Mqttfast, Kind::Mosquitto),
+    (Kind::Mosquitto, Kind::Mqttfast),
+    (Kind::Mqttfast, Kind::Mqttfast),
+];
+
+/// Each row of the mapping table, both ways, by one bridge.
+#[test]
+fn topics_are_renamed_as_the_lines_say() {
+    let lines = "topic a/# \ntopic b/# in 1\ntopic c/# both 2\ntopic d/# both 1 loc/ rem/\n\
+                 topic e/# out 1 \"\" rem/\ntopic f/# out 1 loc/ \"\"\ntopic # out 1 whole/ there/\n\
+                 topic \"\" out 0 x/one y/one\ntopic \"\" both 1 x/two y/two\ntopic g/+ both 1 loc rem\n";
+    // Local, remote, whether it goes out, whether it comes in, QoS.
+    let rows = [
+        ("a/1", "a/1", true, false, 0),
+        ("b/1", "b/1", false, true, 1),
+        ("c/1", "c/1", true, true, 2),
+        ("loc/d/1", "rem/d/1", true, true, 1),
+        ("e/1", "rem/e/1", true, false, 1),
+        ("loc/f/1", "f/1", true, false, 1),
+        ("whole/h/1", "there/h/1", true, false, 1),
+        ("x/one", "y/one", true, false, 0),
+        ("x/two", "y/two", true, true, 1),
+        ("locg/1", "remg/1", true, true, 1),
+    ];
+    for (edge_kind, core_kind) in PAIRS {
+        let (mut edge, mut core) = (Broker::new(edge_kind), Broker::new(core_kind));
+        core.start("");
+        edge.start(&bridge(&core, lines));
+        edge.waits_for_state(STATE, b"1");
+        core.waits_for_state(STATE, b"1");
+        let (mut here, mut there) = (edge.client("here"), core.client("there"));
+        for client in [&mut here, &mut there] {
+            // At QoS 2 packets of several deliveries would mix.
+            client.subscribe("#", 1);
+        }
+        let sorted = |client: &mut Client, count: usize| {
+            let mut got: Vec<Published> = (0..count).map(|_| client.receive()).collect();
+            got.sort_by(|one, other| one.topic.cmp(&other.topic));
+            got
+        };
+        let mut publisher = edge.client("publisher");
+        for (local, _, _, _, _) in rows {
+            publisher.publish(local, local.as_bytes(), 2, false);
+        }
+        let got = sorted(&mut there, rows.iter().filter(|row| row.2).count());
+        let mut wanted: Vec<_> = rows.iter().filter(|row| row.2).collect();
+        wanted.sort_by_key(|row| row.1);
+        for (got, row) in got.iter().zip(wanted) {
+            assert_eq!(
+                (&*got.topic, &*got.payload),
+                (row.1, row.0.as_bytes()),
+                "{edge_kind:?}"
+            );
+            assert_eq!(got.qos, row.4.min(1), "{edge_kind:?} {row:?}");
+        }
+        // Mosquitto's own client has its copies; ours too.
+        sorted(&mut here, rows.len());
+        let mut publisher = core.client("publisher");
+        for (_, remote, _, _, _) in rows {
+            publisher.publish(remote, remote.as_bytes(), 2, false);
+        }
+        let got = sorted(&mut here, rows.iter().filter(|row| row.3).count());
+        let mut wanted: Vec<_> = rows.iter().filter(|row| row.3).collect();
+        wanted.sort_by_key(|row| row.0);
+        for (got, row) in got.iter().zip(wanted) {
+            assert_eq!(
+                (&*got.topic, &*got.payload),
+                (row.0, row.1.as_bytes()),
+                "{edge_kind:?}"
+            );
+            assert_eq!(got.qos, row.4.min(1), "{edge_kind:?} {row:?}");
+        }
+        here.expect_silence(Duration::from_millis(200));
+        sorted(&mut there, rows.len());
+        there.expect_silence(Duration::from_millis(200));
+    }
+}
+
+/// What was published while the other broker was away, over a SIGKILL of this one.
+#[test]
+fn what_waits_is_kept_as_the_sessions_are() {
+    for (lines, kept) in [
+        ("", true),
+        ("cleansession true\n", false),
+        ("cleansession true\nlocal_cleansession false\n", true),
+    ] {
+        let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mosquitto));
+        let lines = bridge(&core, &format!("topic q/# out 2\n{lines}"));
+        edge.start(&lines);
+        edge.waits_for("is not connected: no connection to 127.0.0.1");
+        let mut publisher = edge.client("publisher");
+        for (payload, qos) in [(b"zero", 0), (b"one1", 1), (b"two2", 2)] {
+            publisher.publish("q/a", payload, qos, false);
+        }
+        edge.kill();
+        edge.start(&lines);
+        let mut publisher = edge.client("publisher");
+        publisher.publish("q/a", b"last", 1, false);
+        core.start("");
+        let mut there = core.client("there");
+        there.subscribe("q/#", 1);
+        core.waits_for_state(STATE, b"1");
+        let mut publisher = edge.client("publisher");
+        publisher.publish("q/a", b"live", 1, false);
+        let wanted: &[&[u8]] = match kept {
+            true => &[b"one1", b"two2", b"last", b"live"],
+            false => &[b"live"],
+        };
+        // Mosquitto passes a QoS 2 message on with its PUBREL: others overtake it there.
+        let mut got: Vec<_> = wanted.iter().map(|_| there.receive().payload).collect();
+        got.sort_by_key(|payload| wanted.iter().position(|wanted| wanted == payload));
+        assert_eq!(got, wanted, "{lines}");
+        there.expect_silence(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn states_are_told_on_both_sides_and_by_will_and_topic_of_choice() {
+    for (edge_kind, core_kind) in PAIRS {
+        if edge_kind == Kind::Mosquitto {
+            continue;
+        }
+        let (mut edge, mut core) = (Broker::new(edge_kind), Broker::new(core_kind));
+        core.start("");
+        edge.start(&bridge(&core, "topic a out\n"));
+        for broker in [&edge, &core] {
+            broker.waits_for_state(STATE, b"1");
+        }
+        core.kill();
+        edge.waits_for_state(STATE, b"0");
+        core.start("");
+        for broker in [&edge, &core] {
+            broker.waits_for_state(STATE, b"1");
+        }
+        edge.kill();
+        core.waits_for_state(STATE, b"0");
+        edge.start(&bridge(
+            &core,
+            "topic a out\nnotification_topic house/link\n",
+        ));
+        for broker in [&edge, &core] {
+            broker.waits_for_state("house/link", b"1");
+        }
+        edge.kill();
+        let local = "topic a out\nnotification_topic house/local\nnotifications_local_only true\n";
+        edge.start(&bridge(&core, local));
+        edge.waits_for_state("house/local", b"1");
+        let mut there = core.client("there");
+        there.subscribe("house/local", 1);
+        there.expect_silence(Duration::from_millis(200));
+    }
+}
+
+/// Two brokers that bridge everything to each other.
+#[test]
+fn a_loop_is_found_and_the_bridge_rests() {
+    for lines in [
+        "topic # both 0\n",
+        "topic # both 1\nbridge_protocol_version mqttv50\n",
+    ] {
+        let (mut one, mut other) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
+        let of = |to: &Broker, name: &str| {
+            format!(
+                "connection {name}\naddress 127.0.0.1:{}\nrestart_timeout 1\n{lines}",
+                to.port
+            )
+        };
+        let (first, second) = (of(&other, "first"), of(&one, "second"));
+        one.start(&first);
+        other.start(&second);
+        for broker in [&one, &other] {
+            broker.waits_for("is connected to");
+        }
+        let begun = Instant::now();
+        one.client("publisher")
+            .publish("home/lamp", b"on", 0, false);
+        wait("one bridge rests", || {
+            [&one, &other].iter().any(|broker| {
+                let log = broker.log();
+                let mut lines = log.lines();
+                lines.any(|l| l.contains("found a loop: home/lamp") && l.contains("`topic # both"))
+            })
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// Remotes that cannot be reached, or say nothing: clients here do not feel it.
+#[test]
+fn a_remote_that_is_not_there_holds_nobody_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut edge = Broker::new(Kind::Mqttfast);
+    let lines = "topic # both 1\nrestart_timeout 1\n";
+    edge.start(&format!(
+        "connection nowhere\naddress no-such-host.invalid\n{lines}connection refused\naddress 127.0.0.1:{}\n{lines}connection silent\naddress 127.0.0.1:{}\n{lines}",
+        free_port(),
+        silent.local_addr().unwrap().port()
+    ));
+    edge.waits_for(
+        "bridge nowhere: is not connected: no-such-host.invalid:1883 cannot be looked up",
+    );
+    edge.waits_for("bridge refused: is not connected: no connection to");
+    edge.waits_for("bridge silent: connects to");
+    let mut client = edge.client("client");
+    client.subscribe("x", 1);
+    let mut worst = Duration::ZERO;
+    for _ in 0..200 {
+        let begun = Instant::now();
+        client.publish("x", b"1", 0, false);
+        client.receive();
+        worst = worst.max(begun.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(worst < Duration::from_millis(500), "{worst:?}");
+}
+
+/// What a v5 message has beside its payload crosses, and says how many bridges it crossed.
+#[test]
+fn properties_of_v5_cross() {
+    let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mosquitto));
+    core.start("");
+    edge.start(&bridge(
+        &core,
+        "topic p/# out 1\nbridge_protocol_version mqttv50\n",
+    ));
+    core.waits_for_state(STATE, b"1");
+    let subscriber = Command::new("mosquitto_sub")
+        .args([
+            "-p",
+            &core.port.to_string(),
+            "-V",
+            "5",
+            "-t",
+            "p/#",
+            "-C",
+            "1",
+            "-W",
+            "10",
+        ])
+        .args(["-F", "%p %C %R %D %P %r"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_sub");
+    std::thread::sleep(Duration::from_millis(500));
+    let status = Command::new("mosquitto_pub")
+        .args([
+            "-p",
+            &edge.port.to_string(),
+            "-V",
+            "5",
+            "-t",
+            "p/a",
+            "-m",
+            "hello",
+            "-q",
+            "1",
+        ])
+        .args(["-D", "publish", "content-type", "text"])
+        .args(["-D", "publish", "response-topic", "answer/here"])
+        .args(["-D", "publish", "correlation-data", "7"])
+        .args(["-D", "publish", "user-property", "key", "value"])
+        .status()
+        .expect("mosquitto_pub");
+    assert!(status.success());
+    let out = subscriber.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(
+        text.trim(),
+        "hello text answer/here 7 key:value mqttfast-hops:1 0"
+    );
+}
+
+/// SIGHUP with other lines: one bridge goes on, one goes, one comes.
+#[test]
+fn a_reload_changes_the_bridges_that_changed() {
+    let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
+    core.start("");
+    let of = |name: &str, topic: &str| {
+        let port = core.port;
+        format!(
+            "connection {name}\naddress 127.0.0.1:{port}\ntopic {topic} out 1\nnotification_topic state/{name}\n"
+        )
+    };
+    edge.start(&(of("stays", "a") + &of("goes", "b") + &of("turns", "c")));
+    for name in ["stays", "goes", "turns"] {
+        edge.waits_for(&format!("bridge {name}: is connected"));
+    }
+    let file = edge.folder.path("broker.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text
+        .replace(&of("goes", "b"), "")
+        .replace(&of("turns", "c"), &of("turns", "d"));
+    fs::write(&file, text + &of("comes", "e")).unwrap();
+    let pid = edge.child.as_ref().unwrap().id();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    edge.waits_for("bridge comes: is connected");
+    core.waits_for_state("state/goes", b"0");
+    let mut there = core.client("there");
+    for topic in ["a", "b", "c", "d", "e"] {
+        there.subscribe(topic, 1);
+    }
+    wait("the changed bridge is connected", || {
+        edge.log().matches("bridge turns: is connected").count() == 2
+    });
+    let mut here = edge.client("here");
+    for topic in ["a", "b", "c", "d", "e"] {
+        here.publish(topic, topic.as_bytes(), 1, false);
+    }
+    let mut got: Vec<_> = (0..3).map(|_| there.receive().topic).collect();
+    got.sort_unstable();
+    assert_eq!(got, ["a", "d", "e"]);
+    there.expect_silence(Duration::from_millis(200));
+    assert_eq!(edge.log().matches("bridge stays: is connected").count(), 1);
+}
+
+/// A lazy bridge connects when enough messages wait, and leaves when nothing crosses.
+#[test]
+fn a_lazy_bridge_sleeps_until_messages_wait() {
+    let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mosquitto));
+    core.start("");
+    let lines = "topic l out 1\nstart_type lazy\nthreshold 3\nidle_timeout 1\n";
+    edge.start(&bridge(&core, lines));
+    let mut there = core.client("there");
+    there.subscribe("l", 1);
+    std::thread::sleep(Duration::from_millis(1_500));
+    let mut here = edge.client("here");
+    here.publish("l", b"1", 1, false);
+    here.publish("l", b"2", 1, false);
+    there.expect_silence(Duration::from_millis(2_500));
+    here.publish("l", b"3", 1, false);
+    for payload in [b"1", b"2", b"3"] {
+        assert_eq!(there.receive().payload, payload);
+    }
+    edge.waits_for("nothing crossed for `idle_timeout`");
+    core.waits_for_state(STATE, b"0");
+}

@@ -1,0 +1,283 @@
+//! The simplest broker with one client: a Session that is never lost unless a test says so.
+
+use mqttfast::wire::{
+    self, Ack, AckKind, ConnAck, ConnAckProperties, Packet, PacketId, Publish, PublishProperties,
+    QoS, ReasonCode, SubAck, TopicName, UnsubAck, Version, next_frame,
+};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A message of a test: its topic, QoS and number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Message {
+    pub topic: String,
+    pub qos: QoS,
+    pub number: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Sent,
+    Released,
+}
+
+/// What outlives a connection.
+#[derive(Default, Debug)]
+pub struct Session {
+    there: bool,
+    last_id: u16,
+    queue: VecDeque<Message>,
+    in_flight: VecDeque<(PacketId, Message, Stage)>,
+    received: BTreeSet<PacketId>,
+}
+
+/// A broker and its side of one connection.
+#[derive(Debug)]
+pub struct Broker {
+    version: Version,
+    pub session: Session,
+    /// Its client is connected and accepted.
+    pub accepted: bool,
+    /// CONNACK of the next CONNECT.
+    pub code: u8,
+    received: Vec<u8>,
+    /// Bytes for the client.
+    pub sends: Vec<u8>,
+    /// Acknowledgements that it has not sent yet.
+    held: Vec<Vec<u8>>,
+    /// What the client has published.
+    pub got: Vec<Message>,
+    pub window: usize,
+    pub subscribed: Vec<String>,
+    pub unsubscribed: Vec<String>,
+    pub connect: Vec<u8>,
+}
+
+impl Broker {
+    pub fn new(version: Version, window: usize) -> Broker {
+        Broker {
+            version,
+            session: Session::default(),
+            accepted: false,
+            code: 0,
+            received: Vec::new(),
+            sends: Vec::new(),
+            held: Vec::new(),
+            got: Vec::new(),
+            window,
+            subscribed: Vec::new(),
+            unsubscribed: Vec::new(),
+            connect: Vec::new(),
+        }
+    }
+
+    /// The connection is gone.
+    pub fn cut(&mut self) {
+        self.accepted = false;
+        self.received.clear();
+        self.sends.clear();
+        self.held.clear();
+    }
+
+    /// For the client; QoS 0 is lost while it is away.
+    pub fn publish(&mut self, message: Message) {
+        if message.qos == QoS::AtMostOnce {
+            if self.accepted {
+                self.send(&message, None, false);
+            }
+            return;
+        }
+        if self.session.there {
+            self.session.queue.push_back(message);
+            self.pump();
+        }
+    }
+
+    fn pump(&mut self) {
+        while self.accepted && self.session.in_flight.len() < self.window {
+            let Some(message) = self.session.queue.pop_front() else {
+                return;
+            };
+            let id = loop {
+                self.session.last_id = self.session.last_id.wrapping_add(1);
+                let id = PacketId::new(self.session.last_id);
+                let used = |id| self.session.in_flight.iter().any(|(used, ..)| *used == id);
+                if let Some(id) = id.filter(|id| !used(*id)) {
+                    break id;
+                }
+            };
+            self.send(&message, Some(id), false);
+            self.session.in_flight.push_back((id, message, Stage::Sent));
+        }
+    }
+
+    fn send(&mut self, message: &Message, packet_id: Option<PacketId>, dup: bool) {
+        let payload = message.number.to_string();
+        let publish = Publish {
+            dup,
+            qos: message.qos,
+            retain: false,
+            topic: Some(TopicName::new(&message.topic).unwrap()),
+            packet_id,
+            properties: PublishProperties::default(),
+            payload: payload.as_bytes(),
+        };
+        publish.encode(self.version, &mut self.sends);
+    }
+
+    /// Bytes of the client have come. `hold`: acknowledgements wait for [`Broker::release`].
+    pub fn receive(&mut self, bytes: &[u8], hold: bool) {
+        self.received.extend_from_slice(bytes);
+        let received = std::mem::take(&mut self.received);
+        let mut at = 0;
+        while let Some(frame) = next_frame(&received[at..], 1 << 20).expect("a frame") {
+            let version = Some(self.version).filter(|_| frame.packet_type() != 1);
+            let packet = wire::decode(version, &frame).expect("a packet");
+            at += frame.bytes.len();
+            if frame.packet_type() == 1 {
+                self.connect = frame.bytes.to_vec();
+            } else {
+                assert!(self.accepted, "{packet:?} before CONNACK");
+            }
+            if !self.on_packet(&packet, hold) {
+                return;
+            }
+        }
+        self.received = received[at..].to_vec();
+    }
+
+    fn on_packet(&mut self, packet: &Packet<'_>, hold: bool) -> bool {
+        match packet {
+            Packet::Connect(connect) => {
+                let session_present = self.session.there && !connect.clean_start;
+                let code = std::mem::take(&mut self.code);
+                let properties = ConnAckProperties {
+                    receive_maximum: (self.version == Version::V5).then_some(64),
+                    ..Default::default()
+                };
+                let connack = ConnAck {
+                    session_present: session_present && code == 0,
+                    code,
+                    properties,
+                };
+                connack.encode(self.version, &mut self.sends);
+                if code != 0 {
+                    return false;
+                }
+                if !session_present {
+                    self.session = Session::default();
+                }
+                self.session.there = true;
+                self.accepted = true;
+                for index in 0..self.session.in_flight.len() {
+                    let (id, message, stage) = self.session.in_flight[index].clone();
+                    match stage {
+                        Stage::Sent => self.send(&message, Some(id), true),
+                        Stage::Released => self.ack(AckKind::PubRel, id, false),
+                    }
+                }
+                self.pump();
+            }
+            Packet::Publish(publish) => {
+                let message = Message {
+                    topic: publish.topic.expect("a name").as_str().to_owned(),
+                    qos: publish.qos,
+                    number: std::str::from_utf8(publish.payload)
+                        .unwrap()
+                        .parse()
+                        .unwrap(),
+                };
+                match (publish.qos, publish.packet_id) {
+                    (QoS::AtLeastOnce, Some(id)) => {
+                        self.got.push(message);
+                        self.ack(AckKind::PubAck, id, hold);
+                    }
+                    (QoS::ExactlyOnce, Some(id)) => {
+                        if self.session.received.insert(id) {
+                            self.got.push(message);
+                        }
+                        self.ack(AckKind::PubRec, id, hold);
+                    }
+                    _ => self.got.push(message),
+                }
+            }
+            Packet::Ack(kind, ack) => self.on_ack(*kind, ack, hold),
+            Packet::Subscribe(subscribe) => {
+                let filters = subscribe.filters();
+                self.subscribed = filters.map(|(filter, _)| filter.to_owned()).collect();
+                let codes: Vec<u8> = subscribe.filters().map(|(_, o)| o.qos as u8).collect();
+                let suback = SubAck {
+                    packet_id: subscribe.packet_id,
+                    codes: &codes,
+                    reason_string: None,
+                    user_properties: Default::default(),
+                };
+                suback.encode(self.version, &mut self.sends);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribed = unsubscribe.filters().map(str::to_owned).collect();
+                let codes = vec![0x11; self.unsubscribed.len()];
+                let unsuback = UnsubAck {
+                    packet_id: unsubscribe.packet_id,
+                    codes: if self.version == Version::V5 {
+                        &codes
+                    } else {
+                        &[]
+                    },
+                    reason_string: None,
+                    user_properties: Default::default(),
+                };
+                unsuback.encode(self.version, &mut self.sends);
+            }
+            Packet::PingReq => {
+                wire::encode(&Packet::PingResp, self.version, &mut self.sends);
+            }
+            Packet::Disconnect(_) => self.accepted = false,
+            other => panic!("{other:?} from a client"),
+        }
+        true
+    }
+
+    fn on_ack(&mut self, kind: AckKind, ack: &Ack<'_>, hold: bool) {
+        let id = ack.packet_id;
+        let at = self.session.in_flight.iter().position(|(of, ..)| *of == id);
+        match kind {
+            AckKind::PubAck | AckKind::PubComp => {
+                if let Some(at) = at {
+                    self.session.in_flight.remove(at);
+                }
+                self.pump();
+            }
+            AckKind::PubRec => {
+                if let Some(at) = at {
+                    self.session.in_flight[at].2 = Stage::Released;
+                    self.ack(AckKind::PubRel, id, hold);
+                }
+            }
+            AckKind::PubRel => {
+                self.session.received.remove(&id);
+                self.ack(AckKind::PubComp, id, hold);
+            }
+        }
+    }
+
+    fn ack(&mut self, kind: AckKind, id: PacketId, hold: bool) {
+        let mut bytes = Vec::new();
+        wire::append_ack(kind, self.version, id, ReasonCode::SUCCESS, &mut bytes);
+        match hold {
+            true => self.held.push(bytes),
+            false => self.sends.extend(bytes),
+        }
+    }
+
+    /// Sends the acknowledgements that wait, the last first.
+    pub fn release(&mut self) {
+        for bytes in self.held.drain(..).rev() {
+            self.sends.extend(bytes);
+        }
+    }
+
+    /// Nothing is on its way.
+    pub fn is_quiet(&self) -> bool {
+        self.session.queue.is_empty() && self.session.in_flight.is_empty()
+    }
+}

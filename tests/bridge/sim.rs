@@ -1,0 +1,406 @@
+//! The machine of a bridge between two model brokers. A seed decides what is published, how the streams are cut into
+//! reads, when connections are cut or refused, and in which order acknowledgements come. Then all is let go, and every
+//! message must have arrived as its QoS says, in its order.
+//!
+//! `MQTTFAST_BRIDGE_SEEDS` in the environment sets how many seeds are tried (50,000 take some minutes).
+
+use super::model::{Broker, Message};
+use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Terms};
+use mqttfast::config::mosquitto::{self, Files, Look, Unreadable};
+use mqttfast::random::SplitMix64;
+use mqttfast::time::Time;
+use mqttfast::wire::{QoS, Version};
+use std::collections::VecDeque;
+use std::path::Path;
+
+struct OneFile<'a>(&'a str);
+
+impl Files for OneFile<'_> {
+    fn read(&self, path: &Path, _bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
+        match path == Path::new("test.conf") {
+            true => Ok(self.0.as_bytes().to_vec()),
+            false => Err(Unreadable::Missing),
+        }
+    }
+
+    fn list(&self, _folder: &Path) -> Result<Vec<String>, Unreadable> {
+        Err(Unreadable::Missing)
+    }
+
+    fn look(&self, _path: &Path) -> Look {
+        Look::Missing
+    }
+}
+
+/// The terms of the bridge that these lines below a `connection` make.
+pub fn terms(lines: &str) -> Terms {
+    let text = format!("listener 1883\nconnection test\naddress 127.0.0.1\n{lines}");
+    let read = mosquitto::read(Path::new("test.conf"), &OneFile(&text)).expect("a good file");
+    Terms::new(&read.bridges[0], "host")
+}
+
+/// Both brokers, the bridge, and what is between them.
+struct World {
+    machine: Machine,
+    loops: Loops,
+    local: Broker,
+    remote: Broker,
+    /// The bridge has a connection on this side.
+    open: [bool; 2],
+    now: Time,
+    events: VecDeque<(Side, Option<&'static str>)>,
+    states: Vec<bool>,
+    told: usize,
+}
+
+impl World {
+    fn new(lines: &str, version: Version, seed: u64) -> World {
+        let name = match version {
+            Version::V31 => "mqttv31",
+            Version::V311 => "mqttv311",
+            Version::V5 => "mqttv50",
+        };
+        let lines = format!("{lines}bridge_protocol_version {name}\n");
+        let mut world = World {
+            machine: Machine::new(terms(&lines), seed),
+            loops: Loops::new(false, seed),
+            local: Broker::new(Version::V5, 5),
+            remote: Broker::new(version, 5),
+            open: [false; 2],
+            now: Time(1),
+            events: VecDeque::new(),
+            states: Vec::new(),
+            told: 0,
+        };
+        let mut actions = Vec::new();
+        world.machine.start(world.now, &mut actions);
+        world.carry_out(actions);
+        world
+    }
+
+    fn broker(&mut self, side: Side) -> &mut Broker {
+        match side {
+            Side::Local => &mut self.local,
+            Side::Remote => &mut self.remote,
+        }
+    }
+
+    fn handle(&mut self, event: Event<'_>) {
+        let mut actions = Vec::new();
+        self.machine
+            .handle(self.now, event, &mut self.loops, &mut actions);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Connect(_) => self.events.push_back((Side::Remote, None)),
+                Action::OpenLocal => self.events.push_back((Side::Local, None)),
+                Action::Close(side) => {
+                    self.events.retain(|(of, _)| *of != side);
+                    if std::mem::take(&mut self.open[side as usize]) {
+                        // The last bytes arrive, as they mostly do.
+                        self.deliver_out(side, usize::MAX, false);
+                    }
+                    let outgoing = self.machine.outgoing(side);
+                    outgoing.taken(usize::MAX);
+                    self.broker(side).cut();
+                }
+                Action::Publish { up } => self.states.push(up),
+                Action::AskWaiting => {}
+                Action::Tell(_) => self.told += 1,
+            }
+        }
+    }
+
+    /// Bytes of the bridge reach a broker.
+    fn deliver_out(&mut self, side: Side, most: usize, hold: bool) {
+        let unsent = self.machine.outgoing(side).unsent();
+        let bytes = unsent[..unsent.len().min(most)].to_vec();
+        self.machine.sent(side, bytes.len(), self.now);
+        self.broker(side).receive(&bytes, hold);
+    }
+
+    /// Bytes of a broker reach the bridge.
+    fn deliver_in(&mut self, side: Side, most: usize) {
+        if !self.open[side as usize] || !self.machine.wants(side) {
+            return;
+        }
+        let sends = &mut self.broker(side).sends;
+        let count = sends.len().min(most);
+        let bytes: Vec<u8> = sends.drain(..count).collect();
+        if !bytes.is_empty() {
+            self.handle(Event::Bytes(side, &bytes));
+        }
+    }
+
+    fn cut(&mut self, side: Side) {
+        if std::mem::take(&mut self.open[side as usize]) {
+            self.broker(side).cut();
+            self.handle(Event::Closed(side, "cut"));
+        }
+    }
+
+    fn next_event(&mut self) {
+        if let Some((side, _)) = self.events.pop_front() {
+            self.open[side as usize] = true;
+            self.handle(Event::Opened(side));
+        }
+    }
+
+    /// Everything goes its way until nothing happens any more.
+    fn settle(&mut self) {
+        for _ in 0..2_000 {
+            self.next_event();
+            for side in [Side::Local, Side::Remote] {
+                if self.open[side as usize] {
+                    self.deliver_out(side, usize::MAX, false);
+                }
+                self.broker(side).release();
+                self.deliver_in(side, usize::MAX);
+            }
+            let is_quiet = self.events.is_empty()
+                && self.local.sends.is_empty()
+                && self.remote.sends.is_empty()
+                && !self.machine.has_unsent(Side::Local)
+                && !self.machine.has_unsent(Side::Remote);
+            if !is_quiet {
+                continue;
+            }
+            if self.machine.status().state == State::Up
+                && self.local.is_quiet()
+                && self.remote.is_quiet()
+            {
+                return;
+            }
+            self.now = self
+                .now
+                .max(self.machine.next_deadline().min(self.now + 60_000));
+            self.handle(Event::Tick);
+        }
+        panic!("never quiet: {:?}", self.machine.status());
+    }
+}
+
+const LINES: &str = "topic # both 2 loc/ rem/\nrestart_timeout 1 4\n";
+
+fn message(topic: &str, qos: u8, number: u32) -> Message {
+    Message {
+        topic: topic.to_owned(),
+        qos: QoS::from_bits(qos).unwrap(),
+        number,
+    }
+}
+
+fn seeds() -> u64 {
+    let seeds = std::env::var("MQTTFAST_BRIDGE_SEEDS").ok();
+    seeds.map_or(1_500, |seeds| seeds.parse().expect("a number"))
+}
+
+/// What arrived of these, the first time of each where it may come twice.
+fn arrived(got: &[Message], topic: &str, qos: QoS) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for message in got.iter().filter(|m| m.topic == topic && m.qos == qos) {
+        if qos != QoS::AtLeastOnce || !numbers.contains(&message.number) {
+            numbers.push(message.number);
+        }
+    }
+    numbers
+}
+
+fn one_seed(seed: u64) {
+    let mut random = SplitMix64::new(seed);
+    let version = random.pick(&Version::ALL);
+    let mut world = World::new(LINES, version, seed);
+    let mut published: [[Vec<u32>; 3]; 2] = Default::default();
+    let mut number = 0;
+    // Both Sessions are there before anything is published.
+    world.settle();
+    for _ in 0..150 + random.below(200) {
+        let side = random.pick(&[Side::Local, Side::Remote]);
+        match random.below(100) {
+            0..25 => {
+                let qos = random.below(3) as u8;
+                let topic = match side {
+                    Side::Local => "loc/a",
+                    Side::Remote => "rem/a",
+                };
+                number += 1;
+                published[side as usize][usize::from(qos)].push(number);
+                world.broker(side).publish(message(topic, qos, number));
+            }
+            25..55 => {
+                if world.open[side as usize] {
+                    let hold = random.below(3) == 0;
+                    let most = random.pick(&[1, 3, 20, usize::MAX]);
+                    world.deliver_out(side, most, hold);
+                }
+            }
+            55..85 => world.deliver_in(side, random.pick(&[1, 3, 20, usize::MAX])),
+            85..90 => world.broker(side).release(),
+            90..93 => world.next_event(),
+            93..95 => world.cut(side),
+            95..96 => {
+                world.broker(side).code = random.pick(&[3, 5]) * u8::from(version != Version::V5)
+            }
+            _ => {
+                world.now = world.now + random.below(2_000) as u64;
+                world.handle(Event::Tick);
+            }
+        }
+    }
+    world.local.code = 0;
+    world.remote.code = 0;
+    world.settle();
+    for (side, published) in [Side::Local, Side::Remote].into_iter().zip(&published) {
+        let (got, topic) = match side {
+            Side::Local => (&world.remote.got, "rem/a"),
+            Side::Remote => (&world.local.got, "loc/a"),
+        };
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let numbers = arrived(got, topic, qos);
+            assert_eq!(
+                numbers, published[qos as usize],
+                "seed {seed}: {side:?} {qos:?}"
+            );
+        }
+        let numbers = arrived(got, topic, QoS::AtMostOnce);
+        assert!(numbers.is_sorted(), "seed {seed}");
+        let mut once = numbers.clone();
+        once.dedup();
+        assert_eq!(numbers, once, "seed {seed}");
+    }
+    for (index, up) in world.states.iter().enumerate() {
+        assert_eq!(*up, index % 2 == 1, "seed {seed}: {:?}", world.states);
+    }
+}
+
+#[test]
+fn every_message_arrives_as_its_qos_says_whatever_is_cut() {
+    for seed in 0..seeds() {
+        one_seed(seed);
+    }
+}
+
+/// The Session of one side is new, the other side still holds a Packet Identifier of QoS 2 of the earlier one.
+#[test]
+fn a_new_message_is_never_taken_for_a_repeat_of_an_earlier_session() {
+    for version in Version::ALL
+        .into_iter()
+        .filter(|version| *version != Version::V31)
+    {
+        let lines = format!("{LINES}local_cleansession true\n");
+        let mut world = World::new(&lines, version, 5);
+        world.settle();
+        // The other broker has the message and its PUBREL never comes.
+        world.local.publish(message("loc/a", 2, 1));
+        world.deliver_in(Side::Local, usize::MAX);
+        world.deliver_out(Side::Remote, usize::MAX, true);
+        world.cut(Side::Local);
+        world.settle();
+        world.local.publish(message("loc/a", 2, 2));
+        world.settle();
+        assert_eq!(
+            arrived(&world.remote.got, "rem/a", QoS::ExactlyOnce),
+            [1, 2]
+        );
+
+        let mut world = World::new(LINES, version, 5);
+        world.settle();
+        world.remote.publish(message("rem/a", 2, 1));
+        world.deliver_in(Side::Remote, usize::MAX);
+        world.deliver_out(Side::Local, usize::MAX, true);
+        world.cut(Side::Remote);
+        world.remote.session = Default::default();
+        world.settle();
+        world.remote.publish(message("rem/a", 2, 2));
+        world.settle();
+        assert_eq!(arrived(&world.local.got, "loc/a", QoS::ExactlyOnce), [1, 2]);
+    }
+}
+
+#[test]
+fn what_is_asked_first() {
+    let lines = "topic a/# out 1\ntopic b/# in 1 here/ there/\ntopic c both 0\n";
+    let mut world = World::new(lines, Version::V311, 1);
+    world.settle();
+    assert_eq!(world.remote.subscribed, ["c", "there/b/#"]);
+    assert_eq!(world.remote.unsubscribed, ["a/#"]);
+    assert_eq!(world.local.subscribed, ["a/#", "c"]);
+    assert_eq!(world.states, [false, true]);
+    // MQTT, level 4 with the bit of a bridge, a will at QoS 1 that is retained, and a Session that stays.
+    assert_eq!(
+        world.remote.connect[2..10],
+        [0, 4, b'M', b'Q', b'T', b'T', 0x84, 0x2C]
+    );
+    let state = "$SYS/broker/connection/host.test/state";
+    assert_eq!(world.remote.got, [message(state, 1, 1)]);
+    world.handle(Event::Stop);
+    assert_eq!(world.remote.got[1..], [message(state, 1, 0)]);
+    assert_eq!(world.states, [false, true, false]);
+    assert_eq!(world.machine.next_deadline(), Time::NEVER);
+
+    let lines = "topic a/# out 1\nnotifications_local_only true\nbridge_attempt_unsubscribe false\ntry_private false\ncleansession true\n";
+    let mut world = World::new(lines, Version::V311, 1);
+    world.settle();
+    assert!(world.remote.unsubscribed.is_empty() && world.remote.got.is_empty());
+    assert_eq!(world.remote.connect[8..10], [0x04, 0x02]);
+    assert_eq!(world.states, [false, true]);
+}
+
+#[test]
+fn a_refused_login_is_tried_again_by_the_back_off() {
+    let mut world = World::new("topic a out 1\nrestart_timeout 2 2\n", Version::V311, 1);
+    for _ in 0..3 {
+        world.remote.code = 5;
+        while world.machine.status().state != State::Down {
+            world.next_event();
+            for side in [Side::Local, Side::Remote] {
+                if world.open[side as usize] {
+                    world.deliver_out(side, usize::MAX, false);
+                }
+                world.deliver_in(side, usize::MAX);
+            }
+        }
+        assert_eq!(world.machine.next_deadline(), world.now + 2_000);
+        world.now = world.now + 2_000;
+        world.handle(Event::Tick);
+    }
+    world.settle();
+    assert_eq!(world.machine.status().counts.failures, 3);
+}
+
+/// Whatever the other broker sends, only its connection ends.
+#[test]
+fn a_hostile_broker_ends_its_connection_alone() {
+    let mut random = SplitMix64::new(9);
+    for round in 0..4_000 {
+        let version = random.pick(&Version::ALL);
+        let mut world = World::new(LINES, version, round);
+        if random.below(3) > 0 {
+            world.settle();
+        } else {
+            world.next_event();
+            world.next_event();
+        }
+        for _ in 0..10 {
+            let mut bytes: Vec<u8> = (0..random.below(40)).map(|_| random.draw() as u8).collect();
+            if let Some(first) = bytes.first_mut() {
+                *first = random.pick(&[
+                    0x20, 0x30, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xD0, 0xE0,
+                ]);
+            }
+            if let Some(length) = bytes.get_mut(1) {
+                *length = random.below(40) as u8;
+            }
+            if world.open[Side::Remote as usize] && world.machine.wants(Side::Remote) {
+                world.handle(Event::Bytes(Side::Remote, &bytes));
+            }
+        }
+        world.cut(Side::Remote);
+        world.remote.cut();
+        world.remote.session = Default::default();
+        world.settle();
+    }
+}
