@@ -14,7 +14,7 @@
 //! Ordinary messages visit some ten nodes and reach none of these limits.
 
 use crate::limits;
-use crate::session::connection::Waiter;
+use crate::session::progress::Waiter;
 use crate::time::Time;
 
 /// What it costs to put this filter into the trie, or to take it out.

@@ -21,10 +21,10 @@ macro_rules! violations {
 
         impl Violation {
             /// What a v5 Client is told: in CONNACK before it is accepted, in DISCONNECT after.
-            #[allow(unused_variables)] // A row's part is for its sentence, mostly.
             pub fn reason_code(self) -> ReasonCode {
                 match self {
-                    $(Self::$name $(($part))? => $code,)*
+                    // A row's part is for its sentence, mostly.
+                    $(Self::$name $(($part))? => { $(let _ = $part;)? $code })*
                 }
             }
         }

@@ -7,7 +7,7 @@
 //!
 //! When memory is short it is divided among users and addresses, over all shards: see [`super::division`].
 
-use super::owner::{Owner, OwnerReport, own_bytes, sharer};
+use super::owner::{Owner, OwnerReport, hash, own_bytes, sharer};
 use super::refused::Refused;
 use super::source::Source;
 use crate::buffer::account::{Account, Arc, Total};
@@ -16,8 +16,8 @@ use crate::ids::OwnerId;
 use crate::limits;
 use crate::random::HashState;
 use hashbrown::{HashMap, HashTable};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync;
 
 /// See the module.
@@ -39,6 +39,8 @@ pub struct Book {
     hasher: HashState,
     /// Refusals of those who are not here, and when one was last told of.
     newcomers: HashMap<Source, (u64, u64)>,
+    /// Owners whose accounts of payloads were made in this turn.
+    made: RefCell<Vec<OwnerId>>,
     /// Owners with nothing here any more but payloads that someone holds.
     lingering: VecDeque<OwnerId>,
     refused: [u64; Refused::ALL.len()],
@@ -61,6 +63,7 @@ impl Book {
             by_name: HashTable::new(),
             hasher: HashState::default(),
             newcomers: HashMap::new(),
+            made: RefCell::default(),
             lingering: VecDeque::new(),
             refused: [0; Refused::ALL.len()],
         }
@@ -83,9 +86,9 @@ impl Book {
         }
         self.owners[index as usize] = Some(owner);
         let (owners, hasher) = (&self.owners, &self.hasher);
-        self.by_name.insert_unique(hasher.hash_one(name), id, |id| {
+        self.by_name.insert_unique(hash(hasher, name), id, |id| {
             let owner = owners[id.0 as usize].as_ref();
-            hasher.hash_one(owner.map_or("", |owner| &*owner.name))
+            owner.map_or(0, |owner| owner.name.hash(hasher))
         });
         self.add(id, own_bytes(name));
         self.owner_mut(id).tell();
@@ -136,7 +139,20 @@ impl Book {
         if !self.lingering.is_empty() {
             self.forget_some();
         }
+        if !self.made.get_mut().is_empty() {
+            self.drop_unused_accounts();
+        }
         is_much
+    }
+
+    /// Most Clients never publish what outlives a turn. They need an account for a moment alone, as for a SUBSCRIBE.
+    #[cold]
+    fn drop_unused_accounts(&mut self) {
+        for id in self.made.get_mut().drain(..) {
+            if let Some(owner) = &mut self.owners[id.0 as usize] {
+                owner.drop_unused_account();
+            }
+        }
     }
 
     fn forget_some(&mut self) {
@@ -154,13 +170,13 @@ impl Book {
     /// Forgets an owner of whom nothing is left. `false`: something is.
     fn forget(&mut self, id: OwnerId) -> bool {
         let owner = self.owner(id);
-        let own = own_bytes(&owner.name);
+        let own = owner.name.own_bytes();
         if owner.plain > own || owner.payload_bytes() > 0 {
             return false;
         }
         self.sub(id, own);
         if let Some(owner) = self.owners[id.0 as usize].take() {
-            let hash = self.hasher.hash_one(&*owner.name);
+            let hash = owner.name.hash(&self.hasher);
             if let Ok(entry) = self.by_name.find_entry(hash, |entry| *entry == id) {
                 entry.remove();
             }
@@ -174,11 +190,9 @@ impl Book {
         let is_it = |id: &OwnerId| {
             self.owners[id.0 as usize]
                 .as_ref()
-                .is_some_and(|owner| *owner.name == *name)
+                .is_some_and(|owner| owner.name.is(name))
         };
-        self.by_name
-            .find(self.hasher.hash_one(name), is_it)
-            .copied()
+        self.by_name.find(hash(&self.hasher, name), is_it).copied()
     }
 
     pub(super) fn owner(&self, id: OwnerId) -> &Owner {
@@ -220,7 +234,11 @@ impl Book {
     /// Where the payloads of an owner count.
     #[inline]
     pub fn account(&self, id: OwnerId) -> &Arc<Account> {
-        self.owner(id).account(&self.payloads)
+        let owner = self.owner(id);
+        if !owner.has_account() {
+            self.made.borrow_mut().push(id);
+        }
+        owner.account(&self.payloads)
     }
 
     /// All bytes.
@@ -304,10 +322,10 @@ impl Book {
         for (index, owner) in self.owners.iter().enumerate() {
             let Some(owner) = owner else { continue };
             let id = OwnerId(index as u32);
-            let own = own_bytes(&owner.name);
+            let own = owner.name.own_bytes();
             let held = booked.get(&id).copied().unwrap_or(0);
             assert_eq!(owner.plain, own + held, "of {}", owner.name);
-            assert_eq!(self.find(&owner.name), Some(id));
+            assert_eq!(self.find(&owner.name.to_string()), Some(id));
             assert!(owner.uses > 0 || self.lingering.contains(&id));
             plain += owner.plain;
         }

@@ -2,14 +2,17 @@
 
 use super::source::Source;
 use crate::buffer::account::{Account, Arc, Total};
-use crate::buffer::{Share, Sharer};
+use crate::buffer::{Share, Sharer, ShortText};
 use crate::limits;
+use crate::random::HashState;
 use std::cell::OnceCell;
+use std::fmt;
+use std::hash::BuildHasher;
 
 /// Small, because every Client without a user name is one. What most owners never have lies elsewhere.
 #[derive(Debug)]
 pub(super) struct Owner {
-    pub name: Box<str>,
+    pub name: Name,
     share: Arc<Share>,
     /// What the share was told that he holds in this shard.
     pub told_bytes: usize,
@@ -22,9 +25,68 @@ pub(super) struct Owner {
     refusals: Option<Box<Refusals>>,
 }
 
-// A line of the cache. There is one for each Client.
+// There is one for each Client.
 #[cfg(all(target_pointer_width = "64", not(feature = "loom")))]
-const _: () = assert!(size_of::<Option<Owner>>() <= 64);
+const _: () = assert!(size_of::<Option<Owner>>() <= 80);
+
+/// What owners are, as their names begin.
+const KINDS: [&str; 4] = ["client id ", "user ", "address ", ""];
+
+/// An owner's name. What most begin with is a number here, so that the rest mostly lies in place.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// Index into [`KINDS`].
+    kind: u8,
+    rest: ShortText,
+}
+
+/// The kind and the rest of a name. Different names have different ones.
+fn parts(name: &str) -> (u8, &str) {
+    let part = |(kind, begin): (u8, &&str)| Some((kind, name.strip_prefix(*begin)?));
+    (0..).zip(&KINDS).find_map(part).unwrap_or((3, name))
+}
+
+impl Name {
+    fn new(name: &str) -> Name {
+        let (kind, rest) = parts(name);
+        Name {
+            kind,
+            rest: ShortText::new(rest),
+        }
+    }
+
+    /// It is this one.
+    pub fn is(&self, name: &str) -> bool {
+        let (kind, rest) = parts(name);
+        self.kind == kind && *self.rest == *rest
+    }
+
+    /// What [`hash`] makes of the same name.
+    pub fn hash(&self, hasher: &HashState) -> u64 {
+        hasher.hash_one((self.kind, &*self.rest))
+    }
+
+    /// Bytes of the whole name.
+    fn len(&self) -> usize {
+        KINDS[usize::from(self.kind)].len() + self.rest.len()
+    }
+
+    /// See [`own_bytes`].
+    pub fn own_bytes(&self) -> usize {
+        limits::OWNER_BYTES + 2 * self.len()
+    }
+}
+
+/// Where a name lies in a table.
+pub(super) fn hash(hasher: &HashState, name: &str) -> u64 {
+    hasher.hash_one(parts(name))
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", KINDS[usize::from(self.kind)], self.rest)
+    }
+}
 
 /// What was refused an owner.
 #[derive(Default, Debug)]
@@ -38,7 +100,7 @@ impl Owner {
     /// With one use, and nothing booked.
     pub fn new(name: &str, share: Arc<Share>) -> Owner {
         Owner {
-            name: name.into(),
+            name: Name::new(name),
             share,
             told_bytes: 0,
             plain: 0,
@@ -61,6 +123,23 @@ impl Owner {
     pub fn account(&self, all: &Arc<Total>) -> &Arc<Account> {
         let account = || Arc::new(Account::new(Arc::clone(all)));
         self.account.get_or_init(account)
+    }
+
+    /// It was asked for before.
+    #[inline]
+    pub fn has_account(&self) -> bool {
+        self.account.get().is_some()
+    }
+
+    /// Forgets the account of payloads where nothing counts in it.
+    pub fn drop_unused_account(&mut self) {
+        if self
+            .account
+            .get()
+            .is_some_and(|account| Arc::strong_count(account) == 1)
+        {
+            self.account.take();
+        }
     }
 
     /// The share he has, or has a part of.
@@ -104,7 +183,7 @@ impl Owner {
 
     pub fn report(&self) -> OwnerReport {
         OwnerReport {
-            name: self.name.clone(),
+            name: self.name.to_string().into(),
             bytes: self.bytes(),
             refused: self.refusals.as_ref().map_or(0, |refusals| refusals.count),
         }

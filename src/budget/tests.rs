@@ -1,6 +1,5 @@
 //! The account book by itself: shares when memory is short, over one shard and several.
 
-use super::owner::own_bytes;
 use super::{Book, Refused, Source};
 use crate::buffer::{Payload, Stock};
 use crate::ids::OwnerId;
@@ -216,7 +215,7 @@ fn an_owner_in_four_shards_has_one_share() {
         for (at, id) in others.iter().chain(&greedy) {
             let book = &mut books[*at];
             let owner = book.owner(*id);
-            let own = owner.plain - own_bytes(&owner.name);
+            let own = owner.plain - owner.name.own_bytes();
             book.sub(*id, own);
             book.close(*id);
         }

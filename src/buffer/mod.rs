@@ -7,6 +7,7 @@
 //! - [`pool`]: a shard's free blocks.
 //! - [`stock`]: the memory that all shards may hold together.
 //! - [`share`]: those among whom it is divided when it is short.
+//! - [`short`]: texts such as client ids, mostly in place.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
 pub mod account;
@@ -16,6 +17,7 @@ pub mod outbox;
 pub mod payload;
 pub mod pool;
 pub mod share;
+mod short;
 pub mod stock;
 
 pub use account::{Account, Total};
@@ -24,4 +26,5 @@ pub use outbox::Outbox;
 pub use payload::Payload;
 pub use pool::Pool;
 pub use share::{Share, Sharer};
+pub use short::ShortText;
 pub use stock::Stock;

@@ -87,8 +87,14 @@ pub struct Delivering {
 
 /// The window of one Session. Small: `Config` bounds it, 20 by default, so a search is a short walk and
 /// acknowledgements, which come in order, are found at its first step.
+///
+/// Most Sessions never have a delivery under way: then it takes a word.
 #[derive(Default, Debug)]
-pub struct Inflight {
+pub struct Inflight(Option<Box<Window>>);
+
+/// See [`Inflight`]. Made with the first delivery.
+#[derive(Default, Debug)]
+struct Window {
     items: VecDeque<Delivering>,
     /// Sum of [`Stage::own_bytes`].
     own_bytes: usize,
@@ -100,15 +106,20 @@ pub struct Inflight {
 }
 
 impl Inflight {
+    fn window(&mut self) -> &mut Window {
+        self.0.get_or_insert_default()
+    }
+
     /// Deliveries under way.
+    #[inline]
     pub fn count(&self) -> usize {
-        self.items.len()
+        self.0.as_ref().map_or(0, |window| window.items.len())
     }
 
     /// What the deliveries take besides their messages.
     #[inline]
     pub fn own_bytes(&self) -> usize {
-        self.own_bytes
+        self.0.as_ref().map_or(0, |window| window.own_bytes)
     }
 
     /// Bytes of the payloads that are not acknowledged at all. O(deliveries).
@@ -117,39 +128,43 @@ impl Inflight {
             Stage::Published { message, .. } => message.payload().len(),
             Stage::Released => 0,
         };
-        self.items.iter().map(payload).sum()
+        self.iter().map(payload).sum()
     }
 
     /// Nothing waits for an acknowledgement.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.count() == 0
     }
 
     /// In the order of first sending.
     pub fn iter(&self) -> impl Iterator<Item = &Delivering> {
-        self.items.iter()
+        self.0.iter().flat_map(|window| window.items.iter())
     }
 
     /// All deliveries were sent again on the present connection. No new delivery may start before that, because it
     /// would overtake older messages. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
+    #[inline]
     pub fn is_resent(&self) -> bool {
-        self.unsent == 0
+        self.0.as_ref().is_none_or(|window| window.unsent == 0)
     }
 
     /// All that was sent was sent again on the present connection, so a new delivery may start. It is sent at once, or
     /// behind those that wait for the store.
+    #[inline]
     pub fn may_start(&self) -> bool {
-        self.unsent == self.fresh
+        self.0.as_ref().is_none_or(|window| window.may_start())
     }
 
     /// Deliveries wait for the store before they are sent for the first time.
     pub fn has_fresh(&self) -> bool {
-        self.fresh > 0
+        self.0.as_ref().is_some_and(|window| window.fresh > 0)
     }
 
     /// A new connection: all are to be sent, those that were sent before with DUP.
     pub fn begin_resend(&mut self) {
-        self.unsent = self.items.len() as u16; // `start` and `restore` let no more in.
+        if let Some(window) = &mut self.0 {
+            window.unsent = window.items.len() as u16; // `start` and `restore` let no more in.
+        }
     }
 
     /// The next delivery to send, which now counts as sent, and whether it was sent before. `None` while `window`
@@ -158,6 +173,96 @@ impl Inflight {
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
     pub fn next_resend(&mut self, window: usize, kept: u64) -> Option<(&Delivering, bool)> {
+        self.0.as_mut()?.next_resend(window, kept)
+    }
+
+    /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
+    /// MQTT-2.2.1-4]
+    ///
+    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::may_start`] must be true. `after`: the
+    /// number of the changes that must be kept before it is sent, 0 for none. Returns `true` if it is to be sent now.
+    pub fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
+        self.window().start(stage, after)
+    }
+
+    /// Enters a delivery of before a restart at the end, with the Packet Identifier it has. `false`: the identifier is
+    /// in use.
+    ///
+    /// O(deliveries).
+    pub fn restore(&mut self, packet_id: PacketId, stage: Stage) -> bool {
+        if self.iter().any(|d| d.packet_id == packet_id) {
+            return false;
+        }
+        let window = self.window();
+        window.own_bytes += stage.own_bytes();
+        window.items.push_back(Delivering {
+            packet_id,
+            stage,
+            after: 0,
+        });
+        true
+    }
+
+    /// The next Packet Identifier is the one after `last`, or a later one. After a restart that is a random one,
+    /// because a message may have been sent of which the store does not know.
+    pub fn start_after(&mut self, last: u16) {
+        self.window().last_packet_id = last;
+    }
+
+    /// PUBACK: ends a QoS 1 delivery.
+    pub fn acknowledge(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.end(
+            packet_id,
+            |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::AtLeastOnce),
+        )
+    }
+
+    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is valid too, because a Client answers each
+    /// PUBLISH and one was sent again.
+    pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
+        let window = self.0.as_mut();
+        window.map_or(Acknowledged::Unknown, |window| window.receive(packet_id))
+    }
+
+    /// PUBREC with a failure code: ends a QoS 2 delivery, whatever an earlier PUBREC said. [v5 4.3.3]
+    pub fn refuse(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.end(packet_id, Stage::awaits_pubrec)
+    }
+
+    /// PUBCOMP: ends a released delivery.
+    pub fn complete(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.end(packet_id, |stage| matches!(stage, Stage::Released))
+    }
+
+    #[inline]
+    fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Acknowledged {
+        match &mut self.0 {
+            Some(window) => window.end(packet_id, expected),
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    /// Panics if an identifier is there twice.
+    pub fn check_invariants(&self) {
+        let Some(window) = &self.0 else { return };
+        let items = &window.items;
+        assert!(window.fresh <= window.unsent && usize::from(window.unsent) <= items.len());
+        let own_bytes: usize = items.iter().map(|d| d.stage.own_bytes()).sum();
+        assert_eq!(own_bytes, window.own_bytes);
+        let mut ids: Vec<u16> = items.iter().map(|d| d.packet_id.get()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), items.len());
+    }
+}
+
+impl Window {
+    #[inline]
+    fn may_start(&self) -> bool {
+        self.unsent == self.fresh
+    }
+
+    fn next_resend(&mut self, window: usize, kept: u64) -> Option<(&Delivering, bool)> {
         let sent = self.items.len() - usize::from(self.unsent);
         if self.unsent == 0 || sent >= window {
             return None;
@@ -169,12 +274,7 @@ impl Inflight {
         Some((next, again))
     }
 
-    /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
-    /// MQTT-2.2.1-4]
-    ///
-    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::may_start`] must be true. `after`: the
-    /// number of the changes that must be kept before it is sent, 0 for none. Returns `true` if it is to be sent now.
-    pub fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
+    fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
         let last = usize::from(u16::MAX);
         invariant!(self.items.len() < last, "a packet id is free")?;
         invariant!(self.may_start(), "all was sent again before new starts")?;
@@ -198,40 +298,7 @@ impl Inflight {
         Ok((packet_id, now))
     }
 
-    /// Enters a delivery of before a restart at the end, with the Packet Identifier it has. `false`: the identifier is
-    /// in use.
-    ///
-    /// O(deliveries).
-    pub fn restore(&mut self, packet_id: PacketId, stage: Stage) -> bool {
-        if self.items.iter().any(|d| d.packet_id == packet_id) {
-            return false;
-        }
-        self.own_bytes += stage.own_bytes();
-        self.items.push_back(Delivering {
-            packet_id,
-            stage,
-            after: 0,
-        });
-        true
-    }
-
-    /// The next Packet Identifier is the one after `last`, or a later one. After a restart that is a random one,
-    /// because a message may have been sent of which the store does not know.
-    pub fn start_after(&mut self, last: u16) {
-        self.last_packet_id = last;
-    }
-
-    /// PUBACK: ends a QoS 1 delivery.
-    pub fn acknowledge(&mut self, packet_id: PacketId) -> Acknowledged {
-        self.end(
-            packet_id,
-            |stage| matches!(stage, Stage::Published { qos, .. } if *qos == QoS::AtLeastOnce),
-        )
-    }
-
-    /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is valid too, because a Client answers each
-    /// PUBLISH and one was sent again.
-    pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
+    fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(delivering) if delivering.stage.awaits_pubrec() => {
                 let ended = delivering.stage.ended();
@@ -243,16 +310,6 @@ impl Inflight {
             Some(_) => Acknowledged::WrongKind,
             None => Acknowledged::Unknown,
         }
-    }
-
-    /// PUBREC with a failure code: ends a QoS 2 delivery, whatever an earlier PUBREC said. [v5 4.3.3]
-    pub fn refuse(&mut self, packet_id: PacketId) -> Acknowledged {
-        self.end(packet_id, Stage::awaits_pubrec)
-    }
-
-    /// PUBCOMP: ends a released delivery.
-    pub fn complete(&mut self, packet_id: PacketId) -> Acknowledged {
-        self.end(packet_id, |stage| matches!(stage, Stage::Released))
     }
 
     fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Acknowledged {
@@ -276,17 +333,6 @@ impl Inflight {
             self.items.remove(at);
         }
         Acknowledged::Known(ended)
-    }
-
-    /// Panics if an identifier is there twice.
-    pub fn check_invariants(&self) {
-        assert!(self.fresh <= self.unsent && usize::from(self.unsent) <= self.items.len());
-        let own_bytes: usize = self.items.iter().map(|d| d.stage.own_bytes()).sum();
-        assert_eq!(own_bytes, self.own_bytes);
-        let mut ids: Vec<u16> = self.items.iter().map(|d| d.packet_id.get()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), self.items.len());
     }
 }
 
@@ -319,7 +365,7 @@ mod tests {
     fn identifiers_skip_zero_and_those_in_use() {
         let mut inflight = Inflight::default();
         let first = start(&mut inflight, QoS::AtLeastOnce);
-        inflight.last_packet_id = u16::MAX;
+        inflight.start_after(u16::MAX);
         assert_eq!(first.get(), 1);
         assert_eq!(start(&mut inflight, QoS::AtLeastOnce).get(), 2);
         inflight.check_invariants();
@@ -382,7 +428,7 @@ mod tests {
         for _ in 0..300 {
             start(&mut inflight, QoS::AtLeastOnce);
         }
-        inflight.last_packet_id = u16::MAX - 1;
+        inflight.start_after(u16::MAX - 1);
         let last = start(&mut inflight, QoS::AtLeastOnce);
         let next = start(&mut inflight, QoS::AtLeastOnce);
         assert_eq!((last.get(), next.get()), (65_535, 301));

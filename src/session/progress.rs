@@ -1,6 +1,8 @@
 //! What a Client owes the others: to take its own answers, and not to keep publishers waiting.
 
+use crate::ids::{ConnectionId, ShardId};
 use crate::limits;
+use crate::sorted::Sorted;
 use crate::time::Time;
 
 /// Bytes of one kind in an outbox among others: answers that a Client brings about by its own packets (PINGRESP, PUBACK
@@ -50,7 +52,16 @@ impl OutboxPart {
     }
 }
 
-/// How long publishers may still wait for a slow reader.
+/// A publisher that is not read from until this connection has taken its unsent bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Waiter {
+    /// Home of the publisher.
+    pub shard: ShardId,
+    /// At `shard`.
+    pub connection: ConnectionId,
+}
+
+/// The publishers that wait for a slow reader, and how long they still may.
 ///
 /// While a reader takes deliveries at [`limits::READER_BYTES_PER_S`] or faster, waits cost nothing, however often they
 /// come: that is the rhythm of a fast publisher and a busy reader. What it lags behind that is paid from a small stock
@@ -71,6 +82,8 @@ struct Waits {
     /// Bytes of deliveries that have left since, those that were before it among them; below 0 where answers have been
     /// added.
     taken: i64,
+    /// Who waits.
+    waiters: Sorted<Waiter, ()>,
 }
 
 impl Waits {
@@ -81,6 +94,7 @@ impl Waits {
             filled: now,
             began: now,
             taken: 0,
+            waiters: Sorted::None,
         }
     }
 
@@ -91,6 +105,32 @@ impl Waits {
 }
 
 impl Patience {
+    /// Nobody waits.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        let waits = self.0.as_ref();
+        waits.is_none_or(|waits| waits.waiters.is_empty())
+    }
+
+    /// This one waits already.
+    pub fn has(&self, waiter: Waiter) -> bool {
+        let waits = self.0.as_ref();
+        waits.is_some_and(|waits| waits.waiters.contains(waiter))
+    }
+
+    /// One more waits. The wait has begun.
+    pub fn add(&mut self, waiter: Waiter) {
+        if let Some(waits) = &mut self.0 {
+            waits.waiters.insert(waiter, ());
+        }
+    }
+
+    /// All who wait, ascending; none is left.
+    pub fn take_waiters(&mut self) -> Vec<Waiter> {
+        let waits = self.0.as_mut();
+        waits.map_or(Vec::new(), |waits| waits.waiters.take_keys())
+    }
+
     /// Bytes have left.
     #[inline]
     pub fn on_left(&mut self, bytes: usize) {

@@ -325,7 +325,7 @@ impl Clients {
             return;
         };
         connection.stalled = true;
-        for waiter in connection.waiters.take() {
+        for waiter in connection.patience.take_waiters() {
             self.release(waiter, out);
         }
     }

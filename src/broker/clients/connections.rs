@@ -241,7 +241,7 @@ impl Clients {
         }
         connection.outbox.clear(&mut self.pool);
         self.unbook_connection(&mut connection);
-        for waiter in connection.waiters.take() {
+        for waiter in connection.patience.take_waiters() {
             self.release(waiter, out);
         }
     }
@@ -266,7 +266,7 @@ impl Clients {
             until: self.now + limits::LAST_ANSWERS_MS,
         };
         connection.received = Vec::new();
-        for waiter in connection.waiters.take() {
+        for waiter in connection.patience.take_waiters() {
             self.release(waiter, out);
         }
         self.connection_alarms.set(id.index, connection.deadline());
@@ -321,7 +321,7 @@ impl Clients {
         let logs = self.settings.logs;
         let accepted = connection.session().and_then(|id| self.sessions.get(id));
         if let Ending::Violation(Violation::Broken(broken)) = ending {
-            let client_id = accepted.map(|session| session.client_id.clone());
+            let client_id = accepted.map(|session| (&session.client_id).into());
             return self.report_broken(broken, client_id, Some(address), out);
         }
         let Some(session) = accepted else {
@@ -371,7 +371,7 @@ impl Clients {
         };
         out.tell(logs, LogLevel::Info, || Happening::Ended {
             who: Identity {
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 user_name: session.user_name().map(Into::into),
                 address,
             },
@@ -427,10 +427,10 @@ impl Clients {
             self.connection_alarms.set(id.index, deadline);
             return None;
         }
-        if !connection.waiters.is_empty() && connection.patience.ends() <= now {
+        if !connection.patience.is_idle() && connection.patience.ends() <= now {
             connection.patience.end(now);
             connection.stalled = true;
-            for waiter in connection.waiters.take() {
+            for waiter in connection.patience.take_waiters() {
                 self.release(waiter, out);
             }
         }

@@ -69,7 +69,7 @@ impl Clients {
                 true => options.qos,
                 false => options.qos.min(routing.qos),
             };
-            let (mark, at) = session.route_mark;
+            let (mark, at) = (session.routed, session.target);
             let joined = !self.settings.duplicates || {
                 let connection = session.connection.and_then(|id| self.connections.get(id));
                 connection.is_none_or(|connection| connection.version == Version::V5)
@@ -80,7 +80,7 @@ impl Clients {
                 target.retain_as_published |= options.retain_as_published;
                 target.identifiers.extend(subscription.identifier());
             } else {
-                session.route_mark = (self.routings, targets.len() as u32);
+                (session.routed, session.target) = (self.routings, targets.len() as u32);
                 targets.push(Target {
                     session: *session_id,
                     qos,

@@ -189,7 +189,7 @@ impl Clients {
         self.has_stored = true;
         self.changes.note(|| Change::Session {
             session: name,
-            client_id: session.client_id.clone(),
+            client_id: (&session.client_id).into(),
             user_name: session.user_name().map(Into::into),
             expiry_interval_s: session.expiry_interval_s,
             connected: session.connection.is_some(),
@@ -217,7 +217,7 @@ impl Clients {
             session.stored_will = Some(name);
             self.changes.note(|| Change::WillSet {
                 session: name,
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 user_name: session.user_name().map(Into::into),
                 will: will.clone(),
             });

@@ -10,7 +10,7 @@ use crate::ids::{ConnectionId, SessionId};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::Connection;
-use crate::session::connection::Waiter;
+use crate::session::progress::Waiter;
 
 impl Clients {
     /// Stops reading from a publisher whose subscriber has too many unsent bytes. A stalled subscriber holds nobody
@@ -52,7 +52,7 @@ impl Clients {
             return;
         }
         let far_behind = connection.unsent_bytes > limits::OUTBOX_WITHHOLD_BYTES;
-        if connection.waiters.contains(waiter) {
+        if connection.patience.has(waiter) {
             if far_behind && shard == self.id {
                 self.withhold(publisher);
             }
@@ -63,14 +63,14 @@ impl Clients {
             // Clients would wait for each other for ever.
             return;
         }
-        if connection.waiters.is_empty() {
+        if connection.patience.is_idle() {
             // The wait starts with the first who waits.
             if !connection.patience.begin(self.now) {
                 connection.stalled = true;
                 return;
             }
         }
-        connection.waiters.insert(waiter);
+        connection.patience.add(waiter);
         let deadline = connection.deadline();
         self.connection_alarms.set(id.index, deadline);
         if shard == self.id {
@@ -205,10 +205,10 @@ impl Clients {
             return;
         }
         connection.stalled = false;
-        if !connection.waiters.is_empty() {
+        if !connection.patience.is_idle() {
             connection.patience.end(self.now);
         }
-        let mut waiters = connection.waiters.take();
+        let mut waiters = connection.patience.take_waiters();
         // Take turns: the publisher that went on first last time goes on last this time. Large packets are served one
         // by one, so the first of a list would always win.
         self.releases += 1;

@@ -77,7 +77,7 @@ impl Clients {
             let Some(session) = self.sessions.get_mut(*session_id) else {
                 continue; // It has ended; its subscriptions leave the trie part by part.
             };
-            let mark = session.route_mark.0;
+            let mark = session.routed;
             if mark == self.routings || mark == served {
                 continue; // Served already. [v3.1.1 MQTT-3.3.5-1]
             }
@@ -86,7 +86,7 @@ impl Clients {
                 .connection
                 .and_then(|id| self.connections.get_mut(id));
             let Some(connection) = connection else {
-                session.route_mark.0 = self.routings;
+                session.routed = self.routings;
                 outcome.found = Some(true);
                 continue;
             };
@@ -95,7 +95,7 @@ impl Clients {
                 outcome.others = true;
                 continue;
             }
-            session.route_mark.0 = self.routings;
+            session.routed = self.routings;
             outcome.found = Some(true);
             if connection.overfull() {
                 self.counters

@@ -82,7 +82,7 @@ impl Clients {
                     _ => None,
                 };
                 Happening::Denied {
-                    client_id: session.client_id.clone(),
+                    client_id: (&session.client_id).into(),
                     user_name: session.given_name.clone(),
                     what,
                     topic: topic.into(),
@@ -103,7 +103,7 @@ impl Clients {
         if let Some(session) = self.sessions.get(id) {
             message.sign(Source {
                 user_name: session.given_name.clone(),
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 listener: session.listener,
                 bridge: session.bridge,
             });

@@ -1,9 +1,7 @@
-//! QoS 1 and 2 of one Session: what is queued, what is in flight, and which QoS 2 messages it has sent us. Only this
-//! file changes them: the queue in `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`, the
-//! received QoS 2 messages in `note_received` and `release_received`.
+//! QoS 1 and 2 towards one Session: what is queued, and what is in flight. Only this file changes them: the queue in
+//! `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`.
 
 use super::booking::{book_session, book_window, kept_message};
-use super::life::next_name;
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
@@ -11,17 +9,15 @@ use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
 use crate::broker::rights::Rights;
-use crate::broker::violation::Violation;
 use crate::budget::Refused;
 use crate::config::Settings;
 use crate::ids::{ConnectionId, Passage, SessionId, StoredSession};
-use crate::invariant::Broken;
 use crate::limits;
 use crate::session::inflight::{Acknowledged, Stage};
 use crate::session::queue::Share;
 use crate::session::{Message, Queued, Session};
 use crate::wire::reason::ReasonCode;
-use crate::wire::{AckKind, PacketId, QoS, Version};
+use crate::wire::{AckKind, PacketId, QoS};
 use std::rc::Rc;
 
 /// The acknowledgement of a Client.
@@ -539,121 +535,6 @@ impl Clients {
             self.note_ended(session_id, ended.share);
         }
         acknowledged
-    }
-
-    /// Notes a QoS 2 message of the Client as received, and checks that no more are under way than we allow. Returns
-    /// `Ok(false)` if it was noted before. [v3.1.1 MQTT-4.3.3-2, v5 3.3.4]
-    ///
-    /// After a power cut an identifier may be noted whose PUBREL was lost with the window: a Client that sends it
-    /// without DUP means another message. [v3.1.1 MQTT-3.3.1-1, v5 MQTT-3.3.1-1]
-    ///
-    /// Where it `crosses` to shards that store Sessions, or did before a restart, its passage begins: until
-    /// [`Clients::end_passage`].
-    #[inline]
-    pub fn note_received(
-        &mut self,
-        session_id: SessionId,
-        version: Version,
-        qos: QoS,
-        (packet_id, dup): (PacketId, bool),
-        crosses: bool,
-    ) -> Result<bool, Violation> {
-        if self.window_lost && !dup && qos == QoS::ExactlyOnce {
-            self.release_lost(session_id, packet_id);
-        }
-        let session = self.sessions.get_mut(session_id);
-        let session = session.ok_or_else(|| Broken::new("a connection has its session"))?;
-        let exactly_once = qos == QoS::ExactlyOnce;
-        if exactly_once && session.received.contains(packet_id) {
-            return Ok(false);
-        }
-        if version == Version::V5
-            && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
-        {
-            return Err(Violation::ReceiveMaximumExceeded);
-        }
-        if exactly_once {
-            let before = session.received.bytes();
-            session.received.insert(packet_id);
-            if session.received.bytes() != before {
-                book_session(&mut self.book, session);
-            }
-            if let Some(name) = session.stored {
-                // The store knows of one in doubt already.
-                self.passage = session.received.take_doubtful(packet_id);
-                if self.passage.is_none() {
-                    if crosses {
-                        self.passage = next_name(&mut self.stored, self.id);
-                    }
-                    let passage = self.passage;
-                    self.changes.note(|| Change::Received {
-                        session: name,
-                        packet_id,
-                        passage,
-                    });
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    #[cold]
-    fn release_lost(&mut self, session_id: SessionId, packet_id: PacketId) {
-        let session = self.sessions.get(session_id);
-        if session.is_some_and(|session| session.received.may_be_released(packet_id)) {
-            self.release_received(session_id, packet_id);
-        }
-    }
-
-    /// A QoS 2 message of the Client is complete: PUBREL came, or our PUBREC refused it. Returns `false` if none of
-    /// this identifier was noted.
-    pub fn release_received(&mut self, session_id: SessionId, packet_id: PacketId) -> bool {
-        let Some(session) = self.sessions.get_mut(session_id) else {
-            return false;
-        };
-        let doubtful = session.received.take_doubtful(packet_id).is_some();
-        let known = session.received.remove(packet_id) || doubtful;
-        if known && let Some(session) = session.stored {
-            self.changes
-                .note(|| Change::ReceivedReleased { session, packet_id });
-        }
-        known
-    }
-}
-
-impl Clients {
-    /// The passage of the message under way.
-    #[inline]
-    pub fn passage(&self) -> Option<Passage> {
-        self.passage
-    }
-
-    /// The message under way came before a restart, and its retained message was written then.
-    #[inline]
-    pub fn is_written(&self) -> bool {
-        let written = |passage| self.passed.contains(&(passage, passage));
-        self.passage.is_some_and(written)
-    }
-
-    /// The retained message of the passage under way is written, or a newer one is there.
-    #[cold]
-    pub fn note_written(&mut self) {
-        if let Some(passage) = self.passage {
-            let session = passage;
-            self.changes.note(|| Change::Passed { passage, session });
-        }
-    }
-
-    /// A message of a peer is under way.
-    #[inline]
-    pub fn begin_passage(&mut self, passage: Option<Passage>) {
-        self.passage = passage;
-    }
-
-    /// The message is routed.
-    #[inline]
-    pub fn end_passage(&mut self) {
-        self.passage = None;
     }
 }
 

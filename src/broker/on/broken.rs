@@ -38,7 +38,7 @@ impl Shard {
             self.close(connection, ending, out);
         } else {
             let session = self.clients.session(id);
-            let client_id = session.map(|session| session.client_id.clone());
+            let client_id = session.map(|session| (&session.client_id).into());
             self.clients.report_broken(broken, client_id, None, out);
         }
         if self.clients.session(id).is_some() {

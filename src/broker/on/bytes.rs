@@ -227,7 +227,7 @@ impl Shard {
             return;
         };
         out.tell(self.logs, LogLevel::Packet, || Happening::PacketReceived {
-            client_id: session.client_id.clone(),
+            client_id: (&session.client_id).into(),
             packet_type: frame.packet_type(),
             bytes: frame.bytes.len(),
         });

@@ -17,8 +17,8 @@ use crate::buffer::account::{Account, Arc, Booked};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::invariant::Broken;
 use crate::limits;
-use crate::session::connection::Waiter;
 use crate::session::message::expired_on_the_way;
+use crate::session::progress::Waiter;
 use crate::topic::Matches;
 use crate::wire::{Run, TopicName};
 

@@ -191,14 +191,10 @@ impl Shard {
         let Some(packet_id) = publish.packet_id else {
             return Ok(true);
         };
-        let qos = publish.qos;
-        let new = self.clients.note_received(
-            session,
-            version,
-            qos,
-            (packet_id, publish.dup),
-            self.peers.must_ask(),
-        )?;
+        let crosses = self.peers.must_ask();
+        let new = self
+            .clients
+            .note_received(session, version, publish, packet_id, crosses)?;
         if !new {
             // The stores of this shard and of others may not have kept yet what followed from the first PUBLISH.
             let after = self.clients.state_of(session);

@@ -46,7 +46,7 @@ impl Shard {
         let is_expired = session.expiry_interval_s > 0;
         if is_expired {
             out.tell(self.logs, LogLevel::Info, || Happening::SessionExpired {
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 messages: session.queue.count() + session.inflight.count(),
             });
         }
@@ -101,7 +101,7 @@ impl Shard {
         };
         out.tell(self.logs, LogLevel::Warning, || {
             Happening::RepeatedTakeovers {
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 takeovers,
                 from,
                 by,

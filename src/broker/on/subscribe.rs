@@ -158,7 +158,7 @@ impl Shard {
             return;
         };
         out.tell(self.logs, LogLevel::Packet, || Happening::Subscribed {
-            client_id: session.client_id.clone(),
+            client_id: (&session.client_id).into(),
             filter: filter.into(),
             qos,
         });
@@ -174,7 +174,7 @@ impl Shard {
         }
         let refused = |code: &&u8| ReasonCode(**code).is_failure();
         out.tell(self.logs, LogLevel::Warning, || Happening::FiltersRefused {
-            client_id: session.client_id.clone(),
+            client_id: (&session.client_id).into(),
             count: part.codes.iter().filter(refused).count(),
             why,
         });

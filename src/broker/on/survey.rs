@@ -143,7 +143,7 @@ impl Shard {
             unsent_bytes: connection.unsent_bytes,
         });
         SessionReport {
-            client_id: session.client_id.clone(),
+            client_id: (&session.client_id).into(),
             user_name: session.user_name().map(Into::into),
             connection,
             ends: session.ends,
@@ -193,7 +193,7 @@ impl Shard {
         last: Option<Last>,
     ) -> Option<(SubscriptionReport, Last)> {
         let session = self.clients.session(id)?;
-        let client_id = session.client_id.clone();
+        let client_id = (&session.client_id).into();
         let (node, shared) = match last {
             None => (session.filters.after(None), None),
             Some(Last::Filter(node)) => (session.filters.after(Some(node)), None),

@@ -44,7 +44,7 @@ impl Shard {
             self.turn.add_work(work_of_filter(filter));
             if let Some(session) = self.clients.session(session_id) {
                 out.tell(self.logs, LogLevel::Packet, || Happening::Unsubscribed {
-                    client_id: session.client_id.clone(),
+                    client_id: (&session.client_id).into(),
                     filter: filter.into(),
                 });
             }

@@ -58,7 +58,7 @@ impl Shard {
         };
         if let Some(session) = self.clients.session(session) {
             out.tell(self.logs, LogLevel::Packet, || Happening::WillPublished {
-                client_id: session.client_id.clone(),
+                client_id: (&session.client_id).into(),
                 topic: message.topic().into(),
                 qos: message.qos,
                 retain: message.retain,
