@@ -354,6 +354,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::bridge",
         &[
             "io::clock",
+            "io::disk",
             "io::helpers::log",
             "io::link",
             "io::mail",

@@ -1,5 +1,6 @@
 //! The program as a bridge: to Debian's Mosquitto, from it, and to itself.
 
+use mqttfast_rig::process::certificates::certificates;
 use mqttfast_rig::process::packet::{Connect, Published};
 use mqttfast_rig::process::{Client, Folder, free_port, program};
 use std::fs;
@@ -487,4 +488,136 @@ fn a_lazy_bridge_sleeps_until_messages_wait() {
     }
     edge.waits_for("nothing crossed for `idle_timeout`");
     core.waits_for_state(STATE, b"0");
+}
+
+/// With TLS, as Mosquitto does it: by CA and name, with a certificate of our own, and what is said where it fails.
+#[test]
+fn bridges_go_inside_tls() {
+    let folder = certificates();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let own = Folder::new();
+    // X.509 version 1: a CN, and no other name.
+    let made = Command::new("sh")
+        .current_dir(&own.0)
+        .args(["-c", "openssl req -nodes -newkey rsa:2048 -subj /O=Fixture/CN=localhost -keyout v1.key -out v1.csr 2>>log && openssl x509 -req -in v1.csr -CA $1/ca.crt -CAkey $1/ca.key -CAserial v1.srl -CAcreateserial -days 2 -out v1.crt 2>>log"])
+        .args(["sh", &folder.display().to_string()])
+        .status();
+    assert!(made.expect("openssl").success());
+    let v1 = own.path("v1").display().to_string();
+    let ca = format!("bridge_cafile {}\n", at("ca.crt"));
+    let client = format!(
+        "bridge_certfile {}\nbridge_keyfile {}\n",
+        at("client.crt"),
+        at("client.key")
+    );
+    let foreign = format!("bridge_cafile {}\n", at("foreign-ca.crt"));
+    let wants = format!("require_certificate true\ncafile {}\n", at("ca.crt"));
+    let there = "is connected to";
+    for (core_kind, certificate, core_lines, host, edge_lines, said) in [
+        (
+            Kind::Mosquitto,
+            at("ec"),
+            "",
+            "127.0.0.1",
+            ca.clone(),
+            there,
+        ),
+        (
+            Kind::Mqttfast,
+            at("rsa"),
+            "",
+            "localhost",
+            ca.clone() + "bridge_tls_version tlsv1.2\n",
+            there,
+        ),
+        (
+            Kind::Mosquitto,
+            at("ec"),
+            &*wants,
+            "localhost",
+            ca.clone() + &client,
+            there,
+        ),
+        (
+            Kind::Mqttfast,
+            at("ec"),
+            &*wants,
+            "localhost",
+            ca.clone() + &client,
+            there,
+        ),
+        (
+            Kind::Mosquitto,
+            v1.clone(),
+            "",
+            "localhost",
+            ca.clone(),
+            there,
+        ),
+        (
+            Kind::Mosquitto,
+            v1.clone(),
+            "",
+            "127.0.0.1",
+            ca.clone(),
+            "another name than `address` has",
+        ),
+        (
+            Kind::Mosquitto,
+            v1,
+            "",
+            "127.0.0.1",
+            ca.clone() + "bridge_insecure true\n",
+            there,
+        ),
+        (
+            Kind::Mosquitto,
+            at("ec"),
+            "",
+            "localhost",
+            foreign,
+            "bridge_cafile",
+        ),
+        (
+            Kind::Mosquitto,
+            at("old"),
+            "",
+            "localhost",
+            ca.clone(),
+            "clock of this machine",
+        ),
+        (
+            Kind::Mqttfast,
+            at("ec"),
+            &*wants,
+            "localhost",
+            ca.clone(),
+            "bridge_certfile",
+        ),
+    ] {
+        let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(core_kind));
+        let port = free_port();
+        core.start(&format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}.crt\nkeyfile {certificate}.key\n{core_lines}"
+        ));
+        edge.start(&format!(
+            "connection edge\naddress {host}:{port}\nrestart_timeout 1\nremote_clientid edge\ntopic t/# both 1\n{edge_lines}"
+        ));
+        edge.waits_for(said);
+        if said != there {
+            continue;
+        }
+        let mut listener = core.client("there");
+        listener.subscribe("t/#", 1);
+        // Over many records, and many reads.
+        let large = vec![b'x'; 300_000];
+        let mut here = edge.client("here");
+        here.publish("t/a", &large, 1, false);
+        assert!(listener.receive().payload == large);
+        here.subscribe("t/#", 1);
+        core.client("sender").publish("t/b", &large, 1, false);
+        assert!(here.receive().payload == large);
+        edge.kill();
+        core.waits_for_state(STATE, b"0");
+    }
 }

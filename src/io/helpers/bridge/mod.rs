@@ -9,6 +9,7 @@ mod dial;
 mod entry;
 mod house;
 mod running;
+mod socket;
 pub mod words;
 
 use crate::bridge::mapping::Mapping;
@@ -234,6 +235,7 @@ impl Thread {
             .map(|at| at.since_ms(now))
             .into_iter()
             .chain(most_ms)
+            .chain(self.bridges.iter().any(Running::is_busy).then_some(0))
             .min();
         let timeout = timeout_ms.map_or(PollTimeout::NONE, |ms| {
             PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)

@@ -3,11 +3,14 @@
 use super::dial::{Dial, Dialled, Options};
 use super::entry::Entry;
 use super::house::House;
+use super::socket::Socket;
 use super::words;
 use crate::bridge::{Action, Event, Loops, Machine, Side, Terms, Told};
 use crate::broker::{Found, OwnMessage, Report, Survey, UNIX_PEER};
 use crate::config::mosquitto::Bridge;
 use crate::ids::ShardId;
+use crate::io::disk::Disk;
+use crate::io::link::tls::outward;
 use crate::io::link::{Link, Wrapping};
 use crate::io::mail::ToShard;
 use crate::limits;
@@ -16,43 +19,11 @@ use crate::wire::QoS;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::EventFd;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-
-/// A connection.
-enum Socket {
-    Local(UnixStream),
-    Remote(TcpStream),
-}
-
-impl Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Local(stream) => stream.read(buffer),
-            Socket::Remote(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Local(stream) => stream.write(bytes),
-            Socket::Remote(stream) => stream.write(bytes),
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Local(stream) => stream.as_fd(),
-            Socket::Remote(stream) => stream.as_fd(),
-        }
-    }
-}
 
 /// A connection that the machine has given up, and its last bytes.
 struct Farewell {
@@ -66,6 +37,7 @@ struct Farewell {
 pub struct Waits {
     sides: [Option<usize>; 2],
     dial: Option<usize>,
+    shaking: Option<usize>,
     farewells: Vec<usize>,
 }
 
@@ -81,6 +53,8 @@ pub struct Running {
     wake: Arc<EventFd>,
     sockets: [Option<Socket>; 2],
     dial: Option<Dial>,
+    /// Connected to the other broker; its TLS is not agreed yet.
+    shaking: Option<Socket>,
     farewells: Vec<Farewell>,
     later: VecDeque<Later>,
     /// The answer to the last question how many messages wait.
@@ -124,6 +98,7 @@ impl Running {
             wake,
             sockets: [None, None],
             dial: None,
+            shaking: None,
             farewells: Vec::new(),
             later: VecDeque::new(),
             waiting: None,
@@ -197,13 +172,20 @@ impl Running {
             };
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::POLLIN, self.machine.wants(side));
-            flags.set(PollFlags::POLLOUT, self.machine.has_unsent(side));
+            let unsent = self.machine.has_unsent(side) || socket.wants_write();
+            flags.set(PollFlags::POLLOUT, unsent);
             waits.sides[index(side)] = Some(polled.len());
             polled.push(PollFd::new(socket.as_fd(), flags));
         }
         if let Some(socket) = self.dial.as_ref().and_then(Dial::socket) {
             waits.dial = Some(polled.len());
             polled.push(PollFd::new(socket.as_fd(), PollFlags::POLLOUT));
+        }
+        if let Some(socket) = &self.shaking {
+            let mut flags = PollFlags::POLLIN;
+            flags.set(PollFlags::POLLOUT, socket.wants_write());
+            waits.shaking = Some(polled.len());
+            polled.push(PollFd::new(socket.as_fd(), flags));
         }
         for farewell in &self.farewells {
             waits.farewells.push(polled.len());
@@ -227,8 +209,13 @@ impl Running {
         if self.dial.is_some() {
             self.go_on_dialling(is_ready(waits.dial), now, house, loops);
         }
+        if is_ready(waits.shaking) {
+            self.shake();
+            self.settle(now, house, loops);
+        }
         for side in SIDES {
-            if is_ready(waits.sides[index(side)]) && self.machine.wants(side) {
+            let ready = is_ready(waits.sides[index(side)]) || self.has_opened(side);
+            if ready && self.machine.wants(side) {
                 self.receive(side, now, house, loops, buffer);
             }
         }
@@ -237,6 +224,38 @@ impl Running {
             self.handle(now, Event::Tick, house, loops);
         }
         self.settle(now, house, loops);
+    }
+
+    /// Bytes wait that TLS has opened, of which the system tells nothing.
+    fn has_opened(&self, side: Side) -> bool {
+        self.sockets[index(side)]
+            .as_ref()
+            .is_some_and(Socket::has_opened)
+    }
+
+    /// There is something to do without waiting.
+    pub fn is_busy(&self) -> bool {
+        SIDES
+            .into_iter()
+            .any(|side| self.has_opened(side) && self.machine.wants(side))
+    }
+
+    /// Goes on with the handshake of TLS.
+    fn shake(&mut self) {
+        let Some(mut socket) = self.shaking.take() else {
+            return;
+        };
+        match socket.shake() {
+            Ok(true) => {
+                self.sockets[index(Side::Remote)] = Some(socket);
+                self.later.push_back(Later::Opened(Side::Remote));
+            }
+            Ok(false) => self.shaking = Some(socket),
+            Err(error) => {
+                let how = error.to_string();
+                self.later.push_back(Later::Closed(Side::Remote, how));
+            }
+        }
     }
 
     /// Tells the machine, and carries out what it asks for.
@@ -298,11 +317,6 @@ impl Running {
         let Some((host, port)) = bridge.addresses.get(address) else {
             return;
         };
-        if bridge.tls.is_some() {
-            let how = "TLS is not implemented for bridges yet".to_owned();
-            self.later.push_back(Later::Closed(Side::Remote, how));
-            return;
-        }
         let options = Options {
             bind_address: bridge.bind_address.clone(),
             keepalive: bridge.tcp_keepalive,
@@ -330,8 +344,21 @@ impl Running {
             Dialled::NotYet => {}
             Dialled::There(stream) => {
                 self.dial = None;
-                self.sockets[index(Side::Remote)] = Some(Socket::Remote(stream));
-                self.later.push_back(Later::Opened(Side::Remote));
+                let terms = self.machine.terms();
+                let host = terms.bridge.addresses.get(self.machine.status().address);
+                let host = host.map_or("", |(host, _)| host);
+                let tls = terms.bridge.tls.as_ref();
+                match tls.map(|tls| outward::connection(tls, host, &Disk)) {
+                    None => {
+                        self.sockets[index(Side::Remote)] = Some(Socket::Remote(stream));
+                        self.later.push_back(Later::Opened(Side::Remote));
+                    }
+                    Some(Ok(tls)) => {
+                        self.shaking = Some(Socket::sealed(stream, tls));
+                        self.shake();
+                    }
+                    Some(Err(how)) => self.later.push_back(Later::Closed(Side::Remote, how)),
+                }
             }
             Dialled::Failed(how) => {
                 self.dial = None;
@@ -371,6 +398,7 @@ impl Running {
         self.later.retain(|later| !of_side(later));
         if side == Side::Remote {
             self.dial = None;
+            self.shaking = None;
         }
         let outgoing = self.machine.outgoing(side);
         let bytes = outgoing.unsent().to_vec();
@@ -397,7 +425,8 @@ impl Running {
                     Ok(_) | Err(_) => return false,
                 }
             }
-            false
+            // What TLS has sealed leaves too.
+            matches!(farewell.socket.finish(), Ok(false)) && farewell.until > now
         });
     }
 
@@ -468,7 +497,11 @@ impl Running {
         while let Some(socket) = &mut self.sockets[index(side)] {
             let unsent = self.machine.outgoing(side).unsent();
             if unsent.is_empty() {
-                return;
+                match socket.flush() {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                    Ok(()) => return,
+                    Err(error) => return self.closed(side, &error.to_string()),
+                }
             }
             match socket.write(unsent) {
                 Ok(count) => self.machine.sent(side, count, now),

@@ -8,6 +8,7 @@
 //! - [`server`]: what the connections of a listener have in common; exchanged as a whole when files are read again.
 //! - [`terms`]: one reading of those files, ready for handshakes.
 //! - [`handshake`]: the part of a handshake that takes time, on the shard or elsewhere.
+//! - [`outward`]: the other way round, as a bridge to another broker needs it.
 //! - [`trust`]: certificates of Clients. [`x509`] and [`der`] read what webpki does not, [`name`] makes user names.
 //! - [`tickets`]: what a Client shows to come back without a whole handshake.
 //! - [`words`]: sentences for what goes wrong.
@@ -19,6 +20,7 @@
 pub mod der;
 pub mod handshake;
 pub mod name;
+pub mod outward;
 pub mod props;
 pub mod server;
 pub mod terms;

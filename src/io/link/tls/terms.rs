@@ -274,7 +274,10 @@ pub fn in_folder(folder: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Unrea
 }
 
 /// All certificates of `cafile` and `capath`.
-fn read_cas(tls: &Tls, files: &dyn Files) -> Result<Arc<[CertificateDer<'static>]>, String> {
+pub(super) fn read_cas(
+    tls: &Tls,
+    files: &dyn Files,
+) -> Result<Arc<[CertificateDer<'static>]>, String> {
     let mut cas = Vec::new();
     if let Some(path) = &tls.ca_file {
         cas.extend(certificates(path, &read(files, path)?)?);
@@ -294,7 +297,7 @@ fn read_cas(tls: &Tls, files: &dyn Files) -> Result<Arc<[CertificateDer<'static>
 }
 
 /// The keys of a pair of files, each with its certificate and chain.
-fn certified(
+pub(super) fn certified(
     pair: &CertificateFiles,
     files: &dyn Files,
     cas: &[CertificateDer<'static>],
