@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -615,6 +616,50 @@ fn a_flood_of_handshakes_holds_nobody_up() {
         let count: usize = counts.sum();
         assert!(count > 100, "{count}");
     });
+}
+
+/// The key is root's alone, and root has gone: it serves, says at the start what a renewal will need, and a renewal
+/// that fails leaves all as it was.
+#[test]
+fn a_key_of_roots_alone_is_told_at_the_start() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("mqttfast-roots-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("for everybody");
+    let put = |name: &str, file: &str, mode: u32| {
+        let path = folder.join(file);
+        fs::copy(format!("{}/{name}", certificates()), &path).expect("a copy");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its rights");
+    };
+    put("ec.crt", "own.crt", 0o644);
+    put("ec.key", "own.key", 0o600);
+    let shown = folder.display();
+    let broker = start(
+        1,
+        &format!(
+            "user nobody\nlistener {{port}} 127.0.0.1\nallow_anonymous true\ncertfile {shown}/own.crt\nkeyfile {shown}/own.key\n"
+        ),
+    );
+    broker.logged(&["own.key: user nobody cannot read it", "setfacl"]);
+    let log = broker.log().join("\n");
+    assert!(!log.contains("own.crt: user"), "{log}");
+    assert!(publishes(broker.port(), &[]));
+    let from = broker.log_len();
+    put("rsa.crt", "own.crt", 0o644);
+    put("rsa.key", "own.key", 0o600);
+    broker.logged_since(
+        from,
+        &["own.key", "must be able to read it", "stay in force"],
+    );
+    assert!(publishes(broker.port(), &[]));
+    let from = broker.log_len();
+    let readable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(folder.join("own.key"), readable).expect("its rights");
+    broker.logged_since(from, &["certificates read again"]);
+    assert!(publishes(broker.port(), &[]));
+    fs::remove_dir_all(&folder).expect("the folder goes");
 }
 
 /// Files that are replaced are read again without a word.

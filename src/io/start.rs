@@ -155,6 +155,9 @@ fn serve(
         }
         run_as.take_over()?;
         log.line(LogLevel::Info, format!("runs as user {}", run_as.name));
+        for warning in certificates.out_of_reach(&run_as.name) {
+            log.line(LogLevel::Warning, warning);
+        }
     }
     let (kind, why) = choose_driver(config.io)?;
     // After the sockets are bound, so that a port in use is found before a store is made for it. Nothing is accepted

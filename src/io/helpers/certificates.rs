@@ -168,6 +168,25 @@ impl Certificates {
         tls.flat_map(Tls::paths).map(Path::to_owned).collect()
     }
 
+    /// What this process can read no more, now that it is `user`'s: it has been read, but not what comes in its place.
+    /// A line each, with a remedy.
+    pub fn out_of_reach(&self, user: &str) -> Vec<String> {
+        let is_out = |path: &PathBuf| match in_folder(path, &Disk) {
+            Ok(within) => within
+                .iter()
+                .any(|path| Disk.read(path, limits::TLS_FILE_BYTES_MAX).is_err()),
+            Err(_) => Disk.read(path, limits::TLS_FILE_BYTES_MAX).is_err(),
+        };
+        let paths = self.paths().into_iter().filter(is_out);
+        let line = |path: PathBuf| {
+            let path = path.display();
+            format!(
+                "{path}: user {user} cannot read it, so a renewed one counts only after a restart; let it be read: setfacl -m u:{user}:rX {path} (and its folders)"
+            )
+        };
+        paths.map(line).collect()
+    }
+
     /// Says whether files have changed: see [`imprint`].
     fn imprint(&self) -> Vec<u8> {
         imprint(&self.paths())
@@ -249,7 +268,9 @@ impl Watching {
         let what = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE;
+            | AddWatchFlags::IN_DELETE
+            // They may be let be read.
+            | AddWatchFlags::IN_ATTRIB;
         for path in self.certificates.paths() {
             let target = fs::canonicalize(&path).ok();
             for path in [Some(path), target].into_iter().flatten() {
