@@ -1,6 +1,7 @@
 //! The turn loop with TLS in its links: a Client of rustls, certificates of openssl.
 
 use super::double::{Broker, stream};
+use super::peers::Over;
 use crate::broker::CloseCause;
 use crate::buffer::{Chunk, Payload};
 use crate::config::{self, CertificateFiles, TlsVersion};
@@ -26,13 +27,17 @@ use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, fs, process, thread};
 
+/// For anything that has to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A folder with a key and its certificate, gone with the test.
-struct Files(PathBuf);
+pub(super) struct Files(PathBuf);
 
 impl Files {
-    fn make(kind: &[&str]) -> Files {
+    pub(super) fn make(kind: &[&str]) -> Files {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +62,7 @@ impl Files {
         Files(folder)
     }
 
-    fn server(&self, slow: bool) -> Arc<Server> {
+    pub(super) fn server(&self, slow: bool) -> Arc<Server> {
         Arc::new(Server::new(self.terms(None).with_slow(slow)))
     }
 
@@ -129,7 +134,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-fn client_config(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+pub(super) fn client_config(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -155,17 +160,18 @@ fn start<K: Kernel>(shards: usize, files: &Files, slow: bool) -> Broker {
     Broker::start_with::<K>(shards, &wrapping)
 }
 
-const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub(super) const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const RSA: &[&str] = &["-newkey", "rsa:2048"];
 
 /// Sends in pieces and reads all of it back; both ends have room for what is under way.
-fn echo(client: &mut Client, sent: &[u8], piece: usize) {
+fn echo(client: &mut (impl Read + Write), sent: &[u8], piece: usize) {
     let mut back = vec![0; sent.len()];
     let mut read = 0;
     for piece in sent.chunks(piece) {
         client
             .write_all(piece)
             .unwrap_or_else(|error| panic!("{error} after {read}"));
+        client.flush().unwrap();
         let upto = read + piece.len();
         client.read_exact(&mut back[read..upto]).unwrap();
         read = upto;
@@ -281,6 +287,24 @@ fn a_connection_moves_with_its_tls<K: Kernel>() {
         let seen = broker.stop();
         let adopted = seen.iter().filter(|event| *event == "1:adopted").count();
         assert_eq!(adopted, 20);
+    }
+}
+
+/// What was opened and sealed before goes along, in both layers: keys and numbers of records, half a frame.
+fn a_websocket_inside_tls_moves_in_mid_stream<K: Kernel>() {
+    let over = Over::SecureWebSocket;
+    for slow in [false, true] {
+        let broker = Broker::start_with::<K>(2, &over.wrapping(slow));
+        for _ in 0..10 {
+            let mut client = over.connect(broker.address, PATIENCE);
+            echo(&mut client, &stream(b'1', 20_000), 700);
+            let mut client = over.connect(broker.address, PATIENCE);
+            broker.seen.lock().unwrap().clear();
+            client.write_all(b"M").unwrap();
+            broker.wait_for("0:one byte read");
+            echo(&mut client, &stream(b'M', 100_000), 1_000);
+        }
+        broker.stop();
     }
 }
 
@@ -517,6 +541,7 @@ fn handshakes_that_are_given_up_leave_nothing<K: Kernel>() {
 under_each_driver!(
     a_stream_in_tls_is_echoed_whole,
     a_connection_moves_with_its_tls,
+    a_websocket_inside_tls_moves_in_mid_stream,
     a_large_answer_is_sealed_in_parts,
     a_farewell_ends_the_stream,
     a_ticket_spares_the_handshake,

@@ -252,9 +252,12 @@ impl Layer for WebSocket {
         if self.request.is_some() || self.closing {
             return;
         }
+        // Before the first check something may have been sent at any time since the last.
+        let silent_ms = u64::from(self.silent_checks) * limits::LINK_CHECK_MS;
         self.silent_checks += 1;
-        if u64::from(self.silent_checks) * limits::LINK_CHECK_MS >= limits::WEBSOCKET_PING_MS {
-            self.silent_checks = 0;
+        if silent_ms >= limits::WEBSOCKET_PING_MS {
+            // It is sent now.
+            self.silent_checks = 1;
             self.ping = true;
         }
     }

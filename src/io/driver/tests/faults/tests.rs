@@ -6,6 +6,7 @@ mod client;
 
 use super::Plan;
 use crate::io::driver::kernel::Kernel;
+use crate::io::driver::tests::peers::Over;
 use crate::limits;
 use crate::wire::{AckKind, Packet, QoS};
 use broker::Broker;
@@ -32,10 +33,19 @@ fn payload(bytes: usize) -> Vec<u8> {
 /// payloads at both.
 fn converse(broker: &Broker, count: usize, payloads: &[Vec<u8>]) {
     let address = broker.address;
+    converse_by(
+        &|client_id: &str| Client::connect(address, client_id, 0),
+        count,
+        payloads,
+    );
+}
+
+/// The same, by Clients that connect in this way.
+fn converse_by(connect: &(dyn Fn(&str) -> Client + Sync), count: usize, payloads: &[Vec<u8>]) {
     let side = move |own: &'static str, other: &'static str| {
-        let mut receiver = Client::connect(address, &format!("to-{own}"), 0);
+        let mut receiver = connect(&format!("to-{own}"));
         receiver.subscribe(&format!("for/{own}/#"));
-        let mut sender = Client::connect(address, &format!("from-{other}"), 0);
+        let mut sender = connect(&format!("from-{other}"));
         let mut due: Vec<(Vec<u8>, QoS)> = Vec::new();
         for number in 0..count {
             let qos = [QoS::AtLeastOnce, QoS::ExactlyOnce][number % 2];
@@ -131,6 +141,40 @@ fn all_at_once<K: Kernel>() {
             tally.errors > 200 && tally.pieces > 200 && tally.overtaken > 0,
             "{tally:?}"
         );
+    }
+}
+
+/// Whatever is between socket and MQTT, on the shard or with handshakes by a helper; on two shards, half the connections
+/// change theirs. Records, frames and handshakes come in pieces, and what a link says of itself meets errors too.
+fn links_of_every_kind<K: Kernel>() {
+    let pieces = Plan {
+        receive_bytes_max: 1,
+        send_bytes_max: 1,
+        ..Plan::NONE
+    };
+    let all = Plan {
+        receive_bytes_max: 5_000,
+        send_bytes_max: 3_000,
+        one_error_in: 4,
+        accept_errors: 8,
+        disorder: true,
+        hoards: false,
+    };
+    for over in Over::ALL {
+        for (plan, count, bytes, slow) in [(pieces, 4, 300, false), (all, 20, 200_000, true)] {
+            for shards in [1, 2] {
+                let broker = Broker::start_with::<K>(shards, plan, &over.wrapping(slow));
+                let address = broker.address;
+                let connect = |client_id: &str| Client::connect_over(over, address, client_id);
+                converse_by(&connect, count, &[payload(bytes)]);
+                let tally = broker.stop();
+                assert!(tally.pieces > 200, "{over:?} {tally:?}");
+                assert!(
+                    plan.one_error_in == 0 || tally.errors > 50,
+                    "{over:?} {tally:?}"
+                );
+            }
+        }
     }
 }
 
@@ -270,6 +314,7 @@ under_each_driver!(
     errors_that_pass,
     completions_in_disorder,
     all_at_once,
+    links_of_every_kind,
     last_words_despite_errors,
     accepts_that_fail,
     more_completions_than_the_queue_holds,

@@ -9,7 +9,9 @@ use crate::io::crossing::LANE_BOUNDS;
 use crate::io::driver::kernel::Kernel;
 use crate::io::driver::tests::faults::{Faulty, PLAN, Plan, Tally};
 use crate::io::driver::{Core, Driver};
+use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
+use crate::io::link::Wrapping;
 use crate::io::listener::ListeningSockets;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::seat::{Common, seats};
@@ -78,12 +80,17 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn start<K: Kernel>(count: usize, plan: Plan) -> Broker {
+        Broker::start_with::<K>(count, plan, &Wrapping::default())
+    }
+
+    pub(super) fn start_with<K: Kernel>(count: usize, plan: Plan, wrapping: &Wrapping) -> Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners = ListeningSockets::from(vec![listener]);
+        let listeners = ListeningSockets::of_one_listener(vec![listener], wrapping);
         let capacity = Arc::new(Places::new(usize::MAX, 0, &[]));
+        let handshakes = Handshakes::default();
         let common = Common {
-            handshakes: Default::default(),
+            handshakes: handshakes.clone(),
             listeners,
             recent: Default::default(),
             sys: Default::default(),
@@ -95,6 +102,7 @@ impl Broker {
             clock: Clock::start(),
         };
         let shards = Shards::new(count).unwrap();
+        handshakes.start(shards.clone(), 1).unwrap();
         let seats = seats(&shards, lanes(count, &LANE_BOUNDS), &common);
         let (tell, asleep) = channel();
         let (mut threads, mut all_naps) = (Vec::new(), Vec::new());

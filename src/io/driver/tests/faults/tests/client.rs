@@ -1,6 +1,7 @@
 //! A Client that speaks whole handshakes over a true socket.
 
 use super::PATIENCE;
+use crate::io::driver::tests::peers::{Over, Stream};
 use crate::wire::topic::TopicName;
 use crate::wire::{
     Ack, AckKind, Connect, ConnectProperties, Disconnect, Packet, PacketId, Publish,
@@ -14,7 +15,7 @@ const VERSION: Version = Version::V311;
 
 /// A Client of 3.1.1 that waits for each answer.
 pub(super) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     bytes: Vec<u8>,
     next_packet_id: u16,
 }
@@ -33,6 +34,14 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Client::begin(Box::new(stream), client_id, keep_alive_s)
+    }
+
+    pub(super) fn connect_over(over: Over, address: SocketAddr, client_id: &str) -> Client {
+        Client::begin(over.connect(address, PATIENCE), client_id, 0)
+    }
+
+    fn begin(stream: Box<dyn Stream>, client_id: &str, keep_alive_s: u16) -> Client {
         let mut client = Client {
             stream,
             bytes: Vec::new(),
