@@ -144,8 +144,9 @@ fn all_at_once<K: Kernel>() {
     }
 }
 
-/// Whatever is between socket and MQTT, on the shard or with handshakes by a helper; on two shards, half the connections
-/// change theirs. Records, frames and handshakes come in pieces, and what a link says of itself meets errors too.
+/// Whatever is between socket and MQTT, on the shard or with handshakes by a helper; on two shards, half the
+/// connections change theirs. Records, frames and handshakes come in pieces, and what a link says of itself meets
+/// errors too.
 fn links_of_every_kind<K: Kernel>() {
     let pieces = Plan {
         receive_bytes_max: 1,
