@@ -8,10 +8,10 @@ mod options;
 
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
-use mqttfast::io::console;
 use mqttfast::io::explain::{NoAnswer, Question, Wanted};
 use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
+use mqttfast::io::{console, doctor};
 use mqttfast::language::Language;
 use mqttfast::passwd;
 use options::Request;
@@ -41,6 +41,15 @@ fn main() -> ExitCode {
             Err(refused) => refuse(&refused),
         },
         Ok(Request::Explain(question, control)) => explain(&question, control.as_deref()),
+        Ok(Request::Doctor(doctor)) => {
+            let findings = doctor.findings();
+            print(&doctor::said(
+                &findings,
+                language(),
+                console::shown::colours(),
+            ));
+            ExitCode::from(doctor::exit_code(&findings))
+        }
         Ok(Request::Console(command)) => match console::run(&command) {
             Ok(exit_code) => ExitCode::from(exit_code),
             Err(failure) => console_failed("mqttfast", &failure),

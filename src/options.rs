@@ -5,6 +5,7 @@ use mqttfast::config::{
     ClientIdTakeover, Control, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
 };
 use mqttfast::io::console;
+use mqttfast::io::doctor::Doctor;
 use mqttfast::io::explain::{Question, Wanted};
 use mqttfast::io::migrate::{CONFIGURATION, Migration};
 use mqttfast::io::store_tool;
@@ -27,6 +28,8 @@ pub enum Request {
     Check(Flags, PathBuf),
     /// Say whether a Client may do something: by files, or by a running broker if none are named.
     Explain(Question, Option<PathBuf>),
+    /// Say what is wrong with a set-up.
+    Doctor(Doctor),
     /// Ask a running broker.
     Console(console::Command),
     /// Say what becomes of a Mosquitto's lines.
@@ -176,6 +179,7 @@ enum Subcommand {
     Explain(Explain),
     Store(store_tool::Command),
     Migrate(Migrate),
+    Doctor(DoctorOptions),
     Status(console::Status),
     Clients(console::Clients),
     Kick(console::Kick),
@@ -202,6 +206,74 @@ struct Migrate {
     /// write corrected copies, and what the service needs, below this folder; nothing that is there is overwritten
     #[argh(option, arg_name = "dir")]
     write: Option<PathBuf>,
+}
+
+/// Say what is wrong with a set-up, why that matters, and what to write or to type. Works without a running broker and
+/// changes nothing. Flags of the broker go before the command: mqttfast --passwd FILE doctor; without any, and without
+/// --config, those of the service count. Exit code 0: nothing is wrong; 1: something does not work; 4: something should
+/// be looked at.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "doctor",
+    help_triggers("-h", "--help"),
+    example = "What is wrong here, and why does the lamp not connect?\n  sudo mqttfast doctor -c /etc/mosquitto/mosquitto.conf\n  mqttfast doctor --client 192.168.1.50"
+)]
+struct DoctorOptions {
+    /// a mosquitto.conf that the broker is to be started with
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
+    /// explain what this device had trouble with: its client id, user name or address
+    #[argh(option, arg_name = "who")]
+    client: Option<String>,
+    /// control socket of the running broker, where it is not in its usual place
+    #[argh(option, arg_name = "path")]
+    control: Option<PathBuf>,
+}
+
+/// The options file of the service.
+const SERVICE_OPTIONS: &str = "/etc/mqttfast/options";
+/// And its user.
+const SERVICE_USER: &str = "mqttfast";
+
+/// The words of the last `MQTTFAST_OPTIONS=` of the service's options, if they are there.
+fn service_options() -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(SERVICE_OPTIONS).ok()?;
+    let lines = text.lines().map(str::trim);
+    let value = lines
+        .filter_map(|line| line.strip_prefix("MQTTFAST_OPTIONS="))
+        .next_back();
+    let value = value.unwrap_or_default().trim_matches(['"', '\'']);
+    Some(value.split_whitespace().map(str::to_owned).collect())
+}
+
+fn doctor(doctor: DoctorOptions, options: Options, said: bool) -> Result<Request, String> {
+    let mut service_user = None;
+    let mut options = Options {
+        command: None,
+        ..options
+    };
+    if !said
+        && doctor.config.is_none()
+        && let Some(words) = service_options()
+    {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        options = Options::from_args(&["mqttfast"], &words).map_err(|exit| {
+            format!(
+                "{SERVICE_OPTIONS}: {}",
+                explain(&exit.output, "mqttfast --help")
+            )
+        })?;
+        service_user = Some(SERVICE_USER.to_owned());
+    }
+    let config = doctor.config.or_else(|| options.config.take());
+    Ok(Request::Doctor(Doctor {
+        flags: flags(options)?,
+        config,
+        service_user,
+        client: doctor.client,
+        control: doctor.control,
+    }))
 }
 
 /// Say whether a client may publish or subscribe, which rule of the ACL file says so, and what to write to change it.
@@ -238,9 +310,9 @@ struct Explain {
 }
 
 /// The names of the commands.
-const COMMANDS: [&str; 11] = [
-    "passwd", "explain", "store", "migrate", "status", "clients", "kick", "sessions", "retained",
-    "denials", "log",
+const COMMANDS: [&str; 12] = [
+    "passwd", "explain", "doctor", "store", "migrate", "status", "clients", "kick", "sessions",
+    "retained", "denials", "log",
 ];
 
 fn console(command: console::Command) -> Result<Request, String> {
@@ -295,6 +367,18 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
                 config: explain.config,
             };
             Ok(Request::Explain(question, explain.control))
+        }
+        Some(Subcommand::Doctor(command)) => {
+            // Flags that were given go before the command.
+            let said = arguments.first().is_some_and(|first| *first != "doctor");
+            doctor(
+                command,
+                Options {
+                    command: None,
+                    ..options
+                },
+                said,
+            )
         }
         Some(Subcommand::Status(command)) => console(console::Command::Status(command)),
         Some(Subcommand::Clients(command)) => console(console::Command::Clients(command)),

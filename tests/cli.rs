@@ -2,6 +2,8 @@
 
 #[path = "cli/control.rs"]
 mod control;
+#[path = "cli/doctor.rs"]
+mod doctor;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

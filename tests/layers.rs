@@ -482,6 +482,23 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "io::doctor",
+        &[
+            "io::console",
+            "io::disk",
+            "io::helpers::certificates",
+            "io::helpers::rules",
+            "io::holder",
+            "io::host",
+            "io::link",
+            "io::listener",
+            "io::memory",
+            "io::store::place",
+            "io::user",
+            "io::words",
+        ],
+    ),
+    (
         "io::start",
         &[
             "io::clock",

@@ -181,6 +181,11 @@ impl Acl {
         self
     }
 
+    /// The users that have rules of their own, in no order.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.by_user.keys().map(|user| &**user)
+    }
+
     /// The file, as the operator named it.
     pub fn file(&self) -> &str {
         &self.file

@@ -16,6 +16,7 @@ pub mod console;
 pub mod cpu;
 pub mod crossing;
 pub mod disk;
+pub mod doctor;
 pub mod driver;
 pub mod epoll;
 pub mod explain;

@@ -4,6 +4,7 @@
 //! sentences in [`figures`].
 
 pub mod figures;
+pub mod remedies;
 pub mod units;
 
 use crate::acl::Cause;

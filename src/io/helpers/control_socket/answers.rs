@@ -165,6 +165,7 @@ pub fn happening(entry: &Entry) -> Value {
         "user": user_name,
         "address": from.map(address),
         "text": words::sentence(&entry.happening).1,
+        "remedy": words::remedies::of(&entry.happening),
     })
 }
 

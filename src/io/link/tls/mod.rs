@@ -19,6 +19,7 @@
 
 pub mod der;
 pub mod handshake;
+pub mod look;
 pub mod name;
 pub mod outward;
 pub mod props;

@@ -1,0 +1,139 @@
+//! Why a device does not connect, or may not: by what the running broker remembers of it.
+
+use super::Finding;
+use crate::io::console::Broker;
+use crate::io::console::shown::{self, number};
+use crate::io::words::units;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Happenings that are told, at most.
+const TOLD_MAX: usize = 5;
+
+/// `client`: a client id, a user name or an address.
+pub fn look(client: Option<&str>, control: Option<&Path>, found: &mut Vec<Finding>) {
+    let mut broker = match Broker::find(control) {
+        Ok(broker) => broker,
+        Err(failure) => {
+            if client.is_some() || control.is_some() {
+                found.push(
+                    Finding::fault(failure.text)
+                        .why("only a running broker knows what a device had trouble with"),
+                );
+            }
+            return;
+        }
+    };
+    if let Ok(status) = broker.ask_one(&json!({ "ask": "status" })) {
+        running(&status, found);
+    }
+    let Some(client) = client else {
+        return;
+    };
+    if let Err(failure) = device(&mut broker, client, found) {
+        found.push(Finding::fault(failure.text));
+    }
+}
+
+/// The broker that runs.
+fn running(status: &Value, found: &mut Vec<Finding>) {
+    let pid = number(status, "pid");
+    let up = units::span(number(status, "uptime_s"));
+    found.push(Finding::fine(format!(
+        "a broker runs: process {pid}, up for {up}"
+    )));
+    match status["store"]["condition"].as_str() {
+        Some("full") => found.push(
+            Finding::fault("the store of the running broker is full")
+                .why("messages that must be kept are refused, or wait")
+                .mend("make room on its disk; it goes on by itself"),
+        ),
+        Some("memory-only") => found.push(
+            Finding::fault("the store of the running broker cannot be written")
+                .why("a restart would forget sessions and retained messages")
+                .mend("look at the disk, and at the log: mqttfast log tail -n 200"),
+        ),
+        Some("behind") => found.push(
+            Finding::warning("the disk of the running broker is too slow for what must be kept")
+                .why("publishers wait for it")
+                .mend("use --durability lazy or a faster disk"),
+        ),
+        _ => {}
+    }
+    let mistakes = number(status, "mistakes");
+    if mistakes > 0 {
+        found.push(
+            Finding::warning(format!(
+                "the running broker has noticed {mistakes} mistakes of its own"
+            ))
+            .why("a connection was closed for each")
+            .mend("please report the lines of its log: mqttfast log tail -n 200"),
+        );
+    }
+}
+
+fn device(
+    broker: &mut Broker,
+    client: &str,
+    found: &mut Vec<Finding>,
+) -> Result<(), crate::io::console::Failure> {
+    let mut connected = Vec::new();
+    broker.ask(&json!({ "ask": "clients" }), |line, _| {
+        let address = line["address"].as_str().unwrap_or_default();
+        let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+        let names = [
+            line["client"].as_str(),
+            line["user"].as_str(),
+            Some(address),
+            Some(ip.trim_matches(['[', ']'])),
+        ];
+        if names.contains(&Some(client)) {
+            connected.push(line);
+        }
+        Ok(())
+    })?;
+    let mut happened = Vec::new();
+    let kinds = ["denial", "refusal", "end"];
+    let request = json!({ "ask": "happenings", "client": client, "kinds": kinds });
+    broker.ask(&request, |line, _| {
+        happened.push(line);
+        Ok(())
+    })?;
+    let whom = shown::whole(client);
+    for line in &connected {
+        let whom = shown::whole(line["client"].as_str().unwrap_or_default());
+        found.push(Finding::fine(format!(
+            "{whom} is connected, for {}",
+            shown::ago(line, "since")
+        )));
+    }
+    // What is over by now does not count as wrong: it is connected again.
+    let is_back = |line: &Value| {
+        connected
+            .iter()
+            .any(|back| back["client"] == line["client"])
+    };
+    let is_past = |line: &Value| line["kind"] != "denial" && is_back(line);
+    for line in happened.iter().take(TOLD_MAX) {
+        let (ago, count) = (shown::ago(line, "at"), number(line, "count"));
+        let text = shown::whole(line["text"].as_str().unwrap_or_default());
+        let what = format!("{ago} ago, {count} times: {text}");
+        let finding = match (is_past(line), line["kind"].as_str()) {
+            (true, _) => Finding::fine(what),
+            (false, Some("end")) => Finding::warning(what),
+            (false, _) => Finding::fault(what),
+        };
+        found.push(match line["remedy"].as_str() {
+            Some(remedy) => finding.mend(remedy),
+            None => finding,
+        });
+    }
+    if connected.is_empty() && happened.is_empty() {
+        found.push(
+            Finding::fault(format!("{whom} has not reached the broker since it was started"))
+                .why("nothing of it has come in: neither a connection nor a refusal")
+                .mend("check the address and port it is given, its network, and the firewall of this machine"),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The machine: its clock, its memory, how many files may be open, and what drives the sockets.
+
+use super::Finding;
+use crate::config::{Config, Io};
+use crate::io::host::DriverKind;
+use crate::io::memory;
+use crate::io::words::units;
+use crate::limits;
+use nix::sys::resource::{Resource, getrlimit, rlim_t};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Fewer open files than this are few for a home.
+const FILES_FEW: rlim_t = 512;
+
+pub fn look(config: &Config, found: &mut Vec<Finding>) {
+    clock(found);
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && hard < FILES_FEW
+    {
+        found.push(
+            Finding::warning(format!("only {hard} files may be open at a time"))
+                .why("each connection is one, and some are the broker's own")
+                .mend("ulimit -n 65536, or in the service: LimitNOFILE=65536"),
+        );
+    }
+    if let Some(wanted) = config.memory_bytes_max {
+        // The default is a quarter of what there is.
+        let there_is = memory::limit_default().saturating_mul(4);
+        if wanted > there_is / 10 * 9 {
+            found.push(
+                Finding::warning(format!(
+                    "clients may make the broker hold {}, and this machine has {}",
+                    units::bytes(wanted),
+                    units::bytes(there_is)
+                ))
+                .why("the system ends the broker when its memory is used up")
+                .mend(format!("--memory-limit {}M", (there_is / 2) >> 20)),
+            );
+        }
+    }
+    sockets(config, found);
+}
+
+fn clock(found: &mut Vec<Finding>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_s = now.map_or(0, |now| now.as_secs());
+    if now_s < limits::CALENDAR_LEAST_S {
+        found.push(
+            Finding::fault("the clock of this machine is not set")
+                .why(
+                    "certificates are refused as not valid yet, and ages of messages are not known",
+                )
+                .mend("sudo timedatectl set-ntp true"),
+        );
+    }
+}
+
+fn sockets(config: &Config, found: &mut Vec<Finding>) {
+    let ring = match config.io {
+        Io::Epoll => return,
+        Io::Auto | Io::Uring => DriverKind::uring(),
+    };
+    match (ring, config.io) {
+        (Ok(_), _) => found.push(Finding::fine("io_uring drives the sockets")),
+        (Err(cause), Io::Uring) => {
+            found.push(Finding::fault(cause).why("the broker does not start with --io uring"));
+        }
+        (Err(cause), _) => found.push(
+            Finding::fine(format!("epoll drives the sockets, as {cause}"))
+                .why("everything works by epoll too, for a little more processor time"),
+        ),
+    }
+}
