@@ -205,6 +205,61 @@ fn a_client_certificate_must_be_trusted() {
     assert!(!with_certificate(broker.port(), "stranger"));
 }
 
+/// A proxy that passes TLS on says first who is there: alone, in the same segment as the ClientHello, byte by byte.
+#[test]
+fn a_proxy_header_comes_before_tls() {
+    let broker = start(1, &format!("{PLAIN}enable_proxy_protocol 1\n"));
+    let program = format!(
+        r#"
+import os, socket, ssl
+os.chdir("{}")
+context = ssl.create_default_context(cafile="ca.crt")
+for number in range(3):
+    header = b"PROXY TCP4 198.51.100.%d 192.0.2.1 4711 8883\r\n" % number
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("localhost", {})) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if number == 0:
+            plain.sendall(header)
+            header = b""
+        def through(step):
+            global header
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    pass
+                bytes_out = header + outgoing.read()
+                header = b""
+                if number == 2:
+                    for byte in bytes_out:
+                        plain.sendall(bytes([byte]))
+                else:
+                    plain.sendall(bytes_out)
+                got = plain.recv(16384)
+                assert got, "closed"
+                incoming.write(got)
+        through(tls.do_handshake)
+        tls.write(bytes([0x10, 14, 0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 2]) + b"p%d" % number)
+        assert through(lambda: tls.read(4)) == bytes([0x20, 2, 0, 0])
+"#,
+        certificates(),
+        broker.port()
+    );
+    let done = Command::new("timeout")
+        .args(["20", "python3", "-c", &program])
+        .output()
+        .expect("python3");
+    assert!(done.status.success(), "{done:?}");
+    for number in 0..3 {
+        broker.logged(&[&format!("p{number}"), &format!("198.51.100.{number}:4711")]);
+    }
+    let from = broker.log_len();
+    s_client(broker.port(), &[]);
+    broker.logged_since(from, &["127.0.0.1:", "no PROXY header"]);
+}
+
 /// A ticket of before the revocation brings nobody back after it.
 #[test]
 fn a_ticket_does_not_outlive_a_revocation() {
