@@ -1,7 +1,9 @@
 //! Bridges: the machines against model brokers with cuts and refusals ([`bridge::sim`]), and the program against
-//! Mosquitto and itself ([`bridge::live`]).
+//! Mosquitto and itself ([`bridge::live`]), and while it is
+//! killed ([`bridge::kills`]).
 
 mod bridge {
+    pub mod kills;
     pub mod live;
     pub mod model;
     pub mod sim;

@@ -481,8 +481,8 @@ impl Machine {
             Packet::UnsubAck(unsuback) if side == Side::Remote => {
                 self.answered(unsuback.packet_id, now, out);
             }
-            // The Session here has messages, but it is only made ready.
-            Packet::Publish(_) if side == Side::Local => {}
+            // The Session here has messages under way, but it is only made ready. They come again.
+            Packet::Publish(_) | Packet::Ack(..) if side == Side::Local => {}
             Packet::PingResp => {}
             Packet::Disconnect(disconnect) if self.relay.client(side).version == Version::V5 => {
                 return Err(match side {

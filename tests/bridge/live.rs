@@ -12,22 +12,22 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Whose program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub enum Kind {
     Mqttfast,
     Mosquitto,
 }
 
 /// A broker that can be killed and started again on its port, with its store.
-struct Broker {
+pub struct Broker {
     kind: Kind,
-    port: u16,
+    pub port: u16,
     folder: Folder,
     child: Option<Child>,
 }
 
 impl Broker {
     /// Not started.
-    fn new(kind: Kind) -> Broker {
+    pub fn new(kind: Kind) -> Broker {
         Broker {
             kind,
             port: free_port(),
@@ -37,11 +37,11 @@ impl Broker {
     }
 
     /// On these lines, behind a listener that everybody may use.
-    fn start(&mut self, lines: &str) {
+    pub fn start(&mut self, lines: &str) {
         let folder = self.folder.0.display();
         let port = self.port;
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {folder}/\nautosave_interval 1\nsys_interval 1\n{lines}"
+            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {folder}/\nautosave_interval 1\nsys_interval 1\nmax_queued_messages 0\n{lines}"
         );
         let file = self.folder.path("broker.conf");
         fs::write(&file, text).unwrap();
@@ -83,14 +83,14 @@ impl Broker {
     }
 
     /// SIGKILL.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path("log")).unwrap_or_default()
     }
 
@@ -137,7 +137,7 @@ fn wait(what: &str, mut until: impl FnMut() -> bool) {
     }
 }
 
-fn bridge(core: &Broker, lines: &str) -> String {
+pub fn bridge(core: &Broker, lines: &str) -> String {
     let port = core.port;
     format!(
         "connection edge\naddress 127.0.0.1:{port}\nremote_clientid edge\nrestart_timeout 1\n{lines}"

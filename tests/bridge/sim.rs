@@ -42,6 +42,7 @@ pub fn terms(lines: &str) -> Terms {
 /// Both brokers, the bridge, and what is between them.
 struct World {
     machine: Machine,
+    version: Version,
     loops: Loops,
     local: Broker,
     remote: Broker,
@@ -54,15 +55,34 @@ struct World {
 }
 
 impl World {
-    fn new(lines: &str, version: Version, seed: u64) -> World {
+    /// The process of the bridge is killed and begins again.
+    fn restart(&mut self, lines: &str) {
+        for side in [Side::Local, Side::Remote] {
+            self.open[side as usize] = false;
+            self.broker(side).cut();
+        }
+        self.events.clear();
+        self.states.clear();
+        self.machine = World::machine(lines, self.version, self.now.0);
+        let mut actions = Vec::new();
+        self.machine.start(self.now, &mut actions);
+        self.carry_out(actions);
+    }
+
+    fn machine(lines: &str, version: Version, seed: u64) -> Machine {
         let name = match version {
             Version::V31 => "mqttv31",
             Version::V311 => "mqttv311",
             Version::V5 => "mqttv50",
         };
         let lines = format!("{lines}bridge_protocol_version {name}\n");
+        Machine::new(terms(&lines), seed)
+    }
+
+    fn new(lines: &str, version: Version, seed: u64) -> World {
         let mut world = World {
-            machine: Machine::new(terms(&lines), seed),
+            machine: World::machine(lines, version, seed),
+            version,
             loops: Loops::new(false, seed),
             local: Broker::new(Version::V5, 5),
             remote: Broker::new(version, 5),
@@ -241,9 +261,8 @@ fn one_seed(seed: u64) {
             85..90 => world.broker(side).release(),
             90..93 => world.next_event(),
             93..95 => world.cut(side),
-            95..96 => {
-                world.broker(side).code = random.pick(&[3, 5]) * u8::from(version != Version::V5)
-            }
+            96 => world.restart(LINES),
+            95 => world.broker(side).code = random.pick(&[3, 5]) * u8::from(version != Version::V5),
             _ => {
                 world.now = world.now + random.below(2_000) as u64;
                 world.handle(Event::Tick);
