@@ -65,11 +65,13 @@ pub struct StoredSession(NonZeroU64);
 impl StoredSession {
     /// Low bits that name the shard which gave the number.
     const SHARD_BITS: u32 = 6;
+    /// The bit of a group's name: no counter reaches it, and ids of tables have 63 bits.
+    const GROUP: u64 = 1 << 62;
 
-    /// The `counter`th Session that `shard` stores, from 1 on; `None` for 0, and for more than 2^58 - 1, which no
+    /// The `counter`th Session that `shard` stores, from 1 on; `None` for 0, and for more than 2^56 - 1, which no
     /// broker reaches.
     pub fn new(counter: u64, shard: ShardId) -> Option<StoredSession> {
-        let fits = counter <= u64::MAX >> Self::SHARD_BITS;
+        let fits = counter < Self::GROUP >> Self::SHARD_BITS;
         let number = NonZeroU64::new(counter << Self::SHARD_BITS)?;
         fits.then(|| StoredSession(number | u64::from(shard.0)))
     }
@@ -83,6 +85,21 @@ impl StoredSession {
     /// The number by which a store knows it.
     pub fn number(self) -> u64 {
         self.0.get()
+    }
+
+    /// Stands for a group, `$share/…`, where it is said who has a passage: a hash of the text, no name of a Session.
+    pub fn of_group(filter: &str) -> StoredSession {
+        // FNV-1a. Two groups fall together once in 2^62.
+        let hash = filter.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let number = NonZeroU64::new(hash & (Self::GROUP - 1)).unwrap_or(NonZeroU64::MIN);
+        StoredSession(number | Self::GROUP)
+    }
+
+    /// It stands for a group.
+    pub fn is_group(self) -> bool {
+        self.number() & Self::GROUP != 0
     }
 
     /// The counter in it.

@@ -119,6 +119,58 @@ fn an_acknowledgement_waits_for_the_member_of_a_group() {
     }
 }
 
+/// The member has left when the message comes to its home: it goes back and to another member, and the acknowledgement
+/// waits for that one.
+#[test]
+fn an_acknowledgement_waits_for_the_member_that_gets_a_message_given_back() {
+    for publisher_at in [0, 1] {
+        let mut world = world(4);
+        let filter = name_at(0, 4, |number| format!("$share/g{number}/t"));
+        // The first to be picked leaves.
+        let first = world.connect(&connect(V5, &client_at(2, 4)).persistent());
+        world.subscribe(first, &filter, 1);
+        let second = absent(&mut world, 3, 4, &[&filter]);
+        let publisher = publisher(&mut world, V5, publisher_at, 4);
+        world.store_stuck = true;
+        world.lanes_held = true;
+        world.send(publisher, publish("t", "x").qos(1, 7).bytes(V5));
+        if publisher_at == 1 {
+            world.deliver(1, 0);
+        }
+        world.send(first, unsubscribe(V5, 9, &[&filter]));
+        for (from, to) in [(0, 2), (2, 0)] {
+            while world.lanes_ready().contains(&(from, to)) {
+                world.deliver(from, to);
+            }
+        }
+        // All is kept, and the message is on its way to the second.
+        for shard in 0..4 {
+            world.keep_at(shard);
+        }
+        let settled: Vec<_> = world.lanes_ready();
+        for (from, to) in settled.into_iter().filter(|lane| *lane != (0, 3)) {
+            while world.lanes_ready().contains(&(from, to)) {
+                world.deliver(from, to);
+            }
+        }
+        assert!(
+            !world.received(publisher).contains(&answer(1, 7, 0)),
+            "{publisher_at}"
+        );
+        world.lanes_held = false;
+        assert!(!answers(&mut world, publisher).contains(&answer(1, 7, 0)));
+        world.keep_at(3);
+        assert_eq!(answers(&mut world, publisher), [answer(1, 7, 0)]);
+        let second = world.connect(&connect(V5, &second).persistent());
+        world.settle();
+        let came = world.received(second);
+        assert!(
+            came.iter()
+                .any(|packet| matches!(packet, Packet::Publish(m) if m.text() == "x"))
+        );
+    }
+}
+
 /// A retained message is written down by the shard that owns its topic.
 #[test]
 fn an_acknowledgement_waits_for_the_owner_of_a_retained_topic() {

@@ -90,9 +90,10 @@ pub enum Change {
         /// What is delivered.
         delivery: StoredDelivery,
     },
-    /// A delivery left the queue unsent: it has expired, or goes to another member of its group.
+    /// A delivery left the queue unsent: it has expired, or another member of its group has taken it. The shard of that
+    /// member says so together with its own delivery, so that a crash neither loses nor doubles the message.
     Unqueued {
-        /// Whose queue it was in.
+        /// Whose queue it was in. Of another shard it may have ended.
         session: StoredSession,
         /// As `Queued` named it.
         number: u64,
@@ -138,7 +139,8 @@ pub enum Change {
     /// the passage ends, by `ReceivedReleased` or with the publisher's Session.
     ///
     /// Or its retained message is written: then `session` is the passage itself. A repeat does not write it again,
-    /// because it would replace a newer one.
+    /// because it would replace a newer one. Or a stored member of a group has it for the group, which then is named by
+    /// [`StoredSession::of_group`]: a repeat does not go to another member.
     Passed {
         /// As `Received` named it, or will: that is a change of another shard.
         passage: Passage,

@@ -6,7 +6,7 @@ use super::change::Change;
 use super::happening::{CloseCause, Happening};
 use super::order::Order;
 use super::parcel::Parcel;
-use super::passing::{OwnMessage, RetainVersion};
+use super::passing::{Came, GivenBack, OwnMessage, RetainVersion};
 use super::restored::Restored;
 use super::storage::StoreState;
 use super::survey::{Report, Survey};
@@ -15,7 +15,7 @@ use crate::acl::Rules;
 use crate::buffer::Chunks;
 use crate::buffer::account::Booked;
 use crate::config::Settings;
-use crate::ids::{ConnectionId, GroupId, ListenerId, Passage, SessionId, ShardId};
+use crate::ids::{ConnectionId, GroupId, ListenerId, Passage, SessionId, ShardId, StoredSession};
 use crate::session::queue::Share;
 use crate::session::{ConnectRequest, Message};
 use crate::wire::{QoS, SubscriptionOptions};
@@ -446,8 +446,10 @@ pub enum ShareMessage {
         origin: Option<(ShardId, ConnectionId)>,
         /// The sender waits for `Settled`.
         needs: bool,
-        /// As that of the message.
-        passage: Option<Passage>,
+        /// As that of the message, and the name of the group for the store.
+        passage: Option<(Passage, StoredSession)>,
+        /// Another member has given it back.
+        given_back: Option<GivenBack>,
     },
     /// To the owner: deliveries at QoS 1 and 2 are complete or dropped.
     Done {
@@ -466,6 +468,10 @@ pub enum ShareMessage {
         group: GroupId,
         /// The member that gives it back, by its id at the sender.
         session: SessionId,
+        /// The same for the store, if it is to go on knowing of it.
+        given_back: Option<GivenBack>,
+        /// The member was gone when the message came: what the receiver had sent.
+        came: Option<Came>,
     },
 }
 

@@ -1,6 +1,6 @@
 //! A message on its way: what is routed, from whom, to whom. This file has types alone; other files act on them.
 
-use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::ids::{ConnectionId, Passage, SessionId, ShardId, StoredSession};
 use crate::limits;
 use crate::session::queue::{Extras, Identifiers, Share};
 use crate::session::{Connection, Message};
@@ -10,6 +10,33 @@ use crate::wire::{
     AckKind, Malformed, PacketId, Publish, QoS, Run, SubscriptionOptions, TopicName, Version,
 };
 use std::rc::Rc;
+
+/// A delivery of a group that its member has given back, as the store names it. The store keeps it until the shard that
+/// the message has come to says what became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GivenBack {
+    pub session: StoredSession,
+    pub number: u64,
+}
+
+/// Of a `Deliver` that found its member gone. It is settled, but the message is under way again.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    /// Its number among those with `needs`; `None`: it had none.
+    pub number: Option<u64>,
+    /// As that of the message.
+    pub passage: Option<Passage>,
+}
+
+/// What a member of a group gives back.
+pub struct Returned {
+    pub share: Share,
+    pub message: Rc<Message>,
+    /// `None`: the store knows nothing of it.
+    pub given_back: Option<GivenBack>,
+    /// It was not taken at all.
+    pub came: Option<Came>,
+}
 
 /// A message of the broker's own, made by a helper thread: `$SYS`, presence and the like. Its Topic Name may be one
 /// that Clients may not publish to.

@@ -69,7 +69,8 @@ pub enum RestoredPart {
         passage: Option<Passage>,
     },
     /// A Session of this shard has the delivery of a passage that some shard was told of by `Received`. Or `session` is
-    /// the passage itself: its retained message is written, and the shard that was told of `Received` hears it.
+    /// the passage itself: its retained message is written, and the shard that was told of `Received` hears it. Or a
+    /// group: one of its members has it, and every shard hears it.
     Passed {
         /// Its name.
         passage: Passage,

@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 
 /// A message that crossed, by its number in its lane.
-type Asked = (ShardId, Settles, u64);
+pub type Asked = (ShardId, Settles, u64);
 
 /// Who waits for messages that crossed.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +165,42 @@ impl Settling {
         }
         self.open.insert(token, open);
         token
+    }
+
+    /// So many messages of a peer have asked for our word.
+    pub fn received(&self, peer: ShardId, kind: Settles) -> u64 {
+        self.streams[peer.index()][kind as usize].received
+    }
+
+    /// A message of ours was given back by the peer that it had crossed to, and has been routed again: who waits for it
+    /// waits for what has crossed now too, and for the changes up to `after`. Returns an answer that does, with its
+    /// token.
+    pub fn ask_further(
+        &mut self,
+        (from, kind, number): Asked,
+        after: u64,
+    ) -> Option<(Acknowledgement, u64)> {
+        let asked = std::mem::take(&mut self.asked);
+        self.asking = false;
+        let mut awaited = self.stream(from, kind).awaited.iter();
+        let (_, token) = *awaited.find(|(of, _)| *of == number)?;
+        let open = self.open.get_mut(&token)?;
+        open.left += asked.len() as u32;
+        let whose = open.whose;
+        for (to, kind, number) in asked {
+            let awaited = &mut self.stream(to, kind).awaited;
+            awaited.push_back((number, token));
+        }
+        match whose {
+            Waiting::Answer(of) => Some((of, token)),
+            Waiting::Peer(peer, kind) => {
+                let mut owed = self.stream(peer, kind).owed.iter_mut();
+                if let Some(owed) = owed.find(|owed| owed.token == token) {
+                    owed.after = owed.after.max(after);
+                }
+                None
+            }
+        }
     }
 
     /// A message of a peer needs our word: once the changes up to `after` are kept and, with a `token`, once what was

@@ -252,9 +252,12 @@ impl Shard {
             let awaited = self.pending.answers_of(id);
             assert_eq!(awaited, connection.answers_awaited as usize);
         }
-        self.topics.check_groups(|session| {
-            let session = self.clients.session(session)?;
-            Some(session.connection.is_some())
-        });
+        // Groups learn with the last chunk that nobody is here.
+        if self.restoring.is_none() {
+            self.topics.check_groups(|session| {
+                let session = self.clients.session(session)?;
+                Some(session.connection.is_some())
+            });
+        }
     }
 }

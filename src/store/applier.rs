@@ -90,6 +90,10 @@ pub struct Applier {
     waiting_frames: BTreeSet<(u8, u64, u64)>,
     /// When the row of a retained message was last written.
     written_ms: HashMap<u64, u64, HashState>,
+    /// By Session and number: deliveries that another shard has taken over, according to its journal, which was read
+    /// before the journal that has them.
+    taken_over: BTreeSet<(u64, u64)>,
+    replays: bool,
 }
 
 impl Applier {
@@ -104,6 +108,8 @@ impl Applier {
             waiting: HashMap::default(),
             waiting_frames: BTreeSet::new(),
             written_ms: HashMap::default(),
+            taken_over: BTreeSet::new(),
+            replays: false,
         }
     }
 
@@ -165,6 +171,7 @@ impl Applier {
         told: &mut dyn FnMut(JournalFault),
     ) -> u64 {
         let mut replayed = 0;
+        self.replays = true;
         for (number, records) in frame::frames(journal) {
             let applied = self.state.applied(shard.into());
             if applied > 0 && number > applied + 1 {
@@ -175,6 +182,7 @@ impl Applier {
                 Err(Damaged) => told(JournalFault::NoRecords),
             }
         }
+        self.replays = false;
         replayed
     }
 
@@ -295,7 +303,11 @@ impl Applier {
                 packet_id,
                 delivery,
             } => self.add_delivery(session, Stage::Sent { packet_id }, delivery, shared),
-            Record::Unqueued { session, number } => self.remove_delivery(session, number),
+            Record::Unqueued { session, number } => {
+                if !self.remove_delivery(session, number) && self.replays {
+                    self.taken_over.insert((session, number));
+                }
+            }
             Record::Sent {
                 session,
                 number,
@@ -382,7 +394,8 @@ impl Applier {
         self.state.delivery_number = self.state.delivery_number.max(number);
         // One that is there already came again, with a Session that is told whole.
         self.remove_delivery(session, number);
-        if !self.index.sessions.contains_key(&session) {
+        let taken_over = self.taken_over.remove(&(session, number));
+        if taken_over || !self.index.sessions.contains_key(&session) {
             return;
         }
         let (message, carried) = match delivery.carried {
@@ -415,13 +428,16 @@ impl Applier {
         }
     }
 
-    fn remove_delivery(&mut self, session: u64, number: u64) {
+    /// `false`: it is not there.
+    fn remove_delivery(&mut self, session: u64, number: u64) -> bool {
         let held = self.index.sessions.get_mut(&session);
-        if let Some(place) = held.and_then(|held| held.deliveries.remove(&number)) {
+        let place = held.and_then(|held| held.deliveries.remove(&number));
+        if let Some(place) = place {
             self.marks.remove(&place.row);
             self.window.delete(Table::Delivery, place.row);
             self.drop_message(place.message);
         }
+        place.is_some()
     }
 
     fn drop_message(&mut self, message: u64) {
@@ -545,6 +561,7 @@ impl Applier {
     /// The transaction of the last `commit` is over: all of it is in the tables.
     pub fn committed(&mut self, now: Moment) {
         self.window.clear();
+        self.taken_over.clear();
         let rest = limits::STORE_TOPIC_REST_MS;
         self.written_ms.retain(|_, at| now.ms < *at + rest);
         let frames = &mut self.waiting_frames;

@@ -365,7 +365,7 @@ impl Reading<'_> {
         Ok(Found::Kept)
     }
 
-    /// Rows of passages: id, passage, and the Session that has it or the passage again.
+    /// Rows of passages: id, passage, and the Session or group that has it, or the passage again.
     fn passed(&mut self, rows: Vec<(u64, u64, u64)>) {
         for (id, number, session) in rows {
             let Some(last) = self.loaded.index.passages.get_mut(&number) else {
@@ -374,13 +374,20 @@ impl Reading<'_> {
             };
             *last = (*last).max(id as u16);
             let names = StoredSession::from_number(number).zip(StoredSession::from_number(session));
-            let home = match session == number {
-                true => self.publishers.get(&number),
-                false => self.homes.get(&session),
+            let Some((passage, session)) = names else {
+                continue;
             };
-            if let Some(home) = home.copied()
-                && let Some((passage, session)) = names
-            {
+            let home = match session == passage {
+                true => self.publishers.get(&number),
+                false => self.homes.get(&session.number()),
+            };
+            let homes = match (session.is_group(), home) {
+                (true, _) => 0..self.shards,
+                (false, Some(home)) => home.index()..home.index() + 1,
+                (false, None) => continue,
+            };
+            for home in homes {
+                let home = ShardId(home as u8);
                 self.give(home, RestoredPart::Passed { passage, session });
             }
         }

@@ -290,8 +290,8 @@ pub fn received_id(session: u64, packet_id: u16) -> u64 {
 }
 
 /// A row of `received`: of a Session and a Packet Identifier, with the passage of the message, or 0; or of a passage
-/// and a number, from 1 on, with a Session that has its delivery, or with the passage again: its retained message is
-/// written.
+/// and a number, from 1 on, with a Session or group that has its delivery, or with the passage again: its retained
+/// message is written.
 pub fn received(id: u64, with: u64) -> Row {
     let mut fields = body();
     if with > 0 {

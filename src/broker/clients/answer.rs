@@ -91,6 +91,11 @@ impl Clients {
         self.hold(of.connection, after, token, bytes);
     }
 
+    /// An acknowledgement waits for the changes up to `after` too.
+    pub fn hold_longer(&mut self, of: &Acknowledgement, token: u64, after: u64) {
+        self.held.hold_longer(of.connection, token, after);
+    }
+
     /// What an acknowledgement waited for is settled, with a refusal where no subscriber had room: v5 is told so, as it
     /// is for subscribers of this shard. Returns how its connection has ended, if it has, and this was its last answer.
     pub fn settle(&mut self, of: &Acknowledgement, token: u64, taken: bool) -> Option<Ending> {

@@ -6,7 +6,7 @@ use super::life::next_name;
 use super::owner::Clients;
 use crate::broker::change::Change;
 use crate::broker::violation::Violation;
-use crate::ids::{Passage, SessionId};
+use crate::ids::{Passage, SessionId, StoredSession};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::wire::{PacketId, Publish, QoS, Version};
@@ -95,6 +95,25 @@ impl Clients {
     #[inline]
     pub fn passage(&self) -> Option<Passage> {
         self.passage
+    }
+
+    /// The message under way came before a restart, and a member of this group has it since then.
+    #[inline]
+    pub fn is_given(&self, passage: Option<(Passage, StoredSession)>) -> bool {
+        passage.is_some_and(|given| self.passed.contains(&given))
+    }
+
+    /// A member of this shard has taken the message under way for its group.
+    #[inline]
+    pub fn note_given(&mut self, member: SessionId, passage: Option<(Passage, StoredSession)>) {
+        if let Some((passage, session)) = passage
+            && self
+                .sessions
+                .get(member)
+                .is_some_and(|of| of.stored.is_some())
+        {
+            self.changes.note(|| Change::Passed { passage, session });
+        }
     }
 
     /// The message under way came before a restart, and its retained message was written then.

@@ -96,6 +96,16 @@ impl Held {
         }
     }
 
+    /// The answer of this token needs the changes up to `after`, none before those of the turn.
+    pub fn hold_longer(&mut self, id: ConnectionId, token: u64, after: u64) {
+        let answers = self.by_connection.get_mut(&id);
+        let answer = answers.and_then(|all| all.iter_mut().find(|answer| answer.token == token));
+        if let Some(answer) = answer.filter(|answer| after > answer.after) {
+            answer.after = after;
+            self.order.push_back((after, id));
+        }
+    }
+
     /// The next connection with an answer whose changes are kept.
     pub fn next_kept(&mut self, kept: u64) -> Option<ConnectionId> {
         let (after, id) = *self.order.front()?;

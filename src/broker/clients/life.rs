@@ -15,7 +15,7 @@ use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::Change;
 use crate::broker::event::Ending;
-use crate::broker::passing::Subscription;
+use crate::broker::passing::{Returned, Subscription};
 use crate::broker::violation::Violation;
 use crate::budget::Source;
 use crate::buffer::account::Booked;
@@ -25,7 +25,7 @@ use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Version5;
 use crate::session::inflight::Stage;
-use crate::session::queue::{Queued, Share};
+use crate::session::queue::Queued;
 use crate::session::takeovers::TakeoverLines;
 use crate::session::{ConnectRequest, Message, Phase, Session, StoredWill, Takeovers};
 use crate::time::Time;
@@ -51,7 +51,7 @@ pub struct EndedSession {
     /// Number of deliveries that are lost, apart from those below.
     pub lost: usize,
     /// Messages of Shared Subscriptions for other members: QoS 1 in flight first, then what was queued.
-    pub handed_back: Vec<(Share, Rc<Message>)>,
+    pub handed_back: Vec<Returned>,
 }
 
 /// What became of the connection and the Session that a CONNECT found.
@@ -377,6 +377,13 @@ impl Clients {
         if let Some(session) = session.stored_will {
             self.changes.note(|| Change::WillGone { session });
         }
+        // The store has forgotten them with their Session.
+        let returned = |share, message: &Rc<Message>| Returned {
+            share,
+            message: Rc::clone(message),
+            given_back: None,
+            came: None,
+        };
         // A QoS 2 message that was sent once may go to no other Client. [v5 MQTT-4.8.2-4, MQTT-4.8.2-5]
         let mut handed_back = Vec::new();
         for delivering in session.inflight.iter() {
@@ -388,13 +395,13 @@ impl Clients {
             } = &delivering.stage
                 && let Some(share) = extras.share
             {
-                handed_back.push((share, Rc::clone(message)));
+                handed_back.push(returned(share, message));
             }
         }
         let under_way = session.inflight.count() - handed_back.len();
         for item in session.queue.take_shared(|_| true) {
             if let Some(share) = item.share() {
-                handed_back.push((share, item.message));
+                handed_back.push(returned(share, &item.message));
             }
         }
         Some(EndedSession {

@@ -10,7 +10,7 @@ use crate::broker::counters::{Counters, Dropped};
 use crate::broker::event::Ending;
 use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::Target;
+use crate::broker::passing::{GivenBack, Target};
 use crate::broker::slots::Slots;
 use crate::budget::Book;
 use crate::buffer::{Pool, Stock};
@@ -81,8 +81,10 @@ pub struct Clients {
     pub(super) stored: u64,
     /// The passage of the QoS 2 message under way.
     pub(super) passage: Option<Passage>,
-    /// Sessions that have deliveries of passages of before a restart; a passage itself, if its retained message is
-    /// written.
+    /// What a member of a group has given back, while it is under way here.
+    pub(super) given_back: Option<GivenBack>,
+    /// Sessions and groups that have deliveries of passages of before a restart; a passage itself, if its retained
+    /// message is written.
     pub(super) passed: HashSet<(Passage, StoredSession)>,
     /// Some Session of this shard is stored, or was.
     pub(super) has_stored: bool,
@@ -132,6 +134,7 @@ impl Clients {
             last_number: 0,
             stored: 0,
             passage: None,
+            given_back: None,
             passed: HashSet::new(),
             has_stored: false,
             window_lost: false,

@@ -7,7 +7,9 @@ use super::owner::Concerned;
 use crate::broker::change::{Change, StoredDelivery};
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{Origin, Routing, Sending, identifiers_of, routing_of};
+use crate::broker::passing::{
+    GivenBack, Origin, Returned, Routing, Sending, identifiers_of, routing_of,
+};
 use crate::broker::rights::Rights;
 use crate::budget::Refused;
 use crate::config::Settings;
@@ -346,11 +348,7 @@ impl Clients {
     }
 
     /// Takes the messages of the groups that `of` accepts out of a Session's queue.
-    pub fn take_queued(
-        &mut self,
-        id: SessionId,
-        of: impl Fn(Share) -> bool,
-    ) -> Vec<(Share, Rc<Message>)> {
+    pub fn take_queued(&mut self, id: SessionId, of: impl Fn(Share) -> bool) -> Vec<Returned> {
         let Some(session) = self.sessions.get_mut(id) else {
             return Vec::new();
         };
@@ -358,9 +356,15 @@ impl Clients {
         let mut taken = Vec::with_capacity(items.len());
         for item in items {
             self.queued_bytes -= item.leave();
-            self.changes.note_unqueued(session.stored, item.number);
+            let number = item.number;
             if let Some(share) = item.share() {
-                taken.push((share, item.message));
+                let given_back = session.stored.map(|session| GivenBack { session, number });
+                taken.push(Returned {
+                    share,
+                    message: item.message,
+                    given_back,
+                    came: None,
+                });
             }
         }
         self.rebook_session(id);
@@ -535,6 +539,28 @@ impl Clients {
             self.note_ended(session_id, ended.share);
         }
         acknowledged
+    }
+}
+
+impl Clients {
+    /// A message is under way again that a member of its group has given back.
+    #[inline]
+    pub fn begin_again(&mut self, given_back: Option<GivenBack>) {
+        self.given_back = given_back;
+    }
+
+    /// It goes on to another shard, which tells the store.
+    #[inline]
+    pub fn take_given_back(&mut self) -> Option<GivenBack> {
+        self.given_back.take()
+    }
+
+    /// A member of this shard has it now, or nobody gets it: the store forgets that the other one had it.
+    #[inline]
+    pub fn end_again(&mut self) {
+        if let Some(GivenBack { session, number }) = self.given_back.take() {
+            self.changes.note_unqueued(Some(session), number);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::broker::event::{Output, PeerMessage, Settles};
 use crate::broker::outputs::Outputs;
-use crate::broker::settling::{Resolved, Waiting};
+use crate::broker::settling::{Asked, Resolved, Waiting};
 use crate::broker::shard::Shard;
 use crate::ids::ShardId;
 
@@ -80,6 +80,16 @@ impl Shard {
         };
         settling.owe(peer, kind, after, token, refused);
         settling.end_asking();
+    }
+
+    /// A message that crossed was given back, and has been routed again since `mark`: its publisher's acknowledgement
+    /// waits for that too.
+    pub(in crate::broker) fn wait_further(&mut self, of: Asked, mark: u64) {
+        let after = self.needed_since(mark);
+        let answer = self.peers.settling_mut().ask_further(of, after);
+        if let Some((of, token)) = answer {
+            self.clients.hold_longer(&of, token, after);
+        }
     }
 
     /// A peer has settled messages of ours: acknowledgements that waited for it leave.

@@ -119,8 +119,8 @@ impl Shard {
             return;
         };
         self.leave_groups(id, out);
-        for (share, message) in &ended.handed_back {
-            self.hand_back(id, *share, message, out);
+        for returned in &ended.handed_back {
+            self.hand_back(id, returned, out);
         }
         self.clients
             .count_dropped(Dropped::SessionEnded, ended.lost as u64);

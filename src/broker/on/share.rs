@@ -6,7 +6,7 @@ use crate::broker::counters::Dropped;
 use crate::broker::event::{Output, PeerMessage, Settles, ShareMessage};
 use crate::broker::home::owner_of;
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{Origin, Routing, Sending, Subscription, routing_of};
+use crate::broker::passing::{Came, Origin, Returned, Routing, Sending, Subscription, routing_of};
 use crate::broker::shard::Shard;
 use crate::broker::topics::Membership;
 use crate::buffer::account::{Account, Arc};
@@ -54,10 +54,23 @@ impl Shard {
                 session,
                 connected,
             } => self.topics.note_present(from, session, &filter, connected),
-            ShareMessage::Deliver { needs, passage, .. } => {
+            ShareMessage::Deliver {
+                needs,
+                passage,
+                given_back,
+                ..
+            } => {
                 let mark = self.mark();
-                self.clients.begin_passage(passage);
-                let taken = self.on_share_deliver(message, out);
+                self.clients
+                    .begin_passage(passage.map(|(passage, _)| passage));
+                self.clients.begin_again(given_back);
+                let settling = self.peers.settling();
+                let came = Came {
+                    number: needs.then(|| settling.received(from, Settles::Deliveries) + 1),
+                    passage: self.clients.passage(),
+                };
+                let taken = self.on_share_deliver(message, came, out);
+                self.clients.end_again();
                 self.clients.end_passage();
                 if needs {
                     self.owe(from, Settles::Deliveries, mark, taken);
@@ -72,7 +85,24 @@ impl Shard {
                 message,
                 group,
                 session,
-            } => self.take_back(from, session, group, &Rc::new(message), out),
+                given_back,
+                came,
+            } => {
+                let mark = self.mark();
+                let asked = came.and_then(|came| came.number);
+                if asked.is_some() {
+                    self.peers.settling_mut().begin_asking();
+                }
+                self.clients
+                    .begin_passage(came.and_then(|came| came.passage));
+                self.clients.begin_again(given_back);
+                self.take_back(from, session, group, &Rc::new(message), out);
+                self.clients.end_again();
+                self.clients.end_passage();
+                if let Some(number) = asked {
+                    self.wait_further((from, Settles::Deliveries, number), mark);
+                }
+            }
         }
     }
 
@@ -155,6 +185,11 @@ impl Shard {
             true => QoS::ExactlyOnce,
             false => routing.qos,
         };
+        let passage = self.clients.passage();
+        let passage = passage.and_then(|passage| Some((passage, self.topics.group_name(id)?)));
+        if self.clients.is_given(passage) {
+            return true; // One of its members has it since before the restart.
+        }
         let Some(pick) = self.topics.pick(id, qos, routing.retain) else {
             return false;
         };
@@ -171,9 +206,13 @@ impl Shard {
                 identifiers: pick.identifier.as_slice(),
                 share,
             };
-            return self
+            let taken = self
                 .clients
                 .deliver(pick.session, routing, &sending, origin, out);
+            if taken && pick.qos > QoS::AtMostOnce {
+                self.clients.note_given(pick.session, passage);
+            }
+            return taken;
         }
         crossed.copies += 1;
         let in_full_lane = match crossed.are_many {
@@ -186,7 +225,7 @@ impl Shard {
             self.clients.count_dropped(Dropped::SlowReader, 1);
             return false;
         }
-        if self.clients.passage().is_some() {
+        if passage.is_some() {
             self.hand_out_changes(out);
         }
         let needs = pick.qos > QoS::AtMostOnce && self.peers.settling().is_asking();
@@ -205,7 +244,8 @@ impl Shard {
             identifier: pick.identifier,
             origin: origin.connection,
             needs,
-            passage: self.clients.passage(),
+            passage,
+            given_back: self.clients.take_given_back(),
         };
         self.tell_beyond(pick.home, message, account.as_ref(), out);
         self.clients.count_crossed(1);
@@ -223,7 +263,7 @@ impl Shard {
     }
 
     /// A message from the owner for a member that lives here. Returns `false` if the member has no room.
-    fn on_share_deliver(&mut self, deliver: ShareMessage, out: &mut Outputs) -> bool {
+    fn on_share_deliver(&mut self, deliver: ShareMessage, came: Came, out: &mut Outputs) -> bool {
         let ShareMessage::Deliver {
             message,
             session,
@@ -232,6 +272,7 @@ impl Shard {
             retain,
             identifier,
             origin,
+            passage,
             ..
         } = deliver
         else {
@@ -239,7 +280,14 @@ impl Shard {
         };
         let message = Rc::new(message);
         if !self.topics.members().has(session, share.membership) {
-            self.hand_back(session, share, &message, out);
+            let given_back = self.clients.take_given_back();
+            let returned = Returned {
+                share,
+                message,
+                given_back,
+                came: Some(came),
+            };
+            self.hand_back(session, &returned, out);
             return true;
         }
         let share = (qos > QoS::AtMostOnce).then_some(share);
@@ -262,8 +310,13 @@ impl Shard {
             session: None,
             connection: origin,
         };
-        self.clients
-            .deliver_stored(session, &message, &sending, origin, out)
+        let taken = self
+            .clients
+            .deliver_stored(session, &message, &sending, origin, out);
+        if taken && qos > QoS::AtMostOnce {
+            self.clients.note_given(session, passage);
+        }
+        taken
     }
 
     /// Makes a Session a member of a group, or changes its options.
@@ -369,8 +422,8 @@ impl Shard {
 
     /// Hands back the messages in a Session's queue that came from the groups that `of` accepts.
     fn hand_back_queued(&mut self, id: SessionId, out: &mut Outputs, of: impl Fn(Share) -> bool) {
-        for (share, message) in self.clients.take_queued(id, of) {
-            self.hand_back(id, share, &message, out);
+        for returned in self.clients.take_queued(id, of) {
+            self.hand_back(id, &returned, out);
         }
     }
 
@@ -378,17 +431,30 @@ impl Shard {
     pub(in crate::broker) fn hand_back(
         &mut self,
         session: SessionId,
-        share: Share,
-        message: &Rc<Message>,
+        returned: &Returned,
         out: &mut Outputs,
     ) {
+        let Returned {
+            share,
+            message,
+            given_back,
+            came,
+        } = returned;
         if share.owner == self.id {
-            return self.take_back(self.id, session, share.group, message, out);
+            self.clients.begin_again(*given_back);
+            self.take_back(self.id, session, share.group, message, out);
+            return self.clients.end_again();
+        }
+        if given_back.is_some() {
+            // The store hears that it was queued before another shard says that it is not.
+            self.hand_out_changes(out);
         }
         let returned = ShareMessage::Return {
             message: (**message).clone(),
             group: share.group,
             session,
+            given_back: *given_back,
+            came: *came,
         };
         self.tell_beyond(share.owner, returned, message.account(), out);
     }

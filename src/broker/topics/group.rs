@@ -98,6 +98,10 @@ impl Groups {
         self.by_filter.get(filter).copied()
     }
 
+    pub fn get(&self, id: GroupId) -> Option<&Group> {
+        self.slots.get(id)
+    }
+
     pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         self.slots.get_mut(id)
     }

@@ -5,7 +5,7 @@ use super::group::Member;
 use super::owner::Topics;
 use crate::broker::home::owner_of;
 use crate::broker::passing::{Subscriber, Subscription};
-use crate::ids::{GroupId, SessionId, ShardId};
+use crate::ids::{GroupId, SessionId, ShardId, StoredSession};
 use crate::session::queue::Share;
 use crate::wire::{Malformed, QoS, SubscriptionOptions, TopicFilter};
 
@@ -163,6 +163,12 @@ impl Topics {
     /// The group is there still.
     pub fn has_group(&self, id: GroupId) -> bool {
         self.groups.contains(id)
+    }
+
+    /// What a store knows the group by.
+    pub fn group_name(&self, id: GroupId) -> Option<StoredSession> {
+        let group = self.groups.get(id)?;
+        Some(StoredSession::of_group(&group.filter))
     }
 
     /// The group at this index of [`Topics::found`], if the subscriber there is a group.

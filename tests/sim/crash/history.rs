@@ -15,6 +15,17 @@ pub struct Published {
     pub taken: bool,
     /// It deletes the retained message.
     pub empty: bool,
+    /// It is the will of a connection.
+    pub is_will: bool,
+    /// A will that must not be published any more, since when: its Client came back in time.
+    pub void: Option<u64>,
+}
+
+impl Published {
+    /// It goes to one member of a group.
+    pub fn is_for_group(&self) -> bool {
+        self.topic >= GROUP_TOPICS
+    }
 }
 
 /// One subscription of a Session, from SUBSCRIBE to UNSUBACK.
@@ -35,16 +46,21 @@ pub struct Receipts {
     last: BTreeMap<(usize, usize, u8), usize>,
 }
 
-pub const TOPICS: [&str; 4] = ["a/1", "a/2", "b/1", "b/2"];
-pub const FILTERS: [&str; 4] = ["a/#", "a/1", "+/2", "#"];
+/// The last two are of groups alone.
+pub const TOPICS: [&str; 6] = ["a/1", "a/2", "b/1", "b/2", "g/r/1", "g/r/2"];
+pub const GROUP_TOPICS: usize = 4;
+/// The last two are of groups, each with a topic of its own; the one before is not played where there are groups.
+pub const FILTERS: [&str; 6] = ["a/#", "a/1", "+/2", "#", "$share/s/g/r/1", "$share/t/g/r/2"];
+pub const GROUP_FILTERS: usize = 4;
 
 /// Whether a filter of the list matches a topic of the list.
 pub fn matches(filter: usize, topic: usize) -> bool {
     match filter {
         0 => topic < 2,
         1 => topic == 0,
-        2 => topic % 2 == 1,
-        _ => true,
+        2 => topic < GROUP_TOPICS && topic % 2 == 1,
+        3 => true,
+        group => topic == group,
     }
 }
 
@@ -64,6 +80,9 @@ impl Receipts {
         if replayed {
             return Ok(());
         }
+        if message.void.is_some() && !self.counts.contains_key(&number) {
+            return Err(format!("{number} is the will of a Client that came back"));
+        }
         let subscribed = intervals.iter().any(|interval| {
             matches(interval.filter, message.topic)
                 && interval.unsuback.is_none_or(|at| at > message.at)
@@ -75,9 +94,13 @@ impl Receipts {
         *all += 1;
         if qos == 2 {
             *exactly += 1;
-            if *exactly > 1 {
+            // A will that is being published when the broker ends may be published again.
+            if *exactly > 1 && !message.is_will {
                 return Err(format!("{number} of QoS 2 came twice"));
             }
+        }
+        if message.is_will || message.is_for_group() {
+            return Ok(()); // Of no order.
         }
         // One that its publisher sends again may come late to whom it was not for at first.
         let for_it = intervals.iter().any(|interval| {
@@ -97,6 +120,11 @@ impl Receipts {
         Ok(())
     }
 
+    /// How often a message came: as a new one at QoS 2, and in all.
+    fn count(&self, number: usize) -> (usize, usize) {
+        self.counts.get(&number).copied().unwrap_or_default()
+    }
+
     /// Nothing that was acknowledged is missing.
     pub fn check_complete(
         &self,
@@ -109,8 +137,9 @@ impl Receipts {
                     && interval.suback.is_some_and(|at| at < message.at)
                     && interval.unsubscribed.is_none()
             });
-            // A deletion carries no number, so its receipts are not told from others.
-            let owed = owed && !message.empty;
+            // A deletion carries no number, so its receipts are not told from others. What a group is owed is judged
+            // over all its members.
+            let owed = owed && !message.empty && !message.is_for_group();
             if message.taken && message.qos > 0 && owed && !self.counts.contains_key(&number) {
                 return Err(format!(
                     "{number} was acknowledged and is lost: {message:?}"
@@ -119,6 +148,38 @@ impl Receipts {
         }
         Ok(())
     }
+}
+
+/// What groups were given: each message that was acknowledged goes to a member, if one was there all the time, and at
+/// QoS 2 to one alone.
+pub fn check_groups(
+    published: &[Published],
+    members: &[(&Receipts, &[Interval])],
+) -> Result<(), String> {
+    for (number, message) in published.iter().enumerate() {
+        if !message.is_for_group() {
+            continue;
+        }
+        let counts = members.iter().map(|(receipts, _)| receipts.count(number));
+        let (exactly, all) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if exactly > 1 {
+            return Err(format!("{exactly} members were given {number} of QoS 2"));
+        }
+        let stayed = |interval: &Interval| {
+            matches(interval.filter, message.topic)
+                && interval.suback.is_some_and(|at| at < message.at)
+                && interval.unsubscribed.is_none()
+        };
+        let owed = members
+            .iter()
+            .any(|(_, intervals)| intervals.iter().any(stayed));
+        if message.taken && message.qos > 0 && owed && all == 0 {
+            return Err(format!(
+                "{number} was acknowledged and is lost to its group: {message:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a topic may have as its retained message at rest: `None` is none.

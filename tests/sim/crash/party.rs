@@ -14,6 +14,9 @@ struct Outgoing {
     received: bool,
 }
 
+/// Seconds of a Will Delay Interval.
+pub const WILL_DELAY_S: u32 = 90;
+
 pub struct Party {
     pub index: usize,
     version: Version,
@@ -34,6 +37,19 @@ pub struct Party {
     owed: VecDeque<Vec<u8>>,
     outgoing: Vec<Outgoing>,
     next_id: u16,
+    /// The will of its last connection, and of the one before.
+    will: Option<Testament>,
+    former: Option<Testament>,
+}
+
+/// The will of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Testament {
+    pub number: usize,
+    /// A Will Delay Interval, longer than a Client stays away.
+    pub delayed: bool,
+    /// The broker ended while the connection was there.
+    pub orphaned: bool,
 }
 
 impl Party {
@@ -52,7 +68,14 @@ impl Party {
             owed: VecDeque::new(),
             outgoing: Vec::new(),
             next_id: 0,
+            will: None,
+            former: None,
         }
+    }
+
+    /// Wills of v5 may be delayed, and its Session lives on.
+    pub fn may_delay(&self) -> bool {
+        self.persistent && self.version == Version::V5
     }
 
     fn packet_id(&mut self) -> u16 {
@@ -61,14 +84,47 @@ impl Party {
     }
 
     pub fn connect(&mut self, world: &mut World) {
+        self.connect_with(world, None, &[]);
+    }
+
+    /// With a will of these that were published.
+    pub fn connect_with(
+        &mut self,
+        world: &mut World,
+        will: Option<Testament>,
+        published: &[Published],
+    ) {
         self.lose();
+        self.former = std::mem::replace(&mut self.will, will);
         let client = world.open(self.version);
         let mut request = connect(self.version, &format!("party {}", self.index));
         if self.persistent {
             request = request.persistent();
         }
+        if let Some(will) = will {
+            let message = &published[will.number];
+            let (topic, payload) = (TOPICS[message.topic], will.number.to_string());
+            request = request.will(topic, &payload, message.qos, false);
+            if will.delayed {
+                request = request.will_with(will_delay(WILL_DELAY_S));
+            }
+        }
         world.send(client, request.bytes());
         self.client = Some(client);
+    }
+
+    /// The broker has ended. `is_there`: it has not seen the end of the connection.
+    pub fn orphan(&mut self, is_there: bool) {
+        if let Some(will) = self.will.as_mut().filter(|_| is_there) {
+            will.orphaned = true;
+        }
+        self.lose();
+    }
+
+    /// So much time has passed that nobody's return is in time any more.
+    pub fn give_up_wills(&mut self) {
+        self.will = None;
+        self.former = None;
     }
 
     /// Its connection is gone: what it has not sent it will not send.
@@ -213,6 +269,13 @@ impl Party {
                 session_present, ..
             } => {
                 self.connected = true;
+                // The will of before is not published any more, unless that was done before the return.
+                if let Some(will) = self.former.take()
+                    && session_present
+                    && (will.delayed || will.orphaned)
+                {
+                    published[will.number].void.get_or_insert(now);
+                }
                 if self.promised && !session_present {
                     return Err(format!("the session of party {} is gone", self.index));
                 }

@@ -1,9 +1,12 @@
 //! One run: Clients act, shards step, the store keeps this and that, and now and then everything is killed.
 
-use super::history::{FILTERS, Published, TOPICS, check_retained};
-use super::party::Party;
+use super::history::{
+    FILTERS, GROUP_FILTERS, GROUP_TOPICS, Published, TOPICS, check_groups, check_retained,
+};
+use super::party::{Party, Testament, WILL_DELAY_S};
 use crate::support::*;
 use mqttfast::broker::{Restored, RestoredPart};
+use mqttfast::limits;
 use mqttfast::store::trial::Trial;
 
 const PARTIES: usize = 4;
@@ -124,10 +127,39 @@ pub struct Play {
     published: Vec<Published>,
     now: u64,
     trace: Vec<String>,
+    extras: Extras,
+    /// Decides for these alone, so that a seed plays the rest as it does without them.
+    chance: Random,
+}
+
+/// What only some runs have.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Extras {
+    /// Clients join groups.
+    groups: bool,
+    /// Clients have wills, and sometimes nobody comes back for long.
+    wills: bool,
+    /// Most messages are retained, at QoS 2 where their Client's are.
+    retains: bool,
+}
+
+impl Extras {
+    fn of(seed: u64) -> Extras {
+        let mut chance = Random::new(!seed);
+        Extras {
+            groups: chance.below(2) == 0,
+            wills: chance.below(3) == 0,
+            retains: chance.below(4) == 0,
+        }
+    }
 }
 
 impl Play {
     pub fn new(seed: u64) -> Play {
+        Play::with(seed, Extras::of(seed))
+    }
+
+    pub fn with(seed: u64, extras: Extras) -> Play {
         let mut random = Random::new(seed);
         let shards_max = [1, 4, 4][random.below(3)];
         let shards = 1 + random.below(shards_max);
@@ -142,7 +174,7 @@ impl Play {
             laziness: 1 + random.below(3),
             crash_one_in: [8, 16, 40][random.below(3)],
             exactly: random.below(3) == 0,
-            world: world(shards, seed),
+            world: world(shards, seed, extras),
             store: match random.below(2) {
                 0 => Kept::Double(Box::default()),
                 _ => Kept::Product(Box::default(), 0),
@@ -152,7 +184,9 @@ impl Play {
             parties,
             published: Vec::new(),
             now: 0,
-            trace: vec![format!("{shards} shards")],
+            trace: vec![format!("{shards} shards, {extras:?}")],
+            extras,
+            chance: Random::new(seed ^ 0x5eed),
             random,
         }
     }
@@ -181,10 +215,7 @@ impl Play {
         let who = self.random.below(PARTIES);
         let party = &mut self.parties[who];
         let note = match self.random.below(12) {
-            0 => {
-                party.connect(&mut self.world);
-                "connects".to_owned()
-            }
+            0 => self.connect(who),
             1 => {
                 if let Some(client) = party.client
                     && self.world.is_open(client)
@@ -194,14 +225,13 @@ impl Play {
                 party.lose();
                 "is gone".to_owned()
             }
-            _ if !party.connected => {
-                if party.client.is_none() {
-                    party.connect(&mut self.world);
-                }
-                "connects".to_owned()
-            }
+            _ if !party.connected => match party.client {
+                None => self.connect(who),
+                Some(_) => "waits".to_owned(),
+            },
             2 | 3 => {
-                let filter = self.random.below(FILTERS.len());
+                let filter = self.filter(who);
+                let party = &mut self.parties[who];
                 let qos = if self.exactly {
                     2
                 } else {
@@ -211,17 +241,24 @@ impl Play {
                 format!("subscribes to {}", FILTERS[filter])
             }
             4 if self.random.below(3) == 0 => {
-                let filter = self.random.below(FILTERS.len());
+                let filter = self.filter(who);
+                let party = &mut self.parties[who];
                 party.unsubscribe(&mut self.world, filter, self.now);
                 format!("unsubscribes from {}", FILTERS[filter])
             }
             5..=8 => {
                 // One alone writes the retained messages of a topic.
-                let topic = self.random.below(TOPICS.len());
-                let retain = topic == who && self.random.below(3) == 0;
+                let mut topic = self.random.below(GROUP_TOPICS);
+                let mut retain = topic == who && self.random.below(3) == 0;
+                if self.extras.groups && self.chance.below(2) == 0 {
+                    (topic, retain) = (GROUP_TOPICS + self.chance.below(2), false);
+                } else if self.extras.retains && self.chance.below(2) == 0 {
+                    (topic, retain) = (who, true);
+                }
                 let qos = match (self.exactly, retain) {
                     // An older one of QoS 1 that is sent again would come after a newer one of QoS 2, which is not
                     // taken twice: so each Client keeps to one QoS.
+                    (_, true) if self.extras.retains => 1 + who as u8 % 2,
                     (_, true) => [0, 1 + who as u8 % 2][self.random.below(2)],
                     (true, _) => 2,
                     (false, _) => [0, 1, 1, 2, 2][self.random.below(5)],
@@ -234,6 +271,8 @@ impl Play {
                     at: self.now,
                     taken: false,
                     empty: retain && self.random.below(5) == 0,
+                    is_will: false,
+                    void: None,
                 };
                 let number = self.published.len();
                 party.publish(&mut self.world, number, &message);
@@ -247,6 +286,83 @@ impl Play {
             }
         };
         self.trace.push(format!("{}: party {who} {note}", self.now));
+    }
+
+    /// A filter for this Client. One that forgets its Session joins no group: what it was given would go with it.
+    fn filter(&mut self, who: usize) -> usize {
+        let plain = self.random.below(GROUP_FILTERS);
+        if !self.extras.groups {
+            return plain;
+        }
+        match self.chance.below(2) {
+            0 if who > 0 => GROUP_FILTERS + self.chance.below(2),
+            _ => plain % (GROUP_FILTERS - 1),
+        }
+    }
+
+    fn connect(&mut self, who: usize) -> String {
+        let party = &mut self.parties[who];
+        if !self.extras.wills || self.chance.below(2) == 0 {
+            party.connect(&mut self.world);
+            return "connects".to_owned();
+        }
+        let will = Testament {
+            number: self.published.len(),
+            delayed: party.may_delay() && self.chance.below(2) == 0,
+            orphaned: false,
+        };
+        let message = Published {
+            by: who,
+            topic: self.chance.below(GROUP_TOPICS),
+            qos: 1 + self.chance.below(2) as u8,
+            retain: false,
+            at: self.now,
+            taken: false,
+            empty: false,
+            is_will: true,
+            void: None,
+        };
+        let note = format!("connects with {will:?}: {message:?}");
+        self.published.push(message);
+        party.connect_with(&mut self.world, Some(will), &self.published);
+        note
+    }
+
+    /// Nobody comes back for long after a restart: the wills that the store had are published.
+    fn stay_away(&mut self, wills: &[usize]) {
+        self.world.stepwise = false;
+        let longest = WILL_DELAY_S.max(limits::RESTORED_WILL_WAIT_S);
+        self.world.advance(u64::from(longest) * 1_000 + 10_000);
+        self.world.stepwise = true;
+        for party in &mut self.parties {
+            party.give_up_wills();
+        }
+        // Before that is kept, the next crash may take it back.
+        if self.chance.below(2) == 0 {
+            self.keep_all();
+            for number in wills {
+                let will = &mut self.published[*number];
+                if will.void.is_none() {
+                    (will.taken, will.at) = (true, self.now);
+                }
+            }
+        }
+        self.trace.push(format!("nobody comes, for {wills:?}"));
+    }
+
+    /// The store keeps all that it was told. `true`: there was something.
+    fn keep_all(&mut self) -> bool {
+        self.stored = self.world.changes.len();
+        let mut more = false;
+        for shard in 0..self.shards {
+            let last = self.last_sequence(shard, self.stored);
+            if last > self.kept[shard] {
+                self.kept[shard] = last;
+                self.world.keep_upto(shard, last);
+                more = true;
+            }
+        }
+        more
     }
 
     /// So many events, one after the other.
@@ -300,21 +416,33 @@ impl Play {
         self.shards = 1 + self.random.below(self.shards_max);
         self.kept = vec![0; self.shards];
         let now = self.world.now();
+        let clients = self.parties.iter().filter_map(|party| party.client);
+        let open: Vec<Client> = clients
+            .filter(|client| self.world.is_open(*client))
+            .collect();
         let chunks = self
             .store
             .restart(&self.world, kept, self.shards, &mut self.random);
-        self.world = world(self.shards, self.random.number());
+        self.world = world(self.shards, self.random.number(), self.extras);
         self.world.begin_at(now);
         self.world.stepwise = false;
+        let wills = wills_of(&chunks);
+        // It had not kept yet that their Clients came back.
+        for number in &wills {
+            self.published[*number].void = None;
+        }
         self.world.restore_all(chunks);
         self.world.stepwise = true;
         for party in &mut self.parties {
-            party.lose();
+            party.orphan(party.client.is_some_and(|client| open.contains(&client)));
         }
         self.trace.push(format!(
             "{}: killed; {before} shards, now {}",
             self.now, self.shards
         ));
+        if self.extras.wills && self.chance.below(3) == 0 {
+            self.stay_away(&wills);
+        }
         Ok(())
     }
 
@@ -337,15 +465,7 @@ impl Play {
             while self.world.step() {
                 quiet = false;
             }
-            self.stored = self.world.changes.len();
-            for shard in 0..self.shards {
-                let last = self.last_sequence(shard, self.stored);
-                if last > self.kept[shard] {
-                    self.kept[shard] = last;
-                    self.world.keep_upto(shard, last);
-                    quiet = false;
-                }
-            }
+            quiet &= !self.keep_all();
             self.hear()?;
             if idle && quiet {
                 break;
@@ -357,6 +477,11 @@ impl Play {
                 .check_complete(&self.published, &party.intervals);
             complete.map_err(|why| format!("party {}: {why}", party.index))?;
         }
+        let members = self.parties[1..].iter();
+        let members: Vec<_> = members
+            .map(|party| (&party.receipts, &party.intervals[..]))
+            .collect();
+        check_groups(&self.published, &members)?;
         self.check_rest()
     }
 
@@ -398,8 +523,26 @@ impl Play {
     }
 }
 
-fn world(shards: usize, seed: u64) -> World {
-    let mut world = World::with(shards, Order::Seeded(seed), with_store());
+/// The wills that a store gives back.
+fn wills_of(chunks: &[Vec<Restored>]) -> Vec<usize> {
+    let parts = chunks.iter().flatten().flat_map(|chunk| &chunk.parts);
+    let wills = parts.filter_map(|part| match part {
+        RestoredPart::Session(session) => session.will.as_ref(),
+        RestoredPart::Will { will, .. } => Some(will),
+        _ => None,
+    });
+    wills
+        .filter_map(|will| number_of(&will.message.payload))
+        .collect()
+}
+
+fn world(shards: usize, seed: u64, extras: Extras) -> World {
+    let mut settings = with_store();
+    if extras.groups {
+        // So few that queues come up, which members give back.
+        settings.inflight_max = 1 + (seed % 2) as u16;
+    }
+    let mut world = World::with(shards, Order::Seeded(seed), settings);
     world.store_stuck = true;
     world.stepwise = true;
     world
