@@ -176,6 +176,24 @@ fn a_certificate_is_a_user_name(shards: usize) {
     }
 }
 
+/// A certificate of version 1 has no extension that says what it may be used for, so its issuer is believed only where
+/// the operator names it: what a Client sends along helps a certificate of version 3 alone.
+#[test]
+fn an_intermediate_that_signs_version_1_must_stand_in_cafile() {
+    let text = format!("{REQUIRING}allow_anonymous true\n");
+    let broker = start(1, &text);
+    assert!(with_certificate(broker.port(), "v3-middle"));
+    assert!(!with_certificate(broker.port(), "v1-middle"));
+    broker.logged(&["127.0.0.1:", "comes from no CA of `cafile`"]);
+    let broker = start(
+        1,
+        &text.replace("cafile {c}/ca.crt", "cafile {c}/chain.crt"),
+    );
+    for name in ["v3-middle", "v1-middle", "client", "v1"] {
+        assert!(with_certificate(broker.port(), name), "{name}");
+    }
+}
+
 #[test]
 fn a_client_certificate_must_be_trusted() {
     let with = |more: &str| start(1, &format!("{REQUIRING}allow_anonymous true\n{more}"));
