@@ -187,6 +187,7 @@ enum Subcommand {
     Retained(console::Retained),
     Denials(console::Denials),
     Log(console::Log),
+    Top(console::Top),
 }
 
 /// Say line by line what becomes of a Mosquitto's configuration, users, rules and database here, and what to type to
@@ -310,9 +311,9 @@ struct Explain {
 }
 
 /// The names of the commands.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "passwd", "explain", "doctor", "store", "migrate", "status", "clients", "kick", "sessions",
-    "retained", "denials", "log",
+    "retained", "denials", "log", "top",
 ];
 
 fn console(command: console::Command) -> Result<Request, String> {
@@ -387,6 +388,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         Some(Subcommand::Retained(command)) => console(console::Command::Retained(command)),
         Some(Subcommand::Denials(command)) => console(console::Command::Denials(command)),
         Some(Subcommand::Log(command)) => console(console::Command::Log(command)),
+        Some(Subcommand::Top(command)) => console(console::Command::Top(command)),
         Some(Subcommand::Migrate(migrate)) => {
             let config = migrate.config.unwrap_or_else(|| CONFIGURATION.into());
             Ok(Request::Migrate(Migration {

@@ -4,6 +4,8 @@
 mod control;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/top.rs"]
+mod top;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -10,6 +10,7 @@ mod retained;
 mod session;
 pub mod shown;
 mod status;
+mod top;
 
 pub use self::asking::Broker;
 pub use self::client::{Clients, Kick};
@@ -17,6 +18,7 @@ pub use self::log::{Denials, Log};
 pub use self::retained::Retained;
 pub use self::session::Sessions;
 pub use self::status::Status;
+pub use self::top::Top;
 use std::io::{self, Write};
 
 /// Why a command did not do what it was to: one sentence for standard error.
@@ -80,6 +82,8 @@ pub enum Command {
     Denials(Denials),
     /// `mqttfast log`
     Log(Log),
+    /// `mqttfast top`
+    Top(Top),
 }
 
 /// Carries out the command; its answer goes to standard output. Returns the exit code.
@@ -94,5 +98,6 @@ pub fn run(command: &Command) -> Result<u8, Failure> {
         Command::Retained(command) => command.run(),
         Command::Denials(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Top(command) => command.run(),
     }
 }
