@@ -69,6 +69,8 @@ fn the_figures_of_the_page_are_those_of_the_source() {
         SPILL_HIGH_BYTES,
         LOG_BYTES_WAITING_MAX,
         PASSWORD_CHECKS_WAITING_BYTES_MAX,
+        STORE_WAITING_BYTES_MAX,
+        STORE_WAITING_BOOKED,
     ];
     let figures: BTreeMap<String, u64> = figures
         .into_iter()

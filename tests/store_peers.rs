@@ -3,8 +3,9 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::home_of;
+use mqttfast::broker::{Condition, Found, StoreState, Survey, home_of};
 use mqttfast::config::Settings;
+use mqttfast::limits;
 use support::*;
 
 const V5: Version = Version::V5;
@@ -341,4 +342,135 @@ fn without_a_store_nothing_is_asked() {
     assert_eq!(world.lane_messages(), 1);
     world.deliver(0, 1);
     assert_eq!(world.lane_messages(), 0, "no word comes back");
+}
+
+fn state(condition: Condition, behind: bool) -> StoreState {
+    StoreState {
+        condition,
+        behind,
+        ..StoreState::default()
+    }
+}
+
+/// What would be stored is refused where an answer can say so, and no other message is.
+#[test]
+fn a_full_store_refuses_what_is_to_be_stored() {
+    let mut world = world(1);
+    absent(&mut world, 0, 1, &["stored"]);
+    let live = world.connect(&connect(V5, "live"));
+    world.subscribe(live, "live", 1);
+    let publishers = [
+        world.connect(&connect(V5, "five")),
+        world.connect(&connect(Version::V311, "three")),
+    ];
+    let publish_all = |world: &mut World, full: bool| {
+        for (version, publisher) in [V5, Version::V311].into_iter().zip(publishers) {
+            for (qos, topic, retain, refused) in [
+                (1, "stored", false, true),
+                (2, "stored", false, true),
+                (1, "live", false, false),
+                (1, "r", true, true),
+            ] {
+                let mut packet = publish(topic, "x").qos(qos, 7);
+                if retain {
+                    packet = packet.retain();
+                }
+                world.send(publisher, packet.bytes(version));
+                let refused = refused && full && version == V5;
+                let nobody = version == V5 && topic == "r" && !refused;
+                let code = match (refused, nobody) {
+                    (true, _) => 0x97,
+                    (_, true) => 0x10,
+                    _ => 0,
+                };
+                let expected = [answer(qos, 7, code)];
+                assert_eq!(
+                    answers(world, publisher),
+                    expected,
+                    "{version:?} {topic} {qos}"
+                );
+                if qos == 2 && !refused {
+                    world.send(publisher, pubrel(7));
+                    assert_eq!(answers(world, publisher).len(), 1);
+                }
+            }
+            // A deletion makes room, and a message of QoS 0 is not stored for an absent Client.
+            let deletion = publish("r", "").qos(1, 8).retain();
+            world.send(publisher, deletion.bytes(version));
+            let code = answers(world, publisher);
+            assert!(
+                matches!(code[..], [Packet::PubAck { code: 0 | 0x10, .. }]),
+                "{code:?}"
+            );
+        }
+    };
+    for (condition, full) in [
+        (Condition::Full, true),
+        (Condition::Well, false),
+        (Condition::MemoryOnly, false),
+    ] {
+        world.tell_store(0, state(condition, false));
+        publish_all(&mut world, full);
+        world.shard(0).check_invariants();
+    }
+}
+
+/// While too much waits for the disk, publishers of what is stored are not read from. Others are.
+#[test]
+fn a_store_that_is_behind_stops_those_who_store() {
+    let mut world = world(1);
+    let live = world.connect(&connect(V5, "live"));
+    world.subscribe(live, "live", 1);
+    let stores = world.connect(&connect(V5, "stores"));
+    let other = world.connect(&connect(V5, "other"));
+    world.tell_store(0, state(Condition::Well, true));
+    world.send(stores, publish("r", "1").qos(1, 1).retain().bytes(V5));
+    world.settle();
+    world.send(stores, pingreq());
+    world.send(other, publish("live", "2").qos(1, 1).bytes(V5));
+    world.send(other, pingreq());
+    let of_other = answers(&mut world, other);
+    assert!(of_other.contains(&Packet::PingResp), "{of_other:?}");
+    let of_stores = answers(&mut world, stores);
+    assert!(!of_stores.contains(&Packet::PingResp), "{of_stores:?}");
+    world.tell_store(0, state(Condition::Well, false));
+    let of_stores = answers(&mut world, stores);
+    assert!(of_stores.contains(&Packet::PingResp), "{of_stores:?}");
+    world.shard(0).check_invariants();
+}
+
+fn held_bytes(world: &mut World) -> usize {
+    match world.ask(0, Survey::sums()).found {
+        Found::Sums(sums) => sums.held_bytes as usize,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What waits for the disk is memory like any other, and is given back.
+#[test]
+fn what_waits_for_the_disk_is_in_the_account_book() {
+    let mut world = world(1);
+    let before = held_bytes(&mut world);
+    let waiting = |waiting_bytes| StoreState {
+        waiting_bytes,
+        ..StoreState::default()
+    };
+    for (bytes, booked) in [
+        (limits::STORE_WAITING_BOOKED - 1, 0),
+        (limits::STORE_WAITING_BOOKED, limits::STORE_WAITING_BOOKED),
+        (
+            limits::STORE_WAITING_BYTES_MAX,
+            limits::STORE_WAITING_BYTES_MAX,
+        ),
+        (0, 0),
+    ] {
+        world.tell_store(0, waiting(bytes));
+        let more = held_bytes(&mut world) - before;
+        assert!(
+            (booked..=booked + 2 * limits::OWNER_BYTES).contains(&more),
+            "{bytes}: {more}"
+        );
+        world.shard(0).check_invariants();
+    }
+    assert_eq!(held_bytes(&mut world), before);
 }

@@ -391,6 +391,9 @@ impl Clients {
             }
             *booked.entry(owner).or_default() += connection.booked_bytes;
         }
+        if let Some((owner, bytes)) = self.storage.booked {
+            *booked.entry(owner).or_default() += bytes;
+        }
         self.book.check_invariants(&booked);
     }
 }

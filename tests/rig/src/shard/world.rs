@@ -11,7 +11,7 @@ use super::stream::Stream;
 use mqttfast::acl::Rules;
 use mqttfast::broker::{
     Change, CloseCause, Found, HandOver, Input, LogLevel, Output, Outputs, OwnMessage, PeerMessage,
-    Report, Restored, Shard, Survey, Verdict,
+    Report, Restored, Shard, StoreState, Survey, Verdict,
 };
 use mqttfast::buffer::{Chunks, Stock};
 use mqttfast::config::Settings;
@@ -204,6 +204,12 @@ impl World {
     /// Gives a shard a chunk of what a store has kept.
     pub fn restore(&mut self, shard: usize, restored: Restored) {
         self.handle(shard, Input::Restored(Box::new(restored)));
+    }
+
+    /// Tells a shard how the store is.
+    pub fn tell_store(&mut self, shard: usize, state: StoreState) {
+        self.handle(shard, Input::Store(state));
+        self.settle();
     }
 
     /// Gives each shard what a store has kept, and waits until it is in force.
