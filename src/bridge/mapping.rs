@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::config::mosquitto::Place;
     use crate::random::SplitMix64;
+    use crate::wire::TopicFilter;
 
     pub fn topic(
         filter: &str,
@@ -218,7 +219,13 @@ mod tests {
         let mut crossed = 0;
         for _ in 0..20_000 {
             let (local, remote) = (random.pick(&parts), random.pick(&parts));
-            let line = topic(random.pick(&filters), Direction::Both, 0, local, remote);
+            let filter = random.pick(&filters);
+            let is_filter = |prefix: &str| TopicFilter::new(&format!("{prefix}{filter}")).is_ok();
+            if !is_filter(local) || !is_filter(remote) {
+                // The configuration has no such line.
+                continue;
+            }
+            let line = topic(filter, Direction::Both, 0, local, remote);
             let mapping = Mapping::new(&[line]);
             let name = format!("{local}{}", random.pick(&names));
             let Some(there) = mapped(&mapping, Way::Out, &name) else {
