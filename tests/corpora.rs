@@ -3,10 +3,12 @@
 
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
-#[path = "../fuzz/properties/links.rs"]
-mod links;
+#[path = "../fuzz/properties/proxy_header.rs"]
+mod proxy_header;
 #[path = "../fuzz/properties/storm.rs"]
 mod storm;
+#[path = "../fuzz/properties/websocket_stream.rs"]
+mod websocket_stream;
 
 use mqttfast::config::mosquitto;
 use mqttfast::{acl, passwd, store, topic, wire};
@@ -49,12 +51,12 @@ fn encode_and_decode() {
 
 #[test]
 fn websocket_stream() {
-    replay("websocket_stream", links::websocket);
+    replay("websocket_stream", websocket_stream::websocket);
 }
 
 #[test]
 fn proxy_header() {
-    replay("proxy_header", links::proxy);
+    replay("proxy_header", proxy_header::proxy);
 }
 
 #[test]

@@ -1,11 +1,10 @@
-//! The header of a proxy: see `properties/links.rs`.
+//! The header of a proxy: see `properties/proxy_header.rs`.
 
 #![no_main]
 
-#[path = "../properties/links.rs"]
-#[allow(dead_code, reason = "the other target uses the rest")]
-mod links;
+#[path = "../properties/proxy_header.rs"]
+mod property;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| links::proxy(data));
+fuzz_target!(|data: &[u8]| property::proxy(data));

@@ -1,11 +1,10 @@
-//! A WebSocket's stream beside another implementation: see `properties/links.rs`.
+//! A WebSocket's stream beside another implementation: see `properties/websocket_stream.rs`.
 
 #![no_main]
 
-#[path = "../properties/links.rs"]
-#[allow(dead_code, reason = "the other target uses the rest")]
-mod links;
+#[path = "../properties/websocket_stream.rs"]
+mod property;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| links::websocket(data));
+fuzz_target!(|data: &[u8]| property::websocket(data));

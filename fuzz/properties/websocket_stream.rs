@@ -1,11 +1,12 @@
-//! What stands between a socket and MQTT: the frames of a WebSocket beside those of another implementation, and the
-//! header of a proxy. Used by fuzz targets and, without a fuzzer, by `tests/corpora.rs`.
+//! The frames of a WebSocket beside those of another implementation. Used by the fuzz target of this name and, without
+//! a fuzzer, by `tests/corpora.rs`.
 
-use mqttfast::config::{ProxyTerms, ProxyVersion, WebSocketTerms};
-use mqttfast::io::link::Layer;
-use mqttfast::io::link::proxy::{self, Proxy};
+#[path = "layer.rs"]
+mod layer;
+
+use layer::every_cut;
+use mqttfast::config::WebSocketTerms;
 use mqttfast::io::link::websocket::WebSocket;
-use mqttfast::limits;
 use std::io::{self, Cursor, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -17,51 +18,6 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 /// What the other implementation assembles at most.
 const REFERENCE_BYTES_MAX: usize = 1 << 20;
-
-/// What came of a stream.
-#[derive(PartialEq, Eq, Debug)]
-struct Heard {
-    plain: Vec<u8>,
-    own: Vec<u8>,
-    broken: Option<&'static str>,
-    ended: bool,
-}
-
-/// Gives a layer a stream, cut as `cut` says by the place. Its own bytes are taken in the end.
-fn hear(mut layer: impl Layer, mut bytes: &[u8], cut: impl Fn(usize) -> usize) -> Heard {
-    let mut plain = Vec::new();
-    let mut broken = None;
-    let mut at = 0;
-    while !bytes.is_empty() && broken.is_none() {
-        let (first, rest) = bytes.split_at(cut(at).clamp(1, bytes.len()));
-        broken = layer.open(first, &mut plain).err().map(|broken| broken.0);
-        assert!(layer.kept_bytes() <= 2 * limits::HTTP_REQUEST_BYTES_MOST as usize);
-        at += first.len();
-        bytes = rest;
-    }
-    layer.farewell();
-    let own = layer.own_bytes().unwrap_or_default();
-    assert!(!layer.has_own_bytes());
-    Heard {
-        plain,
-        own: own
-            .iter()
-            .flat_map(|chunk| chunk.bytes())
-            .copied()
-            .collect(),
-        broken,
-        ended: layer.has_ended(),
-    }
-}
-
-/// The same under cuts of one byte, of the whole, and of what the first byte says.
-fn every_cut<L: Layer>(layer: impl Fn() -> L, data: &[u8]) -> Heard {
-    let whole = hear(layer(), data, |_| usize::MAX);
-    assert_eq!(hear(layer(), data, |_| 1), whole);
-    let seed = usize::from(data.first().copied().unwrap_or(0));
-    assert_eq!(hear(layer(), data, |at| 1 + (at * 31 + seed) % 11), whole);
-    whole
-}
 
 /// Bytes as a WebSocket's stream from its first on, and as frames behind a good request. The frames mean what another
 /// implementation takes them for.
@@ -149,35 +105,5 @@ fn reference(data: &[u8]) -> (Vec<u8>, Stop) {
             Err(error) => Stop::Refused(error.to_string()),
         };
         return (plain, stop);
-    }
-}
-
-/// Bytes as the start of a connection that a proxy makes; the first says on which terms. A verdict stays what it is
-/// when more comes, and no header is longer than it may be.
-pub fn proxy(data: &[u8]) {
-    let Some((pick, data)) = data.split_first() else {
-        return;
-    };
-    let terms = ProxyTerms {
-        version: [ProxyVersion::V1, ProxyVersion::V2][usize::from(pick & 1)],
-        tls_required: pick & 2 != 0,
-        certificate_required: pick & 4 != 0,
-        names: pick & 8 != 0,
-    };
-    let mut before = Ok(None);
-    for end in 0..=data.len().min(limits::PROXY_HEADER_BYTES_MAX + 1) {
-        let now = proxy::read(&data[..end], terms);
-        assert!(before == Ok(None) || before == now, "{end}: {now:?}");
-        before = now;
-    }
-    let heard = every_cut(|| Proxy::new(terms), data);
-    assert!(heard.own.is_empty() && !heard.ended);
-    match before {
-        Ok(Some((_, size))) => {
-            assert!((1..=limits::PROXY_HEADER_BYTES_MAX).contains(&size) && size <= data.len());
-            assert_eq!(heard.plain, data[size..]);
-        }
-        Ok(None) => assert!(heard.plain.is_empty() && heard.broken.is_none()),
-        Err(fault) => assert_eq!(heard.broken, Some(fault.reason())),
     }
 }
