@@ -238,14 +238,10 @@ impl<'a> Verbatim<'a> {
     /// own.
     #[inline(always)]
     pub fn suits(&self, connection: &Connection) -> bool {
-        match &connection.version5 {
-            None => self.version != Version::V5,
-            Some(version5) => {
-                self.version == Version::V5
-                    && version5.outward.is_none()
-                    && connection.packet_bytes_max as usize == PACKET_BYTES_MAX
-            }
-        }
+        let aliases = connection.aliases.as_ref();
+        (self.version == Version::V5) == (connection.version == Version::V5)
+            && aliases.is_none_or(|aliases| aliases.outward.is_none())
+            && connection.packet_bytes_max as usize == PACKET_BYTES_MAX
     }
 }
 

@@ -28,21 +28,19 @@ pub enum Phase {
     },
 }
 
-/// What only v5 Clients need.
+/// Topic Aliases of a v5 connection. [v5 3.3.2.3.4]
 #[derive(Debug, Default)]
-pub struct Version5 {
-    /// Topic Names by alias - 1, as the Client set them. [v5 3.3.2.3.4]
-    pub aliases: Vec<Box<str>>,
-    /// Aliases towards the Client, if it takes any.
+pub struct Aliases {
+    /// Topic Names by alias - 1, as the Client set them.
+    pub inward: Vec<Box<str>>,
+    /// Towards the Client, if it takes any.
     pub outward: Option<Box<OutwardAliases>>,
-    /// Request Problem Information was 0. [v5 3.1.2.11.7]
-    pub silent_about_problems: bool,
 }
 
-impl Version5 {
+impl Aliases {
     /// Memory of all aliases.
     pub fn bytes(&self) -> usize {
-        let inward: usize = self.aliases.iter().map(|name| name.len()).sum();
+        let inward: usize = self.inward.iter().map(|name| name.len()).sum();
         inward + self.outward.as_ref().map_or(0, |outward| outward.bytes())
     }
 }
@@ -110,8 +108,10 @@ pub struct Connection {
     pub window: u16,
     /// The Client's Maximum Packet Size; without one, the largest packet there can be. [v5 3.1.2.11.4]
     pub packet_bytes_max: u32,
-    /// `None` before v5.
-    pub version5: Option<Box<Version5>>,
+    /// Made with the first alias of the Client, or if it takes some.
+    pub aliases: Option<Box<Aliases>>,
+    /// Request Problem Information was 0. [v5 3.1.2.11.7]
+    pub silent_about_problems: bool,
     /// Whose it is, once it is accepted, and what it takes of that one's account.
     pub owner: Option<OwnerId>,
     /// Bytes of it that are booked to `owner` now.
@@ -163,7 +163,8 @@ impl Connection {
             patience: Patience::default(),
             window: 0,
             packet_bytes_max: PACKET_BYTES_MAX as u32,
-            version5: None,
+            aliases: None,
+            silent_about_problems: false,
             owner: None,
             booked_bytes: 0,
             booked_more: false,
@@ -194,6 +195,11 @@ impl Connection {
     #[inline]
     pub fn shared_bytes(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.bytes())
+    }
+
+    /// A Reason String may be sent to it. [v5 3.1.2.11.7]
+    pub fn takes_reasons(&self) -> bool {
+        self.version == Version::V5 && !self.silent_about_problems
     }
 
     /// It has ended and waits for its last answers.

@@ -21,18 +21,18 @@ impl Clients {
         }
         let no_alias = || Broken::new("an alias comes on a connection of version 5");
         let connection = self.connections.get_mut(id).ok_or_else(no_alias)?;
-        let version5 = connection.version5.as_mut().ok_or_else(no_alias)?;
+        let inward = &mut connection.aliases.get_or_insert_default().inward;
         let index = usize::from(alias) - 1;
         if let Some(topic) = topic {
-            if version5.aliases.len() <= index {
-                version5.aliases.resize(index + 1, Box::from(""));
+            if inward.len() <= index {
+                inward.resize(index + 1, Box::from(""));
             }
-            version5.aliases[index] = topic.as_str().into();
+            inward[index] = topic.as_str().into();
             connection.booked_more = true;
             mark_dirty(connection, &mut self.dirty); // It is booked as the turn ends.
             return Ok(topic.as_str().to_owned());
         }
-        match version5.aliases.get(index) {
+        match inward.get(index) {
             Some(topic) if !topic.is_empty() => Ok(topic.to_string()),
             _ => Err(Violation::TopicAliasUnknown),
         }

@@ -9,7 +9,6 @@ use crate::broker::passing::Acknowledgement;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::Connection;
-use crate::session::connection::Version5;
 use crate::wire;
 use crate::wire::connack::ConnAckProperties;
 use crate::wire::reason::ReasonCode;
@@ -107,10 +106,8 @@ impl Clients {
         }
         let instead = refused.then(|| {
             let connection = self.connections.get(of.connection);
-            let silent = |v5: &Version5| v5.silent_about_problems;
             let room = connection.map_or(0, |connection| connection.packet_bytes_max as usize);
-            let told = connection.and_then(|connection| connection.version5.as_deref());
-            let why = told.filter(|v5| !silent(v5)).map(|_| NO_ROOM);
+            let why = connection.filter(|c| c.takes_reasons()).map(|_| NO_ROOM);
             fitting(room, why, |reason_string, block| {
                 let ack = Ack {
                     reason_string,
@@ -214,8 +211,7 @@ impl Clients {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        let silent = |version5: &Version5| version5.silent_about_problems;
-        if why.is_empty() || connection.version5.as_deref().is_none_or(silent) {
+        if why.is_empty() || !connection.takes_reasons() {
             return self.answer(id, after, |block| write(None, block));
         }
         let bytes = fitting(connection.packet_bytes_max as usize, Some(why), write);

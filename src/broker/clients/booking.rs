@@ -46,7 +46,10 @@ fn connection_bytes(connection: &Connection) -> usize {
         received
     };
     let link = connection.link_bytes as usize;
-    let aliases = connection.version5.as_ref().map_or(0, |v5| v5.bytes());
+    let aliases = connection
+        .aliases
+        .as_ref()
+        .map_or(0, |aliases| aliases.bytes());
     let checked = match &connection.phase {
         Phase::Authenticating(request) => request.bytes_while_checked(),
         Phase::AwaitConnect | Phase::Connected(_) | Phase::Closing { .. } => 0,

@@ -34,8 +34,8 @@ impl Clients {
             (true, true) => routing.passed_on.len() + routing.payload.len(),
         };
         let topic = routing.topic.as_str();
-        let outward = match &mut connection.version5 {
-            Some(version5) => version5.outward.as_deref_mut(),
+        let outward = match &mut connection.aliases {
+            Some(aliases) => aliases.outward.as_deref_mut(),
             None => None,
         };
         // No alias for a message that is sent again, nor for a short name, which would gain nothing, nor at QoS 2:

@@ -23,7 +23,7 @@ use crate::ids::{ConnectionId, NodeId, SessionId, ShardId, StoredSession};
 use crate::invariant::Broken;
 use crate::limits;
 use crate::session::alias::OutwardAliases;
-use crate::session::connection::Version5;
+use crate::session::connection::Aliases;
 use crate::session::inflight::Stage;
 use crate::session::queue::Queued;
 use crate::session::takeovers::TakeoverLines;
@@ -146,11 +146,14 @@ impl Clients {
         connection.keep_alive_s = request.keep_alive_s;
         connection.window = self.settings.inflight_max.min(request.receive_maximum);
         if request.version == Version::V5 {
-            connection.version5 = Some(Box::new(Version5 {
-                aliases: Vec::new(),
-                outward: OutwardAliases::new(request.topic_alias_maximum).map(Box::new),
-                silent_about_problems: request.silent_about_problems,
-            }));
+            connection.silent_about_problems = request.silent_about_problems;
+            let outward = OutwardAliases::new(request.topic_alias_maximum).map(Box::new);
+            connection.aliases = outward.is_some().then(|| {
+                Box::new(Aliases {
+                    inward: Vec::new(),
+                    outward,
+                })
+            });
         }
         self.book.open_again(owner);
         self.book.place(owner, Some(source));
