@@ -91,6 +91,8 @@ pub struct Machine {
     session_present: bool,
     /// What is asked first and not answered: SUBSCRIBE, UNSUBSCRIBE, state.
     asked: Vec<PacketId>,
+    /// The other broker is asked when this one has answered SUBSCRIBE.
+    asks_later: bool,
     address: usize,
     addresses: Addresses,
     backoff: Backoff,
@@ -114,6 +116,7 @@ impl Machine {
             is_up: false,
             session_present: false,
             asked: Vec::new(),
+            asks_later: false,
             address: 0,
             addresses: Addresses::new(bridge.addresses.len(), bridge.round_robin),
             backoff: Backoff::new(bridge.restart_base_s, bridge.restart_cap_s),
@@ -547,7 +550,9 @@ impl Machine {
         Ok(true)
     }
 
-    /// Both brokers have accepted us.
+    /// Both brokers have accepted us. Where the Session here is new, the other broker is asked when this one has answered
+    /// SUBSCRIBE: who sees the state 1 may publish at once, and nothing of that is missed. An older Session is subscribed
+    /// already, and may send messages before SUBACK whose Packet Identifiers are those of what is asked.
     fn begin_relay(&mut self, local_present: bool, now: Time, out: &mut Actions) {
         self.relay.begin(local_present, self.session_present, now);
         self.relay.counts.connects += 1;
@@ -555,7 +560,15 @@ impl Machine {
         let until = now + limits::BRIDGE_LOGIN_MS;
         self.phase = Phase::Relaying { until };
         self.asked.clear();
-        self.subscribe_local(RetainHandling::SendAtSubscribe);
+        let subscribes = self.subscribe_local(RetainHandling::SendAtSubscribe);
+        self.asks_later = subscribes && !local_present;
+        if !self.asks_later {
+            self.ask_remote(now, out);
+        }
+    }
+
+    /// Asks the other broker for what comes in, and tells it the state.
+    fn ask_remote(&mut self, now: Time, out: &mut Actions) {
         let version = self.terms.version;
         let bytes = self.relay.remote.outgoing.bytes();
         let only_out = self.terms.mapping.only_out();
@@ -665,7 +678,11 @@ impl Machine {
             (Side::Remote, _) => {
                 self.answered(suback.packet_id, now, out);
             }
-            (Side::Local, _) => {}
+            (Side::Local, _) => {
+                if std::mem::take(&mut self.asks_later) {
+                    self.ask_remote(now, out);
+                }
+            }
         }
         Ok(true)
     }

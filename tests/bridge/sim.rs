@@ -368,6 +368,30 @@ fn what_is_asked_first() {
     assert_eq!(world.states, [false, true]);
 }
 
+/// Who sees the state 1 at the other broker may publish here at once.
+#[test]
+fn the_state_is_told_when_the_new_session_here_has_subscribed() {
+    let lines = "topic a/# out 1\nlocal_cleansession true\n";
+    let mut world = World::new(lines, Version::V311, 1);
+    let mut steps = 0;
+    while world.remote.got.is_empty() {
+        world.next_event();
+        for side in [Side::Remote, Side::Local] {
+            if world.open[side as usize] {
+                world.deliver_out(side, usize::MAX, false);
+            }
+            if world.local.subscribed.is_empty() {
+                assert!(world.remote.got.is_empty());
+            }
+            world.broker(side).release();
+            world.deliver_in(side, usize::MAX);
+        }
+        steps += 1;
+        assert!(steps < 100);
+    }
+    assert_eq!(world.local.subscribed, ["a/#"]);
+}
+
 #[test]
 fn a_refused_login_is_tried_again_by_the_back_off() {
     let mut world = World::new("topic a out 1\nrestart_timeout 2 2\n", Version::V311, 1);
