@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
+#[path = "../fuzz/properties/layer.rs"]
+mod layer;
 #[path = "../fuzz/properties/proxy_header.rs"]
 mod proxy_header;
 #[path = "../fuzz/properties/storm.rs"]

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../properties/layer.rs"]
+mod layer;
 #[path = "../properties/proxy_header.rs"]
 mod property;
 

@@ -1,9 +1,6 @@
 //! The header of a proxy. Used by the fuzz target of this name and, without a fuzzer, by `tests/corpora.rs`.
 
-#[path = "layer.rs"]
-mod layer;
-
-use layer::every_cut;
+use super::layer::every_cut;
 use mqttfast::config::{ProxyTerms, ProxyVersion};
 use mqttfast::io::link::proxy::{self, Proxy};
 use mqttfast::limits;

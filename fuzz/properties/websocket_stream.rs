@@ -1,10 +1,7 @@
 //! The frames of a WebSocket beside those of another implementation. Used by the fuzz target of this name and, without
 //! a fuzzer, by `tests/corpora.rs`.
 
-#[path = "layer.rs"]
-mod layer;
-
-use layer::every_cut;
+use super::layer::every_cut;
 use mqttfast::config::WebSocketTerms;
 use mqttfast::io::link::websocket::WebSocket;
 use std::io::{self, Cursor, Read, Write};
