@@ -5,7 +5,7 @@
 //! windows, outboxes, retained messages and other shards share, count themselves once each in the [`Account`] of who
 //! published them.
 //!
-//! When memory is short it is divided among users and addresses, over all shards: see [`super::division`].
+//! When memory is short it is divided among users and addresses, over all shards: see `division`.
 
 use super::owner::{Owner, OwnerReport, hash, own_bytes, sharer};
 use super::refused::Refused;

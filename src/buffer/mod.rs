@@ -7,7 +7,7 @@
 //! - [`pool`]: a shard's free blocks.
 //! - [`stock`]: the memory that all shards may hold together.
 //! - [`share`]: those among whom it is divided when it is short.
-//! - [`short`]: texts such as client ids, mostly in place.
+//! - `short`: texts such as client ids, mostly in place.
 //! - [`outbox`]: what a connection is about to send, made of both.
 
 pub mod account;

@@ -1,8 +1,8 @@
 //! The thread of all bridges: sockets, clock and names for the machines of [`crate::bridge`].
 //!
 //! The side of this broker is a pair of sockets, one end of which is given to a shard as a connection
-//! ([`ToShard::Connected`]). Nothing here waits but for `poll`: names are looked up on threads of their own
-//! ([`dial`]). Without a bridge there is no thread.
+//! (`ToShard::Connected`). Nothing here waits but for `poll`: names are looked up on threads of their own
+//! (`dial`). Without a bridge there is no thread.
 
 pub mod board;
 mod dial;
