@@ -550,9 +550,9 @@ impl Machine {
         Ok(true)
     }
 
-    /// Both brokers have accepted us. Where the Session here is new, the other broker is asked when this one has answered
-    /// SUBSCRIBE: who sees the state 1 may publish at once, and nothing of that is missed. An older Session is subscribed
-    /// already, and may send messages before SUBACK whose Packet Identifiers are those of what is asked.
+    /// Both brokers have accepted us. Where the Session here is new, the other broker is asked when this one has
+    /// answered SUBSCRIBE: who sees the state 1 may publish at once, and nothing of that is missed. An older Session is
+    /// subscribed already, and may send messages before SUBACK whose Packet Identifiers are those of what is asked.
     fn begin_relay(&mut self, local_present: bool, now: Time, out: &mut Actions) {
         self.relay.begin(local_present, self.session_present, now);
         self.relay.counts.connects += 1;
