@@ -472,8 +472,11 @@ fn who_is_sent_nothing_is_pinged() {
     assert!(!socket.has_own_bytes());
     let chunks = || Chunks::from_iter([Chunk::Block(b"\xD0\0".to_vec())]);
     socket.seal(chunks(), &mut Last::default());
-    socket.check();
-    assert!(!socket.has_own_bytes());
+    // It may have been sent just before the first check, so the third is the first that is 30 s later.
+    for _ in 0..2 {
+        socket.check();
+        assert!(!socket.has_own_bytes());
+    }
     for _ in 0..3 {
         socket.check();
         assert_eq!(own_of(&mut socket), b"\x89\0");
