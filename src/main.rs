@@ -8,6 +8,7 @@ mod options;
 
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
+use mqttfast::io::bridge_test::{BridgeTest, NotTried};
 use mqttfast::io::explain::{NoAnswer, Question, Wanted};
 use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         },
         Ok(Request::Check(flags, file)) => check(Source { file, flags }),
         Ok(Request::Migrate(migration)) => migrate(&migration),
+        Ok(Request::BridgeTest(test)) => bridge_test(&test),
     }
 }
 
@@ -102,6 +104,18 @@ fn console_failed(who: &str, failure: &console::Failure) -> ExitCode {
     match failure.text.is_empty() {
         true => ExitCode::from(failure.exit_code),
         false => fail(who, &failure.text, failure.exit_code),
+    }
+}
+
+/// Tries the other broker of a bridge. Exit code 1: a step failed.
+fn bridge_test(test: &BridgeTest) -> ExitCode {
+    // A reader who closes the pipe wants no more lines.
+    let say = |text: &str| drop(std::io::stdout().write_all(text.as_bytes()));
+    match test.run(say) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(NotTried::Configuration(refused)) => refuse(&refused),
+        Err(NotTried::NoBridge(text)) => fail("mqttfast bridge test", &text, 2),
     }
 }
 

@@ -4,6 +4,7 @@ use argh::FromArgs;
 use mqttfast::config::{
     ClientIdTakeover, Control, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
 };
+use mqttfast::io::bridge_test::BridgeTest;
 use mqttfast::io::console;
 use mqttfast::io::doctor::Doctor;
 use mqttfast::io::explain::{Question, Wanted};
@@ -34,6 +35,8 @@ pub enum Request {
     Console(console::Command),
     /// Say what becomes of a Mosquitto's lines.
     Migrate(Migration),
+    /// Try the other broker of a bridge.
+    BridgeTest(BridgeTest),
 }
 
 /// MQTT broker. Without --passwd and --allow-anonymous it serves this machine alone.
@@ -179,6 +182,7 @@ enum Subcommand {
     Explain(Explain),
     Store(store_tool::Command),
     Migrate(Migrate),
+    Bridge(BridgeOptions),
     Doctor(DoctorOptions),
     Status(console::Status),
     Clients(console::Clients),
@@ -310,10 +314,43 @@ struct Explain {
     control: Option<PathBuf>,
 }
 
+/// Look at the bridges of a mosquitto.conf.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "bridge", help_triggers("-h", "--help"))]
+struct BridgeOptions {
+    #[argh(subcommand)]
+    act: BridgeAct,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum BridgeAct {
+    Test(BridgeTestOptions),
+}
+
+/// Connect to the other broker of a bridge as the bridge would, log in and subscribe, and say of each step how long it
+/// took or what to do. Nothing is published, no session stays, and a bridge that runs is not disturbed. Exit code 1: a
+/// step failed.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "test",
+    help_triggers("-h", "--help"),
+    example = "Why is the bridge of `connection cloud` down?\n  sudo mqttfast bridge test cloud"
+)]
+struct BridgeTestOptions {
+    /// the word behind `connection`
+    #[argh(positional, arg_name = "name")]
+    name: String,
+    /// a mosquitto.conf; /etc/mosquitto/mosquitto.conf unless given
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
+}
+
 /// The names of the commands.
-const COMMANDS: [&str; 13] = [
-    "passwd", "explain", "doctor", "store", "migrate", "status", "clients", "kick", "sessions",
-    "retained", "denials", "log", "top",
+const COMMANDS: [&str; 14] = [
+    "passwd", "bridge", "explain", "doctor", "store", "migrate", "status", "clients", "kick",
+    "sessions", "retained", "denials", "log", "top",
 ];
 
 fn console(command: console::Command) -> Result<Request, String> {
@@ -389,6 +426,13 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         Some(Subcommand::Denials(command)) => console(console::Command::Denials(command)),
         Some(Subcommand::Log(command)) => console(console::Command::Log(command)),
         Some(Subcommand::Top(command)) => console(console::Command::Top(command)),
+        Some(Subcommand::Bridge(bridge)) => {
+            let BridgeAct::Test(test) = bridge.act;
+            Ok(Request::BridgeTest(BridgeTest {
+                name: test.name,
+                config: test.config.unwrap_or_else(|| CONFIGURATION.into()),
+            }))
+        }
         Some(Subcommand::Migrate(migrate)) => {
             let config = migrate.config.unwrap_or_else(|| CONFIGURATION.into());
             Ok(Request::Migrate(Migration {

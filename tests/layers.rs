@@ -382,6 +382,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::words",
         ],
     ),
+    (
+        "io::bridge_test",
+        &["io::disk", "io::helpers::bridge", "io::words"],
+    ),
     // Commands that ask a running broker.
     (
         "io::console",

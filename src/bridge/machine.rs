@@ -21,15 +21,15 @@ use super::event::{Action, Actions, Event, Side, State, Status, Told, Why};
 use super::loops::Loops;
 use super::mapping::Way;
 use super::relay::{Relay, Stop};
-use super::terms::Terms;
+use super::terms::{STATES, Terms};
 use crate::config::mosquitto::StartType;
 use crate::limits;
 use crate::random::SplitMix64;
 use crate::time::Time;
 use crate::wire::{
     self, ConnAck, Connect, ConnectProperties, Delivery, Disconnect, Frame, Packet, PacketId, QoS,
-    ReasonCode, RetainHandling, SubAck, SubscriptionOptions, TopicName, Version, Will,
-    append_subscribe, append_unsubscribe, packet_type,
+    ReasonCode, RetainHandling, SubAck, SubscriptionOptions, Version, append_subscribe,
+    append_unsubscribe, packet_type,
 };
 
 /// Packet Identifiers of what is asked first. While one of them is in use, this broker's messages wait: they have
@@ -37,9 +37,6 @@ use crate::wire::{
 const SUBSCRIBE_ID: PacketId = PacketId::MAX;
 const UNSUBSCRIBE_ID: PacketId = PacketId::new(65_534).expect("not 0");
 const STATE_ID: PacketId = PacketId::new(65_533).expect("not 0");
-
-/// What the state topic says.
-const STATES: [&[u8]; 2] = [b"0", b"1"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -334,45 +331,8 @@ impl Machine {
     }
 
     fn connect_remote(&mut self) {
-        let (terms, bridge) = (&self.terms, &self.terms.bridge);
-        let user_name = bridge.remote_user.as_deref();
-        let password = bridge.remote_password.as_deref().map(str::as_bytes);
-        let v5 = terms.version == Version::V5;
-        let topic = terms.remote_notification();
-        Connect {
-            version: terms.version,
-            bridge: bridge.try_private && !v5,
-            clean_start: bridge.clean_session,
-            keep_alive_s: bridge.keep_alive_s,
-            properties: match v5 {
-                true => ConnectProperties {
-                    session_expiry_interval_s: match bridge.session_expiry_s {
-                        0 if !bridge.clean_session => u32::MAX,
-                        seconds => seconds,
-                    },
-                    receive_maximum: bridge.receive_maximum,
-                    maximum_packet_size: Some(terms.packet_bytes_max),
-                    topic_alias_maximum: bridge.topic_alias_max,
-                    ..Default::default()
-                },
-                false => ConnectProperties::default(),
-            },
-            client_id: &terms.remote_client_id,
-            will: topic
-                .and_then(|topic| TopicName::new(topic).ok())
-                .map(|topic| Will {
-                    qos: QoS::AtLeastOnce,
-                    retain: true,
-                    topic,
-                    payload: STATES[0],
-                    delay_interval_s: 0,
-                    properties: Default::default(),
-                }),
-            user_name,
-            // Only v5 has a password without a name [v3.1.1 MQTT-3.1.2-22].
-            password: password.filter(|_| v5 || user_name.is_some()),
-        }
-        .encode(self.relay.remote.outgoing.bytes());
+        let bytes = self.relay.remote.outgoing.bytes();
+        self.terms.connect().encode(bytes);
     }
 
     fn connect_local(&mut self) {

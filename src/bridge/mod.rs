@@ -23,6 +23,7 @@
 //! - [`terms`]: what one bridge goes by.
 //! - [`relay`]: what becomes of each packet while both connections are there.
 //! - [`machine`]: the life of a bridge around that.
+//! - [`probe`]: a client that tries the other broker, for `mqttfast bridge test`.
 
 pub mod backoff;
 pub mod client;
@@ -30,10 +31,12 @@ pub mod event;
 pub mod loops;
 pub mod machine;
 pub mod mapping;
+pub mod probe;
 pub mod relay;
 pub mod terms;
 
 pub use event::{Action, Actions, Counts, Event, Side, State, Status, Told, Why};
 pub use loops::Loops;
 pub use machine::Machine;
+pub use probe::{Probe, Seen};
 pub use terms::Terms;

@@ -3,7 +3,10 @@
 use super::mapping::Mapping;
 use crate::config::mosquitto::Bridge;
 use crate::limits;
-use crate::wire::{TopicName, Version};
+use crate::wire::{Connect, ConnectProperties, QoS, TopicName, Version, Will};
+
+/// What the state topic says.
+pub const STATES: [&[u8]; 2] = [b"0", b"1"];
 
 /// What a bridge goes by.
 #[derive(Clone, Debug)]
@@ -50,6 +53,48 @@ impl Terms {
                 .packet_bytes_max
                 .map_or(most, |bytes| bytes.min(most)),
             bridge: bridge.clone(),
+        }
+    }
+
+    /// What is said to the other broker first.
+    pub fn connect(&self) -> Connect<'_> {
+        let bridge = &self.bridge;
+        let user_name = bridge.remote_user.as_deref();
+        let password = bridge.remote_password.as_deref().map(str::as_bytes);
+        let v5 = self.version == Version::V5;
+        let topic = self.remote_notification();
+        Connect {
+            version: self.version,
+            bridge: bridge.try_private && !v5,
+            clean_start: bridge.clean_session,
+            keep_alive_s: bridge.keep_alive_s,
+            properties: match v5 {
+                true => ConnectProperties {
+                    session_expiry_interval_s: match bridge.session_expiry_s {
+                        0 if !bridge.clean_session => u32::MAX,
+                        seconds => seconds,
+                    },
+                    receive_maximum: bridge.receive_maximum,
+                    maximum_packet_size: Some(self.packet_bytes_max),
+                    topic_alias_maximum: bridge.topic_alias_max,
+                    ..Default::default()
+                },
+                false => ConnectProperties::default(),
+            },
+            client_id: &self.remote_client_id,
+            will: topic
+                .and_then(|topic| TopicName::new(topic).ok())
+                .map(|topic| Will {
+                    qos: QoS::AtLeastOnce,
+                    retain: true,
+                    topic,
+                    payload: STATES[0],
+                    delay_interval_s: 0,
+                    properties: Default::default(),
+                }),
+            user_name,
+            // Only v5 has a password without a name [v3.1.1 MQTT-3.1.2-22].
+            password: password.filter(|_| v5 || user_name.is_some()),
         }
     }
 

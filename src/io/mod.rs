@@ -11,6 +11,7 @@
 //! the shards' outputs; [`words`] makes the sentences of the log. `tests/layers.rs` says which of these may import
 //! which.
 
+pub mod bridge_test;
 pub mod clock;
 pub mod console;
 pub mod cpu;

@@ -10,6 +10,7 @@ mod entry;
 mod house;
 mod running;
 mod socket;
+pub mod trial;
 pub mod words;
 
 use crate::bridge::mapping::Mapping;
@@ -30,6 +31,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+/// The name of this machine; another in the place of one that cannot be read.
+pub fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "mqttfast".to_owned(), |name| name.trim().to_owned())
+}
 
 /// What the thread is told.
 enum Order {
@@ -103,9 +110,7 @@ impl Bridges {
             board: self.board.clone(),
             orders: taken,
             wake: Arc::clone(&wake),
-            // Another name in the place of one that cannot be read.
-            host: fs::read_to_string("/proc/sys/kernel/hostname")
-                .map_or_else(|_| "mqttfast".to_owned(), |name| name.trim().to_owned()),
+            host: host_name(),
             bridges: Vec::new(),
             loops: Loops::default(),
         };

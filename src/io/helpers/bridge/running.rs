@@ -72,6 +72,15 @@ fn index(side: Side) -> usize {
     }
 }
 
+/// What each of its connections gets.
+pub fn options(bridge: &Bridge) -> Options {
+    Options {
+        bind_address: bridge.bind_address.clone(),
+        keepalive: bridge.tcp_keepalive,
+        user_timeout_ms: bridge.tcp_user_timeout_ms,
+    }
+}
+
 /// A seed that nobody can foresee.
 pub fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
@@ -317,11 +326,7 @@ impl Running {
         let Some((host, port)) = bridge.addresses.get(address) else {
             return;
         };
-        let options = Options {
-            bind_address: bridge.bind_address.clone(),
-            keepalive: bridge.tcp_keepalive,
-            user_timeout_ms: bridge.tcp_user_timeout_ms,
-        };
+        let options = options(bridge);
         let wake = Arc::clone(&self.wake);
         let mut dial = Dial::new(host, *port, options, move || {
             let _ = wake.write(1);

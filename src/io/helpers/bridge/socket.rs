@@ -143,9 +143,9 @@ impl Sealed {
             }
             match self.receive() {
                 Ok(true) => {}
-                Ok(false) => {
-                    let text = "the other broker has closed the connection during the handshake of TLS: is that the port for TLS?";
-                    return Err(io::Error::other(text));
+                Ok(false) => return Err(closed_early()),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Err(closed_early());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -176,6 +176,11 @@ impl Sealed {
             }
         }
     }
+}
+
+fn closed_early() -> io::Error {
+    let text = "the other broker has closed the connection during the handshake of TLS: is that the port for TLS?";
+    io::Error::other(text)
 }
 
 fn failed(error: &Error) -> io::Error {
