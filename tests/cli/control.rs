@@ -203,6 +203,10 @@ fn commands_show_and_change_a_running_broker() {
         );
         let old = house.done(&["retained", "rm", "#", "--older-than", "1h"]);
         assert_eq!(old, "0 retained messages deleted\n");
+        // Older than the calendar: nothing is.
+        let ages = format!("{}s", u64::MAX);
+        let old = house.done(&["retained", "rm", "#", "--older-than", &ages]);
+        assert_eq!(old, "0 retained messages deleted\n");
         let trial = house.done(&["retained", "rm", "home/#", "--dry-run"]);
         assert!(
             trial.ends_with("3 retained messages would be deleted\n"),
@@ -318,6 +322,15 @@ fn the_log_is_followed_as_it_comes() {
     assert!(line["line"].as_str().unwrap().contains("acl"), "{line}");
     let denials = house.json(&["denials"]);
     assert_eq!(denials[0]["client"], "a", "{denials:?}");
+    // Who follows has nothing more to say; one that says more than a request can be is closed.
+    let (chunk, mut rest) = (vec![b'x'; 520 * 1024], Vec::new());
+    let _ = follower.get_mut().write_all(&chunk);
+    let closed = follower.read_to_end(&mut rest);
+    let is_deadline = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+    assert!(
+        !closed.is_err_and(|error| is_deadline(&error)),
+        "it goes on"
+    );
 }
 
 #[test]

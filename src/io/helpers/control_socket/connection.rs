@@ -108,8 +108,8 @@ impl Connection {
             self.since = now;
         }
         self.write(now);
-        if self.ended && self.follows() {
-            // Nobody is there any more.
+        if self.follows() && (self.ended || self.is_full()) {
+            // Nobody is there any more, or who is there sends what is never read: its end would not be seen behind it.
             self.broken = true;
         }
     }
@@ -118,9 +118,13 @@ impl Connection {
         self.output.len() - self.sent
     }
 
+    /// There is more than a request can be.
+    fn is_full(&self) -> bool {
+        self.input.len() >= limits::CONTROL_REQUEST_BYTES_MAX
+    }
+
     fn wants_input(&self) -> bool {
-        let is_full = self.input.len() >= limits::CONTROL_REQUEST_BYTES_MAX;
-        !self.ended && !is_full && (self.work.is_none() || self.follows())
+        !self.ended && !self.is_full() && (self.work.is_none() || self.follows())
     }
 
     fn has_something_to_do(&self) -> bool {
@@ -162,7 +166,7 @@ impl Connection {
             Some(end) => end,
             None if self.ended && !self.input.is_empty() => self.input.len(),
             None => {
-                if self.input.len() >= limits::CONTROL_REQUEST_BYTES_MAX {
+                if self.is_full() {
                     refuse(
                         "too_long",
                         "the request is longer than any can be",

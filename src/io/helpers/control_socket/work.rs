@@ -230,7 +230,7 @@ impl Listing {
     }
 
     pub fn retained(survey: Survey, older_s: Option<u64>) -> Listing {
-        let older = Older(older_s);
+        let older = Older::by(older_s);
         // All shards have the same.
         Listing {
             next: Some(survey),
@@ -275,7 +275,7 @@ impl Listing {
             Found::Retained(page) => {
                 let older = match &self.what {
                     What::Retained { older } => *older,
-                    _ => Older(None),
+                    _ => Older::All,
                 };
                 for found in page.iter().filter(|found| older.holds(found.written_s)) {
                     tell(answers::retained(found, &times));
@@ -295,17 +295,28 @@ impl Listing {
     }
 }
 
-/// Only what was written so many seconds ago, or earlier. What does not know its age is not old.
+/// Only what was written so many seconds before it is asked for, or earlier. What does not know its age is not old.
 #[derive(Clone, Copy)]
-struct Older(Option<u64>);
+enum Older {
+    All,
+    /// Not later than this, in seconds since 1970. `None`: nothing is so old.
+    Than(Option<u64>),
+}
 
 impl Older {
+    fn by(seconds: Option<u64>) -> Older {
+        match seconds {
+            Some(seconds) => Older::Than(unix_s(SystemTime::now()).checked_sub(seconds)),
+            None => Older::All,
+        }
+    }
+
     fn holds(self, written_s: Option<u64>) -> bool {
-        let Some(seconds) = self.0 else {
-            return true;
-        };
-        let now = unix_s(SystemTime::now());
-        written_s.is_some_and(|written_s| written_s + seconds <= now)
+        match (self, written_s) {
+            (Older::All, _) => true,
+            (Older::Than(Some(latest_s)), Some(written_s)) => written_s <= latest_s,
+            (Older::Than(_), _) => false,
+        }
     }
 }
 
@@ -322,7 +333,7 @@ impl Removal {
     pub fn new(survey: Survey, older_s: Option<u64>, is_trial: bool) -> Removal {
         Removal {
             next: Some(survey.in_pages_of(limits::CONTROL_REMOVALS_AT_ONCE)),
-            older: Older(older_s),
+            older: Older::by(older_s),
             is_trial,
             count: 0,
         }
