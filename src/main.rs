@@ -6,10 +6,11 @@
 
 mod options;
 
+use mqttfast::acl::explain::Explanation;
 use mqttfast::config::mosquitto::{Refused, describe};
 use mqttfast::config::{Config, Source};
 use mqttfast::io::bridge_test::{BridgeTest, NotTried};
-use mqttfast::io::explain::{NoAnswer, Question, Wanted};
+use mqttfast::io::explain::{NoAnswer, Question};
 use mqttfast::io::migrate::Migration;
 use mqttfast::io::{self, disk::Disk, store_tool};
 use mqttfast::io::{console, doctor};
@@ -72,32 +73,22 @@ fn serve(config: Config) -> ExitCode {
 fn explain(question: &Question, control: Option<&Path>) -> ExitCode {
     const WHO: &str = "mqttfast explain";
     if question.acl.is_none() && question.config.is_none() {
-        let asked = console::explain::Question {
-            publish: question.wanted == Wanted::Publish,
-            user: question.user.as_deref(),
-            client: &question.client,
-            topic: &question.topic,
-        };
-        return match console::explain::ask(&asked, control) {
-            Ok((allowed, text)) => {
-                print(&text);
-                ExitCode::from(u8::from(!allowed))
-            }
+        return match console::explain::ask(question, control) {
+            Ok(answer) => explained(&answer),
             Err(failure) => console_failed(WHO, &failure),
         };
     }
     match question.answer() {
-        Ok(answer) => {
-            print(&answer.text);
-            match answer.allowed {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::from(1),
-            }
-        }
+        Ok(answer) => explained(&answer),
         Err(NoAnswer::Topic(text)) => fail(WHO, &text, 2),
         Err(NoAnswer::Configuration(refused)) => refuse(&refused),
         Err(NoAnswer::Rules(faults)) => fail(WHO, &faults.sentences().join("\n"), 2),
     }
+}
+
+fn explained(answer: &Explanation) -> ExitCode {
+    print(&answer.text);
+    ExitCode::from(u8::from(!answer.allowed))
 }
 
 fn console_failed(who: &str, failure: &console::Failure) -> ExitCode {

@@ -390,6 +390,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::console",
         &[
+            "io::explain",
             "io::helpers::control_socket",
             "io::helpers::zone",
             "io::words",

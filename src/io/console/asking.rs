@@ -1,6 +1,6 @@
 //! A request to a running broker, and its answer line by line.
 
-use super::Failure;
+use super::{Failure, print};
 use crate::io::helpers::control_socket::{VERSION, place};
 use crate::limits;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Broker {
     stream: BufReader<UnixStream>,
     /// Lines are printed as they come, which is progress enough.
-    pub streams: bool,
+    pub(super) streams: bool,
 }
 
 impl Broker {
@@ -35,7 +35,7 @@ impl Broker {
 
     /// Sends a request; `each` gets every line of the answer but the last one, with its text.
     ///
-    /// Errors: the broker refuses it, or is gone.
+    /// Errors: the broker refuses it, with exit code 2 where it was asked wrongly, or is gone.
     pub fn ask(
         &mut self,
         request: &Value,
@@ -61,8 +61,11 @@ impl Broker {
                 Failure::new(format!("the broker's answer is not understood: {error}"))
             })?;
             if let Some(code) = value["error"].as_str() {
-                let text = value["text"].as_str().unwrap_or(code);
-                return Err(Failure::new(super::shown::whole(text)));
+                let text = super::shown::whole(value["text"].as_str().unwrap_or(code));
+                return Err(match code {
+                    "wrong_request" => Failure::asked_wrongly(text),
+                    _ => Failure::new(text),
+                });
             }
             if value["end"] == true {
                 if value["protocol"].as_u64() > Some(VERSION.into()) {
@@ -77,12 +80,24 @@ impl Broker {
 
     /// The one line of an answer.
     pub fn ask_one(&mut self, request: &Value) -> Result<Value, Failure> {
-        let mut found = Value::Null;
+        Ok(self.ask_all(request)?.pop().unwrap_or_default())
+    }
+
+    /// All lines of an answer.
+    pub fn ask_all(&mut self, request: &Value) -> Result<Vec<Value>, Failure> {
+        let mut found = Vec::new();
         self.ask(request, |value, _| {
-            found = value;
+            found.push(value);
             Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Prints an answer as it comes: a JSON object a line. Returns the exit code.
+    pub(super) fn print(&mut self, request: &Value) -> Result<u8, Failure> {
+        self.streams = true;
+        self.ask(request, |_, line| print(&format!("{line}\n")))?;
+        Ok(0)
     }
 
     /// Lines may come as late as they like.

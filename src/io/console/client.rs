@@ -26,17 +26,11 @@ pub struct Clients {
 impl Clients {
     pub(super) fn run(&self) -> Result<u8, Failure> {
         let mut broker = Broker::find(self.control.as_deref())?;
-        broker.streams = self.json;
         let request = json!({ "ask": "clients" });
         if self.json {
-            broker.ask(&request, |_, line| print(&format!("{line}\n")))?;
-            return Ok(0);
+            return broker.print(&request);
         }
-        let mut found = Vec::new();
-        broker.ask(&request, |value, _| {
-            found.push(value);
-            Ok(())
-        })?;
+        let mut found = broker.ask_all(&request)?;
         found.sort_by(|a, b| a["client"].as_str().cmp(&b["client"].as_str()));
         let head = [
             "CLIENT", "USER", "ADDRESS", "MQTT", "FOR", "IN>", "OUT>", "QUEUE>",
@@ -54,11 +48,7 @@ impl Clients {
                 queue(line),
             ]);
         }
-        match table.is_empty() {
-            true => print("no client is connected\n")?,
-            false => print(&table.text(shown::colours()))?,
-        }
-        Ok(0)
+        print(&table.text_or("no client is connected\n")).map(|()| 0)
     }
 }
 

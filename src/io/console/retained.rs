@@ -121,36 +121,20 @@ fn row(line: &Value) -> Vec<String> {
     ]
 }
 
-/// The broker says what is wrong with a filter.
-fn asked(result: Result<(), Failure>) -> Result<(), Failure> {
-    result.map_err(
-        |failure| match failure.text.contains("is no topic filter") {
-            true => Failure::asked_wrongly(failure.text),
-            false => failure,
-        },
-    )
-}
-
 impl List {
     fn run(&self) -> Result<u8, Failure> {
         let mut broker = Broker::find(self.control.as_deref())?;
-        broker.streams = self.json;
         let request =
             json!({ "ask": "retained", "filter": self.filter, "older_s": self.older_than });
         if self.json {
-            asked(broker.ask(&request, |_, line| print(&format!("{line}\n"))))?;
-            return Ok(0);
+            return broker.print(&request);
         }
         let mut table = Table::new(&["SIZE>", "QOS>", "AGE>", "TOPIC"]);
-        asked(broker.ask(&request, |line, _| {
+        broker.ask(&request, |line, _| {
             table.row(row(&line));
             Ok(())
-        }))?;
-        match table.is_empty() {
-            true => print("there is no such retained message\n")?,
-            false => print(&table.text(shown::colours()))?,
-        }
-        Ok(0)
+        })?;
+        print(&table.text_or("there is no such retained message\n")).map(|()| 0)
     }
 }
 
@@ -171,7 +155,7 @@ impl Get {
         let one = !self.filter.contains(['+', '#']);
         let terminal = io::stdout().is_terminal();
         let mut found = 0;
-        asked(broker.ask(&request, |line, text_of| {
+        broker.ask(&request, |line, text_of| {
             found += 1;
             if line["cut"] == true && !self.json {
                 let all = size(&line, "bytes");
@@ -192,7 +176,7 @@ impl Get {
                 true => print(&format!("{value}\n")),
                 false => print(&format!("{} {value}\n", text(&line, "topic", usize::MAX))),
             }
-        }))?;
+        })?;
         match found {
             0 => Err(Failure::new(format!(
                 "there is no retained message of {}",
@@ -206,7 +190,6 @@ impl Get {
 impl Remove {
     fn run(&self) -> Result<u8, Failure> {
         let mut broker = Broker::find(self.control.as_deref())?;
-        broker.streams = self.json;
         let request = json!({
             "ask": "remove_retained",
             "filter": self.filter,
@@ -214,19 +197,16 @@ impl Remove {
             "dry_run": self.dry_run,
         });
         if self.json {
-            asked(broker.ask(&request, |_, line| print(&format!("{line}\n"))))?;
-            return Ok(0);
+            return broker.print(&request);
         }
         let mut table = Table::new(&["SIZE>", "QOS>", "AGE>", "TOPIC"]);
         let mut count = 0;
-        asked(broker.ask(&request, |line, _| {
+        broker.ask(&request, |line, _| {
             count += 1;
             table.row(row(&line));
             Ok(())
-        }))?;
-        if !table.is_empty() {
-            print(&table.text(shown::colours()))?;
-        }
+        })?;
+        print(&table.text_or(""))?;
         let count = match count {
             1 => "1 retained message".to_owned(),
             count => format!("{} retained messages", units::count(count)),

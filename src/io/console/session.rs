@@ -1,7 +1,7 @@
 //! `mqttfast sessions`.
 
 use super::client::queue;
-use super::shown::{self, Table, text};
+use super::shown::{self, Table, count, text};
 use super::{Broker, Failure, print};
 use crate::io::words::units;
 use argh::FromArgs;
@@ -67,17 +67,11 @@ impl Sessions {
 impl List {
     fn run(&self) -> Result<u8, Failure> {
         let mut broker = Broker::find(self.control.as_deref())?;
-        broker.streams = self.json;
         let request = json!({ "ask": "sessions" });
         if self.json {
-            broker.ask(&request, |_, line| print(&format!("{line}\n")))?;
-            return Ok(0);
+            return broker.print(&request);
         }
-        let mut found = Vec::new();
-        broker.ask(&request, |value, _| {
-            found.push(value);
-            Ok(())
-        })?;
+        let mut found = broker.ask_all(&request)?;
         found.sort_by(|a, b| {
             let bytes = |line| std::cmp::Reverse(shown::number(line, "queued_bytes"));
             let names = a["client"].as_str().cmp(&b["client"].as_str());
@@ -97,16 +91,12 @@ impl List {
                 text(line, "client", 40),
                 text(line, "user", 20),
                 state(line),
-                units::count(shown::number(line, "subscriptions")),
+                count(line, "subscriptions"),
                 queue(line),
-                units::count(shown::number(line, "in_flight")),
+                count(line, "in_flight"),
             ]);
         }
-        match table.is_empty() {
-            true => print("there is no session\n")?,
-            false => print(&table.text(shown::colours()))?,
-        }
-        Ok(0)
+        print(&table.text_or("there is no session\n")).map(|()| 0)
     }
 }
 

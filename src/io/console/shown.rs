@@ -53,6 +53,11 @@ pub fn number(line: &Value, field: &str) -> u64 {
     line[field].as_u64().unwrap_or(0)
 }
 
+/// A field as a number with its thousands apart.
+pub fn count(line: &Value, field: &str) -> String {
+    units::count(number(line, field))
+}
+
 /// A field of bytes.
 pub fn size(line: &Value, field: &str) -> String {
     units::bytes(number(line, field))
@@ -107,12 +112,20 @@ impl Table {
     }
 
     /// There is nothing below the head.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
 
+    /// The text for standard output; `nothing` in place of a head alone.
+    pub fn text_or(&self, nothing: &str) -> String {
+        match self.is_empty() {
+            true => nothing.to_owned(),
+            false => self.text(colours()),
+        }
+    }
+
     /// The text; the head in bold on a terminal.
-    pub fn text(&self, colours: bool) -> String {
+    fn text(&self, colours: bool) -> String {
         let mut widths = vec![0; self.right.len()];
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {

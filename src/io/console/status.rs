@@ -1,8 +1,8 @@
 //! `mqttfast status`.
 
-use super::shown::{self, number, text};
+use super::shown::{self, count, number, size, text};
 use super::{Broker, Failure, print};
-use crate::io::words::units::{bytes, count, span};
+use crate::io::words::units::{self, span};
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -25,8 +25,7 @@ impl Status {
         let mut broker = Broker::find(self.control.as_deref())?;
         let request = json!({ "ask": "status" });
         if self.json {
-            broker.ask(&request, |_, line| print(&format!("{line}\n")))?;
-            return Ok(0);
+            return broker.print(&request);
         }
         let status = broker.ask_one(&request)?;
         print(&said(&status)).map(|()| 0)
@@ -68,19 +67,19 @@ fn said(status: &Value) -> String {
         "holds",
         format!(
             "{} connections, {} sessions, {} subscriptions, {} retained messages",
-            count(number(status, "connections")),
-            count(number(status, "sessions")),
-            count(number(status, "subscriptions")),
-            count(number(status, "retained"))
+            count(status, "connections"),
+            count(status, "sessions"),
+            count(status, "subscriptions"),
+            count(status, "retained")
         ),
     );
     line(
         "waiting",
         format!(
             "{} messages in queues ({}), {} on their way out",
-            count(number(status, "queued")),
-            bytes(number(status, "queued_bytes")),
-            bytes(number(status, "unsent_bytes"))
+            count(status, "queued"),
+            size(status, "queued_bytes"),
+            size(status, "unsent_bytes")
         ),
     );
     let messages = &status["messages"];
@@ -88,10 +87,10 @@ fn said(status: &Value) -> String {
         "messages",
         format!(
             "{} in, {} out; {} in, {} out",
-            count(number(messages, "received")),
-            count(number(messages, "sent")),
-            bytes(number(&status["bytes"], "received")),
-            bytes(number(&status["bytes"], "sent"))
+            count(messages, "received"),
+            count(messages, "sent"),
+            size(&status["bytes"], "received"),
+            size(&status["bytes"], "sent")
         ),
     );
     line("dropped", dropped(&messages["dropped"]));
@@ -100,10 +99,10 @@ fn said(status: &Value) -> String {
         "clients",
         format!(
             "{} let in, {} refused, {} gone, {} probes",
-            count(number(connects, "accepted")),
-            count(number(connects, "refused")),
-            count(number(connects, "ended")),
-            count(number(connects, "probes"))
+            count(connects, "accepted"),
+            count(connects, "refused"),
+            count(connects, "ended"),
+            count(connects, "probes")
         ),
     );
     let memory = &status["memory"];
@@ -111,17 +110,17 @@ fn said(status: &Value) -> String {
         "memory",
         format!(
             "{} held for clients of at most {}; the process has {}",
-            bytes(number(memory, "held_bytes")),
-            bytes(number(memory, "limit_bytes")),
-            bytes(number(memory, "resident_bytes"))
+            size(memory, "held_bytes"),
+            size(memory, "limit_bytes"),
+            size(memory, "resident_bytes")
         ),
     );
     for owner in memory["owners"].as_array().into_iter().flatten() {
         let refused = match number(owner, "refused") {
             0 => String::new(),
-            refused => format!(", {} refusals", count(refused)),
+            refused => format!(", {} refusals", units::count(refused)),
         };
-        let held = bytes(number(owner, "bytes"));
+        let held = size(owner, "bytes");
         line(
             "",
             format!("{held:>10}  {}{refused}", text(owner, "name", 60)),
@@ -142,7 +141,7 @@ fn said(status: &Value) -> String {
             "log",
             format!(
                 "{} lines lost, as it is not read fast enough",
-                count(number(status, "log_lines_lost"))
+                count(status, "log_lines_lost")
             ),
         );
     }
@@ -159,7 +158,7 @@ pub(super) fn dropped(by: &Value) -> String {
     reasons.sort_by(|a, b| b.cmp(a));
     let said: Vec<String> = reasons
         .iter()
-        .map(|(number, name)| format!("{} {}", count(*number), shown::whole(name)))
+        .map(|(number, name)| format!("{} {}", units::count(*number), shown::whole(name)))
         .collect();
     match said.is_empty() {
         true => "nothing".to_owned(),
@@ -175,8 +174,8 @@ fn store(store: &Value) -> String {
         "{} in {}; {} written in {} commits, the last in {} ms; a power cut costs at most the last {} ms",
         text(store, "condition", 40),
         text(store, "directory", usize::MAX),
-        bytes(number(store, "written_bytes")),
-        count(number(store, "commits")),
+        size(store, "written_bytes"),
+        count(store, "commits"),
         number(store, "last_commit_ms"),
         number(store, "loss_window_ms")
     )

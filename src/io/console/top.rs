@@ -3,7 +3,8 @@
 //! [`View`] is pure: what the broker says goes in by [`View::take`], lines of the terminal's size come out of
 //! [`View::lines`]. The rest is the terminal: raw while it is shown, and as it was when it ends.
 
-use super::shown::{self, number, text};
+use super::client::queue;
+use super::shown::{self, number, size, text};
 use super::status::dropped;
 use super::{Broker, Failure, print};
 use crate::io::words::units::{bytes, count, span};
@@ -54,11 +55,7 @@ impl Top {
 /// Asks for everything that is shown.
 fn sample(broker: &mut Broker, view: &mut View) -> Result<(), Failure> {
     let status = broker.ask_one(&json!({ "ask": "status" }))?;
-    let mut clients = Vec::new();
-    broker.ask(&json!({ "ask": "clients" }), |line, _| {
-        clients.push(line);
-        Ok(())
-    })?;
+    let clients = broker.ask_all(&json!({ "ask": "clients" }))?;
     view.take(status, &clients, Instant::now());
     Ok(())
 }
@@ -139,7 +136,8 @@ struct Row {
     /// Bytes a second.
     received: u64,
     sent: u64,
-    queued: u64,
+    /// As it is shown.
+    queue: String,
     queued_bytes: u64,
 }
 
@@ -185,7 +183,7 @@ impl View {
                 address: text(line, "address", 45),
                 received,
                 sent,
-                queued: number(line, "queued"),
+                queue: queue(line),
                 queued_bytes: number(line, "queued_bytes"),
             });
             earlier.insert(id, sums);
@@ -262,17 +260,13 @@ impl View {
         let title_at = lines.len();
         lines.push(title);
         for found in self.rows.iter().skip(self.first).take(room) {
-            let queue = match found.queued {
-                0 => "-".to_owned(),
-                queued => format!("{queued} ({})", bytes(found.queued_bytes)),
-            };
             lines.push(row([
                 found.client.clone(),
                 found.user.clone(),
                 found.address.clone(),
                 bytes(found.received),
                 bytes(found.sent),
-                queue,
+                found.queue.clone(),
             ]));
         }
         if !is_endless {
@@ -303,13 +297,7 @@ impl View {
         let owners = memory["owners"].as_array().into_iter().flatten();
         let owners: Vec<String> = owners
             .take(3)
-            .map(|owner| {
-                format!(
-                    "{} {}",
-                    text(owner, "name", 24),
-                    bytes(number(owner, "bytes"))
-                )
-            })
+            .map(|owner| format!("{} {}", text(owner, "name", 24), size(owner, "bytes")))
             .collect();
         let store = match &status["store"] {
             Value::Null => "none".to_owned(),
@@ -326,10 +314,10 @@ impl View {
                 "mqttfast {}  up {}  {} connections  {} sessions  {} subscriptions  {} retained",
                 text(status, "version", 20),
                 span(number(status, "uptime_s")),
-                count(number(status, "connections")),
-                count(number(status, "sessions")),
-                count(number(status, "subscriptions")),
-                count(number(status, "retained"))
+                shown::count(status, "connections"),
+                shown::count(status, "sessions"),
+                shown::count(status, "subscriptions"),
+                shown::count(status, "retained")
             ),
             format!(
                 "messages  in {}/s  out {}/s   bytes  in {}/s  out {}/s",
@@ -340,16 +328,16 @@ impl View {
             ),
             format!(
                 "waiting   {} messages ({}), {} on their way out",
-                count(number(status, "queued")),
-                bytes(number(status, "queued_bytes")),
-                bytes(number(status, "unsent_bytes"))
+                shown::count(status, "queued"),
+                size(status, "queued_bytes"),
+                size(status, "unsent_bytes")
             ),
             format!("dropped   {}", dropped(&messages["dropped"])),
             format!(
                 "memory    {} held of {}, process {}; {}",
-                bytes(number(memory, "held_bytes")),
-                bytes(number(memory, "limit_bytes")),
-                bytes(number(memory, "resident_bytes")),
+                size(memory, "held_bytes"),
+                size(memory, "limit_bytes"),
+                size(memory, "resident_bytes"),
                 owners.join(", ")
             ),
             format!("store     {store}"),

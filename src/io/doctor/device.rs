@@ -92,13 +92,9 @@ fn device(
         }
         Ok(())
     })?;
-    let mut happened = Vec::new();
     let kinds = ["denial", "refusal", "end"];
     let request = json!({ "ask": "happenings", "client": client, "kinds": kinds });
-    broker.ask(&request, |line, _| {
-        happened.push(line);
-        Ok(())
-    })?;
+    let happened = broker.ask_all(&request)?;
     let whom = shown::whole(client);
     for line in &connected {
         let whom = shown::whole(line["client"].as_str().unwrap_or_default());
