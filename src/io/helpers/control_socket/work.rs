@@ -3,9 +3,10 @@
 use super::answers::{self, Times, end, put, refuse};
 use super::known::{Known, unix_s};
 use crate::acl::explain::{self, Asker};
-use crate::broker::{Found, Order, OwnMessage, Report, Survey};
+use crate::broker::{Found, Order, OwnMessage, Survey};
 use crate::ids::{ListenerId, ShardId};
 use crate::io::helpers::recent::Kind;
+use crate::io::helpers::summary;
 use crate::io::mail::ToShard;
 use crate::limits;
 use crate::wire::QoS;
@@ -56,17 +57,15 @@ impl Work {
                 end(out, 1);
             }
             Work::Status => {
-                let reports: Option<Vec<Report>> = known
-                    .all_shards()
-                    .map(|shard| known.ask(shard, Survey::statistics()))
-                    .collect();
-                match reports {
-                    Some(reports) => {
-                        put(out, answers::status(known, &reports));
-                        end(out, 1);
-                    }
-                    None => busy(out),
+                let mut reports = summary::ask(&known.shards, Survey::statistics);
+                // Owners that hold the same stand in the same order each time.
+                reports.sort_by_key(|report| report.shard);
+                if reports.len() < known.shards.count() {
+                    busy(out);
+                    return true;
                 }
+                put(out, answers::status(known, &reports));
+                end(out, 1);
             }
             Work::List(listing) => return listing.step(known, out),
             Work::Remove(removal) => return removal.step(known, out),
@@ -142,28 +141,25 @@ fn explain(known: &Known, publish: bool, asker: Asker<'_>, topic: &str, out: &mu
     let Some(Found::Rules(rules)) = known.ask(ShardId(0), Survey::rules()).map(|r| r.found) else {
         return busy(out);
     };
-    let mut by = None;
-    for shard in known.all_shards() {
-        if let Some(Found::Sessions(found)) = known
-            .ask(shard, Survey::session(asker.client))
-            .map(|r| r.found)
-        {
-            by = by.or(found.first().and_then(|session| session.connection));
+    let by = known.all_shards().find_map(|shard| {
+        match known.ask(shard, Survey::session(asker.client))?.found {
+            Found::Sessions(found) => found.first()?.connection,
+            _ => None,
         }
-    }
+    });
     let listeners = match by {
         Some(connection) => vec![connection.listener],
         None => (0..rules.listeners())
             .map(|index| ListenerId(index as u8))
             .collect(),
     };
+    let answer_by = |acl| match publish {
+        true => explain::publish(acl, asker, topic),
+        false => explain::subscribe(acl, asker, topic),
+    };
     let mut told = Vec::new();
     for listener in listeners {
-        let acl = rules.of(listener);
-        let answer = match publish {
-            true => explain::publish(acl, asker, topic),
-            false => explain::subscribe(acl, asker, topic),
-        };
+        let answer = answer_by(rules.of(listener));
         // Listeners with the same rules have one answer.
         if told.contains(&answer) {
             continue;
@@ -175,10 +171,7 @@ fn explain(known: &Known, publish: bool, asker: Asker<'_>, topic: &str, out: &mu
         told.push(answer);
     }
     if told.is_empty() {
-        let answer = match publish {
-            true => explain::publish(None, asker, topic),
-            false => explain::subscribe(None, asker, topic),
-        };
+        let answer = answer_by(None);
         put(
             out,
             json!({ "allowed": answer.allowed, "text": answer.text }),
@@ -253,18 +246,15 @@ impl Listing {
             put(out, line);
             self.count += 1;
         };
-        match report.found {
-            Found::Sessions(page) => {
+        match (&self.what, report.found) {
+            (What::Clients | What::Sessions, Found::Sessions(page)) => {
                 let all = matches!(self.what, What::Sessions);
                 for session in page.iter().filter(|s| all || s.connection.is_some()) {
                     tell(answers::session(session, report.shard, &times));
                 }
             }
-            Found::Subscriptions(page) => {
-                let of = match &self.what {
-                    What::Subscriptions { of } => of.as_deref(),
-                    _ => None,
-                };
+            (What::Subscriptions { of }, Found::Subscriptions(page)) => {
+                let of = of.as_deref();
                 for found in page
                     .iter()
                     .filter(|s| of.is_none_or(|of| *s.client_id == *of))
@@ -272,16 +262,13 @@ impl Listing {
                     tell(answers::subscription(found));
                 }
             }
-            Found::Retained(page) => {
-                let older = match &self.what {
-                    What::Retained { older } => *older,
-                    _ => Older::All,
-                };
+            (What::Retained { older }, Found::Retained(page)) => {
                 for found in page.iter().filter(|found| older.holds(found.written_s)) {
                     tell(answers::retained(found, &times));
                 }
             }
-            Found::Sums(_) | Found::Rules(_) | Found::Done(_) => {}
+            // No survey is answered with what it did not ask for.
+            _ => {}
         }
         self.next = report.next;
         if self.next.is_none() {
