@@ -7,16 +7,20 @@ use std::path::Path;
 /// What all Clients together may hold unless the operator says: a quarter of what there is, and not less than
 /// [`limits::MEMORY_BYTES_LEAST`].
 pub fn limit_default() -> u64 {
+    (there_is() / 4).max(limits::MEMORY_BYTES_LEAST)
+}
+
+/// In bytes.
+pub fn there_is() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo");
     let machine = machine.ok().and_then(|text| total_of(&text));
     let group = fs::read_to_string("/proc/self/cgroup");
     let group = group.ok().and_then(|text| group_limit(&text));
-    let there_is = match (machine, group) {
+    match (machine, group) {
         (Some(machine), Some(group)) => machine.min(group),
         (Some(bytes), None) | (None, Some(bytes)) => bytes,
         (None, None) => limits::MEMORY_BYTES_DEFAULT,
-    };
-    (there_is / 4).max(limits::MEMORY_BYTES_LEAST)
+    }
 }
 
 /// MemTotal of `/proc/meminfo`, in bytes.

@@ -1,7 +1,7 @@
 //! The files that a broker reads and writes: passwords, rules, certificates, the log, the file with its number. Each by
 //! the code of a start; and whether the user of the service may read them again at a reload.
 
-use super::{Finding, refused};
+use super::{Finding, Level, refused};
 use crate::config::mosquitto::LogDestination;
 use crate::config::{Config, Tls};
 use crate::io::helpers::certificates::Certificates;
@@ -88,10 +88,7 @@ impl Reader {
 }
 
 pub fn look(config: &Config, reader: &Reader, found: &mut Vec<Finding>) {
-    let before = found
-        .iter()
-        .filter(|finding| finding.level > super::Level::Fine)
-        .count();
+    let before = found.len();
     let passwords = distinct(config.listeners.iter().filter_map(|l| l.passwd.clone()));
     let mut users = BTreeSet::new();
     for path in &passwords {
@@ -113,11 +110,7 @@ pub fn look(config: &Config, reader: &Reader, found: &mut Vec<Finding>) {
         }
     }
     written(config, reader, found);
-    let after = found
-        .iter()
-        .filter(|finding| finding.level > super::Level::Fine)
-        .count();
-    if after == before {
+    if found[before..].iter().all(|of| of.level == Level::Fine) {
         found.push(Finding::fine(format!(
             "the user {} may read and write all files that are named",
             reader.name

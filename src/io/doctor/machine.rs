@@ -24,21 +24,24 @@ pub fn look(config: &Config, found: &mut Vec<Finding>) {
         );
     }
     if let Some(wanted) = config.memory_bytes_max {
-        // The default is a quarter of what there is.
-        let there_is = memory::limit_default().saturating_mul(4);
-        if wanted > there_is / 10 * 9 {
-            found.push(
-                Finding::warning(format!(
-                    "clients may make the broker hold {}, and this machine has {}",
-                    units::bytes(wanted),
-                    units::bytes(there_is)
-                ))
-                .why("the system ends the broker when its memory is used up")
-                .mend(format!("--memory-limit {}M", (there_is / 2) >> 20)),
-            );
-        }
+        limit(wanted, memory::there_is(), found);
     }
     sockets(config, found);
+}
+
+/// What Clients may hold, of the memory there is; both in bytes.
+fn limit(wanted: u64, there_is: u64, found: &mut Vec<Finding>) {
+    if wanted > there_is / 10 * 9 {
+        found.push(
+            Finding::warning(format!(
+                "clients may make the broker hold {}, and this machine has {}",
+                units::bytes(wanted),
+                units::bytes(there_is)
+            ))
+            .why("the system ends the broker when its memory is used up")
+            .mend(format!("--memory-limit {}M", (there_is / 2) >> 20)),
+        );
+    }
 }
 
 fn clock(found: &mut Vec<Finding>) {
@@ -69,5 +72,20 @@ fn sockets(config: &Config, found: &mut Vec<Finding>) {
             Finding::fine(format!("epoll drives the sockets, as {cause}"))
                 .why("everything works by epoll too, for a little more processor time"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_above_the_memory_of_a_small_board_is_found() {
+        let mut found = Vec::new();
+        limit(100 << 20, 128 << 20, &mut found);
+        assert_eq!(found, []);
+        limit(200 << 20, 128 << 20, &mut found);
+        let mend = found[0].mend.as_deref();
+        assert_eq!(mend, Some("--memory-limit 64M"));
     }
 }

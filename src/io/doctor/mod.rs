@@ -14,6 +14,7 @@ mod store;
 
 use crate::config::mosquitto::{Exit, Kind};
 use crate::config::{Config, Flags, Source};
+use crate::io::console::shown;
 use crate::io::disk::Disk;
 use crate::io::user::RunAs;
 use crate::language::Language;
@@ -191,12 +192,12 @@ pub fn said(findings: &[Finding], language: Language, colours: bool) -> String {
             false => ("", ""),
         };
         let word = language.say(word);
-        let what = crate::io::console::shown::whole(&language.say(&finding.what));
+        let what = shown::whole(&language.say(&finding.what));
         out += &format!("{on}{word:9}{off} {what}\n");
         for (title, text) in [("why", &finding.why), ("do", &finding.mend)] {
             if let Some(text) = text {
                 let title = format!("{}:", language.say(title));
-                let text = crate::io::console::shown::whole(&language.say(text));
+                let text = shown::whole(&language.say(text));
                 out += &format!("{:9} {title:9} {text}\n", "");
             }
         }
