@@ -1,6 +1,6 @@
 //! The command line of `mqttfast`, turned into a `Config` or into one sentence that says what is wrong.
 
-use argh::FromArgs;
+use argh::{FromArgs, SubCommands};
 use mqttfast::config::{
     ClientIdTakeover, Control, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
 };
@@ -252,12 +252,9 @@ fn service_options() -> Option<Vec<String>> {
     Some(value.split_whitespace().map(str::to_owned).collect())
 }
 
-fn doctor(doctor: DoctorOptions, options: Options, said: bool) -> Result<Request, String> {
+/// `said`: flags were given; else those of the service count.
+fn doctor(doctor: DoctorOptions, mut options: Options, said: bool) -> Result<Request, String> {
     let mut service_user = None;
-    let mut options = Options {
-        command: None,
-        ..options
-    };
     if !said
         && doctor.config.is_none()
         && let Some(words) = service_options()
@@ -347,12 +344,6 @@ struct BridgeTestOptions {
     config: Option<PathBuf>,
 }
 
-/// The names of the commands.
-const COMMANDS: [&str; 14] = [
-    "passwd", "bridge", "explain", "doctor", "store", "migrate", "status", "clients", "kick",
-    "sessions", "retained", "denials", "log", "top",
-];
-
 fn console(command: console::Command) -> Result<Request, String> {
     Ok(Request::Console(command))
 }
@@ -377,7 +368,9 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         })
         .collect();
     let help = match arguments.first() {
-        Some(first) if COMMANDS.contains(&first.as_str()) => format!("mqttfast {first} --help"),
+        Some(first) if Subcommand::COMMANDS.iter().any(|known| known.name == first) => {
+            format!("mqttfast {first} --help")
+        }
         _ => "mqttfast --help".to_owned(),
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
