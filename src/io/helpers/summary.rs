@@ -6,7 +6,7 @@ use crate::io::helpers::log::Log;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::words::figures;
 use crate::limits;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Logs the sums of each shard, in their order. Waits `limits::SURVEY_WAIT_MS` at most; a shard that has not answered
@@ -54,12 +54,17 @@ pub fn store(reports: &[Report]) -> Option<(StoreState, usize)> {
 
 /// The reports of all shards that answer in time.
 pub fn ask(shards: &Shards, survey: impl Fn() -> Survey) -> Vec<Report> {
+    reports(shards, |reply| ToShard::Survey {
+        survey: Box::new(survey()),
+        reply,
+    })
+}
+
+/// The same of any mail that is answered by a report.
+pub fn reports(shards: &Shards, mail: impl Fn(Sender<Box<Report>>) -> ToShard) -> Vec<Report> {
     let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);
     let (reply, reports) = channel();
-    shards.tell_all(|| ToShard::Survey {
-        survey: Box::new(survey()),
-        reply: reply.clone(),
-    });
+    shards.tell_all(|| mail(reply.clone()));
     // The channel ends when all shards have answered, or will not: they hold what is left of `reply`.
     drop(reply);
     let next = || {

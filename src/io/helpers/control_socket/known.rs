@@ -5,11 +5,12 @@ use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::recent::Recent;
+use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The version of the protocol, in each answer's last line. It rises when something that was there means something
 /// else; new fields and requests do not raise it.
@@ -57,22 +58,13 @@ impl Known {
 
     /// Whether some shard had something to do for the order. `None`: one has not answered in time.
     pub(super) fn order(&self, order: &Order) -> Option<bool> {
-        let (reply, reports) = channel();
-        self.shards.tell_all(|| ToShard::Order {
+        let reports = summary::reports(&self.shards, |reply| ToShard::Order {
             order: Box::new(order.clone()),
-            reply: reply.clone(),
+            reply,
         });
-        drop(reply);
-        let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);
-        let mut done = false;
-        for _ in 0..self.shards.count() {
-            let left = until.saturating_duration_since(Instant::now());
-            match reports.recv_timeout(left).ok()?.found {
-                Found::Done(here) => done |= here,
-                _ => return None,
-            }
-        }
-        Some(done)
+        let is_done = |report: &Report| matches!(report.found, Found::Done(true));
+        let all_answered = reports.len() == self.shards.count();
+        all_answered.then(|| reports.iter().any(is_done))
     }
 
     /// All shards, by their number.
