@@ -11,7 +11,8 @@ use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::bridge::{Bridges, House};
 use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::control::{self, End, Served, Signals};
-use crate::io::helpers::control_socket::{self, Facts, Known, place};
+use crate::io::helpers::control_socket::place::{self, ControlSocket};
+use crate::io::helpers::control_socket::{self, Facts, Known};
 use crate::io::helpers::destinations::Publisher;
 use crate::io::helpers::handshakes::Handshakes;
 use crate::io::helpers::log::Log;
@@ -134,8 +135,8 @@ fn serve(
         None => None,
     };
     if let Some(run_as) = &run_as {
-        if let Some(socket) = &control {
-            run_as.give(&socket.path);
+        for path in control.iter().flat_map(ControlSocket::made) {
+            run_as.give(path);
         }
         for path in wanted.iter().flat_map(Wanted::make) {
             run_as.give(&path);

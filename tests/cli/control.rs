@@ -1,9 +1,10 @@
 //! The control socket and the commands that ask it, against running brokers.
 
 use mqttfast_rig::process::packet::Will;
-use mqttfast_rig::process::{Broker, Client, Connect, Folder, Options};
+use mqttfast_rig::process::{Broker, Client, Connect, Folder, Options, free_port};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -432,6 +433,50 @@ fn a_socket_that_nobody_asks_costs_no_wake_up() {
     assert_eq!(before.len(), 2);
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(switches(), before);
+}
+
+/// Root has its socket in /run/mqttfast, and may become another user, whose folder that is then: for the journals of
+/// its store too.
+#[test]
+fn the_folder_of_the_socket_is_given_to_the_user_of_the_broker() {
+    // With a /run of its own, where this user may mount; and nobody but root becomes another.
+    let alone = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg(format!("mount -t tmpfs none /run && {script}"));
+        command
+    };
+    let may_mount = alone("true").status().is_ok_and(|status| status.success());
+    if !(may_mount && nix::unistd::geteuid().is_root()) {
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody").expect("users");
+    let nobody = nobody.expect("nobody").uid.as_raw();
+    let (folder, port) = (Folder::new(), free_port());
+    let conf = folder.path("conf");
+    let text = format!("user nobody\nlistener {port} 127.0.0.1\nallow_anonymous true\n");
+    std::fs::write(&conf, text).expect("a file");
+    let mut broker = alone("exec \"$@\"")
+        .arg("sh")
+        .args([env!("CARGO_BIN_EXE_mqttfast"), "--quiet", "-c"])
+        .arg(&conf)
+        .env_remove("RUNTIME_DIRECTORY")
+        .spawn()
+        .expect("unshare");
+    let run = PathBuf::from(format!("/proc/{}/root/run/mqttfast", broker.id()));
+    let socket = run.join(format!("control-{port}.sock"));
+    let owner = |path: &PathBuf| Some(std::fs::metadata(path).ok()?.uid());
+    let end = Instant::now() + Duration::from_secs(10);
+    let owners = loop {
+        let owners = [owner(&run), owner(&socket)];
+        if owners == [Some(nobody); 2] || Instant::now() > end {
+            break owners;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    broker.kill().expect("it runs");
+    broker.wait().expect("it has ended");
+    assert_eq!(owners, [Some(nobody); 2]);
 }
 
 #[test]

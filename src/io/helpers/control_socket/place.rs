@@ -25,9 +25,17 @@ pub struct ControlSocket {
     listener: UnixListener,
     /// Its file.
     pub path: PathBuf,
+    /// Its folder, where that was made for it.
+    folder: Option<PathBuf>,
 }
 
 impl ControlSocket {
+    /// What was made, for the user who is to have it. The journals of a store are in the same folder.
+    pub fn made(&self) -> impl Iterator<Item = &Path> {
+        let folder = self.folder.iter().map(PathBuf::as_path);
+        folder.chain([self.path.as_path()])
+    }
+
     pub(super) fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         self.listener.accept()
     }
@@ -62,11 +70,13 @@ pub fn open(
                 let why = "XDG_RUNTIME_DIR is not set: --control PATH gives it a place";
                 return Ok(Some(Err(why.to_owned())));
             };
-            if Uid::effective().is_root() {
-                let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
-            }
+            let is_made = Uid::effective().is_root()
+                && fs::DirBuilder::new().mode(0o700).create(&folder).is_ok();
             let path = folder.join(name);
-            let opened = listen(&path);
+            let opened = listen(&path).map(|socket| ControlSocket {
+                folder: is_made.then_some(folder),
+                ..socket
+            });
             Ok(Some(opened.map_err(|why| {
                 format!(
                     "{}: {why}: --control PATH names another place",
@@ -119,6 +129,7 @@ fn listen(path: &Path) -> Result<ControlSocket, String> {
     Ok(ControlSocket {
         listener,
         path: path.to_owned(),
+        folder: None,
     })
 }
 
