@@ -306,7 +306,7 @@ impl Machine {
     /// A pause is over. A lazy bridge that was connected sleeps; one that failed tries again.
     fn begin_again(&mut self, now: Time, out: &mut Actions) {
         if self.state == State::Down {
-            self.state = State::Connecting;
+            self.enter(State::Connecting, now);
         }
         self.begin(now, out);
     }

@@ -409,6 +409,8 @@ fn a_refused_login_is_tried_again_by_the_back_off() {
         assert_eq!(world.machine.next_deadline(), world.now + 2_000);
         world.now = world.now + 2_000;
         world.handle(Event::Tick);
+        let status = world.machine.status();
+        assert_eq!((status.state, status.since), (State::Connecting, world.now));
     }
     world.settle();
     assert_eq!(world.machine.status().counts.failures, 3);
