@@ -4,7 +4,11 @@ use super::event::Why;
 use crate::limits;
 use crate::time::Time;
 use crate::wire::publish::PACKET_BYTES_MAX;
-use crate::wire::{ConnAck, Frame, Packet, QoS, Version, encode, next_frame};
+use crate::wire::{
+    ConnAck, Frame, Packet, PacketId, QoS, RetainHandling, SubscriptionOptions, Version,
+    append_subscribe, encode, next_frame,
+};
+use std::collections::BTreeMap;
 
 /// Bytes on their way to a broker. The driver takes from the front what its socket takes.
 #[derive(Default, Debug)]
@@ -148,6 +152,30 @@ impl Client {
         }
         let aliases = usize::from(properties.topic_alias_maximum.unwrap_or(0));
         self.own_aliases_max = aliases.min(aliases_max);
+    }
+
+    /// Appends a SUBSCRIBE for these filters, each at its QoS. `false`: there are none.
+    pub fn subscribe(
+        &mut self,
+        packet_id: PacketId,
+        wanted: &BTreeMap<&str, QoS>,
+        retain_handling: RetainHandling,
+    ) -> bool {
+        let options = |qos| SubscriptionOptions {
+            qos,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling,
+        };
+        let filters: Vec<_> = wanted
+            .iter()
+            .map(|(filter, qos)| (*filter, options(*qos)))
+            .collect();
+        if !filters.is_empty() {
+            let bytes = self.outgoing.bytes();
+            append_subscribe(self.version, packet_id, None, &filters, bytes);
+        }
+        !filters.is_empty()
     }
 
     /// Takes what was received and not handled, to be given back by [`Client::put_received`].

@@ -1,7 +1,7 @@
 //! What a bridge is told, what it asks for, and what it says of itself.
 
 use crate::time::Time;
-use crate::wire::{Malformed, Version};
+use crate::wire::{ConnAck, Disconnect, Malformed, Version};
 
 /// One of the two clients of a bridge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +150,25 @@ pub enum Why {
     Loop,
     /// The bridge was to end.
     Stopped,
+}
+
+impl Why {
+    /// By CONNACK of the other broker.
+    pub fn refused(version: Version, connack: &ConnAck<'_>) -> Why {
+        Why::Refused {
+            version,
+            code: connack.code,
+            reason: connack.properties.reason_string.unwrap_or_default().into(),
+        }
+    }
+
+    /// By DISCONNECT of the other broker.
+    pub fn disconnected(disconnect: &Disconnect<'_>) -> Why {
+        Why::Disconnected {
+            code: disconnect.reason.0,
+            reason: disconnect.reason_string.unwrap_or_default().into(),
+        }
+    }
 }
 
 /// Where a bridge is.

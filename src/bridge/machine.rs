@@ -15,28 +15,22 @@
 //! before the next event; [`Machine::outgoing`] gives what is to be sent; [`Machine::wants`] says whether a socket is
 //! read; [`Event::Tick`] at [`Machine::next_deadline`].
 
+use super::asked::{Asked, STATE_ID, append_state, subscribe_local};
 use super::backoff::{Addresses, Backoff};
 use super::client::Outgoing;
 use super::event::{Action, Actions, Event, Side, State, Status, Told, Why};
 use super::loops::Loops;
 use super::mapping::Way;
 use super::relay::{Relay, Stop};
-use super::terms::{STATES, Terms};
+use super::terms::Terms;
 use crate::config::mosquitto::StartType;
 use crate::limits;
 use crate::random::SplitMix64;
 use crate::time::Time;
 use crate::wire::{
-    self, ConnAck, Connect, ConnectProperties, Delivery, Disconnect, Frame, Packet, PacketId, QoS,
-    ReasonCode, RetainHandling, SubAck, SubscriptionOptions, Version, append_subscribe,
-    append_unsubscribe, packet_type,
+    self, ConnAck, Disconnect, Frame, Packet, ReasonCode, RetainHandling, SubAck, Version,
+    packet_type,
 };
-
-/// Packet Identifiers of what is asked first. While one of them is in use, this broker's messages wait: they have
-/// identifiers of its choice.
-const SUBSCRIBE_ID: PacketId = PacketId::MAX;
-const UNSUBSCRIBE_ID: PacketId = PacketId::new(65_534).expect("not 0");
-const STATE_ID: PacketId = PacketId::new(65_533).expect("not 0");
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -86,10 +80,8 @@ pub struct Machine {
     is_up: bool,
     /// The Session at the other broker was there.
     session_present: bool,
-    /// What is asked first and not answered: SUBSCRIBE, UNSUBSCRIBE, state.
-    asked: Vec<PacketId>,
-    /// The other broker is asked when this one has answered SUBSCRIBE.
-    asks_later: bool,
+    /// What is asked first.
+    asked: Asked,
     address: usize,
     addresses: Addresses,
     backoff: Backoff,
@@ -112,8 +104,7 @@ impl Machine {
             prepared: false,
             is_up: false,
             session_present: false,
-            asked: Vec::new(),
-            asks_later: false,
+            asked: Asked::default(),
             address: 0,
             addresses: Addresses::new(bridge.addresses.len(), bridge.round_robin),
             backoff: Backoff::new(bridge.restart_base_s, bridge.restart_cap_s),
@@ -321,40 +312,17 @@ impl Machine {
             (Side::Remote, Phase::Connecting { .. }) => {
                 let until = now + limits::BRIDGE_LOGIN_MS;
                 self.phase = Phase::LoggingIn { until };
-                self.connect_remote();
+                let bytes = self.relay.remote.outgoing.bytes();
+                self.terms.connect().encode(bytes);
             }
             (Side::Local, Phase::Preparing { .. } | Phase::OpeningLocal { .. }) => {
-                self.connect_local();
+                // What is under way here is under way there.
+                let receive_maximum = self.relay.remote.takes.receive_maximum;
+                let bytes = self.relay.local.outgoing.bytes();
+                self.terms.connect_local(receive_maximum).encode(bytes);
             }
             _ => out.push(Action::Close(side)),
         }
-    }
-
-    fn connect_remote(&mut self) {
-        let bytes = self.relay.remote.outgoing.bytes();
-        self.terms.connect().encode(bytes);
-    }
-
-    fn connect_local(&mut self) {
-        let (terms, bridge) = (&self.terms, &self.terms.bridge);
-        let clean = bridge.local_clean_session;
-        Connect {
-            version: Version::V5,
-            bridge: false,
-            clean_start: clean,
-            keep_alive_s: 0,
-            properties: ConnectProperties {
-                session_expiry_interval_s: if clean { 0 } else { u32::MAX },
-                // What is under way here is under way there.
-                receive_maximum: self.relay.remote.takes.receive_maximum,
-                ..Default::default()
-            },
-            client_id: &terms.local_client_id,
-            will: None,
-            user_name: bridge.local_user.as_deref(),
-            password: None,
-        }
-        .encode(self.relay.local.outgoing.bytes());
     }
 
     fn on_bytes(
@@ -384,7 +352,7 @@ impl Machine {
                 Ok(None) => break,
                 Err(why) => return self.lose(why, now, out),
             };
-            if side == Side::Local && self.must_wait(&frame) {
+            if side == Side::Local && self.asked.must_wait(&frame) {
                 break;
             }
             match self.on_frame(side, &frame, loops, now, out) {
@@ -397,19 +365,6 @@ impl Machine {
             at += frame.bytes.len();
         }
         self.relay.client(side).put_received(received, at);
-    }
-
-    /// A message of this broker has a Packet Identifier that is in use for what is asked first.
-    fn must_wait(&self, frame: &Frame<'_>) -> bool {
-        if self.asked.is_empty() || frame.packet_type() != packet_type::PUBLISH {
-            return false;
-        }
-        match wire::decode(Some(Version::V5), frame) {
-            Ok(Packet::Publish(publish)) => {
-                publish.packet_id.is_some_and(|id| self.asked.contains(&id))
-            }
-            _ => false,
-        }
     }
 
     /// `false`: the connection is given up.
@@ -436,13 +391,16 @@ impl Machine {
                 let of_state = side == Side::Remote
                     && kind == wire::AckKind::PubAck
                     && ack.packet_id == STATE_ID;
-                if !(of_state && self.answered(STATE_ID, now, out)) {
+                if of_state && self.asked.remote_answered(STATE_ID) {
+                    self.look_if_up(now, out);
+                } else {
                     self.relay.acknowledge(side, kind, &ack);
                 }
             }
             Packet::SubAck(suback) => return self.on_suback(side, &suback, now, out),
             Packet::UnsubAck(unsuback) if side == Side::Remote => {
-                self.answered(unsuback.packet_id, now, out);
+                self.asked.remote_answered(unsuback.packet_id);
+                self.look_if_up(now, out);
             }
             // The Session here has messages under way, but it is only made ready. They come again.
             Packet::Publish(_) | Packet::Ack(..) if side == Side::Local => {}
@@ -450,10 +408,7 @@ impl Machine {
             Packet::Disconnect(disconnect) if self.relay.client(side).version == Version::V5 => {
                 return Err(match side {
                     Side::Local => Why::EndedHere,
-                    Side::Remote => Why::Disconnected {
-                        code: disconnect.reason.0,
-                        reason: disconnect.reason_string.unwrap_or_default().into(),
-                    },
+                    Side::Remote => Why::disconnected(&disconnect),
                 }
                 .into());
             }
@@ -472,11 +427,7 @@ impl Machine {
         if connack.code != 0 {
             return Err(match side {
                 Side::Local => Why::RefusedHere(connack.code),
-                Side::Remote => Why::Refused {
-                    version: self.terms.version,
-                    code: connack.code,
-                    reason: connack.properties.reason_string.unwrap_or_default().into(),
-                },
+                Side::Remote => Why::refused(self.terms.version, connack),
             }
             .into());
         }
@@ -496,7 +447,7 @@ impl Machine {
             }
             (Side::Local, Phase::Preparing { .. }) => {
                 self.relay.local.accept(connack, 0);
-                if !self.subscribe_local(RetainHandling::DoNotSend) {
+                if !subscribe_local(RetainHandling::DoNotSend, &self.terms, &mut self.relay) {
                     self.end_preparing(now, out);
                     return Ok(false);
                 }
@@ -510,100 +461,16 @@ impl Machine {
         Ok(true)
     }
 
-    /// Both brokers have accepted us. Where the Session here is new, the other broker is asked when this one has
-    /// answered SUBSCRIBE: who sees the state 1 may publish at once, and nothing of that is missed. An older Session is
-    /// subscribed already, and may send messages before SUBACK whose Packet Identifiers are those of what is asked.
+    /// Both brokers have accepted us.
     fn begin_relay(&mut self, local_present: bool, now: Time, out: &mut Actions) {
         self.relay.begin(local_present, self.session_present, now);
         self.relay.counts.connects += 1;
         self.addresses.worked();
         let until = now + limits::BRIDGE_LOGIN_MS;
         self.phase = Phase::Relaying { until };
-        self.asked.clear();
-        let subscribes = self.subscribe_local(RetainHandling::SendAtSubscribe);
-        self.asks_later = subscribes && !local_present;
-        if !self.asks_later {
-            self.ask_remote(now, out);
-        }
-    }
-
-    /// Asks the other broker for what comes in, and tells it the state.
-    fn ask_remote(&mut self, now: Time, out: &mut Actions) {
-        let version = self.terms.version;
-        let bytes = self.relay.remote.outgoing.bytes();
-        let only_out = self.terms.mapping.only_out();
-        if self.terms.bridge.unsubscribe && !only_out.is_empty() {
-            append_unsubscribe(version, UNSUBSCRIBE_ID, &only_out, bytes);
-            self.asked.push(UNSUBSCRIBE_ID);
-        }
-        let wanted = self.terms.mapping.filters(Way::In);
-        if !wanted.is_empty() {
-            let options = |qos| SubscriptionOptions {
-                qos,
-                no_local: true,
-                retain_as_published: true,
-                retain_handling: RetainHandling::SendAtSubscribe,
-            };
-            let filters: Vec<_> = wanted
-                .iter()
-                .map(|(filter, qos)| (*filter, options(*qos)))
-                .collect();
-            append_subscribe(version, SUBSCRIBE_ID, None, &filters, bytes);
-            self.asked.push(SUBSCRIBE_ID);
-        }
-        if self.append_state(true) {
-            self.asked.push(STATE_ID);
-        }
-        if self.asked.is_empty() {
-            self.up(now, out);
-        }
-    }
-
-    /// Subscribes at this broker to what goes out. `false`: nothing does.
-    fn subscribe_local(&mut self, retain_handling: RetainHandling) -> bool {
-        let wanted = self.terms.mapping.filters(Way::Out);
-        let options = |qos| SubscriptionOptions {
-            qos,
-            no_local: true,
-            retain_as_published: true,
-            retain_handling,
-        };
-        let filters: Vec<_> = wanted
-            .iter()
-            .map(|(filter, qos)| (*filter, options(*qos)))
-            .collect();
-        if !filters.is_empty() {
-            let bytes = self.relay.local.outgoing.bytes();
-            append_subscribe(Version::V5, SUBSCRIBE_ID, None, &filters, bytes);
-        }
-        !filters.is_empty()
-    }
-
-    /// Appends the state for the other broker; `true`: with QoS 1. `false`: there is no such topic there, or it takes
-    /// QoS 0 alone.
-    fn append_state(&mut self, up: bool) -> bool {
-        let Some(topic) = self.terms.remote_notification() else {
-            return false;
-        };
-        let takes = self.relay.remote.takes;
-        let qos = takes.qos_max.min(QoS::AtLeastOnce);
-        let payload = STATES[usize::from(up)];
-        let bytes = self.relay.remote.outgoing.bytes();
-        Delivery {
-            dup: false,
-            qos,
-            retain: takes.retain,
-            topic,
-            packet_id: (qos == QoS::AtLeastOnce).then_some(STATE_ID),
-            topic_alias: None,
-            message_expiry_interval_s: None,
-            subscription_identifiers: &[],
-            passed_on: &[],
-            payload_bytes: payload.len(),
-        }
-        .append_head(self.terms.version, bytes);
-        bytes.extend_from_slice(payload);
-        qos == QoS::AtLeastOnce
+        self.asked
+            .begin(local_present, &self.terms, &mut self.relay);
+        self.look_if_up(now, out);
     }
 
     fn on_suback(
@@ -617,17 +484,11 @@ impl Machine {
             Side::Local => Way::Out,
             Side::Remote => Way::In,
         };
-        let asked = self.terms.mapping.filters(way);
-        if asked.len() != suback.codes.len() {
-            return Err(Why::Unexpected(packet_type::SUBACK).into());
-        }
-        for (filter, code) in asked.keys().zip(suback.codes) {
-            if ReasonCode(*code).is_failure() {
-                out.push(Action::Tell(Told::Refused {
-                    side,
-                    filter: (*filter).into(),
-                    code: *code,
-                }));
+        let answers = self.terms.mapping.answers(way, suback.codes);
+        for (filter, code) in answers.ok_or(Why::Unexpected(packet_type::SUBACK))? {
+            if ReasonCode(code).is_failure() {
+                let filter = filter.into();
+                out.push(Action::Tell(Told::Refused { side, filter, code }));
             }
         }
         match (side, self.phase) {
@@ -636,14 +497,11 @@ impl Machine {
                 return Ok(false);
             }
             (Side::Remote, _) => {
-                self.answered(suback.packet_id, now, out);
+                self.asked.remote_answered(suback.packet_id);
             }
-            (Side::Local, _) => {
-                if std::mem::take(&mut self.asks_later) {
-                    self.ask_remote(now, out);
-                }
-            }
+            (Side::Local, _) => self.asked.local_answered(&self.terms, &mut self.relay),
         }
+        self.look_if_up(now, out);
         Ok(true)
     }
 
@@ -664,20 +522,11 @@ impl Machine {
         out.push(Action::Close(side));
     }
 
-    /// What was asked first is answered; `false`: it was not asked.
-    fn answered(&mut self, id: PacketId, now: Time, out: &mut Actions) -> bool {
-        let Some(index) = self.asked.iter().position(|asked| *asked == id) else {
-            return false;
-        };
-        self.asked.swap_remove(index);
-        if self.asked.is_empty() {
-            self.up(now, out);
+    /// The bridge is up once all that was asked first is answered.
+    fn look_if_up(&mut self, now: Time, out: &mut Actions) {
+        if self.is_up || !matches!(self.phase, Phase::Relaying { .. }) || !self.asked.is_over() {
+            return;
         }
-        true
-    }
-
-    /// All that was asked first is answered.
-    fn up(&mut self, now: Time, out: &mut Actions) {
         self.phase = Phase::Relaying { until: Time::NEVER };
         self.enter(State::Up, now);
         self.backoff.reset();
@@ -799,7 +648,7 @@ impl Machine {
             let accepted = self.relay.remote.accepted;
             match reason {
                 Some(ReasonCode::SUCCESS) if accepted => {
-                    self.append_state(false);
+                    append_state(false, &self.terms, &mut self.relay);
                     self.leave(Side::Remote, ReasonCode::SUCCESS, out);
                 }
                 Some(reason) if accepted && self.terms.version == Version::V5 => {

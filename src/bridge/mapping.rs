@@ -50,6 +50,16 @@ impl Half {
     }
 }
 
+impl Line {
+    /// Where messages of this way come from, and where they go; `None`: it does not map them.
+    fn halves(&self, way: Way) -> Option<(&Half, &Half)> {
+        match way {
+            Way::Out => self.out.then_some((&self.local, &self.remote)),
+            Way::In => self.comes_in.then_some((&self.remote, &self.local)),
+        }
+    }
+}
+
 impl Mapping {
     /// Of the `topic` lines, in their order.
     pub fn new(topics: &[BridgeTopic]) -> Mapping {
@@ -68,18 +78,11 @@ impl Mapping {
     /// Writes the other side's name of `topic` into `name`. Gives the number of the line that maps it; `None`: no line
     /// does, or what it makes is no Topic Name.
     pub fn map(&self, way: Way, topic: &str, name: &mut String) -> Option<usize> {
-        let index = self.lines.iter().position(|line| {
-            let (goes, from) = match way {
-                Way::Out => (line.out, &line.local),
-                Way::In => (line.comes_in, &line.remote),
-            };
-            goes && matches(&from.filter, topic)
+        let mut lines = self.lines.iter().enumerate();
+        let (index, from, to) = lines.find_map(|(index, line)| {
+            let (from, to) = line.halves(way)?;
+            matches(&from.filter, topic).then_some((index, from, to))
         })?;
-        let line = &self.lines[index];
-        let (from, to) = match way {
-            Way::Out => (&line.local, &line.remote),
-            Way::In => (&line.remote, &line.local),
-        };
         name.clear();
         name.push_str(&to.prefix);
         // A prefix has no wildcards, so what matches begins with it.
@@ -91,16 +94,23 @@ impl Mapping {
     pub fn filters(&self, way: Way) -> BTreeMap<&str, QoS> {
         let mut filters = BTreeMap::new();
         for line in &self.lines {
-            let (goes, from) = match way {
-                Way::Out => (line.out, &line.local),
-                Way::In => (line.comes_in, &line.remote),
-            };
-            if goes {
+            if let Some((from, _)) = line.halves(way) {
                 let qos = filters.entry(&*from.filter).or_insert(line.qos);
                 *qos = (*qos).max(line.qos);
             }
         }
         filters
+    }
+
+    /// The filters that were subscribed to, each with its code in SUBACK; `None`: there are more or fewer codes.
+    pub fn answers<'a>(
+        &'a self,
+        way: Way,
+        codes: &'a [u8],
+    ) -> Option<impl Iterator<Item = (&'a str, u8)>> {
+        let filters = self.filters(way);
+        let fits = filters.len() == codes.len();
+        fits.then(|| filters.into_keys().zip(codes.iter().copied()))
     }
 
     /// Filters at the other broker of lines that only go out: what an older configuration may have subscribed to.

@@ -21,10 +21,12 @@
 //! - [`loops`]: messages that go round.
 //! - [`event`]: what the machine is told and what it asks for.
 //! - [`terms`]: what one bridge goes by.
+//! - [`asked`]: what is asked first of both brokers.
 //! - [`relay`]: what becomes of each packet while both connections are there.
 //! - [`machine`]: the life of a bridge around that.
 //! - [`probe`]: a client that tries the other broker, for `mqttfast bridge test`.
 
+pub mod asked;
 pub mod backoff;
 pub mod client;
 pub mod event;

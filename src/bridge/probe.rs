@@ -10,7 +10,7 @@ use super::terms::Terms;
 use crate::time::Time;
 use crate::wire::{
     self, ConnAck, Disconnect, Frame, Packet, PacketId, QoS, ReasonCode, RetainHandling, SubAck,
-    SubscriptionOptions, Version, append_subscribe, packet_type,
+    Version, packet_type,
 };
 
 /// What has come of it.
@@ -105,10 +105,7 @@ impl Probe {
             // A retained message. It is not acknowledged, and goes with the Session.
             Packet::Publish(_) if self.client.accepted => Ok(()),
             Packet::Disconnect(disconnect) if self.client.version == Version::V5 => {
-                Err(Why::Disconnected {
-                    code: disconnect.reason.0,
-                    reason: disconnect.reason_string.unwrap_or_default().into(),
-                })
+                Err(Why::disconnected(&disconnect))
             }
             _ => Err(Why::Unexpected(frame.packet_type())),
         }
@@ -116,11 +113,7 @@ impl Probe {
 
     fn on_connack(&mut self, connack: &ConnAck<'_>, seen: &mut Vec<Seen>) -> Result<(), Why> {
         if connack.code != 0 {
-            return Err(Why::Refused {
-                version: self.client.version,
-                code: connack.code,
-                reason: connack.properties.reason_string.unwrap_or_default().into(),
-            });
+            return Err(Why::refused(self.client.version, connack));
         }
         self.client.accept(connack, 0);
         seen.push(Seen::Accepted {
@@ -128,39 +121,23 @@ impl Probe {
             retain: self.client.takes.retain,
         });
         let wanted = self.terms.mapping.filters(Way::In);
-        let options = |qos| SubscriptionOptions {
-            qos,
-            no_local: true,
-            retain_as_published: true,
-            retain_handling: RetainHandling::DoNotSend,
-        };
-        let filters: Vec<_> = wanted
-            .iter()
-            .map(|(filter, qos)| (*filter, options(*qos)))
-            .collect();
-        if filters.is_empty() {
+        let retain_handling = RetainHandling::DoNotSend;
+        if !self
+            .client
+            .subscribe(PacketId::MAX, &wanted, retain_handling)
+        {
             self.leave();
-        } else {
-            let bytes = self.client.outgoing.bytes();
-            append_subscribe(self.client.version, PacketId::MAX, None, &filters, bytes);
         }
         Ok(())
     }
 
     fn on_suback(&mut self, suback: &SubAck<'_>, seen: &mut Vec<Seen>) -> Result<(), Why> {
-        let asked = self.terms.mapping.filters(Way::In);
-        if asked.len() != suback.codes.len() {
-            return Err(Why::Unexpected(packet_type::SUBACK));
-        }
-        seen.extend(
-            asked
-                .keys()
-                .zip(suback.codes)
-                .map(|(filter, code)| Seen::Subscribed {
-                    filter: (*filter).into(),
-                    code: *code,
-                }),
-        );
+        let answers = self.terms.mapping.answers(Way::In, suback.codes);
+        let answers = answers.ok_or(Why::Unexpected(packet_type::SUBACK))?;
+        seen.extend(answers.map(|(filter, code)| Seen::Subscribed {
+            filter: filter.into(),
+            code,
+        }));
         self.leave();
         Ok(())
     }

@@ -98,6 +98,26 @@ impl Terms {
         }
     }
 
+    /// What is said to this broker first. `receive_maximum`: of the other broker.
+    pub fn connect_local(&self, receive_maximum: u16) -> Connect<'_> {
+        let clean = self.bridge.local_clean_session;
+        Connect {
+            version: Version::V5,
+            bridge: false,
+            clean_start: clean,
+            keep_alive_s: 0,
+            properties: ConnectProperties {
+                session_expiry_interval_s: if clean { 0 } else { u32::MAX },
+                receive_maximum,
+                ..Default::default()
+            },
+            client_id: &self.local_client_id,
+            will: None,
+            user_name: self.bridge.local_user.as_deref(),
+            password: None,
+        }
+    }
+
     /// The state topic at the other broker.
     pub fn remote_notification(&self) -> Option<&str> {
         let told = !self.bridge.notifications_local_only;

@@ -368,6 +368,39 @@ fn what_is_asked_first() {
     assert_eq!(world.states, [false, true]);
 }
 
+/// An answer to what an earlier connection had asked.
+#[test]
+fn an_answer_before_anything_is_asked_is_none() {
+    let lines = format!("{LINES}notifications false\n");
+    let mut world = World::new(&lines, Version::V311, 1);
+    world.settle();
+    world.cut(Side::Remote);
+    world.remote.subscribed.clear();
+    let mut steps = 0;
+    while world.remote.subscribed.is_empty() {
+        world.now = world.now + 1_000;
+        world.handle(Event::Tick);
+        world.next_event();
+        for side in [Side::Local, Side::Remote] {
+            if world.open[side as usize] {
+                world.deliver_in(side, usize::MAX);
+                world.deliver_out(side, usize::MAX, false);
+            }
+        }
+        steps += 1;
+        assert!(steps < 100);
+    }
+    assert_eq!(world.machine.status().state, State::Connecting);
+    world.cut(Side::Remote);
+    world.now = world.machine.next_deadline();
+    world.handle(Event::Tick);
+    world.next_event();
+    assert!(world.open[Side::Remote as usize]);
+    world.handle(Event::Bytes(Side::Remote, &[0x90, 3, 0xFF, 0xFF, 2]));
+    assert_eq!(world.machine.status().state, State::Connecting);
+    world.settle();
+}
+
 /// Who sees the state 1 at the other broker may publish here at once.
 #[test]
 fn the_state_is_told_when_the_new_session_here_has_subscribed() {
