@@ -126,12 +126,12 @@ impl Mapping {
         filters
     }
 
-    /// A message could come back by one of these bridges: some line goes out, and some comes in.
-    pub fn could_loop<'a>(all: impl IntoIterator<Item = &'a Mapping>) -> bool {
+    /// A message could come back by one of these lines, whichever bridge each is of: some goes out, and some comes in.
+    pub fn could_loop<'a>(topics: impl IntoIterator<Item = &'a BridgeTopic>) -> bool {
         let (mut out, mut comes_in) = (false, false);
-        for line in all.into_iter().flat_map(|mapping| &mapping.lines) {
-            out |= line.out;
-            comes_in |= line.comes_in;
+        for topic in topics {
+            out |= topic.direction != Direction::In;
+            comes_in |= topic.direction != Direction::Out;
         }
         out && comes_in
     }
@@ -144,7 +144,7 @@ mod tests {
     use crate::random::SplitMix64;
     use crate::wire::TopicFilter;
 
-    pub fn topic(
+    fn topic(
         filter: &str,
         direction: Direction,
         qos: u8,
@@ -251,11 +251,12 @@ mod tests {
 
     #[test]
     fn the_first_line_that_matches_decides_and_a_filter_is_asked_for_once() {
-        let mapping = Mapping::new(&[
+        let topics = [
             topic("a/#", Direction::Out, 0, "", "one/"),
             topic("a/b", Direction::Out, 2, "", "two/"),
             topic("a/#", Direction::Both, 1, "", ""),
-        ]);
+        ];
+        let mapping = Mapping::new(&topics);
         assert_eq!(
             mapped(&mapping, Way::Out, "a/b").as_deref(),
             Some("one/a/b")
@@ -266,7 +267,8 @@ mod tests {
             [("a/#", QoS::AtLeastOnce), ("a/b", QoS::ExactlyOnce)]
         );
         assert_eq!(mapping.only_out(), ["one/a/#", "two/a/b"]);
-        assert!(Mapping::could_loop([&mapping]));
+        assert!(Mapping::could_loop(&topics));
+        assert!(!Mapping::could_loop(&topics[..2]));
     }
 
     #[test]

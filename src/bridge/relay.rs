@@ -189,8 +189,7 @@ impl Relay {
             return Err(Why::TopicAlias.into());
         };
         let Some(line) = terms.mapping.map(Way::Out, topic, &mut self.name) else {
-            self.counts.unmapped += 1;
-            self.end_here(Side::Local, publish);
+            self.end_unmapped(Side::Local, publish);
             return Ok(());
         };
         let hops = self.pass_on(publish);
@@ -210,8 +209,7 @@ impl Relay {
         }
         let retain = publish.retain && terms.bridge.outgoing_retain && self.remote.takes.retain;
         if !self.append(Side::Remote, publish, qos, retain) {
-            self.counts.unmapped += 1;
-            self.end_here(Side::Local, publish);
+            self.end_unmapped(Side::Local, publish);
             return Ok(());
         }
         self.counts.out += 1;
@@ -249,8 +247,7 @@ impl Relay {
             return Err(Why::ReceiveMaximum.into());
         }
         let Some(line) = terms.mapping.map(Way::In, topic, &mut self.name) else {
-            self.counts.unmapped += 1;
-            self.end_here(Side::Remote, publish);
+            self.end_unmapped(Side::Remote, publish);
             return Ok(());
         };
         if loops.on_in(loops.key(&self.name, publish.payload), now) {
@@ -260,8 +257,7 @@ impl Relay {
         self.passed_on.clear();
         publish.properties.append_passed_on(&mut self.passed_on);
         if !self.append(Side::Local, publish, publish.qos, publish.retain) {
-            self.counts.unmapped += 1;
-            self.end_here(Side::Remote, publish);
+            self.end_unmapped(Side::Remote, publish);
             return Ok(());
         }
         self.counts.comes_in += 1;
@@ -335,6 +331,12 @@ impl Relay {
         delivery.append_head(version, out);
         out.extend_from_slice(publish.payload);
         true
+    }
+
+    /// No line maps this message, or it is too large for the other side.
+    fn end_unmapped(&mut self, from: Side, publish: &Publish<'_>) {
+        self.counts.unmapped += 1;
+        self.end_here(from, publish);
     }
 
     /// Acknowledges a message that goes no further.

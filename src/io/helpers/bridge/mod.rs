@@ -198,13 +198,7 @@ impl Thread {
                 old.stop(now, &self.house, &mut self.loops);
             }
         }
-        let watch = Mapping::could_loop(
-            bridges
-                .iter()
-                .map(|bridge| Mapping::new(&bridge.topics))
-                .collect::<Vec<_>>()
-                .iter(),
-        );
+        let watch = Mapping::could_loop(bridges.iter().flat_map(|bridge| &bridge.topics));
         self.loops = Loops::new(watch, running::seed());
         for bridge in &bridges {
             let stays = before
