@@ -4,11 +4,11 @@
 //! `bridge_capath`, of X.509 version 1 too, and for the name in `address`. A certificate without alternative names
 //! counts for its CN.
 
-use super::terms::{certified, provider, read_cas};
+use super::terms::{certified, provider, read_cas, versions};
 use super::trust::{Trust, TrustTerms};
 use super::{name, x509::Certificate};
 use crate::config::mosquitto::{At, BridgeTls, Files};
-use crate::config::{CertificateFiles, CertificateName, Tls, TlsVersion};
+use crate::config::{CertificateFiles, CertificateName};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name,
@@ -17,7 +17,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
@@ -39,22 +38,13 @@ pub fn connection(
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("`{host}` is no name that a certificate can have"))?;
     let provider = Arc::new(provider());
-    let path = |at: &Option<At<PathBuf>>| at.as_ref().map(|at| at.value.clone());
-    let of = |ca_file, ca_folder| Tls {
-        certificates: Vec::new(),
-        ca_file,
-        ca_folder,
-        revoked: None,
-        client_certificate_required: false,
-        user_name: None,
-        client_dates_ignored: false,
-        version_min: tls.version_min,
-        fragment_bytes_max: None,
-    };
-    let mut cas = read_cas(&of(path(&tls.ca_file), path(&tls.ca_folder)), files)?.to_vec();
+    fn path(at: &Option<At<PathBuf>>) -> Option<&Path> {
+        at.as_ref().map(|at| at.value.as_path())
+    }
+    let mut cas = read_cas(path(&tls.ca_file), path(&tls.ca_folder), files)?;
     if tls.system_cas {
-        let system = of(None, Some(Path::new(SYSTEM_CAS).to_owned()));
-        cas.extend(read_cas(&system, files)?.iter().cloned());
+        let system = read_cas(None, Some(Path::new(SYSTEM_CAS)), files)?;
+        cas = cas.iter().chain(&*system).cloned().collect();
     }
     if cas.is_empty() {
         return Err(
@@ -64,7 +54,7 @@ pub fn connection(
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(cas.iter().cloned());
     let terms = TrustTerms {
-        cas: cas.clone().into(),
+        cas: Arc::clone(&cas),
         lists: None,
         dates_ignored: false,
         user_name: None,
@@ -76,12 +66,8 @@ pub fn connection(
         insecure: tls.insecure,
         algorithms: provider.signature_verification_algorithms.all,
     };
-    let versions = match tls.version_min {
-        TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
-        TlsVersion::V1_3 => &[&TLS13][..],
-    };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
+        .with_protocol_versions(versions(tls.version_min))
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
@@ -133,7 +119,7 @@ struct Verifier {
     /// Of versions before 3, of certificates that stand among the CAs, and of signatures.
     trust: Trust,
     roots: RootCertStore,
-    cas: Vec<CertificateDer<'static>>,
+    cas: Arc<[CertificateDer<'static>]>,
     /// Whatever its name is.
     insecure: bool,
     algorithms: &'static [&'static dyn rustls::pki_types::SignatureVerificationAlgorithm],

@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CipherSuite, ServerConfig, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ impl Terms {
     ) -> Result<Terms, String> {
         let provider = Arc::new(provider());
         let mut warnings = Vec::new();
-        let cas = read_cas(tls, files)?;
+        let cas = read_cas(tls.ca_file.as_deref(), tls.ca_folder.as_deref(), files)?;
         let scope = scope(tls, &cas);
         let mut shown = Vec::new();
         let mut expire = Vec::new();
@@ -78,13 +79,9 @@ impl Terms {
             )?)),
             false => None,
         };
-        let versions = match tls.version_min {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
-            TlsVersion::V1_3 => &[&TLS13][..],
-        };
         let slow = is_slow(&shown, &provider);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
+            .with_protocol_versions(versions(tls.version_min))
             .map_err(|error| error.to_string())?;
         let builder = match &trust {
             Some(trust) => builder.with_client_cert_verifier(Arc::clone(trust) as _),
@@ -186,6 +183,16 @@ impl ResolvesServerCert for Shown {
     }
 }
 
+/// The versions that are agreed to, the best first.
+pub(super) fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static SINCE_1_2: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+    static SINCE_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
+    match least {
+        TlsVersion::V1_2 => SINCE_1_2,
+        TlsVersion::V1_3 => SINCE_1_3,
+    }
+}
+
 /// May this cipher suite go with a certificate of this kind?
 pub fn suits(suite: CipherSuite, algorithm: SignatureAlgorithm) -> bool {
     match u16::from(suite) {
@@ -275,14 +282,15 @@ pub fn in_folder(folder: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Unrea
 
 /// All certificates of `cafile` and `capath`.
 pub(super) fn read_cas(
-    tls: &Tls,
+    file: Option<&Path>,
+    folder: Option<&Path>,
     files: &dyn Files,
 ) -> Result<Arc<[CertificateDer<'static>]>, String> {
     let mut cas = Vec::new();
-    if let Some(path) = &tls.ca_file {
+    if let Some(path) = file {
         cas.extend(certificates(path, &read(files, path)?)?);
     }
-    if let Some(folder) = &tls.ca_folder {
+    if let Some(folder) = folder {
         let paths = in_folder(folder, files);
         let paths = paths.map_err(|why| format!("{} {why}", folder.display()))?;
         for path in &paths {
