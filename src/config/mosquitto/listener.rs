@@ -39,7 +39,6 @@ pub struct Listener {
     pub proxy_names: bool,
     /// The Origins a WebSocket may come from; empty: any.
     pub origins: Vec<String>,
-    /// Files served over HTTP.
     /// `None`: no TLS, which is so without `certfile` and `keyfile`.
     pub tls: Option<Tls>,
     /// The broker's own, or the listener's under `per_listener_settings true`.
