@@ -5,7 +5,8 @@ use super::entry::Entry;
 use super::house::House;
 use super::socket::Socket;
 use super::words;
-use crate::bridge::{Action, Event, Loops, Machine, Side, Terms, Told};
+use crate::bridge::terms::STATES;
+use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, Terms, Told};
 use crate::broker::{Found, OwnMessage, Report, Survey, UNIX_PEER};
 use crate::config::mosquitto::Bridge;
 use crate::ids::ShardId;
@@ -38,7 +39,6 @@ pub struct Waits {
     sides: [Option<usize>; 2],
     dial: Option<usize>,
     shaking: Option<usize>,
-    farewells: Vec<usize>,
 }
 
 /// What came up while actions were carried out.
@@ -59,7 +59,6 @@ pub struct Running {
     later: VecDeque<Later>,
     /// The answer to the last question how many messages wait.
     waiting: Option<Receiver<Box<Report>>>,
-    actions: Vec<Action>,
     leaving: bool,
 }
 
@@ -111,7 +110,6 @@ impl Running {
             farewells: Vec::new(),
             later: VecDeque::new(),
             waiting: None,
-            actions: Vec::new(),
             leaving: false,
         }
     }
@@ -123,10 +121,9 @@ impl Running {
 
     /// Begins.
     pub fn start(&mut self, now: Time, house: &House, loops: &mut Loops) {
-        let mut actions = std::mem::take(&mut self.actions);
+        let mut actions = Actions::new();
         self.machine.start(now, &mut actions);
-        self.actions = actions;
-        self.carry_out(now, house);
+        self.carry_out(actions, now, house);
         self.settle(now, house, loops);
     }
 
@@ -197,7 +194,6 @@ impl Running {
             polled.push(PollFd::new(socket.as_fd(), flags));
         }
         for farewell in &self.farewells {
-            waits.farewells.push(polled.len());
             polled.push(PollFd::new(farewell.socket.as_fd(), PollFlags::POLLOUT));
         }
         waits
@@ -269,10 +265,10 @@ impl Running {
 
     /// Tells the machine, and carries out what it asks for.
     fn handle(&mut self, now: Time, event: Event<'_>, house: &House, loops: &mut Loops) {
-        let mut actions = std::mem::take(&mut self.actions);
+        // It mostly asks for nothing, and then this takes no memory.
+        let mut actions = Actions::new();
         self.machine.handle(now, event, loops, &mut actions);
-        self.actions = actions;
-        self.carry_out(now, house);
+        self.carry_out(actions, now, house);
     }
 
     /// Sends what is to be sent, and handles what came up by that.
@@ -301,9 +297,8 @@ impl Running {
         }
     }
 
-    fn carry_out(&mut self, now: Time, house: &House) {
-        let mut actions = std::mem::take(&mut self.actions);
-        for action in actions.drain(..) {
+    fn carry_out(&mut self, actions: Actions, now: Time, house: &House) {
+        for action in actions {
             match action {
                 Action::Connect(index) => self.connect(index),
                 Action::OpenLocal => self.open_local(house),
@@ -313,7 +308,6 @@ impl Running {
                 Action::Tell(told) => self.tell(&told, house),
             }
         }
-        self.actions = actions;
     }
 
     fn tell(&self, told: &Told, house: &House) {
@@ -440,7 +434,7 @@ impl Running {
         let Some(topic) = &self.machine.terms().notification else {
             return;
         };
-        let payload: &[u8] = if up { b"1" } else { b"0" };
+        let payload = STATES[usize::from(up)];
         if let Ok(message) = OwnMessage::new(topic, payload, QoS::AtLeastOnce, true) {
             house
                 .shards
@@ -502,11 +496,10 @@ impl Running {
         while let Some(socket) = &mut self.sockets[index(side)] {
             let unsent = self.machine.outgoing(side).unsent();
             if unsent.is_empty() {
-                match socket.flush() {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                    Ok(()) => return,
-                    Err(error) => return self.closed(side, &error.to_string()),
+                if let Err(error) = socket.flush() {
+                    self.closed(side, &error.to_string());
                 }
+                return;
             }
             match socket.write(unsent) {
                 Ok(count) => self.machine.sent(side, count, now),

@@ -61,21 +61,23 @@ impl Socket {
             Socket::Local(stream) => stream.write(bytes),
             Socket::Remote(stream) => stream.write(bytes),
             Socket::Sealed(sealed) => {
-                sealed.flush()?;
+                if !sealed.flush()? {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
                 let count = sealed.tls.writer().write(bytes)?;
-                match sealed.flush() {
-                    Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-                    _ if count == 0 => Err(ErrorKind::WouldBlock.into()),
+                sealed.flush()?;
+                match count {
+                    0 => Err(ErrorKind::WouldBlock.into()),
                     _ => Ok(count),
                 }
             }
         }
     }
 
-    /// Sends what was sealed.
-    pub fn flush(&mut self) -> io::Result<()> {
+    /// Sends what was sealed; `false`: not all has left.
+    pub fn flush(&mut self) -> io::Result<bool> {
         match self {
-            Socket::Local(_) | Socket::Remote(_) => Ok(()),
+            Socket::Local(_) | Socket::Remote(_) => Ok(true),
             Socket::Sealed(sealed) => sealed.flush(),
         }
     }
@@ -88,11 +90,7 @@ impl Socket {
         if !std::mem::replace(&mut sealed.ended, true) {
             sealed.tls.send_close_notify();
         }
-        match sealed.flush() {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+        sealed.flush()
     }
 
     /// What was sealed has not left.
@@ -107,11 +105,18 @@ impl Socket {
 }
 
 impl Sealed {
-    fn flush(&mut self) -> io::Result<()> {
+    /// Sends what was sealed; `false`: not all has left.
+    fn flush(&mut self) -> io::Result<bool> {
         while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.stream)?;
+            match self.tls.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                // Whoever wrote does not write the same again: that is sealed already.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Receives and opens; `false`: the other side has closed.
@@ -134,9 +139,8 @@ impl Sealed {
 
     fn shake(&mut self) -> io::Result<bool> {
         loop {
-            match self.flush() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                flushed => flushed?,
+            if !self.flush()? {
+                return Ok(false);
             }
             if !self.tls.is_handshaking() {
                 return Ok(true);
@@ -168,10 +172,7 @@ impl Sealed {
                 let _ = self.flush();
             }
             // The end that the other side has said.
-            if self.opened == 0
-                && matches!(self.tls.reader().read(&mut []), Ok(0))
-                && !self.tls.wants_read()
-            {
+            if self.opened == 0 && !self.tls.wants_read() {
                 return Ok(0);
             }
         }

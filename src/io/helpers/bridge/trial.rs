@@ -93,6 +93,19 @@ fn wait(socket: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> Result<bool
     Ok(ready > 0)
 }
 
+/// Waits until one of these is so, or the other broker takes what TLS has sealed.
+///
+/// Errors: the time is over.
+fn wait_for_answer(socket: &Socket, mut flags: PollFlags, until: Instant) -> Result<(), String> {
+    if socket.wants_write() {
+        flags |= PollFlags::POLLOUT;
+    }
+    match wait(socket.as_fd(), flags, until)? {
+        true => Ok(()),
+        false => Err(words::why(&Why::LoginTimedOut)),
+    }
+}
+
 fn after(ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(ms)
 }
@@ -134,11 +147,7 @@ fn dial(terms: &Terms, host: &str, port: u16, steps: &mut Steps<'_>) -> Result<T
 fn shake(socket: &mut Socket) -> Result<(), String> {
     let until = after(limits::BRIDGE_LOGIN_MS);
     while !socket.shake().map_err(|error| error.to_string())? {
-        let mut flags = PollFlags::POLLIN;
-        flags.set(PollFlags::POLLOUT, socket.wants_write());
-        if !wait(socket.as_fd(), flags, until)? {
-            return Err(words::why(&Why::LoginTimedOut));
-        }
+        wait_for_answer(socket, PollFlags::POLLIN, until)?;
     }
     Ok(())
 }
@@ -170,19 +179,8 @@ fn converse(terms: &Terms, socket: &mut Socket, steps: &mut Steps<'_>) -> Result
                 received.map_err(|why| words::why(&why))?;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let mut flags = PollFlags::POLLIN;
-                flags.set(PollFlags::POLLOUT, socket.wants_write());
-                if !wait(socket.as_fd(), flags, until)? {
-                    return Err(words::why(&Why::LoginTimedOut));
-                }
-                if socket.wants_write() {
-                    match socket.flush() {
-                        Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                            return Err(error.to_string());
-                        }
-                        _ => {}
-                    }
-                }
+                wait_for_answer(socket, PollFlags::POLLIN, until)?;
+                socket.flush().map_err(|error| error.to_string())?;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.to_string()),
@@ -197,9 +195,7 @@ fn send(probe: &mut Probe, socket: &mut Socket, until: Instant) -> Result<(), St
             Ok(count) => probe.outgoing().taken(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if !wait(socket.as_fd(), PollFlags::POLLOUT, until)? {
-                    return Err(words::why(&Why::LoginTimedOut));
-                }
+                wait_for_answer(socket, PollFlags::POLLOUT, until)?;
             }
             Err(error) => return Err(error.to_string()),
         }
