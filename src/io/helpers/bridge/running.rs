@@ -180,6 +180,10 @@ impl Running {
             flags.set(PollFlags::POLLIN, self.machine.wants(side));
             let unsent = self.machine.has_unsent(side) || socket.wants_write();
             flags.set(PollFlags::POLLOUT, unsent);
+            if flags.is_empty() {
+                // A hang-up is told whatever is asked for, and nobody would look at it.
+                continue;
+            }
             waits.sides[index(side)] = Some(polled.len());
             polled.push(PollFd::new(socket.as_fd(), flags));
         }
@@ -514,5 +518,57 @@ impl Running {
     fn closed(&mut self, side: Side, how: &str) {
         self.sockets[index(side)] = None;
         self.later.push_back(Later::Closed(side, how.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::mosquitto::{self, Files, Look, Unreadable};
+    use nix::poll::{PollTimeout, poll};
+    use std::path::Path;
+
+    struct OneBridge;
+
+    impl Files for OneBridge {
+        fn read(&self, _path: &Path, _bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
+            let text =
+                "listener 1883\nconnection b\naddress a\ntopic a out\nlocal_cleansession true\n";
+            Ok(text.into())
+        }
+
+        fn list(&self, _folder: &Path) -> Result<Vec<String>, Unreadable> {
+            Err(Unreadable::Missing)
+        }
+
+        fn look(&self, _path: &Path) -> Look {
+            Look::Missing
+        }
+    }
+
+    /// The other broker hangs up while nothing is read from it: `poll` would tell that again and again.
+    #[test]
+    fn a_socket_of_which_nothing_is_wanted_wakes_nobody() {
+        let read = mosquitto::read(Path::new("b.conf"), &OneBridge).expect("a good file");
+        let terms = Terms::new(&read.bridges[0], "host");
+        let mut running = Running::new(terms, 1, Arc::new(EventFd::new().unwrap()));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        running.sockets[index(Side::Remote)] = Some(Socket::Local(ours));
+        let (now, machine) = (Time(1), &mut running.machine);
+        let (mut loops, mut actions) = (Loops::default(), Actions::new());
+        machine.start(now, &mut actions);
+        // CONNACK: now this broker is asked, and the other one waits.
+        for event in [
+            Event::Opened(Side::Remote),
+            Event::Bytes(Side::Remote, &[0x20, 2, 0, 0]),
+        ] {
+            machine.handle(now, event, &mut loops, &mut actions);
+        }
+        machine.sent(Side::Remote, usize::MAX, now);
+        assert!(!machine.wants(Side::Remote));
+        drop(theirs);
+        let mut polled = Vec::new();
+        running.wait(&mut polled);
+        assert_eq!(poll(&mut polled, PollTimeout::ZERO), Ok(0));
     }
 }
