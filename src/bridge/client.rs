@@ -194,6 +194,11 @@ impl Client {
         !self.received.is_empty()
     }
 
+    /// A whole packet waits among them.
+    pub fn has_packet(&self) -> bool {
+        matches!(self.frame(&self.received), Ok(Some(_)))
+    }
+
     /// Forgets them.
     pub fn drop_received(&mut self) {
         self.received = Vec::new();

@@ -191,7 +191,8 @@ impl Machine {
 
     /// Is this side read from?
     pub fn wants(&self, side: Side) -> bool {
-        !self.is_held(side)
+        let waits = side == Side::Local && !self.asked.is_over() && self.relay.local.has_packet();
+        !waits && !self.is_held(side)
     }
 
     /// Packets of this side wait.

@@ -78,6 +78,11 @@ impl Broker {
         self.held.clear();
     }
 
+    /// The next message has the Packet Identifier behind this one.
+    pub fn use_ids_after(&mut self, id: u16) {
+        self.session.last_id = id;
+    }
+
     /// For the client; QoS 0 is lost while it is away.
     pub fn publish(&mut self, message: Message) {
         if message.qos == QoS::AtMostOnce {

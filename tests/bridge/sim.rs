@@ -169,6 +169,25 @@ impl World {
         }
     }
 
+    /// Until the other broker has the SUBSCRIBE of the next connection, and has answered nothing of it.
+    fn connect_until_asked(&mut self) {
+        self.remote.subscribed.clear();
+        let mut steps = 0;
+        while self.remote.subscribed.is_empty() {
+            self.now = self.now + 1_000;
+            self.handle(Event::Tick);
+            self.next_event();
+            for side in [Side::Local, Side::Remote] {
+                if self.open[side as usize] {
+                    self.deliver_in(side, usize::MAX);
+                    self.deliver_out(side, usize::MAX, false);
+                }
+            }
+            steps += 1;
+            assert!(steps < 100);
+        }
+    }
+
     /// Everything goes its way until nothing happens any more.
     fn settle(&mut self) {
         for _ in 0..2_000 {
@@ -368,6 +387,22 @@ fn what_is_asked_first() {
     assert_eq!(world.states, [false, true]);
 }
 
+/// A message here has the Packet Identifier of our SUBSCRIBE there: it waits for SUBACK, and what is behind it waits in
+/// the socket.
+#[test]
+fn nothing_is_read_behind_a_message_that_waits() {
+    let mut world = World::new(LINES, Version::V311, 1);
+    world.settle();
+    world.local.use_ids_after(65_534);
+    world.local.publish(message("loc/a", 1, 1));
+    world.cut(Side::Remote);
+    world.connect_until_asked();
+    assert!(world.open[Side::Local as usize] && !world.machine.wants(Side::Local));
+    world.settle();
+    assert!(world.machine.wants(Side::Local));
+    assert_eq!(arrived(&world.remote.got, "rem/a", QoS::AtLeastOnce), [1]);
+}
+
 /// An answer to what an earlier connection had asked.
 #[test]
 fn an_answer_before_anything_is_asked_is_none() {
@@ -375,21 +410,7 @@ fn an_answer_before_anything_is_asked_is_none() {
     let mut world = World::new(&lines, Version::V311, 1);
     world.settle();
     world.cut(Side::Remote);
-    world.remote.subscribed.clear();
-    let mut steps = 0;
-    while world.remote.subscribed.is_empty() {
-        world.now = world.now + 1_000;
-        world.handle(Event::Tick);
-        world.next_event();
-        for side in [Side::Local, Side::Remote] {
-            if world.open[side as usize] {
-                world.deliver_in(side, usize::MAX);
-                world.deliver_out(side, usize::MAX, false);
-            }
-        }
-        steps += 1;
-        assert!(steps < 100);
-    }
+    world.connect_until_asked();
     assert_eq!(world.machine.status().state, State::Connecting);
     world.cut(Side::Remote);
     world.now = world.machine.next_deadline();
