@@ -57,7 +57,8 @@ enum Stop {
 
 /// Rules of MQTT, or of RFC 6455 that the other implementation leaves to its user.
 fn we_alone_refuse(reason: &str) -> bool {
-    // Of a control frame that is too long, it waits for bytes behind its head before it looks.
+    // A control frame whose length is written in a long form is too long by that; the other implementation counts the
+    // bytes that are there, and takes it where they are few. [RFC 6455 5.2, 5.5]
     let alone = [
         "text frame",
         "shortest form",
