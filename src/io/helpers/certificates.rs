@@ -171,11 +171,9 @@ impl Certificates {
     /// What this process can read no more, now that it is `user`'s: it has been read, but not what comes in its place.
     /// A line each, with a remedy.
     pub fn out_of_reach(&self, user: &str) -> Vec<String> {
-        let is_out = |path: &PathBuf| match in_folder(path, &Disk) {
-            Ok(within) => within
-                .iter()
-                .any(|path| Disk.read(path, limits::TLS_FILE_BYTES_MAX).is_err()),
-            Err(_) => Disk.read(path, limits::TLS_FILE_BYTES_MAX).is_err(),
+        let is_out = |path: &PathBuf| {
+            let mut all = files_at(path).into_iter();
+            all.any(|path| Disk.read(&path, limits::TLS_FILE_BYTES_MAX).is_err())
         };
         let paths = self.paths().into_iter().filter(is_out);
         let line = |path: PathBuf| {
@@ -193,21 +191,20 @@ impl Certificates {
     }
 }
 
+/// The files of a folder, or this one itself: a file, or what cannot be read.
+fn files_at(path: &Path) -> Vec<PathBuf> {
+    in_folder(path, &Disk).unwrap_or_else(|_| vec![path.to_owned()])
+}
+
 /// A hash of what is in these files and folders, as far as it can be read: it changes when they do. As for handshakes,
 /// no more of a file is read than may be in one, and nothing is waited for.
 fn imprint(paths: &BTreeSet<PathBuf>) -> Vec<u8> {
     let mut all = Context::new(&SHA256);
-    let mut add = |path: &Path| {
-        let bytes = Disk.read(path, limits::TLS_FILE_BYTES_MAX).ok();
+    for path in paths.iter().flat_map(|path| files_at(path)) {
+        let bytes = Disk.read(&path, limits::TLS_FILE_BYTES_MAX).ok();
         let length = bytes.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64);
         all.update(&length.to_le_bytes());
         all.update(bytes.as_deref().unwrap_or_default());
-    };
-    for path in paths {
-        match in_folder(path, &Disk) {
-            Ok(within) => within.iter().for_each(|path| add(path)),
-            Err(_) => add(path),
-        }
     }
     all.finish().as_ref().to_vec()
 }
