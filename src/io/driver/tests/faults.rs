@@ -53,6 +53,15 @@ impl Plan {
         disorder: false,
         hoards: false,
     };
+    /// Short pieces, errors and disorder at once.
+    pub const MUCH: Plan = Plan {
+        receive_bytes_max: 5_000,
+        send_bytes_max: 3_000,
+        one_error_in: 4,
+        accept_errors: 8,
+        disorder: true,
+        hoards: false,
+    };
 }
 
 /// A time without a turn that tells of a thread that was kept from running.

@@ -126,15 +126,7 @@ fn completions_in_disorder<K: Kernel>() {
 
 fn all_at_once<K: Kernel>() {
     for shards in [1, 2] {
-        let plan = Plan {
-            receive_bytes_max: 5_000,
-            send_bytes_max: 3_000,
-            one_error_in: 4,
-            accept_errors: 8,
-            disorder: true,
-            hoards: false,
-        };
-        let broker = Broker::start::<K>(shards, plan);
+        let broker = Broker::start::<K>(shards, Plan::MUCH);
         converse(&broker, 40, &[payload(1 << 20)]);
         let tally = broker.stop();
         assert!(
@@ -153,16 +145,9 @@ fn links_of_every_kind<K: Kernel>() {
         send_bytes_max: 1,
         ..Plan::NONE
     };
-    let all = Plan {
-        receive_bytes_max: 5_000,
-        send_bytes_max: 3_000,
-        one_error_in: 4,
-        accept_errors: 8,
-        disorder: true,
-        hoards: false,
-    };
     for over in Over::ALL {
-        for (plan, count, bytes, slow) in [(pieces, 4, 300, false), (all, 20, 200_000, true)] {
+        for (plan, count, bytes, slow) in [(pieces, 4, 300, false), (Plan::MUCH, 20, 200_000, true)]
+        {
             for shards in [1, 2] {
                 let broker = Broker::start_with::<K>(shards, plan, &over.wrapping(slow));
                 let address = broker.address;
