@@ -347,15 +347,21 @@ pub fn mqttfast(options: &Options) -> Command {
     command
 }
 
-fn start_mqttfast(options: &Options) -> Result<Broker, Vec<String>> {
-    let mut child = mqttfast(options)
+/// Starts a broker's process, whose log is followed.
+fn spawn(command: &mut Command) -> (Child, Arc<Log>) {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("start mqttfast");
+        .expect("start a broker; tests/setup installs the reference");
     let log = Arc::new(Log::default());
     log.clone().follow(child.stderr.take().expect("piped"));
+    (child, log)
+}
+
+fn start_mqttfast(options: &Options) -> Result<Broker, Vec<String>> {
+    let (mut child, log) = spawn(&mut mqttfast(options));
     let Some(at) = log.wait(0, DEADLINE, |line| line.contains("listening on 127.0.0.1:")) else {
         let _ = child.kill();
         let _ = child.wait();
@@ -411,15 +417,7 @@ fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<Str
             command
         }
     };
-    let mut child = command
-        .current_dir(&folder.0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start a broker; tests/setup installs the reference");
-    let log = Arc::new(Log::default());
-    log.clone().follow(child.stderr.take().expect("piped"));
+    let (mut child, log) = spawn(command.current_dir(&folder.0));
     let end = Instant::now() + DEADLINE;
     while TcpStream::connect(address).is_err() {
         let ended = child.try_wait().expect("wait for the broker");
@@ -443,15 +441,9 @@ fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<Str
 
 /// Mosquitto on a configuration that does as the options say.
 fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
-    let folder = Folder::new();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let mut text = format!(
-        "listener {} 127.0.0.1\nlog_type all\nlog_dest stderr\nmax_queued_messages 0\n",
-        address.port()
-    );
-    if nix::unistd::geteuid().is_root() {
-        text += "user root\n";
-    }
+    let mut text =
+        "listener {port} 127.0.0.1\nlog_type all\nlog_dest stderr\nmax_queued_messages 0\n"
+            .to_owned();
     match &options.passwd {
         Some(passwd) => {
             text += &format!(
@@ -465,31 +457,8 @@ fn start_reference(options: &Options) -> Result<Broker, Vec<String>> {
     if let Some(acl) = &options.acl {
         text += &format!("acl_file {}\n", acl.display());
     }
-    let file = folder.path("mosquitto.conf");
-    std::fs::write(&file, text).expect("write mosquitto.conf");
-    let mut child = Command::new("mosquitto")
-        .env("PATH", super::tool::path())
-        .arg("-c")
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start mosquitto; tests/setup installs it");
-    let log = Arc::new(Log::default());
-    log.clone().follow(child.stderr.take().expect("piped"));
-    let running = log
-        .wait(0, DEADLINE, |line| line.contains(" running"))
-        .is_some();
-    if running && TcpStream::connect(address).is_ok() {
-        return Ok(Broker {
-            child,
-            address,
-            log,
-            folder,
-        });
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    Err(log.lines.lock().unwrap().0.clone())
+    Broker::try_configured(&Options {
+        configuration: Some(text),
+        ..options.clone()
+    })
 }
