@@ -88,9 +88,12 @@ pub struct Delivering {
 /// The window of one Session. Small: `Config` bounds it, 20 by default, so a search is a short walk and
 /// acknowledgements, which come in order, are found at its first step.
 ///
-/// Most Sessions never have a delivery under way: then it takes a word.
+/// Most Sessions never have a delivery under way: then it takes two words.
 #[derive(Default, Debug)]
-pub struct Inflight(Option<Box<Window>>);
+pub struct Inflight {
+    window: Option<Box<Window>>,
+    last_packet_id: u16,
+}
 
 /// See [`Inflight`]. Made with the first delivery.
 #[derive(Default, Debug)]
@@ -98,7 +101,6 @@ struct Window {
     items: VecDeque<Delivering>,
     /// Sum of [`Stage::own_bytes`].
     own_bytes: usize,
-    last_packet_id: u16,
     /// Of those at the end, how many have not been sent again on the present connection. At most 65,534 are under way.
     unsent: u16,
     /// Of those, how many at the end have never been sent: they wait for the store, or behind one that does.
@@ -106,20 +108,16 @@ struct Window {
 }
 
 impl Inflight {
-    fn window(&mut self) -> &mut Window {
-        self.0.get_or_insert_default()
-    }
-
     /// Deliveries under way.
     #[inline]
     pub fn count(&self) -> usize {
-        self.0.as_ref().map_or(0, |window| window.items.len())
+        self.window.as_ref().map_or(0, |window| window.items.len())
     }
 
     /// What the deliveries take besides their messages.
     #[inline]
     pub fn own_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |window| window.own_bytes)
+        self.window.as_ref().map_or(0, |window| window.own_bytes)
     }
 
     /// Bytes of the payloads that are not acknowledged at all. O(deliveries).
@@ -138,31 +136,31 @@ impl Inflight {
 
     /// In the order of first sending.
     pub fn iter(&self) -> impl Iterator<Item = &Delivering> {
-        self.0.iter().flat_map(|window| window.items.iter())
+        self.window.iter().flat_map(|window| window.items.iter())
     }
 
     /// All deliveries were sent again on the present connection. No new delivery may start before that, because it
     /// would overtake older messages. [v3.1.1 MQTT-4.6.0-1, v5 MQTT-4.6.0-1]
     #[inline]
     pub fn is_resent(&self) -> bool {
-        self.0.as_ref().is_none_or(|window| window.unsent == 0)
+        self.window.as_ref().is_none_or(|window| window.unsent == 0)
     }
 
     /// All that was sent was sent again on the present connection, so a new delivery may start. It is sent at once, or
     /// behind those that wait for the store.
     #[inline]
     pub fn may_start(&self) -> bool {
-        self.0.as_ref().is_none_or(|window| window.may_start())
+        self.window.as_ref().is_none_or(|window| window.may_start())
     }
 
     /// Deliveries wait for the store before they are sent for the first time.
     pub fn has_fresh(&self) -> bool {
-        self.0.as_ref().is_some_and(|window| window.fresh > 0)
+        self.window.as_ref().is_some_and(|window| window.fresh > 0)
     }
 
     /// A new connection: all are to be sent, those that were sent before with DUP.
     pub fn begin_resend(&mut self) {
-        if let Some(window) = &mut self.0 {
+        if let Some(window) = &mut self.window {
             window.unsent = window.items.len() as u16; // `start` and `restore` let no more in.
         }
     }
@@ -173,7 +171,7 @@ impl Inflight {
     ///
     /// As long as one is left, at least `window` are in [`Inflight::count`], so nothing new overtakes it.
     pub fn next_resend(&mut self, window: usize, kept: u64) -> Option<(&Delivering, bool)> {
-        self.0.as_mut()?.next_resend(window, kept)
+        self.window.as_mut()?.next_resend(window, kept)
     }
 
     /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
@@ -182,7 +180,28 @@ impl Inflight {
     /// There must be room (at most 65,534 deliveries under way), and [`Inflight::may_start`] must be true. `after`: the
     /// number of the changes that must be kept before it is sent, 0 for none. Returns `true` if it is to be sent now.
     pub fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
-        self.window().start(stage, after)
+        let window = self.window.get_or_insert_default();
+        let last = usize::from(u16::MAX);
+        invariant!(window.items.len() < last, "a packet id is free")?;
+        invariant!(window.may_start(), "all was sent again before new starts")?;
+        let packet_id = loop {
+            self.last_packet_id = self.last_packet_id.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.last_packet_id)
+                && !window.items.iter().any(|d| d.packet_id == id)
+            {
+                break id;
+            }
+        };
+        window.own_bytes += stage.own_bytes();
+        window.items.push_back(Delivering {
+            packet_id,
+            stage,
+            after,
+        });
+        let now = after == 0 && window.unsent == 0;
+        window.unsent += u16::from(!now);
+        window.fresh += u16::from(!now);
+        Ok((packet_id, now))
     }
 
     /// Enters a delivery of before a restart at the end, with the Packet Identifier it has. `false`: the identifier is
@@ -193,7 +212,7 @@ impl Inflight {
         if self.iter().any(|d| d.packet_id == packet_id) {
             return false;
         }
-        let window = self.window();
+        let window = self.window.get_or_insert_default();
         window.own_bytes += stage.own_bytes();
         window.items.push_back(Delivering {
             packet_id,
@@ -206,7 +225,7 @@ impl Inflight {
     /// The next Packet Identifier is the one after `last`, or a later one. After a restart that is a random one,
     /// because a message may have been sent of which the store does not know.
     pub fn start_after(&mut self, last: u16) {
-        self.window().last_packet_id = last;
+        self.last_packet_id = last;
     }
 
     /// PUBACK: ends a QoS 1 delivery.
@@ -220,7 +239,7 @@ impl Inflight {
     /// PUBREC: a QoS 2 delivery goes on to `Released`. A repeated PUBREC is valid too, because a Client answers each
     /// PUBLISH and one was sent again.
     pub fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
-        let window = self.0.as_mut();
+        let window = self.window.as_mut();
         window.map_or(Acknowledged::Unknown, |window| window.receive(packet_id))
     }
 
@@ -236,7 +255,7 @@ impl Inflight {
 
     #[inline]
     fn end(&mut self, packet_id: PacketId, expected: impl Fn(&Stage) -> bool) -> Acknowledged {
-        match &mut self.0 {
+        match &mut self.window {
             Some(window) => window.end(packet_id, expected),
             None => Acknowledged::Unknown,
         }
@@ -244,7 +263,7 @@ impl Inflight {
 
     /// Panics if an identifier is there twice.
     pub fn check_invariants(&self) {
-        let Some(window) = &self.0 else { return };
+        let Some(window) = &self.window else { return };
         let items = &window.items;
         assert!(window.fresh <= window.unsent && usize::from(window.unsent) <= items.len());
         let own_bytes: usize = items.iter().map(|d| d.stage.own_bytes()).sum();
@@ -272,30 +291,6 @@ impl Window {
         self.unsent -= 1;
         self.fresh -= u16::from(!again);
         Some((next, again))
-    }
-
-    fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
-        let last = usize::from(u16::MAX);
-        invariant!(self.items.len() < last, "a packet id is free")?;
-        invariant!(self.may_start(), "all was sent again before new starts")?;
-        let packet_id = loop {
-            self.last_packet_id = self.last_packet_id.wrapping_add(1);
-            if let Some(id) = PacketId::new(self.last_packet_id)
-                && !self.items.iter().any(|d| d.packet_id == id)
-            {
-                break id;
-            }
-        };
-        self.own_bytes += stage.own_bytes();
-        self.items.push_back(Delivering {
-            packet_id,
-            stage,
-            after,
-        });
-        let now = after == 0 && self.unsent == 0;
-        self.unsent += u16::from(!now);
-        self.fresh += u16::from(!now);
-        Ok((packet_id, now))
     }
 
     fn receive(&mut self, packet_id: PacketId) -> Acknowledged {
@@ -359,6 +354,14 @@ mod tests {
         let (packet_id, now) = inflight.start(published(qos), 0).expect("there is room");
         assert!(now);
         packet_id
+    }
+
+    #[test]
+    fn a_restart_makes_no_window() {
+        let mut inflight = Inflight::default();
+        inflight.start_after(700);
+        assert!(inflight.window.is_none() && inflight.is_empty());
+        assert_eq!(start(&mut inflight, QoS::AtLeastOnce).get(), 701);
     }
 
     #[test]
