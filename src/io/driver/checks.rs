@@ -67,12 +67,11 @@ mod tests {
     use super::*;
     use crate::buffer::Chunk;
     use crate::config::WebSocketTerms;
+    use crate::io::driver::tests::peers::REQUEST;
     use crate::io::link::Layer;
     use crate::io::link::websocket::{Last, WebSocket};
     use std::net::Ipv4Addr;
     use std::sync::Arc;
-
-    const REQUEST: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
     /// An hour by the true intervals: proxies cut what is silent for a minute.
     #[test]

@@ -24,7 +24,7 @@ macro_rules! under_each_driver {
 mod double;
 mod faults;
 mod links;
-mod peers;
+pub(super) mod peers;
 mod tls;
 mod websockets;
 

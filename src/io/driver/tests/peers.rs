@@ -13,7 +13,8 @@ use std::time::Duration;
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
 
-const REQUEST: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+/// How a WebSocket begins.
+pub(in crate::io::driver) const REQUEST: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
 /// What is between a socket and MQTT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
