@@ -10,6 +10,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+/// For the lines of a start to come, once the port can be connected to. A broker that logs less has none.
+const START_LOGGED: Duration = Duration::from_secs(2);
+
 /// The tests run against Debian's Mosquitto instead.
 pub fn reference() -> bool {
     std::env::var("MQTTFAST_TEST_BROKER").is_ok_and(|broker| broker == "mosquitto")
@@ -430,6 +433,10 @@ fn start_configured(options: &Options, folder: Folder) -> Result<Broker, Vec<Str
             return Err(lines);
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+    // What the start has logged is here before a test asks for what comes after it, unless it goes elsewhere.
+    if !reference() && !text.contains("log_") {
+        log.wait(0, START_LOGGED, |line| line.contains("listening on"));
     }
     Ok(Broker {
         child,
