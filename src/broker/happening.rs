@@ -369,6 +369,8 @@ pub enum Happening {
         client_id: Box<str>,
         /// As the Client gave it, checked or not.
         user_name: Option<Box<str>>,
+        /// Of its Network Connection; `None`: it has none any more.
+        address: Option<SocketAddr>,
         /// What it wanted.
         what: Denied,
         /// The Topic Name or Topic Filter.
@@ -386,6 +388,8 @@ pub enum Happening {
     FiltersRefused {
         /// Of the subscriber.
         client_id: Box<str>,
+        /// Of its Network Connection; `None`: it has none any more.
+        address: Option<SocketAddr>,
         /// Refused filters, of those of the packet that were handled in this turn.
         count: usize,
         /// Of the first of them.

@@ -127,6 +127,7 @@ fn text(happening: &Happening) -> String {
             file,
             rule,
             untold,
+            ..
         } => {
             let user = match user_name {
                 Some(user_name) => format!("user {}", Shown(user_name)),
@@ -144,6 +145,7 @@ fn text(happening: &Happening) -> String {
             client_id,
             count,
             why,
+            ..
         } => format!(
             "refused {count} subscriptions of {}: {why}",
             Shown(client_id)
@@ -589,6 +591,7 @@ mod tests {
             (
                 Happening::FiltersRefused {
                     client_id: "lamp".into(),
+                    address: None,
                     count: 2,
                     why: crate::broker::FilterRefusal::TooManySubscriptions,
                 },

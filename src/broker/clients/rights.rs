@@ -81,7 +81,10 @@ impl Clients {
                     (Cause::Rule { line }, Some(acl)) => acl.rule(line),
                     _ => None,
                 };
+                // It is asked for by the address of a device, too.
+                let connection = session.connection.and_then(|id| self.connections.get(id));
                 Happening::Denied {
+                    address: connection.map(|connection| connection.address),
                     client_id: (&session.client_id).into(),
                     user_name: session.given_name.clone(),
                     what,

@@ -173,8 +173,12 @@ impl Shard {
             return; // It was told with its rule.
         }
         let refused = |code: &&u8| ReasonCode(**code).is_failure();
+        let connection = session
+            .connection
+            .and_then(|id| self.clients.connection(id));
         out.tell(self.logs, LogLevel::Warning, || Happening::FiltersRefused {
             client_id: (&session.client_id).into(),
+            address: connection.map(|connection| connection.address),
             count: part.codes.iter().filter(refused).count(),
             why,
         });

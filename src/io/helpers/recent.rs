@@ -98,9 +98,12 @@ fn who(happening: &Happening) -> (Option<&str>, Option<&str>, Option<SocketAddr>
         Happening::Denied {
             client_id,
             user_name,
+            address,
             ..
-        } => (Some(client_id), user_name.as_deref(), None),
-        Happening::FiltersRefused { client_id, .. } => (Some(client_id), None, None),
+        } => (Some(client_id), user_name.as_deref(), *address),
+        Happening::FiltersRefused {
+            client_id, address, ..
+        } => (Some(client_id), None, *address),
         Happening::RepeatedTakeovers { client_id, by, .. } => (Some(client_id), None, Some(*by)),
         _ => (None, None, None),
     }
