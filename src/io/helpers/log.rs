@@ -39,8 +39,9 @@ struct Tail {
     bytes: usize,
     /// Of the next line.
     next: u64,
-    /// Told of new lines. `None`: nobody can ask, and none are kept.
+    /// Told of new lines, while somebody follows them. `None`: nobody can ask, and none are kept.
     follower: Option<Arc<EventFd>>,
+    is_followed: bool,
 }
 
 /// A line as it was logged.
@@ -79,8 +80,10 @@ impl Tail {
                 }
             }
         }
-        // It would block only when 2^64 - 2 wake-ups wait to be read.
-        let _ = follower.write(1);
+        if self.is_followed {
+            // It would block only when 2^64 - 2 wake-ups wait to be read.
+            let _ = follower.write(1);
+        }
     }
 }
 
@@ -307,9 +310,14 @@ impl Log {
         }
     }
 
-    /// The last lines are kept from now on, and `follower` is told of new ones.
+    /// The last lines are kept from now on, and `follower` is told of new ones while they are followed.
     pub fn keep_tail(&self, follower: Arc<EventFd>) {
         self.tail().follower = Some(follower);
+    }
+
+    /// Somebody waits for new lines, or nobody any more. Lines that came before are to be looked for once more.
+    pub fn follow_tail(&self, is_followed: bool) {
+        self.tail().is_followed = is_followed;
     }
 
     /// The kept lines from this number on.
@@ -430,6 +438,27 @@ mod tests {
         }
         let told = log.dropped_since_start().sentence();
         assert_eq!(told, "15 log lines dropped, 5 of them warnings and errors");
+    }
+
+    /// A line costs no system call beside its own while nobody follows.
+    #[test]
+    fn who_follows_is_told_and_nobody_else() {
+        use nix::sys::eventfd::EfdFlags;
+        let log = Log::new(None, None);
+        let follower = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).expect("an eventfd");
+        let follower = Arc::new(follower);
+        log.keep_tail(Arc::clone(&follower));
+        let keep = || {
+            log.line(LogLevel::Info, "line");
+            log.tail().keep(log.next_lines().0);
+            follower.read().is_ok()
+        };
+        assert!(!keep());
+        log.follow_tail(true);
+        assert!(keep());
+        log.follow_tail(false);
+        assert!(!keep());
+        assert_eq!(log.tail_from(0).len(), 3);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn start(socket: ControlSocket, known: Known) -> io::Result<()> {
     let mut desk = Desk {
         socket,
         lines,
+        follows: false,
         known,
         connections: Vec::new(),
     };
@@ -54,6 +55,8 @@ struct Desk {
     socket: ControlSocket,
     /// There are new lines of the log.
     lines: Arc<EventFd>,
+    /// Somebody waits for them.
+    follows: bool,
     known: Known,
     connections: Vec<Connection>,
 }
@@ -72,8 +75,13 @@ impl Desk {
     }
 
     /// Waits for connections, bytes, room for bytes, lines of the log where somebody follows them, or a deadline.
-    fn wait(&self) {
+    fn wait(&mut self) {
         let follows = self.connections.iter().any(Connection::follows);
+        let begins = follows && !self.follows;
+        if follows != self.follows {
+            self.follows = follows;
+            self.known.log.follow_tail(follows);
+        }
         let mut watched = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         if follows {
             watched.push(PollFd::new(self.lines.as_fd(), PollFlags::POLLIN));
@@ -89,6 +97,11 @@ impl Desk {
             let left = left.as_millis() + u128::from(!left.is_zero());
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
+        // Of lines that came since the answer began, nobody was told.
+        let timeout = match begins {
+            true => PollTimeout::ZERO,
+            false => timeout,
+        };
         match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             // Nothing that we watch can make it fail; if it does, not in a busy loop.
