@@ -527,6 +527,12 @@ pub const CALENDAR_LEAST_S: u64 = 1_735_689_600;
 pub const SYS_INTERVAL_S: u16 = 10;
 /// How long the main thread waits for the reports of all shards.
 pub const SURVEY_WAIT_MS: u64 = 500;
+/// How long a shard counts what is published to which topic after somebody has asked for it.
+pub const WATCH_MS: u64 = 10_000;
+/// Topics of which it counts meanwhile; what comes to others is one sum.
+pub const WATCH_TOPICS_MAX: usize = 1024;
+/// Bytes of their names.
+pub const WATCH_BYTES_MAX: usize = 128 * 1024;
 /// Nodes of the retained tree that the replays of all connections together look at in one turn; a step of the sweep
 /// looks at as many.
 pub const RETAINED_PER_TURN: usize = 2048;

@@ -180,6 +180,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "broker::rights",
             "broker::slots",
             "broker::storage",
+            "broker::survey",
             "broker::other_protocol",
             "broker::violation",
         ],
@@ -374,6 +375,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::control_socket",
         &[
             "io::clock",
+            "io::helpers::bridge",
             "io::helpers::log",
             "io::helpers::recent",
             "io::helpers::summary",

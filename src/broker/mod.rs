@@ -53,6 +53,6 @@ pub use shard::Shard;
 pub use storage::{Condition, StoreFigures, StoreState};
 pub use survey::{
     ConnectionReport, Found, Report, RetainedReport, SessionReport, Statistics, SubscriptionReport,
-    Sums, Survey,
+    Sums, Survey, TopicReport, TopicsReport,
 };
 pub use violation::Violation;

@@ -34,7 +34,14 @@ pub struct Survey {
 #[derive(Debug)]
 pub(super) enum Subject {
     Sums,
-    Statistics,
+    Statistics {
+        /// Slots of Sessions and connections from this one on.
+        slot: u32,
+        /// Messages and bytes that wait in those before.
+        queued: usize,
+        unsent_bytes: usize,
+    },
+    Topics,
     /// The Sessions from this slot on.
     Sessions {
         slot: u32,
@@ -76,9 +83,19 @@ impl Survey {
         Survey::of(Subject::Sums)
     }
 
-    /// The same with what only a walk over all Sessions and connections finds: for `$SYS`, and seldom.
+    /// The same with what only a walk over all Sessions and connections finds. They come with the last page.
     pub fn statistics() -> Survey {
-        Survey::of(Subject::Statistics)
+        Survey::of(Subject::Statistics {
+            slot: 0,
+            queued: 0,
+            unsent_bytes: 0,
+        })
+    }
+
+    /// Asks for the topics that the Clients of the shard published to since the last such question. From the first one
+    /// on it is counted, until nobody has asked for [`limits::WATCH_MS`].
+    pub fn topics() -> Survey {
+        Survey::of(Subject::Topics)
     }
 
     /// Asks for the Sessions whose home the shard is, with the connection of each.
@@ -148,8 +165,12 @@ pub struct Report {
 /// What was asked for.
 #[derive(Debug)]
 pub enum Found {
-    /// Never in pages.
+    /// Never in pages, but those of statistics in the last one.
     Sums(Box<Sums>),
+    /// A page of statistics that is not the last.
+    Counting,
+    /// Never in pages.
+    Topics(Box<TopicsReport>),
     /// By slot, those of absent Clients too.
     Sessions(Vec<SessionReport>),
     /// By Session; Shared Subscriptions behind the others.
@@ -200,6 +221,30 @@ pub struct Statistics {
     pub shared_subscriptions: usize,
     /// A Session, of any shard, subscribes to something below `$SYS`.
     pub is_wanted: bool,
+}
+
+/// What Clients have published to since the last question.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TopicsReport {
+    /// The time between the two; 0: it is the first.
+    pub over_ms: u64,
+    /// At most [`limits::SURVEY_ITEMS_MAX`], those with most messages first.
+    pub topics: Vec<TopicReport>,
+    /// Messages to all others.
+    pub other_messages: u64,
+    /// Bytes of their payloads.
+    pub other_payload_bytes: u64,
+}
+
+/// One Topic Name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicReport {
+    /// As published; an alias is resolved.
+    pub topic: Box<str>,
+    /// Those that were refused, too.
+    pub messages: u64,
+    /// Of their payloads.
+    pub payload_bytes: u64,
 }
 
 /// One Session.

@@ -319,6 +319,7 @@ fn serve(
             clock,
             log: log.clone(),
             recent: common.recent.clone(),
+            bridges: bridges.board(),
             facts: Facts {
                 io: why,
                 listeners: addresses,

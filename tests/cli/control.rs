@@ -271,6 +271,9 @@ fn commands_show_and_change_a_running_broker() {
         let denials = house.done(&["denials"]);
         assert_harmless(&denials);
         assert!(denials.contains("Denied PUBLISH from evil"), "{denials}");
+        // It is found by its address, too.
+        let by_address = house.done(&["denials", "--client", "127.0.0.1"]);
+        assert_eq!(by_address, denials);
         assert!(
             house
                 .done(&["denials", "--client", "lamp"])
@@ -300,6 +303,105 @@ fn commands_show_and_change_a_running_broker() {
         assert!(said.starts_with("refused: "), "{said}");
         assert_eq!(house.run(&["explain", "publish", "--topic", "a/#"]).0, 2);
     }
+}
+
+/// Bridges stand in `status`, and topics are counted from the first question on.
+#[test]
+fn bridges_and_busy_topics_are_told() {
+    let core = House::new(1);
+    let folder = Folder::new();
+    let socket = folder.path("control");
+    let text = format!(
+        "listener {{port}} 127.0.0.1\nallow_anonymous true\n\
+         connection office\naddress 127.0.0.1:{}\ntopic open/# out 1\nremote_clientid office\n\
+         connection away\naddress 127.0.0.1:{}\ntopic w/# out 1\nremote_clientid away\n",
+        core.broker.port(),
+        free_port(),
+    );
+    let broker = Broker::start_with(Options {
+        configuration: Some(text),
+        arguments: vec![
+            "--persistence".to_owned(),
+            "off".to_owned(),
+            "--control".to_owned(),
+            socket.display().to_string(),
+        ],
+        ..Options::default()
+    });
+    broker.logged(&["bridge office: is connected"]);
+    broker.logged(&["bridge away: is not connected"]);
+    let house = House {
+        broker,
+        socket,
+        _folder: folder,
+    };
+    let mut writer = house.client(b"writer", None);
+    writer.publish("w/x", b"waits", 1, false);
+    let mut stream = house.served();
+    let bridges = ask(&mut stream, r#"{"ask":"bridges"}"#);
+    assert_eq!(bridges[2]["count"], 2, "{bridges:?}");
+    let [office, away] = [&bridges[0], &bridges[1]];
+    assert_eq!(
+        (&office["name"], &office["state"]),
+        (&"office".into(), &"up".into())
+    );
+    assert_eq!(
+        (&office["queued"], &office["last_error"]),
+        (&0.into(), &Value::Null)
+    );
+    assert_eq!(
+        (&away["name"], &away["queued"]),
+        (&"away".into(), &1.into()),
+        "{away}"
+    );
+    let why = away["last_error"].as_str().expect("it cannot connect");
+    assert!(why.contains("no connection to 127.0.0.1"), "{why}");
+    let status = house.done(&["status"]);
+    assert!(
+        status.contains("\nbridges       office up for "),
+        "{status}"
+    );
+    assert!(
+        status.contains("1 waiting; no connection to 127.0.0.1"),
+        "{status}"
+    );
+    assert_eq!(
+        house.json(&["status"])[0]["bridges"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+
+    let first = ask(&mut stream, r#"{"ask":"topics"}"#);
+    assert_eq!(
+        (&first[0]["topic"], &first[0]["over_ms"]),
+        (&Value::Null, &0.into())
+    );
+    for _ in 0..3 {
+        writer.publish("home/\u{1b}[2J", b"12345", 1, false);
+    }
+    writer.publish("w/y", b"1", 1, false);
+    let second = ask(&mut stream, r#"{"ask":"topics"}"#);
+    assert_eq!(second[0]["topic"], "home/\u{1b}[2J", "{second:?}");
+    assert_eq!(
+        (&second[0]["messages"], &second[0]["payload_bytes"]),
+        (&3.into(), &15.into())
+    );
+    assert_eq!(
+        (&second[1]["topic"], &second[1]["messages"]),
+        (&"w/y".into(), &1.into())
+    );
+    assert_eq!(
+        (&second[2]["topic"], &second[2]["messages"]),
+        (&Value::Null, &0.into())
+    );
+    assert!(second[0]["over_ms"].as_u64() > Some(0), "{second:?}");
+    let picture = house.done(&["top"]);
+    assert_harmless(&picture);
+    assert!(
+        picture.contains("bridge    office up") && picture.contains("MESSAGES/s"),
+        "{picture}"
+    );
 }
 
 #[test]

@@ -351,3 +351,126 @@ fn a_page_is_bounded_whatever_the_shard_holds() {
     assert!(reports.len() >= 2);
     assert_eq!(once(topics(reports)), BTreeSet::from(topics_of));
 }
+
+/// Sums of one shard, asked for page by page; and how many pages that took.
+fn statistics(world: &mut World, shard: usize) -> (mqttfast::broker::Statistics, usize) {
+    let mut reports = pages(world, shard, Survey::statistics(), |_, _| {});
+    let count = reports.len();
+    let last = reports.pop().expect("a last page");
+    for report in reports {
+        assert!(matches!(report.found, Found::Counting), "{report:?}");
+    }
+    match last.found {
+        Found::Sums(sums) => (sums.statistics.expect("they were asked for"), count),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// However many Sessions a shard has, it looks at a bounded number of them at a time.
+#[test]
+fn statistics_are_counted_a_page_at_a_time() {
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let version = Version::V311;
+    assert_eq!(statistics(&mut world, 0).1, 1);
+    let away = limits::SURVEY_STEPS_MAX + 3;
+    for index in 0..away {
+        let name = format!("away-{index}");
+        let client = world.connect(&connect(version, &name).persistent());
+        world.subscribe(client, "a", 1);
+        world.drop_connection(client);
+    }
+    let writer = world.connect(&connect(version, "writer"));
+    let slow = world.connect(&connect(version, "slow"));
+    world.subscribe(slow, "a", 0);
+    world.read_slowly(slow);
+    for packet_id in 1..=2 {
+        world.publish(writer, &publish("a", "12345").qos(1, packet_id));
+    }
+    let (found, count) = statistics(&mut world, 0);
+    assert_eq!(count, 2);
+    assert_eq!(found.queued, 2 * away);
+    let message = publish("a", "12345").bytes(version);
+    assert_eq!(found.unsent_bytes, 2 * message.len());
+}
+
+fn watched(world: &mut World, shard: usize) -> mqttfast::broker::TopicsReport {
+    match world.ask(shard, Survey::topics()).found {
+        Found::Topics(topics) => *topics,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Messages to each topic and bytes of their payloads, over all shards.
+fn busy(world: &mut World) -> BTreeMap<String, (u64, u64)> {
+    let mut all = BTreeMap::new();
+    for shard in 0..world.shards() {
+        for topic in watched(world, shard).topics {
+            let count: &mut (u64, u64) = all.entry(topic.topic.into_string()).or_default();
+            count.0 += topic.messages;
+            count.1 += topic.payload_bytes;
+        }
+    }
+    all
+}
+
+#[test]
+fn topics_are_counted_while_somebody_asks() {
+    each(BOTH, |world, version| {
+        let writer = world.connect(&connect(version, "writer"));
+        let send = |world: &mut World, topic: &str, times: u16| {
+            for packet_id in 1..=times {
+                world.publish(writer, &publish(topic, "12345").qos(1, packet_id));
+            }
+        };
+        send(world, "before", 2);
+        // The first question begins it.
+        assert_eq!(busy(world), BTreeMap::new());
+        world.advance(1_000);
+        send(world, "a/b", 3);
+        send(world, "c", 1);
+        let home = (0..world.shards()).map(|shard| watched(world, shard));
+        let home: Vec<_> = home.collect();
+        assert!(home.iter().all(|report| report.over_ms == 1_000));
+        let found: Vec<_> = home.into_iter().flat_map(|report| report.topics).collect();
+        let names: Vec<&str> = found.iter().map(|topic| &*topic.topic).collect();
+        assert_eq!(names, ["a/b", "c"], "the busiest first");
+        assert_eq!((found[0].messages, found[0].payload_bytes), (3, 15));
+        // A run of packets counts each of them.
+        let one = publish("run", "xyz").bytes(version);
+        world.send(writer, one.repeat(20));
+        assert_eq!(busy(world), [("run".to_owned(), (20, 60))].into());
+        // Nobody asks for long: what comes then is not counted, and the next question begins anew.
+        world.advance(limits::WATCH_MS);
+        send(world, "late", 3);
+        assert_eq!(busy(world), BTreeMap::new());
+        send(world, "again", 1);
+        assert_eq!(busy(world).len(), 1);
+    });
+}
+
+#[test]
+fn what_is_counted_of_topics_is_bounded() {
+    let mut world = World::new(1);
+    world.unchecked = true;
+    let writer = world.connect(&connect(Version::V311, "writer"));
+    watched(&mut world, 0);
+    let many = limits::WATCH_TOPICS_MAX + 100;
+    for index in 0..many {
+        world.publish(writer, &publish(&format!("t/{index}"), "12"));
+    }
+    let found = watched(&mut world, 0);
+    assert_eq!(found.topics.len(), limits::SURVEY_ITEMS_MAX);
+    let told: u64 = found.topics.iter().map(|topic| topic.messages).sum();
+    assert_eq!(told + found.other_messages, many as u64);
+    assert_eq!(found.other_payload_bytes, 2 * found.other_messages);
+    // Long names leave room for fewer.
+    for index in 0..6 {
+        world.publish(
+            writer,
+            &publish(&format!("{}{index}", "x".repeat(60_000)), ""),
+        );
+    }
+    let found = watched(&mut world, 0);
+    assert_eq!((found.topics.len(), found.other_messages), (2, 4));
+}

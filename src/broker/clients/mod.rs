@@ -27,6 +27,7 @@ mod storage;
 mod store_state;
 mod timers;
 pub(super) mod unaccepted;
+mod watch;
 mod window;
 
 pub(super) use connections::Overdue;

@@ -5,6 +5,7 @@ use super::held::Held;
 use super::shapes::Shapes;
 use super::storage::Storage;
 use super::timers::Alarms;
+use super::watch::Watch;
 use crate::broker::change::{Change, Changes};
 use crate::broker::counters::{Counters, Dropped};
 use crate::broker::event::Ending;
@@ -12,6 +13,7 @@ use crate::broker::happening::{Happening, LogLevel};
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{GivenBack, Target};
 use crate::broker::slots::Slots;
+use crate::broker::survey::TopicsReport;
 use crate::budget::Book;
 use crate::buffer::{Pool, Stock};
 use crate::config::{ListenerSettings, Settings};
@@ -25,6 +27,7 @@ use crate::time::Time;
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,8 +45,11 @@ pub struct Clients {
     pub(super) settings: Settings,
     /// The settings want every message delivered with all options.
     pub(super) general: bool,
-    /// Some PUBLISH packets that the standard allows are not allowed by the settings.
-    restricts_publish: bool,
+    /// PUBLISH packets are looked at before they are taken: the settings do not allow all that the standard allows, or
+    /// topics are watched.
+    looks_at_publish: bool,
+    /// `None`: nobody asks which topics are busy.
+    watch: Option<Box<Watch>>,
     /// When memory that the allocator has kept goes back to the system, and when it may at the earliest.
     pub(super) give_back_due: Option<Time>,
     pub(super) give_back_from: Time,
@@ -141,7 +147,8 @@ impl Clients {
             held: Held::default(),
             storage: Storage::default(),
             general: settings.wants_general_delivery(),
-            restricts_publish: settings.restricts_publish(),
+            looks_at_publish: settings.restricts_publish(),
+            watch: None,
             settings,
             now: Time::default(),
             connections: Slots::default(),
@@ -278,13 +285,19 @@ impl Clients {
             ..settings.clone()
         };
         self.general = self.settings.wants_general_delivery();
-        self.restricts_publish = self.settings.restricts_publish();
+        self.note_looks();
     }
 
-    /// Some PUBLISH packets that the standard allows are not allowed by the settings.
+    /// The settings have changed, or who watches topics.
+    fn note_looks(&mut self) {
+        self.looks_at_publish = self.settings.restricts_publish() || self.watch.is_some();
+    }
+
+    /// PUBLISH packets are looked at before they are taken: the settings do not allow all that the standard allows, or
+    /// topics are watched.
     #[inline]
-    pub fn restricts_publish(&self) -> bool {
-        self.restricts_publish
+    pub fn looks_at_publish(&self) -> bool {
+        self.looks_at_publish
     }
 
     /// Counts of what happened so far.
@@ -310,17 +323,46 @@ impl Clients {
         self.counters.expired += 1;
     }
 
-    /// Messages that wait in the queues of all Sessions, and bytes that wait to be sent. O(Sessions + connections).
-    pub fn waiting(&self) -> (usize, usize) {
-        let sessions = self.sessions.ids().into_iter();
+    /// Messages that wait in the queues of the Sessions of these slots, and bytes that wait to be sent to their
+    /// connections. O(slots).
+    pub fn waiting(&self, slots: Range<u32>) -> (usize, usize) {
+        let sessions = slots.clone().filter_map(|slot| self.sessions.id_at(slot));
         let queued = sessions
             .filter_map(|id| Some(self.sessions.get(id)?.queue.count()))
             .sum();
-        let connections = self.connections.ids().into_iter();
+        let connections = slots.filter_map(|slot| self.connections.id_at(slot));
         let unsent = connections
             .filter_map(|id| Some(self.connections.get(id)?.unsent_bytes))
             .sum();
         (queued, unsent)
+    }
+
+    /// All slots, of Sessions and of connections, are below this.
+    pub fn slots_end(&self) -> u32 {
+        self.sessions.end().max(self.connections.end())
+    }
+
+    /// Messages to this topic came from a Client, with payloads of this size.
+    #[cold]
+    pub fn watch_topic(&mut self, topic: &str, packets: u32, payload_bytes: usize) {
+        let now = self.now;
+        match &mut self.watch {
+            Some(watch) if watch.is_wanted(now) => watch.count(topic, packets, payload_bytes),
+            Some(_) => {
+                self.watch = None;
+                self.note_looks();
+            }
+            None => {}
+        }
+    }
+
+    /// Which topics were busy since the last question; they are counted from now on.
+    pub fn watched(&mut self) -> TopicsReport {
+        let now = self.now;
+        let watch = self.watch.replace(Box::new(Watch::new(now)));
+        self.note_looks();
+        let watch = watch.filter(|watch| watch.is_wanted(now));
+        watch.map_or_else(TopicsReport::default, |watch| watch.report(now))
     }
 
     /// A message of the broker's own is routed.

@@ -63,7 +63,7 @@ impl Shard {
             return Ok(None);
         }
         let (qos, retain, packet_id) = (publish.qos, publish.retain, publish.packet_id);
-        if self.clients.restricts_publish() && !self.is_publish_allowed(id, &publish)? {
+        if self.clients.looks_at_publish() && !self.is_publish_allowed(id, &publish, topic, 1)? {
             self.drop_too_large(1);
             let sent = (qos, packet_id);
             self.answer_publish(id, session_id, version, sent, Routed::TooLarge, mark);

@@ -45,7 +45,9 @@ impl Shard {
         if !self.is_new(id, session, version, publish)? {
             return Ok(());
         }
-        if self.clients.restricts_publish() && !self.is_publish_allowed(id, publish)? {
+        if self.clients.looks_at_publish()
+            && !self.is_publish_allowed(id, publish, topic, run.packets)?
+        {
             self.drop_too_large(run.packets);
             let sent = (publish.qos, publish.packet_id);
             self.answer_publish(id, session, version, sent, Routed::TooLarge, mark);

@@ -54,11 +54,12 @@ impl Shard {
         let room = Room::new(items_max);
         let (found, rest) = match subject {
             Subject::Sums => (Found::Sums(Box::new(self.sums())), None),
-            Subject::Statistics => {
-                let mut sums = self.sums();
-                sums.statistics = Some(self.statistics());
-                (Found::Sums(Box::new(sums)), None)
-            }
+            Subject::Statistics {
+                slot,
+                queued,
+                unsent_bytes,
+            } => self.page_of_statistics(slot, (queued, unsent_bytes)),
+            Subject::Topics => (Found::Topics(Box::new(self.clients.watched())), None),
             Subject::Sessions { slot } => self.page_of_sessions(slot, room),
             Subject::Subscriptions { slot, after } => self.page_of_subscriptions(slot, after, room),
             Subject::Retained { cursor, values } => self.page_of_retained(cursor, values, room),
@@ -100,14 +101,28 @@ impl Shard {
         }
     }
 
-    fn statistics(&self) -> Statistics {
-        let (queued, unsent_bytes) = self.clients.waiting();
-        Statistics {
+    /// Adds what waits in some slots to what waits in those before; the last page has the sums.
+    fn page_of_statistics(&self, slot: u32, before: (usize, usize)) -> (Found, Option<Subject>) {
+        let last = self.clients.slots_end();
+        let end = last.min(slot.saturating_add(limits::SURVEY_STEPS_MAX as u32));
+        let more = self.clients.waiting(slot..end);
+        let (queued, unsent_bytes) = (before.0 + more.0, before.1 + more.1);
+        if end < last {
+            let rest = Subject::Statistics {
+                slot: end,
+                queued,
+                unsent_bytes,
+            };
+            return (Found::Counting, Some(rest));
+        }
+        let mut sums = self.sums();
+        sums.statistics = Some(Statistics {
             queued,
             unsent_bytes,
             shared_subscriptions: self.topics.members().count(),
             is_wanted: self.topics.is_sys_wanted(),
-        }
+        });
+        (Found::Sums(Box::new(sums)), None)
     }
 
     fn page_of_sessions(&self, mut slot: u32, mut room: Room) -> (Found, Option<Subject>) {

@@ -8,7 +8,7 @@ use crate::config::{ListenerSettings, Settings};
 use crate::ids::ConnectionId;
 use crate::session::ConnectRequest;
 use crate::wire::reason::ReasonCode;
-use crate::wire::{Publish, Version};
+use crate::wire::{Publish, TopicName, Version};
 
 /// Changes a CONNECT to what it gets here.
 ///
@@ -74,15 +74,20 @@ pub(super) fn put_terms(
 }
 
 impl Shard {
-    /// Whether a PUBLISH is what the operator allows.
+    /// Whether a PUBLISH, or a run of them, is what the operator allows. Who watches topics sees it in any case.
     ///
     /// Errors: the connection closes. `Ok(false)`: the message is dropped, and answered.
     #[cold]
     pub(super) fn is_publish_allowed(
-        &self,
+        &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        packets: u32,
     ) -> Result<bool, Violation> {
+        let payload_bytes = publish.payload.len();
+        self.clients
+            .watch_topic(topic.as_str(), packets, payload_bytes);
         let qos_max = self.clients.listener(id).map_or(2, |l| l.qos_max);
         if publish.qos as u8 > qos_max {
             return Err(Violation::QosNotSupported(qos_max));
@@ -92,6 +97,6 @@ impl Shard {
             return Err(Violation::RetainNotSupported);
         }
         let payload_max = settings.payload_bytes_max.unwrap_or(u32::MAX);
-        Ok(publish.payload.len() <= payload_max as usize)
+        Ok(payload_bytes <= payload_max as usize)
     }
 }

@@ -2,10 +2,19 @@
 
 use crate::io::helpers::zone::Zone;
 use crate::io::words::{turns, units};
+use crate::language::Language;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A sentence of ours in the operator's language.
+pub fn say(english: &str) -> String {
+    static LANGUAGE: LazyLock<Language> =
+        LazyLock::new(|| Language::of(|name| std::env::var_os(name)));
+    LANGUAGE.say(english).into_owned()
+}
 
 /// A name that somebody else chose, at most `width` characters of it: no control character, and nothing that turns the
 /// direction of what follows.

@@ -32,6 +32,35 @@ impl Status {
     }
 }
 
+/// How a bridge is, in one line.
+pub(super) fn bridge(line: &Value) -> String {
+    let mut out = format!(
+        "{} {} for {}, {}: {} out, {} in",
+        text(line, "name", 40),
+        text(line, "state", 20),
+        shown::ago(line, "since"),
+        text(line, "address", 60),
+        count(line, "sent"),
+        count(line, "received"),
+    );
+    for (field, name) in [
+        ("queued", "waiting"),
+        ("in_flight", "in flight"),
+        ("dropped", "dropped"),
+    ] {
+        if number(line, field) > 0 {
+            let _ = write!(out, ", {} {name}", count(line, field));
+        }
+    }
+    // Of one that is up, the last error is over.
+    if line["state"] != "up"
+        && let Some(why) = line["last_error"].as_str()
+    {
+        let _ = write!(out, "; {}", shown::whole(why));
+    }
+    out
+}
+
 /// Some lines, a title before each.
 fn said(status: &Value) -> String {
     let mut out = String::new();
@@ -47,8 +76,7 @@ fn said(status: &Value) -> String {
             span(number(status, "uptime_s"))
         ),
     );
-    let listeners = status["listeners"].as_array();
-    let listeners = listeners.into_iter().flatten().filter_map(Value::as_str);
+    let listeners = list(&status["listeners"]).filter_map(Value::as_str);
     let listeners: Vec<String> = listeners.map(shown::whole).collect();
     line("listening on", listeners.join(", "));
     if let Some(file) = status["configuration"].as_str() {
@@ -115,7 +143,7 @@ fn said(status: &Value) -> String {
             size(memory, "resident_bytes")
         ),
     );
-    for owner in memory["owners"].as_array().into_iter().flatten() {
+    for owner in list(&memory["owners"]) {
         let refused = match number(owner, "refused") {
             0 => String::new(),
             refused => format!(", {} refusals", units::count(refused)),
@@ -127,6 +155,9 @@ fn said(status: &Value) -> String {
         );
     }
     line("store", store(&status["store"]));
+    for (index, found) in list(&status["bridges"]).enumerate() {
+        line(if index == 0 { "bridges" } else { "" }, bridge(found));
+    }
     if number(status, "mistakes") > 0 {
         line(
             "mistakes",
@@ -146,6 +177,11 @@ fn said(status: &Value) -> String {
         );
     }
     out
+}
+
+/// The entries of a list; none where there is no list.
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// Each reason that dropped something.
@@ -189,6 +225,21 @@ mod tests {
     fn an_answer_without_fields_is_shown_all_the_same() {
         let text = said(&json!({}));
         assert!(text.contains("dropped       nothing\n"), "{text}");
+        let up = json!({
+            "name": "office", "state": "up", "address": "192.0.2.1:1883", "sent": 4_000, "received": 2,
+            "queued": 7, "dropped": 0, "last_error": "the other broker is silent",
+        });
+        assert_eq!(
+            bridge(&up),
+            "office up for -, 192.0.2.1:1883: 4,000 out, 2 in, 7 waiting"
+        );
+        let down = json!({ "name": "a\u{1b}[2J", "state": "down", "last_error": "no\nroute" });
+        assert_eq!(
+            bridge(&down),
+            "a\\u{1b}[2J down for -, -: 0 out, 0 in; no\\nroute"
+        );
+        let text = said(&json!({ "bridges": [up, down] }));
+        assert!(text.contains("\nbridges       office up"), "{text}");
         let text = dropped(&json!({ "slow_reader": 4_000, "denied": 2, "expired": 0 }));
         assert_eq!(text, "4,000 slow reader, 2 denied");
     }

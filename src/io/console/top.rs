@@ -5,7 +5,7 @@
 
 use super::client::queue;
 use super::shown::{self, number, size, text};
-use super::status::dropped;
+use super::status::{bridge, dropped, list};
 use super::{Broker, Failure, print};
 use crate::io::words::units::{bytes, count, span};
 use argh::FromArgs;
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const EACH: Duration = Duration::from_secs(1);
 /// Asking takes no more than this part of the time.
 const PART: u32 = 10;
+/// Bridges above the table.
+const BRIDGES_SHOWN: usize = 3;
 
 /// Watch a running broker: who sends most, what waits, who holds the memory, what is dropped. q ends it. In a pipe it
 /// prints one picture.
@@ -56,7 +58,10 @@ impl Top {
 fn sample(broker: &mut Broker, view: &mut View) -> Result<(), Failure> {
     let status = broker.ask_one(&json!({ "ask": "status" }))?;
     let clients = broker.ask_all(&json!({ "ask": "clients" }))?;
-    view.take(status, &clients, Instant::now());
+    // A broker of an earlier version knows no topics.
+    let topics = broker.ask_all(&json!({ "ask": "topics" }));
+    let topics = topics.unwrap_or_default();
+    view.take(status, &clients, &topics, Instant::now());
     Ok(())
 }
 
@@ -141,11 +146,57 @@ struct Row {
     queued_bytes: u64,
 }
 
+/// A topic that Clients publish to; `name` is empty for all that have no row of their own.
+#[derive(Clone, Default, Debug)]
+struct Busy {
+    name: String,
+    /// Messages, and bytes of their payloads, a second.
+    messages: f64,
+    bytes: u64,
+}
+
+impl Busy {
+    /// Of a line of the control socket. `None`: nothing was counted yet.
+    fn of(line: &Value) -> Option<Busy> {
+        let seconds = number(line, "over_ms") as f64 / 1_000.0;
+        let messages = number(line, "messages");
+        if seconds <= 0.0 || messages == 0 {
+            return None;
+        }
+        Some(Busy {
+            name: line["topic"]
+                .as_str()
+                .map_or_else(String::new, shown::whole),
+            messages: messages as f64 / seconds,
+            bytes: (number(line, "payload_bytes") as f64 / seconds).round() as u64,
+        })
+    }
+
+    /// Fewer than ten with a decimal place.
+    fn rate(&self) -> String {
+        match self.messages < 9.95 {
+            true => format!("{:.1}", self.messages),
+            false => count(self.messages.round() as u64),
+        }
+    }
+}
+
+/// What the table is of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Of {
+    #[default]
+    Clients,
+    Topics,
+}
+
 /// See the module.
 #[derive(Default, Debug)]
 struct View {
     status: Value,
     rows: Vec<Row>,
+    /// The busiest first.
+    topics: Vec<Busy>,
+    of: Of,
     /// Sums of the sample before.
     before: Option<(Instant, Value)>,
     seconds: f64,
@@ -156,8 +207,8 @@ struct View {
 }
 
 impl View {
-    /// `clients` as the control socket has them.
-    fn take(&mut self, status: Value, clients: &[Value], now: Instant) {
+    /// `clients` and `topics` as the control socket has them.
+    fn take(&mut self, status: Value, clients: &[Value], topics: &[Value], now: Instant) {
         let last = std::mem::take(&mut self.status);
         if let Some((at, _)) = &self.before {
             self.seconds = now.saturating_duration_since(*at).as_secs_f64();
@@ -190,6 +241,7 @@ impl View {
         }
         self.earlier = earlier;
         self.status = status;
+        self.topics = topics.iter().filter_map(Busy::of).collect();
     }
 
     /// So many a second.
@@ -209,6 +261,13 @@ impl View {
             KeyCode::Char('o') => self.by = By::Out,
             KeyCode::Char('u') => self.by = By::Queue,
             KeyCode::Char('n') => self.by = By::Name,
+            KeyCode::Char('t') => {
+                self.first = 0;
+                self.of = match self.of {
+                    Of::Clients => Of::Topics,
+                    Of::Topics => Of::Clients,
+                };
+            }
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Down => self.first += 1,
             KeyCode::Up => self.first = self.first.saturating_sub(1),
@@ -224,14 +283,45 @@ impl View {
     fn lines(&mut self, width: usize, height: usize, colours: bool) -> Vec<String> {
         let mut lines = self.head();
         let is_endless = height == usize::MAX;
-        let keys = match self.paused {
-            true => "paused   p go on   q quit",
-            false => "sort: i in  o out  u queue  n name   p pause   arrows move   q quit",
+        let keys = match (self.paused, self.of) {
+            (true, _) => "paused   p go on   q quit",
+            (false, Of::Clients) => {
+                "sort: i in  o out  u queue  n name   t topics   p pause   arrows   q quit"
+            }
+            (false, Of::Topics) => "t clients   p pause   arrows move   q quit",
         };
+        let title_at = lines.len();
+        let (title, mut rows) = match self.of {
+            Of::Clients => self.clients(width),
+            Of::Topics => self.topics(width),
+        };
+        lines.push(title);
         let below = usize::from(!is_endless);
-        let room = height.saturating_sub(lines.len() + 1 + below);
-        let last = self.rows.len().saturating_sub(room);
-        self.first = self.first.min(last);
+        let room = height.saturating_sub(lines.len() + below);
+        self.first = self.first.min(rows.len().saturating_sub(room));
+        lines.extend(rows.drain(..).skip(self.first).take(room));
+        if is_endless {
+            lines.push(String::new());
+            let (title, rows) = self.topics(width);
+            lines.push(title);
+            lines.extend(rows);
+        } else {
+            lines.resize(height.saturating_sub(1), String::new());
+            lines.push(shown::say(keys));
+        }
+        lines.truncate(height);
+        for (index, line) in lines.iter_mut().enumerate() {
+            let cut: String = line.trim_end().chars().take(width).collect();
+            *line = match colours && (index == title_at || index + 1 == height) {
+                true => format!("\x1b[7m{cut}\x1b[0m"),
+                false => cut,
+            };
+        }
+        lines
+    }
+
+    /// The title of the table of Clients, and its rows.
+    fn clients(&mut self, width: usize) -> (String, Vec<String>) {
         let by = self.by;
         self.rows.sort_by(|a, b| {
             let names = a.client.cmp(&b.client);
@@ -256,32 +346,36 @@ impl View {
             };
             format!("{client:id$}  {user:10}  {address}{received:>9}  {sent:>9}  {queue:>16}")
         };
-        let title = row(["CLIENT", "USER", "ADDRESS", "IN/s", "OUT/s", "QUEUE"].map(str::to_owned));
-        let title_at = lines.len();
-        lines.push(title);
-        for found in self.rows.iter().skip(self.first).take(room) {
-            lines.push(row([
+        let titles = ["CLIENT", "USER", "ADDRESS", "IN/s", "OUT/s", "QUEUE"];
+        let rows = self.rows.iter().map(|found| {
+            row([
                 found.client.clone(),
                 found.user.clone(),
                 found.address.clone(),
                 bytes(found.received),
                 bytes(found.sent),
                 found.queue.clone(),
-            ]));
-        }
-        if !is_endless {
-            lines.resize(height.saturating_sub(1), String::new());
-            lines.push(keys.to_owned());
-        }
-        lines.truncate(height);
-        for (index, line) in lines.iter_mut().enumerate() {
-            let cut: String = line.trim_end().chars().take(width).collect();
-            *line = match colours && (index == title_at || index + 1 == height) {
-                true => format!("\x1b[7m{cut}\x1b[0m"),
-                false => cut,
+            ])
+        });
+        (row(titles.map(shown::say)), rows.collect())
+    }
+
+    /// The title of the table of topics, and its rows. All that have no row of their own come last.
+    fn topics(&self, width: usize) -> (String, Vec<String>) {
+        let name_width = width.min(120).saturating_sub(2 * (12 + 2));
+        let row = |name: &str, messages: &str, bytes: &str| {
+            let name = shown::name(name, name_width);
+            format!("{name:name_width$}  {messages:>12}  {bytes:>12}")
+        };
+        let [topic, messages, payload] = ["TOPIC", "MESSAGES/s", "PAYLOAD/s"].map(shown::say);
+        let rows = self.topics.iter().map(|busy| {
+            let name = match busy.name.is_empty() {
+                true => shown::say("all others"),
+                false => busy.name.clone(),
             };
-        }
-        lines
+            row(&name, &busy.rate(), &bytes(busy.bytes))
+        });
+        (row(&topic, &messages, &payload), rows.collect())
     }
 
     /// What is above the table.
@@ -294,8 +388,7 @@ impl View {
             self.rate(number(&status[of], field).saturating_sub(before))
         };
         let (messages, memory) = (&status["messages"], &status["memory"]);
-        let owners = memory["owners"].as_array().into_iter().flatten();
-        let owners: Vec<String> = owners
+        let owners: Vec<String> = list(&memory["owners"])
             .take(3)
             .map(|owner| format!("{} {}", text(owner, "name", 24), size(owner, "bytes")))
             .collect();
@@ -309,7 +402,18 @@ impl View {
                 number(store, "loss_window_ms")
             ),
         };
-        vec![
+        let busiest: Vec<String> = self
+            .topics
+            .iter()
+            .filter(|busy| !busy.name.is_empty())
+            .take(3)
+            .map(|busy| format!("{} {}/s", shown::name(&busy.name, 40), busy.rate()))
+            .collect();
+        let busiest = match busiest.is_empty() {
+            true => "-".to_owned(),
+            false => busiest.join(", "),
+        };
+        let mut head = vec![
             format!(
                 "mqttfast {}  up {}  {} connections  {} sessions  {} subscriptions  {} retained",
                 text(status, "version", 20),
@@ -326,6 +430,7 @@ impl View {
                 bytes(rate("bytes", "received")),
                 bytes(rate("bytes", "sent"))
             ),
+            format!("topics    {busiest}"),
             format!(
                 "waiting   {} messages ({}), {} on their way out",
                 shown::count(status, "queued"),
@@ -341,8 +446,17 @@ impl View {
                 owners.join(", ")
             ),
             format!("store     {store}"),
-            String::new(),
-        ]
+        ];
+        let bridges: Vec<&Value> = list(&status["bridges"]).collect();
+        let shown_bridges = bridges.iter().take(BRIDGES_SHOWN);
+        head.extend(shown_bridges.map(|found| format!("bridge    {}", bridge(found))));
+        if bridges.len() > BRIDGES_SHOWN {
+            let more = bridges.len() - BRIDGES_SHOWN;
+            head.push(format!("          {more} more bridges: mqttfast status"));
+        }
+        let mut head: Vec<String> = head.iter().map(|line| shown::say(line)).collect();
+        head.push(String::new());
+        head
     }
 }
 
@@ -358,6 +472,7 @@ mod tests {
                 "version": "1", "uptime_s": 7_200, "connections": clients,
                 "messages": { "received": 1_000 * second, "dropped": { "slow_reader": 4 } },
                 "memory": { "owners": [{ "name": "user \u{1b}[2J", "bytes": 10 }] },
+                "bridges": [{ "name": "office\u{1b}[2J", "state": "down" }],
             });
             let line = |index: usize| {
                 json!({
@@ -368,7 +483,17 @@ mod tests {
                 })
             };
             let lines: Vec<Value> = (0..clients).map(line).collect();
-            view.take(status, &lines, start + Duration::from_secs(second));
+            let topic = |name: Value, messages: u64| {
+                json!({
+                    "topic": name, "messages": messages, "payload_bytes": 2_048 * messages, "over_ms": 1_000 * second,
+                })
+            };
+            let topics = [
+                topic(json!("home/\u{1b}[2J"), 25),
+                topic(json!("x".repeat(300)), 3),
+                topic(Value::Null, 1),
+            ];
+            view.take(status, &lines, &topics, start + Duration::from_secs(second));
         }
         view
     }
@@ -391,22 +516,48 @@ mod tests {
         let mut view = view(30);
         let lines = view.lines(80, 24, false);
         assert!(lines[1].starts_with("messages  in 1,000/s"), "{}", lines[1]);
-        assert!(lines[3].contains("4 slow reader"), "{}", lines[3]);
         assert!(
-            lines[8].starts_with("client-0029") && lines[8].contains("29.0 KiB"),
+            lines[2].starts_with("topics    home/\\u{1b}[2J 25/s, xxx"),
             "{}",
-            lines[8]
+            lines[2]
+        );
+        assert!(lines[4].contains("4 slow reader"), "{}", lines[4]);
+        assert!(
+            lines[7].starts_with("bridge    office\\u{1b}[2J down for -"),
+            "{}",
+            lines[7]
+        );
+        assert!(
+            lines[10].starts_with("client-0029") && lines[10].contains("29.0 KiB"),
+            "{}",
+            lines[10]
         );
         assert!(lines[23].contains("q quit"));
         assert!(view.press(KeyCode::Char('n'), false));
-        assert!(view.lines(80, 24, false)[8].starts_with("client-0000"));
+        assert!(view.lines(80, 24, false)[10].starts_with("client-0000"));
         (0..100).for_each(|_| assert!(view.press(KeyCode::Down, false)));
         let lines = view.lines(80, 24, false);
         assert!(lines[22].starts_with("client-0029"), "{lines:#?}");
+        assert!(view.press(KeyCode::Char('t'), false));
+        let lines = view.lines(80, 24, false);
+        assert!(
+            lines[9].starts_with("TOPIC") && lines[9].ends_with("PAYLOAD/s"),
+            "{lines:#?}"
+        );
+        assert!(
+            lines[10].starts_with("home/\\u{1b}[2J ") && lines[10].ends_with("25      50.0 KiB"),
+            "{lines:#?}"
+        );
+        assert!(lines[11].contains("…           3.0  "), "{lines:#?}");
+        assert!(lines[12].starts_with("all others "), "{lines:#?}");
+        assert!(view.press(KeyCode::Char('t'), false));
         assert!(!view.press(KeyCode::Char('q'), false));
         assert!(!view.press(KeyCode::Char('c'), true));
         assert!(view.press(KeyCode::Char('c'), false));
         // In a pipe everything is told.
-        assert_eq!(view.lines(usize::MAX, usize::MAX, false).len(), 7 + 1 + 30);
+        assert_eq!(
+            view.lines(usize::MAX, usize::MAX, false).len(),
+            9 + 1 + 30 + 2 + 3
+        );
     }
 }

@@ -60,6 +60,33 @@ pub fn ask(shards: &Shards, survey: impl Fn() -> Survey) -> Vec<Report> {
     })
 }
 
+/// Counters and sizes of all shards, with what a walk finds. Each shard is asked again and again until it has walked
+/// all of it, and does other work between. A shard that does not answer in time is left out.
+pub fn statistics(shards: &Shards) -> Vec<Report> {
+    let mut whole = Vec::new();
+    for mut report in ask(shards, Survey::statistics) {
+        while let Some(survey) = report.next.take() {
+            match ask_one(shards, report.shard, survey) {
+                Some(more) => report = more,
+                None => break,
+            }
+        }
+        if matches!(report.found, Found::Sums(_)) {
+            whole.push(report);
+        }
+    }
+    whole
+}
+
+/// The report of one shard. `None`: it has not answered in time.
+pub fn ask_one(shards: &Shards, shard: ShardId, survey: Survey) -> Option<Report> {
+    let (reply, reports) = channel();
+    let survey = Box::new(survey);
+    shards.tell_surely(shard, ToShard::Survey { survey, reply });
+    let wait = Duration::from_millis(limits::SURVEY_WAIT_MS);
+    reports.recv_timeout(wait).ok().map(|report| *report)
+}
+
 /// The same of any mail that is answered by a report.
 pub fn reports(shards: &Shards, mail: impl Fn(Sender<Box<Report>>) -> ToShard) -> Vec<Report> {
     let until = Instant::now() + Duration::from_millis(limits::SURVEY_WAIT_MS);

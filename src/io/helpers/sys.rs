@@ -5,10 +5,10 @@
 //! does so only while some Session subscribes below `$SYS`: a SUBSCRIBE wakes it, and the values are there a moment
 //! later. When nobody wants them any more, they are withdrawn and the thread sleeps for good.
 
-use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums, Survey};
+use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums};
 use crate::ids::ShardId;
 use crate::io::helpers::bridge::board::Board;
-use crate::io::helpers::summary::{self, ask};
+use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::words::figures;
 use crate::wire::QoS;
@@ -85,7 +85,7 @@ impl Sys {
         let mut values = Values::new(started);
         loop {
             let interval = self.wait(values.are_published());
-            let found = interval.map(|_| ask(shards, Survey::statistics));
+            let found = interval.map(|_| summary::statistics(shards));
             let wanted = found.filter(|found| is_wanted(found));
             let board = self.lock().board.clone();
             let changed = match wanted {

@@ -18,6 +18,11 @@ impl Board {
         *self.lock() = entries;
     }
 
+    /// A copy of each.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
     /// A line for each.
     pub fn lines(&self) -> Vec<String> {
         self.lock().iter().map(words::status).collect()

@@ -10,6 +10,8 @@ pub struct Entry {
     pub name: String,
     /// The address that is in use, or was tried last.
     pub address: String,
+    /// Of its Session here, in whose queue messages wait for the other broker.
+    pub local_client_id: String,
     /// As it was at `looked_at`.
     pub status: Status,
     /// When this was written.

@@ -19,6 +19,7 @@ use crate::broker::LogLevel;
 use crate::config::mosquitto::Bridge;
 use crate::limits;
 use board::Board;
+pub use entry::Entry;
 pub use house::House;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -155,6 +155,7 @@ impl Running {
         Entry {
             name: terms.bridge.name.clone(),
             address: words::address(terms, status.address),
+            local_client_id: terms.local_client_id.clone(),
             status,
             looked_at: now,
         }

@@ -8,6 +8,7 @@ use crate::broker::{
 use crate::budget::Refused;
 use crate::budget::owner::OwnerReport;
 use crate::ids::ShardId;
+use crate::io::helpers::bridge;
 use crate::io::helpers::recent::Entry;
 use crate::io::helpers::summary;
 use crate::io::words::{self, figures, turns};
@@ -17,6 +18,7 @@ use crate::wire::Version;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -153,6 +155,65 @@ pub fn retained(found: &RetainedReport, times: &Times) -> Value {
     line
 }
 
+/// A line for each bridge, in the order of the configuration. What waits for the other broker is in its Session here.
+pub fn bridges(known: &Known) -> Vec<Value> {
+    let line = |entry: &bridge::Entry| {
+        let (status, counts) = (&entry.status, entry.status.counts);
+        let times = Times::of(known, entry.looked_at);
+        let session = known.session(&entry.local_client_id);
+        json!({
+            "name": entry.name,
+            "state": bridge::words::state(status.state),
+            "address": entry.address,
+            "since": times.s(status.since),
+            "queued": session.as_ref().map(|session| session.queued),
+            "queued_bytes": session.as_ref().map(|session| session.queued_bytes),
+            "in_flight": session.as_ref().map(|session| session.in_flight),
+            "last_error": status.last.as_ref().map(bridge::words::why),
+            "sent": counts.out,
+            "received": counts.comes_in,
+            "dropped": counts.dropped,
+            "unmapped": counts.unmapped,
+            "refused": counts.refused,
+            "connects": counts.connects,
+            "failures": counts.failures,
+        })
+    };
+    known.bridges.entries().iter().map(line).collect()
+}
+
+/// What Clients have published to since the last question: a line for each of the busiest topics, those with most
+/// messages first, and one with `topic` null for all others.
+pub fn topics(reports: &[Report]) -> (Vec<Value>, Value) {
+    let mut found: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let (mut over_ms, mut others) = (0, (0, 0));
+    for report in reports {
+        let Found::Topics(of_shard) = &report.found else {
+            continue;
+        };
+        over_ms = over_ms.max(of_shard.over_ms);
+        others.0 += of_shard.other_messages;
+        others.1 += of_shard.other_payload_bytes;
+        for topic in &of_shard.topics {
+            let count = found.entry(&topic.topic).or_default();
+            count.0 += topic.messages;
+            count.1 += topic.payload_bytes;
+        }
+    }
+    let mut found: Vec<(&str, (u64, u64))> = found.into_iter().collect();
+    found.sort_by_key(|(_, (messages, _))| std::cmp::Reverse(*messages));
+    let line = |topic: Option<&str>, (messages, payload_bytes): (u64, u64)| {
+        json!({
+            "topic": topic,
+            "messages": messages,
+            "payload_bytes": payload_bytes,
+            "over_ms": over_ms,
+        })
+    };
+    let lines = found.iter().map(|(topic, count)| line(Some(topic), *count));
+    (lines.collect(), line(None, others))
+}
+
 /// What a device had trouble with.
 pub fn happening(entry: &Entry) -> Value {
     let (client_id, user_name, from) = entry.who();
@@ -265,6 +326,7 @@ pub fn status(known: &Known, reports: &[Report]) -> Value {
         "mistakes": counters.broken_invariants,
         "log_lines_lost": lost.lines,
         "store": store(known, reports),
+        "bridges": bridges(known),
     })
 }
 

@@ -1,16 +1,15 @@
 //! What the thread of the control socket knows, and how it asks shards.
 
-use crate::broker::{Found, Order, Report, Survey};
+use crate::broker::{Found, Order, Report, SessionReport, Survey};
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
+use crate::io::helpers::bridge::board::Board;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::recent::Recent;
 use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
-use crate::limits;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of the protocol, in each answer's last line. It rises when something that was there means something
 /// else; new fields and requests do not raise it.
@@ -41,6 +40,8 @@ pub struct Known {
     pub log: Log,
     /// What devices had trouble with.
     pub recent: Recent,
+    /// How the bridges are.
+    pub bridges: Board,
     /// See there.
     pub facts: Facts,
 }
@@ -48,12 +49,7 @@ pub struct Known {
 impl Known {
     /// The report of one shard. `None`: it has not answered in time.
     pub(super) fn ask(&self, shard: ShardId, survey: Survey) -> Option<Report> {
-        let (reply, reports) = channel();
-        let survey = Box::new(survey);
-        self.shards
-            .tell_surely(shard, ToShard::Survey { survey, reply });
-        let wait = Duration::from_millis(limits::SURVEY_WAIT_MS);
-        reports.recv_timeout(wait).ok().map(|report| *report)
+        summary::ask_one(&self.shards, shard, survey)
     }
 
     /// Whether some shard had something to do for the order. `None`: one has not answered in time.
@@ -65,6 +61,15 @@ impl Known {
         let is_done = |report: &Report| matches!(report.found, Found::Done(true));
         let all_answered = reports.len() == self.shards.count();
         all_answered.then(|| reports.iter().any(is_done))
+    }
+
+    /// The Session of a client id, on whichever shard.
+    pub(super) fn session(&self, client_id: &str) -> Option<SessionReport> {
+        let on = |shard| match self.ask(shard, Survey::session(client_id))?.found {
+            Found::Sessions(found) => found.into_iter().next(),
+            _ => None,
+        };
+        self.all_shards().find_map(on)
     }
 
     /// All shards, by their number.

@@ -79,6 +79,8 @@ fn read(line: &[u8], known: &Known) -> Result<Work, Fault> {
         "status" => Work::Status,
         "clients" => Work::List(Listing::clients(known)),
         "sessions" => Work::List(Listing::sessions(known)),
+        "bridges" => Work::Bridges,
+        "topics" => Work::Topics,
         "subscriptions" => Work::List(Listing::subscriptions(known, fields.text("client")?)),
         "retained" => {
             let older_s = fields.number("older_s")?;

@@ -17,6 +17,8 @@ use std::time::SystemTime;
 pub enum Work {
     Version,
     Status,
+    Bridges,
+    Topics,
     List(Listing),
     Remove(Removal),
     Disconnect(Box<str>),
@@ -57,7 +59,7 @@ impl Work {
                 end(out, 1);
             }
             Work::Status => {
-                let mut reports = summary::ask(&known.shards, Survey::statistics);
+                let mut reports = summary::statistics(&known.shards);
                 // Owners that hold the same stand in the same order each time.
                 reports.sort_by_key(|report| report.shard);
                 if reports.len() < known.shards.count() {
@@ -66,6 +68,20 @@ impl Work {
                 }
                 put(out, answers::status(known, &reports));
                 end(out, 1);
+            }
+            Work::Bridges => {
+                let bridges = answers::bridges(known);
+                let count = bridges.len();
+                bridges.into_iter().for_each(|bridge| put(out, bridge));
+                end(out, count);
+            }
+            Work::Topics => {
+                let reports = summary::ask(&known.shards, Survey::topics);
+                let (topics, sums) = answers::topics(&reports);
+                let count = topics.len() + 1;
+                topics.into_iter().for_each(|topic| put(out, topic));
+                put(out, sums);
+                end(out, count);
             }
             Work::List(listing) => return listing.step(known, out),
             Work::Remove(removal) => return removal.step(known, out),
@@ -141,12 +157,9 @@ fn explain(known: &Known, publish: bool, asker: Asker<'_>, topic: &str, out: &mu
     let Some(Found::Rules(rules)) = known.ask(ShardId(0), Survey::rules()).map(|r| r.found) else {
         return busy(out);
     };
-    let by = known.all_shards().find_map(|shard| {
-        match known.ask(shard, Survey::session(asker.client))?.found {
-            Found::Sessions(found) => found.first()?.connection,
-            _ => None,
-        }
-    });
+    let by = known
+        .session(asker.client)
+        .and_then(|session| session.connection);
     let listeners = match by {
         Some(connection) => vec![connection.listener],
         None => (0..rules.listeners())
