@@ -98,8 +98,15 @@ pub const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 
 /// QoS 1 and 2 messages in flight towards one Client, unless it asks for fewer (v5 Receive Maximum).
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
+/// The highest Packet Identifier of a message to a Client, and so how many can be under way. Those above are left to
+/// bridges: they pass messages on with the identifier that we chose, and ask the other broker by identifiers of theirs.
+pub const PACKET_ID_MOST: u16 = 65_532;
+const _: () = assert!(INFLIGHT_MAX_DEFAULT <= PACKET_ID_MOST);
 /// QoS 1 and 2 messages a Client may have in flight towards us (in v5 our Receive Maximum).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
+/// The same of a bridge, which cannot tell the other broker of a limit before v5: as many as there are Packet
+/// Identifiers, each of which takes two bytes while its message is under way.
+pub const BRIDGE_RECEIVE_MAXIMUM: u16 = u16::MAX;
 /// Topic Aliases a v5 Client may use towards us, unless an operator sets another number: each keeps a Topic Name.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 /// The most an operator may set.

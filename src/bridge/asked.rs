@@ -6,17 +6,16 @@
 use super::mapping::Way;
 use super::relay::Relay;
 use super::terms::{STATES, Terms};
-use crate::wire::{
-    self, Delivery, Frame, Packet, PacketId, QoS, RetainHandling, Version, append_unsubscribe,
-    packet_type,
-};
+use crate::limits;
+use crate::wire::{Delivery, PacketId, QoS, RetainHandling, append_unsubscribe};
 
-/// Packet Identifiers of what is asked first. While one of them is in use, this broker's messages wait: they have
-/// identifiers of its choice.
+/// Packet Identifiers of what is asked first. This broker's messages cross with identifiers of its choice, which are
+/// all below.
 const SUBSCRIBE_ID: PacketId = PacketId::MAX;
 const UNSUBSCRIBE_ID: PacketId = PacketId::new(65_534).expect("not 0");
 /// Of the PUBLISH that tells the other broker the state.
 pub const STATE_ID: PacketId = PacketId::new(65_533).expect("not 0");
+const _: () = assert!(STATE_ID.get() > limits::PACKET_ID_MOST);
 
 /// What the brokers have not answered yet.
 #[derive(Default, Debug)]
@@ -30,7 +29,7 @@ pub struct Asked {
 impl Asked {
     /// Both brokers have accepted us. Where the Session here is new, the other broker is asked when this one has
     /// answered SUBSCRIBE: who sees the state 1 may publish at once, and nothing of that is missed. An older Session is
-    /// subscribed already, and may send messages before SUBACK whose Packet Identifiers are those of what is asked.
+    /// subscribed already.
     pub fn begin(&mut self, local_present: bool, terms: &Terms, relay: &mut Relay) {
         self.ids.clear();
         let subscribes = subscribe_local(RetainHandling::SendAtSubscribe, terms, relay);
@@ -76,19 +75,6 @@ impl Asked {
     /// All is answered.
     pub fn is_over(&self) -> bool {
         self.ids.is_empty() && !self.asks_later
-    }
-
-    /// A message of this broker has a Packet Identifier that is in use for what is asked.
-    pub fn must_wait(&self, frame: &Frame<'_>) -> bool {
-        if self.ids.is_empty() || frame.packet_type() != packet_type::PUBLISH {
-            return false;
-        }
-        match wire::decode(Some(Version::V5), frame) {
-            Ok(Packet::Publish(publish)) => {
-                publish.packet_id.is_some_and(|id| self.ids.contains(&id))
-            }
-            _ => false,
-        }
     }
 }
 

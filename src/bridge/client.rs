@@ -194,11 +194,6 @@ impl Client {
         !self.received.is_empty()
     }
 
-    /// A whole packet waits among them.
-    pub fn has_packet(&self) -> bool {
-        matches!(self.frame(&self.received), Ok(Some(_)))
-    }
-
     /// Forgets them.
     pub fn drop_received(&mut self) {
         self.received = Vec::new();
@@ -228,6 +223,12 @@ impl Client {
         if let Some(pinged) = &mut self.pinged {
             *pinged = now;
         }
+    }
+
+    /// Nothing is read from the broker.
+    pub fn held(&mut self, now: Time) {
+        self.received_at = now;
+        self.left(now);
     }
 
     /// A PINGREQ is due, or its answer.
@@ -329,6 +330,18 @@ mod tests {
         assert!(!client.ping(answer + 1_000));
         client.take_received(b"x", answer + 1_000);
         assert!(client.ping(answer + 1_000));
+    }
+
+    #[test]
+    fn a_broker_that_is_not_read_is_not_silent() {
+        let mut client = client();
+        assert!(client.ping(Time(60_000)));
+        for at in (60_000..600_000).step_by(10_000) {
+            client.held(Time(at));
+            assert!(client.ping(Time(at)));
+        }
+        let answer = Time(590_000 + limits::BRIDGE_PING_ANSWER_MS);
+        assert!(!client.ping(answer));
     }
 
     #[test]

@@ -34,7 +34,12 @@ pub enum Event<'a> {
     /// The connection has ended, or could not be made. The text says how.
     Closed(Side, &'a str),
     /// The answer to [`Action::AskWaiting`].
-    Waiting(usize),
+    Waiting {
+        /// Messages in the Session here, those under way among them.
+        count: usize,
+        /// Messages that found no room in its queue, in all.
+        dropped: u64,
+    },
     /// The bridge is to end: the broker stops, or the configuration has it no more.
     Stop,
 }
@@ -53,7 +58,7 @@ pub enum Action {
         /// Connected, or not.
         up: bool,
     },
-    /// How many messages wait in the Session here?
+    /// How many messages wait in the Session here, and how many were lost there?
     AskWaiting,
     /// For the log.
     Tell(Told),
@@ -101,8 +106,13 @@ pub enum Told {
         /// The bridge rests so long.
         pause_ms: u64,
     },
-    /// QoS 0 messages find no room since a while: so many are lost so far.
-    Dropping(u64),
+    /// Messages for the other broker find no room.
+    Dropping {
+        /// QoS 0 messages that the other broker took too slowly, so far.
+        unsent: u64,
+        /// Messages that found the queue here full, so far.
+        queue: u64,
+    },
 }
 
 /// Why a connection has ended.

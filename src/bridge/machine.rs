@@ -18,7 +18,7 @@
 use super::asked::{Asked, STATE_ID, append_state, subscribe_local};
 use super::backoff::{Addresses, Backoff};
 use super::client::Outgoing;
-use super::event::{Action, Actions, Event, Side, State, Status, Told, Why};
+use super::event::{Action, Actions, Counts, Event, Side, State, Status, Told, Why};
 use super::loops::Loops;
 use super::mapping::Way;
 use super::relay::{Relay, Stop};
@@ -86,6 +86,8 @@ pub struct Machine {
     addresses: Addresses,
     backoff: Backoff,
     random: SplitMix64,
+    /// Messages that found the queue here full, as far as it was asked.
+    queue_dropped: u64,
     /// Drops that were told of, and when.
     dropped_told: u64,
     told: Time,
@@ -109,6 +111,7 @@ impl Machine {
             addresses: Addresses::new(bridge.addresses.len(), bridge.round_robin),
             backoff: Backoff::new(bridge.restart_base_s, bridge.restart_cap_s),
             random: SplitMix64::new(seed),
+            queue_dropped: 0,
             dropped_told: 0,
             told: Time(0),
             terms,
@@ -118,6 +121,16 @@ impl Machine {
     /// What it goes by.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Where it is, and since when.
+    pub fn state(&self) -> (State, Time) {
+        (self.state, self.since)
+    }
+
+    /// What has crossed.
+    pub fn counts(&self) -> Counts {
+        self.relay.counts
     }
 
     /// How it is.
@@ -159,6 +172,8 @@ impl Machine {
         self.phase = Phase::Connecting { until };
         out.push(Action::Tell(Told::Connecting(self.address)));
         out.push(Action::Connect(self.address));
+        // What was lost while nobody was there to take it.
+        out.push(Action::AskWaiting);
     }
 
     fn enter(&mut self, state: State, now: Time) {
@@ -191,8 +206,7 @@ impl Machine {
 
     /// Is this side read from?
     pub fn wants(&self, side: Side) -> bool {
-        let waits = side == Side::Local && !self.asked.is_over() && self.relay.local.has_packet();
-        !waits && !self.is_held(side)
+        !self.is_held(side)
     }
 
     /// Packets of this side wait.
@@ -235,7 +249,8 @@ impl Machine {
             Event::Opened(side) => self.on_opened(side, now, out),
             Event::Bytes(side, bytes) => self.on_bytes(side, bytes, loops, now, out),
             Event::Closed(side, how) => self.on_closed(side, how, now, out),
-            Event::Waiting(count) => {
+            Event::Waiting { count, dropped } => {
+                self.queue_dropped = dropped;
                 if matches!(self.phase, Phase::Asleep { .. })
                     && count >= self.terms.bridge.threshold as usize
                 {
@@ -256,12 +271,13 @@ impl Machine {
     }
 
     fn tell_drops(&mut self, now: Time, out: &mut Actions) {
-        let dropped = self.relay.counts.dropped;
+        let (unsent, queue) = (self.relay.counts.dropped, self.queue_dropped);
+        let dropped = unsent + queue;
         if dropped > self.dropped_told
             && (self.dropped_told == 0 || now.since_ms(self.told) >= limits::BRIDGE_DROPS_TOLD_MS)
         {
             (self.dropped_told, self.told) = (dropped, now);
-            out.push(Action::Tell(Told::Dropping(dropped)));
+            out.push(Action::Tell(Told::Dropping { unsent, queue }));
         }
     }
 
@@ -289,6 +305,10 @@ impl Machine {
                 }
             }
             _ => {}
+        }
+        if self.is_held(Side::Remote) {
+            // What is not read is no silence.
+            self.relay.remote.held(now);
         }
         if !self.relay.remote.ping(now) {
             self.lose(Why::Silent, now, out);
@@ -353,9 +373,6 @@ impl Machine {
                 Ok(None) => break,
                 Err(why) => return self.lose(why, now, out),
             };
-            if side == Side::Local && self.asked.must_wait(&frame) {
-                break;
-            }
             match self.on_frame(side, &frame, loops, now, out) {
                 Ok(true) => {}
                 // The connection is given up, and the rest with it.

@@ -149,17 +149,10 @@ impl Relay {
         match from {
             // What this broker sends is bounded by the window of its Session; QoS 0 is dropped instead.
             Side::Local => false,
-            Side::Remote => {
-                // Of QoS 1 alone it is known that this broker answers without another packet of that side.
-                let answers = |qos: &QoS| *qos == QoS::AtLeastOnce;
-                self.local.outgoing.unsent().len() > limits::BRIDGE_UNSENT_BYTES_MAX
-                    || self.local_window_is_full() && self.inward.under_way.values().any(answers)
-            }
+            // This broker takes as many QoS 1 and 2 messages as there are Packet Identifiers, so what brings its
+            // answers on is never behind a message that waits.
+            Side::Remote => self.local.outgoing.unsent().len() > limits::BRIDGE_UNSENT_BYTES_MAX,
         }
-    }
-
-    fn local_window_is_full(&self) -> bool {
-        self.inward.under_way.len() >= usize::from(self.local.takes.receive_maximum)
     }
 
     /// A PUBLISH has come from this side.
@@ -230,18 +223,13 @@ impl Relay {
         loops: &mut Loops,
         now: Time,
     ) -> Result<(), Stop> {
-        let most = match self.remote.version {
-            Version::V5 => terms
-                .bridge
-                .receive_maximum
-                .min(self.local.takes.receive_maximum),
-            Version::V31 | Version::V311 => self.local.takes.receive_maximum,
-        };
+        let version = self.remote.version;
         let topic = publish.topic.map(TopicName::as_str);
         let alias = publish.properties.topic_alias;
         let topic = self.remote.name(topic, alias)?;
         if let Some(id) = publish.packet_id
-            && self.inward.under_way.len() >= usize::from(most)
+            && version == Version::V5
+            && self.inward.under_way.len() >= usize::from(terms.bridge.receive_maximum)
             && !self.inward.under_way.contains_key(&id)
         {
             return Err(Why::ReceiveMaximum.into());

@@ -264,6 +264,8 @@ pub struct SessionReport {
     pub queued: usize,
     /// With what each message costs besides its bytes.
     pub queued_bytes: usize,
+    /// Messages that found no room in its queue, since something waited there first.
+    pub dropped: u64,
     /// QoS 1 and 2 deliveries that the Client has not completed.
     pub in_flight: usize,
 }

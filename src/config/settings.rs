@@ -58,6 +58,16 @@ pub struct ListenerSettings {
     pub assigned_prefix: Box<str>,
 }
 
+impl ListenerSettings {
+    /// QoS 1 and 2 messages that a Client may have in flight towards us.
+    pub fn receive_maximum(&self) -> u16 {
+        match self.of_bridges {
+            true => limits::BRIDGE_RECEIVE_MAXIMUM,
+            false => limits::RECEIVE_MAXIMUM,
+        }
+    }
+}
+
 impl Default for ListenerSettings {
     fn default() -> Self {
         ListenerSettings {

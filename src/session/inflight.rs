@@ -2,7 +2,7 @@
 //! [v3.1.1 4.4, 4.6]
 
 use crate::invariant::{Broken, invariant};
-use crate::limits::DELIVERY_BYTES;
+use crate::limits::{DELIVERY_BYTES, PACKET_ID_MOST};
 use crate::session::Message;
 use crate::session::queue::{Extras, Share, extra_bytes};
 use crate::wire::{PacketId, QoS};
@@ -101,7 +101,8 @@ struct Window {
     items: VecDeque<Delivering>,
     /// Sum of [`Stage::own_bytes`].
     own_bytes: usize,
-    /// Of those at the end, how many have not been sent again on the present connection. At most 65,534 are under way.
+    /// Of those at the end, how many have not been sent again on the present connection. At most
+    /// [`PACKET_ID_MOST`] are under way.
     unsent: u16,
     /// Of those, how many at the end have never been sent: they wait for the store, or behind one that does.
     fresh: u16,
@@ -174,18 +175,21 @@ impl Inflight {
         self.window.as_mut()?.next_resend(window, kept)
     }
 
-    /// Enters a message and gives it a Packet Identifier that is not in use and not 0. [v3.1.1 MQTT-2.3.1-1, v5
-    /// MQTT-2.2.1-4]
+    /// Enters a message and gives it a Packet Identifier that is not in use, not 0 and at most [`PACKET_ID_MOST`].
+    /// [v3.1.1 MQTT-2.3.1-1, v5 MQTT-2.2.1-4]
     ///
-    /// There must be room (at most 65,534 deliveries under way), and [`Inflight::may_start`] must be true. `after`: the
+    /// There must be room (fewer than that under way), and [`Inflight::may_start`] must be true. `after`: the
     /// number of the changes that must be kept before it is sent, 0 for none. Returns `true` if it is to be sent now.
     pub fn start(&mut self, stage: Stage, after: u64) -> Result<(PacketId, bool), Broken> {
         let window = self.window.get_or_insert_default();
-        let last = usize::from(u16::MAX);
-        invariant!(window.items.len() < last, "a packet id is free")?;
+        let ids = usize::from(PACKET_ID_MOST);
+        invariant!(window.items.len() < ids, "a packet id is free")?;
         invariant!(window.may_start(), "all was sent again before new starts")?;
         let packet_id = loop {
-            self.last_packet_id = self.last_packet_id.wrapping_add(1);
+            self.last_packet_id = match self.last_packet_id {
+                last if last >= PACKET_ID_MOST => 1,
+                last => last + 1,
+            };
             if let Some(id) = PacketId::new(self.last_packet_id)
                 && !window.items.iter().any(|d| d.packet_id == id)
             {
@@ -426,15 +430,18 @@ mod tests {
     }
 
     #[test]
-    fn all_identifiers_but_zero_can_be_under_way() {
+    fn identifiers_begin_again_below_those_of_bridges() {
         let mut inflight = Inflight::default();
         for _ in 0..300 {
             start(&mut inflight, QoS::AtLeastOnce);
         }
-        inflight.start_after(u16::MAX - 1);
+        inflight.start_after(PACKET_ID_MOST - 1);
         let last = start(&mut inflight, QoS::AtLeastOnce);
         let next = start(&mut inflight, QoS::AtLeastOnce);
-        assert_eq!((last.get(), next.get()), (65_535, 301));
+        assert_eq!((last.get(), next.get()), (65_532, 301));
+        // A store of before this rule.
+        inflight.start_after(65_534);
+        assert_eq!(start(&mut inflight, QoS::AtLeastOnce).get(), 302);
     }
 
     /// One waits for the store, so all that start after it wait behind it, also where a connection comes between.

@@ -113,6 +113,8 @@ struct Waiting {
     expires: Time,
     /// Before this it is not looked for those that have expired.
     looked_at: Time,
+    /// Messages that found no room, since the queue was made.
+    dropped: u64,
 }
 
 impl Default for Waiting {
@@ -124,6 +126,7 @@ impl Default for Waiting {
             shared: 0,
             expires: Time::NEVER,
             looked_at: Time(0),
+            dropped: 0,
         }
     }
 }
@@ -162,6 +165,18 @@ impl Queue {
     /// Messages waiting.
     pub fn count(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| waiting.items.len())
+    }
+
+    /// A message has found no room. One that finds none while none has ever waited here is not counted.
+    pub fn note_dropped(&mut self) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.dropped += 1;
+        }
+    }
+
+    /// Messages that have found no room.
+    pub fn dropped(&self) -> u64 {
+        self.0.as_ref().map_or(0, |waiting| waiting.dropped)
     }
 
     /// All that wait, in their order.
@@ -228,7 +243,10 @@ impl Queue {
         let item = waiting.items.pop_front()?;
         waiting.count_out(&item);
         if waiting.items.is_empty() && waiting.items.capacity() > 64 {
-            self.0 = None;
+            match waiting.dropped {
+                0 => self.0 = None,
+                _ => waiting.items = VecDeque::new(),
+            }
         }
         Some(item)
     }

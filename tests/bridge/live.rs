@@ -1,10 +1,12 @@
 //! The program as a bridge: to Debian's Mosquitto, from it, and to itself.
 
+use mqttfast::wire::{next_frame, packet_type};
 use mqttfast_rig::process::certificates::certificates;
 use mqttfast_rig::process::packet::{Connect, Published};
 use mqttfast_rig::process::{Client, Folder, free_port, program};
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -126,6 +128,57 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The other broker, as a test likes it.
+struct Remote(TcpListener);
+
+/// A connection of a bridge to it.
+struct FromBridge {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Remote {
+    fn listen() -> Remote {
+        Remote(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    fn accept(&self) -> FromBridge {
+        let (stream, _) = self.0.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        FromBridge {
+            stream,
+            received: Vec::new(),
+        }
+    }
+}
+
+impl FromBridge {
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next packet, which is of this type: the first two bytes behind its Fixed Header, mostly a Packet Identifier.
+    fn expect(&mut self, wanted: u8) -> [u8; 2] {
+        loop {
+            if let Some(frame) = next_frame(&self.received, 1 << 20).unwrap() {
+                assert_eq!(frame.packet_type(), wanted);
+                let count = frame.bytes.len();
+                let head = self.received[2..4].try_into().unwrap();
+                self.received.drain(..count);
+                return head;
+            }
+            let mut buffer = [0; 65_536];
+            let count = self.stream.read(&mut buffer).expect("the bridge goes on");
+            assert!(count > 0, "the bridge has closed");
+            self.received.extend_from_slice(&buffer[..count]);
+        }
     }
 }
 
@@ -429,6 +482,46 @@ fn properties_of_v5_cross() {
     );
 }
 
+/// A broker of before v5 knows no Receive Maximum: it may send any number of QoS 2 messages before it releases one.
+#[test]
+fn a_broker_may_release_many_messages_at_last() {
+    const COUNT: u16 = 2_500;
+    let mut edge = Broker::new(Kind::Mqttfast);
+    let remote = Remote::listen();
+    let lines = "topic # in 2\nnotifications false\n";
+    edge.start(&format!(
+        "connection edge\naddress 127.0.0.1:{}\n{lines}",
+        remote.port()
+    ));
+    let mut here = edge.client("here");
+    here.subscribe("t", 1);
+    let mut link = remote.accept();
+    link.expect(packet_type::CONNECT);
+    link.send(&[0x20, 2, 0, 0]);
+    let id = link.expect(packet_type::SUBSCRIBE);
+    let ids = (1..=COUNT).map(u16::to_be_bytes);
+    let messages = ids
+        .clone()
+        .flat_map(|[high, low]| [0x34, 6, 0, 1, b't', high, low, b'x']);
+    link.send(&messages.collect::<Vec<u8>>());
+    link.send(&[0x90, 3, id[0], id[1], 2]);
+    for id in ids.clone() {
+        assert_eq!(link.expect(packet_type::PUBREC), id);
+    }
+    link.send(
+        &ids.clone()
+            .flat_map(|[high, low]| [0x62, 2, high, low])
+            .collect::<Vec<u8>>(),
+    );
+    for id in ids {
+        assert_eq!(link.expect(packet_type::PUBCOMP), id);
+    }
+    for _ in 0..COUNT {
+        here.receive();
+    }
+    here.expect_silence(Duration::from_millis(100));
+}
+
 /// SIGHUP with other lines: one bridge goes on, one goes, one comes.
 #[test]
 fn a_reload_changes_the_bridges_that_changed() {
@@ -471,6 +564,34 @@ fn a_reload_changes_the_bridges_that_changed() {
     assert_eq!(got, ["a", "d", "e"]);
     there.expect_silence(Duration::from_millis(200));
     assert_eq!(edge.log().matches("bridge stays: is connected").count(), 1);
+}
+
+/// What finds no room in the queue of a bridge is counted for it, and told.
+#[test]
+fn losses_are_counted_by_bridge() {
+    let mut edge = Broker::new(Kind::Mqttfast);
+    let nobody = free_port();
+    edge.start(&format!(
+        "max_queued_messages 5\nconnection edge\naddress 127.0.0.1:{nobody}\nrestart_timeout 1\ntopic q/# out 1\n\
+         connection other\naddress 127.0.0.1:{nobody}\nrestart_timeout 1\ntopic other/# out 1\n"
+    ));
+    edge.waits_for("bridge edge: is not connected: no connection to");
+    let mut publisher = edge.client("publisher");
+    for number in 0..20 {
+        publisher.publish("q/a", &[number], 1, false);
+    }
+    edge.waits_for("bridge edge: drops messages: 15 so far found its queue full");
+    assert!(!edge.log().contains("bridge other: drops"));
+    for (bridge, name, value) in [
+        ("edge", "dropped", "15"),
+        ("edge", "queued", "5"),
+        ("edge", "in_flight", "0"),
+        ("other", "dropped", "0"),
+        ("other", "queued", "0"),
+    ] {
+        let topic = format!("$SYS/broker/mqttfast/bridges/{bridge}/{name}");
+        edge.waits_for_state(&topic, value.as_bytes());
+    }
 }
 
 /// A lazy bridge connects when enough messages wait, and leaves when nothing crosses.

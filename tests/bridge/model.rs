@@ -47,6 +47,9 @@ pub struct Broker {
     /// What the client has published.
     pub got: Vec<Message>,
     pub window: usize,
+    ids_most: u16,
+    /// In CONNACK of v5.
+    pub receive_maximum: Option<u16>,
     pub subscribed: Vec<String>,
     pub unsubscribed: Vec<String>,
     pub connect: Vec<u8>,
@@ -64,6 +67,8 @@ impl Broker {
             held: Vec::new(),
             got: Vec::new(),
             window,
+            ids_most: u16::MAX,
+            receive_maximum: (version == Version::V5).then_some(64),
             subscribed: Vec::new(),
             unsubscribed: Vec::new(),
             connect: Vec::new(),
@@ -76,6 +81,11 @@ impl Broker {
         self.received.clear();
         self.sends.clear();
         self.held.clear();
+    }
+
+    /// Packet Identifiers of its messages are at most this, as those of this broker are.
+    pub fn use_ids_to(&mut self, most: u16) {
+        self.ids_most = most;
     }
 
     /// The next message has the Packet Identifier behind this one.
@@ -103,7 +113,10 @@ impl Broker {
                 return;
             };
             let id = loop {
-                self.session.last_id = self.session.last_id.wrapping_add(1);
+                self.session.last_id = match self.session.last_id {
+                    last if last >= self.ids_most => 1,
+                    last => last + 1,
+                };
                 let id = PacketId::new(self.session.last_id);
                 let used = |id| self.session.in_flight.iter().any(|(used, ..)| *used == id);
                 if let Some(id) = id.filter(|id| !used(*id)) {
@@ -156,7 +169,7 @@ impl Broker {
                 let session_present = self.session.there && !connect.clean_start;
                 let code = std::mem::take(&mut self.code);
                 let properties = ConnAckProperties {
-                    receive_maximum: (self.version == Version::V5).then_some(64),
+                    receive_maximum: self.receive_maximum,
                     ..Default::default()
                 };
                 let connack = ConnAck {

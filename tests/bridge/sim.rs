@@ -7,6 +7,7 @@
 use super::model::{Broker, Message};
 use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Terms};
 use mqttfast::config::mosquitto::{self, Files, Look, Unreadable};
+use mqttfast::limits;
 use mqttfast::random::SplitMix64;
 use mqttfast::time::Time;
 use mqttfast::wire::{QoS, Version};
@@ -92,6 +93,9 @@ impl World {
             states: Vec::new(),
             told: 0,
         };
+        // This broker.
+        world.local.use_ids_to(limits::PACKET_ID_MOST);
+        world.local.receive_maximum = None;
         let mut actions = Vec::new();
         world.machine.start(world.now, &mut actions);
         world.carry_out(actions);
@@ -387,20 +391,53 @@ fn what_is_asked_first() {
     assert_eq!(world.states, [false, true]);
 }
 
-/// A message here has the Packet Identifier of our SUBSCRIBE there: it waits for SUBACK, and what is behind it waits in
-/// the socket.
+/// A broker of before v5 is told of no limit: it sends all it has before it answers SUBSCRIBE, while the messages of
+/// this one have the highest Packet Identifiers.
 #[test]
-fn nothing_is_read_behind_a_message_that_waits() {
+fn a_broker_that_sends_all_before_it_answers_is_heard_out() {
+    for qos in [1, 2] {
+        let mut world = World::new(LINES, Version::V311, 1);
+        world.remote.window = 3_000;
+        world.settle();
+        world.local.use_ids_after(limits::PACKET_ID_MOST - 2);
+        world.cut(Side::Remote);
+        let numbers: Vec<u32> = (1..=2_500).collect();
+        for number in &numbers {
+            world.remote.publish(message("rem/a", qos, *number));
+        }
+        for number in 1..=5 {
+            world.local.publish(message("loc/a", 1, number));
+        }
+        let connects = world.machine.status().counts.connects;
+        world.settle();
+        assert_eq!(world.machine.status().counts.connects, connects + 1);
+        let qos = QoS::from_bits(qos).unwrap();
+        assert_eq!(arrived(&world.local.got, "loc/a", qos), numbers);
+        let out = arrived(&world.remote.got, "rem/a", QoS::AtLeastOnce);
+        assert_eq!(out, [1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn losses_of_the_queue_are_told_once_a_minute() {
     let mut world = World::new(LINES, Version::V311, 1);
     world.settle();
-    world.local.use_ids_after(65_534);
-    world.local.publish(message("loc/a", 1, 1));
-    world.cut(Side::Remote);
-    world.connect_until_asked();
-    assert!(world.open[Side::Local as usize] && !world.machine.wants(Side::Local));
-    world.settle();
-    assert!(world.machine.wants(Side::Local));
-    assert_eq!(arrived(&world.remote.got, "rem/a", QoS::AtLeastOnce), [1]);
+    let told = world.told;
+    let lost = |world: &mut World, dropped| {
+        world.handle(Event::Waiting { count: 0, dropped });
+    };
+    lost(&mut world, 0);
+    assert_eq!(world.told, told);
+    lost(&mut world, 3);
+    assert_eq!(world.told, told + 1);
+    lost(&mut world, 4);
+    world.now = world.now + (limits::BRIDGE_DROPS_TOLD_MS - 1);
+    lost(&mut world, 5);
+    assert_eq!(world.told, told + 1);
+    world.now = world.now + 1;
+    lost(&mut world, 5);
+    lost(&mut world, 5);
+    assert_eq!(world.told, told + 2);
 }
 
 /// An answer to what an earlier connection had asked.

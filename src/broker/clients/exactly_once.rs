@@ -8,7 +8,6 @@ use crate::broker::change::Change;
 use crate::broker::violation::Violation;
 use crate::ids::{Passage, SessionId, StoredSession};
 use crate::invariant::Broken;
-use crate::limits;
 use crate::wire::{PacketId, Publish, QoS, Version};
 
 impl Clients {
@@ -38,10 +37,11 @@ impl Clients {
         if exactly_once && session.received.contains(packet_id) {
             return Ok(false);
         }
-        if version == Version::V5
-            && session.received.count() >= usize::from(limits::RECEIVE_MAXIMUM)
-        {
-            return Err(Violation::ReceiveMaximumExceeded);
+        if version == Version::V5 {
+            let most = self.settings.listener(session.listener).receive_maximum();
+            if session.received.count() >= usize::from(most) {
+                return Err(Violation::ReceiveMaximumExceeded);
+            }
         }
         if exactly_once {
             let before = session.received.bytes();

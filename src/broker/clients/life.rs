@@ -144,7 +144,8 @@ impl Clients {
         connection.since = self.now;
         connection.heard = self.now;
         connection.keep_alive_s = request.keep_alive_s;
-        connection.window = self.settings.inflight_max.min(request.receive_maximum);
+        let window = self.settings.inflight_max.min(request.receive_maximum);
+        connection.window = window.min(limits::PACKET_ID_MOST);
         if request.version == Version::V5 {
             connection.silent_about_problems = request.silent_about_problems;
             let outward = OutwardAliases::new(request.topic_alias_maximum).map(Box::new);

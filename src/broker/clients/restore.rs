@@ -131,6 +131,7 @@ impl Clients {
         };
         if let Some(why) = why {
             self.counters.drop_messages(why, 1);
+            session.queue.note_dropped();
             self.changes.note_unqueued(Some(name), item.number);
             return false;
         }

@@ -312,11 +312,13 @@ impl Clients {
         let no_room = session.queue.bytes() + bytes > session_max || is_full(session);
         if no_room && !session.queue.is_empty() {
             self.counters.drop_messages(Dropped::SessionQueueFull, 1);
+            session.queue.note_dropped();
             self.note_ended(session_id, sending.share);
             return false;
         }
         if !self.book.may_take(session.owner, item.own_bytes()) {
             self.counters.drop_messages(Dropped::OverShare, 1);
+            session.queue.note_dropped();
             let _ = self
                 .book
                 .refuse(session.owner, Refused::Delivery, self.now.0);
@@ -325,6 +327,7 @@ impl Clients {
         }
         if self.queued_bytes + item.more_bytes() > shard_max {
             self.counters.drop_messages(Dropped::ShardQueueFull, 1);
+            session.queue.note_dropped();
             self.note_ended(session_id, sending.share);
             return false;
         }

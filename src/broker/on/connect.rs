@@ -183,7 +183,7 @@ impl Shard {
                 true => None,
                 false => Some(false),
             },
-            receive_maximum: Some(limits::RECEIVE_MAXIMUM),
+            receive_maximum: Some(listener.receive_maximum()),
             maximum_packet_size: Some(listener.packet_bytes_max),
             topic_alias_maximum: Some(listener.topic_alias_max),
             ..Default::default()

@@ -165,6 +165,7 @@ impl Shard {
             subscriptions: session.filters.len() + self.topics.members().count_of(id),
             queued: session.queue.count(),
             queued_bytes: session.queue.bytes(),
+            dropped: session.queue.dropped(),
             in_flight: session.inflight.count(),
         }
     }

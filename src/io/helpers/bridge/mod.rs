@@ -6,7 +6,7 @@
 
 pub mod board;
 mod dial;
-mod entry;
+pub mod entry;
 mod house;
 mod running;
 mod socket;
@@ -65,8 +65,8 @@ impl Bridges {
     /// None yet.
     pub fn new(house: House) -> Bridges {
         Bridges {
+            board: Board::new(house.clone()),
             house,
-            board: Board::default(),
             thread: Arc::default(),
         }
     }
@@ -270,9 +270,12 @@ impl Thread {
     }
 
     fn tell_board(&self) {
-        let now = self.house.clock.now();
         let bridges = self.bridges.iter().filter(|bridge| !bridge.is_leaving());
-        self.board
-            .set(bridges.map(|bridge| bridge.entry(now)).collect());
+        self.board.write(|entries| {
+            entries.resize_with(bridges.clone().count(), Entry::default);
+            for (bridge, entry) in bridges.zip(entries) {
+                bridge.write(entry);
+            }
+        });
     }
 }

@@ -6,7 +6,7 @@ use super::house::House;
 use super::socket::Socket;
 use super::words;
 use crate::bridge::terms::STATES;
-use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, Terms, Told};
+use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, State, Terms, Told};
 use crate::broker::{Found, OwnMessage, Report, Survey, UNIX_PEER};
 use crate::config::mosquitto::Bridge;
 use crate::ids::ShardId;
@@ -24,7 +24,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// A connection that the machine has given up, and its last bytes.
 struct Farewell {
@@ -39,6 +39,13 @@ pub struct Waits {
     sides: [Option<usize>; 2],
     dial: Option<usize>,
     shaking: Option<usize>,
+}
+
+/// What the shards have said of the Session here, so far.
+struct Answers {
+    reports: Receiver<Box<Report>>,
+    count: usize,
+    dropped: u64,
 }
 
 /// What came up while actions were carried out.
@@ -57,8 +64,10 @@ pub struct Running {
     shaking: Option<Socket>,
     farewells: Vec<Farewell>,
     later: VecDeque<Later>,
-    /// The answer to the last question how many messages wait.
-    waiting: Option<Receiver<Box<Report>>>,
+    /// The answers to the last question how many messages wait.
+    waiting: Option<Answers>,
+    /// When that is asked next, while messages cross.
+    look: Time,
     leaving: bool,
 }
 
@@ -110,6 +119,7 @@ impl Running {
             farewells: Vec::new(),
             later: VecDeque::new(),
             waiting: None,
+            look: Time(0),
             leaving: false,
         }
     }
@@ -149,25 +159,45 @@ impl Running {
         self.leaving && self.farewells.is_empty()
     }
 
-    /// At a glance.
-    pub fn entry(&self, now: Time) -> Entry {
-        let (terms, status) = (self.machine.terms(), self.machine.status());
-        Entry {
-            name: terms.bridge.name.clone(),
-            address: words::address(terms, status.address),
-            local_client_id: terms.local_client_id.clone(),
-            status,
-            looked_at: now,
+    /// Writes down how it is. Only the counts where nothing else has changed, as they change all the time.
+    pub fn write(&self, entry: &mut Entry) {
+        let terms = self.machine.terms();
+        entry.counts = self.machine.counts();
+        let (state, since) = self.machine.state();
+        if (entry.state, entry.since) == (words::state(state), since)
+            && entry.name == terms.bridge.name
+        {
+            return;
         }
+        let status = self.machine.status();
+        *entry = Entry {
+            name: terms.bridge.name.clone(),
+            state: words::state(state),
+            address: words::address(terms, status.address),
+            since,
+            seconds: 0,
+            last_error: status.last.as_ref().map(words::why),
+            counts: status.counts,
+            waiting: None,
+            local_client_id: terms.local_client_id.clone(),
+        };
     }
 
     /// When it must turn, whatever its sockets do.
     pub fn next_deadline(&self) -> Time {
         let farewells = self.farewells.iter().map(|farewell| farewell.until);
         farewells
-            .chain([self.machine.next_deadline()])
+            .chain([self.machine.next_deadline(), self.look_deadline()])
             .min()
             .unwrap_or(Time::NEVER)
+    }
+
+    /// When it looks what was lost in the queue here. While nothing crosses, each attempt to connect looks.
+    fn look_deadline(&self) -> Time {
+        match self.machine.state() {
+            (State::Up, since) => self.look.max(since + limits::BRIDGE_DROPS_TOLD_MS),
+            _ => Time::NEVER,
+        }
     }
 
     /// Adds what it waits for.
@@ -232,6 +262,10 @@ impl Running {
         self.look_at_waiting(now, house, loops);
         if self.machine.next_deadline() <= now {
             self.handle(now, Event::Tick, house, loops);
+        }
+        if self.look_deadline() <= now {
+            self.look = now + limits::BRIDGE_DROPS_TOLD_MS;
+            self.ask_waiting(house);
         }
         self.settle(now, house, loops);
     }
@@ -448,33 +482,41 @@ impl Running {
     }
 
     fn ask_waiting(&mut self, house: &House) {
-        let (reply, answers) = channel();
+        let (reply, reports) = channel();
         let client_id = &self.machine.terms().local_client_id;
         house.shards.tell_all(|| ToShard::Survey {
             survey: Box::new(Survey::session(client_id)),
             reply: reply.clone(),
         });
-        self.waiting = Some(answers);
+        self.waiting = Some(Answers {
+            reports,
+            count: 0,
+            dropped: 0,
+        });
     }
 
-    /// The answers are there when the next question is due.
+    /// Looks whether all shards have answered; they wake nobody for that.
     fn look_at_waiting(&mut self, now: Time, house: &House, loops: &mut Loops) {
-        if self.machine.next_deadline() > now {
-            return;
-        }
-        let Some(answers) = self.waiting.take() else {
+        let Some(answers) = &mut self.waiting else {
             return;
         };
-        let mut count = 0;
-        for report in answers.try_iter() {
-            if let Found::Sessions(sessions) = &report.found {
-                count += sessions
-                    .iter()
-                    .map(|s| s.queued + s.in_flight)
-                    .sum::<usize>();
+        loop {
+            match answers.reports.try_recv() {
+                Ok(report) => {
+                    if let Found::Sessions(sessions) = &report.found {
+                        for session in sessions {
+                            answers.count += session.queued + session.in_flight;
+                            answers.dropped += session.dropped;
+                        }
+                    }
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => break,
             }
         }
-        self.handle(now, Event::Waiting(count), house, loops);
+        let Answers { count, dropped, .. } = *answers;
+        self.waiting = None;
+        self.handle(now, Event::Waiting { count, dropped }, house, loops);
     }
 
     fn receive(
@@ -525,33 +567,13 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::mosquitto::{self, Files, Look, Unreadable};
+    use crate::bridge::terms::tests::terms;
     use nix::poll::{PollTimeout, poll};
-    use std::path::Path;
-
-    struct OneBridge;
-
-    impl Files for OneBridge {
-        fn read(&self, _path: &Path, _bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
-            let text =
-                "listener 1883\nconnection b\naddress a\ntopic a out\nlocal_cleansession true\n";
-            Ok(text.into())
-        }
-
-        fn list(&self, _folder: &Path) -> Result<Vec<String>, Unreadable> {
-            Err(Unreadable::Missing)
-        }
-
-        fn look(&self, _path: &Path) -> Look {
-            Look::Missing
-        }
-    }
 
     /// The other broker hangs up while nothing is read from it: `poll` would tell that again and again.
     #[test]
     fn a_socket_of_which_nothing_is_wanted_wakes_nobody() {
-        let read = mosquitto::read(Path::new("b.conf"), &OneBridge).expect("a good file");
-        let terms = Terms::new(&read.bridges[0], "host");
+        let terms = terms("topic a out\nlocal_cleansession true\n");
         let mut running = Running::new(terms, 1, Arc::new(EventFd::new().unwrap()));
         let (ours, theirs) = UnixStream::pair().unwrap();
         running.sockets[index(Side::Remote)] = Some(Socket::Local(ours));

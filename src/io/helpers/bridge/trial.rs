@@ -81,7 +81,7 @@ fn go(terms: &Terms, index: usize, steps: &mut Steps<'_>) -> Result<(), String> 
         };
         steps.say(true, text.into());
     }
-    converse(terms, &mut socket, steps)
+    converse(terms, &mut socket, limits::BRIDGE_LOGIN_MS, steps)
 }
 
 /// Waits until one of these is so; `false`: the time is over.
@@ -152,11 +152,17 @@ fn shake(socket: &mut Socket) -> Result<(), String> {
     Ok(())
 }
 
-fn converse(terms: &Terms, socket: &mut Socket, steps: &mut Steps<'_>) -> Result<(), String> {
+/// Logs in and subscribes. Each step has `login_ms`, whatever else the other broker sends meanwhile.
+fn converse(
+    terms: &Terms,
+    socket: &mut Socket,
+    login_ms: u64,
+    steps: &mut Steps<'_>,
+) -> Result<(), String> {
     let mut probe = Probe::new(terms.clone());
     probe.begin();
     let mut buffer = vec![0; limits::BRIDGE_READ_BYTES];
-    let mut until = after(limits::BRIDGE_LOGIN_MS);
+    let mut until = after(login_ms);
     let mut seen = Vec::new();
     loop {
         send(&mut probe, socket, until)?;
@@ -165,6 +171,9 @@ fn converse(terms: &Terms, socket: &mut Socket, steps: &mut Steps<'_>) -> Result
             let _ = socket.finish();
             return Ok(());
         }
+        if Instant::now() >= until {
+            return Err(words::why(&Why::LoginTimedOut));
+        }
         match socket.read(&mut buffer) {
             Ok(0) => {
                 return Err("the other broker has closed the connection without a reason: do user name, password, client id and bridge_protocol_version suit it, and is that the port for TLS?".into());
@@ -172,7 +181,7 @@ fn converse(terms: &Terms, socket: &mut Socket, steps: &mut Steps<'_>) -> Result
             Ok(count) => {
                 let received = probe.receive(&buffer[..count], &mut seen);
                 for seen in seen.drain(..) {
-                    until = after(limits::BRIDGE_LOGIN_MS);
+                    until = after(login_ms);
                     let (good, text) = told(terms, probe.client_id(), &seen);
                     steps.say(good, text);
                 }
@@ -231,5 +240,40 @@ fn told(terms: &Terms, client_id: &str, seen: &Seen) -> (bool, String) {
             true,
             format!("may subscribe to {} (QoS {code})", Shown(filter)),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::terms::tests::terms;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    /// Retained messages without end, and no SUBACK among them.
+    #[test]
+    fn who_talks_all_the_time_and_does_not_answer_is_given_up() {
+        let terms = terms("topic a in 1\n");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let talks = thread::spawn(move || {
+            let mut bytes = vec![0x20, 2, 0, 0];
+            while theirs.write_all(&bytes).is_ok() {
+                bytes = [0x31, 4, 0, 1, b'a', b'x'].repeat(10_000);
+            }
+        });
+        let mut socket = Socket::Local(ours);
+        let mut steps = Steps {
+            since: Instant::now(),
+            say: &mut |_| {},
+            all_good: true,
+        };
+        let begun = Instant::now();
+        let ended = converse(&terms, &mut socket, 200, &mut steps);
+        assert_eq!(ended, Err(words::why(&Why::LoginTimedOut)));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        drop(socket);
+        talks.join().unwrap();
     }
 }

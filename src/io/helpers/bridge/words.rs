@@ -79,12 +79,21 @@ pub fn sentence(terms: &Terms, told: &Told) -> (LogLevel, String) {
             );
             (LogLevel::Error, text)
         }
-        Told::Dropping(count) => (
-            LogLevel::Warning,
-            format!(
-                "drops QoS 0 messages, because the other broker takes them too slowly: {count} so far"
-            ),
-        ),
+        Told::Dropping { unsent, queue } => {
+            let mut text = String::from("drops messages:");
+            if *queue > 0 {
+                text += &format!(
+                    " {queue} so far found its queue full (max_queued_messages, max_queued_bytes)"
+                );
+            }
+            if *unsent > 0 {
+                let and = if *queue > 0 { "," } else { "" };
+                text += &format!(
+                    "{and} {unsent} so far of QoS 0, because the other broker takes them too slowly"
+                );
+            }
+            (LogLevel::Warning, text)
+        }
     };
     (level, format!("bridge {}: {text}", Shown(name)))
 }
@@ -178,23 +187,24 @@ pub fn state(state: State) -> &'static str {
 
 /// One line.
 pub fn status(entry: &Entry) -> String {
-    let (status, counts) = (&entry.status, entry.status.counts);
-    let seconds = entry.looked_at.since_ms(status.since) / 1000;
+    let (counts, waiting) = (entry.counts, entry.waiting.unwrap_or_default());
     let mut text = format!(
-        "bridge {}: {} for {seconds} s, {}; sent {}, received {}, dropped {}, unmapped {}, refused {}; {} connections, {} failures",
+        "bridge {}: {} for {} s, {}; sent {}, received {}, waiting {}, dropped {}, unmapped {}, refused {}; {} connections, {} failures",
         Shown(&entry.name),
-        state(status.state),
+        entry.state,
+        entry.seconds,
         entry.address,
         counts.out,
         counts.comes_in,
-        counts.dropped,
+        waiting.queued + waiting.in_flight,
+        entry.dropped(),
         counts.unmapped,
         counts.refused,
         counts.connects,
         counts.failures,
     );
-    if let Some(last) = &status.last {
-        text += &format!("; last: {}", why(last));
+    if let Some(last) = &entry.last_error {
+        text += &format!("; last: {last}");
     }
     text
 }

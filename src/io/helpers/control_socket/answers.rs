@@ -107,6 +107,7 @@ pub fn session(found: &SessionReport, shard: ShardId, times: &Times) -> Value {
         "subscriptions": found.subscriptions,
         "queued": found.queued,
         "queued_bytes": found.queued_bytes,
+        "dropped": found.dropped,
         "in_flight": found.in_flight,
     });
     match &found.connection {
@@ -157,22 +158,21 @@ pub fn retained(found: &RetainedReport, times: &Times) -> Value {
 
 /// A line for each bridge, in the order of the configuration. What waits for the other broker is in its Session here.
 pub fn bridges(known: &Known) -> Vec<Value> {
+    let times = Times::of(known, known.clock.now());
     let line = |entry: &bridge::Entry| {
-        let (status, counts) = (&entry.status, entry.status.counts);
-        let times = Times::of(known, entry.looked_at);
-        let session = known.session(&entry.local_client_id);
+        let (counts, waiting) = (entry.counts, entry.waiting);
         json!({
             "name": entry.name,
-            "state": bridge::words::state(status.state),
+            "state": entry.state,
             "address": entry.address,
-            "since": times.s(status.since),
-            "queued": session.as_ref().map(|session| session.queued),
-            "queued_bytes": session.as_ref().map(|session| session.queued_bytes),
-            "in_flight": session.as_ref().map(|session| session.in_flight),
-            "last_error": status.last.as_ref().map(bridge::words::why),
+            "since": times.s(entry.since),
+            "queued": waiting.map(|waiting| waiting.queued),
+            "queued_bytes": waiting.map(|waiting| waiting.queued_bytes),
+            "in_flight": waiting.map(|waiting| waiting.in_flight),
+            "last_error": entry.last_error,
             "sent": counts.out,
             "received": counts.comes_in,
-            "dropped": counts.dropped,
+            "dropped": entry.dropped(),
             "unmapped": counts.unmapped,
             "refused": counts.refused,
             "connects": counts.connects,
