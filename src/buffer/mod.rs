@@ -2,6 +2,7 @@
 //!
 //! - [`account`]: bytes of payloads, by who published them.
 //! - [`heap`]: how the allocator is set.
+//! - [`code`]: what the start has run through goes back to the system.
 //! - [`payload`]: immutable bytes, counted, shared by shards.
 //! - [`chunk`]: a run of them that one send takes.
 //! - [`pool`]: a shard's free blocks.
@@ -12,6 +13,7 @@
 
 pub mod account;
 pub mod chunk;
+pub mod code;
 pub mod heap;
 pub mod outbox;
 pub mod payload;

@@ -2,7 +2,7 @@
 //! shards and the helpers, and serves signals until the end.
 
 use crate::broker::{LogLevel, OwnMessage};
-use crate::buffer::{Stock, heap};
+use crate::buffer::{Stock, code, heap};
 use crate::config::mosquitto::{Exit, Kind, LogDestination};
 use crate::config::{Address, Config, Hosts, Io, Listener, Logs, Settings, memory_bound};
 use crate::ids::ShardId;
@@ -349,6 +349,8 @@ fn serve(
         clock,
         store: store.as_ref().map(Store::inlet),
     };
+    // Options, files and certificates are read once.
+    code::let_go();
     let end = control::serve(signals, &ended, served, &mut again, log, notify, watchdog);
     bridges.stop();
     common.listeners.remove_files();

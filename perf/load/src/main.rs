@@ -23,6 +23,9 @@ use std::process::ExitCode;
 use traffic::{Pacing, Place, Plan, Shape};
 use usage::Processes;
 
+/// Clients, filters or messages of a warm-up.
+const WARM_UP: usize = 10;
+
 /// Loads an MQTT 3.1.1 or 5.0 broker and prints its CPU time per message, memory, latency, order and loss.
 #[derive(FromArgs)]
 struct Arguments {
@@ -264,30 +267,35 @@ fn run(arguments: &Arguments) -> Result<Report, String> {
                 processes.memory()?,
             ));
         }
-        "base" => memory::grow(&processes, 0, arguments.seconds, || Ok(()))?,
+        "base" => memory::grow(&processes, 0, arguments.seconds, || Ok(()), || Ok(()))?,
         "idle" => {
             let count = arguments.connections.unwrap_or(10_000);
-            memory::grow(&processes, count, arguments.seconds, || {
-                memory::idle_clients(to, count)
+            let clients = |count| memory::idle_clients(to, count);
+            let warm_up = || clients(WARM_UP).map(drop);
+            memory::grow(&processes, count, arguments.seconds, warm_up, || {
+                clients(count)
             })?
         }
         "filters" => {
             let filters = memory::filters(items(100_000), true);
-            memory::grow(&processes, filters.len(), 0.0, || {
+            let first = &filters[..filters.len().min(WARM_UP)];
+            let warm_up = || memory::hold(to, first).map(drop);
+            memory::grow(&processes, filters.len(), 0.0, warm_up, || {
                 memory::hold(to, &filters)
             })?
         }
         "retained_mem" => {
             let count = items(100_000);
-            memory::grow(&processes, count, 0.0, || {
-                memory::store_retained(to, count, payload_bytes)
-            })?
+            let store = |count| memory::store_retained(to, count, payload_bytes);
+            let warm_up = || store(WARM_UP.min(count)).map(drop);
+            memory::grow(&processes, count, 0.0, warm_up, || store(count))?
         }
         "stuck" | "stuck_qos1" => {
             let clients = arguments.connections.unwrap_or(4);
             let bytes = items(32) << 20;
             let qos = u8::from(arguments.scenario == "stuck_qos1");
-            memory::grow(&processes, clients, 0.0, || {
+            let warm_up = || memory::idle_clients(to, WARM_UP).map(drop);
+            memory::grow(&processes, clients, 0.0, warm_up, || {
                 memory::never_reading(to, clients, qos, bytes)
             })?
         }

@@ -85,12 +85,17 @@ pub fn store_retained(to: Target, items: usize, payload_bytes: usize) -> Result<
 }
 
 /// Measures the growth by whatever `put` puts in; what `put` returns is held until the end.
+///
+/// `warm_up` has done a little of the same: the code that serves it is in the broker's memory already, and does not
+/// count as memory of what is put in.
 pub fn grow<T>(
     processes: &Processes,
     items: usize,
     idle_seconds: f64,
+    warm_up: impl FnOnce() -> Result<(), String>,
     put: impl FnOnce() -> Result<T, String>,
 ) -> Result<Growth, String> {
+    warm_up()?;
     sleep(SETTLE);
     let before = processes.memory()?;
     let (usage_before, own_before, from) =
