@@ -93,7 +93,8 @@ impl Watch {
             payload_bytes: count.payload_bytes,
         });
         TopicsReport {
-            over_ms: now.since_ms(self.since),
+            // Two questions within a millisecond: 0 is for the first one.
+            over_ms: now.since_ms(self.since).max(1),
             topics: told.collect(),
             other_messages: others.messages,
             other_payload_bytes: others.payload_bytes,
