@@ -38,10 +38,17 @@ fn main() -> ExitCode {
             Err(failure) => fail("mqttfast store", &failure.text, failure.exit_code),
         },
         Ok(Request::Serve(flags, None)) => serve(flags.config()),
-        Ok(Request::Serve(flags, Some(file))) => match (Source { file, flags }).read(&Disk) {
-            Ok((config, _)) => serve(config),
-            Err(refused) => refuse(&refused),
-        },
+        Ok(Request::Serve(flags, Some(file))) => {
+            let source = Source { file, flags };
+            match source.read(&Disk) {
+                Ok((config, _)) => serve(config),
+                Err(refused) => {
+                    let exit_code = refuse(&refused);
+                    offer_doctor(Some(&source.file));
+                    exit_code
+                }
+            }
+        }
         Ok(Request::Explain(question, control)) => explain(&question, control.as_deref()),
         Ok(Request::Doctor(doctor)) => {
             let findings = doctor.findings();
@@ -63,10 +70,24 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
+    let file = config.source.as_ref().map(|source| source.file.clone());
     match io::run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail("mqttfast", &error, error.exit_code()),
+        Err(error) => {
+            let exit_code = fail("mqttfast", &error, error.exit_code());
+            offer_doctor(file.as_deref());
+            exit_code
+        }
     }
+}
+
+/// Where to look when a start has failed.
+fn offer_doctor(file: Option<&Path>) {
+    let text = match file {
+        Some(file) => format!("`mqttfast doctor -c {}` says more", file.display()),
+        None => "`mqttfast doctor`, with the same flags before it, says more".to_owned(),
+    };
+    let _ = writeln!(std::io::stderr(), "mqttfast: {}", language().say(&text));
 }
 
 /// Says whether a Client may do something. Exit code 1: it may not.

@@ -396,7 +396,7 @@ fn starts_are_refused_with_mosquittos_exit_codes() {
     }
 }
 
-/// All faults of a file at once, each in a line of its own.
+/// All faults of a file at once, each in a line of its own; and where to look.
 #[test]
 fn every_fault_is_told_at_once() {
     if reference() {
@@ -404,7 +404,8 @@ fn every_fault_is_told_at_once() {
     }
     let (exit, said) = refused("listner 1883\nmax_qos 9\nallow_anonymous yes\n", &[]);
     assert_eq!(exit, 3);
-    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
+    assert!(said.ends_with(" says more\n"), "{said}");
     assert!(
         said.lines().all(|line| line.starts_with("mqttfast: ")),
         "{said}"

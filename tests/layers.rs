@@ -493,7 +493,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::doctor",
         &[
             "io::console",
+            "io::cpu",
             "io::disk",
+            "io::helpers::bridge",
             "io::helpers::certificates",
             "io::helpers::rules",
             "io::holder",

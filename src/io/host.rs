@@ -49,6 +49,12 @@ impl DriverKind {
         probe::raise_memlock(shards);
     }
 
+    /// Why so many shards may not get the memory that io_uring locks, as a sentence with the remedy. `None`: there is
+    /// enough, or nobody counts it.
+    pub fn may_lack_memory(shards: usize) -> Option<String> {
+        probe::may_lack_memory(shards)
+    }
+
     /// Why one of the `shards` did not start, as a sentence.
     pub fn explain(self, error: &io::Error, shards: usize) -> String {
         match self {
@@ -66,6 +72,11 @@ impl DriverKind {
     }
 
     pub fn raise_limits(_shards: usize) {}
+
+    /// Nothing is locked.
+    pub fn may_lack_memory(_shards: usize) -> Option<String> {
+        None
+    }
 
     /// Why a shard did not start, as a sentence.
     pub fn explain(self, error: &io::Error, _shards: usize) -> String {

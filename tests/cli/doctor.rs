@@ -29,7 +29,23 @@ impl Home {
         assert!(made.status.success(), "{made:?}");
         home.write("acl", "topic read news/#\nuser ann\ntopic readwrite #\n");
         fs::create_dir(home.folder.path("data")).expect("a folder");
+        // Whatever sets the clock of the machine that runs the tests, if anything does.
+        home.set_clock("yes");
         home
+    }
+
+    /// What systemd says of the clock: "yes", it is synchronised, or "no".
+    fn set_clock(&self, answer: &str) {
+        let folder = self.folder.path("bin");
+        fs::create_dir_all(&folder).expect("a folder");
+        let program = folder.join("timedatectl");
+        fs::write(&program, format!("#!/bin/sh\necho {answer}\n")).expect("a program");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+
+    fn search_path(&self) -> String {
+        let path = std::env::var("PATH").unwrap_or_default();
+        format!("{}:{path}", self.folder.path("bin").display())
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -60,6 +76,7 @@ impl Home {
             .args(more)
             .current_dir(&self.folder.0)
             .env("LC_ALL", "C")
+            .env("PATH", self.search_path())
             // No broker of this machine is asked.
             .env("XDG_RUNTIME_DIR", &self.folder.0)
             .output()
@@ -174,6 +191,9 @@ fn planted_faults_are_named_with_their_remedies() {
     home.certificate("good", "365", &NAMES);
     home.certificate("soon", "3", &NAMES);
     home.certificate("unnamed", "365", &[]);
+    let other = ["-addext", "subjectAltName=IP:192.0.2.77"];
+    home.certificate("other", "365", &other);
+    let nowhere = free_port();
     let tls = |certificate: &str, key: &str| {
         let pair = format!("certfile {{folder}}/{certificate}.crt\nkeyfile {{folder}}/{key}.key\n");
         format!("{all}{}", home.fill(&pair))
@@ -288,6 +308,31 @@ fn planted_faults_are_named_with_their_remedies() {
             &["no host name (subjectAltName)", "-addext subjectAltName"],
         ),
         (
+            "a certificate for this machine alone",
+            tls("good", "good").replace(" 127.0.0.1\n", "\n"),
+            4,
+            &[
+                "for this machine alone: localhost, 127.0.0.1",
+                "-addext subjectAltName=DNS:",
+            ],
+        ),
+        (
+            "a certificate of another address",
+            tls("other", "other").replace(" 127.0.0.1\n", "\n"),
+            if lan_addresses().is_empty() { 0 } else { 4 },
+            &["is for 192.0.2.77, and this machine has ", "IP:"],
+        ),
+        (
+            "a bridge to nowhere",
+            format!("{all}connection away\naddress 127.0.0.1:{nowhere}\ntopic # out\n"),
+            1,
+            &[
+                "bridge away: 127.0.0.1:",
+                "no connection to",
+                "mqttfast bridge test away",
+            ],
+        ),
+        (
             "a store where a file is",
             all.replace("/data/", "/a-file/"),
             1,
@@ -333,10 +378,94 @@ fn planted_faults_are_named_with_their_remedies() {
     assert!(named >= 20, "{named}");
 }
 
+/// By which other machines reach this one.
+fn lan_addresses() -> Vec<std::net::Ipv4Addr> {
+    let interfaces = nix::ifaddrs::getifaddrs().expect("interfaces");
+    let addresses = interfaces.filter_map(|i| Some(i.address?.as_sockaddr_in()?.ip()));
+    addresses.filter(|address| !address.is_loopback()).collect()
+}
+
+#[test]
+fn bridges_are_tried_and_their_certificates_looked_at() {
+    let home = Home::new();
+    let all = sound(&home);
+    let core = Broker::start_with(Options::default());
+    let port = core.port();
+    let bridge = format!("connection office\naddress 127.0.0.1:{port}\ntopic # in 1\n");
+    let (code, said) = home.ask(&format!("{all}{bridge}"));
+    assert_eq!(code, 0, "{said}");
+    let reached = format!("bridge office: 127.0.0.1:{port} is reached, and takes its login");
+    assert!(said.contains(&reached), "{said}");
+    // Another address may do.
+    let two = bridge.replace("\ntopic", &format!(" 127.0.0.1:{}\ntopic", free_port()));
+    let (code, said) = home.ask(&format!("{all}{two}"));
+    assert_eq!(code, 4, "{said}");
+    assert!(
+        said.contains("one address less") && said.contains(&reached),
+        "{said}"
+    );
+    home.certificate("soon", "3", &NAMES);
+    let tls = home.fill("bridge_cafile {folder}/soon.crt\n");
+    let (code, said) = home.ask(&format!("{all}{bridge}{tls}"));
+    assert_eq!(code, 1, "{said}");
+    let ends = "soon.crt ends in ";
+    assert!(
+        said.contains("bridge office: the certificate") && said.contains(ends),
+        "{said}"
+    );
+}
+
+/// Who is refused a start is told where to look.
+#[test]
+fn a_start_that_fails_offers_the_doctor() {
+    let home = Home::new();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let held = holder.local_addr().expect("its address").port().to_string();
+    let start = |arguments: &[&str], lang: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
+            .args(["--persistence", "off", "--control", "off", "--io", "epoll"])
+            .args(arguments)
+            .env("LC_ALL", lang)
+            .output()
+            .expect("mqttfast was not started");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    home.write(
+        "conf",
+        &format!("listener {held} 127.0.0.1\nallow_anonymous true\n"),
+    );
+    home.write("bad", "lisener 1883\n");
+    for name in ["conf", "bad"] {
+        let file = home.folder.path(name).display().to_string();
+        let said = start(&["-c", &file], "C");
+        let offer = format!("\nmqttfast: `mqttfast doctor -c {file}` says more\n");
+        assert!(said.ends_with(&offer), "{said}");
+        let said = start(&["-c", &file], "fr_FR.UTF-8");
+        let offer = format!("\nmqttfast: `mqttfast doctor -c {file}` en dit plus\n");
+        assert!(said.ends_with(&offer), "{said}");
+    }
+    let said = start(&["--bind", "127.0.0.1", "-p", &held], "C");
+    assert!(
+        said.ends_with("same flags before it, says more\n"),
+        "{said}"
+    );
+}
+
 #[test]
 fn faults_of_machine_and_rights_are_named() {
     let home = Home::new();
     let all = sound(&home);
+    home.set_clock("no");
+    let (code, said) = home.ask(&all);
+    assert_eq!(code, 4, "{said}");
+    assert!(
+        said.contains("is not synchronised") && said.contains("set-ntp true"),
+        "{said}"
+    );
+    // Where nobody can be asked, as in a container, nothing is said.
+    home.set_clock("");
+    assert_sound(&home, &all);
+    home.set_clock("yes");
     let few = ["prlimit", "--nofile=200:200"];
     let (code, said) = home.ask_as(&few, &all, &[]);
     assert_eq!(code, 4, "{said}");
@@ -356,17 +485,13 @@ fn faults_of_machine_and_rights_are_named() {
         .args(["--io", "epoll", "-p", &port, "doctor", "-c"])
         .arg(home.folder.path("conf"))
         .env("LC_ALL", "C")
+        .env("PATH", home.search_path())
         .env("XDG_RUNTIME_DIR", &home.folder.0)
         .output()
         .expect("mqttfast was not started");
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     let code = output.status.code().expect("a code");
-    let has_lan = nix::ifaddrs::getifaddrs().expect("interfaces").any(|i| {
-        i.address
-            .and_then(|a| a.as_sockaddr_in().map(|a| !a.ip().is_loopback()))
-            .unwrap_or(false)
-    });
-    if has_lan {
+    if !lan_addresses().is_empty() {
         assert_eq!(code, 4, "{said}");
         assert!(
             said.contains("127.0.0.1 alone") && said.contains("write: listener 1883"),

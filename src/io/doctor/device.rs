@@ -1,6 +1,6 @@
 //! Why a device does not connect, or may not: by what the running broker remembers of it.
 
-use super::Finding;
+use super::{Finding, wear};
 use crate::io::console::Broker;
 use crate::io::console::shown::{self, number};
 use crate::io::words::units;
@@ -60,6 +60,7 @@ fn running(status: &Value, found: &mut Vec<Finding>) {
         ),
         _ => {}
     }
+    wear::look(status, found);
     let mistakes = number(status, "mistakes");
     if mistakes > 0 {
         found.push(

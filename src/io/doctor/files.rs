@@ -3,16 +3,19 @@
 
 use super::{Finding, Level, refused};
 use crate::config::mosquitto::LogDestination;
-use crate::config::{Config, Tls};
+use crate::config::{Address, Config, Tls};
+use crate::io::console::shown;
+use crate::io::helpers::bridge::host_name;
 use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::rules;
-use crate::io::link::tls::look::Certificate;
+use crate::io::link::tls::look::{Certificate, Names};
 use crate::io::user::RunAs;
 use crate::passwd::PasswordFile;
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +90,7 @@ impl Reader {
     }
 }
 
-pub fn look(config: &Config, reader: &Reader, found: &mut Vec<Finding>) {
+pub fn look(config: &Config, reader: &Reader, lan: &[IpAddr], found: &mut Vec<Finding>) {
     let before = found.len();
     let passwords = distinct(config.listeners.iter().filter_map(|l| l.passwd.clone()));
     let mut users = BTreeSet::new();
@@ -106,7 +109,7 @@ pub fn look(config: &Config, reader: &Reader, found: &mut Vec<Finding>) {
                 listeners: vec![listener.clone()],
                 ..config.clone()
             };
-            certificates(&alone, tls, reader, found);
+            certificates(&alone, tls, reader, lan, found);
         }
     }
     written(config, reader, found);
@@ -212,7 +215,20 @@ fn rules_file(
     }
 }
 
-fn certificates(alone: &Config, tls: &Tls, reader: &Reader, found: &mut Vec<Finding>) {
+fn certificates(
+    alone: &Config,
+    tls: &Tls,
+    reader: &Reader,
+    lan: &[IpAddr],
+    found: &mut Vec<Finding>,
+) {
+    let is_open = alone
+        .listeners
+        .iter()
+        .any(|listener| match &listener.address {
+            Address::Tcp { hosts, .. } => hosts.beyond_loopback().is_some(),
+            Address::Unix(_) => false,
+        });
     match Certificates::load(alone) {
         Ok((_, warnings)) => {
             for warning in warnings {
@@ -231,7 +247,8 @@ fn certificates(alone: &Config, tls: &Tls, reader: &Reader, found: &mut Vec<Find
             continue;
         };
         let file = pair.certificate.display();
-        if certificate.version < 3 || !certificate.has_names {
+        let names = certificate.names.filter(|_| certificate.version == 3);
+        let Some(names) = names else {
             found.push(
                 Finding::warning(format!(
                     "{file}: the certificate has no host name (subjectAltName)"
@@ -239,8 +256,50 @@ fn certificates(alone: &Config, tls: &Tls, reader: &Reader, found: &mut Vec<Find
                 .why("clients that check names refuse it, whatever its CN says")
                 .mend("make it anew with: -addext subjectAltName=DNS:NAME,IP:ADDRESS"),
             );
-        }
+            continue;
+        };
+        found.extend(named(&pair.certificate, &names, is_open, lan, &host_name()));
     }
+}
+
+/// The names of a certificate against those of this machine. A name that only a name server knows may be right: it is
+/// told, and not doubted.
+fn named(path: &Path, names: &Names, is_open: bool, lan: &[IpAddr], host: &str) -> Option<Finding> {
+    let file = path.display();
+    let all: Vec<String> = (names.hosts.iter().cloned())
+        .chain(names.addresses.iter().map(IpAddr::to_string))
+        .collect();
+    if all.is_empty() {
+        return None;
+    }
+    let listed = shown::whole(&all.join(", "));
+    let is_here = |name: &String| name == "localhost" || name.ends_with(".localhost");
+    let mut addresses = names.addresses.iter();
+    let finding = if !is_open || names.hosts.iter().any(|name| !is_here(name)) {
+        let text =
+            format!("{file}: clients must be given one of the names of the certificate: {listed}");
+        return Some(Finding::fine(text));
+    } else if addresses.clone().all(IpAddr::is_loopback) {
+        Finding::warning(format!(
+            "{file}: the certificate is for this machine alone: {listed}"
+        ))
+        .why("clients on other machines refuse it, as they connect by another name")
+    } else if !lan.is_empty() && !addresses.any(|address| lan.contains(address)) {
+        let own: Vec<String> = lan.iter().map(IpAddr::to_string).collect();
+        Finding::warning(format!(
+            "{file}: the certificate is for {listed}, and this machine has {}",
+            own.join(", ")
+        ))
+        .why("clients refuse it, as they connect by another address")
+    } else {
+        return None;
+    };
+    let mut wanted: Vec<String> = vec![format!("DNS:{host}"), format!("DNS:{host}.local")];
+    wanted.extend(lan.iter().map(|address| format!("IP:{address}")));
+    let wanted = wanted.join(",");
+    Some(finding.mend(format!(
+        "make it anew with: -addext subjectAltName={wanted}"
+    )))
 }
 
 /// A file that was read now may not be readable when it is read again.

@@ -3,10 +3,11 @@
 use super::Finding;
 use crate::config::{Config, Io};
 use crate::io::host::DriverKind;
-use crate::io::memory;
 use crate::io::words::units;
+use crate::io::{cpu, memory};
 use crate::limits;
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Fewer open files than this are few for a home.
@@ -44,10 +45,14 @@ fn limit(wanted: u64, there_is: u64, found: &mut Vec<Finding>) {
     }
 }
 
-fn clock(found: &mut Vec<Finding>) {
+/// Seconds since 1970.
+pub fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_s = now.map_or(0, |now| now.as_secs());
-    if now_s < limits::CALENDAR_LEAST_S {
+    now.map_or(0, |now| now.as_secs())
+}
+
+fn clock(found: &mut Vec<Finding>) {
+    if now_s() < limits::CALENDAR_LEAST_S {
         found.push(
             Finding::fault("the clock of this machine is not set")
                 .why(
@@ -55,6 +60,25 @@ fn clock(found: &mut Vec<Finding>) {
                 )
                 .mend("sudo timedatectl set-ntp true"),
         );
+    } else if is_synchronised() == Some(false) {
+        found.push(
+            Finding::warning("the clock of this machine is not synchronised")
+                .why("it goes wrong by and by, and a board without a battery starts at the time it was switched off")
+                .mend("sudo timedatectl set-ntp true"),
+        );
+    }
+}
+
+/// By what systemd says, whoever sets the clock. `None`: there is nobody to ask, as in a container.
+fn is_synchronised() -> Option<bool> {
+    let asked = Command::new("timedatectl")
+        .args(["show", "-p", "NTPSynchronized", "--value"])
+        .stdin(Stdio::null())
+        .output();
+    match asked.ok()?.stdout.trim_ascii() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
     }
 }
 
@@ -64,7 +88,20 @@ fn sockets(config: &Config, found: &mut Vec<Finding>) {
         Io::Auto | Io::Uring => DriverKind::uring(),
     };
     match (ring, config.io) {
-        (Ok(_), _) => found.push(Finding::fine("io_uring drives the sockets")),
+        (Ok(_), io) => {
+            found.push(Finding::fine("io_uring drives the sockets"));
+            let shards = config.shards.map_or_else(shards_default, usize::from);
+            if let Some(cause) = DriverKind::may_lack_memory(shards) {
+                found.push(match io {
+                    Io::Uring => {
+                        Finding::warning(cause).why("the broker may not start with --io uring")
+                    }
+                    _ => Finding::fine(cause).why(
+                        "with too little the broker uses epoll, and everything works by that too",
+                    ),
+                });
+            }
+        }
         (Err(cause), Io::Uring) => {
             found.push(Finding::fault(cause).why("the broker does not start with --io uring"));
         }
@@ -73,6 +110,11 @@ fn sockets(config: &Config, found: &mut Vec<Finding>) {
                 .why("everything works by epoll too, for a little more processor time"),
         ),
     }
+}
+
+/// As many as a start would make.
+fn shards_default() -> usize {
+    cpu::shards_default(cpu::allowed().map_or(1, |cores| cores.len()))
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //!
 //! Exit codes: 0 nothing is wrong, 1 something does not work, 4 something should be looked at; 2 asked wrongly.
 
+mod bridges;
 mod device;
 mod files;
 mod machine;
 mod network;
 mod store;
+mod wear;
 
 use crate::config::mosquitto::{Exit, Kind};
 use crate::config::{Config, Flags, Source};
@@ -99,10 +101,12 @@ impl Doctor {
         let mut found = Vec::new();
         if let Some(config) = self.configuration(&mut found) {
             let reader = files::Reader::of(&config, self.service_user.as_deref(), &mut found);
-            network::look(&config, &mut found);
-            files::look(&config, &reader, &mut found);
+            let lan = network::lan_addresses();
+            network::look(&config, &lan, &mut found);
+            files::look(&config, &reader, &lan, &mut found);
             store::look(&config, &reader, &mut found);
             machine::look(&config, &mut found);
+            bridges::look(&config, machine::now_s() as i64, &mut found);
         }
         device::look(self.client.as_deref(), self.control.as_deref(), &mut found);
         found

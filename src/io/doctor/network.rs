@@ -6,10 +6,9 @@ use crate::io::holder::Holder;
 use crate::io::link::Wrapping;
 use crate::io::listener::listen_all;
 use nix::ifaddrs::getifaddrs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-pub fn look(config: &Config, found: &mut Vec<Finding>) {
-    let lan = lan_addresses();
+pub fn look(config: &Config, lan: &[IpAddr], found: &mut Vec<Finding>) {
     let mut ports = Vec::new();
     for listener in &config.listeners {
         if let Some(address) = listener.open_by_mistake() {
@@ -22,7 +21,7 @@ pub fn look(config: &Config, found: &mut Vec<Finding>) {
             );
             continue;
         }
-        who(config, listener, &lan, found);
+        who(config, listener, lan, found);
         let port = listener.port();
         if port != 0 && ports.contains(&port) && shares_addresses(config, listener) {
             let place = place(listener);
@@ -34,6 +33,7 @@ pub fn look(config: &Config, found: &mut Vec<Finding>) {
             continue;
         }
         ports.push(port);
+        reached_by(listener, lan, found);
         bind(config, listener, found);
     }
 }
@@ -120,6 +120,36 @@ fn who(config: &Config, listener: &Listener, lan: &[IpAddr], found: &mut Vec<Fin
     ));
 }
 
+/// By which addresses others reach what listens on all of them.
+fn reached_by(listener: &Listener, lan: &[IpAddr], found: &mut Vec<Finding>) {
+    let Address::Tcp {
+        hosts,
+        port,
+        family,
+    } = &listener.address
+    else {
+        return;
+    };
+    let listens = hosts.addresses();
+    let is_all = |lan: &IpAddr| {
+        listens
+            .iter()
+            .any(|address| address.is_unspecified() && address.is_ipv4() == lan.is_ipv4())
+    };
+    let by: Vec<String> = lan
+        .iter()
+        .filter(|address| is_all(address) && family.is_none_or(|family| family.is_of(address)))
+        .map(|address| SocketAddr::new(*address, *port).to_string())
+        .collect();
+    if !by.is_empty() {
+        let place = place(listener);
+        found.push(Finding::fine(format!(
+            "{place}other machines reach it at {}",
+            by.join(", ")
+        )));
+    }
+}
+
 /// The addresses must be this machine's and the port free, or held by a broker that runs already.
 fn bind(config: &Config, listener: &Listener, found: &mut Vec<Finding>) {
     let Address::Tcp { port, .. } = &listener.address else {
@@ -141,7 +171,7 @@ fn bind(config: &Config, listener: &Listener, found: &mut Vec<Finding>) {
 }
 
 /// Addresses by which other machines may reach this one.
-fn lan_addresses() -> Vec<IpAddr> {
+pub fn lan_addresses() -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = Vec::new();
     for interface in getifaddrs().into_iter().flatten() {
         let address = interface.address.as_ref().and_then(|address| {

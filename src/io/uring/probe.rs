@@ -7,6 +7,7 @@ use crate::io::driver::kernel::{Completion, Kernel};
 use crate::limits;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::unistd::geteuid;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -68,6 +69,13 @@ fn memlock_sentence(soft: rlim_t, shards: usize) -> String {
     format!(
         "the limit of locked memory (memlock) is {soft} KiB and io_uring needs {needed} KiB for {shards_are}{others}: raise it with LimitMEMLOCK={raised}K in the systemd unit or `ulimit -l {raised}` in the shell{fewer}"
     )
+}
+
+/// Why so many shards may not get what they lock, as a sentence with the remedy. Root may lock what it likes.
+pub fn may_lack_memory(shards: usize) -> Option<String> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    let lacks = hard < MEMLOCK_BYTES_MIN * shards as rlim_t && !geteuid().is_root();
+    lacks.then(|| memlock_sentence(hard, shards))
 }
 
 /// Takes as much lockable memory as `shards` may need, as far as this process is allowed to.

@@ -26,6 +26,8 @@ pub struct Certificate<'a> {
     pub key: Key<'a>,
     /// basicConstraints says that it may sign others; without that extension, `None`.
     pub is_ca: Option<bool>,
+    /// The value of subjectAltName: whom it is for. `None`: it has none.
+    pub alternative_names: Option<&'a [u8]>,
 }
 
 /// A signed structure.
@@ -67,6 +69,8 @@ pub struct RevocationList<'a> {
 const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01];
 /// id-ce-basicConstraints: 2.5.29.19.
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
+/// id-ce-subjectAltName: 2.5.29.17.
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
 
 /// Opens a SIGNED structure: what is signed, and by what.
 fn signed(bytes: &[u8]) -> Result<(Reader<'_>, Signed<'_>), BadDer> {
@@ -86,7 +90,8 @@ fn signed(bytes: &[u8]) -> Result<(Reader<'_>, Signed<'_>), BadDer> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate of version 1, 2 or 3. Of its extensions, it looks at basicConstraints alone.
+    /// Reads a certificate of version 1, 2 or 3. Of its extensions, it looks at basicConstraints and for
+    /// subjectAltName.
     pub fn read(bytes: &'a [u8]) -> Result<Certificate<'a>, BadDer> {
         let (mut fields, signed) = signed(bytes)?;
         let version = match fields.optional(der::field(0))? {
@@ -111,9 +116,12 @@ impl<'a> Certificate<'a> {
         // Unique identifiers of version 2, which nobody uses.
         fields.optional(0x81)?;
         fields.optional(0x82)?;
-        let is_ca = match fields.optional(der::field(3))? {
-            None => None,
-            Some(extensions) if version == 3 => is_ca(extensions.contents)?,
+        let Extensions {
+            is_ca,
+            alternative_names,
+        } = match fields.optional(der::field(3))? {
+            None => Extensions::default(),
+            Some(extensions) if version == 3 => Extensions::read(extensions.contents)?,
             Some(_) => return Err(BadDer),
         };
         fields.end()?;
@@ -127,6 +135,7 @@ impl<'a> Certificate<'a> {
             subject,
             key,
             is_ca,
+            alternative_names,
         })
     }
 
@@ -136,22 +145,33 @@ impl<'a> Certificate<'a> {
     }
 }
 
-fn is_ca(extensions: &[u8]) -> Result<Option<bool>, BadDer> {
-    let mut list = Reader::new(extensions).inside(der::SEQUENCE)?;
-    let mut found = None;
-    while !list.is_empty() {
-        let mut extension = list.inside(der::SEQUENCE)?;
-        let name = extension.expect(der::OBJECT_IDENTIFIER)?.contents;
-        extension.optional(der::BOOLEAN)?;
-        let value = extension.expect(der::OCTET_STRING)?.contents;
-        extension.end()?;
-        if name == BASIC_CONSTRAINTS {
-            let mut constraints = Reader::new(value).inside(der::SEQUENCE)?;
-            let ca = constraints.optional(der::BOOLEAN)?;
-            found = Some(ca.is_some_and(|ca| ca.contents == [0xFF]));
+/// What the extensions of a certificate say.
+#[derive(Default)]
+struct Extensions<'a> {
+    is_ca: Option<bool>,
+    alternative_names: Option<&'a [u8]>,
+}
+
+impl<'a> Extensions<'a> {
+    fn read(extensions: &'a [u8]) -> Result<Extensions<'a>, BadDer> {
+        let mut list = Reader::new(extensions).inside(der::SEQUENCE)?;
+        let mut found = Extensions::default();
+        while !list.is_empty() {
+            let mut extension = list.inside(der::SEQUENCE)?;
+            let name = extension.expect(der::OBJECT_IDENTIFIER)?.contents;
+            extension.optional(der::BOOLEAN)?;
+            let value = extension.expect(der::OCTET_STRING)?.contents;
+            extension.end()?;
+            if name == BASIC_CONSTRAINTS {
+                let mut constraints = Reader::new(value).inside(der::SEQUENCE)?;
+                let ca = constraints.optional(der::BOOLEAN)?;
+                found.is_ca = Some(ca.is_some_and(|ca| ca.contents == [0xFF]));
+            } else if name == SUBJECT_ALT_NAME {
+                found.alternative_names = Some(value);
+            }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 impl<'a> Key<'a> {
