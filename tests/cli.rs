@@ -4,6 +4,8 @@
 mod control;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/top.rs"]
 mod top;
 

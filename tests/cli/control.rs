@@ -133,7 +133,7 @@ impl House {
 }
 
 /// All lines of an answer.
-fn ask(stream: &mut BufReader<UnixStream>, request: &str) -> Vec<Value> {
+pub fn ask(stream: &mut BufReader<UnixStream>, request: &str) -> Vec<Value> {
     let line = format!("{request}\n");
     stream.get_mut().write_all(line.as_bytes()).expect("sent");
     let mut lines = Vec::new();

@@ -17,7 +17,7 @@ use std::path::PathBuf;
     name = "retained",
     help_triggers("-h", "--help"),
     example = "Devices that Home Assistant still shows and nobody has renewed for a month:\n  mqttfast retained ls 'homeassistant/#' --older-than 30d\n  mqttfast retained rm 'homeassistant/#' --older-than 30d --dry-run\n  mqttfast retained rm 'homeassistant/#' --older-than 30d",
-    note = "How old a message is, is known of those that mqttfast has taken itself; others are never called old."
+    note = "How old a message is, is known of those that mqttfast has taken itself; others are never called old. If the clock of the machine was far ahead once, what came later may seem younger than it is."
 )]
 pub struct Retained {
     #[argh(subcommand)]
