@@ -30,19 +30,34 @@ fn total_of(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The least `memory.max` of the group named in `/proc/self/cgroup` and of those above it.
+/// The least limit of the groups named in `/proc/self/cgroup` and of those above them, in either of the kernel's two
+/// interfaces. A container sees its own group at the root, by whatever path it is named.
 fn group_limit(cgroup: &str) -> Option<u64> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let group = root.join(path);
-    let groups = group
-        .ancestors()
-        .take_while(|group| group.starts_with(root));
-    let limits = groups.filter_map(|group| {
-        let text = fs::read_to_string(group.join("memory.max")).ok()?;
-        text.trim().parse().ok()
+    let limits = cgroup.lines().filter_map(|line| {
+        let (root, file, path) = group_of(line)?;
+        let root = Path::new(root);
+        let group = root.join(path);
+        let groups = group
+            .ancestors()
+            .take_while(|group| group.starts_with(root));
+        let limits = groups.filter_map(|group| {
+            let text = fs::read_to_string(group.join(file)).ok()?;
+            text.trim().parse().ok()
+        });
+        limits.min()
     });
     limits.min()
+}
+
+/// Of a line `ID:CONTROLLERS:/PATH`: where the groups of its interface are, the file with the limit, and the path.
+fn group_of(line: &str) -> Option<(&'static str, &'static str, &str)> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+    if controllers.is_empty() {
+        return Some(("/sys/fs/cgroup", "memory.max", path));
+    }
+    // The older interface: without a limit the file has a number larger than any memory.
+    let is_memory = controllers.split(',').any(|name| name == "memory");
+    is_memory.then_some(("/sys/fs/cgroup/memory", "memory.limit_in_bytes", path))
 }
 
 #[cfg(test)]
@@ -55,5 +70,19 @@ mod tests {
         assert_eq!(total_of(text), Some(512 << 20));
         assert_eq!(total_of("MemFree: 1 kB"), None);
         assert!(limit_default() >= limits::MEMORY_BYTES_LEAST);
+    }
+
+    #[test]
+    fn groups_are_found_in_both_interfaces() {
+        let newer = ("/sys/fs/cgroup", "memory.max", "system.slice/a.service");
+        assert_eq!(group_of("0::/system.slice/a.service"), Some(newer));
+        let older = (
+            "/sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "docker/0123",
+        );
+        assert_eq!(group_of("9:memory:/docker/0123"), Some(older));
+        assert_eq!(group_of("4:cpu,cpuacct:/docker/0123"), None);
+        assert_eq!(group_of("nonsense"), None);
     }
 }
