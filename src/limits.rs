@@ -329,7 +329,9 @@ pub const RESTORED_WILL_WAIT_S: u32 = 60;
 
 /// Listeners of one broker; a `ListenerId` counts them.
 pub const LISTENERS_MAX: usize = 64;
-const _: () = assert!(LISTENERS_MAX <= 1 << u8::BITS);
+/// Listeners of the page, in the same numbers behind them and the one of the bridges.
+pub const HTTP_LISTENERS_MAX: usize = 8;
+const _: () = assert!(LISTENERS_MAX + 1 + HTTP_LISTENERS_MAX <= 1 << u8::BITS);
 
 // Between shards
 
@@ -568,6 +570,50 @@ pub const LOG_TAIL_LINES_MAX: usize = 256;
 /// Bytes of these.
 pub const LOG_TAIL_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(CONTROL_REMOVALS_AT_ONCE <= SURVEY_ITEMS_MAX);
+
+// The page
+
+/// Connections to the page at a time. With that many, one makes place for the next: of the address that has most, one
+/// that asks for nothing before one that waits for its answer, the oldest first.
+pub const HTTP_CONNECTIONS_MAX: usize = 32;
+/// Connections that one turn of its thread accepts.
+pub const HTTP_ACCEPTS_PER_TURN: usize = 32;
+/// The longest header block of a request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The longest body.
+pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// From its first byte to the end of its header block a request may take so long, however slowly it trickles.
+pub const HTTP_HEAD_MS: u64 = 10_000;
+/// And its body.
+pub const HTTP_BODY_MS: u64 = 30_000;
+/// A connection that asks for nothing is closed after this.
+pub const HTTP_IDLE_MS: u64 = 60_000;
+/// A reader that takes nothing of its answer is closed after this.
+pub const HTTP_STUCK_MS: u64 = 10_000;
+/// A connection that is refused is read from for so long, so that the refusal arrives.
+pub const HTTP_LINGER_MS: u64 = 1_000;
+/// Bytes that one read takes.
+pub const HTTP_READ_BYTES: usize = 16 * 1024;
+/// With so much of an answer unsent, no more of it is made.
+pub const HTTP_UNSENT_BYTES_MAX: usize = 128 * 1024;
+/// A piece of a list, passed by one entry at most.
+pub const HTTP_PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of one answer that are made before other connections have their turn.
+pub const HTTP_PIECES_PER_TURN: usize = 8;
+/// Entries of a list that one request is answered with.
+pub const HTTP_ITEMS_MAX: usize = 1000;
+/// The same where the request does not say.
+pub const HTTP_ITEMS_DEFAULT: usize = 200;
+/// What devices had trouble with, where the request does not say.
+pub const HTTP_HAPPENINGS_DEFAULT: usize = 100;
+/// Where no connection can be accepted, none is for this long.
+pub const HTTP_REST_MS: u64 = 100;
+/// Bytes of the names that a sorted list keeps; what comes behind them is for the next request.
+pub const HTTP_NAMES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a value in the tree of topics.
+pub const HTTP_LEVEL_VALUE_BYTES_MAX: usize = 1024;
+/// A check of a password is given up after this; the password thread gives it up a little earlier.
+pub const HTTP_CHECK_MS: u64 = CONNECT_DEADLINE_MS + 5_000;
 
 // The service manager
 

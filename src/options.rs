@@ -2,7 +2,8 @@
 
 use argh::{FromArgs, SubCommands};
 use mqttfast::config::{
-    ClientIdTakeover, Control, Durability, Flags, Io, ListenOn, Logs, Network, Scheme, StoreConfig,
+    ClientIdTakeover, Control, Durability, Flags, Hosts, HttpOn, Io, ListenOn, Logs, Network,
+    Scheme, StoreConfig,
 };
 use mqttfast::io::bridge_test::BridgeTest;
 use mqttfast::io::console;
@@ -162,6 +163,10 @@ struct Options {
         from_str_fn(parse_control)
     )]
     control: Control,
+    /// show a page about the broker in a browser, metrics for Prometheus and an API: such as 127.0.0.1:8080; for other
+    /// machines --passwd and --cert are needed
+    #[argh(option, arg_name = "addr:port", from_str_fn(parse_http))]
+    http: Option<HttpOn>,
     /// log every packet received
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -517,6 +522,7 @@ fn flags(options: Options) -> Result<Flags, String> {
             import: None,
         },
         control: options.control,
+        http: options.http,
     })
 }
 
@@ -528,6 +534,8 @@ fn check_listeners(options: &Options) -> Result<(), String> {
         || !options.key.is_empty()
         || options.ca.is_some()
         || options.max_fragment_size.is_some();
+    // The page has TLS where other machines reach it, and no client certificates.
+    let page_has_tls = options.http.is_some() && !options.require_certificate;
     let wrong = if !listen.is_empty() && (!options.bind.is_empty() || options.port.is_some()) {
         "--listen and --bind or --port: --listen says address and port of all listeners, so leave out the others"
     } else if listen.len() > limits::LISTENERS_MAX {
@@ -541,7 +549,7 @@ fn check_listeners(options: &Options) -> Result<(), String> {
         "--cert and --key: give one key for each certificate, in the same order"
     } else if options.require_certificate && options.ca.is_none() {
         "--require-certificate: give the CA of client certificates with --ca FILE"
-    } else if (of_tls || options.require_certificate) && !has_tls {
+    } else if (of_tls || options.require_certificate) && !has_tls && !page_has_tls {
         "--cert, --key, --ca, --require-certificate and --max-fragment-size are for TLS: add --listen mqtts://:8883"
     } else {
         return Ok(());
@@ -612,6 +620,23 @@ fn parse_listen(text: &str) -> Result<ListenOn, String> {
     };
     let port = port.map_or(Ok(scheme.port()), parse_port)?;
     Ok(ListenOn { scheme, host, port })
+}
+
+fn parse_http(text: &str) -> Result<HttpOn, String> {
+    let Some((host, port)) = text
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+    else {
+        return Err("give address and port, such as 127.0.0.1:8080".into());
+    };
+    Ok(HttpOn {
+        hosts: match host {
+            "" | "*" => Hosts::All,
+            "localhost" => Hosts::Loopback,
+            host => Hosts::Named(vec![parse_address(host)?]),
+        },
+        port: parse_port(port)?,
+    })
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {

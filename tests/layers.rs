@@ -372,8 +372,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::words",
         ],
     ),
+    // What operators are told.
     (
-        "io::helpers::control_socket",
+        "io::helpers::known",
         &[
             "io::clock",
             "io::helpers::bridge",
@@ -381,8 +382,27 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::recent",
             "io::helpers::summary",
             "io::mail",
-            "io::start_error",
+        ],
+    ),
+    (
+        "io::helpers::answers",
+        &[
+            "io::helpers::bridge",
+            "io::helpers::known",
+            "io::helpers::recent",
+            "io::helpers::summary",
             "io::words",
+        ],
+    ),
+    (
+        "io::helpers::control_socket",
+        &[
+            "io::helpers::answers",
+            "io::helpers::known",
+            "io::helpers::recent",
+            "io::helpers::summary",
+            "io::mail",
+            "io::start_error",
         ],
     ),
     (
@@ -395,6 +415,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "io::explain",
             "io::helpers::control_socket",
+            "io::helpers::known",
             "io::helpers::zone",
             "io::words",
         ],
@@ -429,6 +450,21 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "io::listener",
         &["io::start_error", "io::holder", "io::link", "io::listening"],
+    ),
+    // The page.
+    (
+        "io::helpers::http",
+        &[
+            "io::helpers::answers",
+            "io::helpers::bridge",
+            "io::helpers::known",
+            "io::helpers::passwords",
+            "io::helpers::recent",
+            "io::helpers::summary",
+            "io::link",
+            "io::mail",
+            "io::words",
+        ],
     ),
     // A shard's thread.
     ("io::crossing", &["io::link"]),
@@ -522,6 +558,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::control_socket",
             "io::helpers::destinations",
             "io::helpers::handshakes",
+            "io::helpers::http",
+            "io::helpers::known",
             "io::helpers::log",
             "io::helpers::notify",
             "io::helpers::passwords",

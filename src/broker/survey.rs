@@ -103,6 +103,19 @@ impl Survey {
         Survey::of(Subject::Sessions { slot: 0 })
     }
 
+    /// The same from a slot on, which [`Survey::slot`] has told.
+    pub fn sessions_from(slot: u32) -> Survey {
+        Survey::of(Subject::Sessions { slot })
+    }
+
+    /// Where a page of Sessions begins. `None`: it asks for something else.
+    pub fn slot(&self) -> Option<u32> {
+        match self.subject {
+            Subject::Sessions { slot } => Some(slot),
+            _ => None,
+        }
+    }
+
     /// Asks for the subscriptions of these Sessions.
     pub fn subscriptions() -> Survey {
         Survey::of(Subject::Subscriptions {
@@ -116,6 +129,14 @@ impl Survey {
         Survey::of(Subject::Retained {
             cursor: Box::new(RetainCursor::everything()),
             values: false,
+        })
+    }
+
+    /// The same with what they say, which is shared, not copied.
+    pub fn retained_with_values() -> Survey {
+        Survey::of(Subject::Retained {
+            cursor: Box::new(RetainCursor::everything()),
+            values: true,
         })
     }
 

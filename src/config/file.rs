@@ -8,8 +8,9 @@ use super::mosquitto::{
     self, At, Exit, Files, Kind, LogTypes, Mosquitto, Note, Place, Protocol, Refused,
 };
 use super::{
-    Address, CertificateFiles, Config, Family, Flags, Hosts, Listener, ListenerSettings, Logs,
-    ProxyTerms, ProxyVersion, Settings, Source, StoreConfig, Tls, Transport, User, WebSocketTerms,
+    Address, CertificateFiles, Config, Family, Flags, Hosts, HttpListener, Listener,
+    ListenerSettings, Logs, ProxyTerms, ProxyVersion, Settings, Source, StoreConfig, Tls,
+    Transport, User, WebSocketTerms,
 };
 use crate::limits;
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "enable_proxy_protocol",
     "global_max_clients",
     "global_max_connections",
+    "http_dir",
     "include_dir",
     "keyfile",
     "listener",
@@ -71,6 +73,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "pid_file",
     "port",
     "protocol",
+    "protocol http_api",
     "protocol websockets",
     "proxy_protocol_v2_require_tls",
     "queue_qos0_messages",
@@ -118,6 +121,7 @@ impl Flags {
             return Err(refused(place.unwrap_or_else(|| main_file(file)), reason));
         }
         let listeners = self.listeners(file, &mut notes)?;
+        let http = self.http_listeners(file, &listeners)?;
         let said_logs = self.logs;
         let global = &file.global;
         let memory = global.memory_bytes_max.map(|bytes| {
@@ -185,6 +189,7 @@ impl Flags {
             pid_file: global.pid_file.clone(),
             notes,
             bridges: file.bridges.clone(),
+            http,
             ..config
         })
     }
@@ -220,10 +225,63 @@ impl Flags {
                 bytes.min(limits::PACKET_BYTES_MAX_MOST)
             })
         });
-        let listeners = file.listeners.iter();
+        let listeners = file.listeners.iter().filter(|said| !is_http(said));
         Ok(listeners
             .map(|listener| self.listener(file, listener, packet_bytes_max))
             .collect())
+    }
+
+    /// Those of `protocol http_api`, behind the one of the command line. `listeners`: those of MQTT.
+    ///
+    /// Errors: there is none of MQTT, there are too many, or one is a unix socket.
+    fn http_listeners(
+        &self,
+        file: &Mosquitto,
+        listeners: &[Listener],
+    ) -> Result<Vec<HttpListener>, Refused> {
+        let mut http: Vec<HttpListener> = Vec::new();
+        let Some(first) = listeners.first() else {
+            let reason = "there is no listener for MQTT: add `listener 1883`".to_owned();
+            return Err(refused(main_file(file), reason));
+        };
+        http.extend(self.http_listener(first));
+        for said in file.listeners.iter().filter(|said| is_http(said)) {
+            let place = said.place.clone().unwrap_or_else(|| main_file(file));
+            if http.len() == limits::HTTP_LISTENERS_MAX {
+                let most = limits::HTTP_LISTENERS_MAX;
+                let reason = format!("at most {most} listeners with `protocol http_api`");
+                return Err(refused(place, reason));
+            }
+            let listener = self.listener(file, said, first.settings.packet_bytes_max);
+            let Address::Tcp {
+                hosts,
+                port,
+                family,
+            } = listener.address
+            else {
+                let reason = "`protocol http_api` on a unix socket: give a port".to_owned();
+                return Err(refused(place, reason));
+            };
+            let anonymous = match listener.passwd {
+                // Nobody need log in, so that all are as Clients without a name are by MQTT.
+                None => first.settings.anonymous,
+                Some(_) => false,
+            };
+            http.push(HttpListener {
+                hosts,
+                port,
+                family,
+                tls: listener.transport.tls,
+                acl: listener.acl.or_else(|| match listener.passwd {
+                    None => first.acl.clone(),
+                    Some(_) => None,
+                }),
+                passwd: listener.passwd,
+                anonymous,
+                place: listener.place,
+            });
+        }
+        Ok(http)
     }
 
     fn listener(
@@ -258,6 +316,7 @@ impl Flags {
                 // Without a file there are no users, and whoever names one is refused.
                 passwords: passwd.is_some() || !anonymous || certificate_names,
                 certificate_names,
+                own_clients: false,
                 of_bridges: false,
                 client_id_takeover: self.client_id_takeover,
                 packet_bytes_max,
@@ -351,6 +410,10 @@ impl Flags {
             family,
         }
     }
+}
+
+fn is_http(said: &mosquitto::Listener) -> bool {
+    said.protocol == Protocol::HttpApi
 }
 
 /// What a client id of ours begins with, and not more than there is room for.

@@ -1,8 +1,9 @@
 //! The command line as a configuration, alone or over what a `mosquitto.conf` says.
 
 use super::{
-    CertificateFiles, ClientIdTakeover, Config, Control, Io, Listener, ListenerSettings, Logs,
-    Network, Settings, StoreConfig, Tls, TlsVersion, Transport, WebSocketTerms,
+    CertificateFiles, ClientIdTakeover, Config, Control, HttpListener, HttpOn, Io, Listener,
+    ListenerSettings, Logs, Network, Settings, StoreConfig, Tls, TlsVersion, Transport,
+    WebSocketTerms,
 };
 use crate::limits;
 use crate::random::Secret;
@@ -62,6 +63,8 @@ pub struct Flags {
     pub store: StoreConfig,
     /// Where operators ask it and tell it.
     pub control: Control,
+    /// Where the page is shown.
+    pub http: Option<HttpOn>,
 }
 
 /// The port of MQTT.
@@ -151,10 +154,49 @@ impl Flags {
         self.around(listeners)
     }
 
+    /// The listener of the page that `--http` asks for: with the rights of `first`, the first one of MQTT.
+    pub(super) fn http_listener(&self, first: &Listener) -> Option<HttpListener> {
+        let on = self.http.clone()?;
+        let mut listener = HttpListener {
+            hosts: on.hosts,
+            port: on.port,
+            family: None,
+            tls: None,
+            passwd: first.passwd.clone(),
+            acl: first.acl.clone(),
+            anonymous: first.settings.anonymous,
+            place: None,
+        };
+        // Programs of this machine need none.
+        if listener.is_beyond_loopback() && !self.cert.is_empty() {
+            listener.tls = Some(Tls {
+                // Who comes logs in.
+                client_certificate_required: false,
+                ..self.tls()
+            });
+        }
+        Some(listener)
+    }
+
     /// What a listener carries MQTT in.
     fn transport(&self, on: &ListenOn) -> Transport {
+        let websocket = || WebSocketTerms {
+            proxies: self.trusted_proxies.clone(),
+            ..WebSocketTerms::default()
+        };
+        Transport {
+            proxy: None,
+            tls: on.scheme.has_tls().then(|| self.tls()),
+            websocket: on.scheme.has_websocket().then(websocket),
+            #[cfg(test)]
+            framed: 0,
+        }
+    }
+
+    /// TLS as the command line has it.
+    fn tls(&self) -> Tls {
         let pairs = self.cert.iter().cloned().zip(self.key.iter().cloned());
-        let tls = || Tls {
+        Tls {
             certificates: pairs
                 .map(|(certificate, key)| CertificateFiles { certificate, key })
                 .collect(),
@@ -166,22 +208,14 @@ impl Flags {
             client_dates_ignored: false,
             version_min: TlsVersion::V1_2,
             fragment_bytes_max: self.fragment_bytes_max,
-        };
-        let websocket = || WebSocketTerms {
-            proxies: self.trusted_proxies.clone(),
-            ..WebSocketTerms::default()
-        };
-        Transport {
-            proxy: None,
-            tls: on.scheme.has_tls().then(tls),
-            websocket: on.scheme.has_websocket().then(websocket),
-            #[cfg(test)]
-            framed: 0,
         }
     }
 
     /// All but the listeners.
     pub(super) fn around(self, listeners: Vec<Listener>) -> Config {
+        let http = listeners
+            .first()
+            .and_then(|first| self.http_listener(first));
         let session_queue_bytes_max = self
             .session_queue_bytes_max
             .unwrap_or(limits::SESSION_QUEUE_BYTES_MAX_DEFAULT);
@@ -205,6 +239,7 @@ impl Flags {
             refuse_subscriptions: self.refuse_subscriptions,
             store: self.store,
             control: self.control,
+            http: http.into_iter().collect(),
             sys_interval_s: Some(limits::SYS_INTERVAL_S),
             logs: self.logs,
             logging: None,

@@ -2,6 +2,7 @@
 //!
 //! - [`Config`]: the whole of it.
 //! - [`listener`]: where the broker listens, and by which rules.
+//! - [`http`]: where the page listens.
 //! - [`network`]: a set of addresses.
 //! - [`proxy`]: the PROXY protocol.
 //! - [`websocket`]: what is asked of WebSockets.
@@ -15,6 +16,7 @@
 
 pub mod file;
 pub mod flags;
+pub mod http;
 pub mod listener;
 pub mod memory;
 pub mod mosquitto;
@@ -26,6 +28,7 @@ pub mod tls;
 pub mod websocket;
 
 pub use flags::{Flags, ListenOn, Scheme};
+pub use http::{HttpListener, HttpOn};
 pub use listener::{Address, Family, Hosts, Listener, Transport};
 pub use memory::{MemoryBound, memory_bound};
 pub use mosquitto::{CertificateName, TlsVersion};
@@ -97,6 +100,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where operators ask it and tell it.
     pub control: Control,
+    /// Where it shows its page; at most [`limits::HTTP_LISTENERS_MAX`].
+    pub http: Vec<HttpListener>,
     /// What the operator should be told of the files this was made of.
     pub notes: Vec<Note>,
     /// Connections to other brokers.
@@ -133,12 +138,23 @@ impl Config {
     /// The password file of each listener, by its number.
     pub fn password_files(&self) -> Vec<Option<PathBuf>> {
         let listeners = self.listeners.iter();
-        listeners.map(|listener| listener.passwd.clone()).collect()
+        let mut files: Vec<_> = listeners.map(|listener| listener.passwd.clone()).collect();
+        if !self.http.is_empty() {
+            // Of the bridges, who have none.
+            files.push(None);
+            files.extend(self.http.iter().map(|http| http.passwd.clone()));
+        }
+        files
     }
 
     /// The listener behind all others, by which this broker's bridges come in.
     pub fn bridges_listener(&self) -> ListenerId {
         ListenerId(self.listeners.len() as u8)
+    }
+
+    /// The listener behind that of the bridges, by which who uses the page comes in; of this one of `self.http`.
+    pub fn http_listener(&self, index: usize) -> ListenerId {
+        ListenerId((self.listeners.len() + 1 + index) as u8)
     }
 
     /// Its rules. User names are those of the configuration, so they count as checked.
@@ -147,6 +163,7 @@ impl Config {
         self.source.as_ref()?;
         Some(ListenerSettings {
             passwords: true,
+            own_clients: true,
             of_bridges: true,
             packet_bytes_max: first.settings.packet_bytes_max,
             ..ListenerSettings::default()
@@ -164,12 +181,19 @@ impl Config {
 
     /// What the broker core needs of all this.
     pub fn settings(&self) -> Settings {
-        let listeners = self.listeners.iter();
+        let mut listeners: Vec<ListenerSettings> = self
+            .listeners
+            .iter()
+            .map(|listener| listener.settings.clone())
+            .chain(self.of_bridges())
+            .collect();
+        if let (Some(first), false) = (self.listeners.first(), self.http.is_empty()) {
+            // Without bridges nobody comes by their place.
+            listeners.resize(self.listeners.len() + 1, ListenerSettings::default());
+            listeners.extend(self.http.iter().map(|http| http.settings(first)));
+        }
         Settings {
-            listeners: listeners
-                .map(|listener| listener.settings.clone())
-                .chain(self.of_bridges())
-                .collect(),
+            listeners: listeners.into(),
             memory_bytes_max: self
                 .memory_bytes_max
                 .unwrap_or(limits::MEMORY_BYTES_DEFAULT),

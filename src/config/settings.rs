@@ -37,8 +37,9 @@ pub struct ListenerSettings {
     /// The user name is that of the Client's certificate, as `Input::Identified` tells it, whatever CONNECT has. User
     /// names count as checked.
     pub certificate_names: bool,
-    /// Its Clients are the broker's own bridges: the user name they give is believed, and publishers never wait for
-    /// them.
+    /// Its Clients are this process's own: the user name they give is believed, and publishers never wait for them.
+    pub own_clients: bool,
+    /// Its Clients are bridges.
     pub of_bridges: bool,
     /// Of no meaning where user names are not checked.
     pub client_id_takeover: ClientIdTakeover,
@@ -74,6 +75,7 @@ impl Default for ListenerSettings {
             anonymous: true,
             passwords: false,
             certificate_names: false,
+            own_clients: false,
             of_bridges: false,
             client_id_takeover: ClientIdTakeover::Owner,
             packet_bytes_max: limits::PACKET_BYTES_MAX_DEFAULT,

@@ -4,7 +4,7 @@
 //! which would let a second broker take half of the Clients. TCP_NODELAY set here is inherited by every accepted
 //! socket.
 
-use crate::config::{Address, Config, Family, Hosts, Listener};
+use crate::config::{Address, Config, Family, Hosts, HttpListener, Listener};
 use crate::ids::ListenerId;
 use crate::io::holder::Holder;
 use crate::io::link::Wrapping;
@@ -114,6 +114,27 @@ pub fn listen_all(config: &Config, wrappings: &[Wrapping]) -> Result<ListeningSo
         sockets: sockets.into(),
         listeners: listeners.into(),
     })
+}
+
+/// Binds the listeners of the page, in their order.
+///
+/// Errors: one sentence; also where other machines would reach one that they must not.
+pub fn listen_http(config: &Config) -> Result<Vec<Vec<TcpListener>>, StartError> {
+    let open = |http: &HttpListener| {
+        if let Some(refusal) = http.refusal() {
+            return Err(StartError::new(refusal));
+        }
+        let wanted = Wanted::of(&http.hosts, http.family);
+        let opened = wanted.and_then(|wanted| listen(&wanted, http.port, http.place.is_some()));
+        opened.map_err(|error| match &http.place {
+            Some(place) => StartError::new(format!("{place}: {error}")),
+            None => {
+                let text = error.to_string().replace("--port", "--http");
+                StartError::new(text.replace("--bind", "--http"))
+            }
+        })
+    };
+    config.http.iter().map(open).collect()
 }
 
 /// The error with the line of the configuration that asks for the listener.

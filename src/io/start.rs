@@ -4,17 +4,21 @@
 use crate::broker::{LogLevel, OwnMessage};
 use crate::buffer::{Stock, code, heap};
 use crate::config::mosquitto::{Exit, Kind, LogDestination};
-use crate::config::{Address, Config, Hosts, Io, Listener, Logs, Settings, memory_bound};
+use crate::config::{
+    Address, Config, Hosts, HttpListener, Io, Listener, Logs, Settings, memory_bound,
+};
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
 use crate::io::crossing::LANE_BOUNDS;
 use crate::io::helpers::bridge::{Bridges, House};
 use crate::io::helpers::certificates::Certificates;
 use crate::io::helpers::control::{self, End, Served, Signals};
+use crate::io::helpers::control_socket;
 use crate::io::helpers::control_socket::place::{self, ControlSocket};
-use crate::io::helpers::control_socket::{self, Facts, Known};
 use crate::io::helpers::destinations::Publisher;
 use crate::io::helpers::handshakes::Handshakes;
+use crate::io::helpers::http::{self, Site};
+use crate::io::helpers::known::{Facts, Known};
 use crate::io::helpers::log::Log;
 use crate::io::helpers::notify::{Notify, Watchdog};
 use crate::io::helpers::passwords::{Checker, Users};
@@ -36,6 +40,7 @@ use crate::mesh::{Places, lanes};
 use crate::wire::QoS;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::rlim_t;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,7 +92,7 @@ fn serve(
         log.line(LogLevel::Warning, warning);
     }
     // A listener that only names without a file are refused at, has a checker as well: a reload may bring a file.
-    let checks = config.listeners.iter().any(|l| l.settings.passwords) || config.source.is_some();
+    let checks = config.password_files().iter().any(Option::is_some) || config.source.is_some();
     let checker = checks.then(|| Checker::new(users));
     let run_as = RunAs::of(config.user.as_ref())?;
     let _pid_file = match &config.pid_file {
@@ -122,6 +127,7 @@ fn serve(
         log.line(LogLevel::Warning, warning);
     }
     let listeners = listener::listen_all(&config, &certificates.wrappings(&config))?;
+    let http = listener::listen_http(&config)?;
     DriverKind::raise_limits(count);
     let port = config.listeners.first().map_or(0, Listener::port);
     let persists = config.store.persistence != Some(false);
@@ -185,16 +191,16 @@ fn serve(
         checker,
         handshakes: Handshakes::default(),
         log: log.clone(),
-        recent: match &control {
-            Some(_) => Recent::keeping(),
-            None => Recent::default(),
+        recent: match control.is_some() || !config.http.is_empty() {
+            true => Recent::keeping(),
+            false => Recent::default(),
         },
         sys: Sys::default(),
         store: recovered.is_some(),
         clock,
     };
     config.core.calendar_zero_s = clock.zero_s();
-    if control.is_some() {
+    if common.recent.keeps() {
         // Who asks why a device has trouble is told, whatever goes to the log.
         config.core.logs = config.core.logs.max(Logs::Events);
     }
@@ -308,28 +314,36 @@ fn serve(
     }
     log.publish_by(publisher(shards.clone()));
     let control_path = control.as_ref().map(|socket| socket.path.clone());
+    let store_directory = wanted.as_ref().and_then(Wanted::directory);
+    let known = Known {
+        shards: shards.clone(),
+        clock,
+        log: log.clone(),
+        recent: common.recent.clone(),
+        bridges: bridges.board(),
+        facts: Facts {
+            io: why,
+            listeners: addresses,
+            configuration: config.source.as_ref().map(|source| source.file.clone()),
+            memory_bytes_max: settings.memory_bytes_max,
+            store: store_directory.filter(|_| common.store).map(Path::to_owned),
+        },
+    };
     if let Some(socket) = control {
         log.line(
             LogLevel::Info,
             format!("control socket {}", socket.path.display()),
         );
-        let store = wanted.as_ref().and_then(Wanted::directory);
-        let known = Known {
-            shards: shards.clone(),
-            clock,
-            log: log.clone(),
-            recent: common.recent.clone(),
-            bridges: bridges.board(),
-            facts: Facts {
-                io: why,
-                listeners: addresses,
-                configuration: config.source.as_ref().map(|source| source.file.clone()),
-                memory_bytes_max: settings.memory_bytes_max,
-                store: store.filter(|_| common.store).map(Path::to_owned),
-            },
-        };
-        control_socket::start(socket, known)
+        control_socket::start(socket, known.clone())
             .map_err(refused("cannot start the thread of the control socket"))?;
+    }
+    if !http.is_empty() {
+        let sites = sites(&config, http, &certificates);
+        for line in sites.iter().flat_map(Site::lines) {
+            log.line(LogLevel::Info, line);
+        }
+        http::start(sites, known, common.checker.clone())
+            .map_err(refused("cannot start the thread of the page"))?;
     }
     bridges
         .exchange(&config.bridges)
@@ -378,6 +392,25 @@ fn serve(
             "a shard ended unexpectedly, see the log; the broker stops so that all of it can be started again",
         )),
     }
+}
+
+/// The listeners of the page with their sockets.
+fn sites(
+    config: &Config,
+    sockets: Vec<Vec<TcpListener>>,
+    certificates: &Certificates,
+) -> Vec<Site> {
+    let servers = certificates.of_http(config.listeners.len());
+    let listeners = config.http.iter().zip(sockets).zip(servers).enumerate();
+    listeners
+        .map(|(index, ((http, sockets), tls))| Site {
+            listener: config.http_listener(index),
+            sockets,
+            tls,
+            login: http.passwd.is_some(),
+            anonymous: http.anonymous,
+        })
+        .collect()
 }
 
 /// Publishes lines of the log as messages of the broker's own, which nobody retains.
@@ -505,6 +538,9 @@ fn rules(config: &Config) -> Result<rules::Read, StartError> {
 /// Errors: the start would fail at a file, or at the user who is to run it.
 pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     RunAs::of(config.user.as_ref())?;
+    if let Some(refusal) = config.http.iter().find_map(HttpListener::refusal) {
+        return Err(StartError::new(refusal));
+    }
     let mut warnings = users(config)?.warnings();
     warnings.extend(rules(config)?.warnings);
     warnings.extend(certificates(config)?.1);

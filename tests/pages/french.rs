@@ -14,6 +14,7 @@ use std::process::Command;
 const SOURCES: &[&str] = &[
     "src/acl/file.rs",
     "src/config/file.rs",
+    "src/config/http.rs",
     "src/config/mosquitto",
     "src/io/doctor",
     "src/io/files.rs",

@@ -32,7 +32,7 @@ impl Clients {
         if !(slow || behind) || connection.stalled {
             return;
         }
-        if self.settings.listener(connection.listener).of_bridges {
+        if self.settings.listener(connection.listener).own_clients {
             connection.stalled = true;
             return;
         }

@@ -185,8 +185,8 @@ impl Shard {
             return;
         };
         let certificate_names = listener.certificate_names;
-        let of_bridges = listener.of_bridges;
-        request.bridge |= of_bridges;
+        let own_clients = listener.own_clients;
+        request.bridge |= listener.of_bridges;
         if certificate_names {
             // What CONNECT says of user and password does not count.
             request.user_name = self.clients.take_identity(id);
@@ -208,12 +208,14 @@ impl Shard {
         let (anonymous, passwords) = (listener.anonymous, listener.passwords);
         self.clients.put_received(id, behind.to_vec(), &[]);
         match connect.user_name {
-            _ if certificate_names || of_bridges => self.on_authentic(id, request, out),
+            _ if certificate_names => self.on_authentic(id, request, out),
             None if !anonymous => {
                 let why = Refusal::Anonymous;
                 self.refuse(id, &request, ReasonCode::NOT_AUTHORIZED, why, out);
             }
-            Some(user_name) if passwords => self.authenticate(id, request, user_name, out),
+            Some(user_name) if passwords && !own_clients => {
+                self.authenticate(id, request, user_name, out)
+            }
             None | Some(_) => self.on_authentic(id, request, out),
         }
     }
@@ -315,7 +317,8 @@ impl Shard {
             return self.refuse(id, &request, ReasonCode::SERVER_UNAVAILABLE, why, out);
         }
         let listener = self.clients.listener(id);
-        let checks = listener.is_some_and(|l| l.passwords && !l.certificate_names && !l.of_bridges);
+        let checks =
+            listener.is_some_and(|l| l.passwords && !l.certificate_names && !l.own_clients);
         if let Some(user_name) = request.user_name.clone()
             && checks
             && user_epoch < self.gone.epoch()

@@ -313,16 +313,10 @@ fn listener(at: &Source<'_>, address: Address, missing: Missing, notes: &mut Not
         match words[0].as_str() {
             "mqtt" => {}
             "websockets" => protocol = Protocol::WebSockets,
+            "http_api" => protocol = Protocol::HttpApi,
             word => {
-                let reason = match word {
-                    "http_api" => "there is no HTTP API: remove this listener".to_owned(),
-                    _ => format!("`{word}` is no protocol: mqtt or websockets"),
-                };
-                let instead = if word == "http_api" {
-                    None
-                } else {
-                    Some("protocol mqtt".into())
-                };
+                let reason = format!("`{word}` is no protocol: mqtt, websockets or http_api");
+                let instead = Some("protocol mqtt".into());
                 notes.fault(Exit::Invalid, place, reason, instead);
             }
         }

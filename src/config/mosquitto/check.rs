@@ -3,7 +3,7 @@
 
 use super::drafts::{Drafts, Section};
 use super::files::{Files, Look};
-use super::listener::{Address, Family, Listener};
+use super::listener::{Address, Family, Listener, Protocol};
 use super::note::{At, Exit, Place};
 use super::statements::{Notes, Statements};
 use super::table::edits;
@@ -208,7 +208,10 @@ pub(super) fn who_may_come_in(listeners: &[Listener], drafts: &Drafts, notes: &m
             .tls
             .as_ref()
             .is_some_and(|tls| tls.user_name.is_some());
-        !listener.security.anonymous && listener.security.password_file.is_none() && !by_certificate
+        !listener.security.anonymous
+            && listener.security.password_file.is_none()
+            && !by_certificate
+            && listener.protocol != Protocol::HttpApi
     };
     if let Some(listener) = listeners.iter().find(shut) {
         let place = place_of(listener, drafts);

@@ -97,6 +97,8 @@ fn who(listener: &Listener, language: Language) -> String {
         (Protocol::WebSockets, None) => "MQTT over WebSocket".to_owned(),
         (Protocol::Mqtt, Some(tls)) => format!("MQTT over {}", version(tls)),
         (Protocol::WebSockets, Some(tls)) => format!("MQTT over WebSocket and {}", version(tls)),
+        (Protocol::HttpApi, None) => "the page and its API, over HTTP".to_owned(),
+        (Protocol::HttpApi, Some(tls)) => format!("the page and its API, over {}", version(tls)),
     };
     let mut words = language.say(&speaks).into_owned();
     let mut add = |text: &str| words.push_str(&language.say(text));
@@ -107,7 +109,10 @@ fn who(listener: &Listener, language: Language) -> String {
         .password_file
         .as_ref()
         .map(|file| file.value.display().to_string());
+    let is_page = listener.protocol == Protocol::HttpApi;
     let who = match (named, security.anonymous, passwords) {
+        (_, _, None) if is_page => "every program of this machine".to_owned(),
+        (_, _, Some(file)) if is_page => format!("the users of {file}"),
         (Some(CertificateName::CommonName), _, _) => {
             "the name in a client certificate is the user".to_owned()
         }

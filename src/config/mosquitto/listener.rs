@@ -71,6 +71,8 @@ pub enum Protocol {
     Mqtt,
     /// MQTT in binary frames of a WebSocket [v3.1.1 §6, v5 §6].
     WebSockets,
+    /// HTTP: no MQTT comes in by it.
+    HttpApi,
 }
 
 /// The addresses a listener takes of a name or of all interfaces.

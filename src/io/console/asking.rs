@@ -1,7 +1,8 @@
 //! A request to a running broker, and its answer line by line.
 
 use super::{Failure, print};
-use crate::io::helpers::control_socket::{VERSION, place};
+use crate::io::helpers::control_socket::place;
+use crate::io::helpers::known::VERSION;
 use crate::limits;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, IsTerminal, Write};

@@ -6,7 +6,7 @@ use super::{Core, Driver, Later, spare_memory};
 use crate::broker::{Input, Output, Verdict};
 use crate::ids::ConnectionId;
 use crate::io::crossing::Crossing;
-use crate::io::helpers::passwords::Request;
+use crate::io::helpers::passwords::{Reply, Request};
 use crate::limits;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::io;
@@ -104,8 +104,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     return Ok(());
                 };
                 let request = Request {
-                    shard: self.seat.id,
-                    connection,
+                    reply: Reply::Shard {
+                        shard: self.seat.id,
+                        connection,
+                    },
                     listener: socket.link.listener,
                     address: socket.link.address.ip(),
                     user_name,

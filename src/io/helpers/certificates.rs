@@ -36,7 +36,7 @@ const KEYS_FILE: &str = "tls-tickets";
 /// Days until the certificate that ends first does.
 const DAYS_TOPIC: &str = "$SYS/broker/mqttfast/certificate/days left";
 
-/// What the listeners show, by their number; copies share it.
+/// What the listeners show, by their number, and behind them those of the page; copies share it.
 #[derive(Clone)]
 pub struct Certificates {
     shared: Arc<Shared>,
@@ -95,6 +95,12 @@ impl Certificates {
         listeners
             .map(|(listener, server)| Wrapping::of(&listener.transport, server.clone()))
             .collect()
+    }
+
+    /// What the listeners of the page show, in their order; `listeners`: those before them.
+    pub fn of_http(&self, listeners: usize) -> Vec<Option<Arc<Server>>> {
+        let servers = self.shared.servers.iter();
+        servers.skip(listeners).cloned().collect()
     }
 
     /// The ciphers that may be agreed to, in the order in which this machine prefers them.
@@ -389,14 +395,17 @@ fn write_secret(directory: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn sources(config: &Config) -> Vec<Option<Source>> {
-    let listeners = config.listeners.iter();
-    listeners
-        .map(|listener| {
-            Some(Source {
-                tls: listener.transport.tls.clone()?,
-                place: listener.place.clone(),
-            })
+    let of = |tls: &Option<Tls>, place: &Option<String>| {
+        Some(Source {
+            tls: tls.clone()?,
+            place: place.clone(),
         })
+    };
+    let listeners = config.listeners.iter();
+    let http = config.http.iter();
+    listeners
+        .map(|listener| of(&listener.transport.tls, &listener.place))
+        .chain(http.map(|http| of(&http.tls, &http.place)))
         .collect()
 }
 

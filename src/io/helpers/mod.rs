@@ -8,16 +8,21 @@
 //! - [`rules`]: reads ACL files.
 //! - [`control`]: the main thread: signals, reload, the end.
 //! - [`control_socket`]: answers operators.
+//! - [`known`], [`answers`]: what it is asked, and its answers as JSON, as the page has them too.
+//! - [`mod@http`]: the page, and its API.
 //! - [`recent`]: what devices had trouble with.
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
 //! - [`notify`]: what the service manager hears; its watchdog.
 
+pub mod answers;
 pub mod bridge;
 pub mod certificates;
 pub mod control;
 pub mod control_socket;
 pub mod destinations;
 pub mod handshakes;
+pub mod http;
+pub mod known;
 pub mod log;
 pub mod notify;
 pub mod passwords;

@@ -6,7 +6,7 @@
 mod known;
 mod waiting;
 
-pub use self::waiting::Request;
+pub use self::waiting::{Reply, Request};
 
 use self::known::Known;
 use self::waiting::{Next, Waiting};
@@ -357,12 +357,16 @@ impl Checker {
 
 impl Answers {
     fn tell(&self, request: &Request, verdict: Verdict) {
-        let connection = request.connection;
-        let answer = ToShard::Verdict {
-            connection,
-            verdict,
-        };
-        self.shards.tell_surely(request.shard, answer);
+        match &request.reply {
+            Reply::Shard { shard, connection } => {
+                let answer = ToShard::Verdict {
+                    connection: *connection,
+                    verdict,
+                };
+                self.shards.tell_surely(*shard, answer);
+            }
+            Reply::Helper(tell) => tell(verdict),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::broker::LogLevel;
 use crate::config::mosquitto::{Kind, Refused};
-use crate::config::{Config, Logs, Settings};
+use crate::config::{Config, HttpListener, Logs, Settings};
 use crate::io::disk::Disk;
 use crate::io::helpers::bridge::Bridges;
 use crate::io::helpers::certificates::{Certificates, Renewed};
@@ -13,6 +13,7 @@ use crate::io::helpers::sys::Sys;
 use crate::io::mail::{Shards, ToShard};
 use crate::limits;
 use crate::mesh::Places;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,21 @@ pub struct Reload {
     log: Log,
     /// Shards report whatever may be asked for later.
     keeps_recent: bool,
+}
+
+/// Its listeners of the page, without what may be another one after a reload: the names of files.
+fn page_of(config: &Config) -> Vec<HttpListener> {
+    let listeners = config.http.iter();
+    listeners
+        .map(|http| HttpListener {
+            // Whether there are any must stay: sockets are open, and who comes is asked for a login or not.
+            tls: None,
+            acl: None,
+            passwd: http.passwd.as_ref().map(|_| PathBuf::new()),
+            place: http.tls.as_ref().map(|_| String::new()),
+            ..http.clone()
+        })
+        .collect()
 }
 
 /// What was read, and is not in force yet.
@@ -193,7 +209,16 @@ impl Reload {
             );
             self.log.line(LogLevel::Error, text);
         }
-        match same {
+        let same_page = page_of(&self.config) == page_of(new);
+        if !same_page {
+            let place = new.http.first().and_then(|http| http.place.clone());
+            let place = place.unwrap_or_else(|| "the configuration".to_owned());
+            let text = format!(
+                "{place}: the listeners of `protocol http_api` are not those that the broker was started with; they can be added, removed or changed by a restart alone"
+            );
+            self.log.line(LogLevel::Error, text);
+        }
+        match same && same_page {
             true => Ok(()),
             false => Err(self.kept("its listeners are others")),
         }

@@ -54,6 +54,7 @@ impl RuleFiles {
             paths: listeners
                 .map(|listener| listener.acl.clone())
                 .chain([config.bridges_acl().cloned()])
+                .chain(config.http.iter().map(|http| http.acl.clone()))
                 .collect(),
             check_retain_source: config.check_retain_source,
             refuse_subscriptions: config.refuse_subscriptions,

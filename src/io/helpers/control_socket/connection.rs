@@ -1,9 +1,9 @@
 //! One connection to the control socket: a request is read, answered, and the next one is read.
 
-use super::answers::refuse;
-use super::known::Known;
+use super::lines::refuse;
 use super::request;
 use super::work::Work;
+use crate::io::helpers::known::Known;
 use crate::limits;
 use memchr::memchr;
 use nix::poll::PollFlags;

@@ -6,21 +6,19 @@
 //! own connection: its request and its answer are bounded, and it has deadlines.
 //!
 //! - [`place`]: where the socket is.
-//! - `known`: what the thread knows and whom it asks.
 //! - `connection`: bytes in and out, and the request under way.
 //! - `request`: a line becomes work, `work` does a piece of it at a time.
-//! - `answers`: what shards report, as JSON.
+//! - `lines`: the lines of an answer. What shards report becomes JSON in [`super::answers`].
 
-mod answers;
 mod connection;
-mod known;
+mod lines;
 pub mod place;
 mod request;
 mod work;
 
 use self::connection::Connection;
-pub use self::known::{Facts, Known, VERSION};
 use self::place::ControlSocket;
+use crate::io::helpers::known::Known;
 use crate::limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -1,10 +1,11 @@
 //! A line becomes work, or an error line.
 
-use super::answers::{refuse, text_line};
-use super::known::Known;
+use super::lines::refuse;
 use super::work::{Listing, Removal, Work};
 use crate::acl::explain;
 use crate::broker::Survey;
+use crate::io::helpers::answers::text_line;
+use crate::io::helpers::known::Known;
 use crate::io::helpers::recent::Kind;
 use serde_json::Value;
 

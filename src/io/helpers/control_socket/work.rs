@@ -1,17 +1,17 @@
 //! The work of a request, a piece at a time: a page of a shard, and the lines of the answer for it.
 
-use super::answers::{self, Times, end, put, refuse};
-use super::known::{Known, unix_s};
+use super::lines::{end, put, refuse};
 use crate::acl::explain::{self, Asker};
 use crate::broker::{Found, Order, OwnMessage, Survey};
 use crate::ids::{ListenerId, ShardId};
+use crate::io::helpers::answers::{self, Times};
+use crate::io::helpers::known::{Known, Older, unix_s};
 use crate::io::helpers::recent::Kind;
 use crate::io::helpers::summary;
 use crate::io::mail::ToShard;
 use crate::limits;
 use crate::wire::QoS;
 use serde_json::json;
-use std::time::SystemTime;
 
 /// See the module.
 pub enum Work {
@@ -52,10 +52,7 @@ impl Work {
     pub fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
         match self {
             Work::Version => {
-                put(
-                    out,
-                    json!({ "name": "mqttfast", "version": env!("CARGO_PKG_VERSION") }),
-                );
+                put(out, answers::broker());
                 end(out, 1);
             }
             Work::Status => {
@@ -277,7 +274,11 @@ impl Listing {
             }
             (What::Retained { older }, Found::Retained(page)) => {
                 for found in page.iter().filter(|found| older.holds(found.written_s)) {
-                    tell(answers::retained(found, &times));
+                    tell(answers::retained(
+                        found,
+                        &times,
+                        limits::CONTROL_VALUE_BYTES_MAX,
+                    ));
                 }
             }
             // No survey is answered with what it did not ask for.
@@ -292,31 +293,6 @@ impl Listing {
             end(out, self.count);
         }
         is_last
-    }
-}
-
-/// Only what was written so many seconds before it is asked for, or earlier. What does not know its age is not old.
-#[derive(Clone, Copy)]
-enum Older {
-    All,
-    /// Not later than this, in seconds since 1970. `None`: nothing is so old.
-    Than(Option<u64>),
-}
-
-impl Older {
-    fn by(seconds: Option<u64>) -> Older {
-        match seconds {
-            Some(seconds) => Older::Than(unix_s(SystemTime::now()).checked_sub(seconds)),
-            None => Older::All,
-        }
-    }
-
-    fn holds(self, written_s: Option<u64>) -> bool {
-        match (self, written_s) {
-            (Older::All, _) => true,
-            (Older::Than(Some(latest_s)), Some(written_s)) => written_s <= latest_s,
-            (Older::Than(_), _) => false,
-        }
     }
 }
 
@@ -363,7 +339,10 @@ impl Removal {
                     known.shards.tell_surely(shard, ToShard::Publish(deletion));
                 }
                 self.count += 1;
-                put(out, answers::retained(found, &times));
+                put(
+                    out,
+                    answers::retained(found, &times, limits::CONTROL_VALUE_BYTES_MAX),
+                );
             }
         }
         self.next = report.next;

@@ -8,6 +8,7 @@
 //! - Where there is no room for one more, the address that has most waiting loses its last request: an address that
 //!   fails before one that does not.
 
+use crate::broker::Verdict;
 use crate::budget::Source;
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
@@ -15,12 +16,23 @@ use crate::time::Time;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// User name and password of one CONNECT.
+/// Who gets a verdict.
+pub enum Reply {
+    /// A connection of a shard, by its mailbox.
+    Shard {
+        /// Whose mailbox.
+        shard: ShardId,
+        /// It may have closed meanwhile.
+        connection: ConnectionId,
+    },
+    /// Another helper. Called while nobody else can ask or be answered: it puts the verdict down and goes.
+    Helper(Box<dyn Fn(Verdict) + Send>),
+}
+
+/// User name and password of one CONNECT, or of one HTTP request.
 pub struct Request {
-    /// Whose mailbox gets the verdict.
-    pub shard: ShardId,
-    /// The connection at that shard; it may have closed meanwhile.
-    pub connection: ConnectionId,
+    /// Who gets the verdict.
+    pub reply: Reply,
     /// The listener it came by, whose users are meant.
     pub listener: ListenerId,
     /// Whose share of the thread this takes.

@@ -9,10 +9,11 @@ use super::x509::{Certificate, RevocationList};
 use crate::config::mosquitto::{Files, Look, Unreadable};
 use crate::config::{CertificateFiles, Tls, TlsVersion};
 use crate::limits;
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -38,6 +39,8 @@ pub struct Terms {
     /// The broker's own certificates: the file, and the last second at which it counts, since 1970.
     pub expire: Vec<(PathBuf, i64)>,
     slow: bool,
+    /// The broker's own certificates themselves.
+    own: Vec<CertificateDer<'static>>,
 }
 
 impl Terms {
@@ -80,6 +83,10 @@ impl Terms {
             false => None,
         };
         let slow = is_slow(&shown, &provider);
+        let own = shown
+            .iter()
+            .filter_map(|key| key.cert.first().cloned())
+            .collect();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions(tls.version_min))
             .map_err(|error| error.to_string())?;
@@ -102,6 +109,7 @@ impl Terms {
             warnings,
             expire,
             slow,
+            own,
         })
     }
 
@@ -114,6 +122,7 @@ impl Terms {
             warnings: Vec::new(),
             expire: Vec::new(),
             slow: false,
+            own: Vec::new(),
         }
     }
 
@@ -126,6 +135,17 @@ impl Terms {
     /// A step of a handshake takes so long that a shard should not do it.
     pub fn is_slow(&self) -> bool {
         self.slow
+    }
+
+    /// A certificate of the broker's names this host, a name or an address.
+    pub fn is_named(&self, host: &str) -> bool {
+        let Ok(host) = ServerName::try_from(host) else {
+            return false;
+        };
+        self.own.iter().any(|certificate| {
+            let read = ParsedCertificate::try_from(certificate);
+            read.is_ok_and(|read| verify_server_name(&read, &host).is_ok())
+        })
     }
 
     /// Clients must show certificates.

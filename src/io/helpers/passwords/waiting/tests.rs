@@ -7,11 +7,7 @@ fn request(host: u8, n: u16) -> Request {
 
 fn at(address: IpAddr, n: u16, password_bytes: usize) -> Request {
     Request {
-        shard: ShardId(0),
-        connection: ConnectionId {
-            index: 0,
-            generation: 0,
-        },
+        reply: Reply::Helper(Box::new(|_| {})),
         listener: ListenerId(0),
         address,
         user_name: n.to_string(),

@@ -1,6 +1,7 @@
-//! What shards report, as lines of JSON. Sizes are bytes, times are seconds since 1970. Names stay; new ones may come.
+//! What shards report, as JSON: of the control socket and of the page. Sizes are bytes, times are seconds since 1970.
+//! Names stay; new ones may come. `docs/control.md` has them all.
 
-use super::known::{Known, VERSION, unix_s};
+use super::known::{Known, unix_s};
 use crate::broker::{
     Counters, Dropped, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
     UNIX_PEER,
@@ -12,7 +13,6 @@ use crate::io::helpers::bridge;
 use crate::io::helpers::recent::Entry;
 use crate::io::helpers::summary;
 use crate::io::words::{self, figures, turns};
-use crate::limits;
 use crate::time::Time;
 use crate::wire::Version;
 use base64::Engine;
@@ -23,25 +23,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::SystemTime;
-
-/// Appends one line.
-pub fn put(out: &mut Vec<u8>, value: Value) {
-    out.extend_from_slice(text_line(&value.to_string()).as_bytes());
-    out.push(b'\n');
-}
-
-/// The last line of an answer that is complete.
-pub fn end(out: &mut Vec<u8>, count: usize) {
-    put(
-        out,
-        json!({ "end": true, "count": count, "protocol": VERSION }),
-    );
-}
-
-/// An error, which ends the answer.
-pub fn refuse(code: &str, text: &str, out: &mut Vec<u8>) {
-    put(out, json!({ "error": code, "text": text }));
-}
 
 /// JSON whose strings do nothing to a terminal either: what JSON itself need not escape, but may.
 pub fn text_line(json: &str) -> String {
@@ -64,6 +45,7 @@ pub struct Times {
 }
 
 impl Times {
+    /// At the time of a report.
     pub fn of(known: &Known, now: Time) -> Times {
         // The report is a moment old.
         let age_s = known.clock.now().since_ms(now) / 1000;
@@ -73,7 +55,8 @@ impl Times {
         }
     }
 
-    fn s(&self, at: Time) -> Option<u64> {
+    /// Seconds since 1970. `None`: never.
+    pub fn s(&self, at: Time) -> Option<u64> {
         if at == Time::NEVER {
             return None;
         }
@@ -135,8 +118,8 @@ pub fn subscription(found: &SubscriptionReport) -> Value {
     })
 }
 
-/// One retained message; its value as text where it is UTF-8.
-pub fn retained(found: &RetainedReport, times: &Times) -> Value {
+/// One retained message; its value as text where it is UTF-8, at most so many bytes of it.
+pub fn retained(found: &RetainedReport, times: &Times, value_bytes_max: usize) -> Value {
     let mut line = json!({
         "topic": found.topic,
         "qos": found.qos as u8,
@@ -146,12 +129,7 @@ pub fn retained(found: &RetainedReport, times: &Times) -> Value {
     });
     if let Some(message) = &found.value {
         let whole = message.payload();
-        let value = &whole[..whole.len().min(limits::CONTROL_VALUE_BYTES_MAX)];
-        line["cut"] = json!(value.len() < whole.len());
-        match std::str::from_utf8(value) {
-            Ok(text) => line["value"] = json!(text),
-            Err(_) => line["value_base64"] = json!(BASE64_STANDARD.encode(value)),
-        }
+        put_value(&mut line, whole, value_bytes_max);
     }
     line
 }
@@ -214,6 +192,21 @@ pub fn topics(reports: &[Report]) -> (Vec<Value>, Value) {
     (lines.collect(), line(None, others))
 }
 
+/// Adds `value`, or `value_base64` where it is no UTF-8, and `cut`: there is more than so many bytes.
+pub fn put_value(line: &mut Value, whole: &[u8], bytes_max: usize) {
+    let value = &whole[..whole.len().min(bytes_max)];
+    let is_cut = value.len() < whole.len();
+    line["cut"] = json!(is_cut);
+    match std::str::from_utf8(value) {
+        Ok(text) => line["value"] = json!(text),
+        // The cut went through a character.
+        Err(error) if is_cut && error.error_len().is_none() => {
+            line["value"] = json!(String::from_utf8_lossy(&value[..error.valid_up_to()]));
+        }
+        Err(_) => line["value_base64"] = json!(BASE64_STANDARD.encode(value)),
+    }
+}
+
 /// What a device had trouble with.
 pub fn happening(entry: &Entry) -> Value {
     let (client_id, user_name, from) = entry.who();
@@ -261,6 +254,11 @@ fn sums(report: &Report) -> Option<&Sums> {
         Found::Sums(sums) => Some(sums),
         _ => None,
     }
+}
+
+/// The name and version of the broker.
+pub fn broker() -> Value {
+    json!({ "name": "mqttfast", "version": env!("CARGO_PKG_VERSION") })
 }
 
 /// The whole broker: sums over all shards.
@@ -379,12 +377,9 @@ mod tests {
     #[test]
     fn lines_do_nothing_to_a_terminal_and_stay_json() {
         let name = "a\u{9b}31m\u{1b}]0;x\u{7}\u{202e}\u{7f}é\n";
-        let mut out = Vec::new();
-        put(&mut out, json!({ "client": name }));
-        let line = String::from_utf8(out).unwrap();
-        assert_eq!(line.matches('\n').count(), 1);
+        let line = text_line(&json!({ "client": name }).to_string());
         let harmless = |c: char| !c.is_control() && c != '\u{202e}';
-        assert!(line.trim_end().chars().all(harmless), "{line:?}");
+        assert!(line.chars().all(harmless), "{line:?}");
         let read: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(read["client"], name);
     }

@@ -1,4 +1,4 @@
-//! What the thread of the control socket knows, and how it asks shards.
+//! What the threads that answer operators know, and how they ask shards: the control socket's and that of the page.
 
 use crate::broker::{Found, Order, Report, SessionReport, Survey};
 use crate::ids::ShardId;
@@ -30,7 +30,8 @@ pub struct Facts {
     pub store: Option<PathBuf>,
 }
 
-/// What the thread asks.
+/// What such a thread asks; copies share it.
+#[derive(Clone)]
 pub struct Known {
     /// By mail.
     pub shards: Shards,
@@ -48,12 +49,12 @@ pub struct Known {
 
 impl Known {
     /// The report of one shard. `None`: it has not answered in time.
-    pub(super) fn ask(&self, shard: ShardId, survey: Survey) -> Option<Report> {
+    pub fn ask(&self, shard: ShardId, survey: Survey) -> Option<Report> {
         summary::ask_one(&self.shards, shard, survey)
     }
 
     /// Whether some shard had something to do for the order. `None`: one has not answered in time.
-    pub(super) fn order(&self, order: &Order) -> Option<bool> {
+    pub fn order(&self, order: &Order) -> Option<bool> {
         let reports = summary::reports(&self.shards, |reply| ToShard::Order {
             order: Box::new(order.clone()),
             reply,
@@ -64,7 +65,7 @@ impl Known {
     }
 
     /// The Session of a client id, on whichever shard.
-    pub(super) fn session(&self, client_id: &str) -> Option<SessionReport> {
+    pub fn session(&self, client_id: &str) -> Option<SessionReport> {
         let on = |shard| match self.ask(shard, Survey::session(client_id))?.found {
             Found::Sessions(found) => found.into_iter().next(),
             _ => None,
@@ -73,13 +74,41 @@ impl Known {
     }
 
     /// All shards, by their number.
-    pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardId> {
+    pub fn all_shards(&self) -> impl Iterator<Item = ShardId> {
         (0..self.shards.count()).map(|index| ShardId(index as u8))
     }
 }
 
 /// Seconds since 1970.
-pub(super) fn unix_s(at: SystemTime) -> u64 {
+pub fn unix_s(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// Only what was written so many seconds before it is asked for, or earlier. What does not know its age is not old.
+#[derive(Clone, Copy)]
+pub enum Older {
+    /// Whatever its age is.
+    All,
+    /// Not later than this, in seconds since 1970. `None`: nothing is so old.
+    Than(Option<u64>),
+}
+
+impl Older {
+    /// `None`: all.
+    pub fn by(seconds: Option<u64>) -> Older {
+        match seconds {
+            Some(seconds) => Older::Than(unix_s(SystemTime::now()).checked_sub(seconds)),
+            None => Older::All,
+        }
+    }
+
+    /// Is what was written then so old? `None`: it is not known when.
+    pub fn holds(self, written_s: Option<u64>) -> bool {
+        match (self, written_s) {
+            (Older::All, _) => true,
+            (Older::Than(Some(latest_s)), Some(written_s)) => written_s <= latest_s,
+            (Older::Than(_), _) => false,
+        }
+    }
 }
