@@ -229,8 +229,11 @@ const _: () = assert!(
     QUEUE_LOW_BYTES < QUEUE_HIGH_BYTES
         && QUEUE_HIGH_BYTES < SESSION_QUEUE_BYTES_MAX_DEFAULT as usize
 );
-/// Payloads from this size are referenced by the outbox, smaller ones copied into it.
+/// Payloads from this size are referenced by the outbox, smaller ones copied into it; so are Topic Names and the
+/// Properties that are passed on.
 pub const PAYLOAD_SHARED_FROM_BYTES: usize = 16 * 1024;
+/// The same of a message whose Topic Name, Properties and payload together have as many bytes.
+pub const PART_SHARED_FROM_BYTES: usize = 4 * 1024;
 const _: () = assert!(
     OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES
         && OUTBOX_HIGH_BYTES < OUTBOX_WITHHOLD_BYTES

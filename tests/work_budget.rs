@@ -229,3 +229,67 @@ fn a_run_to_very_many_clients_takes_several_turns() {
     let turns = turns_until(&mut rig, other, wanted);
     assert!((6..=20).contains(&turns), "{turns}");
 }
+
+/// A PUBLISH of v5 whose Topic Name, Properties and payload are so long, and what its readers get of it.
+fn long_publish(qos: u8, topic: usize, properties: usize, payload: usize) -> Vec<u8> {
+    let mut body = (topic as u16).to_be_bytes().to_vec();
+    body.extend(vec![b't'; topic]);
+    if qos > 0 {
+        body.extend([0, 1]);
+    }
+    let property_bytes = if properties == 0 { 0 } else { 6 + properties };
+    let mut rest = property_bytes;
+    loop {
+        body.push((rest % 128) as u8 | u8::from(rest > 127) << 7);
+        rest /= 128;
+        if rest == 0 {
+            break;
+        }
+    }
+    if properties > 0 {
+        body.extend([0x26, 0, 1, b'n']);
+        body.extend((properties as u16).to_be_bytes());
+        body.extend(vec![b'v'; properties]);
+    }
+    body.extend(vec![b'p'; payload]);
+    packet(0x30 | qos << 1, &body)
+}
+
+#[test]
+fn no_reader_gets_a_copy_of_a_long_name() {
+    const READERS: u32 = 50;
+    for (topic, properties, payload) in [
+        (65_000, 0, 1),
+        (65_000, 0, 40_000),
+        (65_000, 20_000, 40_000),
+        (65_000, 20_000, 0),
+        // None of these is long by itself.
+        (15_000, 15_000, 15_000),
+        (16_383, 4_095, 4_095),
+    ] {
+        for qos in [0, 1] {
+            let mut rig = Rig::new(5);
+            let name = "t".repeat(topic);
+            let speaker = rig.client(READERS);
+            for n in 0..READERS {
+                let reader = rig.client(n);
+                rig.subscribe(reader, &name, qos);
+            }
+            let message = long_publish(qos, topic, properties, payload);
+            rig.copied = 0;
+            let last = ConnectionId {
+                index: READERS - 1,
+                generation: 0,
+            };
+            rig.watched = Some((last, Vec::new()));
+            let sent = rig.turn(speaker, &message);
+            let answers = sent - READERS as usize * message.len();
+            assert!(answers <= 4, "{topic}, {properties}, {payload}: {sent}");
+            let got = rig.watched.take().expect("it was put there");
+            assert!(got.1 == message, "{topic}, {properties}, {payload}");
+            let most = READERS as usize * 8_300;
+            assert!(rig.copied <= most, "{} bytes were copied", rig.copied);
+            rig.shard.check_invariants();
+        }
+    }
+}

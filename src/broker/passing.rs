@@ -116,6 +116,15 @@ impl Routing<'_> {
         self.verbatim.map_or(1, |verbatim| verbatim.run.packets)
     }
 
+    /// Outboxes reference a part of the message that has so many bytes: its Topic Name, Properties or payload. A
+    /// smaller one is copied into each of them. So no message costs a copy of [`limits::PAYLOAD_SHARED_FROM_BYTES`] for
+    /// each of its subscribers.
+    #[inline]
+    pub fn references(&self, part_bytes: usize) -> bool {
+        let bytes = self.topic.as_str().len() + self.passed_on.len() + self.payload.len();
+        bytes >= limits::PAYLOAD_SHARED_FROM_BYTES && part_bytes >= limits::PART_SHARED_FROM_BYTES
+    }
+
     /// The message in a form that outlives the turn.
     pub fn message(&mut self) -> &Rc<Message> {
         let message = match self.message.take() {
@@ -219,18 +228,19 @@ pub(super) struct Verbatim<'a> {
 }
 
 impl<'a> Verbatim<'a> {
-    /// `run` begins with `publish`. `None` if the packet must be encoded anew, or is so large that its payload or its
-    /// Properties are referenced.
+    /// `run` begins with `publish`. `None` if the packet must be encoded anew, or is so large that parts of it are
+    /// referenced.
     #[inline]
     pub fn of(version: Version, publish: &Publish<'_>, run: Run<'a>) -> Option<Verbatim<'a>> {
         let properties = &publish.properties;
+        let topic_bytes = publish.topic?.as_str().len();
         (publish.qos == QoS::AtMostOnce
             && !publish.retain
             && !publish.dup
-            && publish.topic.is_some()
             // No Topic Alias, and no Message Expiry Interval, which a Server lowers. [v5 MQTT-3.3.2-6]
             && properties.passed_on_bytes == properties.raw.len()
-            && publish.payload.len() + properties.raw.len() < limits::PAYLOAD_SHARED_FROM_BYTES)
+            && topic_bytes + properties.raw.len() + publish.payload.len()
+                < limits::PAYLOAD_SHARED_FROM_BYTES)
             .then_some(Verbatim { run, version })
     }
 

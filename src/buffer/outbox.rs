@@ -9,8 +9,8 @@
 //!
 //! An outbox at rest is empty: no block, no list, no heap. One block holds an ordinary turn, so the list of earlier
 //! chunks exists only for connections with large payloads or much to send. After a shared chunk comes a new block, of
-//! `BLOCK_BYTES` at least even for a head of thirty; a shared payload is `PAYLOAD_SHARED_FROM_BYTES` or more, so memory
-//! stays within a small factor of [`Outbox::bytes`].
+//! `BLOCK_BYTES` at least even for a head of thirty; of a message with shared parts, each of which is
+//! `PART_SHARED_FROM_BYTES` or more, memory stays within a small factor of [`Outbox::bytes`].
 //!
 //! Cost: O(1) for everything but `clear`, which is O(chunks).
 

@@ -225,6 +225,11 @@ impl Message {
         (self.block.clone(), start as u32, self.block.len() as u32)
     }
 
+    /// The block and the range of the Topic Name in it, to reference it from an outbox.
+    pub fn shared_topic(&self) -> (Payload, u32, u32) {
+        (self.block.clone(), 0, self.topic_bytes.into())
+    }
+
     /// What it costs a byte budget.
     pub fn bytes(&self) -> usize {
         self.block.len()
@@ -308,6 +313,8 @@ mod tests {
             let (block, start, end) = m.shared(with_properties);
             assert_eq!(&block[start as usize..end as usize], shared);
         }
+        let (block, start, end) = m.shared_topic();
+        assert_eq!(&block[start as usize..end as usize], "a/ü".as_bytes());
         assert_eq!(m.bytes(), 4 + 5 + 7);
     }
 

@@ -310,6 +310,14 @@ impl Delivery<'_> {
     /// The same without the Properties that are passed on, which come last before the payload.
     #[inline]
     pub fn append_start(&self, version: Version, out: &mut Vec<u8>) {
+        self.append_before_topic(version, out);
+        out.extend_from_slice(self.topic.as_bytes());
+        self.append_behind_topic(version, out);
+    }
+
+    /// What comes before the Topic Name: the Fixed Header and the length of the name.
+    #[inline]
+    pub fn append_before_topic(&self, version: Version, out: &mut Vec<u8>) {
         assert!(self.packet_id.is_some() == (self.qos != QoS::AtMostOnce));
         assert!(!self.topic.is_empty() || (version == Version::V5 && self.topic_alias.is_some()));
         let length = self.remaining_length(version);
@@ -318,7 +326,12 @@ impl Delivery<'_> {
         out.reserve(1 + varint::SIZE_MAX + own_bytes);
         out.push(first_byte(self.dup, self.qos, self.retain));
         varint::append(length as u32, out);
-        append_binary_data(self.topic.as_bytes(), out);
+        out.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
+    }
+
+    /// What comes between the Topic Name and the Properties that are passed on.
+    #[inline]
+    pub fn append_behind_topic(&self, version: Version, out: &mut Vec<u8>) {
         if let Some(packet_id) = self.packet_id {
             out.extend_from_slice(&packet_id.get().to_be_bytes());
         }

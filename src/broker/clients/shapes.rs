@@ -1,7 +1,6 @@
 //! The bytes of an outgoing PUBLISH: one encoding for each shape of a message. Each subscriber's outbox gets a copy.
 
 use crate::broker::passing::{Routing, Sending};
-use crate::limits;
 use crate::session::alias::Alias;
 use crate::session::message::expiry_left_s;
 use crate::time::Time;
@@ -47,7 +46,7 @@ impl Shapes {
         delivery(version, sending, routing, PacketId::new(1), now)
             .append_head(version, &mut self.bytes);
         let head_end = self.bytes.len();
-        if routing.payload.len() < limits::PAYLOAD_SHARED_FROM_BYTES {
+        if !routing.references(routing.payload.len()) {
             self.bytes.extend_from_slice(routing.payload);
         }
         // The Packet Identifier follows the Topic Name, which follows the Fixed Header.

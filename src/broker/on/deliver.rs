@@ -83,15 +83,15 @@ impl Shard {
         }
     }
 
-    /// What the message under way costs for each of those found, who get a copy of its name, and of properties and a
-    /// payload that are not shared.
+    /// What the message under way costs for each of those found, who get a copy of its name, properties and payload, as
+    /// far as these are not referenced.
     #[inline]
     fn work_of_copies(&self, routing: &Routing<'_>) -> usize {
-        let copied = |bytes: usize| match bytes < limits::PAYLOAD_SHARED_FROM_BYTES {
-            true => bytes,
-            false => 0,
+        let copied = |bytes: usize| match routing.references(bytes) {
+            true => 0,
+            false => bytes,
         };
-        let bytes = routing.topic.as_str().len()
+        let bytes = copied(routing.topic.as_str().len())
             + copied(routing.passed_on.len())
             + copied(routing.payload.len());
         self.topics.found().local.len() * (bytes / limits::BYTES_PER_WORK)

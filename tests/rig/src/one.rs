@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use mqttfast::broker::{CloseCause, Input, Output, Outputs, Shard};
+use mqttfast::buffer::Chunk;
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::time::Time;
@@ -18,6 +19,10 @@ pub struct Rig {
     level: u8,
     out: Outputs,
     now: Time,
+    /// Bytes of what was sent that were copied for one Client, the others being shared.
+    pub copied: usize,
+    /// A Client, and what it has got since it was put here.
+    pub watched: Option<(ConnectionId, Vec<u8>)>,
 }
 
 impl Rig {
@@ -32,6 +37,8 @@ impl Rig {
             level,
             out: Outputs::default(),
             now: Time(1),
+            copied: 0,
+            watched: None,
         }
     }
 
@@ -100,6 +107,13 @@ impl Rig {
         for output in list.drain(..) {
             if let Output::Send { connection, chunks } = output {
                 let bytes = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+                let own = chunks.iter().filter(|c| matches!(c, Chunk::Block(_)));
+                self.copied += own.map(|chunk| chunk.bytes().len()).sum::<usize>();
+                if let Some((watched, got)) = &mut self.watched
+                    && *watched == connection
+                {
+                    chunks.iter().for_each(|chunk| got.extend(chunk.bytes()));
+                }
                 sent += bytes;
                 let input = Input::Sent {
                     connection,
