@@ -95,6 +95,12 @@ struct Options {
     /// let clients without a user name connect, from all interfaces
     #[argh(switch)]
     allow_anonymous: bool,
+    /// appear in Home Assistant as a device, with clients, messages, memory and store
+    #[argh(switch)]
+    home_assistant: bool,
+    /// publish whether each client is connected: $SYS/broker/clients/CLIENT/state, online or offline
+    #[argh(switch)]
+    presence: bool,
     /// shards, each a thread on a core of its own; as many as cores unless given, but one on one or two cores
     #[argh(option, arg_name = "n", from_str_fn(parse_shards))]
     shards: Option<u8>,
@@ -501,6 +507,8 @@ fn flags(options: Options) -> Result<Flags, String> {
         trusted_proxies: options.trusted_proxy,
         passwd: options.passwd,
         allow_anonymous: options.allow_anonymous,
+        home_assistant: options.home_assistant,
+        presence: options.presence,
         shards: options.shards,
         io: options.io,
         connections_max: options.max_connections,

@@ -363,11 +363,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::words",
         ],
     ),
+    ("io::helpers::home_assistant", &["io::mail"]),
     (
         "io::helpers::sys",
         &[
             "io::mail",
             "io::helpers::bridge",
+            "io::helpers::home_assistant",
             "io::helpers::summary",
             "io::words",
         ],
@@ -424,6 +426,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "io::helpers::reload",
         &[
             "io::helpers::bridge",
+            "io::helpers::home_assistant",
             "io::helpers::sys",
             "io::disk",
             "io::helpers::certificates",
@@ -558,6 +561,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::control_socket",
             "io::helpers::destinations",
             "io::helpers::handshakes",
+            "io::helpers::home_assistant",
             "io::helpers::http",
             "io::helpers::known",
             "io::helpers::log",

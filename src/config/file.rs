@@ -43,6 +43,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "http_dir",
     "include_dir",
     "keyfile",
+    "home_assistant",
     "listener",
     "listener 0",
     "listener_allow_anonymous",
@@ -72,6 +73,7 @@ pub const IMPLEMENTED: &[&str] = &[
     "persistent_client_expiration",
     "pid_file",
     "port",
+    "presence",
     "protocol",
     "protocol http_api",
     "protocol websockets",
@@ -176,9 +178,11 @@ impl Flags {
                 upgrade_qos: global.upgrade_qos,
                 duplicates: global.duplicate_messages,
                 retain_expiry_s: global.retain_expiry_s.map(seconds),
+                presence: global.presence || config.core.presence,
                 ..config.core
             },
             sys_interval_s: global.sys_interval_s,
+            home_assistant: global.home_assistant || config.home_assistant,
             logs: said_logs,
             logging: Some(global.logging.clone()),
             user: Some(match &global.user {

@@ -39,6 +39,10 @@ pub struct Flags {
     pub refuse_subscriptions: bool,
     /// Clients without a user name may connect, by all listeners.
     pub allow_anonymous: bool,
+    /// The broker describes itself to Home Assistant.
+    pub home_assistant: bool,
+    /// A topic says of each Session whether its Client is connected.
+    pub presence: bool,
     /// Shards; `None`: one for one or two cores, else one a core.
     pub shards: Option<u8>,
     /// io_uring or epoll.
@@ -233,6 +237,7 @@ impl Flags {
                 shard_queue_bytes_max: limits::SHARD_QUEUE_BYTES_MAX_DEFAULT
                     .max(session_queue_bytes_max.into()),
                 secret: self.secret,
+                presence: self.presence,
                 ..Settings::default()
             },
             check_retain_source: false,
@@ -241,6 +246,7 @@ impl Flags {
             control: self.control,
             http: http.into_iter().collect(),
             sys_interval_s: Some(limits::SYS_INTERVAL_S),
+            home_assistant: self.home_assistant,
             logs: self.logs,
             logging: None,
             user: None,

@@ -88,6 +88,8 @@ pub struct Config {
     pub refuse_subscriptions: bool,
     /// How often values below `$SYS` are published, in seconds; `None`: never.
     pub sys_interval_s: Option<u16>,
+    /// The broker describes itself to Home Assistant.
+    pub home_assistant: bool,
     /// How much goes to the log, by the command line.
     pub logs: Option<Logs>,
     /// Where the log goes and what it holds, by the file; `None`: to standard error.

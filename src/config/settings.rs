@@ -130,6 +130,8 @@ pub struct Settings {
     pub duplicates: bool,
     /// A retained message lives no longer than this, in seconds.
     pub retain_expiry_s: Option<u32>,
+    /// `$SYS/broker/clients/CLIENT/state` says of each Session whether its Client is connected.
+    pub presence: bool,
     /// There is a store: shards hand out what it must know, and answers wait until it is kept.
     pub store: bool,
     /// Who may read and write what, when the shard starts.
@@ -190,6 +192,7 @@ impl Default for Settings {
             upgrade_qos: false,
             duplicates: false,
             retain_expiry_s: None,
+            presence: false,
             store: false,
             rules: Arc::default(),
             calendar_zero_s: 0,

@@ -17,6 +17,7 @@ use crate::io::helpers::control_socket;
 use crate::io::helpers::control_socket::place::{self, ControlSocket};
 use crate::io::helpers::destinations::Publisher;
 use crate::io::helpers::handshakes::Handshakes;
+use crate::io::helpers::home_assistant;
 use crate::io::helpers::http::{self, Site};
 use crate::io::helpers::known::{Facts, Known};
 use crate::io::helpers::log::Log;
@@ -299,6 +300,14 @@ fn serve(
         clock,
     });
     common.sys.tell_of(bridges.board());
+    if config.home_assistant {
+        common.sys.tell_health(true);
+        home_assistant::announce(&shards, true);
+        if config.sys_interval_s.is_none() {
+            let text = "Home Assistant gets no values with `sys_interval 0`: remove the line";
+            log.line(LogLevel::Warning, text);
+        }
+    }
     common.sys.set_interval(config.sys_interval_s);
     common
         .sys

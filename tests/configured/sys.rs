@@ -3,14 +3,16 @@
 use crate::{OPEN, anonymous};
 use mqttfast_rig::on_1_and_2_shards;
 use mqttfast_rig::process::packet::Connect;
-use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, reference};
+use mqttfast_rig::process::{Answer, Broker, Client, DEADLINE, Options, reference};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 on_1_and_2_shards!(
     values_are_published_by_mosquittos_names,
     values_are_true,
-    nobody_publishes_there
+    nobody_publishes_there,
+    home_assistant_finds_a_device_and_its_state,
+    presence_is_told_where_it_is_asked_for,
 );
 
 const INTERVAL: &str = "sys_interval 1\n";
@@ -177,4 +179,79 @@ fn values_are_there_only_while_somebody_wants_them() {
     };
     // Published after the SUBSCRIBE, not kept from before.
     assert_eq!(first[0] & 1, 0, "{first:?}");
+}
+
+fn home_assistant_finds_a_device_and_its_state(shards: usize) {
+    if reference() {
+        return;
+    }
+    let lines = format!("{INTERVAL}home_assistant true\n");
+    let broker = configured(shards, &lines);
+    let mut watcher = subscribed(&broker, "homeassistant/#");
+    let described = watcher.receive();
+    assert_eq!(described.topic, "homeassistant/device/mqttfast/config");
+    assert!(described.retain);
+    let said: serde_json::Value = serde_json::from_slice(&described.payload).expect("JSON");
+    let topic = said["state_topic"].as_str().expect("a topic").to_owned();
+    assert_eq!(topic, "$SYS/broker/mqttfast/health");
+    let components = said["cmps"].as_object().expect("entities");
+    let mut others = Client::connect(&broker, "other");
+    watcher.subscribe(&topic, 0);
+    others.publish("a", b"1", 1, true);
+    // Nothing but the state is asked for, and it comes again and again, as Home Assistant would hear it.
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < DEADLINE);
+        let heard = watcher.receive();
+        assert_eq!(heard.topic, topic);
+        let state: serde_json::Value = serde_json::from_slice(&heard.payload).expect("JSON");
+        let state = state.as_object().expect("an object");
+        assert_eq!(state.len(), components.len());
+        let clients = state["clients"].as_u64();
+        if clients == Some(2) && state["received_per_s"].as_f64() > Some(0.0) {
+            assert!(state["memory_bytes"].as_u64() > Some(100_000), "{state:?}");
+            assert_eq!(state["store"], "none");
+            break;
+        }
+    }
+    // Switched off by a reload, it is gone.
+    broker.rewrite(&format!("{OPEN}{INTERVAL}"));
+    broker.signal(nix::sys::signal::Signal::SIGHUP);
+    let gone = loop {
+        let heard = watcher.receive();
+        if heard.topic != topic {
+            break heard;
+        }
+    };
+    assert_eq!(
+        (&*gone.topic, &*gone.payload),
+        (&*described.topic, &b""[..])
+    );
+    let mut later = Client::connect(&broker, "later");
+    later.subscribe("homeassistant/#", 0);
+    later.expect_silence(Duration::from_millis(300));
+}
+
+/// By the file and by the command line.
+fn presence_is_told_where_it_is_asked_for(shards: usize) {
+    if reference() {
+        return;
+    }
+    let by_flag = Broker::start_with(Options {
+        shards,
+        arguments: vec!["--presence".to_owned()],
+        ..Options::default()
+    });
+    for broker in [configured(shards, "presence true\n"), by_flag] {
+        let mut watcher = subscribed(&broker, "$SYS/broker/clients/lamp/state");
+        let lamp = Client::connect(&broker, "lamp");
+        for wanted in [&b"online"[..], b"offline", b""] {
+            let heard = watcher.receive();
+            assert_eq!(heard.topic, "$SYS/broker/clients/lamp/state");
+            assert_eq!(heard.payload, wanted);
+            if wanted == b"online" {
+                lamp.half_close();
+            }
+        }
+    }
 }

@@ -6,4 +6,5 @@ use mqttfast_rig::shard as support;
 mod happenings;
 mod order;
 mod own;
+mod presence;
 mod survey;

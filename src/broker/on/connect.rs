@@ -129,6 +129,7 @@ impl Shard {
         if request.keep_alive_s == 0 {
             out.push(Output::ProbePeer { connection: id });
         }
+        self.show_online(session, out);
         self.tell_groups(session, true, out);
         self.pump(session);
         // The bytes that followed CONNECT are handled when the turn ends, and reading goes on.

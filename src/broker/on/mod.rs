@@ -12,6 +12,7 @@ mod disconnect;
 mod large;
 mod order;
 mod peer;
+mod presence;
 mod publish;
 mod restore;
 mod rules;

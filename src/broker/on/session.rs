@@ -17,9 +17,11 @@ impl Shard {
         ending: Ending,
         out: &mut Outputs,
     ) {
-        if self.clients.leave_session(id, ending) {
+        let goes_on = self.clients.leave_session(id, ending);
+        if goes_on {
             self.tell_groups(id, false, out);
         }
+        self.show_offline(id, ending, goes_on, out);
         self.on_session_due(id, out);
     }
 
@@ -115,6 +117,7 @@ impl Shard {
         if let Some(will) = self.clients.take_will(id) {
             self.publish_will(id, *will, out);
         }
+        self.forget_presence(id, out);
         let Some(ended) = self.clients.end_session(id) else {
             return;
         };

@@ -59,6 +59,10 @@ pub struct Global {
     pub retain_expiry_s: Option<u64>,
     /// `None`: nothing is published below `$SYS`.
     pub sys_interval_s: Option<u16>,
+    /// The broker describes itself to Home Assistant.
+    pub home_assistant: bool,
+    /// A topic says of each Session whether its Client is connected.
+    pub presence: bool,
     /// Whom root becomes once everything is open.
     pub user: Option<At<String>>,
     /// Of the HTTP request of a WebSocket.
@@ -208,6 +212,8 @@ pub(super) fn global(said: &Statements, notes: &mut Notes, files: &dyn Files) ->
             Some(0) => None,
             Some(seconds) => Some(to_u32(seconds) as u16),
         },
+        home_assistant: flag("home_assistant", false),
+        presence: flag("presence", false),
         user: said.text("user"),
         // Requests of 4 kB pass through Mosquitto in any case.
         http_request_bytes_max: said

@@ -21,6 +21,7 @@ pub mod control;
 pub mod control_socket;
 pub mod destinations;
 pub mod handshakes;
+pub mod home_assistant;
 pub mod http;
 pub mod known;
 pub mod log;

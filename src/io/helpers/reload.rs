@@ -6,6 +6,7 @@ use crate::config::{Config, HttpListener, Logs, Settings};
 use crate::io::disk::Disk;
 use crate::io::helpers::bridge::Bridges;
 use crate::io::helpers::certificates::{Certificates, Renewed};
+use crate::io::helpers::home_assistant;
 use crate::io::helpers::log::Log;
 use crate::io::helpers::passwords::{Checker, Reloaded, Successor};
 use crate::io::helpers::rules::{Read, RuleFiles};
@@ -179,6 +180,7 @@ impl Reload {
         config.store.clone_from(&self.config.store);
         config.control.clone_from(&self.config.control);
         config.core.calendar_zero_s = self.config.core.calendar_zero_s;
+        config.core.presence = self.config.core.presence;
         if self.keeps_recent {
             config.core.logs = config.core.logs.max(Logs::Events);
         }
@@ -234,6 +236,7 @@ impl Reload {
         let changed = [
             ("user", old.user != new.user),
             ("pid_file", old.pid_file != new.pid_file),
+            ("presence", old.core.presence != new.core.presence),
             ("persistence", old.store != new.store),
             (
                 "memory_limit",
@@ -268,6 +271,10 @@ impl Reload {
         }
         match config {
             Some(config) => {
+                if config.home_assistant != self.config.home_assistant {
+                    self.sys.tell_health(config.home_assistant);
+                    home_assistant::announce(&self.shards, config.home_assistant);
+                }
                 self.config = config;
                 let settings = Arc::new(Settings {
                     rules: Arc::clone(&rules.rules),

@@ -8,6 +8,7 @@
 use crate::broker::{Counters, Dropped, Found, OwnMessage, Report, Sums};
 use crate::ids::ShardId;
 use crate::io::helpers::bridge::board::Board;
+use crate::io::helpers::home_assistant::{HEALTH_TOPIC, Health};
 use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::words::figures;
@@ -39,12 +40,19 @@ struct State {
     interval: Option<Duration>,
     /// Of the bridges.
     board: Board,
+    /// For Home Assistant.
+    tells_health: bool,
 }
 
 impl Sys {
     /// Tells of these bridges too.
     pub fn tell_of(&self, board: Board) {
         self.lock().board = board;
+    }
+
+    /// From now on the broker's state is told as Home Assistant wants it, or no longer.
+    pub fn tell_health(&self, wanted: bool) {
+        self.lock().tells_health = wanted;
     }
 
     /// Somebody has subscribed below `$SYS`.
@@ -87,7 +95,11 @@ impl Sys {
             let interval = self.wait(values.are_published());
             let found = interval.map(|_| summary::statistics(shards));
             let wanted = found.filter(|found| is_wanted(found));
-            let board = self.lock().board.clone();
+            let (board, tells_health) = {
+                let state = self.lock();
+                (state.board.clone(), state.tells_health)
+            };
+            values.tells_health = tells_health;
             let changed = match wanted {
                 Some(found) => values.update(&found, board.values(), Instant::now()),
                 None => values.withdraw(),
@@ -156,8 +168,11 @@ struct Values {
     looked_at: Instant,
     before: [u64; LOADS.len()],
     loads: [[f64; MINUTES.len()]; LOADS.len()],
+    /// Rates of the last interval, per minute.
+    rates: [f64; LOADS.len()],
     clients_max: usize,
     heap_max: u64,
+    tells_health: bool,
 }
 
 impl Values {
@@ -168,8 +183,10 @@ impl Values {
             looked_at: started,
             before: [0; LOADS.len()],
             loads: Default::default(),
+            rates: Default::default(),
             clients_max: 0,
             heap_max: 0,
+            tells_health: false,
         }
     }
 
@@ -320,6 +337,19 @@ impl Values {
             let name = format!("mqttfast/dropped/{}", name_of(why));
             put(&name, counters.dropped(why));
         }
+        if self.tells_health {
+            let health = Health {
+                clients: connected as u64,
+                // The third and the fourth of `LOADS`.
+                received_per_s: self.rates[2] / 60.0,
+                sent_per_s: self.rates[3] / 60.0,
+                retained: retained as u64,
+                memory_bytes: heap,
+                uptime_s: uptime,
+                store: store.clone().unwrap_or_else(|| "none".to_owned()),
+            };
+            all.push((HEALTH_TOPIC.to_owned(), health.state()));
+        }
         all.extend(store.map(|state| ("mqttfast/store/state".to_owned(), state)));
         for (name, loads) in LOADS.iter().zip(&self.loads) {
             for (minutes, load) in MINUTES.iter().zip(loads) {
@@ -337,6 +367,7 @@ impl Values {
         }
         for (at, count) in counts.into_iter().enumerate() {
             let rate = count.saturating_sub(self.before[at]) as f64 / elapsed;
+            self.rates[at] = rate;
             for (load, minutes) in self.loads[at].iter_mut().zip(MINUTES) {
                 let weight = (-elapsed / f64::from(minutes)).exp();
                 *load = rate + weight * (*load - rate);
