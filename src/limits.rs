@@ -765,6 +765,13 @@ pub const BRIDGE_PACKET_BYTES_MAX: u32 = PACKET_BYTES_MAX_DEFAULT;
 /// Unsent bytes to one side of a bridge above which QoS 0 for the other broker is dropped, and nothing is read from the
 /// other broker.
 pub const BRIDGE_UNSENT_BYTES_MAX: usize = 1024 * 1024;
+/// Unsent bytes to the other broker, beside QoS 1 and 2 messages that it has not acknowledged and one of QoS 0, above
+/// which it is given up. Of a broker that keeps to the rules these are the messages of QoS 0 and its acknowledgements.
+pub const BRIDGE_UNREAD_BYTES_MAX: usize = 2 * BRIDGE_UNSENT_BYTES_MAX;
+/// Two acknowledgements for each Packet Identifier, and what is asked first.
+const _: () = assert!(
+    BRIDGE_UNREAD_BYTES_MAX - BRIDGE_UNSENT_BYTES_MAX >= 2 * 6 * BRIDGE_RECEIVE_MAXIMUM as usize
+);
 /// Bytes that one read of a bridge takes.
 pub const BRIDGE_READ_BYTES: usize = 64 * 1024;
 /// How long names are looked up and a connection is made, its TLS included.

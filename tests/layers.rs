@@ -357,6 +357,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::clock",
             "io::disk",
             "io::helpers::log",
+            "io::helpers::recent",
             "io::helpers::summary",
             "io::link",
             "io::mail",

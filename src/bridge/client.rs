@@ -194,6 +194,11 @@ impl Client {
         !self.received.is_empty()
     }
 
+    /// Bytes of packets, received or not sent.
+    pub fn held_bytes(&self) -> usize {
+        self.received.len() + self.outgoing.bytes.len()
+    }
+
     /// Forgets them.
     pub fn drop_received(&mut self) {
         self.received = Vec::new();

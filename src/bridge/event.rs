@@ -147,6 +147,8 @@ pub enum Why {
     TopicAlias,
     /// More messages without acknowledgement than we take.
     ReceiveMaximum,
+    /// The other broker sends and does not read.
+    Unread,
     /// The other broker has said DISCONNECT.
     Disconnected {
         /// Its Reason Code.

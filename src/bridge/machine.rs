@@ -183,6 +183,12 @@ impl Machine {
         }
     }
 
+    /// Bytes of packets that it holds: received and not handled, or not sent yet.
+    pub fn held_bytes(&self) -> usize {
+        let clients = [&self.relay.local, &self.relay.remote];
+        clients.iter().map(|client| client.held_bytes()).sum()
+    }
+
     /// What is to be sent to this side.
     pub fn outgoing(&mut self, side: Side) -> &mut Outgoing {
         &mut self.relay.client(side).outgoing
@@ -266,6 +272,9 @@ impl Machine {
             if client.outgoing.unsent().len() > unsent {
                 client.appended(now);
             }
+        }
+        if matches!(self.phase, Phase::Relaying { .. }) && self.relay.is_unread() {
+            self.lose(Why::Unread, now, out);
         }
         self.tell_drops(now, out);
     }
@@ -412,7 +421,7 @@ impl Machine {
                 if of_state && self.asked.remote_answered(STATE_ID) {
                     self.look_if_up(now, out);
                 } else {
-                    self.relay.acknowledge(side, kind, &ack);
+                    self.relay.acknowledge(side, kind, &ack)?;
                 }
             }
             Packet::SubAck(suback) => return self.on_suback(side, &suback, now, out),

@@ -57,11 +57,57 @@ struct Flow {
     stale: Vec<u64>,
     /// PUBCOMP of these answers a PUBREL of ours.
     released: BTreeMap<PacketId, u32>,
-    /// On their way and not answered to the end, with their QoS.
-    under_way: BTreeMap<PacketId, QoS>,
+    /// On their way and not answered to the end.
+    under_way: BTreeMap<PacketId, UnderWay>,
+    /// Bytes of their packets.
+    under_way_bytes: usize,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    /// With which it crossed.
+    qos: QoS,
+    /// Its PUBREL has crossed.
+    released: bool,
+    packet_bytes: usize,
 }
 
 impl Flow {
+    fn begin(&mut self, id: PacketId, qos: QoS, packet_bytes: usize) {
+        self.end(id);
+        let released = false;
+        self.under_way.insert(
+            id,
+            UnderWay {
+                qos,
+                released,
+                packet_bytes,
+            },
+        );
+        self.under_way_bytes += packet_bytes;
+    }
+
+    fn end(&mut self, id: PacketId) {
+        if let Some(ended) = self.under_way.remove(&id) {
+            self.under_way_bytes -= ended.packet_bytes;
+        }
+    }
+
+    /// This acknowledgement of the receiver may follow what it has of this message. An acknowledgement of what is not
+    /// under way may always come: it is of an earlier connection.
+    fn may_follow(&self, kind: AckKind, id: PacketId) -> bool {
+        let Some(UnderWay { qos, released, .. }) = self.under_way.get(&id) else {
+            return true;
+        };
+        match (kind, qos) {
+            (AckKind::PubAck, QoS::AtLeastOnce) | (AckKind::PubRec, QoS::ExactlyOnce) => true,
+            (AckKind::PubComp, QoS::ExactlyOnce) => *released || self.released.contains_key(&id),
+            (AckKind::PubRel, _) => true,
+            _ => false,
+        }
+    }
+
     /// The first use of this identifier since the Session of the receiver may hold old ones.
     fn is_stale(&mut self, id: PacketId) -> bool {
         let (word, bit) = (usize::from(id.get()) / 64, 1 << (id.get() % 64));
@@ -89,6 +135,8 @@ pub struct Relay {
     inward: Flow,
     /// When a message crossed last.
     pub crossed: Time,
+    /// The largest QoS 0 message for the other broker since it had taken all.
+    largest: usize,
     name: String,
     passed_on: Vec<u8>,
 }
@@ -105,6 +153,7 @@ impl Relay {
             outward: Flow::default(),
             inward: Flow::default(),
             crossed: Time(0),
+            largest: 0,
             name: String::new(),
             passed_on: Vec::new(),
         }
@@ -126,6 +175,7 @@ impl Relay {
             (&mut self.inward, remote_present, local_present),
         ] {
             flow.under_way.clear();
+            flow.under_way_bytes = 0;
             flow.released.clear();
             if !from {
                 flow.ended.clear();
@@ -153,6 +203,13 @@ impl Relay {
             // answers on is never behind a message that waits.
             Side::Remote => self.local.outgoing.unsent().len() > limits::BRIDGE_UNSENT_BYTES_MAX,
         }
+    }
+
+    /// The other broker sends and does not read: answers to its packets pile up, or it acknowledges what it has not
+    /// taken yet.
+    pub fn is_unread(&self) -> bool {
+        let most = self.outward.under_way_bytes + self.largest + limits::BRIDGE_UNREAD_BYTES_MAX;
+        self.remote.outgoing.unsent().len() > most
     }
 
     /// A PUBLISH has come from this side.
@@ -199,6 +256,9 @@ impl Relay {
         if publish.qos == QoS::AtMostOnce && unsent > limits::BRIDGE_UNSENT_BYTES_MAX {
             self.counts.dropped += 1;
             return Ok(());
+        }
+        if unsent == 0 {
+            self.largest = 0;
         }
         let retain = publish.retain && terms.bridge.outgoing_retain && self.remote.takes.retain;
         if !self.append(Side::Remote, publish, qos, retain) {
@@ -291,7 +351,8 @@ impl Relay {
             passed_on: &self.passed_on,
             payload_bytes: publish.payload.len(),
         };
-        if delivery.packet_bytes(client.version) > client.takes.packet_bytes_max {
+        let packet_bytes = delivery.packet_bytes(client.version);
+        if packet_bytes > client.takes.packet_bytes_max {
             if alias.is_some_and(|(_, known)| !known) {
                 client.forget_last_alias();
             }
@@ -312,7 +373,9 @@ impl Relay {
             }
             flow.ended.remove(&id);
             flow.lowered.remove(&id);
-            flow.under_way.insert(id, qos);
+            flow.begin(id, qos, packet_bytes);
+        } else if to == Side::Remote {
+            self.largest = self.largest.max(packet_bytes);
         }
         let version = client.version;
         let out = client.outgoing.bytes();
@@ -340,7 +403,7 @@ impl Relay {
                 AckKind::PubRec
             }
         };
-        self.flow(from).under_way.remove(&id);
+        self.flow(from).end(id);
         self.answer(from, kind, id, ReasonCode::SUCCESS);
     }
 
@@ -358,16 +421,21 @@ impl Relay {
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP has come from this side.
-    pub fn acknowledge(&mut self, from: Side, kind: AckKind, ack: &Ack<'_>) {
+    ///
+    /// Errors: the other broker acknowledges a message by a packet that may not follow what it had of it. [v5 4.3]
+    pub fn acknowledge(&mut self, from: Side, kind: AckKind, ack: &Ack<'_>) -> Result<(), Why> {
         let (id, to) = (ack.packet_id, from.other());
         // PUBREL is of a message that this side has sent, the others of one that was sent to it.
         let flow = match kind {
             AckKind::PubRel => self.flow(from),
             _ => self.flow(to),
         };
+        if from == Side::Remote && !flow.may_follow(kind, id) {
+            return Err(Why::Unexpected(kind.packet_type()));
+        }
         match kind {
             AckKind::PubAck => {
-                flow.under_way.remove(&id);
+                flow.end(id);
                 let lowered = flow.lowered.remove(&id);
                 self.counts.refused += u64::from(ack.reason.is_failure());
                 if lowered {
@@ -378,7 +446,7 @@ impl Relay {
                 }
             }
             AckKind::PubRec if ack.reason.is_failure() => {
-                flow.under_way.remove(&id);
+                flow.end(id);
                 self.counts.refused += 1;
                 if self.client(to).version != Version::V5 {
                     self.flow(to).ended.insert(id);
@@ -388,10 +456,13 @@ impl Relay {
             AckKind::PubRec => self.answer(to, kind, id, ack.reason),
             AckKind::PubRel => {
                 let ended = flow.ended.remove(&id);
+                if let Some(under_way) = flow.under_way.get_mut(&id) {
+                    under_way.released = true;
+                }
                 // A broker that takes no QoS 2 has no such message, whatever an older one had.
                 let taken = self.client(to).takes.qos_max == QoS::ExactlyOnce;
                 if ended || !taken {
-                    self.flow(from).under_way.remove(&id);
+                    self.flow(from).end(id);
                     self.answer(from, AckKind::PubComp, id, ReasonCode::SUCCESS);
                 } else {
                     self.answer(to, kind, id, ack.reason);
@@ -403,11 +474,12 @@ impl Relay {
                     if *count == 0 {
                         flow.released.remove(&id);
                     }
-                    return;
+                    return Ok(());
                 }
-                flow.under_way.remove(&id);
+                flow.end(id);
                 self.answer(to, kind, id, ack.reason);
             }
         }
+        Ok(())
     }
 }

@@ -272,6 +272,19 @@ pub enum Denied {
     },
 }
 
+/// What has become of a bridge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BridgeChange {
+    /// Messages cross.
+    Up,
+    /// The connection has ended, or an attempt has failed.
+    Down,
+    /// One of the brokers has refused its login or a subscription.
+    Refused,
+    /// Messages go round, and it rests.
+    Loop,
+}
+
 /// One event.
 #[derive(Clone, Debug)]
 pub enum Happening {
@@ -418,6 +431,17 @@ pub enum Happening {
         /// Sums since the start, not since the last event.
         counters: Box<Counters>,
     },
+    /// A bridge to another broker is connected, or is not.
+    Bridge {
+        /// Of its `connection` line.
+        name: Box<str>,
+        /// What has become of it.
+        change: BridgeChange,
+        /// Of the line.
+        level: LogLevel,
+        /// The line, which names the bridge.
+        text: Box<str>,
+    },
     /// The shard has closed its connections and serves no more.
     Stopped {
         /// Each shard stops for itself.
@@ -453,6 +477,7 @@ impl Happening {
     /// Fixed by the kind of event.
     pub fn level(&self) -> LogLevel {
         match self {
+            Happening::Bridge { level, .. } => *level,
             Happening::Broken { .. } | Happening::NotRestored { .. } => LogLevel::Error,
             Happening::RepeatedTakeovers { .. }
             | Happening::FiltersRefused { .. }

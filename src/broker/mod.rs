@@ -36,8 +36,8 @@ pub use counters::{Counters, Dropped};
 pub use event::{HandOver, Input, Output, PeerMessage, Settles, ShareMessage, Verdict};
 pub use filter_refusal::FilterRefusal;
 pub use happening::{
-    CloseCause, ConnectionEnd, Denied, Happening, Identity, LogLevel, Refusal, RestoreLosses,
-    SessionBegin, UNIX_PEER, Unaccepted,
+    BridgeChange, CloseCause, ConnectionEnd, Denied, Happening, Identity, LogLevel, Refusal,
+    RestoreLosses, SessionBegin, UNIX_PEER, Unaccepted,
 };
 pub use home::home_of;
 pub use order::Order;

@@ -297,6 +297,7 @@ fn serve(
         shards: shards.clone(),
         listener: config.bridges_listener(),
         log: log.clone(),
+        recent: common.recent.clone(),
         clock,
     });
     common.sys.tell_of(bridges.board());

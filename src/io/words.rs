@@ -56,6 +56,7 @@ fn text(happening: &Happening) -> String {
             ),
         },
         Happening::Ended { who, how } => ended(who, how),
+        Happening::Bridge { text, .. } => text.to_string(),
         // Mosquitto's lines.
         Happening::Subscribed {
             client_id,

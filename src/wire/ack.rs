@@ -39,6 +39,11 @@ impl AckKind {
         (right || version == Version::V31).then_some(kind)
     }
 
+    /// As [`packet_type`] has it.
+    pub fn packet_type(self) -> u8 {
+        self.first_byte() >> 4
+    }
+
     /// Packet type and flags [v5 §2.1.3].
     #[inline]
     fn first_byte(self) -> u8 {

@@ -5,8 +5,9 @@ use mqttfast_rig::process::certificates::certificates;
 use mqttfast_rig::process::packet::{Connect, Published};
 use mqttfast_rig::process::{Client, Folder, free_port, program};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,8 @@ impl Broker {
         let mut command = match self.kind {
             Kind::Mqttfast => {
                 let mut command = Command::new(program());
-                command.args(["--shards", "2"]);
+                command.args(["--shards", "2", "--control"]);
+                command.arg(self.folder.path("control"));
                 command
             }
             Kind::Mosquitto => {
@@ -90,6 +92,30 @@ impl Broker {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// SIGHUP.
+    fn hang_up(&self) {
+        let pid = self.child.as_ref().unwrap().id();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
+    /// The answer of the control socket to one request.
+    fn asked(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder.path("control")).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(b"\n").unwrap();
+        let mut answer = String::new();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            if line.starts_with("{\"count\":") || line.contains("\"end\":true") {
+                return answer;
+            }
+            answer += &line;
+            answer.push('\n');
+        }
+        panic!("no end in {answer}");
     }
 
     pub fn log(&self) -> String {
@@ -170,9 +196,9 @@ impl FromBridge {
             if let Some(frame) = next_frame(&self.received, 1 << 20).unwrap() {
                 assert_eq!(frame.packet_type(), wanted);
                 let count = frame.bytes.len();
-                let head = self.received[2..4].try_into().unwrap();
+                let head = self.received[2..count].first_chunk().copied();
                 self.received.drain(..count);
-                return head;
+                return head.unwrap_or_default();
             }
             let mut buffer = [0; 65_536];
             let count = self.stream.read(&mut buffer).expect("the bridge goes on");
@@ -522,48 +548,192 @@ fn a_broker_may_release_many_messages_at_last() {
     here.expect_silence(Duration::from_millis(100));
 }
 
-/// SIGHUP with other lines: one bridge goes on, one goes, one comes.
+/// SIGHUP with other lines: one bridge goes on, one goes, one comes, one turns at once and one at its next connection.
 #[test]
 fn a_reload_changes_the_bridges_that_changed() {
     let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
     core.start("");
-    let of = |name: &str, topic: &str| {
+    let of = |name: &str, topic: &str, reload: &str| {
         let port = core.port;
         format!(
-            "connection {name}\naddress 127.0.0.1:{port}\ntopic {topic} out 1\nnotification_topic state/{name}\n"
+            "connection {name}\naddress 127.0.0.1:{port}\ntopic {topic} out 1\nnotification_topic state/{name}\nrestart_timeout 1\n{reload}"
         )
     };
-    edge.start(&(of("stays", "a") + &of("goes", "b") + &of("turns", "c")));
-    for name in ["stays", "goes", "turns"] {
+    let at_once = "bridge_reload_type immediate\n";
+    edge.start(
+        &(of("stays", "a", "")
+            + &of("goes", "b", "")
+            + &of("turns", "c", at_once)
+            + &of("waits", "f", "")),
+    );
+    for name in ["stays", "goes", "turns", "waits"] {
         edge.waits_for(&format!("bridge {name}: is connected"));
     }
     let file = edge.folder.path("broker.conf");
     let text = fs::read_to_string(&file).unwrap();
     let text = text
-        .replace(&of("goes", "b"), "")
-        .replace(&of("turns", "c"), &of("turns", "d"));
-    fs::write(&file, text + &of("comes", "e")).unwrap();
-    let pid = edge.child.as_ref().unwrap().id();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+        .replace(&of("goes", "b", ""), "")
+        .replace(&of("turns", "c", at_once), &of("turns", "d", at_once))
+        .replace(&of("waits", "f", ""), &of("waits", "g", ""));
+    fs::write(&file, text + &of("comes", "e", "")).unwrap();
+    edge.hang_up();
     edge.waits_for("bridge comes: is connected");
+    edge.waits_for("bridge waits: its changes are in force from its next connection on");
     core.waits_for_state("state/goes", b"0");
-    let mut there = core.client("there");
-    for topic in ["a", "b", "c", "d", "e"] {
-        there.subscribe(topic, 1);
-    }
+    let topics = ["a", "b", "c", "d", "e", "f", "g"];
     wait("the changed bridge is connected", || {
         edge.log().matches("bridge turns: is connected").count() == 2
     });
-    let mut here = edge.client("here");
-    for topic in ["a", "b", "c", "d", "e"] {
-        here.publish(topic, topic.as_bytes(), 1, false);
-    }
-    let mut got: Vec<_> = (0..3).map(|_| there.receive().topic).collect();
-    got.sort_unstable();
-    assert_eq!(got, ["a", "d", "e"]);
-    there.expect_silence(Duration::from_millis(200));
+    let cross = |core: &Broker, wanted: &[&str]| {
+        let mut there = core.client("there");
+        let mut here = edge.client("here");
+        for topic in topics {
+            there.subscribe(topic, 1);
+        }
+        for topic in topics {
+            here.publish(topic, topic.as_bytes(), 1, false);
+        }
+        let mut got: Vec<_> = wanted.iter().map(|_| there.receive().topic).collect();
+        got.sort_unstable();
+        assert_eq!(got, wanted);
+        there.expect_silence(Duration::from_millis(200));
+        // Nothing of this is left over for the next time.
+        there.disconnect();
+    };
+    cross(&core, &["a", "d", "e", "f"]);
     assert_eq!(edge.log().matches("bridge stays: is connected").count(), 1);
+    core.kill();
+    core.start("");
+    wait("the bridges are connected again", || {
+        let log = edge.log();
+        let count = |name| log.matches(&format!("bridge {name}: is connected")).count();
+        (
+            count("stays"),
+            count("turns"),
+            count("waits"),
+            count("comes"),
+        ) == (2, 3, 2, 2)
+    });
+    cross(&core, &["a", "d", "e", "g"]);
+}
+
+/// `start_type once`: one attempt, or one connection.
+#[test]
+fn a_bridge_that_starts_once_does_not_try_again() {
+    let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
+    let lines = bridge(&core, "topic a out 1\nstart_type once\n");
+    edge.start(&lines);
+    edge.waits_for("it does not try again (start_type once)");
+    core.start("");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(!edge.log().contains("is connected to"));
+    edge.kill();
+    edge.start(&lines);
+    edge.waits_for("is connected to");
+    core.kill();
+    wait("it gives up", || {
+        edge.log().matches("it does not try again").count() == 2
+    });
+    core.start("");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(edge.log().matches("is connected to").count(), 1);
+    edge.waits_for_state("$SYS/broker/mqttfast/bridges/edge/state", b"ended");
+}
+
+/// `bridge_bind_address` and `keepalive_interval`: where the connection comes from, and how long silence lasts.
+#[test]
+fn the_connection_is_made_and_watched_as_the_lines_say() {
+    let mut edge = Broker::new(Kind::Mqttfast);
+    let remote = Remote::listen();
+    edge.start(&format!(
+        "connection edge\naddress 127.0.0.1:{}\ntopic a in\nnotifications false\nrestart_timeout 1\n\
+         bridge_bind_address 127.0.0.7\nkeepalive_interval 5\n",
+        remote.port()
+    ));
+    let mut link = remote.accept();
+    assert_eq!(
+        link.stream.peer_addr().unwrap().ip().to_string(),
+        "127.0.0.7"
+    );
+    link.expect(packet_type::CONNECT);
+    link.send(&[0x20, 2, 0, 0]);
+    let id = link.expect(packet_type::SUBSCRIBE);
+    link.send(&[0x90, 3, id[0], id[1], 0]);
+    let begun = Instant::now();
+    link.expect(packet_type::PINGREQ);
+    assert!((4..7).contains(&begun.elapsed().as_secs()), "{begun:?}");
+    link.send(&[0xD0, 0]);
+    link.expect(packet_type::PINGREQ);
+    // This one has no answer.
+    edge.waits_for("the other broker is silent: it did not answer PINGREQ");
+    assert!((14..18).contains(&begun.elapsed().as_secs()), "{begun:?}");
+    let mut again = remote.accept();
+    again.expect(packet_type::CONNECT);
+}
+
+/// 3.1, whose brokers do not say whether they have the Session, over a SIGKILL of each.
+#[test]
+fn bridges_speak_3_1() {
+    for kind in [Kind::Mosquitto, Kind::Mqttfast] {
+        let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(kind));
+        let lines = bridge(
+            &core,
+            "topic t/# both 2 loc/ rem/\nbridge_protocol_version mqttv31\n",
+        );
+        core.start("");
+        edge.start(&lines);
+        edge.waits_for("by MQTT 3.1,");
+        for round in 0..3 {
+            core.waits_for_state(STATE, b"1");
+            edge.waits_for_state(STATE, b"1");
+            let (mut here, mut there) = (edge.client("here"), core.client("there"));
+            here.subscribe("loc/t/in", 1);
+            there.subscribe("rem/t/out", 1);
+            for number in 0..10 {
+                edge.client("one")
+                    .publish("loc/t/out", &[round, number], 2, false);
+                core.client("two")
+                    .publish("rem/t/in", &[round, number], 2, false);
+            }
+            for number in 0..10 {
+                assert_eq!(here.receive().payload, [round, number], "{kind:?}");
+                assert_eq!(there.receive().payload, [round, number], "{kind:?}");
+            }
+            here.disconnect();
+            there.disconnect();
+            match round {
+                0 => {
+                    core.kill();
+                    edge.waits_for_state(STATE, b"0");
+                    core.start("");
+                }
+                _ => {
+                    edge.kill();
+                    edge.start(&lines);
+                }
+            }
+        }
+    }
+}
+
+/// What an operator sees who asks: that a bridge came, was refused and went.
+#[test]
+fn comings_and_goings_are_kept_for_who_asks() {
+    let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
+    edge.start(&bridge(&core, "topic a out 1\n"));
+    let happened = |text: &str| {
+        wait(text, || {
+            let answer = edge.asked(r#"{"ask":"happenings","kinds":["bridge"]}"#);
+            answer.lines().any(|line| line.contains(text))
+        });
+    };
+    happened("bridge edge: is not connected: no connection to");
+    happened("mqttfast bridge test NAME");
+    core.start("");
+    happened("bridge edge: is connected to");
+    core.kill();
+    core.start("clientid_prefixes other\n");
+    happened("bridge edge: is not connected: the other broker refused it");
 }
 
 /// What finds no room in the queue of a bridge is counted for it, and told.

@@ -48,6 +48,10 @@ pub struct Broker {
     pub got: Vec<Message>,
     pub window: usize,
     ids_most: u16,
+    /// The client has broken a rule.
+    pub broken: bool,
+    /// Messages that the client has, or has refused, with their Packet Identifiers.
+    pub given_up: Vec<(PacketId, u32)>,
     /// In CONNACK of v5.
     pub receive_maximum: Option<u16>,
     pub subscribed: Vec<String>,
@@ -68,6 +72,8 @@ impl Broker {
             got: Vec::new(),
             window,
             ids_most: u16::MAX,
+            broken: false,
+            given_up: Vec::new(),
             receive_maximum: (version == Version::V5).then_some(64),
             subscribed: Vec::new(),
             unsubscribed: Vec::new(),
@@ -78,6 +84,7 @@ impl Broker {
     /// The connection is gone.
     pub fn cut(&mut self) {
         self.accepted = false;
+        self.broken = false;
         self.received.clear();
         self.sends.clear();
         self.held.clear();
@@ -86,6 +93,11 @@ impl Broker {
     /// Packet Identifiers of its messages are at most this, as those of this broker are.
     pub fn use_ids_to(&mut self, most: u16) {
         self.ids_most = most;
+    }
+
+    /// Messages wait for the client while it is away.
+    pub fn has_session(&self) -> bool {
+        self.session.there
     }
 
     /// The next message has the Packet Identifier behind this one.
@@ -156,7 +168,7 @@ impl Broker {
             } else {
                 assert!(self.accepted, "{packet:?} before CONNACK");
             }
-            if !self.on_packet(&packet, hold) {
+            if !self.on_packet(&packet, hold) || self.broken {
                 return;
             }
         }
@@ -199,10 +211,11 @@ impl Broker {
                 let message = Message {
                     topic: publish.topic.expect("a name").as_str().to_owned(),
                     qos: publish.qos,
+                    // What a hostile broker says is no number.
                     number: std::str::from_utf8(publish.payload)
-                        .unwrap()
-                        .parse()
-                        .unwrap(),
+                        .ok()
+                        .and_then(|text| text.parse().ok())
+                        .unwrap_or(0),
                 };
                 match (publish.qos, publish.packet_id) {
                     (QoS::AtLeastOnce, Some(id)) => {
@@ -258,16 +271,27 @@ impl Broker {
     fn on_ack(&mut self, kind: AckKind, ack: &Ack<'_>, hold: bool) {
         let id = ack.packet_id;
         let at = self.session.in_flight.iter().position(|(of, ..)| *of == id);
-        match kind {
-            AckKind::PubAck | AckKind::PubComp => {
-                if let Some(at) = at {
-                    self.session.in_flight.remove(at);
-                }
-                self.pump();
+        if let Some((_, message, stage)) = at.map(|at| &self.session.in_flight[at]) {
+            let two = message.qos == QoS::ExactlyOnce;
+            self.broken |= match kind {
+                AckKind::PubAck => two,
+                AckKind::PubRec => !two,
+                AckKind::PubComp => *stage != Stage::Released,
+                AckKind::PubRel => false,
+            };
+            if self.broken {
+                return;
             }
+        }
+        match kind {
+            AckKind::PubRec if ack.reason.is_failure() => self.complete(at),
+            AckKind::PubAck | AckKind::PubComp => self.complete(at),
             AckKind::PubRec => {
                 if let Some(at) = at {
-                    self.session.in_flight[at].2 = Stage::Released;
+                    let (_, message, stage) = &mut self.session.in_flight[at];
+                    if std::mem::replace(stage, Stage::Released) == Stage::Sent {
+                        self.given_up.push((id, message.number));
+                    }
                     self.ack(AckKind::PubRel, id, hold);
                 }
             }
@@ -276,6 +300,17 @@ impl Broker {
                 self.ack(AckKind::PubComp, id, hold);
             }
         }
+    }
+
+    /// The message of this index is done with.
+    fn complete(&mut self, at: Option<usize>) {
+        if let Some(at) = at {
+            let (id, message, stage) = self.session.in_flight.remove(at).expect("it is there");
+            if stage == Stage::Sent {
+                self.given_up.push((id, message.number));
+            }
+        }
+        self.pump();
     }
 
     fn ack(&mut self, kind: AckKind, id: PacketId, hold: bool) {

@@ -5,40 +5,13 @@
 //! `MQTTFAST_BRIDGE_SEEDS` in the environment sets how many seeds are tried (50,000 take some minutes).
 
 use super::model::{Broker, Message};
-use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Terms};
-use mqttfast::config::mosquitto::{self, Files, Look, Unreadable};
+use super::terms::terms;
+use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Why};
 use mqttfast::limits;
 use mqttfast::random::SplitMix64;
 use mqttfast::time::Time;
 use mqttfast::wire::{QoS, Version};
 use std::collections::VecDeque;
-use std::path::Path;
-
-struct OneFile<'a>(&'a str);
-
-impl Files for OneFile<'_> {
-    fn read(&self, path: &Path, _bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
-        match path == Path::new("test.conf") {
-            true => Ok(self.0.as_bytes().to_vec()),
-            false => Err(Unreadable::Missing),
-        }
-    }
-
-    fn list(&self, _folder: &Path) -> Result<Vec<String>, Unreadable> {
-        Err(Unreadable::Missing)
-    }
-
-    fn look(&self, _path: &Path) -> Look {
-        Look::Missing
-    }
-}
-
-/// The terms of the bridge that these lines below a `connection` make.
-pub fn terms(lines: &str) -> Terms {
-    let text = format!("listener 1883\nconnection test\naddress 127.0.0.1\n{lines}");
-    let read = mosquitto::read(Path::new("test.conf"), &OneFile(&text)).expect("a good file");
-    Terms::new(&read.bridges[0], "host")
-}
 
 /// Both brokers, the bridge, and what is between them.
 struct World {
@@ -144,6 +117,7 @@ impl World {
         let bytes = unsent[..unsent.len().min(most)].to_vec();
         self.machine.sent(side, bytes.len(), self.now);
         self.broker(side).receive(&bytes, hold);
+        assert!(!self.broker(side).broken, "{side:?}");
     }
 
     /// Bytes of a broker reach the bridge.
@@ -389,6 +363,50 @@ fn what_is_asked_first() {
     assert!(world.remote.unsubscribed.is_empty() && world.remote.got.is_empty());
     assert_eq!(world.remote.connect[8..10], [0x04, 0x02]);
     assert_eq!(world.states, [false, true]);
+}
+
+/// Who sends and does not read is given up before the answers fill the memory; also who acknowledges what is still to
+/// be sent, so that this broker goes on.
+#[test]
+fn a_broker_that_does_not_read_is_given_up() {
+    let mut world = World::new(LINES, Version::V311, 1);
+    world.settle();
+    let long = format!("loc/{}", "a".repeat(1_000));
+    for number in 0..1_000 {
+        world.local.publish(message(&long, 0, number));
+        world.deliver_in(Side::Local, usize::MAX);
+    }
+    // No line maps these: the bridge answers them itself.
+    let messages = [0x32, 5, 0, 1, b'x', 0, 1].repeat(5_000);
+    let mut most = 0;
+    while world.machine.status().state == State::Up {
+        world.handle(Event::Bytes(Side::Remote, &messages));
+        most = most.max(world.machine.held_bytes());
+        assert!(most < 2 * limits::BRIDGE_UNREAD_BYTES_MAX);
+    }
+    assert_eq!(world.machine.status().last, Some(Why::Unread));
+    world.settle();
+
+    for number in 1..=5_000 {
+        world.local.publish(message(&long, 1, number));
+    }
+    world.local.window = 1_000;
+    let mut id: u16 = 0;
+    while world.machine.status().state == State::Up {
+        assert!(!world.local.is_quiet());
+        world.deliver_in(Side::Local, usize::MAX);
+        let mut answers = Vec::new();
+        for _ in 0..1_000 {
+            id = id % limits::PACKET_ID_MOST + 1;
+            let [high, low] = id.to_be_bytes();
+            answers.extend([0x40, 2, high, low]);
+        }
+        world.handle(Event::Bytes(Side::Remote, &answers));
+        world.deliver_out(Side::Local, usize::MAX, false);
+        most = most.max(world.machine.held_bytes());
+        assert!(most < 2 * limits::BRIDGE_UNREAD_BYTES_MAX);
+    }
+    assert_eq!(world.machine.status().last, Some(Why::Unread));
 }
 
 /// A broker of before v5 is told of no limit: it sends all it has before it answers SUBSCRIBE, while the messages of

@@ -1,4 +1,5 @@
-//! The last denials, refusals and ends of connections, in memory: what an operator asks for whose device does not work.
+//! The last denials, refusals and ends of connections, and how bridges came and went, in memory: what an operator asks
+//! for whose device does not work.
 //!
 //! A shard gives its happenings away as it has them, and no text is made of them before somebody asks. What one device
 //! does again and again is one entry with a count, so it does not push the others out. `O(entries)` for each happening
@@ -21,11 +22,13 @@ pub enum Kind {
     Refusal,
     /// The connection of an accepted Client ended.
     End,
+    /// A bridge is connected, or is not.
+    Bridge,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Denial, Kind::Refusal, Kind::End];
+    pub const ALL: [Kind; 4] = [Kind::Denial, Kind::Refusal, Kind::End, Kind::Bridge];
 
     /// Its name in answers.
     pub fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Kind {
             Kind::Denial => "denial",
             Kind::Refusal => "refusal",
             Kind::End => "end",
+            Kind::Bridge => "bridge",
         }
     }
 
@@ -41,6 +45,7 @@ impl Kind {
         match happening {
             Happening::Denied { .. } | Happening::FiltersRefused { .. } => Some(Kind::Denial),
             Happening::Refused { .. } | Happening::Unaccepted { .. } => Some(Kind::Refusal),
+            Happening::Bridge { .. } => Some(Kind::Bridge),
             // The end of the broker is nobody's trouble.
             Happening::Ended {
                 how: ConnectionEnd::Shutdown,
@@ -121,6 +126,7 @@ fn key(kind: Kind, happening: &Happening) -> u64 {
         Happening::Refused { why, .. } => std::mem::discriminant(why).hash(&mut hasher),
         Happening::Unaccepted { why, .. } => std::mem::discriminant(why).hash(&mut hasher),
         Happening::Ended { how, .. } => std::mem::discriminant(how).hash(&mut hasher),
+        Happening::Bridge { name, change, .. } => (name, change).hash(&mut hasher),
         other => std::mem::discriminant(other).hash(&mut hasher),
     }
     hasher.finish()
@@ -141,6 +147,7 @@ fn bytes(happening: &Happening) -> usize {
                 },
             ..
         } => filter.len(),
+        Happening::Bridge { name, text, .. } => name.len() + text.len(),
         _ => 0,
     };
     let names = client_id.map_or(0, str::len) + user_name.map_or(0, str::len) + more;

@@ -1,7 +1,9 @@
 //! What to do about what a device had trouble with: for `mqttfast doctor --client`.
 
 use crate::acl::Cause;
-use crate::broker::{CloseCause, ConnectionEnd, Denied, Happening, Refusal, Unaccepted};
+use crate::broker::{
+    BridgeChange, CloseCause, ConnectionEnd, Denied, Happening, Refusal, Unaccepted,
+};
 
 /// One sentence. `None`: nothing is to be done.
 pub fn of(happening: &Happening) -> Option<&'static str> {
@@ -27,6 +29,14 @@ pub fn of(happening: &Happening) -> Option<&'static str> {
         Happening::FiltersRefused { .. } => {
             "let the device subscribe to fewer filters, or to valid ones"
         }
+        Happening::Bridge {
+            change: BridgeChange::Down | BridgeChange::Refused,
+            ..
+        } => "`mqttfast bridge test NAME` tries the other broker step by step",
+        Happening::Bridge {
+            change: BridgeChange::Loop,
+            ..
+        } => "let only one of the two brokers bridge these topics, or in one direction",
         Happening::RepeatedTakeovers { .. } => "two devices have one client id: give each its own",
         Happening::Ended { how, .. } => match how {
             ConnectionEnd::Lost(CloseCause::TimedOut) => {

@@ -3,6 +3,7 @@
 use crate::ids::ListenerId;
 use crate::io::clock::Clock;
 use crate::io::helpers::log::Log;
+use crate::io::helpers::recent::Recent;
 use crate::io::mail::Shards;
 
 /// What the thread shares with the rest of the process.
@@ -14,6 +15,8 @@ pub struct House {
     pub listener: ListenerId,
     /// Lines go there.
     pub log: Log,
+    /// What came and went.
+    pub recent: Recent,
     /// The same as the shards'.
     pub clock: Clock,
 }

@@ -187,39 +187,62 @@ impl Thread {
         }
     }
 
-    /// Ends the bridges that are not there any more or others now, and begins the new ones.
+    /// Ends the bridges that are not there any more or others now, and begins the new ones. With `bridge_reload_type
+    /// lazy` one that is connected becomes another when its connection ends.
     fn exchange(&mut self, bridges: Vec<Bridge>) {
         let now = self.house.clock.now();
         let mut before = std::mem::take(&mut self.bridges);
         let mut after = Vec::new();
-        let same = |one: &Running, bridge: &Bridge| running::is_same(&one.terms().bridge, bridge);
+        let watch = Mapping::could_loop(bridges.iter().flat_map(|bridge| &bridge.topics));
+        let loops = Loops::new(watch, running::seed());
+        let mut stays = Vec::new();
+        for bridge in &bridges {
+            let index = before
+                .iter()
+                .position(|old| !old.is_leaving() && old.may_go_on_as(bridge));
+            stays.push(index.map(|index| before.swap_remove(index)));
+        }
         for old in &mut before {
-            let stays = bridges.iter().any(|bridge| same(old, bridge));
-            if !stays && !old.is_leaving() {
+            if !old.is_leaving() {
                 old.stop(now, &self.house, &mut self.loops);
             }
         }
-        let watch = Mapping::could_loop(bridges.iter().flat_map(|bridge| &bridge.topics));
-        self.loops = Loops::new(watch, running::seed());
-        for bridge in &bridges {
-            let stays = before
-                .iter()
-                .position(|old| !old.is_leaving() && same(old, bridge));
-            match stays {
-                Some(index) => after.push(before.swap_remove(index)),
-                None => {
-                    let terms = Terms::new(bridge, &self.host);
-                    let wake = Arc::clone(&self.wake);
-                    let mut new = Running::new(terms, running::seed(), wake);
-                    new.start(now, &self.house, &mut self.loops);
-                    after.push(new);
+        self.loops = loops;
+        for (bridge, stays) in bridges.into_iter().zip(stays) {
+            after.push(match stays {
+                Some(mut old) => {
+                    old.becomes(bridge, &self.house);
+                    old
                 }
-            }
+                None => self.begin(&bridge),
+            });
         }
         // Their last bytes still leave.
         after.extend(before.into_iter().filter(Running::has_farewells));
         self.bridges = after;
         self.tell_board();
+    }
+
+    fn begin(&mut self, bridge: &Bridge) -> Running {
+        let terms = Terms::new(bridge, &self.host);
+        let wake = Arc::clone(&self.wake);
+        let mut new = Running::new(terms, running::seed(), wake);
+        new.start(self.house.clock.now(), &self.house, &mut self.loops);
+        new
+    }
+
+    /// Those whose connection has ended become what they were to become.
+    fn change_late(&mut self) {
+        for index in 0..self.bridges.len() {
+            if let Some(bridge) = self.bridges[index].is_due() {
+                let new = self.begin(&bridge);
+                let mut old = std::mem::replace(&mut self.bridges[index], new);
+                old.stop(self.house.clock.now(), &self.house, &mut self.loops);
+                if old.has_farewells() {
+                    self.bridges.push(old);
+                }
+            }
+        }
     }
 
     /// Waits for something to do, `most_ms` at most, and does it.
@@ -266,6 +289,7 @@ impl Thread {
             let waits: Waits = waits;
             bridge.turn(&waits, &ready, now, &self.house, &mut self.loops, buffer);
         }
+        self.change_late();
         self.bridges.retain(|bridge| !bridge.is_gone());
     }
 

@@ -7,13 +7,14 @@ use super::socket::Socket;
 use super::words;
 use crate::bridge::terms::STATES;
 use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, State, Terms, Told};
-use crate::broker::{Found, OwnMessage, Report, Survey, UNIX_PEER};
+use crate::broker::{Found, Happening, LogLevel, OwnMessage, Report, Survey, UNIX_PEER};
 use crate::config::mosquitto::Bridge;
 use crate::ids::ShardId;
 use crate::io::disk::Disk;
 use crate::io::link::tls::outward;
 use crate::io::link::{Link, Wrapping};
 use crate::io::mail::ToShard;
+use crate::io::words::Shown;
 use crate::limits;
 use crate::time::Time;
 use crate::wire::QoS;
@@ -69,6 +70,8 @@ pub struct Running {
     /// When that is asked next, while messages cross.
     look: Time,
     leaving: bool,
+    /// What it becomes when its connection ends.
+    next: Option<Box<Bridge>>,
 }
 
 const SIDES: [Side; 2] = [Side::Local, Side::Remote];
@@ -121,6 +124,7 @@ impl Running {
             waiting: None,
             look: Time(0),
             leaving: false,
+            next: None,
         }
     }
 
@@ -142,6 +146,39 @@ impl Running {
         self.leaving = true;
         self.handle(now, Event::Stop, house, loops);
         self.settle(now, house, loops);
+    }
+
+    /// It need not end at once to be this bridge: it is that already, or becomes that later.
+    pub fn may_go_on_as(&self, bridge: &Bridge) -> bool {
+        let own = &self.terms().bridge;
+        let later = own.name == bridge.name && !bridge.reload_at_once;
+        is_same(own, bridge) || later && self.is_up()
+    }
+
+    /// From the end of its connection on it is this bridge.
+    pub fn becomes(&mut self, bridge: Bridge, house: &House) {
+        if is_same(&self.terms().bridge, &bridge) {
+            self.next = None;
+            return;
+        }
+        let text = format!(
+            "bridge {}: its changes are in force from its next connection on; `bridge_reload_type immediate` makes them so at once",
+            Shown(&bridge.name)
+        );
+        house.log.line(LogLevel::Info, text);
+        self.next = Some(Box::new(bridge));
+    }
+
+    /// Its connection has ended: what it becomes now.
+    pub fn is_due(&mut self) -> Option<Box<Bridge>> {
+        if self.is_up() || self.leaving {
+            return None;
+        }
+        self.next.take()
+    }
+
+    fn is_up(&self) -> bool {
+        self.machine.state().0 == State::Up
     }
 
     /// It was stopped.
@@ -350,7 +387,16 @@ impl Running {
     }
 
     fn tell(&self, told: &Told, house: &House) {
-        let (level, text) = words::sentence(self.machine.terms(), told);
+        let terms = self.machine.terms();
+        let (level, text) = words::sentence(terms, told);
+        if let Some(change) = words::change(told) {
+            house.recent.note(Box::new(Happening::Bridge {
+                name: terms.bridge.name.as_str().into(),
+                change,
+                level,
+                text: text.as_str().into(),
+            }));
+        }
         house.log.line(level, text);
     }
 

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use crate::bridge::{Side, State, Terms, Told, Why};
-use crate::broker::LogLevel;
+use crate::broker::{BridgeChange, LogLevel};
 use crate::io::words::Shown;
 use crate::wire::Version;
 
@@ -98,6 +98,22 @@ pub fn sentence(terms: &Terms, told: &Told) -> (LogLevel, String) {
     (level, format!("bridge {}: {text}", Shown(name)))
 }
 
+/// What has become of the bridge; `None`: it goes on as it was.
+pub fn change(told: &Told) -> Option<BridgeChange> {
+    Some(match told {
+        Told::Connected { .. } => BridgeChange::Up,
+        Told::Loop { .. } => BridgeChange::Loop,
+        Told::Refused { .. } => BridgeChange::Refused,
+        Told::Lost { why, .. } => match why {
+            Why::Refused { .. } | Why::RefusedHere(_) => BridgeChange::Refused,
+            // That was told with the message.
+            Why::Loop => return None,
+            _ => BridgeChange::Down,
+        },
+        Told::Connecting(_) | Told::Dropping { .. } => return None,
+    })
+}
+
 /// `host:port`.
 pub fn address(terms: &Terms, index: usize) -> String {
     match terms.bridge.addresses.get(index) {
@@ -143,6 +159,7 @@ pub fn why(why: &Why) -> String {
             "the other broker sent more messages than it may before they are acknowledged"
                 .to_owned()
         }
+        Why::Unread => "the other broker does not read what it is sent".to_owned(),
         Why::Disconnected { code, reason } => with(
             format!(
                 "the other broker has disconnected it: {}",

@@ -143,5 +143,5 @@ fn kind(name: &Value) -> Result<Kind, Fault> {
     let found = Kind::ALL
         .into_iter()
         .find(|kind| name.as_str() == Some(kind.name()));
-    found.ok_or_else(|| wrong("`kinds` has \"denial\", \"refusal\" and \"end\""))
+    found.ok_or_else(|| wrong("`kinds` has \"denial\", \"refusal\", \"end\" and \"bridge\""))
 }
