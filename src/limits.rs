@@ -704,6 +704,10 @@ pub const STORE_LAZY_MS: u64 = 5_000;
 pub const STORE_LAZIER_MS: u64 = 30_000;
 /// A topic whose retained message of QoS 0 was written waits so long before it is written again.
 pub const STORE_TOPIC_REST_MS: u64 = 30_000;
+/// Retained messages of QoS 0 of one commit are written together, in rows that fill a page each.
+pub const STORE_BATCH_BYTES: usize = 960;
+/// When such rows have so many bytes, the messages go into their table.
+pub const STORE_BATCHES_BYTES_MAX: usize = 128 * 1024;
 /// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too. Two
 /// windows, if that is longer.
 pub const STORE_LATE_MS: u64 = 1_000;

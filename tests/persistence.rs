@@ -225,6 +225,32 @@ fn a_file_of_a_later_broker_is_left_alone() {
     assert_eq!(fs::read(&path).expect("the file"), bytes);
 }
 
+/// `version-1.db` is what 2ea8a39 has left of [`fill`]: tables without `batch`. The first transaction makes it.
+#[test]
+fn a_file_of_an_earlier_broker_is_read_and_goes_on() {
+    if support::reference() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = folder.path("store");
+    fs::create_dir(&store).expect("a folder");
+    let path = store.join("mqttfast.db");
+    let version = || fs::read(&path).expect("the file")[60..64].to_vec();
+    fs::write(&path, include_bytes!("persistence/version-1.db")).expect("written");
+    assert_eq!(version(), 1_u32.to_be_bytes());
+    for _ in 0..2 {
+        let mut broker = Broker::start_with(on(&store));
+        broker.logged(&[
+            "store: ",
+            "after an orderly stop: 2 retained, 1 sessions, 1 queued",
+        ]);
+        has_all(&broker);
+        fill(&broker);
+        assert!(broker.end_by(nix::sys::signal::Signal::SIGTERM).0.success());
+        assert_eq!(version(), 2_u32.to_be_bytes());
+    }
+}
+
 /// The rows of its whole pages are there again, the damaged file is kept, and the log says so.
 #[test]
 fn a_damaged_file_is_salvaged_and_kept() {

@@ -24,6 +24,14 @@ impl Durability {
         }
     }
 
+    /// From a retained message of QoS 0 to its commit, in milliseconds. A topic that was just written waits longer.
+    pub fn lazy_ms(self) -> u64 {
+        match self {
+            Durability::Lazy => limits::STORE_LAZIER_MS,
+            Durability::Strict | Durability::Batched => limits::STORE_LAZY_MS,
+        }
+    }
+
     /// From this age of a change on the disk is late: a window may pass without harm.
     pub fn late_ms(self, asked_ms: u64) -> u64 {
         limits::STORE_LATE_MS.max(2 * self.window_ms(asked_ms))

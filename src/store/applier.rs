@@ -6,10 +6,12 @@
 //! A record may name what is not there: its Session has ended, or the tables were damaged. Then it does nothing.
 //!
 //! Retained messages of QoS 0 are many, and nobody waits for them. They stay outside the window, the last of each
-//! topic, and a topic that was just written rests before it is written again. Their journal frames are needed until
-//! then, so a journal has two numbers: `applied`, and `retained_from` for frames of which only retained messages are
-//! to be applied again.
+//! topic, and a topic that was just written rests before it is written again. A commit writes them as batches
+//! ([`super::batch`]), which go into their table now and then. Their journal frames are needed until they are written,
+//! so a journal has two numbers: `applied`, and `retained_from` for frames of which only retained messages are to be
+//! applied again.
 
+use super::batch;
 use super::bytes::{Damaged, Reader};
 use super::frame;
 use super::index::{Index, Place};
@@ -69,6 +71,15 @@ struct Waiting {
     in_commit: bool,
 }
 
+/// What the commit under way does with the retained messages that wait.
+#[derive(Clone, Debug)]
+enum Plan {
+    /// They go into batches: rows and their bytes.
+    Batch(Vec<(u64, usize)>),
+    /// They and what batches have go into the table.
+    Merge,
+}
+
 /// A delivery whose row is to say how far it is.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -86,6 +97,7 @@ pub struct Applier {
     key: [u8; 16],
     marks: BTreeMap<u64, Mark>,
     waiting: HashMap<u64, Waiting, HashState>,
+    plan: Plan,
     /// The frames that those who wait came in: shard, frame, row.
     waiting_frames: BTreeSet<(u8, u64, u64)>,
     /// When the row of a retained message was last written.
@@ -106,6 +118,7 @@ impl Applier {
             key,
             marks: BTreeMap::new(),
             waiting: HashMap::default(),
+            plan: Plan::Batch(Vec::new()),
             waiting_frames: BTreeSet::new(),
             written_ms: HashMap::default(),
             taken_over: BTreeSet::new(),
@@ -514,8 +527,9 @@ impl Applier {
         filter_id(self.key, session, filter)
     }
 
-    /// Writes the window to the tables, inside a transaction of the caller. With `all`, topics do not rest. The caller
-    /// ends the transaction, and calls [`Applier::committed`] if that went well; else all is still here.
+    /// Writes the window to the tables, inside a transaction of the caller. With `all`, topics do not rest, and nothing
+    /// is left in batches. The caller ends the transaction, and calls [`Applier::committed`] if that went well; else
+    /// all is still here.
     pub fn commit<T: Tables>(
         &mut self,
         now: Moment,
@@ -536,10 +550,8 @@ impl Applier {
                 .get(id)
                 .is_some_and(|at| now.ms < at + limits::STORE_TOPIC_REST_MS);
             waiting.in_commit = all || !rests;
-            if waiting.in_commit {
-                tables.put(Table::Retained, *id, waiting.row.as_ref())?;
-            }
         }
+        self.commit_retained(all, tables)?;
         self.state.stamp = self.state.stamp.max(now.unix_s);
         self.state.clean = clean;
         for shard in 0..self.state.journals.len() {
@@ -558,21 +570,73 @@ impl Applier {
         tables.put_state(&self.state)
     }
 
+    /// Writes the retained messages of this commit that wait, after the window.
+    fn commit_retained<T: Tables>(&mut self, all: bool, tables: &mut T) -> Result<(), T::Error> {
+        let batches = &self.index.batches;
+        let due = self.waiting.iter().filter(|(_, waiting)| waiting.in_commit);
+        let mut due: Vec<(u64, &Row)> = due.map(|(id, waiting)| (*id, &waiting.row)).collect();
+        due.sort_unstable_by_key(|(id, _)| *id);
+        // What is written into the table would be older than what a batch has.
+        let window = self.window.of(Table::Retained);
+        let direct = due.iter().filter(|(_, row)| !batch::fits(row));
+        let mut written = window.chain(direct.map(|(id, _)| *id));
+        if !all && !batches.are_full() && !written.any(|id| batches.has(id)) {
+            let (small, large) = due
+                .into_iter()
+                .partition::<Vec<_>, _>(|(_, row)| batch::fits(row));
+            for (id, row) in large {
+                tables.put(Table::Retained, id, row.as_ref())?;
+            }
+            let packed = batches.pack(small.into_iter());
+            for (id, row) in &packed {
+                tables.put(Table::Batch, *id, row.as_ref())?;
+            }
+            let rows = packed.iter().map(|(id, row)| (*id, row.body.len()));
+            self.plan = Plan::Batch(rows.collect());
+            return Ok(());
+        }
+        for (id, row) in batches.rows() {
+            if self.window.get(Table::Retained, id).is_none() {
+                tables.put(Table::Retained, id, row.as_ref())?;
+            }
+        }
+        for (id, row) in due {
+            tables.put(Table::Retained, id, row.as_ref())?;
+        }
+        for id in batches.ids() {
+            tables.delete(Table::Batch, id)?;
+        }
+        self.plan = Plan::Merge;
+        Ok(())
+    }
+
     /// The transaction of the last `commit` is over: all of it is in the tables.
     pub fn committed(&mut self, now: Moment) {
         self.window.clear();
         self.taken_over.clear();
         let rest = limits::STORE_TOPIC_REST_MS;
         self.written_ms.retain(|_, at| now.ms < *at + rest);
-        let frames = &mut self.waiting_frames;
-        let written_ms = &mut self.written_ms;
-        self.waiting.retain(|id, waiting| {
-            if waiting.in_commit {
-                frames.remove(&(waiting.shard, waiting.frame, *id));
-                written_ms.insert(*id, now.ms);
+        let batches = &mut self.index.batches;
+        let merged = match std::mem::replace(&mut self.plan, Plan::Batch(Vec::new())) {
+            Plan::Merge => {
+                batches.merged();
+                true
             }
-            !waiting.in_commit
-        });
+            Plan::Batch(rows) => {
+                for (id, bytes) in rows {
+                    batches.note(id, bytes);
+                }
+                false
+            }
+        };
+        for (id, waiting) in self.waiting.extract_if(|_, waiting| waiting.in_commit) {
+            let frame = (waiting.shard, waiting.frame, id);
+            self.waiting_frames.remove(&frame);
+            self.written_ms.insert(id, now.ms);
+            if !merged && batch::fits(&waiting.row) {
+                batches.add(id, waiting.row);
+            }
+        }
     }
 
     /// When the next of the retained messages that wait has rested; `None`: none waits.

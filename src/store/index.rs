@@ -1,6 +1,7 @@
 //! Where the rows of a Session are. The tables have no secondary index: this one is in memory, and is built from the
 //! rows at the start.
 
+use super::batch::Batches;
 use crate::random::HashState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub struct Index {
     pub wills: BTreeSet<u64>,
     /// By passage: how many rows of `received` say who has it.
     pub passages: HashMap<u64, u16, HashState>,
+    /// Retained messages that are not in their table yet.
+    pub batches: Batches,
     messages: HashMap<u64, u32, HashState>,
     last_delivery: u64,
     last_message: u64,

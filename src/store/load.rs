@@ -5,7 +5,7 @@
 
 use super::bytes::Damaged;
 use super::index::{Index, Place};
-use super::record::{Body, Carried, UnixSeconds, Will};
+use super::record::{Body, Carried, UnixSeconds, Will, WriteVersion};
 use super::row::{self, RowRef, Stage, State, Table};
 use crate::broker::{
     RestoredDelivery, RestoredHead, RestoredMessage, RestoredPart, RestoredSession, RestoredWill,
@@ -91,10 +91,16 @@ pub fn load<S: Scan>(
         reading.settle(Table::Received, id, result);
     })?;
     reading.passed(passed);
+    // What batches have of a topic is newer than what the table has.
+    tables.scan(Table::Batch, &mut |id, row| {
+        let result = reading.loaded.index.batches.read(id, row);
+        reading.settle(Table::Batch, id, result.map(|()| Found::Kept));
+    })?;
     tables.scan(Table::Retained, &mut |id, row| {
         let result = reading.retained(id, row);
         reading.settle(Table::Retained, id, result);
     })?;
+    reading.batched();
     tables.scan(Table::Will, &mut |id, row| {
         let result = reading.will(id, row);
         reading.settle(Table::Will, id, result);
@@ -395,18 +401,36 @@ impl Reading<'_> {
 
     fn retained(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
         let (version, body) = row::read_retained(id, row)?;
+        if self.loaded.index.batches.has(id) {
+            return Ok(Found::Kept);
+        }
+        Ok(self.give_retained(version, &body))
+    }
+
+    /// The retained messages of all batches.
+    fn batched(&mut self) {
+        let batches = std::mem::take(&mut self.loaded.index.batches);
+        for (id, row) in batches.rows() {
+            let read = row::read_retained(id, row.as_ref());
+            let found = read.map(|(version, body)| self.give_retained(version, &body));
+            self.settle(Table::Retained, id, found);
+        }
+        self.loaded.index.batches = batches;
+    }
+
+    fn give_retained(&mut self, version: WriteVersion, body: &Body<'_>) -> Found {
         if body.expires > 0 && body.expires <= self.now {
-            return Ok(Found::Needless);
+            return Found::Needless;
         }
         self.loaded.retained += 1;
         let version = RetainVersion {
             clock: version.clock,
             shard: ShardId(version.shard),
         };
-        let message = self.message(&body);
+        let message = self.message(body);
         let home = home_of(body.topic, self.shards);
         self.give(home, RestoredPart::Retained { message, version });
-        Ok(Found::Kept)
+        Found::Kept
     }
 
     fn will(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {

@@ -11,6 +11,7 @@
 //! finds anything else than what was written says `Damaged`.
 
 pub(crate) mod applier;
+pub(crate) mod batch;
 pub(crate) mod bytes;
 pub(crate) mod crc;
 pub(crate) mod encode;

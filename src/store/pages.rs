@@ -56,6 +56,12 @@ impl<'a> Pages<'a> {
         self.file.get(start..start + self.size)
     }
 
+    /// The version of the tables, `user_version`; 0: the first page is not there. [SQLite, 1.3]
+    pub fn version(&self) -> i64 {
+        let version = self.page(1).and_then(|page| u32_at(page, 60));
+        version.map_or(0, |version| i64::from(version as i32))
+    }
+
     /// The number of the last page there is.
     pub fn last(&self) -> u32 {
         let in_file = (self.file.len() / self.size) as u32;

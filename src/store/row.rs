@@ -28,6 +28,7 @@ pub enum Table {
     Received = 5,
     Retained = 6,
     Will = 7,
+    Batch = 8,
 }
 
 /// A column beside `id` and `body`, in their order.
@@ -39,7 +40,7 @@ pub enum Column {
 }
 
 impl Table {
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Session,
         Table::Subscription,
         Table::Message,
@@ -47,6 +48,7 @@ impl Table {
         Table::Received,
         Table::Retained,
         Table::Will,
+        Table::Batch,
     ];
 
     /// Its place in [`Table::ALL`].
@@ -63,6 +65,7 @@ impl Table {
             Table::Received => "received",
             Table::Retained => "retained",
             Table::Will => "will",
+            Table::Batch => "batch",
         }
     }
 
@@ -71,9 +74,17 @@ impl Table {
         match self {
             Table::Session | Table::Will => &[Column::Text("client")],
             Table::Subscription => &[Column::Session, Column::Text("filter")],
-            Table::Message | Table::Received => &[],
+            Table::Message | Table::Received | Table::Batch => &[],
             Table::Delivery => &[Column::Session, Column::Message],
             Table::Retained => &[Column::Text("topic")],
+        }
+    }
+
+    /// The first version of the tables that has it.
+    pub fn since(self) -> i64 {
+        match self {
+            Table::Batch => 2,
+            _ => 1,
         }
     }
 
@@ -109,6 +120,11 @@ impl Row {
             text: &self.text,
             body: &self.body,
         }
+    }
+
+    /// What is behind the head of the body of a row of ours.
+    pub(super) fn fields_unproven(&self) -> &[u8] {
+        self.body.get(HEAD_BYTES..).unwrap_or(&[])
     }
 
     fn sealed(table: Table, id: u64, columns: (u64, u64, &str), fields: Vec<u8>) -> Row {
@@ -334,6 +350,29 @@ pub fn read_retained<'a>(id: u64, row: RowRef<'a>) -> Result<(WriteVersion, Body
             ..body
         },
     ))
+}
+
+/// A row of `batch`; `entries`: rows of `retained` one behind the other, see [`super::batch`].
+pub fn batch(id: u64, entries: &[u8]) -> Row {
+    let mut fields = body();
+    fields.extend_from_slice(entries);
+    Row::sealed(Table::Batch, id, (0, 0, ""), fields)
+}
+
+/// The rows of `retained` in it, by their ids.
+pub fn read_batch(id: u64, row: RowRef<'_>) -> Result<Vec<(u64, Row)>, Damaged> {
+    let mut reader = row.fields(Table::Batch, id)?;
+    let mut rows = Vec::new();
+    while !reader.is_empty() {
+        let id = reader.u64()?;
+        let topic = reader.text()?;
+        let mut fields = body();
+        fields.extend_from_slice(reader.blob()?);
+        let row = Row::sealed(Table::Retained, id, (0, 0, topic), fields);
+        read_retained(id, row.as_ref())?;
+        rows.push((id, row));
+    }
+    Ok(rows)
 }
 
 /// A row of `will`.

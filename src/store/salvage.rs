@@ -42,6 +42,7 @@ pub fn salvage(file: &[u8], log: &[u8]) -> Salvaged {
             }
         }
     }
+    found.merge_batches();
     found
 }
 
@@ -113,6 +114,25 @@ impl Salvaged {
 }
 
 impl Salvaged {
+    /// Puts what batches have where it belongs: into `retained`. A page that nobody names may have a batch that was
+    /// merged long ago, so the newer of two stays.
+    fn merge_batches(&mut self) {
+        let batches = self.rows.split_off(&(Table::Batch, 0));
+        for ((_, id), batch) in batches {
+            for (id, row) in row::read_batch(id, batch.as_ref()).unwrap_or_default() {
+                let version = |row: &Row| {
+                    let read = row::read_retained(id, row.as_ref());
+                    read.map(|(version, _)| version).ok()
+                };
+                let key = (Table::Retained, id);
+                let there = self.rows.get(&key).and_then(version);
+                if there <= version(&row) {
+                    self.rows.insert(key, row);
+                }
+            }
+        }
+    }
+
     /// Sixteen bytes of `meta`, if they are there.
     pub fn sixteen(&self, key: &str) -> Option<[u8; 16]> {
         self.meta.get(key)?.as_slice().try_into().ok()
@@ -141,7 +161,7 @@ impl Salvaged {
                         state.retain_clock = state.retain_clock.max(version.clock);
                     }
                 }
-                Table::Subscription | Table::Message | Table::Received => {}
+                Table::Subscription | Table::Message | Table::Received | Table::Batch => {}
             }
         }
         state

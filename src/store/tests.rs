@@ -10,6 +10,7 @@ use super::row::{State, Table};
 use super::{props, row};
 use crate::broker::{RestoredMessage, RestoredPart};
 use crate::ids::StoredSession;
+use crate::limits;
 use crate::random::SplitMix64;
 use crate::session::queue::Identifiers;
 use crate::wire::{QoS, SubscriptionOptions};
@@ -537,6 +538,111 @@ fn a_topic_that_was_just_written_rests() {
     assert_eq!(picture(&mut tables, 1), expected);
 }
 
+/// A batch has the newest of a topic, until something else happens to one of its topics, or there is much of it.
+#[test]
+fn retained_messages_of_qos_0_are_written_as_batches() {
+    let mut tables = MemoryTables::default();
+    let mut applier = start(&mut tables);
+    let (mut last, mut ms) = (0, 0);
+    let mut say = |applier: &mut Applier, topic: &str, payload: Option<&str>, qos| {
+        let mut frame = Vec::new();
+        last += 1;
+        let version = WriteVersion {
+            clock: last,
+            shard: 0,
+        };
+        match payload {
+            Some(payload) => {
+                let body = body(topic, payload, qos);
+                Record::Retained { version, body }.put(&mut frame);
+            }
+            None => Record::RetainedDeleted {
+                version,
+                topic,
+                qos,
+            }
+            .put(&mut frame),
+        }
+        assert_eq!(applier.apply(0, last, &frame), Ok(()));
+    };
+    let counts = |tables: &MemoryTables| [Table::Retained, Table::Batch].map(|of| tables.count(of));
+    let long = "x".repeat(limits::STORE_BATCH_BYTES);
+    for round in 0..3 {
+        for topic in 0..100 {
+            let payload = format!("{round}");
+            say(
+                &mut applier,
+                &format!("t/{topic}"),
+                Some(&payload),
+                QoS::AtMostOnce,
+            );
+        }
+        say(&mut applier, "long", Some(&long), QoS::AtMostOnce);
+        ms += 40_000;
+        commit(&mut applier, &mut tables, ms, false, round == 1);
+        // A message that fills a page goes into the table. Of a commit that failed nothing is there.
+        let batches = [3, 3, 6][round];
+        assert_eq!(counts(&tables), [1, batches], "round {round}");
+        let said = if round == 1 { 0 } else { round };
+        let picture = picture(&mut tables, 2);
+        assert_eq!(picture.len(), 101);
+        assert!(picture.contains(&format!("t/99 = {said}")), "round {round}");
+    }
+    // The next start goes on with them; a message of QoS 1, a deletion and a long message bring them into the table.
+    applier = start(&mut tables);
+    for (topic, payload, qos) in [
+        ("t/5", Some("new"), QoS::AtLeastOnce),
+        ("t/6", None, QoS::AtMostOnce),
+        ("t/7", Some(long.as_str()), QoS::AtMostOnce),
+    ] {
+        ms += 40_000;
+        say(&mut applier, "t/8", Some(topic), QoS::AtMostOnce);
+        commit(&mut applier, &mut tables, ms, false, false);
+        say(&mut applier, topic, Some("older"), QoS::AtMostOnce);
+        ms += 40_000;
+        commit(&mut applier, &mut tables, ms, false, false);
+        assert!(tables.count(Table::Batch) > 0);
+        say(&mut applier, topic, payload, qos);
+        ms += 40_000;
+        commit(&mut applier, &mut tables, ms, false, false);
+        assert_eq!(tables.count(Table::Batch), 0, "{topic}");
+        let picture = picture(&mut tables, 1);
+        let expected = payload.map(|payload| format!("{topic} = {payload}"));
+        let of_topic = |line: &&String| line.starts_with(&format!("{topic} ="));
+        assert_eq!(picture.iter().find(of_topic), expected.as_ref());
+        assert!(picture.contains(&format!("t/8 = {topic}")));
+    }
+    assert_eq!(counts(&tables), [100, 0], "one was deleted");
+    // By size.
+    let (mut bytes_most, mut merges) = (0, 0);
+    for round in 0..300 {
+        for topic in 0..50 {
+            let payload = format!("{round:040}");
+            say(
+                &mut applier,
+                &format!("t/{topic}"),
+                Some(&payload),
+                QoS::AtMostOnce,
+            );
+        }
+        ms += 40_000;
+        commit(&mut applier, &mut tables, ms, false, false);
+        let batches = tables
+            .rows()
+            .iter()
+            .filter(|((of, _), _)| *of == Table::Batch);
+        let bytes: usize = batches.map(|(_, row)| row.body.len()).sum();
+        merges += usize::from(bytes == 0);
+        bytes_most = bytes_most.max(bytes);
+        assert!(picture(&mut tables, 1).contains(&format!("t/49 = {round:040}")));
+    }
+    assert!((3..30).contains(&merges), "{merges}");
+    assert!(
+        bytes_most < limits::STORE_BATCHES_BYTES_MAX + 8_000,
+        "{bytes_most}"
+    );
+}
+
 /// One flipped bit anywhere in a row: its row is left out, is counted once, and the others are as they were.
 #[test]
 fn a_damaged_row_is_left_out() {
@@ -550,6 +656,14 @@ fn a_damaged_row_is_left_out() {
         assert_eq!(applier.apply(1, number as u64, records), Ok(()));
     }
     commit(&mut applier, &mut tables, 0, true, false);
+    let mut frame = Vec::new();
+    for topic in ["one", "two"] {
+        let version = WriteVersion { clock: 1, shard: 1 };
+        let body = body(topic, "lazy", QoS::AtMostOnce);
+        Record::Retained { version, body }.put(&mut frame);
+    }
+    assert_eq!(applier.apply(1, 61, &frame), Ok(()));
+    commit(&mut applier, &mut tables, 60_000, false, false);
     let state = tables.state().clone();
     let keys: Vec<_> = tables.rows().keys().copied().collect();
     assert!(Table::ALL.iter().all(|table| tables.count(*table) > 0));

@@ -65,7 +65,7 @@ impl Walk {
             walk.tree(pages, *root, of, &mut |_| {});
         }
         for table in Table::ALL {
-            if !roots.iter().any(|(of, _)| *of == Some(table)) {
+            if table.since() <= pages.version() && !roots.iter().any(|(of, _)| *of == Some(table)) {
                 walk.missing.add(Some(table));
             }
         }

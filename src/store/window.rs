@@ -56,6 +56,12 @@ impl Window {
         self.writes.get(&(table, id))
     }
 
+    /// The ids of rows of a table that the commit writes or deletes.
+    pub fn of(&self, table: Table) -> impl Iterator<Item = u64> + '_ {
+        let range = (table, 0)..=(table, u64::MAX);
+        self.writes.range(range).map(|((_, id), _)| *id)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Table, u64, &Write)> {
         self.writes
             .iter()

@@ -72,7 +72,7 @@ fn show_and_check_say_what_there_is_and_write_nothing() {
     let (code, json, _) = tool("show", &store, &["--json"]);
     assert_eq!(code, 0);
     for part in [
-        "\"rows\":{\"session\":1,\"subscription\":1,\"message\":0,\"delivery\":1,\"received\":0,\"retained\":2,\"will\":0}",
+        "\"rows\":{\"session\":1,\"subscription\":1,\"message\":0,\"delivery\":1,\"received\":0,\"retained\":2,\"will\":0,\"batch\":0}",
         "\"queued\":1,\"in_flight\":0",
         "\"largest_queues\":[{\"client_id\":\"kept\",\"messages\":1,",
         "\"damaged\":false}",

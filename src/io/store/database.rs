@@ -20,7 +20,8 @@ pub const FILE_NAME: &str = "mqttfast.db";
 /// "mqfs", in the header of the file.
 const APPLICATION_ID: i64 = 0x6D71_6673;
 /// The version of the tables. A higher one was written by a later broker.
-const SCHEMA_VERSION: i64 = 1;
+/// 2 has `batch`.
+const SCHEMA_VERSION: i64 = 2;
 
 /// What a database says when it is asked.
 #[derive(Debug)]
@@ -111,6 +112,8 @@ pub struct Database {
     path: PathBuf,
     /// By [`Table::index`].
     statements: [Statements; Table::ALL.len()],
+    /// Of the tables in the file. The first transaction makes those that an older version does not have.
+    version: i64,
 }
 
 impl Database {
@@ -128,16 +131,17 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(3 * Table::ALL.len() + 8);
-        let database = Database {
+        let mut database = Database {
             connection,
             path: path.to_owned(),
             statements: Statements::all(),
+            version: 0,
         };
         database.set_up()?;
         Ok(database)
     }
 
-    fn set_up(&self) -> Result<(), Refusal> {
+    fn set_up(&mut self) -> Result<(), Refusal> {
         let page = limits::STORE_PAGE_BYTES;
         self.pragma(&format!("page_size={page}"))?;
         self.pragma("locking_mode=EXCLUSIVE")?;
@@ -155,8 +159,17 @@ impl Database {
         let application = self.number("PRAGMA application_id")?;
         let version = self.number("PRAGMA user_version")?;
         match (application, version) {
-            (0, 0) if self.number("SELECT count(*) FROM sqlite_schema")? == 0 => self.make_tables(),
-            (APPLICATION_ID, 1..=SCHEMA_VERSION) => Ok(()),
+            (0, 0) if self.number("SELECT count(*) FROM sqlite_schema")? == 0 => {
+                self.connection.execute_batch("BEGIN")?;
+                self.make_tables()?;
+                self.connection.execute_batch("COMMIT")?;
+                self.version = SCHEMA_VERSION;
+                Ok(())
+            }
+            (APPLICATION_ID, 1..=SCHEMA_VERSION) => {
+                self.version = version;
+                Ok(())
+            }
             (APPLICATION_ID, version) => Err(Refusal::Newer { version }),
             _ => Err(Refusal::Foreign),
         }
@@ -168,9 +181,13 @@ impl Database {
         self.pragma(&format!("max_page_count={pages}"))
     }
 
+    /// Makes the tables that the file does not have, inside a transaction of the caller.
     fn make_tables(&self) -> Result<(), Refusal> {
-        let mut sql = String::from("BEGIN;");
-        for table in Table::ALL {
+        let mut sql = String::new();
+        for table in Table::ALL
+            .into_iter()
+            .filter(|table| table.since() > self.version)
+        {
             sql += &format!("CREATE TABLE {} (id INTEGER PRIMARY KEY", table.name());
             for column in table.columns() {
                 sql += &match column {
@@ -181,10 +198,11 @@ impl Database {
             }
             sql += ", body BLOB);";
         }
-        sql += "CREATE TABLE meta (key TEXT PRIMARY KEY, value);";
-        sql += &format!(
-            "PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
-        );
+        if self.version == 0 {
+            sql += "CREATE TABLE meta (key TEXT PRIMARY KEY, value);";
+            sql += &format!("PRAGMA application_id={APPLICATION_ID};");
+        }
+        sql += &format!("PRAGMA user_version={SCHEMA_VERSION};");
         Ok(self.connection.execute_batch(&sql)?)
     }
 
@@ -211,20 +229,31 @@ impl Database {
         Ok(value.optional()?)
     }
 
+    /// A value that is there is written over: to replace the row would write a page of the index too, in each commit.
     pub fn put_meta(&self, key: &str, value: &[u8]) -> Result<(), Refusal> {
-        let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
+        let sql = "UPDATE meta SET value = ? WHERE key = ?";
         let mut statement = self.connection.prepare_cached(sql)?;
-        statement.execute((key, value))?;
+        if statement.execute((value, key))? == 0 {
+            let sql = "INSERT INTO meta (key, value) VALUES (?, ?)";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.execute((key, value))?;
+        }
         Ok(())
     }
 
     pub fn begin(&self) -> Result<(), Refusal> {
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        match self.version < SCHEMA_VERSION {
+            true => self.make_tables(),
+            false => Ok(()),
+        }
     }
 
     /// The changes since `begin` are on the disk when this returns.
-    pub fn end(&self) -> Result<(), Refusal> {
-        Ok(self.connection.execute_batch("COMMIT")?)
+    pub fn end(&mut self) -> Result<(), Refusal> {
+        self.connection.execute_batch("COMMIT")?;
+        self.version = SCHEMA_VERSION;
+        Ok(())
     }
 
     /// The changes since `begin` never were. Where the transaction is over already, nothing is done.
@@ -395,6 +424,9 @@ impl Scan for Database {
     type Error = Refusal;
 
     fn scan(&mut self, table: Table, each: &mut dyn FnMut(u64, RowRef<'_>)) -> Result<(), Refusal> {
+        if table.since() > self.version {
+            return Ok(());
+        }
         let mut statement = self
             .connection
             .prepare(&self.statements[table.index()].scan)?;

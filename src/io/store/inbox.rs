@@ -211,10 +211,7 @@ impl Inlet {
 
     fn due(&self, inbox: &Inbox) -> Option<Instant> {
         let ms = Duration::from_millis;
-        let lazy_ms = match self.shared.durability {
-            Durability::Lazy => limits::STORE_LAZIER_MS,
-            _ => limits::STORE_LAZY_MS,
-        };
+        let lazy_ms = self.shared.durability.lazy_ms();
         // What is acknowledged is on the disk a window later.
         let window = ms(self.window_ms()).saturating_sub(inbox.commit);
         let gate = inbox.gate_at.map(|at| at + window);

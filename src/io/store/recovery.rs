@@ -440,6 +440,15 @@ fn announce(
     started: Instant,
     log: &Log,
 ) {
+    // Of QoS 0, so nobody was told that they are kept.
+    let (lazy_ms, rest_ms) = (config.durability.lazy_ms(), limits::STORE_TOPIC_REST_MS);
+    let mut lazy = format!(
+        "a power cut takes retained messages of QoS 0 of the last {}",
+        span(lazy_ms)
+    );
+    if lazy_ms < rest_ms {
+        lazy += &format!(", or {} of a topic that changes often", span(rest_ms));
+    }
     let cost = match config.durability {
         Durability::Strict => "after a power cut no acknowledged message is missing".to_owned(),
         durability => format!(
@@ -449,7 +458,7 @@ fn announce(
         ),
     };
     let text = format!(
-        "store: {}, {how}: {} retained, {} sessions, {} queued, read in {} ms; {cost}",
+        "store: {}, {how}: {} retained, {} sessions, {} queued, read in {} ms; {cost}; {lazy}",
         path.display(),
         loaded.retained,
         loaded.sessions,

@@ -10,7 +10,7 @@ use crate::random::SplitMix64;
 use crate::session::queue::Identifiers;
 use crate::store::applier::Moment;
 use crate::store::memory::MemoryTables;
-use crate::store::pages::{LEAF, Pages, cell, kind_of, offsets};
+use crate::store::pages::{LEAF, Pages, Value, cell, kind_of, offsets, values};
 use crate::store::record::{Body, Carried, Delivery, Holder, Record, WriteVersion};
 use crate::store::walk::{Use, Walk};
 use crate::store::{Table, frame};
@@ -91,7 +91,10 @@ fn turn(random: &mut SplitMix64, sessions: u64, number: &mut u64, frame: &mut Ve
             }
         }
         1..=3 => {
-            let topic = format!("retained/{}", random.below(900));
+            // Those of QoS 0 are written as batches, unless something else happens to their topics.
+            let lazy = random.below(2) == 0;
+            let name = if lazy { "lazy" } else { "retained" };
+            let topic = format!("{name}/{}", random.below(900));
             let payload = payload(random);
             *number += 1;
             let version = WriteVersion {
@@ -102,6 +105,11 @@ fn turn(random: &mut SplitMix64, sessions: u64, number: &mut u64, frame: &mut Ve
                 version,
                 body: Body {
                     retain: true,
+                    qos: if lazy {
+                        QoS::AtMostOnce
+                    } else {
+                        QoS::AtLeastOnce
+                    },
                     ..body(&topic, &payload)
                 },
             }
@@ -220,7 +228,7 @@ fn word_of(table: Table, id: u64, row: &crate::store::Row) -> Option<String> {
             let sum = crate::store::crc::crc32c(body.payload);
             format!("retained {} {} {sum:?}", version.clock, row.text)
         }
-        Table::Delivery | Table::Message | Table::Will => return None,
+        Table::Delivery | Table::Message | Table::Will | Table::Batch => return None,
     })
 }
 
@@ -230,6 +238,7 @@ fn pages_of(file: &[u8], log: &[u8]) -> BTreeMap<(Table, u64), BTreeSet<u32>> {
     let walk = Walk::of(&pages);
     assert!(walk.is_whole(), "{walk:?}");
     let mut found = BTreeMap::new();
+    let mut batches = BTreeMap::new();
     for (number, page) in pages.all() {
         let Use::Rows(table) = walk.use_of(number) else {
             continue;
@@ -243,9 +252,27 @@ fn pages_of(file: &[u8], log: &[u8]) -> BTreeMap<(Table, u64), BTreeSet<u32>> {
         for offset in offsets {
             let mut mine = BTreeSet::from([number]);
             let read = cell(&pages, page, offset, &mut |more| mine.insert(more));
-            if let Ok(cell) = read {
-                found.insert((table, cell.id), mine);
+            let Ok(cell) = read else {
+                continue;
+            };
+            let last = values(&cell.record).expect("a sound row").pop();
+            if let (Table::Batch, Some(Value::Blob(body))) = (table, last) {
+                let row = crate::store::RowRef {
+                    session: 0,
+                    message: 0,
+                    text: "",
+                    body,
+                };
+                let rows = crate::store::row::read_batch(cell.id, row).expect("a sound batch");
+                batches.insert(cell.id, (rows, mine.clone()));
             }
+            found.insert((table, cell.id), mine);
+        }
+    }
+    // The last batch has the newest of a topic.
+    for (rows, mine) in batches.into_values() {
+        for (id, _) in rows {
+            found.insert((Table::Retained, id), mine.clone());
         }
     }
     found
@@ -297,7 +324,7 @@ impl Original {
             on_disk.apply(0, turn_number, records).expect("records");
             if turn_number % 20 == 0 || turn_number + 30 == turns as u64 {
                 database
-                    .commit(&mut on_disk, now, true, false)
+                    .commit(&mut on_disk, now, false, false)
                     .expect("committed");
                 on_disk.committed(now);
                 of_tables = all_of(&mut tables);
@@ -313,6 +340,11 @@ impl Original {
         fs::remove_dir_all(folder).expect("removed");
         let in_both = |known: Known| known.intersection(&last).cloned().collect::<Known>();
         let of_rows = pages_of(&file, &log);
+        let batches = of_rows.keys().filter(|(table, _)| *table == Table::Batch);
+        assert!(
+            batches.count() > 2,
+            "the end of a store is to be in batches"
+        );
         let salvaged = crate::store::salvage::salvage(&file, &log);
         let mut pages = BTreeMap::new();
         for ((table, id), row) in &salvaged.rows {

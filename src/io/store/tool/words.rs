@@ -24,6 +24,7 @@ pub fn name(table: Table) -> &'static str {
         Table::Received => "QoS 2 received",
         Table::Retained => "retained messages",
         Table::Will => "wills",
+        Table::Batch => "batches",
     }
 }
 
@@ -278,6 +279,14 @@ pub fn losses(figures: &Figures) -> Vec<String> {
             Table::Retained => (
                 many(lost, "retained message", "retained messages"),
                 "until their topics are published to again",
+            ),
+            Table::Batch => (
+                many(
+                    lost,
+                    "batch of retained messages",
+                    "batches of retained messages",
+                ),
+                "of the last minutes: their topics have an older one, or none",
             ),
             Table::Will => (
                 many(lost, "will", "wills"),
