@@ -9,8 +9,7 @@
 /// filters are to be given back. With 128 KiB a filter costs 125 bytes and a message of 256 KiB twice the time; with 2
 /// MiB a filter costs 155; with 1 MiB 135. The receive buffers of a shard, of just this size, are to be pages that
 /// nothing has touched.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KERNEL_FROM_BYTES: std::ffi::c_int = 1024 * 1024;
+pub const KERNEL_FROM_BYTES: usize = 1024 * 1024;
 /// Free bytes at the end of the heap that are kept rather than given back and asked for again.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BYTES: std::ffi::c_int = 1024 * 1024;
@@ -43,7 +42,7 @@ pub fn give_large_blocks_back() {
             safe fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
         }
         // A refusal leaves things as they were.
-        let _ = mallopt(M_MMAP_THRESHOLD, KERNEL_FROM_BYTES);
+        let _ = mallopt(M_MMAP_THRESHOLD, KERNEL_FROM_BYTES as std::ffi::c_int);
         let _ = mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
     }
 }
