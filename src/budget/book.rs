@@ -215,10 +215,11 @@ impl Book {
     /// Takes them out again; never more than were booked.
     #[inline]
     pub fn sub(&mut self, id: OwnerId, bytes: usize) {
+        let in_all = self.plain;
         let owner = self.owner_mut(id);
-        assert!(owner.plain >= bytes && self.plain >= bytes);
-        self.owner_mut(id).plain -= bytes;
-        self.plain -= bytes;
+        assert!(owner.plain >= bytes && in_all >= bytes);
+        owner.plain -= bytes;
+        self.plain = in_all - bytes;
     }
 
     /// Something that took `from` bytes takes `to`.

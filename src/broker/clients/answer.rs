@@ -229,21 +229,35 @@ impl Clients {
         after: u64,
     ) {
         if version == Version::V5 && reason.is_failure() {
-            let why = match reason {
-                ReasonCode::QUOTA_EXCEEDED => NO_ROOM,
-                ReasonCode::NOT_AUTHORIZED => "you may not publish to this topic",
-                _ => "no QoS 2 message of this Packet Identifier is under way",
-            };
-            return self.append_explained(id, after, why, |reason_string, block| {
-                let ack = Ack {
-                    reason_string,
-                    ..Ack::new(packet_id, reason)
-                };
-                ack.encode(kind, version, block);
-            });
+            return self.append_refusal(id, kind, version, packet_id, reason, after);
         }
         self.answer(id, after, |block| {
             wire::append_ack(kind, version, packet_id, reason, block)
+        });
+    }
+
+    /// An acknowledgement that says to a Client of v5 why it is a refusal.
+    #[cold]
+    fn append_refusal(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        version: Version,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        after: u64,
+    ) {
+        let why = match reason {
+            ReasonCode::QUOTA_EXCEEDED => NO_ROOM,
+            ReasonCode::NOT_AUTHORIZED => "you may not publish to this topic",
+            _ => "no QoS 2 message of this Packet Identifier is under way",
+        };
+        self.append_explained(id, after, why, |reason_string, block| {
+            let ack = Ack {
+                reason_string,
+                ..Ack::new(packet_id, reason)
+            };
+            ack.encode(kind, version, block);
         });
     }
 

@@ -5,6 +5,7 @@
 use super::owner::Clients;
 use crate::broker::outputs::Outputs;
 use crate::broker::passing::{Origin, Routing, Sending, Subscriber, Subscription, Target};
+use crate::ids::SessionId;
 use crate::wire::{QoS, Version};
 
 /// Of all subscription options only No Local can matter to this message. `general`: the settings want every message
@@ -23,10 +24,22 @@ pub fn is_plain(
             .all(|(_, subscription)| subscription.identifier().is_none())
 }
 
+/// The subscriber has published the message, and asked for none of its own. [v5 MQTT-3.8.3-3]
+#[inline]
+fn is_own(subscription: Subscription, session: SessionId, origin: Origin) -> bool {
+    subscription.options.no_local && origin.session == Some(session)
+}
+
+/// RETAIN of a live message. [v3.1.1 MQTT-3.3.1-9, v5 MQTT-3.3.1-12, MQTT-3.3.1-13]
+#[inline]
+fn retain_for(routing: &Routing<'_>, retain_as_published: bool) -> bool {
+    routing.retain && retain_as_published
+}
+
 impl Clients {
     /// Delivers one message to all Sessions found except those that the routing `served` has reached. Returns
     /// `Some(false)` if no Session could take it, `None` if there was no Session.
-    #[inline]
+    #[inline(always)]
     pub fn deliver_to_all(
         &mut self,
         routing: &mut Routing<'_>,
@@ -52,6 +65,10 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> Option<bool> {
+        if let [(Subscriber::Session(session), subscription)] = matches {
+            // Nothing is to be joined.
+            return self.deliver_to_one(*session, *subscription, routing, origin, out);
+        }
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         for (subscriber, subscription) in matches {
@@ -59,15 +76,12 @@ impl Clients {
                 continue;
             };
             let options = subscription.options;
-            if options.no_local && origin.session == Some(*session_id) {
-                continue; // [v5 MQTT-3.8.3-3]
+            if is_own(*subscription, *session_id, origin) {
+                continue;
             }
+            let qos = self.qos_of(*subscription, routing);
             let Some(session) = self.sessions.get_mut(*session_id) else {
                 continue;
-            };
-            let qos = match self.settings.upgrade_qos {
-                true => options.qos,
-                false => options.qos.min(routing.qos),
             };
             let (mark, at) = (session.routed, session.target);
             let joined = !self.settings.duplicates || {
@@ -94,7 +108,7 @@ impl Clients {
             let sending = Sending {
                 qos: target.qos,
                 dup: false,
-                retain: routing.retain && target.retain_as_published,
+                retain: retain_for(routing, target.retain_as_published),
                 identifiers: &target.identifiers,
                 share: None,
             };
@@ -103,6 +117,40 @@ impl Clients {
         }
         self.targets = targets;
         taken
+    }
+
+    /// The same for the one Session that was found.
+    #[inline]
+    fn deliver_to_one(
+        &mut self,
+        session: SessionId,
+        subscription: Subscription,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Option<bool> {
+        if is_own(subscription, session, origin) || self.sessions.get(session).is_none() {
+            return None;
+        }
+        let identifier = subscription.identifier();
+        let sending = Sending {
+            qos: self.qos_of(subscription, routing),
+            dup: false,
+            retain: retain_for(routing, subscription.options.retain_as_published),
+            identifiers: identifier.as_slice(),
+            share: None,
+        };
+        Some(self.deliver(session, routing, &sending, origin, out))
+    }
+
+    /// The QoS at which a subscription gets a message.
+    #[inline]
+    fn qos_of(&self, subscription: Subscription, routing: &Routing<'_>) -> QoS {
+        let granted = subscription.options.qos;
+        match self.settings.upgrade_qos {
+            true => granted,
+            false => granted.min(routing.qos),
+        }
     }
 
     /// What was encoded of the last message is of no use for the next.

@@ -184,7 +184,7 @@ impl Clients {
 
     /// A connection has taken bytes. If they are enough, it is no longer stalled and the publishers that wait for it go
     /// on.
-    #[inline]
+    #[inline(always)]
     pub fn on_served(&mut self, id: ConnectionId, out: &mut Outputs) {
         let connection = self.connections.get(id);
         if connection.is_some_and(Connection::holds_back) {
@@ -192,6 +192,7 @@ impl Clients {
         }
     }
 
+    #[inline(never)]
     fn release_waiters(&mut self, id: ConnectionId, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;

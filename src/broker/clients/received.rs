@@ -13,9 +13,9 @@ use crate::wire;
 
 impl Clients {
     /// Bytes came on an accepted connection. Returns `None` if they wait with the withheld ones or the connection is
-    /// gone, `Some(true)` if large reads are on.
+    /// gone; else whether large reads are on, and whether the beginning of a packet is kept.
     #[inline]
-    pub fn hear(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<bool> {
+    pub fn hear(&mut self, id: ConnectionId, bytes: &[u8]) -> Option<(bool, bool)> {
         let connection = self.connections.get_mut(id)?;
         connection.heard = self.now;
         connection.received_bytes += bytes.len() as u64;
@@ -24,7 +24,7 @@ impl Clients {
             connection.received.extend_from_slice(bytes);
             return None;
         }
-        Some(connection.reads_large)
+        Some((connection.reads_large, !connection.received.is_empty()))
     }
 
     /// Takes what is kept of a connection.

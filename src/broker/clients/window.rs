@@ -4,6 +4,7 @@
 use super::booking::{book_session, book_window, kept_message};
 use super::owner::Clients;
 use super::owner::Concerned;
+use super::shapes::bytes_at_most;
 use crate::broker::change::{Change, StoredDelivery};
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
@@ -45,10 +46,26 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        let passing = match self.passage {
-            Some(passage) if sending.qos > QoS::AtMostOnce => self.passing(passage, session_id),
-            _ => None,
-        };
+        match self.passage {
+            Some(passage) if sending.qos > QoS::AtMostOnce => {
+                self.deliver_passing(passage, session_id, routing, sending, origin, out)
+            }
+            _ => self.deliver_one(session_id, routing, sending, origin, out),
+        }
+    }
+
+    /// The message is one of QoS 2 that crosses, by this name.
+    #[cold]
+    fn deliver_passing(
+        &mut self,
+        passage: Passage,
+        session_id: SessionId,
+        routing: &mut Routing<'_>,
+        sending: &Sending<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> bool {
+        let passing = self.passing(passage, session_id);
         if passing.is_some_and(|passing| self.passed.contains(&passing)) {
             return true; // It has it since before the restart.
         }
@@ -61,12 +78,11 @@ impl Clients {
     }
 
     /// What the store calls a delivery of this passage to a Session; `None` if it keeps nothing of the Session.
-    #[cold]
     fn passing(&self, passage: Passage, id: SessionId) -> Option<(Passage, StoredSession)> {
         Some((passage, self.sessions.get(id)?.stored?))
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_one(
         &mut self,
         session_id: SessionId,
@@ -87,6 +103,10 @@ impl Clients {
         };
         let id = connection.id;
         let mut taken = true;
+        // After this message it may have more unsent than it should, or its Session more in the queue.
+        let unsent_bytes_most = connection.unsent_bytes + bytes_at_most(routing, sending);
+        let mut may_be_slow =
+            unsent_bytes_most > limits::OUTBOX_HIGH_BYTES || !session.queue.is_empty();
         if sending.qos == QoS::AtMostOnce {
             if connection.overfull() {
                 self.counters.drop_messages(Dropped::SlowReader, 1);
@@ -102,8 +122,11 @@ impl Clients {
             self.start_delivery(id, session_id, routing, sending, None);
         } else {
             taken = self.enqueue(session_id, routing, sending);
+            may_be_slow = true;
         }
-        self.pace_if_slow(session_id, id, origin, out);
+        if may_be_slow {
+            self.pace_if_slow(session_id, id, origin, out);
+        }
         taken
     }
 

@@ -36,10 +36,13 @@ impl Shard {
             // Bytes after the end of a connection are ignored.
             Phase::Closing { .. } => {}
             Phase::Connected(_) => {
-                let Some(reads_large) = self.clients.hear(id, bytes) else {
+                let Some((reads_large, has_begun)) = self.clients.hear(id, bytes) else {
                     return;
                 };
-                let keeps = self.on_stream(id, bytes, out);
+                let keeps = match has_begun {
+                    true => self.on_stream(id, bytes, out),
+                    false => self.on_rest(id, bytes, out),
+                };
                 if reads_large || bytes.len() >= RECEIVE_BUFFER_BYTES {
                     self.clients.choose_read(id, bytes.len(), out);
                 }
@@ -52,6 +55,7 @@ impl Shard {
 
     /// Takes packets out of `bytes`, which follow what is kept of the connection, and keeps the incomplete rest.
     /// Returns `false` if nothing was kept before and nothing is now.
+    #[inline(never)]
     fn on_stream(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Outputs) -> bool {
         match self.clients.complete_begun(id, bytes) {
             Some((begun, taken)) => {

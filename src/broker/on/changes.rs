@@ -34,11 +34,15 @@ impl Shard {
 
     /// The changes of this turn leave, if there are any: at its end, and before a QoS 2 message of a stored Session
     /// crosses, so that the store never has what followed from it without knowing of the message itself.
-    #[inline]
+    #[inline(always)]
     pub(in crate::broker) fn hand_out_changes(&mut self, out: &mut Outputs) {
-        if !self.are_changes_left() {
-            return;
+        if self.are_changes_left() {
+            self.push_changes(out);
         }
+    }
+
+    #[inline(never)]
+    fn push_changes(&mut self, out: &mut Outputs) {
         let sequence = self.clients.sequence();
         let mut changes = self.clients.take_changes();
         changes.append(&mut self.topics.take_changes());

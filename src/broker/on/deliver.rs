@@ -37,12 +37,17 @@ impl Shard {
     #[inline]
     pub(in crate::broker) fn find(&mut self, topic: TopicName<'_>) -> usize {
         if self.rights.are_in_force() {
-            return self.find_readers(topic);
+            return self.find_by_rules(topic);
         }
         self.topics.find(topic)
     }
 
     #[inline(never)]
+    fn find_by_rules(&mut self, topic: TopicName<'_>) -> usize {
+        self.find_readers(topic)
+    }
+
+    #[inline(always)]
     fn find_readers(&mut self, topic: TopicName<'_>) -> usize {
         let (clients, rights) = (&mut self.clients, &self.rights);
         self.topics
@@ -50,6 +55,7 @@ impl Shard {
     }
 
     /// The same for a message under way by rules, whose cost is counted.
+    #[inline(always)]
     pub(in crate::broker) fn find_readers_of(&mut self, routing: &Routing<'_>) {
         let visited = self.find_readers(routing.topic);
         self.turn.add_work(visited + self.work_of_copies(routing));
@@ -57,6 +63,7 @@ impl Shard {
 
     /// Routes a message to the Sessions of this shard, and once to each peer shard with subscribers. With `retain`,
     /// every peer gets it. `FOUND`: the subscribers were found before, by rules; without rules they are found here.
+    #[inline(always)]
     pub(in crate::broker) fn route<const FOUND: bool>(
         &mut self,
         routing: &mut Routing<'_>,
@@ -71,7 +78,9 @@ impl Shard {
         let nobody = self.topics.found().is_empty();
         let shards = self.topics.found().shards;
         let taken = self.deliver_here(routing, origin, out);
-        self.send_to_peers(routing, shards, origin, retain, out);
+        if !self.peers.are_none() && (shards != 0 || retain.is_some()) {
+            self.send_to_peers(routing, shards, origin, retain, out);
+        }
         if taken {
             Routed::Taken
         } else if shards != 0 || self.peers.settling().has_asked() {
@@ -124,7 +133,7 @@ impl Shard {
     }
 
     /// Delivers a message or a run to the subscribers found on this shard. Returns `false` if none could take it.
-    #[inline]
+    #[inline(always)]
     fn deliver_here(
         &mut self,
         routing: &mut Routing<'_>,
@@ -194,7 +203,7 @@ impl Shard {
 
     /// Delivers one message to all except those that the routing `served` has reached. Returns `false` if none could
     /// take it.
-    #[inline]
+    #[inline(always)]
     fn deliver_message(
         &mut self,
         routing: &mut Routing<'_>,
@@ -243,7 +252,7 @@ impl Shard {
     }
 
     /// Sends a message once to each shard that has subscribers, and a retained one to every shard.
-    #[inline]
+    #[inline(never)]
     fn send_to_peers(
         &mut self,
         routing: &mut Routing<'_>,
@@ -252,9 +261,6 @@ impl Shard {
         retain: Option<RetainVersion>,
         out: &mut Outputs,
     ) {
-        if self.peers.are_none() || (shards == 0 && retain.is_none()) {
-            return;
-        }
         if self.clients.passage().is_some() {
             self.hand_out_changes(out);
         }

@@ -87,13 +87,14 @@ impl Shard {
     /// retained messages.
     ///
     /// Called for every send that is done and every acknowledgement; nearly always nothing waits.
-    #[inline]
+    #[inline(always)]
     pub(in crate::broker) fn pump(&mut self, session: SessionId) {
         if self.clients.has_waiting(session) || self.topics.has_replays() {
             self.pump_waiting(session);
         }
     }
 
+    #[inline(never)]
     fn pump_waiting(&mut self, session: SessionId) {
         if !self.clients.drain(session, &self.rights) {
             return;
