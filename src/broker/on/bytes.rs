@@ -181,10 +181,8 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        if self.logs == Logs::Packets && !self.pending.is_unfinished(id) {
-            for frame in run.frames() {
-                self.log_packet(session, &frame, out);
-            }
+        if self.logs == Logs::Packets {
+            self.log_packets(id, session, &run, out);
         }
         if frame.packet_type() == packet_type::PUBLISH {
             let publish = Publish::decode(version, frame).map_err(Violation::Malformed)?;
@@ -197,6 +195,21 @@ impl Shard {
             let ack = Ack::decode(kind, version, frame).map_err(Violation::Malformed)?;
             return self.on_ack(id, session, version, kind, &ack, out);
         }
+        self.on_rare_frame(id, session, version, frame, run, out)
+    }
+
+    /// A packet of a type that is no part of the life of a message. Kept out of the loop over packets, which would
+    /// prepare itself for it in each turn.
+    #[inline(never)]
+    fn on_rare_frame(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+        run: Run<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
         match wire::decode_head(version, frame).map_err(Violation::Malformed)? {
             Packet::Subscribe(subscribe) => {
                 return self.on_subscribe(id, session, version, &subscribe, out);
@@ -224,6 +237,15 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    #[cold]
+    fn log_packets(&self, id: ConnectionId, session: SessionId, run: &Run<'_>, out: &mut Outputs) {
+        if !self.pending.is_unfinished(id) {
+            for frame in run.frames() {
+                self.log_packet(session, &frame, out);
+            }
+        }
     }
 
     fn log_packet(&self, session: SessionId, frame: &Frame<'_>, out: &mut Outputs) {

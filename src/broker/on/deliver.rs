@@ -95,7 +95,7 @@ impl Shard {
     /// What the message under way costs for each of those found, who get a copy of its name, properties and payload, as
     /// far as these are not referenced.
     #[inline]
-    fn work_of_copies(&self, routing: &Routing<'_>) -> usize {
+    pub(in crate::broker) fn work_of_copies(&self, routing: &Routing<'_>) -> usize {
         let copied = |bytes: usize| match routing.references(bytes) {
             true => 0,
             false => bytes,

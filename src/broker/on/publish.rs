@@ -29,9 +29,11 @@ impl Shard {
         run: Run<'_>,
         out: &mut Outputs,
     ) -> Result<(), Violation> {
-        let run = match publish.topic {
-            Some(topic) if run.packets > 1 && self.logs != Logs::Packets => self.cut(run, topic),
-            _ => run,
+        let (run, is_found) = match publish.topic {
+            Some(topic) if run.packets > 1 && self.logs != Logs::Packets => {
+                (self.cut(run, topic), true)
+            }
+            _ => (run, false),
         };
         self.clients
             .count_received(run.packets, publish.payload.len());
@@ -87,7 +89,10 @@ impl Shard {
         if publish.packet_id.is_some() && self.crossing_waits(publish.retain) {
             self.peers.settling_mut().begin_asking();
         }
-        let routed = self.publish(&mut routing, origin, out);
+        let routed = match is_found {
+            true => self.publish_found(&mut routing, origin, out),
+            false => self.publish(&mut routing, origin, out),
+        };
         self.close_if_untold(version, publish.qos, routed)?;
         self.answer_publish(
             id,
@@ -371,13 +376,38 @@ impl Shard {
         if self.rights.are_in_force() {
             return self.publish_by_rules(routing, origin, out);
         }
-        let topic = routing.topic.as_str();
-        if topic.starts_with('$')
-            && let Some(cause) = self.ask_to_publish(origin, topic)
-        {
+        if let Some(cause) = self.ask_about_own_topic(routing, origin) {
             return self.deny(routing, origin, cause, out);
         }
         self.take::<false>(routing, origin, out)
+    }
+
+    /// The same for a run: its subscribers were found when it was cut.
+    fn publish_found(
+        &mut self,
+        routing: &mut Routing<'_>,
+        origin: Origin,
+        out: &mut Outputs,
+    ) -> Routed {
+        if self.rights.are_in_force() {
+            return self.publish_by_rules(routing, origin, out);
+        }
+        if let Some(cause) = self.ask_about_own_topic(routing, origin) {
+            return self.deny(routing, origin, cause, out);
+        }
+        let visited = self.topics.found().visited;
+        self.turn.add_work(visited + self.work_of_copies(routing));
+        self.take::<true>(routing, origin, out)
+    }
+
+    /// Why a Client may not publish to a topic that is the broker's, where no rules are in force.
+    #[inline]
+    fn ask_about_own_topic(&mut self, routing: &Routing<'_>, origin: Origin) -> Option<Cause> {
+        let topic = routing.topic.as_str();
+        match topic.starts_with('$') {
+            true => self.ask_to_publish(origin, topic),
+            false => None,
+        }
     }
 
     /// The same where rules are in force. The answer that says who gets the message has also noted who may write it.
