@@ -32,6 +32,9 @@ max_queued_messages 0
 set_tcp_nodelay true
 """
 
+# For clients without a user name. The generator writes and reads below the last four.
+ACL_RULES = [f"topic readwrite house/room-{room}/#" for room in range(96)]
+ACL_RULES += [f"topic readwrite {top}/#" for top in ("bench", "site", "kept", "idle")]
 
 RUMQTTD_CONFIG = """\
 id = 0
@@ -55,7 +58,7 @@ dynamic_filters = true
 
 class Broker:
     """How to start one broker, and how it is spoken to: "tcp", "tls", "ws" or "wss". `argv` and `config` may use {port},
-    {config}, {mqttfast}, {tools}, {cert} and {key}."""
+    {config}, {mqttfast}, {tools}, {acl}, {cert} and {key}."""
 
     def __init__(self, argv, config=None, cores="broker", version=None, transport="tcp"):
         self.argv, self.config, self.cores, self.version, self.transport = argv, config, cores, version, transport
@@ -72,6 +75,12 @@ class Broker:
         words = ["--listen", {"tls": "mqtts", "ws": "ws", "wss": "wss"}[transport] + "://127.0.0.1:{port}"]
         words += ["--cert", "{cert}", "--key", "{key}"] if transport in ("tls", "wss") else []
         return Broker(self.argv[:at] + words + self.argv[at + 2 :], self.config, self.cores, self.version, transport)
+
+    def ruled(self):
+        """The same broker with an ACL file of 100 rules."""
+        if self.argv[0] == "mosquitto":
+            return Broker(self.argv, self.config + "acl_file {acl}\n", self.cores, self.version, self.transport)
+        return Broker(self.argv + ["--acl", "{acl}"], self.config, self.cores, self.version, self.transport)
 
 
 OURS = ["{mqttfast}", "--quiet", "--port", "{port}"]
@@ -100,6 +109,10 @@ for _name, _broker in list(BROKERS.items()):
     for _transport in ("tls", "ws", "wss"):
         if _over := _broker.over(_transport) if _name != "relay" else None:
             BROKERS[f"{_name}-{_transport}"] = _over
+
+# Each of these two with an ACL file: what the rules cost.
+for _name in ("mosquitto", "mqttfast"):
+    BROKERS[f"{_name}-acl"] = BROKERS[_name].ruled()
 
 NICE = 0
 
@@ -143,6 +156,10 @@ class Running:
             self.port = probe.getsockname()[1]
         config = Path(self.folder.name) / "config.toml"  # rumqttd goes by the name; mosquitto does not care.
         words = {"port": self.port, "config": config, "mqttfast": self.arguments.mqttfast, "tools": TOOLS}
+        words["acl"] = Path(self.folder.name) / "acl"
+        words["acl"].write_text("\n".join(ACL_RULES) + "\n")
+        # mosquitto reads it when it is root no more.
+        words["acl"].chmod(0o644)
         # For the generator.
         self.words = ["--websocket"] if self.broker.transport in ("ws", "wss") else []
         if self.broker.transport in ("tls", "wss"):
