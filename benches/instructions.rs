@@ -231,12 +231,12 @@ fn turns(cases: &mut Vec<Case>) {
 /// Turns of a shard with 100 rules, all for Clients without a user name, that allow what is done.
 fn ruled_turns(cases: &mut Vec<Case>) {
     let level = rig::V311;
-    cases.push(case(
-        "shard/rules-qos0-1-a-read".into(),
-        320,
-        1,
-        move || one_to_one(ruled(level), level, 1),
-    ));
+    for messages in [1, 16] {
+        let id = format!("shard/rules-qos0-{messages}-a-read");
+        cases.push(case(id, 320 / messages, messages, move || {
+            one_to_one(ruled(level), level, messages as usize)
+        }));
+    }
     cases.push(case(
         "shard/rules-qos0-16-topics-a-read".into(),
         20,

@@ -374,7 +374,7 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         if self.rights.are_in_force() {
-            return self.publish_by_rules(routing, origin, out);
+            return self.publish_by_rules::<false>(routing, origin, out);
         }
         if let Some(cause) = self.ask_about_own_topic(routing, origin) {
             return self.deny(routing, origin, cause, out);
@@ -390,14 +390,20 @@ impl Shard {
         out: &mut Outputs,
     ) -> Routed {
         if self.rights.are_in_force() {
-            return self.publish_by_rules(routing, origin, out);
+            return self.publish_by_rules::<true>(routing, origin, out);
         }
         if let Some(cause) = self.ask_about_own_topic(routing, origin) {
             return self.deny(routing, origin, cause, out);
         }
+        self.count_found(routing);
+        self.take::<true>(routing, origin, out)
+    }
+
+    /// The subscribers of the message under way were found, and that has cost something.
+    #[inline]
+    fn count_found(&mut self, routing: &Routing<'_>) {
         let visited = self.topics.found().visited;
         self.turn.add_work(visited + self.work_of_copies(routing));
-        self.take::<true>(routing, origin, out)
     }
 
     /// Why a Client may not publish to a topic that is the broker's, where no rules are in force.
@@ -412,13 +418,16 @@ impl Shard {
 
     /// The same where rules are in force. The answer that says who gets the message has also noted who may write it.
     #[inline(never)]
-    fn publish_by_rules(
+    fn publish_by_rules<const FOUND: bool>(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
-        self.find_readers_of(routing);
+        match FOUND {
+            true => self.count_found(routing),
+            false => self.find_readers_of(routing),
+        }
         let noted = |session| self.topics.is_noted_writer(session);
         if !origin.session.is_some_and(noted) {
             if let Some(cause) = self.ask_to_publish(origin, routing.topic.as_str()) {
