@@ -537,6 +537,8 @@ pub const RETAIN_CLOCK_BITS: u32 = 20;
 pub const CALENDAR_LEAST_S: u64 = 1_735_689_600;
 /// How often values below `$SYS` are published while somebody wants them, unless a configuration says; in seconds.
 pub const SYS_INTERVAL_S: u16 = 10;
+/// Values below `$SYS` are kept so long for who asks for them at the page, or three intervals if that is longer.
+pub const SYS_ASKED_MS: u64 = 30_000;
 /// How long the main thread waits for the reports of all shards.
 pub const SURVEY_WAIT_MS: u64 = 500;
 /// How long a shard counts what is published to which topic after somebody has asked for it.
@@ -615,6 +617,32 @@ pub const HTTP_REST_MS: u64 = 100;
 pub const HTTP_NAMES_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a value in the tree of topics.
 pub const HTTP_LEVEL_VALUE_BYTES_MAX: usize = 1024;
+/// WebSockets of pages at a time.
+pub const HTTP_LIVES_MAX: usize = 4;
+/// Topic Filters that one of them watches.
+pub const HTTP_LIVE_FILTERS_MAX: usize = 32;
+/// What a page may say at once: a filter has 65,535 bytes, which may be escaped.
+pub const HTTP_LIVE_REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// With so much unsent, further messages to a page are dropped and counted.
+pub const HTTP_LIVE_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a value that is shown as it comes.
+pub const HTTP_LIVE_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Messages that a page is told of in a second; more are counted.
+pub const HTTP_LIVE_MESSAGES_PER_S: u32 = 500;
+/// Clients that come or go, of which a page is told in a second; more are counted.
+pub const HTTP_LIVE_CONNECTS_PER_S: u32 = 20;
+/// How often a page is told how the broker is.
+pub const HTTP_LIVE_STATUS_MS: u64 = 1_000;
+/// Happenings that wait for the thread of the page; more are counted.
+pub const HTTP_NEWS_WAITING_MAX: usize = 1024;
+/// Bytes of these, with their names.
+pub const HTTP_NEWS_BYTES_MAX: usize = 1024 * 1024;
+/// Reads from the broker in one turn, so that it need not drop what a page would only count.
+pub const HTTP_LOCAL_READS_PER_TURN: usize = 64;
+/// The largest packet that a page hears of; larger messages are not sent to it.
+pub const HTTP_LIVE_PACKET_BYTES_MAX: u32 = 1024 * 1024;
+/// How long a message of the page may take to be published.
+pub const HTTP_ERRAND_MS: u64 = 10_000;
 /// A check of a password is given up after this; the password thread gives it up a little earlier.
 pub const HTTP_CHECK_MS: u64 = CONNECT_DEADLINE_MS + 5_000;
 

@@ -465,6 +465,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::passwords",
             "io::helpers::recent",
             "io::helpers::summary",
+            "io::helpers::sys",
             "io::link",
             "io::mail",
             "io::words",

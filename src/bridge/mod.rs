@@ -24,12 +24,14 @@
 //! - [`asked`]: what is asked first of both brokers.
 //! - [`relay`]: what becomes of each packet while both connections are there.
 //! - [`machine`]: the life of a bridge around that.
+//! - [`guest`]: a client of this broker, for who is at its page.
 //! - [`probe`]: a client that tries the other broker, for `mqttfast bridge test`.
 
 pub mod asked;
 pub mod backoff;
 pub mod client;
 pub mod event;
+pub mod guest;
 pub mod loops;
 pub mod machine;
 pub mod mapping;
@@ -38,6 +40,7 @@ pub mod relay;
 pub mod terms;
 
 pub use event::{Action, Actions, Counts, Event, Side, State, Status, Told, Why};
+pub use guest::{Guest, Heard};
 pub use loops::Loops;
 pub use machine::Machine;
 pub use probe::{Probe, Seen};

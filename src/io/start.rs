@@ -352,7 +352,7 @@ fn serve(
         for line in sites.iter().flat_map(Site::lines) {
             log.line(LogLevel::Info, line);
         }
-        http::start(sites, known, common.checker.clone())
+        http::start(sites, known, common.checker.clone(), common.sys.clone())
             .map_err(refused("cannot start the thread of the page"))?;
     }
     bridges

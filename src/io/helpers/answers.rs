@@ -26,6 +26,10 @@ use std::time::SystemTime;
 
 /// JSON whose strings do nothing to a terminal either: what JSON itself need not escape, but may.
 pub fn text_line(json: &str) -> String {
+    // Most are harmless as they are.
+    if json.bytes().all(|byte| (0x20..0x7F).contains(&byte)) {
+        return json.to_owned();
+    }
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
@@ -65,7 +69,8 @@ impl Times {
     }
 }
 
-fn address(address: SocketAddr) -> String {
+/// Of the other end.
+pub fn address(address: SocketAddr) -> String {
     match address {
         UNIX_PEER => "unix socket".to_owned(),
         address => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),

@@ -7,6 +7,7 @@
 
 use crate::broker::{ConnectionEnd, Happening};
 use crate::limits;
+use nix::sys::eventfd::EventFd;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -75,6 +76,24 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Of one that has just happened. `None`: it is of no kind that is kept.
+    pub fn new(at: SystemTime, happening: Arc<Happening>) -> Option<Entry> {
+        let kind = Kind::of(&happening)?;
+        Some(Entry {
+            kind,
+            at,
+            first: at,
+            // Those of one Client that were not told of within a second.
+            count: match &*happening {
+                Happening::Denied { untold, .. } => 1 + u64::from(*untold),
+                _ => 1,
+            },
+            bytes: bytes(&happening),
+            key: key(kind, &happening),
+            happening,
+        })
+    }
+
     /// The device, as far as it is known: client id, user name, address.
     pub fn who(&self) -> (Option<&str>, Option<&str>, Option<SocketAddr>) {
         who(&self.happening)
@@ -157,7 +176,41 @@ fn bytes(happening: &Happening) -> usize {
 /// A handle; copies share the same. `None` within: nobody can ask, and nothing is kept.
 #[derive(Clone, Default)]
 pub struct Recent {
-    shared: Option<Arc<Mutex<[Ring; Kind::ALL.len()]>>>,
+    shared: Option<Arc<Mutex<Kept>>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    rings: [Ring; Kind::ALL.len()],
+    /// `None`: nobody listens.
+    news: Option<News>,
+}
+
+/// What has happened since somebody listens, and was not taken yet.
+struct News {
+    waiting: VecDeque<(SystemTime, Arc<Happening>)>,
+    bytes: usize,
+    lost: u64,
+    /// Written when something comes.
+    wake: Arc<EventFd>,
+}
+
+impl News {
+    fn push(&mut self, at: SystemTime, happening: Arc<Happening>) {
+        let bytes = bytes(&happening);
+        if self.waiting.len() >= limits::HTTP_NEWS_WAITING_MAX
+            || self.bytes + bytes > limits::HTTP_NEWS_BYTES_MAX
+        {
+            self.lost += 1;
+            return;
+        }
+        // Who has not taken the last one is awake.
+        if self.waiting.is_empty() {
+            let _ = self.wake.write(1);
+        }
+        self.bytes += bytes;
+        self.waiting.push_back((at, happening));
+    }
 }
 
 /// The oldest first. Each kind has its own, so that devices that come and go push out no denial.
@@ -202,34 +255,61 @@ impl Recent {
 
     /// Keeps it, if it is of a kind that is kept.
     pub fn note(&self, happening: Box<Happening>) {
-        let Some(kind) = Kind::of(&happening).filter(|_| self.keeps()) else {
+        let is_news =
+            Kind::of(&happening).is_some() || matches!(*happening, Happening::Connected { .. });
+        if !self.keeps() || !is_news {
+            return;
+        }
+        let now = SystemTime::now();
+        let happening: Arc<Happening> = happening.into();
+        let Some(mut kept) = self.lock() else {
             return;
         };
-        let now = SystemTime::now();
-        let entry = Entry {
-            kind,
-            at: now,
-            first: now,
-            // Those of one Client that were not told of within a second.
-            count: match &*happening {
-                Happening::Denied { untold, .. } => 1 + u64::from(*untold),
-                _ => 1,
-            },
-            bytes: bytes(&happening),
-            key: key(kind, &happening),
-            happening: happening.into(),
-        };
-        if let Some(mut rings) = self.lock() {
-            rings[kind as usize].note(entry);
+        if let Some(news) = &mut kept.news {
+            news.push(now, Arc::clone(&happening));
         }
+        if let Some(entry) = Entry::new(now, happening) {
+            kept.rings[entry.kind as usize].note(entry);
+        }
+    }
+
+    /// From now on what happens is kept to be taken by [`Recent::take_news`], and `wake` is written when something
+    /// comes. Who listens already goes on. `None`: nobody listens any more.
+    pub fn listen(&self, wake: Option<Arc<EventFd>>) {
+        let Some(mut kept) = self.lock() else {
+            return;
+        };
+        match wake {
+            None => kept.news = None,
+            Some(_) if kept.news.is_some() => {}
+            Some(wake) => {
+                kept.news = Some(News {
+                    waiting: VecDeque::new(),
+                    bytes: 0,
+                    lost: 0,
+                    wake,
+                });
+            }
+        }
+    }
+
+    /// What has happened since it was asked last, the oldest first, and how much more was lost.
+    pub fn take_news(&self) -> (Vec<(SystemTime, Arc<Happening>)>, u64) {
+        let mut kept = self.lock();
+        let news = kept.as_mut().and_then(|kept| kept.news.as_mut());
+        news.map_or_else(Default::default, |news| {
+            news.bytes = 0;
+            let waiting = std::mem::take(&mut news.waiting);
+            (waiting.into(), std::mem::take(&mut news.lost))
+        })
     }
 
     /// The entries of these kinds, the newest first; those about `whom`, if somebody is named.
     pub fn entries(&self, kinds: &[Kind], whom: Option<&str>) -> Vec<Entry> {
         let mut found = Vec::new();
-        if let Some(rings) = self.lock() {
+        if let Some(kept) = self.lock() {
             for kind in kinds {
-                let entries = rings[*kind as usize].entries.iter();
+                let entries = kept.rings[*kind as usize].entries.iter();
                 let wanted = entries.filter(|entry| whom.is_none_or(|whom| entry.is_about(whom)));
                 found.extend(wanted.cloned());
             }
@@ -238,7 +318,7 @@ impl Recent {
         found
     }
 
-    fn lock(&self) -> Option<MutexGuard<'_, [Ring; Kind::ALL.len()]>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Kept>> {
         let shared = self.shared.as_ref()?;
         Some(shared.lock().unwrap_or_else(PoisonError::into_inner))
     }

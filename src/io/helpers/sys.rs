@@ -12,10 +12,12 @@ use crate::io::helpers::home_assistant::{HEALTH_TOPIC, Health};
 use crate::io::helpers::summary;
 use crate::io::mail::{Shards, ToShard};
 use crate::io::words::figures;
+use crate::limits;
 use crate::wire::QoS;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,6 +44,10 @@ struct State {
     board: Board,
     /// For Home Assistant.
     tells_health: bool,
+    /// Who asks for values, whether anybody subscribes or not.
+    askers: Vec<Sender<()>>,
+    /// Until then they are kept for who asked.
+    asked_until: Option<Instant>,
 }
 
 impl Sys {
@@ -59,6 +65,22 @@ impl Sys {
     pub fn wake(&self) {
         self.lock().woken = true;
         self.shared.changed.notify_all();
+    }
+
+    /// Has the values published, if any are, for a while. `false`: they are not there yet.
+    pub fn ask(&self, most: Duration) -> bool {
+        let (asker, answer) = channel();
+        let mut state = self.lock();
+        let Some(interval) = state.interval else {
+            return true;
+        };
+        let kept = (3 * interval).max(Duration::from_millis(limits::SYS_ASKED_MS));
+        state.asked_until = Some(Instant::now() + kept);
+        state.askers.push(asker);
+        state.woken = true;
+        drop(state);
+        self.shared.changed.notify_all();
+        answer.recv_timeout(most).is_ok()
     }
 
     /// From now on values are published so often; `None`: never.
@@ -94,12 +116,15 @@ impl Sys {
         loop {
             let interval = self.wait(values.are_published());
             let found = interval.map(|_| summary::statistics(shards));
-            let wanted = found.filter(|found| is_wanted(found));
-            let (board, tells_health) = {
-                let state = self.lock();
-                (state.board.clone(), state.tells_health)
-            };
-            values.tells_health = tells_health;
+            let mut state = self.lock();
+            let board = state.board.clone();
+            values.tells_health = state.tells_health;
+            let askers = std::mem::take(&mut state.askers);
+            let asked = state
+                .asked_until
+                .is_some_and(|until| Instant::now() < until);
+            drop(state);
+            let wanted = found.filter(|found| asked || is_wanted(found));
             let changed = match wanted {
                 Some(found) => values.update(&found, board.values(), Instant::now()),
                 None => values.withdraw(),
@@ -109,6 +134,9 @@ impl Sys {
                 if let Ok(message) = message {
                     shards.tell(ShardId(0), ToShard::Publish(message));
                 }
+            }
+            for asker in askers {
+                let _ = asker.send(());
             }
         }
     }

@@ -6,20 +6,24 @@
 //! ```
 
 use super::answer::{Answer, Body, LAST_CHUNK, Pieces, Step, put_chunk};
+use super::errand::Errand;
 use super::house::House;
+use super::live::Live;
+use super::local::Local;
 use super::names;
 use super::request::{Bad, Credentials, Method, Request, end_of_block};
-use super::rights::Visitor;
-use super::route;
+use super::rights::{CLIENT_ID, Visitor};
+use super::route::{self, Act, Place};
 use super::site::Site;
 use super::stream::Stream;
-use crate::broker::{LogLevel, Verdict};
-use crate::io::words::Shown;
+use crate::broker::{Happening, Identity, Refusal, Verdict};
+use crate::io::link::websocket::handshake;
 use crate::limits;
 use nix::poll::PollFlags;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is under way.
@@ -35,6 +39,10 @@ enum State {
         pieces: Box<dyn Pieces>,
         chunks: bool,
     },
+    /// A message goes into the broker.
+    Publishing(Box<Errand>, Box<Request>),
+    /// A WebSocket is open.
+    Live(Box<Live>),
     /// All is said; what the other side still sends is thrown away.
     Lingering,
 }
@@ -109,11 +117,47 @@ impl Connection {
         interest
     }
 
+    /// Its client of this broker, if it has one.
+    pub fn local(&mut self) -> Option<&mut Local> {
+        match &mut self.state {
+            State::Publishing(errand, _) => Some(&mut errand.local),
+            State::Live(live) => live.local.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// The socket of that client.
+    pub fn local_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Publishing(errand, _) => Some(errand.local.as_fd()),
+            State::Live(live) => live.local.as_ref().map(Local::as_fd),
+            _ => None,
+        }
+    }
+
     /// When it is to be looked at, whatever comes.
     pub fn due(&self) -> Instant {
-        match self.is_busy() {
-            true => self.since,
-            false => self.until,
+        match &self.state {
+            _ if self.is_busy() => self.since,
+            // While nothing is unsent, a page may be silent for ever.
+            State::Live(live) if self.waiting() == 0 => live.due(),
+            State::Live(live) => live.due().min(self.until),
+            _ => self.until,
+        }
+    }
+
+    /// It is a WebSocket.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, State::Live(_))
+    }
+
+    /// Tells a WebSocket what happens.
+    pub fn tell(&mut self, lines: &[String]) {
+        let unsent = self.waiting();
+        if let State::Live(live) = &mut self.state {
+            for line in lines {
+                live.tell(line, unsent);
+            }
         }
     }
 
@@ -122,12 +166,11 @@ impl Connection {
         self.peer.ip().to_canonical()
     }
 
-    /// What makes place first, when there are too many: what is idle, then what was heard of longest ago.
-    pub fn rank(&self) -> (bool, Instant) {
-        (
-            !matches!(self.state, State::Head | State::Lingering),
-            self.since,
-        )
+    /// What makes place first, when there are too many: what is idle, then what was heard of longest ago. WebSockets,
+    /// of which there are few, come last.
+    pub fn rank(&self) -> (bool, bool, Instant) {
+        let is_idle = matches!(self.state, State::Head | State::Lingering);
+        (self.is_live(), !is_idle, self.since)
     }
 
     pub fn is_over(&self) -> bool {
@@ -141,9 +184,10 @@ impl Connection {
     fn wants_input(&self) -> bool {
         !self.ended
             && match &self.state {
-                State::Head => self.waiting() == 0,
+                State::Head => self.waiting() == 0 && !self.is_last,
                 State::Body(..) | State::Lingering => true,
-                State::Checking(..) | State::Answering { .. } => false,
+                State::Live(_) => self.waiting() < limits::HTTP_LIVE_UNSENT_BYTES_MAX,
+                State::Checking(..) | State::Answering { .. } | State::Publishing(..) => false,
             }
     }
 
@@ -153,26 +197,33 @@ impl Connection {
             State::Answering { .. } => self.waiting() < limits::HTTP_UNSENT_BYTES_MAX,
             State::Head => {
                 self.waiting() == 0
+                    && !self.is_last
                     && (self.stream.has_opened()
                         || end_of_block(&self.input, self.looked_at).is_some())
             }
             State::Body(request, _) => {
                 self.stream.has_opened() || self.input.len() >= request.body_bytes
             }
-            State::Checking(..) | State::Lingering => false,
+            State::Live(live) => self.stream.has_opened() || !live.output.is_empty(),
+            State::Checking(..) | State::Publishing(..) | State::Lingering => false,
         }
     }
 
     /// Reads, answers and writes, as far as all of it goes without waiting for the other side.
     pub fn turn(&mut self, site: &Site, house: &House, now: Instant) {
-        if now >= self.until && !self.is_busy() {
+        let is_patient = self.is_live() && self.waiting() == 0;
+        if now >= self.until && !self.is_busy() && !is_patient {
             return self.on_late(now);
         }
+        let mut left = limits::HTTP_UNSENT_BYTES_MAX;
         for _ in 0..limits::HTTP_PIECES_PER_TURN {
             self.write(now);
-            if self.broken || !self.go_on(site, house, now) {
+            let before = self.waiting();
+            if self.broken || left == 0 || !self.go_on(site, house, now) {
                 break;
             }
+            // Large answers are made one a turn, lest who asks for many be served before all others.
+            left = left.saturating_sub(self.waiting().saturating_sub(before));
         }
         self.write(now);
         self.end_if_said(now);
@@ -194,6 +245,18 @@ impl Connection {
                 true
             }
             State::Checking(..) => false,
+            State::Publishing(errand, _) => {
+                let Some(answer) = errand.turn() else {
+                    return false;
+                };
+                if let State::Publishing(_, request) =
+                    std::mem::replace(&mut self.state, State::Head)
+                {
+                    self.answer(answer, &request, house, now);
+                }
+                true
+            }
+            State::Live(_) => self.on_live(house, now),
             State::Lingering => {
                 let before = self.input.len();
                 self.read(now, before + limits::HTTP_READ_BYTES);
@@ -219,15 +282,20 @@ impl Connection {
                 let answer = Answer::error(503, "busy", text).with("Retry-After", "2");
                 return self.answer(answer.last(), &request, house, now);
             }
-            Verdict::UnknownUser => "there is no such user in the password file",
-            Verdict::WrongPassword => "its password is wrong",
+            Verdict::UnknownUser => Refusal::UnknownUser,
+            Verdict::WrongPassword => Refusal::WrongPassword,
         };
-        let text = format!(
-            "the page is refused to {} from {}: {why}",
-            Shown(&user),
-            self.address()
-        );
-        house.known.log.line(LogLevel::Warning, text);
+        // Told as a login of MQTT is, so that who reads the log for those finds these.
+        let happening = Box::new(Happening::Refused {
+            who: Identity {
+                client_id: CLIENT_ID.into(),
+                user_name: Some(user.into()),
+                address: self.peer,
+            },
+            why,
+        });
+        house.known.log.happened(&happening);
+        house.known.recent.note(happening);
         self.answer(
             log_in("user name or password is wrong"),
             &request,
@@ -246,7 +314,8 @@ impl Connection {
     }
 
     fn on_head(&mut self, site: &Site, house: &House, now: Instant) -> bool {
-        if self.waiting() > 0 {
+        // Behind the last answer nothing is read as a request.
+        if self.waiting() > 0 || self.is_last {
             return false;
         }
         let Some(end) = end_of_block(&self.input, self.looked_at) else {
@@ -339,6 +408,27 @@ impl Connection {
             self.state = State::Body(request, visitor);
             return;
         }
+        if let Some(key) = &request.websocket
+            && route::place(&request.path) == Place::Live
+        {
+            if house.lives.get() >= limits::HTTP_LIVES_MAX {
+                let text = "as many pages are open as may be: close one";
+                let answer = Answer::error(503, "busy", text);
+                return self.answer(answer, &request, house, now);
+            }
+            house.lives.set(house.lives.get() + 1);
+            // Before the page is told anything: from then on it misses nothing.
+            let wake = Arc::clone(&house.wake);
+            house.known.recent.listen(Some(wake));
+            let accept = handshake::accept(key.as_bytes());
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            self.output.extend_from_slice(head.as_bytes());
+            self.until = after(now, limits::HTTP_STUCK_MS);
+            self.state = State::Live(Box::new(Live::new(visitor, now)));
+            return;
+        }
         let answer = route::read(&request, &visitor, house);
         self.answer(answer, &request, house, now);
     }
@@ -357,9 +447,47 @@ impl Connection {
             return false;
         };
         let body: Vec<u8> = self.input.drain(..wanted).collect();
-        let answer = route::act(&request, &body, &visitor, house);
-        self.answer(answer, &request, house, now);
+        match route::act(&request, &body, &visitor, house) {
+            Act::Answer(answer) => self.answer(answer, &request, house, now),
+            Act::Publish(message) => match Errand::new(message, &visitor, house, self.id) {
+                Ok(errand) => {
+                    self.until = after(now, limits::HTTP_ERRAND_MS);
+                    self.state = State::Publishing(Box::new(errand), request);
+                }
+                Err(error) => {
+                    let answer = Answer::error(503, "busy", &error.to_string());
+                    self.answer(answer, &request, house, now);
+                }
+            },
+        }
         true
+    }
+
+    /// A turn of a WebSocket. `false`: it waits.
+    fn on_live(&mut self, house: &House, now: Instant) -> bool {
+        if self.input.is_empty() {
+            self.read(now, limits::HTTP_READ_BYTES);
+        }
+        let (input, unsent) = (std::mem::take(&mut self.input), self.waiting());
+        let State::Live(live) = &mut self.state else {
+            return false;
+        };
+        if !input.is_empty() {
+            live.receive(&input, house, self.id, unsent);
+        }
+        live.turn(house, now, unsent);
+        if unsent == 0 && !live.output.is_empty() {
+            // From now on it must be taken.
+            self.until = after(now, limits::HTTP_STUCK_MS);
+        }
+        self.output.append(&mut live.output);
+        let is_over = live.is_over;
+        if is_over || self.ended {
+            self.is_last = true;
+            self.state = State::Head;
+            self.until = after(now, limits::HTTP_STUCK_MS);
+        }
+        !input.is_empty() && !is_over
     }
 
     /// Says why not, and ends: what follows may be a body that nobody reads.
@@ -369,9 +497,14 @@ impl Connection {
             answer.put_head(Some(body.len()), false, true, &mut self.output);
             self.output.extend_from_slice(body);
         }
-        self.input = Vec::new();
+        self.forget_input();
         self.state = State::Head;
         self.until = after(now, limits::HTTP_STUCK_MS);
+    }
+
+    fn forget_input(&mut self) {
+        self.input = Vec::new();
+        self.looked_at = 0;
     }
 
     fn answer(&mut self, answer: Answer, request: &Request, house: &House, now: Instant) {
@@ -458,7 +591,7 @@ impl Connection {
         let is_said = self.waiting() == 0 && !self.stream.wants_write();
         if self.is_last && is_said && matches!(self.state, State::Head) {
             self.stream.say_end();
-            self.input = Vec::new();
+            self.forget_input();
             self.state = State::Lingering;
             self.until = after(now, limits::HTTP_LINGER_MS);
         }

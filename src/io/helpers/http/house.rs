@@ -5,7 +5,9 @@ use crate::broker::Verdict;
 use crate::ids::ListenerId;
 use crate::io::helpers::known::Known;
 use crate::io::helpers::passwords::{Checker, Reply, Request};
+use crate::io::helpers::sys::Sys;
 use nix::sys::eventfd::EventFd;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -16,6 +18,10 @@ pub struct House {
     pub known: Known,
     /// `None`: nobody logs in anywhere.
     pub checker: Option<Checker>,
+    /// Has `$SYS` published.
+    pub sys: Sys,
+    /// WebSockets that are open.
+    pub lives: Cell<usize>,
     /// The page, ready to be sent.
     pub page: Page,
     /// Where verdicts of the password thread go, with the number of the connection they are for.

@@ -248,6 +248,52 @@ impl Pieces for Retained {
     }
 }
 
+/// `{"topics":{TOPIC:VALUE, …}}` of what is retained.
+pub struct SysTree {
+    walk: Walk,
+    begun: bool,
+}
+
+impl SysTree {
+    /// Of a survey with values.
+    pub fn new(survey: Survey, rights: Rights) -> SysTree {
+        SysTree {
+            walk: Walk {
+                survey: Some(survey),
+                rights,
+            },
+            begun: false,
+        }
+    }
+}
+
+impl Pieces for SysTree {
+    fn step(&mut self, house: &House, out: &mut Vec<u8>) -> Step {
+        let begun = &mut self.begun;
+        let walked = self.walk.step(house, |found| {
+            let value = found.value.as_ref().map(|message| message.payload());
+            let value = String::from_utf8_lossy(value.unwrap_or_default());
+            let before = match std::mem::replace(begun, true) {
+                true => ",",
+                false => "{\"topics\":{",
+            };
+            let line = format!("{before}{}:{}", json!(found.topic), json!(value));
+            out.extend_from_slice(text_line(&line).as_bytes());
+        });
+        match (walked, self.walk.is_over()) {
+            (None, _) => Step::Busy,
+            (Some(()), false) => Step::More,
+            (Some(()), true) => {
+                if !self.begun {
+                    out.extend_from_slice(b"{\"topics\":{");
+                }
+                out.extend_from_slice(b"}}");
+                Step::Done
+            }
+        }
+    }
+}
+
 /// One level of the tree of retained messages.
 pub struct Topics {
     walk: Walk,

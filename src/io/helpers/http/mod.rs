@@ -12,6 +12,8 @@
 //! - `names`: which hosts and which pages may ask.
 //! - `route`: which path has which answer; `listing`, `removal`, `metrics` and `page`
 //!   make the larger ones.
+//! - `live`: the WebSocket of a page, with `news` of what happens. `local`: a client of this broker, for that and for
+//!   the `errand` of a message.
 //! - `rights`: what who asks may read and write.
 //! - `site`: where it listens. `house`: what all connections share.
 //!
@@ -20,10 +22,14 @@
 
 mod answer;
 mod connection;
+mod errand;
 mod house;
 mod listing;
+mod live;
+mod local;
 mod metrics;
 mod names;
+mod news;
 mod page;
 mod removal;
 mod request;
@@ -34,6 +40,8 @@ mod stream;
 
 use self::connection::Connection;
 use self::house::House;
+use self::local::Local;
+use self::news::News;
 use self::page::Page;
 pub use self::site::Site;
 use self::stream::Stream;
@@ -41,10 +49,12 @@ use crate::broker::Verdict;
 use crate::budget::Source;
 use crate::io::helpers::known::Known;
 use crate::io::helpers::passwords::Checker;
+use crate::io::helpers::sys::Sys;
 use crate::limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -55,7 +65,7 @@ use std::time::{Duration, Instant};
 /// Starts the thread.
 ///
 /// Errors: the system gives no thread, or no eventfd.
-pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>) -> io::Result<()> {
+pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>, sys: Sys) -> io::Result<()> {
     for socket in sites.iter().flat_map(|site| &site.sockets) {
         socket.set_nonblocking(true)?;
     }
@@ -64,6 +74,8 @@ pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>) -> io::Re
     let house = House {
         known,
         checker,
+        sys,
+        lives: Cell::new(0),
         page: Page::default(),
         verdicts,
         wake: Arc::new(EventFd::from_flags(flags)?),
@@ -76,6 +88,7 @@ pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>) -> io::Re
                 house,
                 verdicts: taken,
                 connections: Vec::new(),
+                news: News::default(),
                 next_id: 0,
                 rests_until: None,
             };
@@ -91,6 +104,8 @@ struct Desk {
     house: House,
     verdicts: Receiver<(u64, Verdict)>,
     connections: Vec<Connection>,
+    /// For WebSockets.
+    news: News,
     next_id: u64,
     /// No connection could be accepted: not before then.
     rests_until: Option<Instant>,
@@ -111,6 +126,12 @@ impl Desk {
                 connection.turn(site, &self.house, now);
             }
         }
+        let lines = self.news.take(&self.house.known.recent, now);
+        if !lines.is_empty() {
+            for connection in &mut self.connections {
+                connection.tell(&lines);
+            }
+        }
         for (connection, is_ready) in self.connections.iter_mut().zip(ready.connections) {
             if is_ready || connection.due() <= now {
                 let site = &self.sites[connection.site];
@@ -118,9 +139,18 @@ impl Desk {
             }
         }
         self.connections.retain(|connection| !connection.is_over());
+        self.count_lives();
         if ready.asked {
             self.accept(now);
+            self.count_lives();
         }
+    }
+
+    fn count_lives(&mut self) {
+        let lives = self.connections.iter().filter(|one| one.is_live()).count();
+        self.house.lives.set(lives);
+        let recent = &self.house.known.recent;
+        self.news.listen(lives > 0, recent, &self.house.wake);
     }
 
     /// Waits for connections, bytes, room for bytes, verdicts, or a deadline.
@@ -135,15 +165,22 @@ impl Desk {
         }
         let of_connections = polled.len();
         let mut places = Vec::with_capacity(self.connections.len());
-        for connection in &self.connections {
+        let due = self.connections.iter().map(Connection::due).min();
+        let due = due.into_iter().chain(self.news.due()).chain(rests).min();
+        for connection in &mut self.connections {
+            let from = polled.len();
             let interest = connection.interest();
-            places.push((!interest.is_empty()).then_some(polled.len()));
+            let local = connection.local().map(Local::interest);
+            let connection = &*connection;
             if !interest.is_empty() {
                 polled.push(PollFd::new(connection.as_fd(), interest));
             }
+            if let Some((local, interest)) = connection.local_fd().zip(local) {
+                polled.push(PollFd::new(local, interest));
+            }
+            places.push(from..polled.len());
         }
-        let due = self.connections.iter().map(Connection::due);
-        let timeout = due.chain(rests).min().map_or(PollTimeout::NONE, |due| {
+        let timeout = due.map_or(PollTimeout::NONE, |due| {
             // Rounded up, lest the last millisecond be a busy wait; what is due now waits for nothing.
             let left = due.saturating_duration_since(now);
             let left = left.as_millis() + u128::from(!left.is_zero());
@@ -160,7 +197,7 @@ impl Desk {
             asked: (1..of_connections).any(is_ready),
             connections: places
                 .into_iter()
-                .map(|place| place.is_some_and(is_ready))
+                .map(|mut places| places.any(is_ready))
                 .collect(),
         }
     }
@@ -182,13 +219,8 @@ impl Desk {
                             self.make_place();
                             let id = self.next_id;
                             self.next_id += 1;
-                            let mut connection =
-                                Connection::new(id, index, stream, peer, local, now);
-                            // Most send their request at once.
-                            connection.turn(&self.sites[index], &self.house, now);
-                            if !connection.is_over() {
-                                self.connections.push(connection);
-                            }
+                            let connection = Connection::new(id, index, stream, peer, local, now);
+                            self.connections.push(connection);
                         }
                         Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                         Err(error)
@@ -221,8 +253,8 @@ impl Desk {
             same.filter(|other| source(other) == own).count()
         };
         let first = self.connections.iter().enumerate().min_by_key(|(_, one)| {
-            let (is_at_work, since) = one.rank();
-            (std::cmp::Reverse(count(one)), is_at_work, since)
+            let (is_live, is_at_work, since) = one.rank();
+            (is_live, std::cmp::Reverse(count(one)), is_at_work, since)
         });
         if let Some((index, _)) = first {
             self.connections.swap_remove(index);

@@ -56,7 +56,7 @@ pub struct Request {
 /// Where the header block ends, behind its empty line. `from`: what was looked at before.
 pub fn end_of_block(bytes: &[u8], from: usize) -> Option<usize> {
     // The empty line may have begun there.
-    let from = from.saturating_sub(3);
+    let from = from.saturating_sub(3).min(bytes.len());
     let bare = memmem::find(&bytes[from..], b"\n\n").map(|at| from + at + 2);
     let usual = memmem::find(&bytes[from..], b"\n\r\n").map(|at| from + at + 3);
     match (bare, usual) {

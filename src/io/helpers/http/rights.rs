@@ -1,6 +1,7 @@
 //! What who is logged in may read and write: by the rules in force, as an MQTT Client of the same name.
 
 use super::house::House;
+use crate::acl::explain::{self, Asker};
 use crate::acl::{Act, Rules, Standing, may_without_file};
 use crate::broker::{Found, Survey};
 use crate::ids::{ListenerId, ShardId};
@@ -61,6 +62,25 @@ impl Rights {
     /// May messages of this topic be read?
     pub fn may_read(&self, topic: &str) -> bool {
         self.may(Act::Read, topic)
+    }
+
+    /// May something of this filter be heard? Errors: a sentence, with the rule that is missing.
+    pub fn may_watch(&self, filter: &str) -> Result<(), String> {
+        let answer = explain::subscribe(self.rules.of(self.listener), self.asker(), filter);
+        answer.allowed.then_some(()).ok_or(answer.text)
+    }
+
+    /// May this topic be published to? Errors: a sentence, with the rule that refuses.
+    pub fn may_publish(&self, topic: &str) -> Result<(), String> {
+        let answer = explain::publish(self.rules.of(self.listener), self.asker(), topic);
+        answer.allowed.then_some(()).ok_or(answer.text)
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            user: self.user.as_deref(),
+            client: CLIENT_ID,
+        }
     }
 
     /// May messages of this topic be written?

@@ -1,18 +1,23 @@
 //! Which answer a path has.
 
 use super::answer::Answer;
+use super::errand::Message;
 use super::house::House;
-use super::listing::{Clients, Retained, Topics};
+use super::listing::{Clients, Retained, SysTree, Topics};
 use super::metrics;
 use super::removal::Removal;
 use super::request::{Method, Request};
 use super::rights::{Rights, Visitor};
+use crate::acl::explain;
 use crate::broker::{Found, Report, Survey};
 use crate::ids::ShardId;
 use crate::io::helpers::answers::{self, Times};
 use crate::io::helpers::recent::Kind;
 use crate::io::helpers::summary;
 use crate::limits;
+use crate::wire::QoS;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -23,6 +28,8 @@ pub enum Place {
     Read,
     /// To be done.
     Do,
+    /// A WebSocket.
+    Live,
     /// There is nothing.
     Nowhere,
 }
@@ -36,7 +43,9 @@ pub fn place(path: &str) -> Place {
                 "version" | "me" | "status" | "listeners" | "clients" | "topics" | "retained"
                 | "retained/value" | "denials" | "bridges" | "store",
             ) => Place::Read,
-            Some("retained/remove") => Place::Do,
+            Some("systree") => Place::Read,
+            Some("retained/remove" | "publish") => Place::Do,
+            Some("live") => Place::Live,
             _ => Place::Nowhere,
         },
     }
@@ -51,7 +60,15 @@ pub fn refusal(request: &Request) -> Option<Answer> {
             "there is nothing here",
         )),
         (Place::Read, Method::Get | Method::Head) | (Place::Do, Method::Post) => None,
-        (Place::Read, _) => Some(
+        (Place::Live, Method::Get) => match request.websocket {
+            Some(_) => None,
+            None => Some(
+                Answer::error(426, "wrong_request", "this is a WebSocket")
+                    .with("Upgrade", "websocket")
+                    .with("Sec-WebSocket-Version", "13"),
+            ),
+        },
+        (Place::Read | Place::Live, _) => Some(
             Answer::error(405, "wrong_request", "this can only be read").with("Allow", "GET, HEAD"),
         ),
         (Place::Do, _) => {
@@ -93,6 +110,7 @@ pub fn read(request: &Request, visitor: &Visitor, house: &House) -> Answer {
             "topics" => topics(request, visitor, house),
             "retained" => retained(request, visitor, house),
             "retained/value" => value(request, visitor, house),
+            "systree" => systree(visitor, house),
             "denials" => happenings(request, house),
             "bridges" => {
                 let bridges = answers::bridges(&house.known);
@@ -108,8 +126,16 @@ pub fn read(request: &Request, visitor: &Visitor, house: &House) -> Answer {
     result.unwrap_or_else(|refused| refused)
 }
 
+/// What becomes of a POST.
+pub enum Act {
+    /// It is answered.
+    Answer(Answer),
+    /// A message goes its way first.
+    Publish(Message),
+}
+
 /// What is to be done.
-pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> Answer {
+pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> Act {
     let done = || {
         let fields = match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Fields(fields),
@@ -126,7 +152,8 @@ pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> 
             return Err(Answer::error(403, "not_authorized", text));
         }
         match &*request.path {
-            "/api/v1/retained/remove" => remove(&fields, visitor, house),
+            "/api/v1/retained/remove" => remove(&fields, visitor, house).map(Act::Answer),
+            "/api/v1/publish" => publish(&fields, visitor, house).map(Act::Publish),
             _ => Err(Answer::error(
                 404,
                 "unknown_request",
@@ -134,7 +161,7 @@ pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> 
             )),
         }
     };
-    done().unwrap_or_else(|refused| refused)
+    done().unwrap_or_else(Act::Answer)
 }
 
 /// The fields of a body.
@@ -166,6 +193,54 @@ impl Fields {
             },
         }
     }
+}
+
+/// What is to be published, if this user may.
+fn publish(fields: &Fields, visitor: &Visitor, house: &House) -> Result<Message, Answer> {
+    let Some(topic) = fields.text("topic")? else {
+        return Err(Answer::wrong("`topic` is missing"));
+    };
+    let topic =
+        explain::topic_name(topic).map_err(|why| Answer::wrong(&format!("`topic`: {why}")))?;
+    let payload = match (fields.text("payload")?, fields.text("payload_base64")?) {
+        (Some(_), Some(_)) => {
+            return Err(Answer::wrong(
+                "`payload` or `payload_base64`: one of the two",
+            ));
+        }
+        (Some(text), None) => text.as_bytes().to_vec(),
+        (None, Some(text)) => BASE64_STANDARD
+            .decode(text)
+            .map_err(|_| Answer::wrong("`payload_base64` is no Base64"))?,
+        (None, None) => Vec::new(),
+    };
+    let qos = match fields.number("qos")? {
+        None | Some(0) => QoS::AtMostOnce,
+        Some(1) => QoS::AtLeastOnce,
+        Some(2) => QoS::ExactlyOnce,
+        Some(_) => return Err(Answer::wrong("`qos` is 0, 1 or 2")),
+    };
+    let retain = fields.truth("retain")?;
+    rights(visitor, house)?
+        .may_publish(topic)
+        .map_err(|text| Answer::error(403, "not_authorized", text.trim_end()))?;
+    Ok(Message {
+        topic: topic.into(),
+        payload,
+        qos,
+        retain,
+    })
+}
+
+/// `$SYS`, which is there for who asks for it.
+fn systree(visitor: &Visitor, house: &House) -> Result<Answer, Answer> {
+    if !house.sys.ask(Duration::from_millis(limits::SURVEY_WAIT_MS)) {
+        return Err(Answer::busy());
+    }
+    let survey = Survey::retained_of("$SYS/#", true);
+    let survey = survey.map_err(|why| Answer::error(500, "busy", &why.to_string()))?;
+    let rights = rights(visitor, house)?;
+    Ok(Answer::pieces(SysTree::new(survey, rights)))
 }
 
 fn remove(fields: &Fields, visitor: &Visitor, house: &House) -> Result<Answer, Answer> {

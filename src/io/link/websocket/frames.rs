@@ -32,6 +32,8 @@ const _: () = assert!(SMALL_ROOM >= 125 && STEP.is_multiple_of(4));
 pub enum Opcode {
     /// More of the message that was begun.
     Continuation = 0x0,
+    /// UTF-8, where the other end is no client of MQTT but the page.
+    Text = 0x1,
     /// MQTT: the only messages there may be. [v3.1.1 MQTT-6.0.0-1, v5 MQTT-6.0.0-1]
     Binary = 0x2,
     /// The last frame of its sender.
@@ -117,7 +119,7 @@ struct Head {
 impl Head {
     /// The head at the start of `bytes` and its size. `None`: more must come. What the first bytes alone break is told
     /// before the rest has come.
-    fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
+    fn read(bytes: &[u8], takes_text: bool) -> Result<Option<(Head, usize)>, Fault> {
         let &[first, ref rest @ ..] = bytes else {
             return Ok(None);
         };
@@ -127,6 +129,7 @@ impl Head {
         let fin = first & 0x80 != 0;
         let opcode = match first & 0x0F {
             0x0 => Opcode::Continuation,
+            0x1 if takes_text => Opcode::Text,
             0x1 => return Err(Fault::Text),
             0x2 => Opcode::Binary,
             0x8 => Opcode::Close,
@@ -187,6 +190,8 @@ pub struct Frames {
     opcode: Opcode,
     /// The last data frame was not the last of its message.
     in_message: bool,
+    /// Text is taken too.
+    takes_text: bool,
     /// For the next byte of the payload first.
     mask: [u8; 4],
     /// Bytes of the payload that have not come; 0: a head comes next.
@@ -214,6 +219,7 @@ impl Default for Frames {
             head_bytes: 0,
             opcode: Opcode::Continuation,
             in_message: false,
+            takes_text: false,
             mask: [0; 4],
             left: 0,
             control: Vec::new(),
@@ -224,6 +230,14 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// Of a peer that sends text. Whether it is UTF-8 is for who reads it.
+    pub fn with_text() -> Frames {
+        Frames {
+            takes_text: true,
+            ..Frames::default()
+        }
+    }
+
     /// Takes received bytes and appends those of data frames to `plain`. Nothing behind a Close frame is looked at.
     ///
     /// Errors: the peer broke a rule; this is not called again.
@@ -241,7 +255,7 @@ impl Frames {
                 usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (payload, rest) = bytes.split_at(taken);
             let to = match self.opcode {
-                Opcode::Continuation | Opcode::Binary => Some(&mut *plain),
+                Opcode::Continuation | Opcode::Text | Opcode::Binary => Some(&mut *plain),
                 Opcode::Ping | Opcode::Close => Some(&mut self.control),
                 Opcode::Pong => None,
             };
@@ -286,7 +300,7 @@ impl Frames {
     #[inline]
     fn read_head(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         if self.head_bytes == 0
-            && let Some((head, size)) = Head::read(bytes)?
+            && let Some((head, size)) = Head::read(bytes, self.takes_text)?
         {
             self.on_head(head)?;
             return Ok(size);
@@ -300,7 +314,9 @@ impl Frames {
         for (taken, byte) in bytes.iter().enumerate() {
             self.head[usize::from(self.head_bytes)] = *byte;
             self.head_bytes += 1;
-            if let Some((head, _)) = Head::read(&self.head[..usize::from(self.head_bytes)])? {
+            if let Some((head, _)) =
+                Head::read(&self.head[..usize::from(self.head_bytes)], self.takes_text)?
+            {
                 self.head_bytes = 0;
                 self.on_head(head)?;
                 return Ok(taken + 1);
@@ -312,8 +328,10 @@ impl Frames {
     fn on_head(&mut self, head: Head) -> Result<(), Fault> {
         match (head.opcode, self.in_message) {
             (Opcode::Continuation, false) => return Err(Fault::NothingToContinue),
-            (Opcode::Binary, true) => return Err(Fault::MessageInMessage),
-            (Opcode::Continuation | Opcode::Binary, _) => self.in_message = !head.fin,
+            (Opcode::Text | Opcode::Binary, true) => return Err(Fault::MessageInMessage),
+            (Opcode::Continuation | Opcode::Text | Opcode::Binary, _) => {
+                self.in_message = !head.fin
+            }
             (Opcode::Close | Opcode::Ping, _) => {
                 self.control.clear();
                 self.pinged = false;
@@ -332,7 +350,7 @@ impl Frames {
     /// The payload of a frame is whole.
     fn on_end(&mut self) -> Result<(), Fault> {
         match self.opcode {
-            Opcode::Continuation | Opcode::Binary | Opcode::Pong => {}
+            Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => {}
             Opcode::Ping => self.pinged = true,
             Opcode::Close => self.closed = Some(Closed::read(&std::mem::take(&mut self.control))?),
         }

@@ -127,6 +127,11 @@ impl Refused {
     }
 }
 
+/// What the key of a request is answered with. [RFC 6455 4.2.2]
+pub fn accept(key: &[u8]) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
 /// Answers a whole header block, with the empty line at its end. `peer`: the other end of the socket.
 pub fn answer(block: &[u8], terms: &WebSocketTerms, peer: IpAddr) -> Result<Accepted, Refused> {
     let mut headers = [httparse::EMPTY_HEADER; limits::HTTP_HEADERS_MAX];
@@ -173,7 +178,7 @@ pub fn answer(block: &[u8], terms: &WebSocketTerms, peer: IpAddr) -> Result<Acce
     if !terms.origins.is_empty() && !origins.all(allowed) {
         return Err(Refused::Origin);
     }
-    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
+    let accept = accept(key);
     Ok(Accepted {
         answer: format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n").into_bytes(),
         forwarded: forwarded(&headers, terms, peer),
