@@ -74,11 +74,15 @@ impl House {
 
     /// Exit code, standard output and standard error of a command.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_in("C", arguments)
+    }
+
+    fn run_in(&self, language: &str, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_mqttfast"))
             .args(arguments)
             .arg("--control")
             .arg(&self.socket)
-            .env("LC_ALL", "C")
+            .env("LC_ALL", language)
             .output()
             .expect("mqttfast was not started");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -303,6 +307,77 @@ fn commands_show_and_change_a_running_broker() {
         assert!(said.starts_with("refused: "), "{said}");
         assert_eq!(house.run(&["explain", "publish", "--topic", "a/#"]).0, 2);
     }
+}
+
+/// Every line of ours is French where the operator is; what Clients have named stays.
+#[test]
+fn commands_speak_french() {
+    let house = House::new(1);
+    let mut lamp = house.client(b"memory", Some("ann"));
+    lamp.publish("up", b"paused", 1, true);
+    let said = |arguments: &[&str]| house.run_in("fr_FR.UTF-8", arguments);
+    let (code, status, _) = said(&["status"]);
+    assert_eq!(code, 0);
+    let all = "1 connexions, 1 sessions, 0 abonnements, 1 messages retenus";
+    assert!(status.contains(all), "{status}");
+    let titles = [
+        "écoute sur",
+        "tient",
+        "en attente",
+        "perdus",
+        "mémoire",
+        "stockage",
+    ];
+    for title in titles {
+        let found = status.lines().any(|line| line.starts_with(title));
+        assert!(found, "no {title} in {status}");
+    }
+    // Lines of a table stand below each other, whatever letters they have.
+    let column = |line: &str| line.chars().take(14).collect::<String>();
+    let is_aligned = |line: &str| column(line).ends_with("  ") || line.starts_with("  ");
+    assert!(status.lines().all(is_aligned), "{status}");
+    let english = [
+        "dropped",
+        "waiting",
+        "holds",
+        "process ",
+        "let in",
+        "on their way",
+    ];
+    for word in english {
+        assert!(!status.contains(word), "{word} in {status}");
+    }
+    let (_, clients, _) = said(&["clients"]);
+    assert!(
+        clients.contains("UTILISATEUR") && clients.contains("\nmemory "),
+        "{clients}"
+    );
+    let (_, top, _) = said(&["top"]);
+    assert!(
+        top.contains("messages  reçus ") && top.contains("REÇU/s"),
+        "{top}"
+    );
+    let (_, listed, _) = said(&["retained", "ls", "#"]);
+    assert!(
+        listed.contains("TAILLE") && listed.contains("  up\n"),
+        "{listed}"
+    );
+    assert_eq!(said(&["retained", "get", "up"]).1, "paused");
+    let (_, gone, _) = said(&["retained", "rm", "up"]);
+    assert!(gone.ends_with("supprimé : 1 message retenu\n"), "{gone}");
+    let (_, sessions, _) = said(&["sessions", "ls"]);
+    assert!(
+        sessions.contains("ÉTAT") && sessions.contains("connecté"),
+        "{sessions}"
+    );
+    let (_, denials, _) = said(&["denials"]);
+    assert_eq!(
+        denials,
+        "rien n'a été refusé depuis le démarrage du broker\n"
+    );
+    let (code, _, err) = said(&["kick", "nobody"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("aucun client nobody n'est connecté"), "{err}");
 }
 
 /// Bridges stand in `status`, and topics are counted from the first question on.

@@ -70,7 +70,8 @@ impl Broker {
             }
             if value["end"] == true {
                 if value["protocol"].as_u64() > Some(VERSION.into()) {
-                    eprintln!("mqttfast: the broker is of a later version than this command");
+                    let text = "the broker is of a later version than this command";
+                    eprintln!("mqttfast: {}", super::shown::say(text));
                 }
                 return Ok(());
             }
@@ -139,7 +140,8 @@ impl Progress {
         self.count += 1;
         if self.looks && self.count.is_multiple_of(512) && self.since.elapsed().as_secs() >= 1 {
             self.shown = true;
-            eprint!("\r{} so far", self.count);
+            let so_far = format!("{} so far", self.count);
+            eprint!("\r{}", super::shown::say(&so_far));
             let _ = std::io::stderr().flush();
         }
     }

@@ -1,7 +1,7 @@
 //! `mqttfast clients` and `mqttfast kick`.
 
 use super::shown::{self, Table, ago, size, text};
-use super::{Broker, Failure, print};
+use super::{Broker, Failure, print, print_line};
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ impl Kick {
         let done = broker.ask_one(&json!({ "ask": "disconnect", "client": self.client }))?;
         let client = shown::whole(&self.client);
         match done["done"] == true {
-            true => print(&format!("{client} is disconnected\n")).map(|()| 0),
+            true => print_line(&format!("{client} is disconnected\n")).map(|()| 0),
             false => Err(Failure::new(format!(
                 "no client {client} is connected: `mqttfast clients` lists those that are"
             ))),

@@ -1,7 +1,7 @@
 //! `mqttfast log` and `mqttfast denials`.
 
 use super::shown::{self, text, time};
-use super::{Broker, Failure, print};
+use super::{Broker, Failure, print, print_line};
 use crate::io::helpers::zone::Zone;
 use argh::FromArgs;
 use serde_json::{Value, json};
@@ -112,11 +112,13 @@ impl Denials {
         }
         if said.is_empty() {
             let whom = self.client.as_deref().map(shown::whole);
-            let of = whom.map_or(String::new(), |whom| format!(" of {whom}"));
-            return print(&format!(
-                "nothing{of} was refused since the broker was started\n"
-            ))
-            .map(|()| 0);
+            let text = match whom {
+                Some(whom) => {
+                    format!("nothing of {whom} was refused since the broker was started\n")
+                }
+                None => "nothing was refused since the broker was started\n".to_owned(),
+            };
+            return print_line(&text).map(|()| 0);
         }
         // As a log has it: the newest at the end.
         said.reverse();
@@ -129,7 +131,10 @@ fn sentence(line: &Value, zone: &Zone) -> String {
     let count = shown::number(line, "count");
     let often = match count {
         0 | 1 => String::new(),
-        count => format!(" ({count} times since {})", time(line, "first", zone)),
+        count => {
+            let often = format!("({count} times since {})", time(line, "first", zone));
+            format!(" {}", shown::say(&often))
+        }
     };
     let said = text(line, "text", usize::MAX);
     format!("{} {said}{often}\n", time(line, "at", zone))

@@ -65,6 +65,11 @@ fn print(text: &str) -> Result<(), Failure> {
     printed.map_err(|error| Failure::of_output(&error))
 }
 
+/// Prints a sentence of ours, with its line end, in the operator's language.
+fn print_line(english: &str) -> Result<(), Failure> {
+    print(&shown::say_line(english))
+}
+
 /// One of these commands.
 #[derive(Debug)]
 pub enum Command {

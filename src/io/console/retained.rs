@@ -1,7 +1,7 @@
 //! `mqttfast retained`.
 
 use super::shown::{self, Table, ago, size, text};
-use super::{Broker, Failure, print};
+use super::{Broker, Failure, print, print_line};
 use crate::io::words::units;
 use argh::FromArgs;
 use base64::Engine;
@@ -159,7 +159,8 @@ impl Get {
             found += 1;
             if line["cut"] == true && !self.json {
                 let all = size(&line, "bytes");
-                eprintln!("mqttfast retained: only the beginning of {all} is shown");
+                let text = format!("only the beginning of {all} is shown");
+                eprintln!("mqttfast retained: {}", shown::say(&text));
             }
             if self.json {
                 return print(&format!("{text_of}\n"));
@@ -212,8 +213,8 @@ impl Remove {
             count => format!("{} retained messages", units::count(count)),
         };
         match self.dry_run {
-            true => print(&format!("{count} would be deleted\n"))?,
-            false => print(&format!("{count} deleted\n"))?,
+            true => print_line(&format!("{count} would be deleted\n"))?,
+            false => print_line(&format!("{count} deleted\n"))?,
         }
         Ok(0)
     }

@@ -2,7 +2,7 @@
 
 use super::client::queue;
 use super::shown::{self, Table, count, text};
-use super::{Broker, Failure, print};
+use super::{Broker, Failure, print, print_line};
 use crate::io::words::units;
 use argh::FromArgs;
 use serde_json::json;
@@ -90,7 +90,7 @@ impl List {
             table.row(vec![
                 text(line, "client", 40),
                 text(line, "user", 20),
-                state(line),
+                shown::say(&state(line)),
                 count(line, "subscriptions"),
                 queue(line),
                 count(line, "in_flight"),
@@ -122,7 +122,7 @@ impl Remove {
         let done = broker.ask_one(&request)?;
         let client = shown::whole(&self.client);
         match (done["done"] == true, self.connected) {
-            (true, _) => print(&format!("the session of {client} has ended\n")).map(|()| 0),
+            (true, _) => print_line(&format!("the session of {client} has ended\n")).map(|()| 0),
             (false, true) => Err(Failure::new(format!(
                 "there is no session of {client}: `mqttfast sessions ls` lists all"
             ))),

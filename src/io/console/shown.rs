@@ -16,6 +16,12 @@ pub fn say(english: &str) -> String {
     LANGUAGE.say(english).into_owned()
 }
 
+/// The same of a line, with its end.
+pub fn say_line(english: &str) -> String {
+    let line = english.trim_end_matches('\n');
+    format!("{}{}", say(line), &english[line.len()..])
+}
+
 /// A name that somebody else chose, at most `width` characters of it: no control character, and nothing that turns the
 /// direction of what follows.
 pub fn name(text: &str, width: usize) -> String {
@@ -81,7 +87,7 @@ pub fn now_s() -> u64 {
 /// How long ago a field's time is; `-` where it is not known.
 pub fn ago(line: &Value, field: &str) -> String {
     match line[field].as_u64() {
-        Some(at) => units::span(now_s().saturating_sub(at)),
+        Some(at) => say(&units::span(now_s().saturating_sub(at))),
         None => "-".to_owned(),
     }
 }
@@ -106,9 +112,7 @@ pub struct Table {
 impl Table {
     /// A title that ends with `>` is of a column of numbers.
     pub fn new(head: &[&str]) -> Table {
-        let titles = head
-            .iter()
-            .map(|title| title.trim_end_matches('>').to_owned());
+        let titles = head.iter().map(|title| say(title.trim_end_matches('>')));
         Table {
             rows: vec![titles.collect()],
             right: head.iter().map(|title| title.ends_with('>')).collect(),
@@ -128,7 +132,7 @@ impl Table {
     /// The text for standard output; `nothing` in place of a head alone.
     pub fn text_or(&self, nothing: &str) -> String {
         match self.is_empty() {
-            true => nothing.to_owned(),
+            true => say_line(nothing),
             false => self.text(colours()),
         }
     }

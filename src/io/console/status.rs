@@ -34,7 +34,7 @@ impl Status {
 
 /// How a bridge is, in one line.
 pub(super) fn bridge(line: &Value) -> String {
-    let mut out = format!(
+    let mut out = shown::say(&format!(
         "{} {} for {}, {}: {} out, {} in",
         text(line, "name", 40),
         text(line, "state", 20),
@@ -42,13 +42,14 @@ pub(super) fn bridge(line: &Value) -> String {
         text(line, "address", 60),
         count(line, "sent"),
         count(line, "received"),
-    );
+    ));
     for (field, name) in [
         ("queued", "waiting"),
         ("in_flight", "in flight"),
         ("dropped", "dropped"),
     ] {
         if number(line, field) > 0 {
+            let name = shown::say(name);
             let _ = write!(out, ", {} {name}", count(line, field));
         }
     }
@@ -56,7 +57,7 @@ pub(super) fn bridge(line: &Value) -> String {
     if line["state"] != "up"
         && let Some(why) = line["last_error"].as_str()
     {
-        let _ = write!(out, "; {}", shown::whole(why));
+        let _ = write!(out, "; {}", shown::whole(&shown::say(why)));
     }
     out
 }
@@ -65,6 +66,7 @@ pub(super) fn bridge(line: &Value) -> String {
 fn said(status: &Value) -> String {
     let mut out = String::new();
     let mut line = |title: &str, text: String| {
+        let (title, text) = (shown::say(title), shown::say(&text));
         let _ = writeln!(out, "{title:12}  {text}");
     };
     line(
@@ -146,7 +148,7 @@ fn said(status: &Value) -> String {
     for owner in list(&memory["owners"]) {
         let refused = match number(owner, "refused") {
             0 => String::new(),
-            refused => format!(", {} refusals", units::count(refused)),
+            refused => shown::say(&format!(", {} refusals", units::count(refused))),
         };
         let held = size(owner, "bytes");
         line(
@@ -194,10 +196,13 @@ pub(super) fn dropped(by: &Value) -> String {
     reasons.sort_by(|a, b| b.cmp(a));
     let said: Vec<String> = reasons
         .iter()
-        .map(|(number, name)| format!("{} {}", units::count(*number), shown::whole(name)))
+        .map(|(number, name)| {
+            let name = shown::whole(&shown::say(name));
+            format!("{} {name}", units::count(*number))
+        })
         .collect();
     match said.is_empty() {
-        true => "nothing".to_owned(),
+        true => shown::say("nothing"),
         false => said.join(", "),
     }
 }

@@ -452,7 +452,8 @@ impl View {
         head.extend(shown_bridges.map(|found| format!("bridge    {}", bridge(found))));
         if bridges.len() > BRIDGES_SHOWN {
             let more = bridges.len() - BRIDGES_SHOWN;
-            head.push(format!("          {more} more bridges: mqttfast status"));
+            let text = shown::say(&format!("{more} more bridges: mqttfast status"));
+            head.push(format!("          {text}"));
         }
         let mut head: Vec<String> = head.iter().map(|line| shown::say(line)).collect();
         head.push(String::new());
