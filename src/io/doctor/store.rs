@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::files::Reader;
-use crate::config::{Config, Durability, Listener};
+use crate::config::{Config, Durability, Listener, StoreConfig};
 use crate::io::store::place::Wanted;
 use crate::io::words::units;
 use crate::limits;
@@ -71,18 +71,18 @@ pub fn look(config: &Config, reader: &Reader, found: &mut Vec<Finding>) {
         }
     }
     if let Some(ms) = sync_ms(there) {
-        speed(config, ms, found);
+        speed(&config.store, ms, found);
     }
 }
 
 /// What a power cut may cost, by how long a sync takes.
-fn speed(config: &Config, ms: u64, found: &mut Vec<Finding>) {
-    let window = config.store.window_ms;
+fn speed(store: &StoreConfig, ms: u64, found: &mut Vec<Finding>) {
+    let window = store.window_ms;
     // A commit should take a small part of the time between two.
     let wanted = (ms * 4)
         .next_multiple_of(100)
         .clamp(100, limits::STORE_WINDOW_MS_MOST);
-    if config.store.durability == Durability::Batched && wanted > window {
+    if store.durability == Durability::Batched && wanted > window {
         found.push(
             Finding::warning(format!("the disk of the store takes {ms} ms for a sync"))
                 .why(format!("that is much of the {window} ms between two of them, so answers wait for the disk"))
@@ -115,4 +115,37 @@ fn sync_ms(folder: &Path) -> Option<u64> {
     measured.ok()?;
     taken.sort_unstable();
     taken.get(TIMES / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::doctor::Level;
+
+    #[test]
+    fn a_disk_that_is_too_slow_for_the_window_is_found() {
+        let of = |durability, window_ms, ms| {
+            let store = StoreConfig {
+                durability,
+                window_ms,
+                ..StoreConfig::default()
+            };
+            let mut found = Vec::new();
+            speed(&store, ms, &mut found);
+            found.remove(0)
+        };
+        let slow = of(Durability::Batched, 100, 40);
+        assert_eq!(slow.level, Level::Warning);
+        assert!(
+            slow.mend
+                .is_some_and(|mend| mend.contains("--store-window 200"))
+        );
+        for (durability, window_ms, ms) in [
+            (Durability::Batched, 100, 25),
+            (Durability::Batched, 10_000, 9_000),
+            (Durability::Lazy, 100, 400),
+        ] {
+            assert_eq!(of(durability, window_ms, ms).level, Level::Fine);
+        }
+    }
 }
