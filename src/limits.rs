@@ -828,6 +828,15 @@ pub const BRIDGE_LOOP_RETURNS: u16 = 8;
 pub const BRIDGE_HOPS_MAX: u32 = 16;
 /// How long a bridge rests after a loop.
 pub const BRIDGE_LOOP_PAUSE_MS: u64 = 300_000;
+/// Retained messages that a bridge remembers to have written here, 24 bytes each. Of further ones, deletions that are
+/// made while it is away are not noticed.
+pub const BRIDGE_RETAINED_MAX: usize = 32_768;
+/// Pause between two looks whether a broker has sent all retained messages, and looks in a row at which nothing came.
+pub const BRIDGE_REPLAY_PAUSE_MS: u64 = 500;
+/// See `BRIDGE_REPLAY_PAUSE_MS`.
+pub const BRIDGE_REPLAY_QUIET: u8 = 3;
+/// How often a bridge looks for what shards answer, while it compares retained messages.
+pub const BRIDGE_COMPARE_MS: u64 = 20;
 /// How often a lazy bridge looks whether messages wait.
 pub const BRIDGE_LOOK_MS: u64 = 1_000;
 /// How often a bridge tells of messages that it drops.

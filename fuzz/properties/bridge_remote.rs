@@ -20,7 +20,8 @@ use mqttfast::wire::{
 use std::collections::BTreeSet;
 
 /// Lines of the bridge. Its packets are small, so that its limits are near.
-const LINES: &str = "topic # both 2 loc/ rem/\nrestart_timeout 1 1\nbridge_max_packet_size 4096\n";
+const LINES: &str = "topic # both 2 loc/ rem/\nrestart_timeout 1 1\nbridge_max_packet_size 4096\n\
+    bridge_retain_deletions true\n";
 /// Steps of one run.
 const STEPS_MAX: usize = 120;
 /// Messages of the sound broker: five are under way at a time, and all arrive in the end.
@@ -99,6 +100,7 @@ struct World {
     /// PUBACK packets of all connections to the hostile broker.
     answered: usize,
     number: u32,
+    asked_retained: bool,
     published: BTreeSet<u32>,
 }
 
@@ -125,6 +127,7 @@ impl World {
             now: Time(1),
             answered: 0,
             number: 0,
+            asked_retained: false,
             published: BTreeSet::new(),
         };
         let mut actions = Vec::new();
@@ -152,6 +155,10 @@ impl World {
                     }
                     self.machine.outgoing(side).taken(usize::MAX);
                     self.closed(side);
+                }
+                Action::AskRetained => {
+                    // All that it might have written, with what it has said.
+                    self.asked_retained = true;
                 }
                 Action::Publish { .. } | Action::AskWaiting | Action::Tell(_) => {}
             }
@@ -224,6 +231,12 @@ impl World {
 
     /// The sound broker does all it has to do.
     fn serve(&mut self) {
+        if std::mem::take(&mut self.asked_retained) {
+            for topic in ["loc/a", "loc/b", "loc/", "loc/c"] {
+                self.handle(Event::Retained(topic, b"1"));
+            }
+            self.handle(Event::RetainedEnd);
+        }
         for _ in 0..4 {
             self.open(Side::Local);
             if self.open[0] {

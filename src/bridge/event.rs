@@ -40,6 +40,10 @@ pub enum Event<'a> {
         /// Messages that found no room in its queue, in all.
         dropped: u64,
     },
+    /// A part of the answer to [`Action::AskRetained`]: a retained message here, and what it says.
+    Retained(&'a str, &'a [u8]),
+    /// That was all.
+    RetainedEnd,
     /// The bridge is to end: the broker stops, or the configuration has it no more.
     Stop,
 }
@@ -60,6 +64,8 @@ pub enum Action {
     },
     /// How many messages wait in the Session here, and how many were lost there?
     AskWaiting,
+    /// Which retained messages are here, under the filters of what comes in?
+    AskRetained,
     /// For the log.
     Tell(Told),
 }
@@ -106,6 +112,8 @@ pub enum Told {
         /// The bridge rests so long.
         pause_ms: u64,
     },
+    /// So many retained messages were deleted here, because they were deleted there while the bridge was away.
+    Deleted(u64),
     /// Messages for the other broker find no room.
     Dropping {
         /// QoS 0 messages that the other broker took too slowly, so far.
@@ -215,6 +223,8 @@ pub struct Counts {
     pub unmapped: u64,
     /// Messages that one of the brokers did not take.
     pub refused: u64,
+    /// Retained messages deleted here because they were deleted there while the bridge was away.
+    pub deleted: u64,
     /// Connections to the other broker.
     pub connects: u64,
     /// Connections and attempts that failed.

@@ -86,6 +86,10 @@ pub struct Machine {
     addresses: Addresses,
     backoff: Backoff,
     random: SplitMix64,
+    /// Retained messages that were deleted here and told of.
+    deleted_told: u64,
+    /// The other broker has refused a subscription of this connection.
+    is_refused: bool,
     /// Messages that found the queue here full, as far as it was asked.
     queue_dropped: u64,
     /// Drops that were told of, and when.
@@ -111,6 +115,8 @@ impl Machine {
             addresses: Addresses::new(bridge.addresses.len(), bridge.round_robin),
             backoff: Backoff::new(bridge.restart_base_s, bridge.restart_cap_s),
             random: SplitMix64::new(seed),
+            deleted_told: 0,
+            is_refused: false,
             queue_dropped: 0,
             dropped_told: 0,
             told: Time(0),
@@ -232,7 +238,9 @@ impl Machine {
             | Phase::Connecting { until }
             | Phase::LoggingIn { until }
             | Phase::OpeningLocal { until } => until,
-            Phase::Relaying { until } => until.min(self.idle_deadline()),
+            Phase::Relaying { until } => until
+                .min(self.idle_deadline())
+                .min(self.relay.retained.deadline()),
             Phase::Asleep { look } => look,
             Phase::Ended => Time::NEVER,
         };
@@ -261,6 +269,20 @@ impl Machine {
                     && count >= self.terms.bridge.threshold as usize
                 {
                     self.connect(now, out);
+                }
+            }
+            Event::Retained(topic, payload) => {
+                let relaying = matches!(self.phase, Phase::Relaying { .. });
+                if relaying && self.relay.retained.is_gone(topic, payload) {
+                    self.relay.delete_here(topic);
+                }
+            }
+            Event::RetainedEnd => {
+                self.relay.retained.end();
+                let deleted = self.relay.counts.deleted;
+                let more = deleted - std::mem::replace(&mut self.deleted_told, deleted);
+                if more > 0 {
+                    out.push(Action::Tell(Told::Deleted(more)));
                 }
             }
             Event::Stop => self.lose(Why::Stopped, now, out),
@@ -314,6 +336,11 @@ impl Machine {
                 }
             }
             _ => {}
+        }
+        if matches!(self.phase, Phase::Relaying { .. }) && self.relay.retained.deadline() <= now {
+            let bytes = self.relay.remote.outgoing.bytes();
+            wire::encode(&Packet::PingReq, self.terms.version, bytes);
+            self.relay.retained.ask();
         }
         if self.is_held(Side::Remote) {
             // What is not read is no silence.
@@ -431,7 +458,12 @@ impl Machine {
             }
             // The Session here has messages under way, but it is only made ready. They come again.
             Packet::Publish(_) | Packet::Ack(..) if side == Side::Local => {}
-            Packet::PingResp => {}
+            Packet::PingResp => {
+                let is_under_way = self.relay.is_inward_under_way();
+                if side == Side::Remote && self.relay.retained.on_answer(is_under_way, now) {
+                    out.push(Action::AskRetained);
+                }
+            }
             Packet::Disconnect(disconnect) if self.relay.client(side).version == Version::V5 => {
                 return Err(match side {
                     Side::Local => Why::EndedHere,
@@ -492,6 +524,7 @@ impl Machine {
     fn begin_relay(&mut self, local_present: bool, now: Time, out: &mut Actions) {
         self.relay.begin(local_present, self.session_present, now);
         self.relay.counts.connects += 1;
+        self.is_refused = false;
         self.addresses.worked();
         let until = now + limits::BRIDGE_LOGIN_MS;
         self.phase = Phase::Relaying { until };
@@ -515,6 +548,7 @@ impl Machine {
         for (filter, code) in answers.ok_or(Why::Unexpected(packet_type::SUBACK))? {
             if ReasonCode(code).is_failure() {
                 let filter = filter.into();
+                self.is_refused |= side == Side::Remote;
                 out.push(Action::Tell(Told::Refused { side, filter, code }));
             }
         }
@@ -558,6 +592,10 @@ impl Machine {
         self.enter(State::Up, now);
         self.backoff.reset();
         self.is_up = true;
+        // What may not be read does not come again, and is not gone for that.
+        if !self.is_refused && self.relay.remote.takes.retain {
+            self.relay.retained.listen(now);
+        }
         out.push(Action::Publish { up: true });
         out.push(Action::Tell(Told::Connected {
             address: self.address,

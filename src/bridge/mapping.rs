@@ -102,6 +102,15 @@ impl Mapping {
         filters
     }
 
+    /// The filters of what messages of this way become, on the side that they go to.
+    pub fn targets(&self, way: Way) -> Vec<&str> {
+        let halves = self.lines.iter().filter_map(|line| line.halves(way));
+        let mut filters: Vec<&str> = halves.map(|(_, to)| &*to.filter).collect();
+        filters.sort_unstable();
+        filters.dedup();
+        filters
+    }
+
     /// The filters that were subscribed to, each with its code in SUBACK; `None`: there are more or fewer codes.
     pub fn answers<'a>(
         &'a self,

@@ -23,6 +23,7 @@
 //! - [`terms`]: what one bridge goes by.
 //! - [`asked`]: what is asked first of both brokers.
 //! - [`relay`]: what becomes of each packet while both connections are there.
+//! - [`retained`]: what was deleted at the other broker meanwhile.
 //! - [`machine`]: the life of a bridge around that.
 //! - [`guest`]: a client of this broker, for who is at its page.
 //! - [`probe`]: a client that tries the other broker, for `mqttfast bridge test`.
@@ -37,6 +38,7 @@ pub mod machine;
 pub mod mapping;
 pub mod probe;
 pub mod relay;
+pub mod retained;
 pub mod terms;
 
 pub use event::{Action, Actions, Counts, Event, Side, State, Status, Told, Why};

@@ -14,6 +14,7 @@ use super::client::Client;
 use super::event::{Counts, Side, Why};
 use super::loops::Loops;
 use super::mapping::Way;
+use super::retained::Retained;
 use super::terms::Terms;
 use crate::limits;
 use crate::time::Time;
@@ -133,6 +134,8 @@ pub struct Relay {
     outward: Flow,
     /// Messages of the other broker.
     inward: Flow,
+    /// What it has written here.
+    pub retained: Retained,
     /// When a message crossed last.
     pub crossed: Time,
     /// The largest QoS 0 message for the other broker since it had taken all.
@@ -152,6 +155,7 @@ impl Relay {
             counts: Counts::default(),
             outward: Flow::default(),
             inward: Flow::default(),
+            retained: Retained::new(terms.bridge.retain_deletions),
             crossed: Time(0),
             largest: 0,
             name: String::new(),
@@ -170,6 +174,7 @@ impl Relay {
     /// Both are connected. Each side says whether its broker has kept our Session.
     pub fn begin(&mut self, local_present: bool, remote_present: bool, now: Time) {
         self.crossed = now;
+        self.retained.begin();
         for (flow, from, to) in [
             (&mut self.outward, local_present, remote_present),
             (&mut self.inward, remote_present, local_present),
@@ -187,6 +192,29 @@ impl Relay {
                 flow.stale = vec![u64::MAX; 1024];
             }
         }
+    }
+
+    /// Messages of the other broker are not acknowledged to the end.
+    pub fn is_inward_under_way(&self) -> bool {
+        !self.inward.under_way.is_empty()
+    }
+
+    /// Deletes a retained message here.
+    pub fn delete_here(&mut self, topic: &str) {
+        self.counts.deleted += 1;
+        Delivery {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            topic,
+            packet_id: None,
+            topic_alias: None,
+            message_expiry_interval_s: None,
+            subscription_identifiers: &[],
+            passed_on: &[],
+            payload_bytes: 0,
+        }
+        .append_head(self.local.version, self.local.outgoing.bytes());
     }
 
     /// QoS 1 and 2 messages under way, in both directions.
@@ -309,6 +337,8 @@ impl Relay {
             return Ok(());
         }
         self.counts.comes_in += 1;
+        self.retained
+            .on_in(&self.name, publish.payload, publish.retain);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use mqttfast::wire::{next_frame, packet_type};
 use mqttfast_rig::process::certificates::certificates;
 use mqttfast_rig::process::packet::{Connect, Published};
 use mqttfast_rig::process::{Client, Folder, free_port, program};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -94,11 +95,16 @@ impl Broker {
         }
     }
 
-    /// SIGHUP.
-    fn hang_up(&self) {
+    fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().unwrap().id();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// SIGTERM: what it holds is kept.
+    fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.child.take().unwrap().wait().unwrap();
     }
 
     /// The answer of the control socket to one request.
@@ -576,7 +582,7 @@ fn a_reload_changes_the_bridges_that_changed() {
         .replace(&of("turns", "c", at_once), &of("turns", "d", at_once))
         .replace(&of("waits", "f", ""), &of("waits", "g", ""));
     fs::write(&file, text + &of("comes", "e", "")).unwrap();
-    edge.hang_up();
+    edge.signal(Signal::SIGHUP);
     edge.waits_for("bridge comes: is connected");
     edge.waits_for("bridge waits: its changes are in force from its next connection on");
     core.waits_for_state("state/goes", b"0");
@@ -734,6 +740,62 @@ fn comings_and_goings_are_kept_for_who_asks() {
     core.kill();
     core.start("clientid_prefixes other\n");
     happened("bridge edge: is not connected: the other broker refused it");
+}
+
+/// Retained messages that are deleted at the other broker while the bridge is away: of what is retained here those that
+/// the bridge wrote go, where that is wanted, and what somebody else wrote stays. At QoS 1 and 2 deletions wait in the
+/// Session.
+#[test]
+fn deletions_made_while_apart_are_made_good() {
+    for (kind, wanted) in [
+        (Kind::Mqttfast, true),
+        (Kind::Mosquitto, true),
+        (Kind::Mqttfast, false),
+    ] {
+        let (mut edge, mut core) = (Broker::new(Kind::Mqttfast), Broker::new(kind));
+        core.start("");
+        edge.start(&bridge(
+            &core,
+            &format!("topic r/# in 0 here/ there/\nbridge_retain_deletions {wanted}\n"),
+        ));
+        edge.waits_for("is connected to");
+        let mut writer = core.client("writer");
+        for number in 0..60 {
+            writer.publish(&format!("there/r/{number}"), b"core", 1, true);
+        }
+        edge.waits_for_state("here/r/59", b"core");
+        let mut here = edge.client("here");
+        here.publish("here/r/1", b"edge", 1, true);
+        here.publish("here/r/own", b"edge", 1, true);
+        // Where the bridge does not find it.
+        let port = core.port;
+        core.stop();
+        core.port = free_port();
+        core.start("");
+        let mut writer = core.client("writer");
+        for number in [0, 1, 2, 40] {
+            writer.publish(&format!("there/r/{number}"), b"", 1, true);
+        }
+        core.stop();
+        core.port = port;
+        core.start("");
+        wait("the bridge is connected again", || {
+            edge.log().matches("is connected to").count() == 2
+        });
+        match wanted {
+            true => edge.waits_for("deletes 3 retained messages here"),
+            false => std::thread::sleep(Duration::from_millis(2_500)),
+        }
+        let mut watcher = edge.client("watcher");
+        watcher.subscribe("here/#", 1);
+        let left = if wanted { 58 } else { 61 };
+        let mut got: Vec<_> = (0..left).map(|_| watcher.receive()).collect();
+        watcher.expect_silence(Duration::from_millis(200));
+        got.retain(|got| got.payload == b"edge");
+        got.sort_by(|one, other| one.topic.cmp(&other.topic));
+        let topics: Vec<_> = got.iter().map(|got| &*got.topic).collect();
+        assert_eq!(topics, ["here/r/1", "here/r/own"], "{kind:?}");
+    }
 }
 
 /// What finds no room in the queue of a bridge is counted for it, and told.

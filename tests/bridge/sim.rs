@@ -26,6 +26,7 @@ struct World {
     events: VecDeque<(Side, Option<&'static str>)>,
     states: Vec<bool>,
     told: usize,
+    asked_retained: usize,
 }
 
 impl World {
@@ -65,6 +66,7 @@ impl World {
             events: VecDeque::new(),
             states: Vec::new(),
             told: 0,
+            asked_retained: 0,
         };
         // This broker.
         world.local.use_ids_to(limits::PACKET_ID_MOST);
@@ -106,6 +108,7 @@ impl World {
                 }
                 Action::Publish { up } => self.states.push(up),
                 Action::AskWaiting => {}
+                Action::AskRetained => self.asked_retained += 1,
                 Action::Tell(_) => self.told += 1,
             }
         }
@@ -407,6 +410,42 @@ fn a_broker_that_does_not_read_is_given_up() {
         assert!(most < 2 * limits::BRIDGE_UNREAD_BYTES_MAX);
     }
     assert_eq!(world.machine.status().last, Some(Why::Unread));
+}
+
+/// What does not come again after a reconnection is deleted here, when the other broker has sent all it has.
+#[test]
+fn what_does_not_come_again_is_compared_and_deleted() {
+    let lines = format!("{LINES}bridge_retain_deletions true\n");
+    let mut world = World::new(&lines, Version::V311, 1);
+    world.settle();
+    let retained = |name: u8| [0x31, 8, 0, 5, b'r', b'e', b'm', b'/', name, b'1'];
+    for name in [b'a', b'b'] {
+        world.handle(Event::Bytes(Side::Remote, &retained(name)));
+    }
+    world.cut(Side::Remote);
+    world.settle();
+    world.handle(Event::Bytes(Side::Remote, &retained(b'a')));
+    for _ in 0..limits::BRIDGE_REPLAY_QUIET {
+        assert_eq!(world.asked_retained, 0);
+        world.now = world.now + limits::BRIDGE_REPLAY_PAUSE_MS;
+        world.handle(Event::Tick);
+        world.deliver_out(Side::Remote, usize::MAX, false);
+        world.deliver_in(Side::Remote, usize::MAX);
+    }
+    assert_eq!(world.asked_retained, 1);
+    world.deliver_out(Side::Local, usize::MAX, false);
+    let before = world.local.got.len();
+    for topic in ["loc/a", "loc/b", "loc/c"] {
+        world.handle(Event::Retained(topic, b"1"));
+    }
+    world.handle(Event::RetainedEnd);
+    world.deliver_out(Side::Local, usize::MAX, false);
+    let got: Vec<_> = world.local.got[before..]
+        .iter()
+        .map(|got| &*got.topic)
+        .collect();
+    assert_eq!(got, ["loc/b"]);
+    assert_eq!(world.machine.counts().deleted, 1);
 }
 
 /// A broker of before v5 is told of no limit: it sends all it has before it answers SUBSCRIBE, while the messages of

@@ -64,6 +64,9 @@ pub struct Bridge {
     pub unsubscribe: bool,
     /// Its messages keep RETAIN towards the other broker.
     pub outgoing_retain: bool,
+    /// Retained messages that were deleted at the other broker while it was away are deleted here, where they are the
+    /// bridge's.
+    pub retain_deletions: bool,
     /// The address of this machine that it connects from.
     pub bind_address: Option<String>,
     /// The largest packet that it takes from the other broker; `None`: any.
@@ -194,6 +197,7 @@ pub(super) fn bridge(section: &Section, notes: &mut Notes, files: &dyn Files) ->
         protocol_version: version(said, notes),
         unsubscribe: flag("bridge_attempt_unsubscribe", true),
         outgoing_retain: flag("bridge_outgoing_retain", true),
+        retain_deletions: flag("bridge_retain_deletions", false),
         bind_address: text("bridge_bind_address"),
         packet_bytes_max: said
             .number("bridge_max_packet_size")

@@ -251,7 +251,7 @@ impl Thread {
         let deadline = self
             .bridges
             .iter()
-            .map(|bridge| bridge.next_deadline())
+            .map(|bridge| bridge.next_deadline(now))
             .min();
         let timeout_ms = deadline
             .filter(|at| *at != crate::time::Time::NEVER)

@@ -5,6 +5,7 @@ use super::entry::Entry;
 use super::house::House;
 use super::socket::Socket;
 use super::words;
+use crate::bridge::mapping::Way;
 use crate::bridge::terms::STATES;
 use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, State, Terms, Told};
 use crate::broker::{Found, Happening, LogLevel, OwnMessage, Report, Survey, UNIX_PEER};
@@ -16,6 +17,7 @@ use crate::io::link::{Link, Wrapping};
 use crate::io::mail::ToShard;
 use crate::io::words::Shown;
 use crate::limits;
+use crate::session::Message;
 use crate::time::Time;
 use crate::wire::QoS;
 use nix::poll::{PollFd, PollFlags};
@@ -49,10 +51,28 @@ struct Answers {
     dropped: u64,
 }
 
+/// Retained messages here, asked for a page at a time.
+struct Comparison {
+    /// Filters that are to come.
+    filters: Vec<String>,
+    reports: Receiver<Box<Report>>,
+}
+
 /// What came up while actions were carried out.
 enum Later {
     Opened(Side),
     Closed(Side, String),
+}
+
+impl Comparison {
+    fn ask(&mut self, survey: Survey, house: &House) {
+        let (reply, reports) = channel();
+        self.reports = reports;
+        let survey = Box::new(survey);
+        house
+            .shards
+            .tell_surely(ShardId(0), ToShard::Survey { survey, reply });
+    }
 }
 
 /// A bridge.
@@ -67,6 +87,7 @@ pub struct Running {
     later: VecDeque<Later>,
     /// The answers to the last question how many messages wait.
     waiting: Option<Answers>,
+    comparison: Option<Comparison>,
     /// When that is asked next, while messages cross.
     look: Time,
     leaving: bool,
@@ -122,6 +143,7 @@ impl Running {
             farewells: Vec::new(),
             later: VecDeque::new(),
             waiting: None,
+            comparison: None,
             look: Time(0),
             leaving: false,
             next: None,
@@ -221,10 +243,16 @@ impl Running {
     }
 
     /// When it must turn, whatever its sockets do.
-    pub fn next_deadline(&self) -> Time {
+    pub fn next_deadline(&self, now: Time) -> Time {
         let farewells = self.farewells.iter().map(|farewell| farewell.until);
         farewells
             .chain([self.machine.next_deadline(), self.look_deadline()])
+            // Shards wake nobody who has asked them.
+            .chain(
+                self.comparison
+                    .as_ref()
+                    .map(|_| now + limits::BRIDGE_COMPARE_MS),
+            )
             .min()
             .unwrap_or(Time::NEVER)
     }
@@ -297,6 +325,7 @@ impl Running {
             }
         }
         self.look_at_waiting(now, house, loops);
+        self.compare(now, house, loops);
         if self.machine.next_deadline() <= now {
             self.handle(now, Event::Tick, house, loops);
         }
@@ -381,6 +410,7 @@ impl Running {
                 Action::Close(side) => self.close(side, now),
                 Action::Publish { up } => self.publish(up, house),
                 Action::AskWaiting => self.ask_waiting(house),
+                Action::AskRetained => self.ask_retained(house),
                 Action::Tell(told) => self.tell(&told, house),
             }
         }
@@ -539,6 +569,61 @@ impl Running {
             count: 0,
             dropped: 0,
         });
+    }
+
+    /// Shard 0 has all retained messages, as each has.
+    fn ask_retained(&mut self, house: &House) {
+        let mapping = &self.machine.terms().mapping;
+        let filters = mapping.targets(Way::In).into_iter().map(str::to_owned);
+        let (_, none) = channel();
+        self.comparison = Some(Comparison {
+            filters: filters.collect(),
+            reports: none,
+        });
+        self.ask_next_filter(house);
+    }
+
+    /// `false`: there is none.
+    fn ask_next_filter(&mut self, house: &House) -> bool {
+        while let Some(comparison) = &mut self.comparison
+            && let Some(filter) = comparison.filters.pop()
+        {
+            if let Ok(survey) = Survey::retained_of(&filter, true) {
+                comparison.ask(survey, house);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn compare(&mut self, now: Time, house: &House, loops: &mut Loops) {
+        while let Some(comparison) = &mut self.comparison {
+            match comparison.reports.try_recv() {
+                Ok(report) => {
+                    let Report { found, next, .. } = *report;
+                    if let Some(survey) = next {
+                        comparison.ask(survey, house);
+                    } else if comparison.filters.is_empty() {
+                        self.comparison = None;
+                    } else {
+                        self.ask_next_filter(house);
+                    }
+                    if let Found::Retained(page) = found {
+                        for found in &page {
+                            let payload = found.value.as_ref().map_or(&[][..], Message::payload);
+                            let event = Event::Retained(&found.topic, payload);
+                            self.handle(now, event, house, loops);
+                        }
+                    }
+                    if self.comparison.is_none() {
+                        self.handle(now, Event::RetainedEnd, house, loops);
+                    }
+                }
+                Err(TryRecvError::Empty) => return,
+                // The shard has ended.
+                Err(TryRecvError::Disconnected) => self.comparison = None,
+            }
+        }
     }
 
     /// Looks whether all shards have answered; they wake nobody for that.

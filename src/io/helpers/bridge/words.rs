@@ -79,6 +79,12 @@ pub fn sentence(terms: &Terms, told: &Told) -> (LogLevel, String) {
             );
             (LogLevel::Error, text)
         }
+        Told::Deleted(count) => (
+            LogLevel::Info,
+            format!(
+                "deletes {count} retained messages here that were deleted at the other broker while it was away (bridge_retain_deletions)"
+            ),
+        ),
         Told::Dropping { unsent, queue } => {
             let mut text = String::from("drops messages:");
             if *queue > 0 {
@@ -110,7 +116,7 @@ pub fn change(told: &Told) -> Option<BridgeChange> {
             Why::Loop => return None,
             _ => BridgeChange::Down,
         },
-        Told::Connecting(_) | Told::Dropping { .. } => return None,
+        Told::Connecting(_) | Told::Dropping { .. } | Told::Deleted(_) => return None,
     })
 }
 
