@@ -427,35 +427,84 @@ fn a_loop_is_found_and_the_bridge_rests() {
     }
 }
 
-/// Remotes that cannot be reached, or say nothing: clients here do not feel it.
+/// Remotes that cannot be reached, say nothing, or fall silent: clients here do not feel it.
 #[test]
 fn a_remote_that_is_not_there_holds_nobody_up() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (silent, half_open) = (Remote::listen(), Remote::listen());
     let mut edge = Broker::new(Kind::Mqttfast);
-    let lines = "topic # both 1\nrestart_timeout 1\n";
+    let lines = "topic # both 1\nrestart_timeout 1\nnotifications false\n";
     edge.start(&format!(
-        "connection nowhere\naddress no-such-host.invalid\n{lines}connection refused\naddress 127.0.0.1:{}\n{lines}connection silent\naddress 127.0.0.1:{}\n{lines}",
+        "connection nowhere\naddress no-such-host.invalid\n{lines}connection refused\naddress 127.0.0.1:{}\n{lines}\
+         connection silent\naddress 127.0.0.1:{}\n{lines}connection half\naddress 127.0.0.1:{}\n{lines}",
         free_port(),
-        silent.local_addr().unwrap().port()
+        silent.port(),
+        half_open.port()
     ));
+    let mut link = half_open.accept();
+    link.expect(packet_type::CONNECT);
+    link.send(&[0x20, 2, 0, 0]);
+    let id = link.expect(packet_type::SUBSCRIBE);
+    link.send(&[0x90, 3, id[0], id[1], 1]);
     edge.waits_for(
         "bridge nowhere: is not connected: no-such-host.invalid:1883 cannot be looked up",
     );
     edge.waits_for("bridge refused: is not connected: no connection to");
     edge.waits_for("bridge silent: connects to");
+    edge.waits_for("bridge half: is connected to");
     let mut client = edge.client("client");
     client.subscribe("x", 1);
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let begun = Instant::now();
-        client.publish("x", b"1", 0, false);
-        client.receive();
-        times.push(begun.elapsed());
-        std::thread::sleep(Duration::from_millis(5));
+    // From here on nobody reads what goes over the one that is connected.
+    let payload = vec![b'x'; 10_000];
+    let mut p99 = Vec::new();
+    for _ in 0..4 {
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            let begun = Instant::now();
+            client.publish("x", &payload, 0, false);
+            client.receive();
+            times.push(begun.elapsed());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        times.sort_unstable();
+        p99.push(times[197]);
     }
-    // Not the longest: other programs run on this machine as well.
-    times.sort_unstable();
-    assert!(times[180] < Duration::from_millis(500), "{times:?}");
+    eprintln!("p99 of 200 messages each: {p99:?}");
+    // The best of them: other programs run on this machine as well.
+    let best = p99.iter().min().unwrap();
+    assert!(*best < Duration::from_millis(20), "{p99:?}");
+}
+
+/// A bridge whose broker is away sleeps until its next attempt.
+#[test]
+fn a_bridge_that_is_down_wakes_nobody() {
+    let mut edge = Broker::new(Kind::Mqttfast);
+    edge.start(&format!(
+        "connection edge\naddress 127.0.0.1:{}\nrestart_timeout 60\ntopic a/# out 1\n",
+        free_port()
+    ));
+    edge.waits_for("bridge edge: is not connected: no connection to");
+    let tasks = format!("/proc/{}/task", edge.child.as_ref().unwrap().id());
+    let woken = || {
+        let of_bridges = fs::read_dir(&tasks)
+            .unwrap()
+            .map(|task| task.unwrap().path())
+            .find(|task| fs::read_to_string(task.join("comm")).unwrap().trim() == "bridges")
+            .expect("a thread of the bridges");
+        let status = fs::read_to_string(of_bridges.join("status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt"));
+        let count = line.unwrap().split_whitespace().nth(1).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let before = woken();
+    let mut here = edge.client("here");
+    for number in 0..100 {
+        here.publish("a/b", &[number], 1, false);
+    }
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(woken(), before);
 }
 
 /// What a v5 message has beside its payload crosses, and says how many bridges it crossed.
