@@ -1,8 +1,8 @@
 //! Messages over a bridge while both brokers are killed again and again: none is lost, none of QoS 2 comes twice, and
 //! each QoS keeps its order.
 //!
-//! A small run belongs to the test command. A large one: `MQTTFAST_BRIDGE_MESSAGES=120000 cargo test --release --test
-//! bridge kills`, of which a sixth are of QoS 2, with ten kills of each side.
+//! A small run belongs to the test command. A large one: `MQTTFAST_BRIDGE_MESSAGES=120000 cargo test --test bridge
+//! kills`, of which a sixth are of QoS 2, with ten kills of each side.
 
 use super::live::{Broker, Kind, bridge};
 use mqttfast::wire::{

@@ -395,6 +395,8 @@ fn a_loop_is_found_and_the_bridge_rests() {
     for lines in [
         "topic # both 0\n",
         "topic # both 1\nbridge_protocol_version mqttv50\n",
+        // A circle of bridges that each go one way: in 5.0 messages count their hops.
+        "topic # out 0\nbridge_protocol_version mqttv50\n",
     ] {
         let (mut one, mut other) = (Broker::new(Kind::Mqttfast), Broker::new(Kind::Mqttfast));
         let of = |to: &Broker, name: &str| {
@@ -416,7 +418,7 @@ fn a_loop_is_found_and_the_bridge_rests() {
             [&one, &other].iter().any(|broker| {
                 let log = broker.log();
                 let mut lines = log.lines();
-                lines.any(|l| l.contains("found a loop: home/lamp") && l.contains("`topic # both"))
+                lines.any(|l| l.contains("found a loop: home/lamp") && l.contains("`topic # "))
             })
         });
         assert!(
