@@ -200,8 +200,8 @@ pub const OWNERS_TIDIED_AT_ONCE: usize = 4;
 /// Topic Filters of one Session, some 200 bytes each; more are refused in SUBACK (0x97, before v5 0x80).
 pub const FILTERS_PER_SESSION_MAX: usize = 250_000;
 
-/// Shared Subscriptions of one Session.
-pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 10_000;
+/// Shared Subscriptions of one Session. All of them hear in one turn that its Client has come or gone.
+pub const SHARED_FILTERS_PER_SESSION_MAX: usize = 5_000;
 
 /// Measured memory of an idle connection with a Session and a subscription (`docs/performance.md`). An estimate for the
 /// line of the start, not a limit.
@@ -280,6 +280,8 @@ pub const GROUP_COPIES_IN_LANE_MAX: usize = 1024;
 pub const GROUP_COPIES_IN_FULL_LANE_MAX: usize = 4;
 /// What each group found counts, for which a member is picked and told.
 pub const WORK_OF_GROUP: usize = 10;
+/// What each message counts that leaves the queue of a Session that has ended or gone.
+pub const WORK_OF_QUEUED: usize = 2;
 /// What each question to the rules counts.
 pub const WORK_OF_RIGHT: usize = 5;
 /// Rules looked at for a Topic Filter that count as 1.

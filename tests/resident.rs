@@ -237,7 +237,7 @@ fn filters_of_long_levels() {
         })
     });
     expect_truth("shared filters", |broker| {
-        subscriber(broker, 9_000, |number| format!("$share/g{number}/#"))
+        subscriber(broker, 5_000, |number| format!("$share/g{number}/#"))
     });
     expect_truth("long shared filters", |broker| {
         subscriber(broker, 100, |number| {

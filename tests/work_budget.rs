@@ -5,6 +5,7 @@ use mqttfast_rig::one as rig;
 #[path = "work_budget/worst.rs"]
 mod worst;
 
+use mqttfast::broker::Dropped;
 use mqttfast::ids::ConnectionId;
 use mqttfast::limits::FILTERS_PER_SESSION_MAX;
 use rig::{Rig, packet, publish};
@@ -292,4 +293,134 @@ fn no_reader_gets_a_copy_of_a_long_name() {
             rig.shard.check_invariants();
         }
     }
+}
+
+/// An absent Client whose queue holds so many messages of `t`, by this filter; the Clients `1` and `2`.
+fn absent_with_queue(rig: &mut Rig, filter: &str, count: usize) -> (ConnectionId, ConnectionId) {
+    let (speaker, other) = (rig.client(1), rig.client(2));
+    let absent = persistent(rig, 0);
+    rig.subscribe(absent, filter, 1);
+    rig.close(absent);
+    let message = publish(4, "t", b"x", 1, 1);
+    for _ in 0..count / 500 {
+        let puback = 4;
+        let sent = rig.turn(speaker, &message.repeat(500));
+        assert_eq!(sent, 500 * puback, "nobody is held back");
+    }
+    rig.shard.check_invariants();
+    (speaker, other)
+}
+
+/// The Client `name` comes with its Session, or with a new one that stays.
+fn persistent(rig: &mut Rig, number: u32) -> ConnectionId {
+    let connection = connect(rig, number, 0);
+    rig.end_turn();
+    connection
+}
+
+/// CONNECT of the Client `name` comes, with these flags, on its connection of this number.
+fn connect(rig: &mut Rig, number: u32, flags: u8) -> ConnectionId {
+    let connection = ConnectionId {
+        index: 10 + number,
+        generation: 0,
+    };
+    rig.open(connection);
+    let connect = [
+        0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0, 0, 4, b'n', b'a', b'm', b'e',
+    ];
+    rig.hear(connection, &packet(0x10, &connect));
+    connection
+}
+
+/// What is queued.
+fn queued(rig: &Rig) -> usize {
+    let all = rig.shard.leftovers().into_iter();
+    all.filter(|(name, _)| *name == "queued bytes")
+        .map(|(_, bytes)| bytes)
+        .sum()
+}
+
+#[test]
+fn the_end_of_a_session_with_a_long_queue_takes_several_turns() {
+    let mut rig = Rig::new(4);
+    let (_, other) = absent_with_queue(&mut rig, "t", 30_000);
+    let before = queued(&rig);
+    connect(&mut rig, 1, 2);
+    let mut turns = 0;
+    while queued(&rig) > 0 {
+        assert!(
+            turns > 0 || queued(&rig) > before / 2,
+            "a part in the first"
+        );
+        rig.shard.check_invariants();
+        assert!(rig.turn(other, &PINGREQ) >= 2, "PINGRESP in every turn");
+        turns += 1;
+    }
+    assert!((2..=5).contains(&turns), "{turns}");
+    let ended = Dropped::SessionEnded;
+    assert_eq!(rig.shard.counters().dropped(ended), 30_000);
+}
+
+#[test]
+fn another_member_gets_the_queue_of_one_whose_session_ends_part_by_part() {
+    const MESSAGES: usize = 10_000;
+    for ends in [true, false] {
+        let mut rig = Rig::new(4);
+        let (_, other) = absent_with_queue(&mut rig, "$share/g/t", MESSAGES);
+        let heir = rig.client(3);
+        let mut taken = 0;
+        if ends {
+            rig.subscribe(heir, "$share/g/t", 0);
+            connect(&mut rig, 1, 2);
+        } else {
+            // It comes back, is sent a window of them, and goes.
+            let again = persistent(&mut rig, 1);
+            rig.subscribe(heir, "$share/g/t", 0);
+            rig.close(again);
+            taken = 20;
+        }
+        let message = publish(4, "t", b"x", 0, 0);
+        let connack = if ends { 4 } else { 0 };
+        let wanted = connack + (MESSAGES - taken) * message.len();
+        let turns = turns_until(&mut rig, other, wanted);
+        assert!((5..=9).contains(&turns), "{turns}");
+    }
+}
+
+#[test]
+fn a_subscribe_cut_off_takes_no_retained_message_that_was_owed_before() {
+    const RETAINED: usize = 20_000;
+    let mut rig = Rig::new(4);
+    let (speaker, other) = (rig.client(1), rig.client(2));
+    let mut bytes = Vec::new();
+    for n in 0..RETAINED {
+        let mut message = publish(4, &format!("k/{n:05}"), b"x", 0, 0);
+        message[0] |= 1;
+        bytes.extend(message);
+    }
+    let each = bytes.len() / RETAINED;
+    rig.hear(speaker, &bytes);
+    turns_until(&mut rig, other, 0);
+    while rig.shard.sizes().3 < RETAINED {
+        rig.turn(other, &PINGREQ);
+    }
+    let reader = persistent(&mut rig, 0);
+    let sent = rig.turn(reader, &filters(0x82, &["k/#".to_owned()]));
+    assert!(sent < 5 + RETAINED * each, "a part of them: {sent}");
+    // The same filter again, with very many others, and in the middle of that the Client comes anew.
+    let mut list: Vec<String> = (0..3500).map(|n| format!("{n}/x")).collect();
+    list.insert(0, "k/#".to_owned());
+    rig.hear(reader, &filters(0x82, &list));
+    let again = connect(&mut rig, 1, 0);
+    rig.watched = Some((again, Vec::new()));
+    for _ in 0..100 {
+        rig.turn(other, &PINGREQ);
+    }
+    let (_, got) = rig.watched.take().expect("it was put there");
+    assert_eq!(
+        got.len(),
+        4 + RETAINED * each,
+        "all of them, from the first"
+    );
+    rig.shard.check_invariants();
 }

@@ -145,6 +145,9 @@ impl Shard {
     pub fn flush(&mut self, now: Time, out: &mut Outputs) {
         self.set_time(now);
         self.resume_deferred(out);
+        if self.clients.has_remains() {
+            self.hand_back_remains(out);
+        }
         self.forget_departed(out);
         self.walk_gone_users(out);
         while !self.turn.has_resumed_enough()
@@ -182,6 +185,7 @@ impl Shard {
         if self.topics.replays().are_unfinished()
             || self.clients.has_resumable()
             || self.turn.has_deferred()
+            || self.clients.has_remains()
             || self.may_forget_departed()
             || self.may_walk()
         {

@@ -69,6 +69,11 @@ impl Turn {
         std::mem::take(&mut self.left)
     }
 
+    /// The shard stops: there is no other turn for what is left.
+    pub fn forget_work(&mut self) {
+        self.spent = 0;
+    }
+
     /// Work done in this turn.
     #[inline]
     pub fn work(&self) -> usize {

@@ -225,15 +225,19 @@ impl Queue {
 
     /// Takes out the messages of the groups that `pick` likes, in their order. O(messages), and O(1) if none is of a
     /// group.
-    pub fn take_shared(&mut self, pick: impl Fn(Share) -> bool) -> Vec<Queued> {
+    pub fn take_shared(&mut self, pick: impl Fn(Share) -> bool) -> Queue {
+        let mut out = Queue::default();
         let Some(waiting) = self.0.as_mut().filter(|waiting| waiting.shared > 0) else {
-            return Vec::new();
+            return out;
         };
         let items = std::mem::take(&mut waiting.items).into_iter();
-        let (out, kept): (Vec<Queued>, Vec<Queued>) =
+        let (taken, kept): (VecDeque<Queued>, VecDeque<Queued>) =
             items.partition(|item| item.share().is_some_and(&pick));
-        waiting.items = kept.into();
-        out.iter().for_each(|item| waiting.count_out(item));
+        waiting.items = kept;
+        for item in taken {
+            waiting.count_out(&item);
+            out.push(item);
+        }
         out
     }
 

@@ -25,7 +25,6 @@ use crate::limits;
 use crate::session::alias::OutwardAliases;
 use crate::session::connection::Aliases;
 use crate::session::inflight::Stage;
-use crate::session::queue::Queued;
 use crate::session::takeovers::TakeoverLines;
 use crate::session::{ConnectRequest, Message, Phase, Session, StoredWill, Takeovers};
 use crate::time::Time;
@@ -48,9 +47,10 @@ pub struct EndedSession {
     pub filters: Vec<NodeId>,
     /// Counts these, if they are too many for one turn.
     pub filters_booked: Option<Booked>,
-    /// Number of deliveries that are lost, apart from those below.
+    /// Number of deliveries in flight that are lost, apart from those below.
     pub lost: usize,
-    /// Messages of Shared Subscriptions for other members: QoS 1 in flight first, then what was queued.
+    /// Messages of Shared Subscriptions for other members: those in flight at QoS 1. What was queued follows, by
+    /// [`Clients::next_remains`].
     pub handed_back: Vec<Returned>,
 }
 
@@ -366,7 +366,11 @@ impl Clients {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        self.queued_bytes -= session.queue.iter().map(Queued::leave).sum::<u64>();
+        // The queue leaves by parts; see `remains`. The store has forgotten it with the Session.
+        let queue = std::mem::take(&mut session.queue);
+        let queue_booked = Booked::new(self.book.account(session.owner), queue.own_bytes());
+        self.forget_stored_remains(id);
+        self.leave_remains(id, None, queue, queue_booked);
         let filters = session.filters.take_keys();
         // So many leave the trie over several turns.
         let are_many = filters.len() > limits::FILTERS_AT_ONCE
@@ -403,15 +407,10 @@ impl Clients {
             }
         }
         let under_way = session.inflight.count() - handed_back.len();
-        for item in session.queue.take_shared(|_| true) {
-            if let Some(share) = item.share() {
-                handed_back.push(returned(share, &item.message));
-            }
-        }
         Some(EndedSession {
             filters,
             filters_booked,
-            lost: session.queue.count() + under_way,
+            lost: under_way,
             handed_back,
         })
     }

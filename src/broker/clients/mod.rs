@@ -20,6 +20,7 @@ mod owner;
 mod pace;
 mod plain;
 mod received;
+mod remains;
 mod restore;
 mod rights;
 mod shapes;

@@ -2,6 +2,7 @@
 
 use super::allowance::Allowance;
 use super::held::Held;
+use super::remains::AllRemains;
 use super::shapes::Shapes;
 use super::storage::Storage;
 use super::timers::Alarms;
@@ -109,6 +110,8 @@ pub struct Clients {
     pub(super) routings: u64,
     /// Bytes in the queues of all Sessions, the message of several queues once.
     pub(super) queued_bytes: u64,
+    /// Queues that leave by parts.
+    pub(super) remains: AllRemains,
     /// Bytes that connections take of [`limits::UNACCEPTED_BYTES_MAX`] before they are accepted.
     pub(super) unaccepted: Allowance,
     /// No connection is closed for silence before this time, because the shard itself was stopped or starved.
@@ -169,6 +172,7 @@ impl Clients {
             shapes: Shapes::default(),
             routings: 0,
             queued_bytes: 0,
+            remains: AllRemains::default(),
             unaccepted: Allowance::default(),
             overdue_from: Time::default(),
             broken: Vec::new(),
@@ -510,13 +514,15 @@ impl Clients {
     fn check_queued(&self) -> u64 {
         let mut queues_of = HashMap::new();
         let mut bytes = 0;
-        for id in self.sessions.ids() {
-            let session = self.sessions.get(id).expect("it was listed");
-            for item in session.queue.iter() {
-                bytes += item.own_bytes() as u64;
-                let entry = queues_of.entry(Rc::as_ptr(&item.message));
-                entry.or_insert((&item.message, 0)).1 += 1;
-            }
+        let ids = self.sessions.ids().into_iter();
+        let of_sessions = ids.map(|id| &self.sessions.get(id).expect("it was listed").queue);
+        for item in of_sessions
+            .chain(self.remains.queues())
+            .flat_map(|q| q.iter())
+        {
+            bytes += item.own_bytes() as u64;
+            let entry = queues_of.entry(Rc::as_ptr(&item.message));
+            entry.or_insert((&item.message, 0)).1 += 1;
         }
         for (message, queues) in queues_of.values() {
             assert_eq!(message.queues(), *queues);
@@ -549,6 +555,7 @@ impl Clients {
         assert_eq!(self.by_client_id.len(), self.sessions.count());
         self.check_unaccepted();
         self.held.check_invariants();
+        self.remains.check_invariants();
         self.check_book();
         for id in self.connections.ids() {
             let connection = self.connections.get(id).expect("it was listed");

@@ -8,11 +8,10 @@ use super::shapes::bytes_at_most;
 use crate::broker::change::{Change, StoredDelivery};
 use crate::broker::counters::Dropped;
 use crate::broker::outputs::Outputs;
-use crate::broker::passing::{
-    GivenBack, Origin, Returned, Routing, Sending, identifiers_of, routing_of,
-};
+use crate::broker::passing::{GivenBack, Origin, Routing, Sending, identifiers_of, routing_of};
 use crate::broker::rights::Rights;
 use crate::budget::Refused;
+use crate::buffer::account::Booked;
 use crate::config::Settings;
 use crate::ids::{ConnectionId, Passage, SessionId, StoredSession};
 use crate::limits;
@@ -373,28 +372,20 @@ impl Clients {
         self.note_ended(session, share);
     }
 
-    /// Takes the messages of the groups that `of` accepts out of a Session's queue.
-    pub fn take_queued(&mut self, id: SessionId, of: impl Fn(Share) -> bool) -> Vec<Returned> {
+    /// Takes the messages of the groups that `of` accepts out of a Session's queue: [`Clients::next_remains`] hands
+    /// them out.
+    pub fn take_queued(&mut self, id: SessionId, of: impl Fn(Share) -> bool) {
         let Some(session) = self.sessions.get_mut(id) else {
-            return Vec::new();
+            return;
         };
-        let items = session.queue.take_shared(of);
-        let mut taken = Vec::with_capacity(items.len());
-        for item in items {
-            self.queued_bytes -= item.leave();
-            let number = item.number;
-            if let Some(share) = item.share() {
-                let given_back = session.stored.map(|session| GivenBack { session, number });
-                taken.push(Returned {
-                    share,
-                    message: item.message,
-                    given_back,
-                    came: None,
-                });
-            }
+        let taken = session.queue.take_shared(of);
+        if taken.is_empty() {
+            return;
         }
+        let stored = session.stored;
+        let booked = Booked::new(self.book.account(session.owner), taken.own_bytes());
+        self.leave_remains(id, stored, taken, booked);
         self.rebook_session(id);
-        taken
     }
 
     /// Something is left to be sent to a Session: again, or out of its queue.

@@ -127,6 +127,7 @@ impl Shard {
         }
         self.clients
             .count_dropped(Dropped::SessionEnded, ended.lost as u64);
+        self.hand_back_remains(out);
         let mut removed = Vec::new();
         let booked = ended.filters_booked;
         if self.topics.depart(id, ended.filters, booked, &mut removed) {

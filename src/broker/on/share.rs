@@ -422,8 +422,22 @@ impl Shard {
 
     /// Hands back the messages in a Session's queue that came from the groups that `of` accepts.
     fn hand_back_queued(&mut self, id: SessionId, out: &mut Outputs, of: impl Fn(Share) -> bool) {
-        for returned in self.clients.take_queued(id, of) {
-            self.hand_back(id, &returned, out);
+        self.clients.take_queued(id, of);
+        self.hand_back_remains(out);
+    }
+
+    /// Goes on with what is left of queues, until it has had its part of this turn.
+    pub(in crate::broker) fn hand_back_remains(&mut self, out: &mut Outputs) {
+        let before = self.turn.work();
+        while !self.turn.is_enough_of_part(before) && !self.turn.is_spent() {
+            let Some((session, returned)) = self.clients.next_remains() else {
+                return;
+            };
+            self.turn.add_work(limits::WORK_OF_QUEUED);
+            if let Some(returned) = returned {
+                self.turn.add_work(limits::WORK_OF_GROUP);
+                self.hand_back(session, &returned, out);
+            }
         }
     }
 

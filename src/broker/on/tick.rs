@@ -139,6 +139,11 @@ impl Shard {
             self.give_up_check(id, ReasonCode::SERVER_UNAVAILABLE, Refusal::Stopping, out);
             self.close(id, Ending::Shutdown, out);
         }
+        // Whoever gets them keeps them in the store.
+        while self.clients.has_remains() {
+            self.hand_back_remains(out);
+            self.turn.forget_work();
+        }
         out.tell(self.logs, LogLevel::Info, || Happening::Stopped {
             shard: self.id,
             counters: Box::new(self.clients.counters().clone()),

@@ -18,6 +18,10 @@ pub struct Replay {
     /// Granted QoS.
     pub qos: QoS,
     pub identifier: Option<u32>,
+    /// It begins when the replays up to this number may: its own, unless the packet that brought it was cut off.
+    begins_with: u64,
+    /// The replay of the same filter that was not at its end when this one took its place.
+    replaces: Option<u64>,
 }
 
 /// How far a replay has come. A cursor is five times as large as most filters, so only those under way have one.
@@ -35,6 +39,8 @@ impl Replay {
             node,
             qos,
             identifier,
+            begins_with: 0,
+            replaces: None,
         }
     }
 
@@ -104,6 +110,8 @@ impl SessionReplays {
 pub struct Replays {
     by_session: HashMap<SessionId, SessionReplays>,
     last_number: u64,
+    /// The replay that was stopped last because its filter was subscribed to again: of whom, where, and its number.
+    replaced: Option<(SessionId, NodeId, u64)>,
     /// Sessions whose replay goes on in the next turn, the one served longest ago first.
     unfinished: VecDeque<SessionId>,
     /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
@@ -123,16 +131,27 @@ impl Replays {
         }
     }
 
-    /// The packet that brought about replays of a Session above this number will not be answered.
+    /// The packet that brought about replays of a Session above this number will not be answered. Those that took the
+    /// place of an earlier replay begin when that one would have, because their Client is owed the messages; the others
+    /// end.
     pub fn cancel(&mut self, session: SessionId, after: u64) {
         let Some(queue) = self.by_session.get_mut(&session) else {
             return;
         };
-        let kept = queue
+        let cut = queue
             .replays
             .partition_point(|(number, _)| *number <= after);
-        for (number, replay) in queue.replays.drain(kept..) {
-            if queue.current.get(&replay.node) == Some(&number) {
+        for (number, mut replay) in queue.replays.split_off(cut) {
+            let is_current = queue.current.get(&replay.node) == Some(&number);
+            if is_current
+                && let Some(replaced) = replay.replaces
+                && replaced <= after
+            {
+                replay.begins_with = replaced;
+                queue.replays.push_back((number, replay));
+                continue;
+            }
+            if is_current {
                 queue.current.remove(&replay.node);
             }
             queue.bytes -= replay.bytes();
@@ -142,8 +161,14 @@ impl Replays {
 
     /// Adds one at the end, in place of an earlier one of its filter; it counts for `account`. It begins after
     /// [`Replays::answer`].
-    pub fn add(&mut self, session: SessionId, replay: Replay, account: Option<&Arc<Account>>) {
+    pub fn add(&mut self, session: SessionId, mut replay: Replay, account: Option<&Arc<Account>>) {
         self.last_number += 1;
+        replay.begins_with = self.last_number;
+        if let Some((of, node, number)) = self.replaced.take()
+            && (of, node) == (session, replay.node)
+        {
+            replay.replaces = Some(number);
+        }
         let queue = self.by_session.entry(session).or_default();
         queue.current.insert(replay.node, self.last_number);
         queue.bytes += replay.bytes();
@@ -170,6 +195,21 @@ impl Replays {
         if let Some(queue) = self.by_session.get_mut(&session) {
             queue.current.remove(&node);
         }
+    }
+
+    /// Ends the replay for one filter, which is subscribed to again: the next [`Replays::add`] may take its place.
+    pub fn replace(&mut self, session: SessionId, node: NodeId) {
+        self.replaced = None;
+        let Some(queue) = self.by_session.get_mut(&session) else {
+            return;
+        };
+        let Some(number) = queue.current.remove(&node) else {
+            return;
+        };
+        let at = queue.replays.binary_search_by_key(&number, |(n, _)| *n);
+        // It may have taken the place of another one itself, within the same packet.
+        let first = at.ok().and_then(|at| queue.replays[at].1.replaces);
+        self.replaced = Some((session, node, first.unwrap_or(number)));
     }
 
     /// Ends all of a Session.
@@ -212,8 +252,8 @@ impl Replays {
         }
         self.drop_stopped(session);
         let queue = self.by_session.get_mut(&session)?;
-        let (number, replay) = queue.replays.front_mut()?;
-        (*number <= queue.answered).then_some((replay, &mut self.work_left))
+        let (_, replay) = queue.replays.front_mut()?;
+        (replay.begins_with <= queue.answered).then_some((replay, &mut self.work_left))
     }
 
     /// Drops stopped replays at the front, and the list of a Session without others.
@@ -306,5 +346,32 @@ mod tests {
         assert_eq!(front(&mut replays), None);
         assert_eq!(replays.count(), 0);
         replays.check_invariants();
+    }
+
+    #[test]
+    fn a_cut_packet_takes_no_replay_that_was_owed_before() {
+        let mut replays = Replays::default();
+        let add = |replays: &mut Replays, filter: &str, node: u32| {
+            replays.replace(SESSION, NodeId(node));
+            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None);
+            replays.add(SESSION, replay, None);
+            replays.last_number()
+        };
+        add(&mut replays, "a", 1);
+        let answered = add(&mut replays, "b", 2);
+        replays.answer(SESSION, answered);
+        // Both again, one of them twice, and a new one twice.
+        for (filter, node) in [("b", 2), ("c", 3), ("a", 1), ("a", 1), ("c", 3)] {
+            add(&mut replays, filter, node);
+        }
+        assert_eq!(front(&mut replays), None, "not answered");
+        replays.cancel(SESSION, answered);
+        replays.check_invariants();
+        assert_eq!(front(&mut replays).as_deref(), Some("b"));
+        replays.finish_front(SESSION);
+        assert_eq!(front(&mut replays).as_deref(), Some("a"));
+        replays.finish_front(SESSION);
+        assert_eq!(front(&mut replays), None);
+        assert_eq!(replays.count(), 0);
     }
 }

@@ -38,7 +38,7 @@ impl Topics {
     ) -> Subscribed<Subscription> {
         let subscriber = Subscriber::Session(session);
         let done = self.trie.subscribe(filter, subscriber, subscription);
-        self.replays.stop(session, done.node);
+        self.replays.replace(session, done.node);
         done
     }
 

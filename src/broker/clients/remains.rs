@@ -1,0 +1,102 @@
+//! Queues that nobody empties any more: of Sessions that have ended, and what others of their groups are to get of the
+//! queues of those that have gone. Sixty thousand messages at once would hold all Clients up, so they leave by parts.
+//! Until then they count as what waits in a queue.
+
+use super::owner::Clients;
+use crate::broker::counters::Dropped;
+use crate::broker::passing::{GivenBack, Returned};
+use crate::buffer::account::Booked;
+use crate::ids::{SessionId, StoredSession};
+use crate::session::Queue;
+use std::collections::VecDeque;
+
+/// What is left of one queue.
+struct Remains {
+    session: SessionId,
+    /// By what name a store has its messages. `None`: not at all, or the store has heard of the end of the Session.
+    stored: Option<StoredSession>,
+    queue: Queue,
+    /// Counts [`Queue::own_bytes`] for the owner of the Session.
+    booked: Booked,
+}
+
+/// Those of all Sessions, the oldest first.
+#[derive(Default)]
+pub(super) struct AllRemains(VecDeque<Remains>);
+
+impl AllRemains {
+    /// The queues, for tests.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.0.iter().map(|remains| &remains.queue)
+    }
+
+    /// Panics where what is counted is not what there is; for tests.
+    pub fn check_invariants(&self) {
+        for Remains { queue, booked, .. } in &self.0 {
+            queue.check_invariants();
+            assert!(!queue.is_empty());
+            assert_eq!(booked.bytes(), queue.own_bytes());
+        }
+    }
+}
+
+impl Clients {
+    /// These messages of a Session are for nobody, or for others of their groups. `booked` counts them.
+    pub(super) fn leave_remains(
+        &mut self,
+        session: SessionId,
+        stored: Option<StoredSession>,
+        queue: Queue,
+        booked: Booked,
+    ) {
+        if !queue.is_empty() {
+            self.remains.0.push_back(Remains {
+                session,
+                stored,
+                queue,
+                booked,
+            });
+        }
+    }
+
+    /// The store forgets what it knew of a Session.
+    pub(super) fn forget_stored_remains(&mut self, session: SessionId) {
+        for remains in &mut self.remains.0 {
+            if remains.session == session {
+                remains.stored = None;
+            }
+        }
+    }
+
+    /// Some are left.
+    #[inline]
+    pub fn has_remains(&self) -> bool {
+        !self.remains.0.is_empty()
+    }
+
+    /// Takes the next message out. `Some((_, None))`: it was for nobody, and is counted as lost.
+    pub fn next_remains(&mut self) -> Option<(SessionId, Option<Returned>)> {
+        let remains = self.remains.0.front_mut()?;
+        let session = remains.session;
+        let stored = remains.stored;
+        let item = remains.queue.pop();
+        remains.booked.set(remains.queue.own_bytes());
+        if remains.queue.is_empty() {
+            self.remains.0.pop_front();
+        }
+        let item = item?;
+        self.queued_bytes -= item.leave();
+        let Some(share) = item.share() else {
+            self.counters.drop_messages(Dropped::SessionEnded, 1);
+            return Some((session, None));
+        };
+        let number = item.number;
+        let returned = Returned {
+            share,
+            message: item.message,
+            given_back: stored.map(|session| GivenBack { session, number }),
+            came: None,
+        };
+        Some((session, Some(returned)))
+    }
+}
