@@ -74,7 +74,7 @@ impl Unguessable {
 pub struct HashState(foldhash::fast::SeedableRandomState);
 
 /// 64 bits of the keys that the standard library asked the operating system for; others each time.
-fn system_random() -> u64 {
+pub fn system_random() -> u64 {
     RandomState::new().hash_one(0_u64)
 }
 

@@ -109,8 +109,8 @@ impl Flow {
         }
     }
 
-    /// The first use of this identifier since the Session of the receiver may hold old ones.
-    fn is_stale(&mut self, id: PacketId) -> bool {
+    /// `true` for the first use of this identifier since the Session of the receiver may hold old ones.
+    fn take_stale(&mut self, id: PacketId) -> bool {
         let (word, bit) = (usize::from(id.get()) / 64, 1 << (id.get() % 64));
         let Some(word) = self.stale.get_mut(word) else {
             return false;
@@ -389,7 +389,7 @@ impl Relay {
             return false;
         }
         if let Some(id) = delivery.packet_id {
-            if qos == QoS::ExactlyOnce && flow.is_stale(id) {
+            if qos == QoS::ExactlyOnce && flow.take_stale(id) {
                 let out = client.outgoing.bytes();
                 append_ack(
                     AckKind::PubRel,

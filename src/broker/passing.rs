@@ -251,7 +251,7 @@ impl<'a> Verbatim<'a> {
         let aliases = connection.aliases.as_ref();
         (self.version == Version::V5) == (connection.version == Version::V5)
             && aliases.is_none_or(|aliases| aliases.outward.is_none())
-            && connection.packet_bytes_max as usize == PACKET_BYTES_MAX
+            && connection.packet_bytes_most() == PACKET_BYTES_MAX
     }
 }
 

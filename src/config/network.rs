@@ -1,7 +1,15 @@
-//! A network: an IP address and how many of its first bits count.
+//! A network: an IP address and how many of its first bits count; and the text of a host with its port.
 
 use std::net::IpAddr;
 use std::str::FromStr;
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn host_and_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
 
 /// The addresses that begin as `address` does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

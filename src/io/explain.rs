@@ -90,14 +90,14 @@ impl Question {
     }
 
     fn cases(&self) -> Result<Vec<Case>, NoAnswer> {
-        let of_all = |acl| Case {
-            listeners: Vec::new(),
-            acl,
-        };
-        let config = match (&self.acl, &self.config) {
-            (Some(acl), _) => return Ok(vec![of_all(Some(acl.clone()))]),
-            (None, None) => return Ok(vec![of_all(None)]),
-            (None, Some(config)) => config,
+        let config = match &self.config {
+            Some(config) if self.acl.is_none() => config,
+            _ => {
+                return Ok(vec![Case {
+                    listeners: Vec::new(),
+                    acl: self.acl.clone(),
+                }]);
+            }
         };
         let file = mosquitto::read(config, &Disk).map_err(NoAnswer::Configuration)?;
         let mut cases: Vec<Case> = Vec::new();

@@ -177,6 +177,12 @@ impl Connection {
         self.packet_bytes_max = request.packet_bytes_max.min(PACKET_BYTES_MAX) as u32;
     }
 
+    /// The largest packet that may be sent to it.
+    #[inline]
+    pub fn packet_bytes_most(&self) -> usize {
+        self.packet_bytes_max as usize
+    }
+
     /// The Session it serves.
     #[inline]
     pub fn session(&self) -> Option<SessionId> {

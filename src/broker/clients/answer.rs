@@ -42,12 +42,13 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        let packet_bytes_most = connection.packet_bytes_most();
         let block = connection
             .outbox
             .block(&mut self.pool, limits::ANSWER_BYTES);
         let before = block.len();
         write(block);
-        if block.len() - before > connection.packet_bytes_max as usize {
+        if block.len() - before > packet_bytes_most {
             block.truncate(before); // [v5 MQTT-3.1.2-24]
             return;
         }
@@ -106,7 +107,7 @@ impl Clients {
         }
         let instead = refused.then(|| {
             let connection = self.connections.get(of.connection);
-            let room = connection.map_or(0, |connection| connection.packet_bytes_max as usize);
+            let room = connection.map_or(0, |connection| connection.packet_bytes_most());
             let why = connection.filter(|c| c.takes_reasons()).map(|_| NO_ROOM);
             fitting(room, why, |reason_string, block| {
                 let ack = Ack {
@@ -214,7 +215,7 @@ impl Clients {
         if why.is_empty() || !connection.takes_reasons() {
             return self.answer(id, after, |block| write(None, block));
         }
-        let bytes = fitting(connection.packet_bytes_max as usize, Some(why), write);
+        let bytes = fitting(connection.packet_bytes_most(), Some(why), write);
         self.answer_bytes(id, after, bytes);
     }
 
@@ -291,7 +292,7 @@ impl Clients {
             wire::encode(&Packet::ConnAck(packet), version, bytes);
         };
         let bytes = fitting(
-            connection.packet_bytes_max as usize,
+            connection.packet_bytes_most(),
             properties.reason_string,
             write,
         );
@@ -336,7 +337,7 @@ impl Clients {
             packet.reason_string = reason_string;
             wire::encode(&Packet::Disconnect(packet), Version::V5, bytes);
         };
-        let bytes = fitting(connection.packet_bytes_max as usize, Some(&why), write);
+        let bytes = fitting(connection.packet_bytes_most(), Some(&why), write);
         if !bytes.is_empty() {
             connection
                 .outbox

@@ -26,6 +26,7 @@ impl Clients {
             return true;
         };
         let version = connection.version;
+        let packet_bytes_most = connection.packet_bytes_most();
         // Many Properties are referenced as a large payload is, and with what follows them: the payload.
         let properties = version == Version::V5 && routing.references(routing.passed_on.len());
         let shared = properties || routing.references(routing.payload.len());
@@ -51,10 +52,10 @@ impl Clients {
         });
         let alias = outward.as_mut().map(|outward| outward.choose(topic));
         let bytes_most = bytes_at_most(routing, sending);
-        if bytes_most > connection.packet_bytes_max as usize {
+        if bytes_most > packet_bytes_most {
             let packet = delivery(version, sending, routing, packet_id, self.now);
             let packet = aliased(packet, alias);
-            if packet.packet_bytes(version) > connection.packet_bytes_max as usize {
+            if packet.packet_bytes(version) > packet_bytes_most {
                 self.counters.drop_messages(Dropped::TooLargeForClient, 1);
                 return false;
             }

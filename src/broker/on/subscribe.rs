@@ -235,8 +235,7 @@ impl Shard {
     ) -> Result<(), Violation> {
         /// Fixed Header, Packet Identifier and an empty Property Length, at most.
         const HEAD_BYTES: usize = 8;
-        let fits =
-            |connection: &Connection| connection.packet_bytes_max as usize >= HEAD_BYTES + filters;
+        let fits = |connection: &Connection| connection.packet_bytes_most() >= HEAD_BYTES + filters;
         match self.clients.connection(id) {
             Some(connection) if version == Version::V5 && !fits(connection) => {
                 Err(Violation::AnswerTooLarge)

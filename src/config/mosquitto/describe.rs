@@ -3,6 +3,7 @@
 use super::listener::{Address, CertificateName, Listener, Protocol, Tls, TlsVersion};
 use super::note::{Kind, Note};
 use super::{Bridge, Direction, Mosquitto};
+use crate::config::network::host_and_port;
 use crate::language::Language;
 use std::fmt::Write;
 
@@ -79,11 +80,7 @@ fn address(listener: &Listener, language: Language) -> String {
         Address::Tcp {
             port,
             host: Some(host),
-        } if host.contains(':') => format!("[{host}]:{port}"),
-        Address::Tcp {
-            port,
-            host: Some(host),
-        } => format!("{host}:{port}"),
+        } => host_and_port(host, *port),
         Address::Unix(path) => format!("unix socket {}", path.display()),
         Address::Loopback { port } => format!("127.0.0.1:{port} and [::1]:{port}"),
     };

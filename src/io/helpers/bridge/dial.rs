@@ -1,6 +1,7 @@
 //! Makes the TCP connection to the other broker: looks up its name on a thread of its own, then tries the addresses
 //! that the name has, one after the other, and waits for none of them.
 
+use crate::config::network::host_and_port;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
@@ -69,10 +70,7 @@ impl Dial {
                     .spawn(look_up);
             }
         }
-        let name = match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
+        let name = host_and_port(host, port);
         Dial {
             options,
             name,

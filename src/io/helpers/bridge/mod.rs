@@ -18,6 +18,7 @@ use crate::bridge::{Loops, Terms};
 use crate::broker::LogLevel;
 use crate::config::mosquitto::Bridge;
 use crate::limits;
+use crate::random::system_random;
 use board::Board;
 pub use entry::Entry;
 pub use house::House;
@@ -194,7 +195,7 @@ impl Thread {
         let mut before = std::mem::take(&mut self.bridges);
         let mut after = Vec::new();
         let watch = Mapping::could_loop(bridges.iter().flat_map(|bridge| &bridge.topics));
-        let loops = Loops::new(watch, running::seed());
+        let loops = Loops::new(watch, system_random());
         let mut stays = Vec::new();
         for bridge in &bridges {
             let index = before
@@ -226,7 +227,7 @@ impl Thread {
     fn begin(&mut self, bridge: &Bridge) -> Running {
         let terms = Terms::new(bridge, &self.host);
         let wake = Arc::clone(&self.wake);
-        let mut new = Running::new(terms, running::seed(), wake);
+        let mut new = Running::new(terms, system_random(), wake);
         new.start(self.house.clock.now(), &self.house, &mut self.loops);
         new
     }

@@ -113,12 +113,6 @@ pub fn options(bridge: &Bridge) -> Options {
     }
 }
 
-/// A seed that nobody can foresee.
-pub fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
-}
-
 /// Do these say the same, whatever their lines are?
 pub fn is_same(one: &Bridge, other: &Bridge) -> bool {
     let mut other = other.clone();

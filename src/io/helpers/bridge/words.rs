@@ -3,6 +3,7 @@
 use super::entry::Entry;
 use crate::bridge::{Side, State, Terms, Told, Why};
 use crate::broker::{BridgeChange, LogLevel};
+use crate::config::network::host_and_port;
 use crate::io::words::Shown;
 use crate::wire::Version;
 
@@ -123,8 +124,7 @@ pub fn change(told: &Told) -> Option<BridgeChange> {
 /// `host:port`.
 pub fn address(terms: &Terms, index: usize) -> String {
     match terms.bridge.addresses.get(index) {
-        Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
-        Some((host, port)) => format!("{host}:{port}"),
+        Some((host, port)) => host_and_port(host, *port),
         None => String::new(),
     }
 }
