@@ -89,6 +89,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "session",
             "wire::QoS",
             "wire::ReasonCode",
+            "wire::TopicName",
             "wire::Version",
             "wire::packet_type",
             "bridge",

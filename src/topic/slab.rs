@@ -85,8 +85,8 @@ impl<T: Default> Slab<T> {
 ///
 /// An eighth more instead of twice as much: at 100,000 filters the slack is memory for nothing, and the allocator moves
 /// a large block by its pages. A block between the two sizes below would lie in the common heap and leave a hole there
-/// when it grows on, which cost 16 bytes of each of 100,000 filters. So a slab goes past them in one step: the room that
-/// it does not use yet is pages that nothing has touched.
+/// when it grows on, which cost 16 bytes of each of 100,000 filters. So a slab goes past them in one step: the room
+/// that it does not use yet is pages that nothing has touched.
 fn slots_more(slots: usize, slot_bytes: usize) -> usize {
     let more = (slots / 8).max(8);
     let bytes = (slots + more) * slot_bytes;

@@ -12,6 +12,7 @@ mod booking;
 mod broken;
 mod connections;
 mod encode;
+mod ended_queues;
 mod exactly_once;
 mod fan_out;
 mod held;

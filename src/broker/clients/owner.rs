@@ -1,8 +1,8 @@
 //! The state of [`Clients`], what may be read of it, and what holds between its parts.
 
 use super::allowance::Allowance;
+use super::ended_queues::AllRemains;
 use super::held::Held;
-use super::remains::AllRemains;
 use super::shapes::Shapes;
 use super::storage::Storage;
 use super::timers::Alarms;

@@ -2,43 +2,13 @@
 //! queues of those that have gone. Sixty thousand messages at once would hold all Clients up, so they leave by parts.
 //! Until then they count as what waits in a queue.
 
+use super::ended_queues::Remains;
 use super::owner::Clients;
 use crate::broker::counters::Dropped;
 use crate::broker::passing::{GivenBack, Returned};
 use crate::buffer::account::Booked;
 use crate::ids::{SessionId, StoredSession};
 use crate::session::Queue;
-use std::collections::VecDeque;
-
-/// What is left of one queue.
-struct Remains {
-    session: SessionId,
-    /// By what name a store has its messages. `None`: not at all, or the store has heard of the end of the Session.
-    stored: Option<StoredSession>,
-    queue: Queue,
-    /// Counts [`Queue::own_bytes`] for the owner of the Session.
-    booked: Booked,
-}
-
-/// Those of all Sessions, the oldest first.
-#[derive(Default)]
-pub(super) struct AllRemains(VecDeque<Remains>);
-
-impl AllRemains {
-    /// The queues, for tests.
-    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
-        self.0.iter().map(|remains| &remains.queue)
-    }
-
-    /// Panics where what is counted is not what there is; for tests.
-    pub fn check_invariants(&self) {
-        for Remains { queue, booked, .. } in &self.0 {
-            queue.check_invariants();
-            assert!(!queue.is_empty());
-            assert_eq!(booked.bytes(), queue.own_bytes());
-        }
-    }
-}
 
 impl Clients {
     /// These messages of a Session are for nobody, or for others of their groups. `booked` counts them.
