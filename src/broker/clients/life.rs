@@ -49,6 +49,8 @@ pub struct EndedSession {
     pub filters_booked: Option<Booked>,
     /// Number of deliveries in flight that are lost, apart from those below.
     pub lost: usize,
+    /// A store kept it, and hears of its end in this turn.
+    pub stored: bool,
     /// Messages of Shared Subscriptions for other members: those in flight at QoS 1. What was queued follows, by
     /// [`Clients::next_remains`].
     pub handed_back: Vec<Returned>,
@@ -379,6 +381,7 @@ impl Clients {
             are_many.then(|| Booked::new(self.book.account(session.owner), session.filter_bytes));
         self.book.sub(session.owner, session.booked_bytes);
         self.book.close(session.owner);
+        let stored = session.stored.is_some();
         if let Some(session) = session.stored {
             self.changes.note(|| Change::SessionEnded { session });
         }
@@ -411,6 +414,7 @@ impl Clients {
             filters,
             filters_booked,
             lost: under_way,
+            stored,
             handed_back,
         })
     }

@@ -29,7 +29,7 @@ impl Clients {
         }
     }
 
-    /// The store forgets what it knew of a Session.
+    /// The store has forgotten this Session: what it knew of its queue is gone with it.
     pub(super) fn forget_stored_remains(&mut self, session: SessionId) {
         for remains in &mut self.remains.0 {
             if remains.session == session {
@@ -46,13 +46,23 @@ impl Clients {
 
     /// Takes the next message out. `Some((_, None))`: it was for nobody, and is counted as lost.
     pub fn next_remains(&mut self) -> Option<(SessionId, Option<Returned>)> {
-        let remains = self.remains.0.front_mut()?;
+        self.take_remains(0)
+    }
+
+    /// The same, of this Session.
+    pub fn next_remains_of(&mut self, session: SessionId) -> Option<(SessionId, Option<Returned>)> {
+        let of_session = |remains: &Remains| remains.session == session;
+        self.take_remains(self.remains.0.iter().position(of_session)?)
+    }
+
+    fn take_remains(&mut self, index: usize) -> Option<(SessionId, Option<Returned>)> {
+        let remains = self.remains.0.get_mut(index)?;
         let session = remains.session;
         let stored = remains.stored;
         let item = remains.queue.pop();
         remains.booked.set(remains.queue.own_bytes());
         if remains.queue.is_empty() {
-            self.remains.0.pop_front();
+            self.remains.0.remove(index);
         }
         let item = item?;
         self.queued_bytes -= item.leave();

@@ -433,11 +433,21 @@ impl Shard {
             let Some((session, returned)) = self.clients.next_remains() else {
                 return;
             };
-            self.turn.add_work(limits::WORK_OF_QUEUED);
-            if let Some(returned) = returned {
-                self.turn.add_work(limits::WORK_OF_GROUP);
-                self.hand_back(session, &returned, out);
-            }
+            self.hand_back_one(session, returned, out);
+        }
+    }
+
+    /// A message of a queue that nobody empties any more goes to another member, or is gone.
+    pub(in crate::broker) fn hand_back_one(
+        &mut self,
+        session: SessionId,
+        returned: Option<Returned>,
+        out: &mut Outputs,
+    ) {
+        self.turn.add_work(limits::WORK_OF_QUEUED);
+        if let Some(returned) = returned {
+            self.turn.add_work(limits::WORK_OF_GROUP);
+            self.hand_back(session, &returned, out);
         }
     }
 
