@@ -199,7 +199,11 @@ impl Browser {
                 _ => false,
             }
         });
-        faults.map(|event| event.to_string()).collect()
+        let faults = faults.map(|event| event.to_string());
+        // On a machine that is busy the broker may say that it is, and the page asks again.
+        faults
+            .filter(|fault| !fault.contains("status of 503"))
+            .collect()
     }
 
     /// The addresses that pages have asked for so far.
