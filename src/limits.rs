@@ -735,9 +735,11 @@ pub const STORE_LAZIER_MS: u64 = 30_000;
 /// A topic whose retained message of QoS 0 was written waits so long before it is written again.
 pub const STORE_TOPIC_REST_MS: u64 = 30_000;
 /// Retained messages of QoS 0 of one commit are written together, in rows that fill a page each.
-pub const STORE_BATCH_BYTES: usize = 960;
+pub const STORE_BATCH_BYTES: usize = 979;
 /// When such rows have so many bytes, the messages go into their table.
-pub const STORE_BATCHES_BYTES_MAX: usize = 128 * 1024;
+pub const STORE_BATCHES_BYTES_MAX: usize = 512 * 1024;
+/// The same when they are of so many topics: each may be a page of the table in one commit.
+pub const STORE_BATCHES_TOPICS_MAX: usize = 2_000;
 /// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too. Two
 /// windows, if that is longer.
 pub const STORE_LATE_MS: u64 = 1_000;
@@ -759,6 +761,8 @@ pub const STORE_PAGE_BYTES: u32 = 1024;
 pub const STORE_CACHE_BYTES: u32 = 1024 * 1024;
 /// From this size the write-ahead log is moved into the file of the store.
 pub const STORE_LOG_BYTES: u64 = 250 * 1024;
+/// The write-ahead log has so many blocks from the start on.
+pub const STORE_LOG_BYTES_LEAST: u64 = 320 * 1024;
 /// A log that was larger is cut to this.
 pub const STORE_LOG_BYTES_MOST: u64 = 1024 * 1024;
 /// A commit that the disk refused is tried again after this.

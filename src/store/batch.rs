@@ -61,6 +61,7 @@ impl Batches {
     /// There is so much that it is to be merged.
     pub fn are_full(&self) -> bool {
         self.bytes >= limits::STORE_BATCHES_BYTES_MAX
+            || self.rows.len() >= limits::STORE_BATCHES_TOPICS_MAX
     }
 
     /// Puts rows of `retained`, by rising id, into new rows of `batch`. They count when [`Batches::add`] has been told.

@@ -404,6 +404,7 @@ const RETAIN: u8 = 0x04;
 const EXPIRES: u8 = 0x08;
 const OWN: u8 = 0x10;
 const IDENTIFIERS: u8 = 0x20;
+const PASSED_ON: u8 = 0x40;
 
 fn read_qos(byte: u8) -> Result<QoS, Damaged> {
     QoS::from_bits(byte)
@@ -482,6 +483,48 @@ impl<'a> Body<'a> {
         put_blob(out, self.topic.as_bytes());
         put_blob(out, self.passed_on);
         put_blob(out, self.payload);
+    }
+
+    /// As the last of a row: what follows the properties is the payload, and there is no trace of what is not there.
+    fn put_last(&self, out: &mut Vec<u8>) {
+        let mut flags = self.qos as u8;
+        flags |= if self.retain { RETAIN } else { 0 };
+        flags |= if self.expires > 0 { EXPIRES } else { 0 };
+        let has_passed_on = !self.passed_on.is_empty();
+        flags |= if has_passed_on { PASSED_ON } else { 0 };
+        out.push(flags);
+        if self.expires > 0 {
+            put_number(out, self.expires);
+        }
+        put_blob(out, self.topic.as_bytes());
+        if has_passed_on {
+            put_blob(out, self.passed_on);
+        }
+        out.extend_from_slice(self.payload);
+    }
+
+    fn read_last(mut reader: Reader<'a>) -> Result<Body<'a>, Damaged> {
+        let flags = reader.byte()?;
+        if flags & !(QOS | RETAIN | EXPIRES | PASSED_ON) != 0 {
+            return Err(Damaged);
+        }
+        let expires = match flags & EXPIRES != 0 {
+            true => reader.number()?,
+            false => 0,
+        };
+        let topic = reader.text()?;
+        let passed_on: &[u8] = match flags & PASSED_ON != 0 {
+            true => reader.blob()?,
+            false => &[],
+        };
+        Ok(Body {
+            topic,
+            passed_on,
+            payload: reader.rest(),
+            qos: QoS::from_bits(flags & QOS).ok_or(Damaged)?,
+            retain: flags & RETAIN != 0,
+            expires,
+        })
     }
 
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Body<'a>, Damaged> {
@@ -583,6 +626,19 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// As the last of a row.
+    pub(super) fn put_last(&self, out: &mut Vec<u8>) {
+        self.put_head(out, matches!(self.carried, Carried::Own(_)));
+        match &self.carried {
+            Carried::Own(body) => body.put_last(out),
+            Carried::Shared(number) => put_number(out, *number),
+        }
+    }
+
+    pub(super) fn read_last(mut reader: Reader<'a>) -> Result<Delivery<'a>, Damaged> {
+        Delivery::read_with(&mut reader, |reader| Body::read_last(reader.clone()))
+    }
+
     /// All but its message, which is here or elsewhere.
     pub(super) fn put_head(&self, out: &mut Vec<u8>, own: bool) {
         let mut flags = self.qos as u8;
@@ -604,6 +660,13 @@ impl<'a> Delivery<'a> {
     }
 
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Delivery<'a>, Damaged> {
+        Delivery::read_with(reader, Body::read)
+    }
+
+    fn read_with(
+        reader: &mut Reader<'a>,
+        body: impl FnOnce(&mut Reader<'a>) -> Result<Body<'a>, Damaged>,
+    ) -> Result<Delivery<'a>, Damaged> {
         let flags = reader.byte()?;
         if flags & !(QOS | RETAIN | OWN | IDENTIFIERS) != 0 {
             return Err(Damaged);
@@ -626,7 +689,7 @@ impl<'a> Delivery<'a> {
             retain: flags & RETAIN != 0,
             identifiers,
             carried: if flags & OWN != 0 {
-                Carried::Own(Body::read(reader)?)
+                Carried::Own(body(reader)?)
             } else {
                 Carried::Shared(reader.number()?)
             },

@@ -12,10 +12,14 @@ use super::record::{
 };
 use crate::wire::SubscriptionOptions;
 
-/// The version of all layouts here.
+/// The version of all layouts here but the short one.
 const LAYOUT: u8 = 1;
 /// Bytes of a body before its fields.
 const HEAD_BYTES: usize = 6;
+/// The layout of deliveries, of which there are most: eight of 100 bytes find room on a page, not seven. The first byte
+/// of a body says it, beside its table, and there is no second.
+const SHORT: u8 = 0x80;
+const SHORT_HEAD_BYTES: usize = 5;
 
 /// A table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -90,6 +94,7 @@ impl Table {
 
     /// The table whose rows' bodies begin with this byte.
     pub fn of_kind(kind: u8) -> Option<Table> {
+        let kind = kind & !SHORT;
         Table::ALL.into_iter().find(|table| *table as u8 == kind)
     }
 }
@@ -135,10 +140,24 @@ impl Row {
             text: text.into(),
             body: fields,
         };
-        let sum = row.as_ref().sum(table, id);
+        let sum = row.as_ref().sum(table, id, LAYOUT, HEAD_BYTES);
         row.body[0] = table as u8;
         row.body[1] = LAYOUT;
         row.body[2..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        row
+    }
+
+    /// The same in the short layout; `fields` begin behind its head.
+    fn sealed_short(table: Table, id: u64, columns: (u64, u64), fields: Vec<u8>) -> Row {
+        let mut row = Row {
+            session: columns.0,
+            message: columns.1,
+            text: "".into(),
+            body: fields,
+        };
+        let sum = row.as_ref().sum(table, id, SHORT, SHORT_HEAD_BYTES);
+        row.body[0] = table as u8 | SHORT;
+        row.body[1..SHORT_HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
         row
     }
 }
@@ -159,14 +178,14 @@ impl<'a> RowRef<'a> {
         }
     }
 
-    fn sum(&self, table: Table, id: u64) -> u32 {
+    fn sum(&self, table: Table, id: u64, layout: u8, head_bytes: usize) -> u32 {
         Crc::new()
-            .with(&[table as u8, LAYOUT])
+            .with(&[table as u8, layout])
             .with(&id.to_le_bytes())
             .with(&self.session.to_le_bytes())
             .with(&self.message.to_le_bytes())
             .with(self.text.as_bytes())
-            .with(self.body.get(HEAD_BYTES..).unwrap_or(&[]))
+            .with(self.body.get(head_bytes..).unwrap_or(&[]))
             .sum()
     }
 
@@ -178,15 +197,31 @@ impl<'a> RowRef<'a> {
         if reader.byte()? != table as u8 || reader.byte()? != LAYOUT {
             return Err(Damaged);
         }
-        if reader.u32()? != self.sum(table, id) {
+        if reader.u32()? != self.sum(table, id, LAYOUT, HEAD_BYTES) {
             return Err(Damaged);
         }
         Ok(reader)
     }
 
+    /// The same of a row in the short layout; `None`: it is in the other.
+    fn fields_short(&self, table: Table, id: u64) -> Option<Result<Reader<'a>, Damaged>> {
+        let mut reader = Reader::new(self.body);
+        if reader.byte() != Ok(table as u8 | SHORT) {
+            return None;
+        }
+        let sum = self.sum(table, id, SHORT, SHORT_HEAD_BYTES);
+        Some(match reader.u32() {
+            Ok(found) if found == sum => Ok(reader),
+            _ => Err(Damaged),
+        })
+    }
+
     /// The row is as it was written.
     pub fn is_sound(&self, table: Table, id: u64) -> bool {
-        self.fields(table, id).is_ok()
+        match self.fields_short(table, id) {
+            Some(fields) => fields.is_ok(),
+            None => self.fields(table, id).is_ok(),
+        }
     }
 }
 
@@ -257,26 +292,41 @@ pub fn read_message<'a>(id: u64, row: RowRef<'a>) -> Result<Body<'a>, Damaged> {
 }
 
 /// A row of `delivery`; `message` is the row of a shared message, or 0.
+///
+/// A stage, a Packet Identifier unless it is queued, and the delivery, whose message has the rest of the row.
 pub fn delivery(id: u64, message: u64, delivery: &DeliveryRow<'_>) -> Row {
-    let mut fields = body();
-    let (stage, packet_id) = match delivery.stage {
-        Stage::Queued => (0, 0),
-        Stage::Sent { packet_id } => (1, packet_id),
-        Stage::Released { packet_id } => (2, packet_id),
-    };
-    fields.push(stage);
-    put_number(&mut fields, packet_id.into());
+    let mut fields = vec![0; SHORT_HEAD_BYTES];
+    match delivery.stage {
+        Stage::Queued => fields.push(0),
+        Stage::Sent { packet_id } => {
+            fields.push(1);
+            put_number(&mut fields, packet_id.into());
+        }
+        Stage::Released { packet_id } => {
+            fields.push(2);
+            put_number(&mut fields, packet_id.into());
+        }
+    }
     match &delivery.delivery {
-        Some(delivery) => delivery.put(&mut fields),
+        Some(delivery) => delivery.put_last(&mut fields),
         None => put_number(&mut fields, delivery.number),
     }
-    Row::sealed(Table::Delivery, id, (delivery.session, message, ""), fields)
+    Row::sealed_short(Table::Delivery, id, (delivery.session, message), fields)
 }
 
 pub fn read_delivery<'a>(id: u64, row: RowRef<'a>) -> Result<DeliveryRow<'a>, Damaged> {
-    let mut fields = row.fields(Table::Delivery, id)?;
+    let short = row.fields_short(Table::Delivery, id);
+    let is_short = short.is_some();
+    let mut fields = match short {
+        Some(fields) => fields?,
+        // As stores of version 1 have it: with a Packet Identifier of 0, and all lengths.
+        None => row.fields(Table::Delivery, id)?,
+    };
     let kind = fields.byte()?;
-    let packet_id = fields.narrow()?;
+    let packet_id = match (is_short, kind) {
+        (true, 0) => 0,
+        _ => fields.narrow()?,
+    };
     let stage = match kind {
         0 => Stage::Queued,
         1 => Stage::Sent { packet_id },
@@ -289,7 +339,10 @@ pub fn read_delivery<'a>(id: u64, row: RowRef<'a>) -> Result<DeliveryRow<'a>, Da
     let (number, delivery) = if kind == 2 {
         (fields.number()?, None)
     } else {
-        let delivery = Delivery::read(&mut fields)?;
+        let delivery = match is_short {
+            true => Delivery::read_last(fields)?,
+            false => Delivery::read(&mut fields)?,
+        };
         (delivery.number, Some(delivery))
     };
     Ok(DeliveryRow {

@@ -6,7 +6,7 @@ use super::frame::{self, FRAME_HEAD_BYTES};
 use super::load::load;
 use super::memory::MemoryTables;
 use super::record::{Body, Carried, Delivery, Holder, Record, Will, WriteVersion};
-use super::row::{State, Table};
+use super::row::{Stage, State, Table};
 use super::{props, row};
 use crate::broker::{RestoredMessage, RestoredPart};
 use crate::ids::StoredSession;
@@ -615,7 +615,7 @@ fn retained_messages_of_qos_0_are_written_as_batches() {
     assert_eq!(counts(&tables), [100, 0], "one was deleted");
     // By size.
     let (mut bytes_most, mut merges) = (0, 0);
-    for round in 0..300 {
+    for round in 0..320 {
         for topic in 0..50 {
             let payload = format!("{round:040}");
             say(
@@ -634,12 +634,72 @@ fn retained_messages_of_qos_0_are_written_as_batches() {
         let bytes: usize = batches.map(|(_, row)| row.body.len()).sum();
         merges += usize::from(bytes == 0);
         bytes_most = bytes_most.max(bytes);
-        assert!(picture(&mut tables, 1).contains(&format!("t/49 = {round:040}")));
+        if round % 20 == 0 {
+            assert!(picture(&mut tables, 1).contains(&format!("t/49 = {round:040}")));
+        }
     }
-    assert!((3..30).contains(&merges), "{merges}");
+    assert!((1..5).contains(&merges), "{merges}");
     assert!(
         bytes_most < limits::STORE_BATCHES_BYTES_MAX + 8_000,
         "{bytes_most}"
+    );
+}
+
+/// Each stage and kind of delivery; and the usual one is as short as it is to be.
+#[test]
+fn a_row_of_a_delivery_gives_it_again() {
+    let whole = body("t", "payload", QoS::ExactlyOnce);
+    let bare = Body {
+        passed_on: b"",
+        payload: b"",
+        ..whole
+    };
+    let dated = Body {
+        expires: 1 << 40,
+        retain: true,
+        ..whole
+    };
+    let carried = [whole, bare, dated].map(Carried::Own);
+    for carried in carried.into_iter().chain([Carried::Shared(9)]) {
+        for stage in [0, 1, 2] {
+            let packet_id = 65_535;
+            let content = row::DeliveryRow {
+                session: 64,
+                stage: [
+                    Stage::Queued,
+                    Stage::Sent { packet_id },
+                    Stage::Released { packet_id },
+                ][stage],
+                number: 1 << 20,
+                delivery: (stage < 2).then(|| delivery(1 << 20, carried)),
+            };
+            let row = row::delivery(7, 3, &content);
+            assert!(row.as_ref().is_sound(Table::Delivery, 7));
+            assert!(!row.as_ref().is_sound(Table::Delivery, 8));
+            assert_eq!(row::read_delivery(7, row.as_ref()), Ok(content));
+        }
+    }
+    let payload = "x".repeat(100);
+    let message = Body {
+        passed_on: b"",
+        ..body("t", &payload, QoS::AtLeastOnce)
+    };
+    let content = row::DeliveryRow {
+        session: 64,
+        stage: Stage::Queued,
+        number: 100_000,
+        delivery: Some(Delivery {
+            identifiers: Identifiers::new(),
+            ..delivery(100_000, Carried::Own(message))
+        }),
+    };
+    let row = row::delivery(100_000, 0, &content);
+    // A cell: a length, an id of three bytes, types of columns in six, a Session of one; and two for its place.
+    let cell = 1 + 3 + 6 + 1 + row.body.len() + 2;
+    assert_eq!(
+        (limits::STORE_PAGE_BYTES as usize - 8) / cell,
+        8,
+        "{cell} bytes"
     );
 }
 

@@ -11,7 +11,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params_from_iter};
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The name of the file in the store's directory.
@@ -289,6 +289,28 @@ impl Database {
         let pages: (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
         let (logged, moved) = pages;
         Ok((logged.unsigned_abs(), moved.unsigned_abs()))
+    }
+
+    /// Gives the write-ahead log its blocks. While a log grows, each commit makes the file system write where it has
+    /// grown, which is as much again as the commit. What follows the last commit in a log is never read, zeros or not.
+    ///
+    /// A disk that has no room for it is no trouble: then the log grows with its commits.
+    pub fn grow_log(&self) {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push("-wal");
+        let grow = |file: &fs::File| {
+            let bytes = file.metadata()?.len();
+            let more = limits::STORE_LOG_BYTES_LEAST.saturating_sub(bytes);
+            let grown = file.write_all_at(&vec![0; more as usize], bytes);
+            if grown.is_err() {
+                file.set_len(bytes)?;
+            }
+            file.sync_all()
+        };
+        let _ = fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|file| grow(&file));
     }
 
     /// Closes it. An error says that something is not on the disk.

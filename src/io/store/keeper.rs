@@ -311,6 +311,7 @@ impl Thread {
     fn rebuild(&mut self, why: &str) -> bool {
         match rebuild::rebuild(&self.path, "broken").and_then(|rebuilt| {
             rebuilt.database.limit(self.bytes_max)?;
+            rebuilt.database.grow_log();
             Ok(rebuilt)
         }) {
             Ok(rebuilt) => {

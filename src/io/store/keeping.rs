@@ -81,6 +81,8 @@ pub struct Keeping {
     full: bool,
     /// What the shard knows of the store.
     state: StoreState,
+    /// Something has come since the shard was told last.
+    has_news: bool,
 }
 
 impl Keeping {
@@ -112,6 +114,7 @@ impl Keeping {
             asked_free: 0,
             full: false,
             state: StoreState::default(),
+            has_news: true,
         }
     }
 
@@ -155,6 +158,7 @@ impl Keeping {
     /// The shard has said what has changed in this turn.
     pub fn on_changes(&mut self, sequence: u64, changes: &[Change], now: Time) {
         let number = self.base + sequence;
+        self.has_news = true;
         let mut frame = Vec::new();
         let encoded = encode(changes, wall(now), number, &mut frame);
         self.last = number;
@@ -220,6 +224,7 @@ impl Keeping {
     /// The disk has more.
     pub fn on_progress(&mut self, progress: Progress) {
         self.progress = progress;
+        self.has_news = true;
         if progress.condition == Condition::MemoryOnly {
             self.unjournaled.clear();
             self.uncommitted.clear();
@@ -268,7 +273,17 @@ impl Keeping {
     }
 
     /// Up to which number the shard's changes are kept, if that is more than it was told.
+    ///
+    /// Called in each turn, most of which change nothing that is stored.
+    #[inline]
     pub fn kept(&mut self, now: Time) -> Option<u64> {
+        match self.told < self.last - self.base {
+            true => self.newly_kept(now),
+            false => None,
+        }
+    }
+
+    fn newly_kept(&mut self, now: Time) -> Option<u64> {
         let is_strict = self.journal.is_none() && self.wanted.is_none();
         let memory_only = self.progress.condition == Condition::MemoryOnly;
         let number = if memory_only && !is_strict {
@@ -287,7 +302,15 @@ impl Keeping {
     }
 
     /// How the store is, if that is other than what the shard was told.
+    #[inline]
     pub fn news(&mut self) -> Option<StoreState> {
+        match std::mem::take(&mut self.has_news) {
+            true => self.new_state(),
+            false => None,
+        }
+    }
+
+    fn new_state(&mut self) -> Option<StoreState> {
         let waiting = self.uncommitted_bytes;
         // It goes on when half of it has gone, so that it does not stop and go with each commit.
         let most = match self.state.behind {

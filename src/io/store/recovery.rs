@@ -235,6 +235,7 @@ impl Start<'_> {
         }
         // Not before: what the journals have must find room, however large the file may be.
         database.limit(self.config.bytes_max)?;
+        database.grow_log();
         Ok((database, applier, identity, chunks.finish()))
     }
 }
