@@ -92,7 +92,16 @@ impl Guest {
     }
 
     /// Publishes; once at a time, as there is one answer.
-    pub fn publish(&mut self, topic: TopicName<'_>, payload: &[u8], qos: QoS, retain: bool) {
+    ///
+    /// Errors: `topic` is no Topic Name [v5 4.7].
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), Why> {
+        let topic = TopicName::new(topic).map_err(Why::Malformed)?;
         let packet_id = (qos != QoS::AtMostOnce).then(|| self.id());
         let publish = Publish {
             dup: false,
@@ -109,6 +118,7 @@ impl Guest {
             wire::encode(&Packet::PingReq, Version::V5, bytes);
             self.awaits_pong = true;
         }
+        Ok(())
     }
 
     /// Watches a Topic Filter, what is retained there first.
@@ -228,17 +238,17 @@ mod tests {
         let mut guest = Guest::new("page", Some("ann"), 1000);
         assert_eq!(sent(&mut guest)[0], 0x10);
         assert_eq!(heard(&mut guest, &[0x20, 3, 0, 0, 0]), ["Accepted"]);
-        let topic = TopicName::new("a").unwrap();
-        guest.publish(topic, b"x", QoS::AtMostOnce, true);
+        assert!(guest.publish("a/#", b"x", QoS::AtMostOnce, true).is_err());
+        guest.publish("a", b"x", QoS::AtMostOnce, true).unwrap();
         assert_eq!(sent(&mut guest), [0x31, 5, 0, 1, b'a', 0, b'x', 0xC0, 0]);
         let done = "Published { code: ReasonCode(0), reason: None }";
         assert_eq!(heard(&mut guest, &[0xD0, 0]), [done]);
-        guest.publish(topic, b"x", QoS::ExactlyOnce, false);
+        guest.publish("a", b"x", QoS::ExactlyOnce, false).unwrap();
         assert_eq!(sent(&mut guest), [0x34, 7, 0, 1, b'a', 0, 1, 0, b'x']);
         assert!(heard(&mut guest, &[0x50, 2, 0, 1]).is_empty());
         assert_eq!(sent(&mut guest), [0x62, 2, 0, 1]);
         assert_eq!(heard(&mut guest, &[0x70, 2, 0, 1]), [done]);
-        guest.publish(topic, b"x", QoS::AtLeastOnce, false);
+        guest.publish("a", b"x", QoS::AtLeastOnce, false).unwrap();
         let refused = [0x40, 7, 0, 2, 0x87, 3, 31, 0, 0];
         let refused = heard(&mut guest, &refused);
         assert_eq!(
