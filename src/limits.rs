@@ -603,6 +603,9 @@ pub const HTTP_LINGER_MS: u64 = 1_000;
 pub const HTTP_READ_BYTES: usize = 16 * 1024;
 /// With so much of an answer unsent, no more of it is made.
 pub const HTTP_UNSENT_BYTES_MAX: usize = 128 * 1024;
+/// With so much unsent to all connections, no further value of a retained message is shown. One answer may pass it:
+/// 1 MiB of a value, of which JSON may need six bytes for one.
+pub const HTTP_ALL_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A piece of a list, passed by one entry at most.
 pub const HTTP_PIECE_BYTES: usize = 64 * 1024;
 /// Pieces of one answer that are made before other connections have their turn.

@@ -111,7 +111,17 @@ impl Desk {
     }
 
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.socket.accept() {
+        loop {
+            let stream = match self.socket.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // No file is free, say: the socket stays ready, and `poll` would tell that again and again.
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        thread::sleep(Duration::from_millis(limits::CONTROL_STUCK_MS / 100));
+                    }
+                    return;
+                }
+            };
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }

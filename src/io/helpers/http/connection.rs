@@ -177,7 +177,8 @@ impl Connection {
         self.broken
     }
 
-    fn waiting(&self) -> usize {
+    /// Bytes of its answer that are not taken yet.
+    pub fn waiting(&self) -> usize {
         self.output.len() - self.sent
     }
 
@@ -429,6 +430,12 @@ impl Connection {
             self.state = State::Live(Box::new(Live::new(visitor, now)));
             return;
         }
+        let is_large = route::may_be_large(&request.path);
+        if is_large && house.unsent.get() > limits::HTTP_ALL_UNSENT_BYTES_MAX {
+            let text = "others have not taken their answers yet: ask again";
+            let answer = Answer::error(503, "busy", text).with("Retry-After", "2");
+            return self.answer(answer, &request, house, now);
+        }
         let answer = route::read(&request, &visitor, house);
         self.answer(answer, &request, house, now);
     }
@@ -540,7 +547,13 @@ impl Connection {
             Answer {
                 body: Body::Whole(_),
                 ..
-            } => self.put_whole(&answer, is_head),
+            } => {
+                let before = self.waiting();
+                self.put_whole(&answer, is_head);
+                house
+                    .unsent
+                    .set(house.unsent.get() + self.waiting() - before);
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub struct House {
     pub checker: Option<Checker>,
     /// Has `$SYS` published.
     pub sys: Sys,
+    /// Bytes of answers that are not taken yet, of all connections: counted each turn, and up meanwhile.
+    pub unsent: Cell<usize>,
     /// WebSockets that are open.
     pub lives: Cell<usize>,
     /// The page, ready to be sent.

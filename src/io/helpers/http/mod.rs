@@ -75,6 +75,7 @@ pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>, sys: Sys)
         known,
         checker,
         sys,
+        unsent: Cell::new(0),
         lives: Cell::new(0),
         page: Page::default(),
         verdicts,
@@ -140,6 +141,8 @@ impl Desk {
         }
         self.connections.retain(|connection| !connection.is_over());
         self.count_lives();
+        let unsent = self.connections.iter().map(Connection::waiting).sum();
+        self.house.unsent.set(unsent);
         if ready.asked {
             self.accept(now);
             self.count_lives();

@@ -51,6 +51,11 @@ pub fn place(path: &str) -> Place {
     }
 }
 
+/// Its answer has values of any size in it.
+pub fn may_be_large(path: &str) -> bool {
+    matches!(path, "/api/v1/retained" | "/api/v1/retained/value")
+}
+
 /// The way in to a path is wrong. `None`: it is right.
 pub fn refusal(request: &Request) -> Option<Answer> {
     match (place(&request.path), request.method) {
