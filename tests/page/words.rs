@@ -1,5 +1,5 @@
-//! The file itself: one element of style and one of script, nothing of elsewhere, both languages alike; and what assistive
-//! programs are told.
+//! The file itself: one element of style and one of script, nothing of elsewhere, both languages alike; and what
+//! assistive programs are told.
 
 use super::{Options, house, opened};
 use crate::browser::DESKTOP;
