@@ -1,5 +1,5 @@
-//! The page of `--http` in Debian's headless Chromium: it loads alone and without faults, shows who comes and goes, what
-//! is retained and what was denied, in both languages; whatever a peer calls itself stays text; and it stays small and
+//! The page of `--http` in Debian's headless Chromium: it loads alone and without faults, shows who comes and goes,
+//! what is retained and what was denied, in both languages. Whatever a peer calls itself stays text. It stays small and
 //! quick with 2,000 clients and 10,000 retained topics.
 //!
 //! Times are asserted with a margin, since other tests run beside and CI has two cores; each test prints what it
