@@ -454,6 +454,43 @@ fn what_is_done_is_no_longer_in_the_tables() {
     assert_eq!(Tables::of(&world).sessions.len(), 1, "the publisher's");
 }
 
+/// A broker that is killed between two turns finds each message of a group with the Session that ends or with another
+/// member, however many there are.
+#[test]
+fn a_stored_session_that_ends_leaves_its_group_no_moment_without_its_messages() {
+    const MESSAGES: usize = 3_000;
+    let version = Version::V311;
+    let mut world = world();
+    let filter = "$share/g/t";
+    absent_subscriber(&mut world, filter, 1);
+    let publisher = world.connect(&connect(version, "p"));
+    for id in 1..=MESSAGES {
+        world.send(
+            publisher,
+            publish("t", "x").qos(1, id as u16).bytes(version),
+        );
+        world.settle();
+    }
+    let heir = world.connect(&connect(version, "heir").persistent());
+    world.subscribe(heir, filter, 1);
+    world.send(heir, disconnect());
+    world.settle();
+    assert_eq!(Tables::of(&world).queued.len(), MESSAGES);
+    let before = world.changes.len();
+    let again = world.connect(&connect(version, "sub"));
+    world.settle();
+    assert!(world.changes.len() > before, "the end is told");
+    let mut tables = Tables::default();
+    for (at, (_, _, changes)) in world.changes.iter().enumerate() {
+        changes.iter().for_each(|change| tables.apply(change));
+        if at >= before {
+            assert_eq!(tables.queued.len(), MESSAGES);
+        }
+    }
+    assert_eq!(tables.sessions.len(), 1, "the heir's");
+    assert!(!world.is_closed(again));
+}
+
 /// One shard after the other, as a store that keeps all of them.
 fn changes_of(world: &World) -> Vec<Change> {
     let all = world.changes.iter();
