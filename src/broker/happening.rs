@@ -363,11 +363,13 @@ pub enum Happening {
         /// Messages that waited for the Client.
         messages: usize,
     },
-    /// A Session of Mosquitto's ended, as the Client that came with its client id is not the user that Mosquitto's file
-    /// names.
+    /// A Session ended, as the Client that came with its client id is another user: it was one of Mosquitto's file, or
+    /// the Client is a bridge of our own.
     ClaimEnded {
         /// Of the Client that came.
         client_id: Box<str>,
+        /// It is a bridge.
+        of_bridge: bool,
     },
     /// All Sessions of the users that are gone from the password file have ended.
     UsersGone {

@@ -154,6 +154,12 @@ impl Config {
         ListenerId(self.listeners.len() as u8)
     }
 
+    /// By which bridges without `local_username` come in. No ACL file holds for it, as in Mosquitto none does for
+    /// bridges.
+    pub fn nameless_bridges_listener(&self) -> ListenerId {
+        ListenerId((self.listeners.len() + 1 + self.http.len()) as u8)
+    }
+
     /// The listener behind that of the bridges, by which who uses the page comes in; of this one of `self.http`.
     pub fn http_listener(&self, index: usize) -> ListenerId {
         ListenerId((self.listeners.len() + 1 + index) as u8)
@@ -194,6 +200,7 @@ impl Config {
             listeners.resize(self.listeners.len() + 1, ListenerSettings::default());
             listeners.extend(self.http.iter().map(|http| http.settings(first)));
         }
+        listeners.extend(self.of_bridges());
         Settings {
             listeners: listeners.into(),
             memory_bytes_max: self

@@ -296,6 +296,7 @@ fn serve(
     let bridges = Bridges::new(House {
         shards: shards.clone(),
         listener: config.bridges_listener(),
+        nameless_listener: config.nameless_bridges_listener(),
         log: log.clone(),
         recent: common.recent.clone(),
         clock,

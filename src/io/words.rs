@@ -108,11 +108,19 @@ fn text(happening: &Happening) -> String {
                 Shown(client_id)
             )
         }
-        Happening::ClaimEnded { client_id } => {
-            format!(
-                "session of {} ended: by the file of Mosquitto it belongs to another user than the one who has come, who gets a new one",
-                Shown(client_id)
-            )
+        Happening::ClaimEnded {
+            client_id,
+            of_bridge,
+        } => {
+            let why = match of_bridge {
+                false => {
+                    "by the file of Mosquitto it belongs to another user than the one who has come, who gets a new one"
+                }
+                true => {
+                    "the bridge of that name comes by another user name than before, and gets a new one"
+                }
+            };
+            format!("session of {} ended: {why}", Shown(client_id))
         }
         Happening::UsersGone { shard, sessions } => {
             format!(

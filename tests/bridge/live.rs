@@ -774,6 +774,55 @@ fn bridges_speak_3_1() {
     }
 }
 
+/// An ACL file holds for no bridge without a user name, as with Mosquitto; and for one with a user name it does. Another
+/// user name than before gets a new session, not a refusal.
+#[test]
+fn rights_of_a_bridge_are_those_of_its_user_name() {
+    for kind in [Kind::Mosquitto, Kind::Mqttfast] {
+        let (mut edge, mut core) = (Broker::new(kind), Broker::new(Kind::Mqttfast));
+        let rules = Folder::new();
+        let file = rules.path("acl");
+        fs::write(
+            &file,
+            "topic read $SYS/#\ntopic write out/#\ntopic read in/#\nuser bridge\ntopic read out/#\n",
+        )
+        .unwrap();
+        let lines = |more: &str| {
+            let lines = format!("topic out/# out 1\ntopic in/# in 1\n{more}");
+            format!("acl_file {}\n{}", file.display(), bridge(&core, &lines))
+        };
+        let (nameless, named) = (lines(""), lines("local_username bridge\n"));
+        core.start("");
+        edge.start(&nameless);
+        core.waits_for_state(STATE, b"1");
+        edge.waits_for_state(STATE, b"1");
+        std::thread::sleep(Duration::from_millis(300));
+        let (mut here, mut there) = (edge.client("here"), core.client("there"));
+        here.subscribe("in/#", 1);
+        there.subscribe("out/#", 1);
+        edge.client("one").publish("out/1", b"out1", 1, false);
+        core.client("two").publish("in/1", b"in1 ", 1, false);
+        assert_eq!(there.receive().payload, b"out1", "{kind:?}");
+        assert_eq!(here.receive().payload, b"in1 ", "{kind:?}");
+        if kind == Kind::Mosquitto {
+            continue;
+        }
+        edge.kill();
+        core.waits_for_state(STATE, b"0");
+        edge.start(&named);
+        core.waits_for_state(STATE, b"1");
+        edge.waits_for_state(STATE, b"1");
+        edge.waits_for("the bridge of that name comes by another user name");
+        std::thread::sleep(Duration::from_millis(300));
+        let mut here = edge.client("here");
+        here.subscribe("in/#", 1);
+        edge.client("one").publish("out/2", b"out2", 1, false);
+        core.client("two").publish("in/2", b"in2 ", 1, false);
+        assert_eq!(there.receive().payload, b"out2", "it may read these");
+        here.expect_silence(Duration::from_millis(200));
+    }
+}
+
 /// What an operator sees who asks: that a bridge came, was refused and went.
 #[test]
 fn comings_and_goings_are_kept_for_who_asks() {

@@ -82,10 +82,13 @@ impl Shard {
                 && session.user_name() != checked;
             if !is_another {
                 (takeovers, lines) = self.take_over(earlier, request.clean_start, id, out);
-            } else if session.is_claim {
-                // The Client is not locked out, and gets nobody's messages.
+            } else if session.is_claim || listener.of_bridges {
+                // The Client is not locked out, and gets nobody's messages. A bridge has the name that the operator
+                // gives it, also when it comes by another user name than before.
+                let of_bridge = listener.of_bridges;
                 out.tell(self.logs, LogLevel::Info, || Happening::ClaimEnded {
                     client_id: client_id.into(),
+                    of_bridge,
                 });
                 self.end_session(earlier, out);
             } else {

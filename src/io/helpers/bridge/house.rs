@@ -13,6 +13,8 @@ pub struct House {
     pub shards: Shards,
     /// By which bridges come in.
     pub listener: ListenerId,
+    /// The same for those without a user name.
+    pub nameless_listener: ListenerId,
     /// Lines go there.
     pub log: Log,
     /// What came and went.

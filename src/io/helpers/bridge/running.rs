@@ -484,7 +484,11 @@ impl Running {
         match pair {
             Ok((ours, theirs)) => {
                 let wrapping = Wrapping::default();
-                let link = Link::new(theirs.into(), UNIX_PEER, house.listener, &wrapping);
+                let listener = match self.terms().bridge.local_user {
+                    Some(_) => house.listener,
+                    None => house.nameless_listener,
+                };
+                let link = Link::new(theirs.into(), UNIX_PEER, listener, &wrapping);
                 house
                     .shards
                     .tell_surely(ShardId(0), ToShard::Connected(Box::new(link)));
