@@ -203,7 +203,10 @@ fn a_start_that_fails_says_why() {
     .expect("start mqttfast");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
-    let reason = said.trim_end().strip_prefix("mqttfast: ").expect(&said);
+    // The reason, and where there is more.
+    let (first, second) = said.trim_end().split_once('\n').expect(&said);
+    assert!(second.contains("mqttfast doctor"), "{second}");
+    let reason = first.strip_prefix("mqttfast: ").expect(&said);
     assert!(reason.contains("no/such/passwd"), "{reason}");
     assert_eq!(manager.next(), format!("STATUS={reason}"));
 }

@@ -774,8 +774,8 @@ fn bridges_speak_3_1() {
     }
 }
 
-/// An ACL file holds for no bridge without a user name, as with Mosquitto; and for one with a user name it does. Another
-/// user name than before gets a new session, not a refusal.
+/// An ACL file holds for no bridge without a user name, as with Mosquitto; and for one with a user name it does.
+/// Another user name than before gets a new session, not a refusal.
 #[test]
 fn rights_of_a_bridge_are_those_of_its_user_name() {
     for kind in [Kind::Mosquitto, Kind::Mqttfast] {

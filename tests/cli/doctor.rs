@@ -583,7 +583,11 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
         ("127.0.0.1", &["wrong password"]),
         (
             "ghost",
-            &["ghost has not reached the broker", "the firewall"],
+            &[
+                "ghost has not reached the broker",
+                "no other machine reaches",
+                "without --bind",
+            ],
         ),
     ] {
         let (code, said) = ask(client);

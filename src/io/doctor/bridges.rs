@@ -64,7 +64,8 @@ fn reach(bridge: &Bridge, host: &str) -> Vec<Finding> {
                 }
                 false => Finding::warning(text).why("the bridge has one address less to go to"),
             };
-            findings.push(finding.mend(format!("mqttfast bridge test {name}")));
+            let file = &bridge.place.file;
+            findings.push(finding.mend(format!("mqttfast bridge test {name} -c {file}")));
         }
     }
     for address in reached {

@@ -5,6 +5,7 @@ use crate::io::console::Broker;
 use crate::io::console::shown::{self, number};
 use crate::io::words::units;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Happenings that are told, at most.
@@ -24,13 +25,15 @@ pub fn look(client: Option<&str>, control: Option<&Path>, found: &mut Vec<Findin
             return;
         }
     };
-    if let Ok(status) = broker.ask_one(&json!({ "ask": "status" })) {
+    let status = broker.ask_one(&json!({ "ask": "status" }));
+    let status = status.unwrap_or_default();
+    if !status.is_null() {
         running(&status, found);
     }
     let Some(client) = client else {
         return;
     };
-    if let Err(failure) = device(&mut broker, client, found) {
+    if let Err(failure) = device(&mut broker, client, &status, found) {
         found.push(Finding::fault(failure.text));
     }
 }
@@ -76,6 +79,7 @@ fn running(status: &Value, found: &mut Vec<Finding>) {
 fn device(
     broker: &mut Broker,
     client: &str,
+    status: &Value,
     found: &mut Vec<Finding>,
 ) -> Result<(), crate::io::console::Failure> {
     let mut connected = Vec::new();
@@ -104,11 +108,18 @@ fn device(
             shown::ago(line, "since")
         )));
     }
-    // What is over by now does not count as wrong: it is connected again.
+    // What is over by now does not count as wrong: the same user has been connected since, by the same client id.
+    let same = |line: &Value, other: &Value| {
+        line["client"] == other["client"] && line["user"] == other["user"]
+    };
+    let later = |line: &Value, at: &Value| at.as_u64() > line["at"].as_u64();
     let is_back = |line: &Value| {
+        let was_here =
+            |end: &Value| end["kind"] == "end" && same(line, end) && later(line, &end["at"]);
         connected
             .iter()
-            .any(|back| back["client"] == line["client"])
+            .any(|back| same(line, back) && back["since"].as_u64() >= line["at"].as_u64())
+            || happened.iter().any(was_here)
     };
     let is_past = |line: &Value| line["kind"] != "denial" && is_back(line);
     for line in happened.iter().take(TOLD_MAX) {
@@ -117,6 +128,8 @@ fn device(
         let what = format!("{ago} ago, {count} times: {text}");
         let finding = match (is_past(line), line["kind"].as_str()) {
             (true, _) => Finding::fine(what),
+            // Nothing is to be done about a Client that has gone as it should.
+            (false, Some("end")) if line["remedy"].is_null() => Finding::fine(what),
             (false, Some("end")) => Finding::warning(what),
             (false, _) => Finding::fault(what),
         };
@@ -126,11 +139,40 @@ fn device(
         });
     }
     if connected.is_empty() && happened.is_empty() {
-        found.push(
-            Finding::fault(format!("{whom} has not reached the broker since it was started"))
-                .why("nothing of it has come in: neither a connection nor a refusal")
-                .mend("check the address and port it is given, its network, and the firewall of this machine"),
-        );
+        found.push(never_came(&whom, client, status));
     }
     Ok(())
+}
+
+/// Nothing is known of this device.
+fn never_came(whom: &str, client: &str, status: &Value) -> Finding {
+    let finding = Finding::fault(format!(
+        "{whom} has not reached the broker since it was started"
+    ));
+    let listeners = status["listeners"].as_array();
+    let listeners: Vec<&str> = listeners
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let is_of_here = |listener: &&str| {
+        ["127.", "[::1]", "localhost"]
+            .iter()
+            .any(|start| listener.starts_with(start))
+    };
+    if !listeners.is_empty() && listeners.iter().all(|listener| is_of_here(&listener)) {
+        let places = listeners.join(", ");
+        return finding
+            .why(format!("the broker listens on {places} alone, which no other machine reaches"))
+            .mend("make users, and start it with --passwd FILE and without --bind: mqttfast passwd -c passwd NAME");
+    }
+    let finding = match client.parse::<IpAddr>() {
+        Ok(_) => finding.why("nothing of it has come in: neither a connection nor a refusal"),
+        Err(_) => finding.why(
+            "no client of this id or user name has come in; what broke off before it gave one is found by its address: mqttfast denials",
+        ),
+    };
+    finding.mend(
+        "check the address and port it is given, its network, and the firewall of this machine",
+    )
 }

@@ -73,7 +73,7 @@ impl Migration {
         }
         let missing = self.sum(&mut text, &found);
         if let Some(folder) = &self.write {
-            let written = write::write(folder, &self.config, &found.copies)?;
+            let written = write::write(folder, &self.absolute(), &found.copies)?;
             let _ = writeln!(text, "\n{}", self.language.say("Written:"));
             for path in written {
                 let _ = writeln!(text, "  {}", path.display());
@@ -169,9 +169,14 @@ impl Migration {
         missing > 0
     }
 
+    /// The file as a service finds it, which starts in another folder.
+    fn absolute(&self) -> PathBuf {
+        std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone())
+    }
+
     /// Three lines, and how to try it before.
     fn what_to_type(&self, text: &mut String) {
-        let file = shell_quoted(&self.config);
+        let file = shell_quoted(&self.absolute());
         let try_it = "To try it until Ctrl+C, with Mosquitto stopped:";
         let _ = writeln!(text, "\n{}", self.language.say(try_it));
         let _ = writeln!(
