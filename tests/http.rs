@@ -472,6 +472,36 @@ fn what_is_wrong_with_a_body_is_said() {
 }
 
 #[test]
+fn the_body_of_a_refused_request_is_no_request() {
+    let house = House::open(1, Options::default());
+    let inner = request("GET", "/api/v1/version", "", "");
+    for (path, kind, status) in [
+        ("/nothing", "application/json", 404),
+        ("/metrics", "application/json", 405),
+        ("/api/v1/publish", "text/plain", 415),
+    ] {
+        let mut stream = house.stream();
+        let kind = format!("Content-Type: {kind}\r\n");
+        let text = request("POST", path, &kind, &inner);
+        stream.write_all(text.as_bytes()).unwrap();
+        let refused = answer(&mut stream, false);
+        assert_eq!(refused.status, status, "{path}");
+        assert_eq!(refused.header("Connection"), Some("close"), "{path}");
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("the end");
+        assert_eq!(rest, "", "{path}: what was its body is answered");
+    }
+    // What was read to its end leaves the connection to the next one.
+    let mut stream = house.stream();
+    let kind = "Content-Type: application/json\r\n";
+    let text = request("POST", "/api/v1/publish", kind, "{}");
+    stream.write_all(text.as_bytes()).unwrap();
+    assert_eq!(answer(&mut stream, false).status, 400);
+    stream.write_all(inner.as_bytes()).unwrap();
+    assert_eq!(answer(&mut stream, false).status, 200);
+}
+
+#[test]
 fn names_are_text_whatever_they_are() {
     let house = House::open(1, Options::default());
     let evil = "<script>alert('1')</script>\"\\\u{7f}\u{202e}";
@@ -969,20 +999,32 @@ fn a_configuration_of_mosquitto_has_the_page_too() {
     );
 }
 
-/// Times at which a thread of the broker of this name has gone to sleep.
-fn sleeps(broker: &Broker, name: &str) -> Option<u64> {
+/// What the system tells in this file of the thread of the broker of this name.
+fn of_thread(broker: &Broker, name: &str, file: &str) -> Option<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", broker.pid())).expect("threads");
     for task in tasks.flatten() {
         let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         if comm.trim() == name {
-            let status = fs::read_to_string(task.path().join("status")).expect("status");
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            return line.and_then(|count| count.trim().parse().ok());
+            return Some(fs::read_to_string(task.path().join(file)).expect(file));
         }
     }
     None
+}
+
+/// Times at which a thread of the broker of this name has gone to sleep.
+fn sleeps(broker: &Broker, name: &str) -> Option<u64> {
+    let status = of_thread(broker, name, "status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok())
+}
+
+/// How long it has run.
+fn has_run(broker: &Broker, name: &str) -> Duration {
+    let line = of_thread(broker, name, "schedstat").expect("the thread");
+    let ns = line.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(ns.expect("nanoseconds"))
 }
 
 #[test]
@@ -1016,4 +1058,38 @@ fn a_closed_page_wakes_nobody() {
     thread::sleep(Duration::from_millis(1500));
     let after = sleeps(&house.broker, "http").expect("the thread");
     assert_eq!(after, before, "the thread of the page has slept");
+}
+
+#[test]
+fn pages_that_leave_at_the_worst_moment_leave_nothing_to_do() {
+    let house = House::open(1, Options::default());
+    // More Clients come at once than a page is told of in a second, and it is gone before it could be told so.
+    let mut live = Live::open(&house, "");
+    live.next("status");
+    let clients: Vec<Client> = (0..60)
+        .map(|index| Client::connect(&house.broker, &format!("c{index}")))
+        .collect();
+    drop(live);
+    thread::sleep(Duration::from_millis(1500));
+    let before = has_run(&house.broker, "http");
+    thread::sleep(Duration::from_millis(1000));
+    let ran = has_run(&house.broker, "http") - before;
+    assert!(ran < Duration::from_millis(100), "it runs: {ran:?}");
+    drop(clients);
+
+    // A page that is opened and closed in one breath.
+    let mut stream = house.stream();
+    let more = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let mut text = request("GET", "/api/v1/live", more, "").into_bytes();
+    text.extend([0x88, 0x80, 0, 0, 0, 0]);
+    stream.write_all(&text).unwrap();
+    assert_eq!(answer(&mut stream, false).status, 101);
+    drop(stream);
+    // The connection is thrown away by then.
+    thread::sleep(Duration::from_millis(1500));
+    let before = sleeps(&house.broker, "http").expect("the thread");
+    Client::connect(&house.broker, "lamp").disconnect();
+    thread::sleep(Duration::from_millis(500));
+    let after = sleeps(&house.broker, "http").expect("the thread");
+    assert_eq!(after, before, "nobody listens");
 }

@@ -418,6 +418,7 @@ impl Connection {
                 return self.answer(answer, &request, house, now);
             }
             house.lives.set(house.lives.get() + 1);
+            house.has_opened.set(true);
             // Before the page is told anything: from then on it misses nothing.
             let wake = Arc::clone(&house.wake);
             house.known.recent.listen(Some(wake));
@@ -450,10 +451,14 @@ impl Connection {
             self.broken |= self.ended;
             return came;
         }
-        let State::Body(request, visitor) = std::mem::replace(&mut self.state, State::Head) else {
+        let State::Body(mut request, visitor) = std::mem::replace(&mut self.state, State::Head)
+        else {
             return false;
         };
         let body: Vec<u8> = self.input.drain(..wanted).collect();
+        request.body_bytes = 0;
+        // Whatever the next one brings, it needs less room.
+        self.input.shrink_to(limits::HTTP_READ_BYTES);
         match route::act(&request, &body, &visitor, house) {
             Act::Answer(answer) => self.answer(answer, &request, house, now),
             Act::Publish(message) => match Errand::new(message, &visitor, house, self.id) {
@@ -517,11 +522,9 @@ impl Connection {
     fn answer(&mut self, answer: Answer, request: &Request, house: &House, now: Instant) {
         self.state = State::Head;
         self.until = after(now, limits::HTTP_STUCK_MS);
-        // The body of a request that is refused before it has come is not read.
-        let is_unread = request.body_bytes > self.input.len()
-            && request.method == Method::Post
-            && answer.status >= 400;
-        self.is_last |= answer.is_last || is_unread;
+        // Of a request that is refused before its body was taken, the body is not read: neither as one nor, where some of
+        // it has come already, as the next request.
+        self.is_last |= answer.is_last || request.body_bytes > 0;
         let is_head = request.method == Method::Head;
         match answer {
             Answer {

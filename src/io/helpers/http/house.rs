@@ -24,6 +24,8 @@ pub struct House {
     pub unsent: Cell<usize>,
     /// WebSockets that are open.
     pub lives: Cell<usize>,
+    /// One has opened in this turn, and news are kept for it, though it may be gone already.
+    pub has_opened: Cell<bool>,
     /// The page, ready to be sent.
     pub page: Page,
     /// Where verdicts of the password thread go, with the number of the connection they are for.

@@ -77,6 +77,7 @@ pub fn start(sites: Vec<Site>, known: Known, checker: Option<Checker>, sys: Sys)
         sys,
         unsent: Cell::new(0),
         lives: Cell::new(0),
+        has_opened: Cell::new(false),
         page: Page::default(),
         verdicts,
         wake: Arc::new(EventFd::from_flags(flags)?),
@@ -152,8 +153,11 @@ impl Desk {
     fn count_lives(&mut self) {
         let lives = self.connections.iter().filter(|one| one.is_live()).count();
         self.house.lives.set(lives);
-        let recent = &self.house.known.recent;
-        self.news.listen(lives > 0, recent, &self.house.wake);
+        let (recent, wake) = (&self.house.known.recent, &self.house.wake);
+        if self.house.has_opened.take() {
+            self.news.listen(true, recent, wake);
+        }
+        self.news.listen(lives > 0, recent, wake);
     }
 
     /// Waits for connections, bytes, room for bytes, verdicts, or a deadline.

@@ -27,7 +27,11 @@ impl News {
     /// Somebody is to be told, or nobody any more.
     pub fn listen(&mut self, listens: bool, recent: &Recent, wake: &Arc<EventFd>) {
         if listens != self.listens {
-            self.listens = listens;
+            // What was counted for those who have left is due to nobody.
+            *self = News {
+                listens,
+                ..News::default()
+            };
             recent.listen(listens.then(|| Arc::clone(wake)));
         }
     }

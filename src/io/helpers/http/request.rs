@@ -37,7 +37,7 @@ pub struct Request {
     pub origin: Option<String>,
     /// `Err`: there is something, and it is no HTTP Basic.
     pub credentials: Option<Result<Credentials, ()>>,
-    /// Bytes of the body.
+    /// Bytes of the body that were not taken.
     pub body_bytes: usize,
     /// The body is said to be JSON.
     pub is_json: bool,
