@@ -589,6 +589,8 @@ pub const HTTP_ACCEPTS_PER_TURN: usize = 32;
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// The longest body.
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Values of JSON in a body, or in what a WebSocket says: more would be held in many times the bytes of their text.
+pub const HTTP_JSON_VALUES_MAX: usize = 4096;
 /// From its first byte to the end of its header block a request may take so long, however slowly it trickles.
 pub const HTTP_HEAD_MS: u64 = 10_000;
 /// And its body.

@@ -633,6 +633,21 @@ fn hostile_peers_hold_only_their_own_connections() {
             "{text:?}: {status_of}"
         );
     }
+    // A body of so many values that they would be held in a hundred times its bytes.
+    let many = format!("[{}]", [r#"{"":0}"#; 100_000].join(","));
+    let kind = "Content-Type: application/json\r\n";
+    let refused = house.ask("POST", "/api/v1/publish", kind, &many);
+    assert_eq!(refused.error(), (413, "too_long".to_owned()));
+    let mut live = Live::open(&house, "");
+    let _ = live.0.send(Message::text(&many[..500_000]));
+    while let Ok(message) = live.0.read() {
+        if let Message::Close(close) = message {
+            let code = close.map(|close| u16::from(close.code));
+            assert_eq!(code, Some(1009));
+        }
+    }
+    let held = metrics::read(&house.get("/metrics").text())["process_resident_memory_bytes"];
+    assert!(held < 40e6, "{held} bytes are held");
     // The largest body there may be is read.
     let payload = "x".repeat(1_000_000);
     let body = json!({ "topic": "large", "payload": payload, "retain": true });

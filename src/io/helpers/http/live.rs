@@ -5,6 +5,7 @@
 //! publishers never wait for it.
 
 use super::house::House;
+use super::json;
 use super::local::Local;
 use super::rights::{CLIENT_ID, Rights, Visitor};
 use super::route;
@@ -95,6 +96,9 @@ impl Live {
         }
         // Each message is one JSON object, so that their ends are seen without their frames.
         let said = std::mem::take(&mut self.said);
+        if json::has_many_values(&said) {
+            return self.close(1009);
+        }
         let mut values = serde_json::Deserializer::from_slice(&said).into_iter::<Value>();
         let mut at = 0;
         while let Some(value) = values.next() {

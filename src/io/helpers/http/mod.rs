@@ -8,7 +8,7 @@
 //!
 //! - `connection`: bytes in and out, and the request under way.
 //! - `stream`: its socket, with or without TLS.
-//! - `request`, `answer`: what is read and what is written of HTTP.
+//! - `request`, `answer`: what is read and what is written of HTTP; `json`: of a body.
 //! - `names`: which hosts and which pages may ask.
 //! - `route`: which path has which answer; `listing`, `removal`, `metrics` and `page`
 //!   make the larger ones.
@@ -24,6 +24,7 @@ mod answer;
 mod connection;
 mod errand;
 mod house;
+mod json;
 mod listing;
 mod live;
 mod local;

@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::errand::Message;
 use super::house::House;
+use super::json;
 use super::listing::{Clients, Retained, SysTree, Topics};
 use super::metrics;
 use super::removal::Removal;
@@ -142,6 +143,10 @@ pub enum Act {
 /// What is to be done.
 pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> Act {
     let done = || {
+        if json::has_many_values(body) {
+            let text = "the body has more values than any request";
+            return Err(Answer::error(413, "too_long", text));
+        }
         let fields = match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Fields(fields),
             _ => {
