@@ -13,6 +13,7 @@ mod storm;
 mod websocket_stream;
 
 use mqttfast::config::mosquitto;
+use mqttfast::io::helpers::http;
 use mqttfast::{acl, passwd, store, topic, wire};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -59,6 +60,40 @@ fn websocket_stream() {
 #[test]
 fn proxy_header() {
     replay("proxy_header", proxy_header::proxy);
+}
+
+#[test]
+fn http_request() {
+    replay("http_request", http::props::requests_say_one_thing);
+}
+
+/// Those requests with some of their bytes changed, lost, or put elsewhere.
+#[test]
+fn http_requests_by_chance() {
+    let mut state = 7_usize;
+    let mut chance = move |below: usize| {
+        state = state
+            .wrapping_mul(1_103_515_245)
+            .wrapping_add(12_345 + (state >> 16));
+        (state >> 16) % below.max(1)
+    };
+    let chance = std::cell::RefCell::new(&mut chance);
+    replay("http_request", |data| {
+        for _ in 0..500 {
+            let (mut data, mut chance) = (data.to_vec(), chance.borrow_mut());
+            for _ in 0..=chance(3) {
+                let at = chance(data.len());
+                match (chance(4), data.is_empty()) {
+                    (_, true) => {}
+                    (0, _) => data[at] = chance(256) as u8,
+                    (1, _) => drop(data.remove(at)),
+                    (2, _) => data.insert(at, b"\r\n%: /[].,\0\xFF"[chance(12)]),
+                    _ => data.swap(at, 0),
+                }
+            }
+            http::props::requests_say_one_thing(&data);
+        }
+    });
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod metrics;
 mod names;
 mod news;
 mod page;
+pub mod props;
 mod removal;
 mod request;
 mod rights;
