@@ -100,12 +100,12 @@ impl Live {
             return self.close(1009);
         }
         let mut values = serde_json::Deserializer::from_slice(&said).into_iter::<Value>();
-        let mut at = 0;
+        let (mut at, mut rights) = (0, None);
         while let Some(value) = values.next() {
             match value {
                 Ok(value) => {
                     at = values.byte_offset();
-                    self.on_said(&value, house, id, unsent);
+                    self.on_said(&value, &mut rights, house, id, unsent);
                 }
                 Err(error) if error.is_eof() => break,
                 // What a text frame holds must be UTF-8, and ours JSON.
@@ -118,10 +118,18 @@ impl Live {
         }
     }
 
-    fn on_said(&mut self, said: &Value, house: &House, id: u64, unsent: usize) {
+    /// `rights`: once for all that has come, as the shard may take its time to tell them.
+    fn on_said(
+        &mut self,
+        said: &Value,
+        rights: &mut Option<Option<Rights>>,
+        house: &House,
+        id: u64,
+        unsent: usize,
+    ) {
         match (said["watch"].as_str(), said["unwatch"].as_str()) {
             (Some(filter), _) => {
-                if let Err(text) = self.watch(filter, house, id) {
+                if let Err(text) = self.watch(filter, rights, house, id) {
                     self.tell_error(&text, unsent);
                 }
             }
@@ -136,7 +144,13 @@ impl Live {
         }
     }
 
-    fn watch(&mut self, filter: &str, house: &House, id: u64) -> Result<(), String> {
+    fn watch(
+        &mut self,
+        filter: &str,
+        rights: &mut Option<Option<Rights>>,
+        house: &House,
+        id: u64,
+    ) -> Result<(), String> {
         if explain::topic_filter(filter)? != filter {
             return Err(
                 "shared subscriptions are not watched: they would take messages away".into(),
@@ -152,7 +166,8 @@ impl Live {
         if !self.visitor.may_act {
             return Err("clients without a user name may not come in here, so nothing is watched without a login".into());
         }
-        let rights = Rights::of(&self.visitor, house).ok_or("the broker is busy: ask again")?;
+        let rights = rights.get_or_insert_with(|| Rights::of(&self.visitor, house));
+        let rights = rights.as_ref().ok_or("the broker is busy: ask again")?;
         rights.may_watch(filter)?;
         if self.local.is_none() {
             let local = Local::open(&self.visitor, house, id);
