@@ -160,7 +160,7 @@ fn never_came(whom: &str, client: &str, status: &Value) -> Finding {
             .iter()
             .any(|start| listener.starts_with(start))
     };
-    if !listeners.is_empty() && listeners.iter().all(|listener| is_of_here(&listener)) {
+    if !listeners.is_empty() && listeners.iter().all(is_of_here) {
         let places = listeners.join(", ");
         return finding
             .why(format!("the broker listens on {places} alone, which no other machine reaches"))

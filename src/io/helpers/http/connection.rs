@@ -522,8 +522,8 @@ impl Connection {
     fn answer(&mut self, answer: Answer, request: &Request, house: &House, now: Instant) {
         self.state = State::Head;
         self.until = after(now, limits::HTTP_STUCK_MS);
-        // Of a request that is refused before its body was taken, the body is not read: neither as one nor, where some of
-        // it has come already, as the next request.
+        // Of a request that is refused before its body was taken, the body is not read: neither as one nor, where some
+        // of it has come already, as the next request.
         self.is_last |= answer.is_last || request.body_bytes > 0;
         let is_head = request.method == Method::Head;
         match answer {

@@ -5,8 +5,8 @@ use super::request::{Method, Request, end_of_block};
 use crate::limits;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Bytes as the start of a connection. A header block ends in one place, however it comes; what reads well says the same
-/// in another spelling, is within its bounds, and is for this machine only where its host is.
+/// Bytes as the start of a connection. A header block ends in one place, however it comes; what reads well says the
+/// same in another spelling, is within its bounds, and is for this machine only where its host is.
 pub fn requests_say_one_thing(data: &[u8]) {
     let whole = end_of_block(data, 0);
     for end in 0..=data.len() {
