@@ -1,4 +1,4 @@
-//! The numbers of `docs/limits.md` are those of `src/limits.rs` and of the sum that the broker says at its start.
+//! The numbers of `docs/limits.md` are those of `src/limits/` and of the sum that the broker says at its start.
 
 use mqttfast::config::{ListenerSettings, Settings, memory_bound};
 use mqttfast::limits;
@@ -77,7 +77,7 @@ fn the_figures_of_the_page_are_those_of_the_source() {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     let page = page();
-    let rows = table(&page, "name in `src/limits.rs`");
+    let rows = table(&page, "name in `src/limits/`");
     let told: BTreeMap<String, u64> = rows
         .into_iter()
         .map(|row| {

@@ -1,5 +1,20 @@
 //! Every bound, size and time constant of the broker, with the relations between them. Of what an operator may set, the
 //! default is here; everything else is fixed.
+//!
+//! This file has those of a shard and of the helpers; each other file has those of one owner. All are named
+//! `limits::NAME`.
+
+mod bridge;
+mod files;
+mod http;
+mod sockets;
+mod store;
+
+pub use bridge::*;
+pub use files::*;
+pub use http::*;
+pub use sockets::*;
+pub use store::*;
 
 /// Shards a broker may have: a set of them is one 64-bit mask.
 pub const SHARDS_MAX: usize = 64;
@@ -325,11 +340,6 @@ pub const SPARE_PACKETS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pieces of such memory that one shard keeps.
 pub const SPARE_PACKETS_MAX: usize = 8;
 
-// The store
-
-/// How long the will of a Client that was connected when the broker ended waits for the Client to come back.
-pub const RESTORED_WILL_WAIT_S: u32 = 60;
-
 // Listeners
 
 /// Listeners of one broker; a `ListenerId` counts them.
@@ -367,122 +377,6 @@ pub const SPARE_PARCEL_RUNS_MAX: usize = 1024;
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
 /// Of these, messages between two checks of the turn's work budget.
 pub const LANE_MESSAGES_AT_ONCE: usize = 32;
-
-// WebSocket and PROXY protocol
-
-/// The header block of the HTTP request that opens a WebSocket, unless a listener says otherwise; browsers send cookies
-/// in it. Past it the request is refused with 431.
-pub const HTTP_REQUEST_BYTES_MAX: u32 = 8 * 1024;
-/// The least that a listener may say.
-pub const HTTP_REQUEST_BYTES_LEAST: u32 = 4 * 1024;
-/// The most that a listener may say, as Mosquitto's `websockets_headers_size`.
-pub const HTTP_REQUEST_BYTES_MOST: u32 = 65_535;
-/// Header lines of that request; a request with more is refused with 431.
-pub const HTTP_HEADERS_MAX: usize = 64;
-/// How often a link is looked at that wants to be: whether nothing was sent meanwhile.
-pub const LINK_CHECK_MS: u64 = 15_000;
-/// A WebSocket on which nothing was sent for so long is sent a Ping at the next check: proxies cut connections that are
-/// silent for a minute.
-pub const WEBSOCKET_PING_MS: u64 = 30_000;
-const _: () = assert!(WEBSOCKET_PING_MS.is_multiple_of(LINK_CHECK_MS));
-const _: () = assert!(WEBSOCKET_PING_MS + LINK_CHECK_MS + TIMER_GRAIN_MS < 60_000);
-/// The longest PROXY header; a longer one ends the connection.
-pub const PROXY_HEADER_BYTES_MAX: usize = 2 * 1024;
-const _: () = assert!(PROXY_HEADER_BYTES_MAX <= UNACCEPTED_BYTES_FREE);
-
-// Receiving
-
-/// One provided receive buffer.
-pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
-/// Provided receive buffers of one shard; a power of two.
-pub const RECEIVE_BUFFERS: usize = 64;
-const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
-/// One receive of a connection that sends large packets. Each shard has one buffer for these.
-pub const LARGE_RECEIVE_BYTES: usize = 32 * 1024;
-/// A connection sends large packets when one of this size is under way at the end of a full receive. Where packets are
-/// smaller, a larger receive would hold so many of them that others wait long.
-pub const LARGE_RECEIVE_PACKET_BYTES: usize = 1024;
-const _: () = assert!(LARGE_RECEIVE_BYTES > RECEIVE_BUFFER_BYTES);
-
-// The ring of one shard
-
-/// Entries of a submission queue; when it is full it is handed over early.
-pub const RING_SUBMISSIONS: u32 = 256;
-/// How often a full submission queue is handed over before the ring counts as broken.
-pub const SUBMIT_ATTEMPTS_MAX: usize = 100;
-/// Entries of a completion queue; the kernel keeps what does not fit.
-pub const RING_COMPLETIONS: u32 = 2048;
-/// Completions a shard takes in one turn.
-pub const COMPLETIONS_PER_TURN: usize = 512;
-/// Received bytes after which a turn is flushed before more are looked at, so that a flood delays others by one such
-/// turn.
-pub const RECEIVED_BYTES_PER_TURN: usize = 256 * 1024;
-const _: () = assert!(RECEIVED_BYTES_PER_TURN >= LARGE_RECEIVE_BYTES);
-/// Parts of one `sendmsg`; a send of more parts takes several.
-pub const SEND_VECTORS_MAX: usize = 64;
-/// Send records kept for reuse by one shard.
-pub const SPARE_SENDS_MAX: usize = 64;
-/// How long a ring that ends waits for the kernel to let go of its memory.
-pub const RING_QUIESCE_MS: u64 = 200;
-/// How often spilled messages are offered to a full lane by a shard that has nothing else to do.
-pub const SPILL_RETRY_MS: u64 = 1;
-
-// The epoll set of one shard
-
-/// Events taken at once; the others come next time, since the kernel gives all sockets their turn.
-pub const EPOLL_EVENTS: usize = 256;
-
-// Listening
-
-/// Connections the kernel completes before we accept them.
-pub const LISTEN_BACKLOG: i32 = 4096;
-/// How long the bind of a port in use is tried again: the port of an io_uring process that died is freed a moment after
-/// it.
-pub const BIND_RETRY_MS: u64 = 300;
-/// Connections beyond the limit that are read at a time, to refuse them in CONNACK. Others are closed at once.
-pub const EXTRA_CONNECTIONS: usize = 16;
-/// Descriptors that no connection takes: for the password file, for the log's time zone, and one for each shard to
-/// accept and refuse with.
-pub const FILES_KEPT_FREE: usize = 8;
-/// Pause of an accept that the machine has refused (no descriptor, no memory).
-pub const ACCEPT_PAUSE_MS: u64 = 100;
-/// The same complaint is logged at most this often.
-pub const LOG_REPEAT_MS: u64 = 10_000;
-
-// TLS
-
-/// Bytes of a handshake that a Client may send: its certificates with their chain are some 2 to 6 KiB.
-pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
-/// What TLS takes of memory for a connection, mostly buffers and keys of rustls.
-pub const TLS_CONNECTION_BYTES: usize = 8 * 1024;
-/// Bytes that are sealed at once; the rest waits until they have left.
-pub const TLS_SEAL_BYTES: usize = 64 * 1024;
-/// A file of certificates, keys or revoked certificates.
-pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Files of a `capath` that are read.
-pub const TLS_CA_FILES_MAX: usize = 1024;
-/// The least that an operator may allow a record of the broker's to have; RFC 6066 4 has 512 as its least too.
-pub const TLS_FRAGMENT_BYTES_LEAST: u16 = 512;
-/// The most that TLS allows. [RFC 8446 5.1]
-pub const TLS_FRAGMENT_BYTES_MOST: u16 = 16 * 1024;
-/// Certificates that the broker shows, its own and those that lead to a root.
-pub const TLS_CHAIN_MAX: usize = 8;
-/// Days before the end of the broker's certificate from which on the log warns.
-pub const TLS_EXPIRY_WARNING_DAYS: i64 = 14;
-/// A step of a handshake that takes no longer is done by the shard, in microseconds.
-pub const TLS_STEP_ON_SHARD_US: u64 = 500;
-/// Steps of handshakes that may wait for the helper threads; beyond it the address with most of them loses one.
-pub const TLS_HANDSHAKES_WAITING_MAX: usize = 1024;
-/// Helper threads for handshakes, at most.
-pub const TLS_HELPERS_MAX: usize = 4;
-/// How often the end of a certificate that is near is told to the log again, in seconds.
-pub const TLS_EXPIRY_TOLD_S: i64 = 24 * 3600;
-/// Files of certificates are looked at so often, in seconds, if nothing says before that they have changed.
-pub const TLS_LOOK_S: u64 = 3600;
-/// So long after the last change of such a file all of them are read.
-pub const TLS_QUIET_MS: u64 = 500;
-/// A key of tickets seals for so many seconds, and opens for as many more.
-pub const TLS_TICKET_KEY_S: u64 = 6 * 3600;
 
 // Helpers
 
@@ -578,81 +472,6 @@ pub const LOG_TAIL_LINES_MAX: usize = 256;
 pub const LOG_TAIL_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(CONTROL_REMOVALS_AT_ONCE <= SURVEY_ITEMS_MAX);
 
-// The page
-
-/// Connections to the page at a time. With that many, one makes place for the next: of the address that has most, one
-/// that asks for nothing before one that waits for its answer, the oldest first.
-pub const HTTP_CONNECTIONS_MAX: usize = 32;
-/// Connections that one turn of its thread accepts.
-pub const HTTP_ACCEPTS_PER_TURN: usize = 32;
-/// The longest header block of a request.
-pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
-/// The longest body.
-pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Values of JSON in a body, or in what a WebSocket says: more would be held in many times the bytes of their text.
-pub const HTTP_JSON_VALUES_MAX: usize = 4096;
-/// From its first byte to the end of its header block a request may take so long, however slowly it trickles.
-pub const HTTP_HEAD_MS: u64 = 10_000;
-/// And its body.
-pub const HTTP_BODY_MS: u64 = 30_000;
-/// A connection that asks for nothing is closed after this.
-pub const HTTP_IDLE_MS: u64 = 60_000;
-/// A reader that takes nothing of its answer is closed after this.
-pub const HTTP_STUCK_MS: u64 = 10_000;
-/// A connection that is refused is read from for so long, so that the refusal arrives.
-pub const HTTP_LINGER_MS: u64 = 1_000;
-/// Bytes that one read takes.
-pub const HTTP_READ_BYTES: usize = 16 * 1024;
-/// With so much of an answer unsent, no more of it is made.
-pub const HTTP_UNSENT_BYTES_MAX: usize = 128 * 1024;
-/// With so much unsent to all connections, no further value of a retained message is shown. One answer may pass it:
-/// 1 MiB of a value, of which JSON may need six bytes for one.
-pub const HTTP_ALL_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A piece of a list, passed by one entry at most.
-pub const HTTP_PIECE_BYTES: usize = 64 * 1024;
-/// Pieces of one answer that are made before other connections have their turn.
-pub const HTTP_PIECES_PER_TURN: usize = 8;
-/// Entries of a list that one request is answered with.
-pub const HTTP_ITEMS_MAX: usize = 1000;
-/// The same where the request does not say.
-pub const HTTP_ITEMS_DEFAULT: usize = 200;
-/// What devices had trouble with, where the request does not say.
-pub const HTTP_HAPPENINGS_DEFAULT: usize = 100;
-/// Where no connection can be accepted, none is for this long.
-pub const HTTP_REST_MS: u64 = 100;
-/// Bytes of the names that a sorted list keeps; what comes behind them is for the next request.
-pub const HTTP_NAMES_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a value in the tree of topics.
-pub const HTTP_LEVEL_VALUE_BYTES_MAX: usize = 1024;
-/// WebSockets of pages at a time.
-pub const HTTP_LIVES_MAX: usize = 4;
-/// Topic Filters that one of them watches.
-pub const HTTP_LIVE_FILTERS_MAX: usize = 32;
-/// What a page may say at once: a filter has 65,535 bytes, which may be escaped.
-pub const HTTP_LIVE_REQUEST_BYTES_MAX: usize = 512 * 1024;
-/// With so much unsent, further messages to a page are dropped and counted.
-pub const HTTP_LIVE_UNSENT_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a value that is shown as it comes.
-pub const HTTP_LIVE_VALUE_BYTES_MAX: usize = 4 * 1024;
-/// Messages that a page is told of in a second; more are counted.
-pub const HTTP_LIVE_MESSAGES_PER_S: u32 = 500;
-/// Clients that come or go, of which a page is told in a second; more are counted.
-pub const HTTP_LIVE_CONNECTS_PER_S: u32 = 20;
-/// How often a page is told how the broker is.
-pub const HTTP_LIVE_STATUS_MS: u64 = 1_000;
-/// Happenings that wait for the thread of the page; more are counted.
-pub const HTTP_NEWS_WAITING_MAX: usize = 1024;
-/// Bytes of these, with their names.
-pub const HTTP_NEWS_BYTES_MAX: usize = 1024 * 1024;
-/// Reads from the broker in one turn, so that it need not drop what a page would only count.
-pub const HTTP_LOCAL_READS_PER_TURN: usize = 64;
-/// The largest packet that a page hears of; larger messages are not sent to it.
-pub const HTTP_LIVE_PACKET_BYTES_MAX: u32 = 1024 * 1024;
-/// How long a message of the page may take to be published.
-pub const HTTP_ERRAND_MS: u64 = 10_000;
-/// A check of a password is given up after this; the password thread gives it up a little earlier.
-pub const HTTP_CHECK_MS: u64 = CONNECT_DEADLINE_MS + 5_000;
-
 // The service manager
 
 /// How long the main thread waits for a service manager that does not read.
@@ -660,197 +479,3 @@ pub const NOTIFY_WAIT_MS: u64 = 1_000;
 /// How often in a watchdog's period the shards are asked for a sign of life: one answer may be late without harm.
 pub const WATCHDOG_TICKS_PER_PERIOD: u32 = 3;
 const _: () = assert!(WATCHDOG_TICKS_PER_PERIOD >= 2);
-
-// Password file
-
-/// Bytes of a password file: about 400,000 users.
-pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Skipped lines of a file that are remembered with their cause; the others are counted.
-pub const PASSWORD_LINES_SKIPPED_KEPT: usize = 1000;
-/// Skipped lines that the log shows one by one.
-pub const PASSWORD_LINES_SKIPPED_TOLD: usize = 10;
-const _: () = assert!(PASSWORD_LINES_SKIPPED_TOLD < PASSWORD_LINES_SKIPPED_KEPT);
-/// Users one line of the log names.
-pub const PASSWORD_USERS_TOLD: usize = 10;
-/// Iterations of PBKDF2 that a line of the file may ask for: less than half a second a check on a server, one to two on
-/// a small board. A line with more is skipped, because each check of it would delay all others.
-pub const PASSWORD_ITERATIONS_MAX: u32 = 500_000;
-/// Iterations `mqttfast passwd` writes: those of `mosquitto_passwd` 2.1.
-pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 1000;
-/// Memory that a check of an `$argon2id$` line may take, in KiB; one is checked at a time. Lines of Mosquitto 2.1 take
-/// 46 MiB.
-pub const ARGON2_MEMORY_KIB_MAX: u32 = 64 * 1024;
-/// What `mqttfast passwd --argon2` writes, as Mosquitto 2.1 does.
-pub const ARGON2_MEMORY_KIB_DEFAULT: u32 = 47_104;
-const _: () = assert!(ARGON2_MEMORY_KIB_DEFAULT <= ARGON2_MEMORY_KIB_MAX);
-/// KiB that all passes of one check may go over: as long as half a million iterations of PBKDF2, about.
-pub const ARGON2_WORK_KIB_MAX: u64 = 4 * ARGON2_MEMORY_KIB_MAX as u64;
-/// Lanes of such a line, which are computed one after the other.
-pub const ARGON2_LANES_MAX: u32 = 8;
-/// User names and passwords are MQTT fields with a length of two bytes.
-pub const USER_NAME_BYTES_MAX: usize = 65_535;
-/// Bytes of the longest Password field. [v5 §3.1.3.6]
-pub const PASSWORD_BYTES_MAX: usize = 65_535;
-/// How long `mqttfast passwd` waits for another one that writes in the same directory.
-pub const PASSWORD_LOCK_WAIT_MS: u64 = 10_000;
-
-// ACL file
-
-/// Rules that `mqttfast explain` shows for one Topic Filter.
-pub const EXPLAINED_RULES_MAX: usize = 20;
-/// How long a reload waits for shards to have put new rules in force, before it is told as done.
-pub const RELOAD_WAIT_MS: u64 = 1000;
-/// A Client's refusals are told in the log at most once in this time.
-pub const DENIALS_TOLD_EVERY_MS: u64 = 1000;
-/// Bytes of an ACL file: the largest known has some 80 lines.
-pub const ACL_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Faulty lines shown at once.
-pub const ACL_FAULTS_MAX: usize = 20;
-/// Lines without effect that are shown; the others are counted.
-pub const ACL_WARNINGS_MAX: usize = 100;
-
-// mosquitto.conf
-
-/// Bytes of a configuration and all it includes: the commented template of Mosquitto has 40 KiB.
-pub const CONFIGURATION_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Files of one configuration.
-pub const CONFIGURATION_FILES_MAX: usize = 1000;
-/// How deep files may include each other; a line that goes deeper is left out with a warning.
-pub const CONFIGURATION_DEPTH_MAX: usize = 10;
-/// Faults, and other notes, shown for one configuration.
-pub const CONFIGURATION_NOTES_MAX: usize = 100;
-
-// Store
-
-/// A journal of a shard, in memory that outlives the process. What does not fit waits for the disk.
-pub const JOURNAL_BYTES: usize = 1024 * 1024;
-/// A window of commits is closed early when so much has come.
-pub const STORE_WINDOW_BYTES: usize = 256 * 1024;
-/// From the first change of a window to its commit, unless the operator says otherwise.
-pub const STORE_WINDOW_MS_DEFAULT: u64 = 100;
-/// Shorter, and it would be a commit a message.
-pub const STORE_WINDOW_MS_LEAST: u64 = 10;
-/// Longer, and it would be no durability to speak of.
-pub const STORE_WINDOW_MS_MOST: u64 = 10_000;
-/// A retained message of QoS 0 is written this long after it came, or with an earlier commit. With `--durability lazy`
-/// so is a change that an answer confirms.
-pub const STORE_LAZY_MS: u64 = 5_000;
-/// A retained message of QoS 0 with `--durability lazy`.
-pub const STORE_LAZIER_MS: u64 = 30_000;
-/// A topic whose retained message of QoS 0 was written waits so long before it is written again.
-pub const STORE_TOPIC_REST_MS: u64 = 30_000;
-/// Retained messages of QoS 0 of one commit are written together, in rows that fill a page each.
-pub const STORE_BATCH_BYTES: usize = 979;
-/// When such rows have so many bytes, the messages go into their table.
-pub const STORE_BATCHES_BYTES_MAX: usize = 512 * 1024;
-/// The same when they are of so many topics: each may be a page of the table in one commit.
-pub const STORE_BATCHES_TOPICS_MAX: usize = 2_000;
-/// When the oldest change that an answer confirms has waited so long for the disk, answers wait for the disk too. Two
-/// windows, if that is longer.
-pub const STORE_LATE_MS: u64 = 1_000;
-/// What one shard may have on its way to the disk before its answers wait for the disk.
-pub const STORE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// A shard is told in steps of so many bytes what waits for the disk.
-pub const STORE_WAITING_STEP: usize = 64 * 1024;
-/// From so many bytes on, what waits for the disk is in the account book.
-pub const STORE_WAITING_BOOKED: usize = 256 * 1024;
-/// The store's file, unless the operator says otherwise.
-pub const STORE_FILE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
-/// Smaller, and the write-ahead log would not fit beside it.
-pub const STORE_FILE_BYTES_LEAST: u64 = 8 * 1024 * 1024;
-/// Real blocks beside the store's file, given back when the disk is full.
-pub const STORE_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
-/// Bytes of a page of the store's file: the smallest page costs a lone message the least.
-pub const STORE_PAGE_BYTES: u32 = 1024;
-/// SQLite's own memory for pages.
-pub const STORE_CACHE_BYTES: u32 = 1024 * 1024;
-/// From this size the write-ahead log is moved into the file of the store.
-pub const STORE_LOG_BYTES: u64 = 250 * 1024;
-/// The write-ahead log has so many blocks from the start on.
-pub const STORE_LOG_BYTES_LEAST: u64 = 320 * 1024;
-/// A log that was larger is cut to this.
-pub const STORE_LOG_BYTES_MOST: u64 = 1024 * 1024;
-/// A commit that the disk refused is tried again after this.
-pub const STORE_RETRY_MS: u64 = 1_000;
-/// Damaged or broken files of the store that are kept for a person to look at.
-pub const STORE_ASIDE_MAX: usize = 2;
-/// A store that cannot be written is tried anew after this.
-pub const STORE_REBUILD_MS: u64 = 30_000;
-/// A store that cannot be written is named in the log as often.
-pub const STORE_TOLD_MS: u64 = 60_000;
-/// With so much free, the reserve beside the store's file is made again.
-pub const STORE_RESERVE_FROM_BYTES: u64 = 8 * 1024 * 1024;
-/// A larger file of a store is not walked at the start.
-pub const STORE_WALKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// What a disk that cannot read a file is asked for at a time.
-pub const STORE_BLOCK_BYTES: usize = 4096;
-/// Reading so much may take long enough that `mqttfast store` says what it does.
-pub const STORE_LONG_BYTES: u64 = 16 * 1024 * 1024;
-/// Longest queues that `mqttfast store show` names.
-pub const STORE_QUEUES_TOLD: usize = 5;
-/// From so many bytes of free pages on, `mqttfast store show` advises a new file.
-pub const STORE_FREE_BYTES_TOLD: u64 = 8 * 1024 * 1024;
-/// Bytes of a mosquitto.db that is imported.
-pub const IMPORT_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How long the start waits for a shard that takes what the store remembers.
-pub const RESTORE_WAIT_MS: u64 = 60_000;
-/// How long the end of the broker waits for the last commit.
-pub const STORE_STOP_MS: u64 = 10_000;
-/// Parts of a store that a shard is given in one piece at the start.
-pub const RESTORED_PARTS_MAX: usize = 256;
-
-// Bridges
-
-/// Bridges of one configuration; each may take two connections and one thread that looks up names.
-pub const BRIDGES_MAX: usize = 64;
-/// The largest packet a bridge takes from the other broker, unless its configuration says less.
-pub const BRIDGE_PACKET_BYTES_MAX: u32 = PACKET_BYTES_MAX_DEFAULT;
-/// Unsent bytes to one side of a bridge above which QoS 0 for the other broker is dropped, and nothing is read from the
-/// other broker.
-pub const BRIDGE_UNSENT_BYTES_MAX: usize = 1024 * 1024;
-/// Unsent bytes to the other broker, beside QoS 1 and 2 messages that it has not acknowledged and one of QoS 0, above
-/// which it is given up. Of a broker that keeps to the rules these are the messages of QoS 0 and its acknowledgements.
-pub const BRIDGE_UNREAD_BYTES_MAX: usize = 2 * BRIDGE_UNSENT_BYTES_MAX;
-/// Two acknowledgements for each Packet Identifier, and what is asked first.
-const _: () = assert!(
-    BRIDGE_UNREAD_BYTES_MAX - BRIDGE_UNSENT_BYTES_MAX >= 2 * 6 * BRIDGE_RECEIVE_MAXIMUM as usize
-);
-/// Bytes that one read of a bridge takes.
-pub const BRIDGE_READ_BYTES: usize = 64 * 1024;
-/// How long names are looked up and a connection is made, its TLS included.
-pub const BRIDGE_CONNECT_MS: u64 = 10_000;
-/// How long a broker may take for CONNACK, and for the answers to what is asked first.
-pub const BRIDGE_LOGIN_MS: u64 = 10_000;
-/// How long PINGRESP may take while nothing else comes.
-pub const BRIDGE_PING_ANSWER_MS: u64 = 15_000;
-/// A connection that ended sooner counts as a failure of its address.
-pub const BRIDGE_STABLE_MS: u64 = 10_000;
-/// How long the failures of an address are remembered.
-pub const BRIDGE_ADDRESS_MEMORY_MS: u64 = 600_000;
-/// Messages remembered in order to find loops.
-pub const BRIDGE_LOOP_ENTRIES: usize = 4096;
-/// Bytes of a payload that are looked at for that.
-pub const BRIDGE_LOOP_HASHED_BYTES: usize = 1024;
-/// A message that comes in so soon after it went out has come back.
-pub const BRIDGE_LOOP_WITHIN_MS: u64 = 1_000;
-/// Returns of one message that make a loop.
-pub const BRIDGE_LOOP_RETURNS: u16 = 8;
-/// Bridges a v5 message may have crossed.
-pub const BRIDGE_HOPS_MAX: u32 = 16;
-/// How long a bridge rests after a loop.
-pub const BRIDGE_LOOP_PAUSE_MS: u64 = 300_000;
-/// Retained messages that a bridge remembers to have written here, 24 bytes each. Of further ones, deletions that are
-/// made while it is away are not noticed.
-pub const BRIDGE_RETAINED_MAX: usize = 32_768;
-/// Pause between two looks whether a broker has sent all retained messages, and looks in a row at which nothing came.
-pub const BRIDGE_REPLAY_PAUSE_MS: u64 = 500;
-/// See `BRIDGE_REPLAY_PAUSE_MS`.
-pub const BRIDGE_REPLAY_QUIET: u8 = 3;
-/// How often a bridge looks for what shards answer, while it compares retained messages.
-pub const BRIDGE_COMPARE_MS: u64 = 20;
-/// How often a lazy bridge looks whether messages wait.
-pub const BRIDGE_LOOK_MS: u64 = 1_000;
-/// How often a bridge tells of messages that it drops.
-pub const BRIDGE_DROPS_TOLD_MS: u64 = 60_000;
-/// How long the last bytes of a connection may take before it is closed.
-pub const BRIDGE_FAREWELL_MS: u64 = 1_000;
