@@ -400,10 +400,13 @@ impl Reading<'_> {
     }
 
     fn retained(&mut self, id: u64, row: RowRef<'_>) -> Result<Found, Damaged> {
-        let (version, body) = row::read_retained(id, row)?;
+        let read = row::read_retained(id, row);
         if self.loaded.index.batches.has(id) {
+            // The batch takes its place. A deletion, even of a damaged row, would count as newer than the batch.
+            self.loaded.damaged += u64::from(read.is_err());
             return Ok(Found::Kept);
         }
+        let (version, body) = read?;
         Ok(self.give_retained(version, &body))
     }
 

@@ -18,6 +18,9 @@ use crate::session::queue::Identifiers;
 use crate::wire::{QoS, SubscriptionOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The secret of the store.
+const KEY: [u8; 16] = [3; 16];
+
 /// What a shard would be given, in words.
 type Picture = BTreeSet<String>;
 
@@ -149,7 +152,7 @@ fn records(frame: &[u8]) -> &[u8] {
 fn start(tables: &mut MemoryTables) -> Applier {
     let state = tables.state().clone();
     let Ok(loaded) = load(tables, &state, 1, 1, &mut |_, _| {});
-    Applier::new(loaded.index, state, [3; 16])
+    Applier::new(loaded.index, state, KEY)
 }
 
 fn commit(applier: &mut Applier, tables: &mut MemoryTables, ms: u64, all: bool, fails: bool) {

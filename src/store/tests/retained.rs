@@ -1,34 +1,60 @@
 //! Retained messages of QoS 0: they rest, and go through batches.
 
-use super::{Picture, body, commit, picture, start};
+use super::{KEY, Picture, body, commit, picture, start};
 use crate::limits;
-use crate::store::applier::Applier;
+use crate::store::applier::{Applier, topic_id};
+use crate::store::load::load;
 use crate::store::memory::MemoryTables;
 use crate::store::record::{Record, WriteVersion};
 use crate::store::row::Table;
 use crate::wire::QoS;
 
+/// A shard that says one thing a turn.
+#[derive(Default)]
+struct Shard {
+    last: u64,
+}
+
+impl Shard {
+    /// Without a payload, the retained message is deleted.
+    fn say(&mut self, applier: &mut Applier, topic: &str, payload: Option<&str>, qos: QoS) {
+        self.last += 1;
+        let version = WriteVersion {
+            clock: self.last,
+            shard: 0,
+        };
+        let record = match payload {
+            Some(payload) => Record::Retained {
+                version,
+                body: body(topic, payload, qos),
+            },
+            None => Record::RetainedDeleted {
+                version,
+                topic,
+                qos,
+            },
+        };
+        let mut frame = Vec::new();
+        record.put(&mut frame);
+        assert_eq!(applier.apply(0, self.last, &frame), Ok(()));
+    }
+
+    /// Of QoS 0.
+    fn say_lazily(&mut self, applier: &mut Applier, topic: &str, payload: &str) {
+        self.say(applier, topic, Some(payload), QoS::AtMostOnce);
+    }
+}
+
 #[test]
 fn a_topic_that_was_just_written_rests() {
     let mut tables = MemoryTables::default();
     let mut applier = start(&mut tables);
-    let mut last = 0;
-    let mut say = |applier: &mut Applier, payload: &str| {
-        let mut frame = Vec::new();
-        last += 1;
-        let version = WriteVersion {
-            clock: last,
-            shard: 0,
-        };
-        let body = body("t", payload, QoS::AtMostOnce);
-        Record::Retained { version, body }.put(&mut frame);
-        assert_eq!(applier.apply(0, last, &frame), Ok(()));
-    };
-    say(&mut applier, "1");
+    let mut shard = Shard::default();
+    shard.say_lazily(&mut applier, "t", "1");
     commit(&mut applier, &mut tables, 1_000, false, false);
     assert_eq!(tables.writes, 1);
-    say(&mut applier, "2");
-    say(&mut applier, "3");
+    shard.say_lazily(&mut applier, "t", "2");
+    shard.say_lazily(&mut applier, "t", "3");
     commit(&mut applier, &mut tables, 6_000, false, false);
     assert_eq!(tables.writes, 1);
     assert_eq!(applier.free_up_to(0), 2, "the third frame is needed");
@@ -45,41 +71,15 @@ fn a_topic_that_was_just_written_rests() {
 fn retained_messages_of_qos_0_are_written_as_batches() {
     let mut tables = MemoryTables::default();
     let mut applier = start(&mut tables);
-    let (mut last, mut ms) = (0, 0);
-    let mut say = |applier: &mut Applier, topic: &str, payload: Option<&str>, qos| {
-        let mut frame = Vec::new();
-        last += 1;
-        let version = WriteVersion {
-            clock: last,
-            shard: 0,
-        };
-        match payload {
-            Some(payload) => {
-                let body = body(topic, payload, qos);
-                Record::Retained { version, body }.put(&mut frame);
-            }
-            None => Record::RetainedDeleted {
-                version,
-                topic,
-                qos,
-            }
-            .put(&mut frame),
-        }
-        assert_eq!(applier.apply(0, last, &frame), Ok(()));
-    };
+    let (mut shard, mut ms) = (Shard::default(), 0);
     let counts = |tables: &MemoryTables| [Table::Retained, Table::Batch].map(|of| tables.count(of));
     let long = "x".repeat(limits::STORE_BATCH_BYTES);
     for round in 0..3 {
         for topic in 0..100 {
             let payload = format!("{round}");
-            say(
-                &mut applier,
-                &format!("t/{topic}"),
-                Some(&payload),
-                QoS::AtMostOnce,
-            );
+            shard.say_lazily(&mut applier, &format!("t/{topic}"), &payload);
         }
-        say(&mut applier, "long", Some(&long), QoS::AtMostOnce);
+        shard.say_lazily(&mut applier, "long", &long);
         ms += 40_000;
         commit(&mut applier, &mut tables, ms, false, round == 1);
         // A message that fills a page goes into the table. Of a commit that failed nothing is there.
@@ -98,13 +98,13 @@ fn retained_messages_of_qos_0_are_written_as_batches() {
         ("t/7", Some(long.as_str()), QoS::AtMostOnce),
     ] {
         ms += 40_000;
-        say(&mut applier, "t/8", Some(topic), QoS::AtMostOnce);
+        shard.say_lazily(&mut applier, "t/8", topic);
         commit(&mut applier, &mut tables, ms, false, false);
-        say(&mut applier, topic, Some("older"), QoS::AtMostOnce);
+        shard.say_lazily(&mut applier, topic, "older");
         ms += 40_000;
         commit(&mut applier, &mut tables, ms, false, false);
         assert!(tables.count(Table::Batch) > 0);
-        say(&mut applier, topic, payload, qos);
+        shard.say(&mut applier, topic, payload, qos);
         ms += 40_000;
         commit(&mut applier, &mut tables, ms, false, false);
         assert_eq!(tables.count(Table::Batch), 0, "{topic}");
@@ -120,12 +120,7 @@ fn retained_messages_of_qos_0_are_written_as_batches() {
     for round in 0..320 {
         for topic in 0..50 {
             let payload = format!("{round:040}");
-            say(
-                &mut applier,
-                &format!("t/{topic}"),
-                Some(&payload),
-                QoS::AtMostOnce,
-            );
+            shard.say_lazily(&mut applier, &format!("t/{topic}"), &payload);
         }
         ms += 40_000;
         commit(&mut applier, &mut tables, ms, false, false);
@@ -145,4 +140,27 @@ fn retained_messages_of_qos_0_are_written_as_batches() {
         bytes_most < limits::STORE_BATCHES_BYTES_MAX + 8_000,
         "{bytes_most}"
     );
+}
+
+/// The row in the table is damaged, and a batch has something newer of its topic: that is not lost with it.
+#[test]
+fn a_damaged_row_takes_no_batch_with_it() {
+    let mut tables = MemoryTables::default();
+    let mut applier = start(&mut tables);
+    let mut shard = Shard::default();
+    shard.say(&mut applier, "t", Some("older"), QoS::AtLeastOnce);
+    commit(&mut applier, &mut tables, 0, false, false);
+    shard.say_lazily(&mut applier, "t", "newer");
+    commit(&mut applier, &mut tables, 40_000, false, false);
+    let id = topic_id(KEY, "t");
+    let row = tables.row_mut(Table::Retained, id).expect("it is there");
+    *row.body.last_mut().expect("a payload") ^= 1;
+    let state = tables.state().clone();
+    let Ok(loaded) = load(&mut tables, &state, 1, 1, &mut |_, _| {});
+    assert_eq!(loaded.damaged, 1);
+    let mut applier = Applier::new(loaded.index, state, KEY);
+    applier.discard(&loaded.to_delete);
+    commit(&mut applier, &mut tables, 80_000, true, false);
+    let expected: Picture = ["t = newer".to_owned()].into();
+    assert_eq!(picture(&mut tables, 1), expected);
 }
