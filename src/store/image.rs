@@ -66,7 +66,12 @@ impl Image {
         for table in Table::ALL {
             let rows = (salvaged.rows.keys().filter(|(of, _)| *of == table)).count() as u64;
             let pages = salvaged.walk.count(super::walk::Use::Rows(table)).max(1);
-            let lost = salvaged.walk.missing.of(Some(table)) * rows / pages;
+            let missing = salvaged.walk.missing.of(Some(table));
+            let lost = match table {
+                // Each fills a page, and those that are left are rows of `retained` here.
+                Table::Batch => missing,
+                _ => missing * rows / pages,
+            };
             damage.rows_of_pages.add_many(Some(table), lost);
         }
         let state = salvaged.meta.get("state");

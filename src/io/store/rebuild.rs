@@ -263,8 +263,12 @@ fn forget_old(path: &Path, why: &str) {
 mod tests {
     use super::*;
     use crate::random::SplitMix64;
+    use crate::store::batch::Batches;
+    use crate::store::image::Image;
+    use crate::store::pages::Pages;
     use crate::store::record::{Body, WriteVersion};
     use crate::store::row;
+    use crate::store::walk::{Use, Walk};
     use crate::wire::QoS;
     use std::process;
 
@@ -420,6 +424,49 @@ mod tests {
                 assert!(lost <= rows.len() / 2, "round {round}: {lost} lost");
             }
         }
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    /// `mqttfast store` says of a page with a batch that it is lost.
+    #[test]
+    fn a_lost_page_of_batches_is_told() {
+        let folder = folder("batches");
+        let path = folder.join("a.db");
+        let mut database = Database::open(&path).expect("a file");
+        let row = |id: u64| {
+            let body = Body {
+                topic: &format!("t/{id}"),
+                passed_on: b"",
+                payload: &[0; 100],
+                qos: QoS::AtMostOnce,
+                retain: true,
+                expires: 0,
+            };
+            let version = WriteVersion { clock: 1, shard: 0 };
+            row::retained(id, version, &body)
+        };
+        let rows: Vec<(u64, Row)> = (1..=60).map(|id| (id, row(id))).collect();
+        let packed = Batches::default().pack(rows.iter().map(|(id, row)| (*id, row)));
+        database.begin().expect("begun");
+        for (id, row) in &packed {
+            database.put(Table::Batch, *id, row.as_ref()).expect("put");
+        }
+        database.put_state(&State::default()).expect("put");
+        database.end().expect("committed");
+        database.checkpoint_whole().expect("moved");
+        database.close().expect("closed");
+        let mut file = fs::read(&path).expect("readable");
+        let look = |file: &[u8]| Image::of(salvage(file, &[]), &[], [4; 16]);
+        assert!(look(&file).damage.is_none());
+        let walk = Walk::of(&Pages::of(&file, &[]));
+        let page = limits::STORE_PAGE_BYTES as usize;
+        // The table has its root, and a page for each batch behind it.
+        let last = (1..=file.len() / page)
+            .rfind(|number| walk.use_of(*number as u32) == Use::Rows(Table::Batch));
+        let last = last.expect("pages");
+        file[(last - 1) * page..last * page].fill(0);
+        let damage = look(&file).damage;
+        assert_eq!(damage.rows_of_pages.of(Some(Table::Batch)), 1);
         fs::remove_dir_all(folder).expect("removed");
     }
 
