@@ -117,9 +117,11 @@ impl Salvaged {
     /// Puts what batches have where it belongs: into `retained`. A page that nobody names may have a batch that was
     /// merged long ago, so the newer of two stays.
     fn merge_batches(&mut self) {
-        let batches = self.rows.split_off(&(Table::Batch, 0));
-        for ((_, id), batch) in batches {
-            for (id, row) in row::read_batch(id, batch.as_ref()).unwrap_or_default() {
+        let batches = (Table::Batch, 0)..=(Table::Batch, u64::MAX);
+        let batches: Vec<_> = self.rows.range(batches).map(|(key, _)| *key).collect();
+        for key in batches {
+            let batch = self.rows.remove(&key).unwrap_or_default();
+            for (id, row) in row::read_batch(key.1, batch.as_ref()).unwrap_or_default() {
                 let version = |row: &Row| {
                     let read = row::read_retained(id, row.as_ref());
                     read.map(|(version, _)| version).ok()
