@@ -19,8 +19,7 @@ pub const FILE_NAME: &str = "mqttfast.db";
 
 /// "mqfs", in the header of the file.
 const APPLICATION_ID: i64 = 0x6D71_6673;
-/// The version of the tables. A higher one was written by a later broker.
-/// 2 has `batch`.
+/// The version of the tables. A higher one was written by a later broker. 2 has `batch`.
 const SCHEMA_VERSION: i64 = 2;
 
 /// What a database says when it is asked.
@@ -160,11 +159,8 @@ impl Database {
         let version = self.number("PRAGMA user_version")?;
         match (application, version) {
             (0, 0) if self.number("SELECT count(*) FROM sqlite_schema")? == 0 => {
-                self.connection.execute_batch("BEGIN")?;
-                self.make_tables()?;
-                self.connection.execute_batch("COMMIT")?;
-                self.version = SCHEMA_VERSION;
-                Ok(())
+                self.begin()?; // It makes them.
+                self.end()
             }
             (APPLICATION_ID, 1..=SCHEMA_VERSION) => {
                 self.version = version;
@@ -241,6 +237,7 @@ impl Database {
         Ok(())
     }
 
+    /// Begins a transaction. The first one makes the tables that an older file, or a new one, does not have.
     pub fn begin(&self) -> Result<(), Refusal> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         match self.version < SCHEMA_VERSION {
