@@ -101,7 +101,7 @@ impl Shard {
         if packet_id.is_some() && self.crossing_waits(retain) {
             self.peers.settling_mut().begin_asking();
         }
-        let routed = self.publish(&mut routing_of(&message), origin, out);
+        let routed = self.publish::<false>(&mut routing_of(&message), origin, out);
         self.close_if_untold(version, qos, routed)?;
         self.answer_publish(id, session_id, version, (qos, packet_id), routed, mark);
         if retain && self.clients.is_store_behind() {

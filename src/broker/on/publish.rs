@@ -90,8 +90,8 @@ impl Shard {
             self.peers.settling_mut().begin_asking();
         }
         let routed = match is_found {
-            true => self.publish_found(&mut routing, origin, out),
-            false => self.publish(&mut routing, origin, out),
+            true => self.publish::<true>(&mut routing, origin, out),
+            false => self.publish::<false>(&mut routing, origin, out),
         };
         self.close_if_untold(version, publish.qos, routed)?;
         self.answer_publish(
@@ -366,37 +366,27 @@ impl Shard {
             .count_dropped(Dropped::AbovePayloadMax, packets.into());
     }
 
-    /// Takes a message of a Client or a will: keeps it if retained, and routes it.
-    pub(in crate::broker) fn publish(
+    /// Takes a message of a Client or a will: keeps it if retained, and routes it. `FOUND`: it is a run, whose
+    /// subscribers were found when it was cut.
+    pub(in crate::broker) fn publish<const FOUND: bool>(
         &mut self,
         routing: &mut Routing<'_>,
         origin: Origin,
         out: &mut Outputs,
     ) -> Routed {
         if self.rights.are_in_force() {
-            return self.publish_by_rules::<false>(routing, origin, out);
+            return self.publish_by_rules::<FOUND>(routing, origin, out);
         }
-        if let Some(cause) = self.ask_about_own_topic(routing, origin) {
+        let topic = routing.topic.as_str();
+        if topic.starts_with('$')
+            && let Some(cause) = self.ask_to_publish(origin, topic)
+        {
             return self.deny(routing, origin, cause, out);
         }
-        self.take::<false>(routing, origin, out)
-    }
-
-    /// The same for a run: its subscribers were found when it was cut.
-    fn publish_found(
-        &mut self,
-        routing: &mut Routing<'_>,
-        origin: Origin,
-        out: &mut Outputs,
-    ) -> Routed {
-        if self.rights.are_in_force() {
-            return self.publish_by_rules::<true>(routing, origin, out);
+        if FOUND {
+            self.count_found(routing);
         }
-        if let Some(cause) = self.ask_about_own_topic(routing, origin) {
-            return self.deny(routing, origin, cause, out);
-        }
-        self.count_found(routing);
-        self.take::<true>(routing, origin, out)
+        self.take::<FOUND>(routing, origin, out)
     }
 
     /// The subscribers of the message under way were found, and that has cost something.
@@ -404,16 +394,6 @@ impl Shard {
     fn count_found(&mut self, routing: &Routing<'_>) {
         let visited = self.topics.found().visited;
         self.turn.add_work(visited + self.work_of_copies(routing));
-    }
-
-    /// Why a Client may not publish to a topic that is the broker's, where no rules are in force.
-    #[inline]
-    fn ask_about_own_topic(&mut self, routing: &Routing<'_>, origin: Origin) -> Option<Cause> {
-        let topic = routing.topic.as_str();
-        match topic.starts_with('$') {
-            true => self.ask_to_publish(origin, topic),
-            false => None,
-        }
     }
 
     /// The same where rules are in force. The answer that says who gets the message has also noted who may write it.

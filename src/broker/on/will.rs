@@ -65,6 +65,6 @@ impl Shard {
                 payload_bytes: message.payload().len(),
             });
         }
-        self.publish(&mut routing_of(&message), origin, out);
+        self.publish::<false>(&mut routing_of(&message), origin, out);
     }
 }
