@@ -2,7 +2,7 @@
 
 use crate::buffer::account::Booked;
 use crate::ids::{SessionId, StoredSession};
-use crate::session::Queue;
+use crate::session::{Queue, Queued};
 use std::collections::VecDeque;
 
 /// What is left of one queue.
@@ -15,11 +15,52 @@ pub(super) struct Remains {
     pub booked: Booked,
 }
 
-/// Those of all Sessions, the oldest first.
+/// Those of all Sessions, the oldest first; but see [`AllRemains::forget_stored`].
 #[derive(Default)]
-pub(super) struct AllRemains(pub VecDeque<Remains>);
+pub(super) struct AllRemains(VecDeque<Remains>);
 
 impl AllRemains {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The Session of the next message.
+    pub fn next_session(&self) -> Option<SessionId> {
+        Some(self.0.front()?.session)
+    }
+
+    /// Adds one at the end, if it has messages.
+    pub fn add(&mut self, remains: Remains) {
+        if !remains.queue.is_empty() {
+            self.0.push_back(remains);
+        }
+    }
+
+    /// The store hears in this turn that the Session has ended, and forgets its messages: they come first. O(queues).
+    pub fn forget_stored(&mut self, session: SessionId) {
+        let is_of = |remains: &Remains| remains.session == session;
+        let (mut first, others): (VecDeque<Remains>, VecDeque<Remains>) =
+            std::mem::take(&mut self.0).into_iter().partition(is_of);
+        for remains in &mut first {
+            remains.stored = None;
+        }
+        first.extend(others);
+        self.0 = first;
+    }
+
+    /// Takes the next message out, and says whose it was and by what name a store has it.
+    pub fn take_next(&mut self) -> Option<(SessionId, Option<StoredSession>, Queued)> {
+        let remains = self.0.front_mut()?;
+        let (session, stored) = (remains.session, remains.stored);
+        let item = remains.queue.pop()?;
+        remains.booked.set(remains.queue.own_bytes());
+        if remains.queue.is_empty() {
+            self.0.pop_front();
+        }
+        Some((session, stored, item))
+    }
+
     /// The queues, for tests.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.0.iter().map(|remains| &remains.queue)

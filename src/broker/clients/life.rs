@@ -11,6 +11,7 @@
 //! These methods return what others must do next: publish a will, tell groups, take subscriptions out of the trie.
 
 use super::booking::owner_name;
+use super::ended_queues::Remains;
 use super::owner::Clients;
 use super::owner::Concerned;
 use crate::broker::change::Change;
@@ -179,6 +180,7 @@ impl Clients {
         if session.expiry_interval_s == 0 {
             if let Some(session) = session.stored.take() {
                 self.changes.note(|| Change::SessionEnded { session });
+                self.remains.forget_stored(id);
             }
             return self.note_will(id);
         }
@@ -368,11 +370,14 @@ impl Clients {
         if let Ok(entry) = self.by_client_id.find_entry(hash, |entry| *entry == id) {
             entry.remove();
         }
-        // The queue leaves by parts; see `remains`. The store has forgotten it with the Session.
+        // The queue leaves by parts; see `remains`.
         let queue = std::mem::take(&mut session.queue);
-        let queue_booked = Booked::new(self.book.account(session.owner), queue.own_bytes());
-        self.forget_stored_remains(id);
-        self.leave_remains(id, None, queue, queue_booked);
+        self.remains.add(Remains {
+            session: id,
+            stored: None,
+            booked: Booked::new(self.book.account(session.owner), queue.own_bytes()),
+            queue,
+        });
         let filters = session.filters.take_keys();
         // So many leave the trie over several turns.
         let are_many = filters.len() > limits::FILTERS_AT_ONCE
@@ -384,6 +389,7 @@ impl Clients {
         let stored = session.stored.is_some();
         if let Some(session) = session.stored {
             self.changes.note(|| Change::SessionEnded { session });
+            self.remains.forget_stored(id);
         }
         if let Some(session) = session.stored_will {
             self.changes.note(|| Change::WillGone { session });

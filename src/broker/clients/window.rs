@@ -2,6 +2,7 @@
 //! `enqueue` and `take_queued`, the window in `start_delivery` and `acknowledge`.
 
 use super::booking::{book_session, book_window, kept_message};
+use super::ended_queues::Remains;
 use super::owner::Clients;
 use super::owner::Concerned;
 use super::shapes::bytes_at_most;
@@ -378,13 +379,16 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let taken = session.queue.take_shared(of);
-        if taken.is_empty() {
+        let queue = session.queue.take_shared(of);
+        if queue.is_empty() {
             return;
         }
-        let stored = session.stored;
-        let booked = Booked::new(self.book.account(session.owner), taken.own_bytes());
-        self.leave_remains(id, stored, taken, booked);
+        self.remains.add(Remains {
+            session: id,
+            stored: session.stored,
+            booked: Booked::new(self.book.account(session.owner), queue.own_bytes()),
+            queue,
+        });
         self.rebook_session(id);
     }
 
