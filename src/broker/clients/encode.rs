@@ -64,16 +64,16 @@ impl Clients {
             outward.define(alias, topic);
             connection.booked_more = true;
         }
+        if long_named {
+            self.append_long_named(id, routing, sending, packet_id, (properties, shared));
+            return true;
+        }
         let copies = sending.qos == QoS::AtMostOnce
             && !sending.retain
             && sending.identifiers.is_empty()
             && routing
                 .verbatim
                 .is_some_and(|verbatim| verbatim.suits(connection));
-        if long_named {
-            self.append_long_named(id, routing, sending, packet_id, (properties, shared));
-            return true;
-        }
         let copied = bytes_most - shared_bytes;
         let block = connection.outbox.block(&mut self.pool, copied);
         let before = block.len();
