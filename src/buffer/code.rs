@@ -13,14 +13,14 @@ const MADV_DONTNEED: c_int = 4;
 /// Takes the pages of all code, of the program and of its libraries, out of this process' memory. It is a matter of
 /// microseconds; the next calls bring back what they need.
 pub fn let_go() {
+    // Of <sys/mman.h>.
+    // SAFETY: the signature is that of <sys/mman.h>.
+    unsafe extern "C" {
+        fn madvise(start: *mut c_void, bytes: usize, advice: c_int) -> c_int;
+    }
     // Without `/proc` everything stays.
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for (start, bytes) in maps.lines().filter_map(code_of_a_file) {
-        // Of <sys/mman.h>.
-        // SAFETY: the signature is that of <sys/mman.h>.
-        unsafe extern "C" {
-            fn madvise(start: *mut c_void, bytes: usize, advice: c_int) -> c_int;
-        }
         let start = std::ptr::without_provenance_mut(start);
         // SAFETY: the kernel has just named this range as a private mapping of a file that can be read and run, and not
         // written. None of its pages can differ from the file, so what is dropped is read again as it was. No code is
