@@ -63,6 +63,11 @@ pub fn text(line: &Value, field: &str, width: usize) -> String {
     }
 }
 
+/// The entries of a list; none where there is no list.
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
 /// A field as a number, 0 where there is none.
 pub fn number(line: &Value, field: &str) -> u64 {
     line[field].as_u64().unwrap_or(0)

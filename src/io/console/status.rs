@@ -1,6 +1,6 @@
 //! `mqttfast status`.
 
-use super::shown::{self, count, number, size, text};
+use super::shown::{self, count, list, number, size, text};
 use super::{Broker, Failure, print};
 use crate::io::words::units::{self, span};
 use argh::FromArgs;
@@ -179,11 +179,6 @@ fn said(status: &Value) -> String {
         );
     }
     out
-}
-
-/// The entries of a list; none where there is no list.
-pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 /// Each reason that dropped something.

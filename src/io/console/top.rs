@@ -4,8 +4,8 @@
 //! [`View::lines`]. The rest is the terminal: raw while it is shown, and as it was when it ends.
 
 use super::client::queue;
-use super::shown::{self, number, size, text};
-use super::status::{bridge, dropped, list};
+use super::shown::{self, list, number, size, text};
+use super::status::{bridge, dropped};
 use super::{Broker, Failure, print};
 use crate::io::words::units::{bytes, count, span};
 use argh::FromArgs;
@@ -291,20 +291,15 @@ impl View {
             (false, Of::Topics) => "t clients   p pause   arrows move   q quit",
         };
         let title_at = lines.len();
-        let (title, mut rows) = match self.of {
-            Of::Clients => self.clients(width),
-            Of::Topics => self.topics(width),
-        };
-        lines.push(title);
         let below = usize::from(!is_endless);
-        let room = height.saturating_sub(lines.len() + below);
-        self.first = self.first.min(rows.len().saturating_sub(room));
-        lines.extend(rows.drain(..).skip(self.first).take(room));
+        let room = height.saturating_sub(lines.len() + 1 + below);
+        match self.of {
+            Of::Clients => self.clients(&mut lines, width, room),
+            Of::Topics => self.topics(&mut lines, width, room),
+        }
         if is_endless {
             lines.push(String::new());
-            let (title, rows) = self.topics(width);
-            lines.push(title);
-            lines.extend(rows);
+            self.topics(&mut lines, width, room);
         } else {
             lines.resize(height.saturating_sub(1), String::new());
             lines.push(shown::say(keys));
@@ -320,8 +315,8 @@ impl View {
         lines
     }
 
-    /// The title of the table of Clients, and its rows.
-    fn clients(&mut self, width: usize) -> (String, Vec<String>) {
+    /// Adds the title of the table of Clients, and the rows that there is room for.
+    fn clients(&mut self, lines: &mut Vec<String>, width: usize, room: usize) {
         let by = self.by;
         self.rows.sort_by(|a, b| {
             let names = a.client.cmp(&b.client);
@@ -347,7 +342,9 @@ impl View {
             format!("{client:id$}  {user:10}  {address}{received:>9}  {sent:>9}  {queue:>16}")
         };
         let titles = ["CLIENT", "USER", "ADDRESS", "IN/s", "OUT/s", "QUEUE"];
-        let rows = self.rows.iter().map(|found| {
+        lines.push(row(titles.map(shown::say)));
+        self.first = self.first.min(self.rows.len().saturating_sub(room));
+        lines.extend(self.rows.iter().skip(self.first).take(room).map(|found| {
             row([
                 found.client.clone(),
                 found.user.clone(),
@@ -356,26 +353,27 @@ impl View {
                 bytes(found.sent),
                 found.queue.clone(),
             ])
-        });
-        (row(titles.map(shown::say)), rows.collect())
+        }));
     }
 
-    /// The title of the table of topics, and its rows. All that have no row of their own come last.
-    fn topics(&self, width: usize) -> (String, Vec<String>) {
+    /// The same of topics. All that have no row of their own come last.
+    fn topics(&mut self, lines: &mut Vec<String>, width: usize, room: usize) {
         let name_width = width.min(120).saturating_sub(2 * (12 + 2));
         let row = |name: &str, messages: &str, bytes: &str| {
             let name = shown::name(name, name_width);
             format!("{name:name_width$}  {messages:>12}  {bytes:>12}")
         };
         let [topic, messages, payload] = ["TOPIC", "MESSAGES/s", "PAYLOAD/s"].map(shown::say);
-        let rows = self.topics.iter().map(|busy| {
+        lines.push(row(&topic, &messages, &payload));
+        self.first = self.first.min(self.topics.len().saturating_sub(room));
+        let busiest = self.topics.iter().skip(self.first).take(room);
+        lines.extend(busiest.map(|busy| {
             let name = match busy.name.is_empty() {
                 true => shown::say("all others"),
                 false => busy.name.clone(),
             };
             row(&name, &busy.rate(), &bytes(busy.bytes))
-        });
-        (row(&topic, &messages, &payload), rows.collect())
+        }));
     }
 
     /// What is above the table.

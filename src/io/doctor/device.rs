@@ -149,10 +149,7 @@ fn never_came(whom: &str, client: &str, status: &Value) -> Finding {
     let finding = Finding::fault(format!(
         "{whom} has not reached the broker since it was started"
     ));
-    let listeners = status["listeners"].as_array();
-    let listeners: Vec<&str> = listeners
-        .into_iter()
-        .flatten()
+    let listeners: Vec<&str> = shown::list(&status["listeners"])
         .filter_map(Value::as_str)
         .collect();
     let is_of_here = |listener: &&str| {

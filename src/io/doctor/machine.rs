@@ -2,13 +2,13 @@
 
 use super::Finding;
 use crate::config::{Config, Io};
+use crate::io::console::shown;
 use crate::io::host::DriverKind;
 use crate::io::words::units;
 use crate::io::{cpu, memory};
 use crate::limits;
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Fewer open files than this are few for a home.
 const FILES_FEW: rlim_t = 512;
@@ -45,14 +45,8 @@ fn limit(wanted: u64, there_is: u64, found: &mut Vec<Finding>) {
     }
 }
 
-/// Seconds since 1970.
-pub fn now_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
-}
-
 fn clock(found: &mut Vec<Finding>) {
-    if now_s() < limits::CALENDAR_LEAST_S {
+    if shown::now_s() < limits::CALENDAR_LEAST_S {
         found.push(
             Finding::fault("the clock of this machine is not set")
                 .why(

@@ -106,7 +106,7 @@ impl Doctor {
             files::look(&config, &reader, &lan, &mut found);
             store::look(&config, &reader, &mut found);
             machine::look(&config, &mut found);
-            bridges::look(&config, machine::now_s() as i64, &mut found);
+            bridges::look(&config, shown::now_s() as i64, &mut found);
         }
         device::look(self.client.as_deref(), self.control.as_deref(), &mut found);
         found
