@@ -1,6 +1,6 @@
 //! `mqttfast doctor`: planted faults, each named with its remedy, and sound set-ups of which nothing is said.
 
-use mqttfast_rig::process::{Broker, Client, Connect, Folder, Options, free_port};
+use mqttfast_rig::process::{Broker, Client, Folder, Options, free_port, users};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -549,14 +549,8 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
     });
     let ask = |client: &str| doctor_of(&socket, client);
     let login = |client_id: &'static str, user, password| {
-        let connect = Connect {
-            client_id: client_id.as_bytes(),
-            user: Some(user),
-            password: Some(password),
-            ..Connect::default()
-        };
         let mut client = Client::open(&broker);
-        client.send(&connect.bytes());
+        client.send(&users::login(client_id, user, password).bytes());
         matches!(client.answer(std::time::Duration::from_secs(30)), mqttfast_rig::process::Answer::Packet(packet) if packet[3] == 0)
     };
     assert!(!login("lamp", "ann", "wrong"));
@@ -597,6 +591,17 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
         assert_eq!(code, 1, "{client}: {said}");
     }
     assert!(login("lamp", "ann", "secret"));
+    // The user name is corrected, so the refusal is over; of the user it is still told.
+    let (_plug, _) = Client::connect_with(&broker, &users::login("plug", "ann", "secret"));
+    for (client, level) in [("plug", "fine"), ("bert", "wrong")] {
+        let (_, said) = ask(client);
+        let mut lines = said.lines();
+        let refusal = lines.find(|line| line.contains("is not in the password file"));
+        assert!(
+            refusal.is_some_and(|line| line.starts_with(level)),
+            "{client}: {said}"
+        );
+    }
 }
 
 fn doctor_of(socket: &Path, client: &str) -> (i32, String) {

@@ -108,18 +108,19 @@ fn device(
             shown::ago(line, "since")
         )));
     }
-    // What is over by now does not count as wrong: the same user has been connected since, by the same client id.
+    // What is over by now does not count as wrong: the same user has been connected since, by the same client id. Who
+    // was refused may have been given another user name, or the first one: then the client id says that it is the same.
     let same = |line: &Value, other: &Value| {
-        line["client"] == other["client"] && line["user"] == other["user"]
+        line["client"] == other["client"]
+            && (line["kind"] == "refusal" || line["user"] == other["user"])
     };
-    let later = |line: &Value, at: &Value| at.as_u64() > line["at"].as_u64();
     let is_back = |line: &Value| {
-        let was_here =
-            |end: &Value| end["kind"] == "end" && same(line, end) && later(line, &end["at"]);
+        let at = line["at"].as_u64();
+        let mut ends = happened.iter().filter(|other| other["kind"] == "end");
         connected
             .iter()
-            .any(|back| same(line, back) && back["since"].as_u64() >= line["at"].as_u64())
-            || happened.iter().any(was_here)
+            .any(|back| same(line, back) && back["since"].as_u64() >= at)
+            || ends.any(|end| same(line, end) && end["at"].as_u64() > at)
     };
     let is_past = |line: &Value| line["kind"] != "denial" && is_back(line);
     for line in happened.iter().take(TOLD_MAX) {
