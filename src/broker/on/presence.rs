@@ -42,9 +42,7 @@ fn topic_of(client_id: &str) -> String {
 impl Shard {
     /// CONNACK has accepted the Client.
     pub(super) fn show_online(&mut self, id: SessionId, out: &mut Outputs) {
-        if self.clients.settings().presence {
-            self.show(id, ONLINE, true, out);
-        }
+        self.show(id, ONLINE, true, out);
     }
 
     /// The Network Connection of the Session has ended. `goes_on`: the Session has not.
@@ -55,35 +53,34 @@ impl Shard {
         goes_on: bool,
         out: &mut Outputs,
     ) {
-        let is_taken = matches!(ending, Ending::TakenOver { .. });
-        if self.clients.settings().presence && !is_taken {
+        if !matches!(ending, Ending::TakenOver { .. }) {
             self.show(id, OFFLINE, goes_on, out);
         }
     }
 
     /// The Session is about to end.
     pub(super) fn forget_presence(&mut self, id: SessionId, out: &mut Outputs) {
-        if !self.clients.settings().presence {
-            return;
-        }
-        let topic = self.clients.session(id).map(|s| topic_of(&s.client_id));
-        // Of a Session that came out of the store there may be none.
-        if topic.is_some_and(|topic| self.topics.frees(&topic, 0)) {
-            self.show(id, b"", true, out);
-        }
+        self.show(id, b"", true, out);
     }
 
     fn show(&mut self, id: SessionId, state: &[u8], retain: bool, out: &mut Outputs) {
+        if !self.clients.settings().presence {
+            return;
+        }
         let Some(session) = self.clients.session(id) else {
             return;
         };
         let topic = topic_of(&session.client_id);
+        let is_new = retain && !self.topics.frees(&topic, 0);
+        // Of a Session that came out of the store there may be none to delete.
+        if is_new && state.is_empty() {
+            return;
+        }
         let Ok(OwnMessage(mut message)) = OwnMessage::new(&topic, state, QoS::AtLeastOnce, retain)
         else {
             return;
         };
-        let is_kept = retain && !state.is_empty() && !self.topics.frees(&topic, 0);
-        if is_kept
+        if is_new
             && self.clients.is_short()
             && !self
                 .clients
