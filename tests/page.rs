@@ -124,6 +124,34 @@ fn it_loads_alone_and_shows_what_happens() {
     );
     assert_tidy(&mut browser, "one of each");
 
+    // All of it is counted, whichever kind is shown.
+    let counts = browser.get(
+        "(() => {
+            const count = (which) => { kind = which; PAINT.attention(); return document.title; };
+            drops.unshift({ at: performance.now(), n: -1 });
+            const counts = ['all', 'refusal'].map(count);
+            drops.shift();
+            count('all');
+            return counts;
+        })()",
+    );
+    assert_eq!(counts, json!(["(2) mqttfast", "(2) mqttfast"]));
+
+    // Topics that nothing retains have their places for a while, and leave them to later ones.
+    let has_room = browser.get(
+        "(async () => {
+            const pass = (topic) => { message({ topic, value: '1', bytes: 1, qos: 0, retain: false, at: clock() - 100 }); return root.kids.has(topic); };
+            const read_anew = async () => { while (root.loading) await new Promise((done) => setTimeout(done, 20)); await read(root); };
+            for (let n = 0; n < KIDS_LIVE_MAX; n += 1) pass('passing-' + n);
+            const found = [pass('too-many')];
+            await read_anew();
+            found.push(pass('later'));
+            await read_anew();
+            return found;
+        })()",
+    );
+    assert_eq!(has_room, json!([false, true]));
+
     // Another value, by the box.
     browser.get("(() => { const { topic, payload, retain } = document.getElementById('publish.form').elements;
         topic.value = 'home/hall/light'; payload.value = 'on & <off>'; retain.checked = true; topic.form.requestSubmit(); })()");
