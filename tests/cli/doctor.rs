@@ -591,14 +591,20 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
         assert_eq!(code, 1, "{client}: {said}");
     }
     assert!(login("lamp", "ann", "secret"));
-    // The user name is corrected, so the refusal is over; of the user it is still told.
+    // The user name is corrected, so the refusal is over; of the user it is still told. That one of those who fight for
+    // a client id is connected ends nothing.
     let (_plug, _) = Client::connect_with(&broker, &users::login("plug", "ann", "secret"));
-    for (client, level) in [("plug", "fine"), ("bert", "wrong")] {
+    let _twins = [(); 4].map(|()| Client::connect(&broker, "twin"));
+    broker.logged(&["client id twin is taken over again and again"]);
+    for (client, level, words) in [
+        ("plug", "fine", "is not in the password file"),
+        ("bert", "wrong", "is not in the password file"),
+        ("twin", "look", "taken over again and again"),
+    ] {
         let (_, said) = ask(client);
-        let mut lines = said.lines();
-        let refusal = lines.find(|line| line.contains("is not in the password file"));
+        let found = said.lines().find(|line| line.contains(words));
         assert!(
-            refusal.is_some_and(|line| line.starts_with(level)),
+            found.is_some_and(|line| line.starts_with(level)),
             "{client}: {said}"
         );
     }

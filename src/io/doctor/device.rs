@@ -3,6 +3,7 @@
 use super::{Finding, wear};
 use crate::io::console::Broker;
 use crate::io::console::shown::{self, number};
+use crate::io::words::remedies::ONE_ID_EACH;
 use crate::io::words::units;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -122,7 +123,9 @@ fn device(
             .any(|back| same(line, back) && back["since"].as_u64() >= at)
             || ends.any(|end| same(line, end) && end["at"].as_u64() > at)
     };
-    let is_past = |line: &Value| line["kind"] != "denial" && is_back(line);
+    // Of those who take one client id from each other, one is always connected.
+    let stays = |line: &Value| line["kind"] == "denial" || line["remedy"] == ONE_ID_EACH;
+    let is_past = |line: &Value| !stays(line) && is_back(line);
     for line in happened.iter().take(TOLD_MAX) {
         let (ago, count) = (shown::ago(line, "at"), number(line, "count"));
         let text = shown::whole(line["text"].as_str().unwrap_or_default());

@@ -5,6 +5,9 @@ use crate::broker::{
     BridgeChange, CloseCause, ConnectionEnd, Denied, Happening, Refusal, Unaccepted,
 };
 
+/// Of a client id that is taken over again and again.
+pub const ONE_ID_EACH: &str = "two devices have one client id: give each its own";
+
 /// One sentence. `None`: nothing is to be done.
 pub fn of(happening: &Happening) -> Option<&'static str> {
     Some(match happening {
@@ -37,7 +40,7 @@ pub fn of(happening: &Happening) -> Option<&'static str> {
             change: BridgeChange::Loop,
             ..
         } => "let only one of the two brokers bridge these topics, or in one direction",
-        Happening::RepeatedTakeovers { .. } => "two devices have one client id: give each its own",
+        Happening::RepeatedTakeovers { .. } => ONE_ID_EACH,
         Happening::Ended { how, .. } => match how {
             ConnectionEnd::Lost(CloseCause::TimedOut) => {
                 "the device has lost its network or its power without a word"
