@@ -1,7 +1,8 @@
 //! The sockets of a bridge: of this broker, and of the other one, with or without TLS. None of them ever waits.
 
 use crate::io::link::tls::outward;
-use rustls::{ClientConnection, Error};
+use crate::io::link::tls::socket::TlsSocket;
+use rustls::ClientConnection;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,35 +15,20 @@ pub enum Socket {
     /// To the other broker.
     Remote(TcpStream),
     /// The same inside TLS.
-    Sealed(Box<Sealed>),
-}
-
-/// A connection inside TLS.
-pub struct Sealed {
-    stream: TcpStream,
-    tls: ClientConnection,
-    /// Bytes that were opened and not read.
-    opened: usize,
-    /// The end was said.
-    ended: bool,
+    Sealed(Box<TlsSocket>),
 }
 
 impl Socket {
     /// A connection whose handshake is to begin.
     pub fn sealed(stream: TcpStream, tls: ClientConnection) -> Socket {
-        Socket::Sealed(Box::new(Sealed {
-            stream,
-            tls,
-            opened: 0,
-            ended: false,
-        }))
+        Socket::Sealed(Box::new(TlsSocket::new(stream, tls)))
     }
 
     /// Goes on with the handshake; `true`: it is over.
     pub fn shake(&mut self) -> io::Result<bool> {
         match self {
             Socket::Local(_) | Socket::Remote(_) => Ok(true),
-            Socket::Sealed(sealed) => sealed.shake(),
+            Socket::Sealed(sealed) => shake(sealed).map_err(explained),
         }
     }
 
@@ -51,7 +37,7 @@ impl Socket {
         match self {
             Socket::Local(stream) => stream.read(buffer),
             Socket::Remote(stream) => stream.read(buffer),
-            Socket::Sealed(sealed) => sealed.read(buffer),
+            Socket::Sealed(sealed) => sealed.read(buffer).map_err(explained),
         }
     }
 
@@ -60,17 +46,7 @@ impl Socket {
         match self {
             Socket::Local(stream) => stream.write(bytes),
             Socket::Remote(stream) => stream.write(bytes),
-            Socket::Sealed(sealed) => {
-                if !sealed.flush()? {
-                    return Err(ErrorKind::WouldBlock.into());
-                }
-                let count = sealed.tls.writer().write(bytes)?;
-                sealed.flush()?;
-                match count {
-                    0 => Err(ErrorKind::WouldBlock.into()),
-                    _ => Ok(count),
-                }
-            }
+            Socket::Sealed(sealed) => sealed.write(bytes),
         }
     }
 
@@ -87,94 +63,38 @@ impl Socket {
         let Socket::Sealed(sealed) = self else {
             return Ok(true);
         };
-        if !std::mem::replace(&mut sealed.ended, true) {
-            sealed.tls.send_close_notify();
-        }
+        sealed.say_end();
         sealed.flush()
     }
 
     /// What was sealed has not left.
     pub fn wants_write(&self) -> bool {
-        matches!(self, Socket::Sealed(sealed) if sealed.tls.wants_write())
+        matches!(self, Socket::Sealed(sealed) if sealed.wants_write())
     }
 
     /// Opened bytes wait to be read.
     pub fn has_opened(&self) -> bool {
-        matches!(self, Socket::Sealed(sealed) if sealed.opened > 0)
+        matches!(self, Socket::Sealed(sealed) if sealed.has_opened())
     }
 }
 
-impl Sealed {
-    /// Sends what was sealed; `false`: not all has left.
-    fn flush(&mut self) -> io::Result<bool> {
-        while self.tls.wants_write() {
-            match self.tls.write_tls(&mut self.stream) {
-                Ok(_) => {}
-                // Whoever wrote does not write the same again: that is sealed already.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Receives and opens; `false`: the other side has closed.
-    fn receive(&mut self) -> io::Result<bool> {
-        if self.tls.read_tls(&mut self.stream)? == 0 {
+fn shake(socket: &mut TlsSocket) -> io::Result<bool> {
+    loop {
+        if !socket.flush()? {
             return Ok(false);
         }
-        match self.tls.process_new_packets() {
-            Ok(state) => {
-                self.opened = state.plaintext_bytes_to_read();
-                Ok(true)
-            }
-            Err(error) => {
-                // The other side is told why.
-                let _ = self.flush();
-                Err(failed(&error))
-            }
+        if !socket.is_handshaking() {
+            return Ok(true);
         }
-    }
-
-    fn shake(&mut self) -> io::Result<bool> {
-        loop {
-            if !self.flush()? {
-                return Ok(false);
+        match socket.receive() {
+            Ok(true) => {}
+            Ok(false) => return Err(closed_early()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                return Err(closed_early());
             }
-            if !self.tls.is_handshaking() {
-                return Ok(true);
-            }
-            match self.receive() {
-                Ok(true) => {}
-                Ok(false) => return Err(closed_early()),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                    return Err(closed_early());
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if self.opened > 0 {
-                let count = self.tls.reader().read(buffer)?;
-                self.opened -= count.min(self.opened);
-                return Ok(count);
-            }
-            if !self.receive()? {
-                return Ok(0);
-            }
-            if self.opened == 0 && self.tls.wants_write() {
-                let _ = self.flush();
-            }
-            // The end that the other side has said.
-            if self.opened == 0 && !self.tls.wants_read() {
-                return Ok(0);
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -184,8 +104,12 @@ fn closed_early() -> io::Error {
     io::Error::other(text)
 }
 
-fn failed(error: &Error) -> io::Error {
-    io::Error::other(outward::why(error))
+/// The same; one of TLS says what to do.
+fn explained(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(of_tls) => io::Error::other(outward::why(of_tls)),
+        None => error,
+    }
 }
 
 impl AsFd for Socket {
@@ -193,7 +117,7 @@ impl AsFd for Socket {
         match self {
             Socket::Local(stream) => stream.as_fd(),
             Socket::Remote(stream) => stream.as_fd(),
-            Socket::Sealed(sealed) => sealed.stream.as_fd(),
+            Socket::Sealed(sealed) => sealed.as_fd(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The socket of a connection to the page, with or without TLS. It never waits.
 
+use crate::io::link::tls::socket::TlsSocket;
 use nix::sys::socket::{Shutdown, shutdown};
 use rustls::{ServerConfig, ServerConnection};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -10,16 +11,8 @@ use std::sync::Arc;
 /// See the module.
 pub enum Stream {
     Plain(TcpStream),
-    Sealed(Box<Sealed>),
-}
-
-/// A connection inside TLS. Steps of its handshake are made here: a few milliseconds of this thread on a small board,
-/// one step a turn.
-pub struct Sealed {
-    stream: TcpStream,
-    tls: ServerConnection,
-    /// Bytes that were opened and not read.
-    opened: usize,
+    /// Steps of its handshake are made here: a few milliseconds of this thread on a small board, one step a turn.
+    Sealed(Box<TlsSocket>),
 }
 
 impl Stream {
@@ -30,11 +23,10 @@ impl Stream {
         stream.set_nonblocking(true)?;
         Ok(match tls {
             None => Stream::Plain(stream),
-            Some(config) => Stream::Sealed(Box::new(Sealed {
-                stream,
-                tls: ServerConnection::new(config).map_err(io::Error::other)?,
-                opened: 0,
-            })),
+            Some(config) => {
+                let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+                Stream::Sealed(Box::new(TlsSocket::new(stream, tls)))
+            }
         })
     }
 
@@ -50,17 +42,7 @@ impl Stream {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(stream) => stream.write(bytes),
-            Stream::Sealed(sealed) => {
-                if !sealed.flush()? {
-                    return Err(ErrorKind::WouldBlock.into());
-                }
-                let count = sealed.tls.writer().write(bytes)?;
-                sealed.flush()?;
-                match count {
-                    0 => Err(ErrorKind::WouldBlock.into()),
-                    _ => Ok(count),
-                }
-            }
+            Stream::Sealed(sealed) => sealed.write(bytes),
         }
     }
 
@@ -74,67 +56,22 @@ impl Stream {
 
     /// What was sealed has not left.
     pub fn wants_write(&self) -> bool {
-        matches!(self, Stream::Sealed(sealed) if sealed.tls.wants_write())
+        matches!(self, Stream::Sealed(sealed) if sealed.wants_write())
     }
 
     /// Opened bytes wait to be read, of which the system tells nothing.
     pub fn has_opened(&self) -> bool {
-        matches!(self, Stream::Sealed(sealed) if sealed.opened > 0)
+        matches!(self, Stream::Sealed(sealed) if sealed.has_opened())
     }
 
     /// Says that nothing follows. What the other side still sends can be read.
     pub fn say_end(&mut self) {
-        let stream = match self {
-            Stream::Plain(stream) => stream,
-            Stream::Sealed(sealed) => {
-                sealed.tls.send_close_notify();
-                // What finds no room is lost: the connection ends anyway.
-                let _ = sealed.flush();
-                &sealed.stream
-            }
-        };
-        let _ = shutdown(stream.as_raw_fd(), Shutdown::Write);
-    }
-}
-
-impl Sealed {
-    fn flush(&mut self) -> io::Result<bool> {
-        while self.tls.wants_write() {
-            match self.tls.write_tls(&mut self.stream) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
+        if let Stream::Sealed(sealed) = self {
+            sealed.say_end();
+            // What finds no room is lost: the connection ends anyway.
+            let _ = sealed.flush();
         }
-        Ok(true)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if self.opened > 0 {
-                let count = self.tls.reader().read(buffer)?;
-                self.opened -= count.min(self.opened);
-                return Ok(count);
-            }
-            if self.tls.read_tls(&mut self.stream)? == 0 {
-                return Ok(0);
-            }
-            match self.tls.process_new_packets() {
-                Ok(state) => {
-                    self.opened = state.plaintext_bytes_to_read();
-                    if state.peer_has_closed() && self.opened == 0 {
-                        return Ok(0);
-                    }
-                    self.flush()?;
-                }
-                Err(error) => {
-                    // The other side is told why.
-                    let _ = self.flush();
-                    return Err(io::Error::other(error));
-                }
-            }
-        }
+        let _ = shutdown(self.as_fd().as_raw_fd(), Shutdown::Write);
     }
 }
 
@@ -142,7 +79,7 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Stream::Plain(stream) => stream.as_fd(),
-            Stream::Sealed(sealed) => sealed.stream.as_fd(),
+            Stream::Sealed(sealed) => sealed.as_fd(),
         }
     }
 }

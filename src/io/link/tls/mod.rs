@@ -9,6 +9,7 @@
 //! - [`terms`]: one reading of those files, ready for handshakes.
 //! - [`handshake`]: the part of a handshake that takes time, on the shard or elsewhere.
 //! - [`outward`]: the other way round, as a bridge to another broker needs it.
+//! - [`socket`]: a socket inside TLS for threads that are no shard's.
 //! - [`trust`]: certificates of Clients. [`x509`] and [`der`] read what webpki does not, [`name`] makes user names.
 //! - [`tickets`]: what a Client shows to come back without a whole handshake.
 //! - [`words`]: sentences for what goes wrong.
@@ -24,6 +25,7 @@ pub mod name;
 pub mod outward;
 pub mod props;
 pub mod server;
+pub mod socket;
 pub mod terms;
 pub mod tickets;
 pub mod trust;
