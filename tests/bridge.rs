@@ -1,16 +1,16 @@
 //! Bridges: the machines against model brokers with cuts and refusals ([`bridge::sim`]) and against a hostile one
-//! ([`bridge::corpus`]), and the program against
-//! Mosquitto and itself ([`bridge::live`]), and while it is
-//! killed ([`bridge::kills`]), and `mqttfast bridge test` ([`bridge::trial`]).
+//! ([`bridge::corpus`]), and the program against Mosquitto and itself ([`bridge::live`]), while it is killed
+//! ([`bridge::kills`]), and `mqttfast bridge test` ([`bridge::trial`]).
 
 mod bridge {
     #[path = "../../fuzz/properties/bridge_remote.rs"]
     pub mod bridge_remote;
+    #[path = "../../fuzz/properties/chance.rs"]
+    pub mod chance;
     pub mod corpus;
     pub mod kills;
     pub mod live;
     pub mod model;
     pub mod sim;
-    pub mod terms;
     pub mod trial;
 }

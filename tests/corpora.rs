@@ -1,6 +1,8 @@
 //! Every input that `fuzz/corpus` keeps, through what its fuzz target asserts, without a fuzzer and its compiler. Those
-//! of the target `dialogue` are played by `tests/sim`.
+//! of the target `dialogue` are played by `tests/sim`, those of `bridge_remote` by `tests/bridge`.
 
+#[path = "../fuzz/properties/chance.rs"]
+mod chance;
 #[path = "../fuzz/properties/encode_decode.rs"]
 mod encode_decode;
 #[path = "../fuzz/properties/layer.rs"]
@@ -15,27 +17,8 @@ mod websocket_stream;
 use mqttfast::config::mosquitto;
 use mqttfast::io::helpers::http;
 use mqttfast::{acl, passwd, store, topic, wire};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
-use std::{fs, thread};
-
-/// Runs a property on each file of a target's corpus; a failure names the file.
-fn replay(target: &str, property: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
-    let mut files = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is there") {
-        let path = entry.expect("readable").path();
-        let bytes = fs::read(&path).expect("readable");
-        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| property(&bytes))) {
-            eprintln!("{}", path.display());
-            resume_unwind(cause);
-        }
-        files += 1;
-    }
-    assert!(files >= 20, "only {files} files in {}", folder.display());
-}
+use mqttfast_rig::corpus::replay;
+use std::thread;
 
 #[test]
 fn decode() {

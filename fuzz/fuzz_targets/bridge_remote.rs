@@ -3,12 +3,12 @@
 #![no_main]
 #![allow(dead_code)]
 
+#[path = "../properties/chance.rs"]
+mod chance;
 #[path = "../../tests/bridge/model.rs"]
 mod model;
 #[path = "../properties/bridge_remote.rs"]
 mod property;
-#[path = "../../tests/bridge/terms.rs"]
-mod terms;
 
 use libfuzzer_sys::fuzz_target;
 

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../properties/chance.rs"]
+mod chance;
 #[path = "../properties/storm.rs"]
 mod storm;
 

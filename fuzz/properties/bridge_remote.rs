@@ -8,8 +8,9 @@
 //! said that it takes none such, and has each QoS 1 message that the hostile one was acknowledged; and when a sound
 //! broker stands in the place of the hostile one, the bridge connects, and all that was not given up arrives.
 
+use super::chance::Chance;
 use super::model::{Broker, Message};
-use super::terms::terms;
+use mqttfast::bridge::props::terms_of;
 use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State};
 use mqttfast::limits;
 use mqttfast::time::Time;
@@ -40,33 +41,8 @@ const KINDS: [AckKind; 4] = [
     AckKind::PubComp,
 ];
 
-/// Choices out of the bytes; after their end each is the first.
-struct Chance<'a>(&'a [u8]);
-
-impl<'a> Chance<'a> {
-    fn below(&mut self, bound: usize) -> usize {
-        match self.0.split_first() {
-            Some((byte, rest)) => {
-                self.0 = rest;
-                usize::from(*byte) % bound
-            }
-            None => 0,
-        }
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn take(&mut self, count: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
-    fn id(&mut self) -> PacketId {
-        PacketId::new(self.of(&IDS)).expect("not 0")
-    }
+fn any_id(chance: &mut Chance<'_>) -> PacketId {
+    PacketId::new(chance.of(&IDS)).expect("not 0")
 }
 
 /// The hostile broker as far as it must be watched: what its words mean on this connection.
@@ -106,20 +82,11 @@ struct World {
 
 impl World {
     fn new(version: Version) -> World {
-        let name = match version {
-            Version::V31 => "mqttv31",
-            Version::V311 => "mqttv311",
-            Version::V5 => "mqttv50",
-        };
-        let terms = terms(&format!("{LINES}bridge_protocol_version {name}\n"));
-        let mut local = Broker::new(Version::V5, 5);
-        local.use_ids_to(limits::PACKET_ID_MOST);
-        local.receive_maximum = None;
         let mut world = World {
-            machine: Machine::new(terms, 1),
+            machine: Machine::new(terms_of(version, LINES), 1),
             version,
             loops: Loops::new(true, 1),
-            local,
+            local: Broker::mqttfast(5),
             foe: Foe::default(),
             friend: None,
             open: [false; 2],
@@ -398,7 +365,7 @@ impl Foe {
             }
             .encode(version, &mut bytes),
             2 => UnsubAck {
-                packet_id: chance.id(),
+                packet_id: any_id(chance),
                 codes: &[0x11][..usize::from(version == Version::V5)],
                 reason_string: None,
                 user_properties: Default::default(),
@@ -415,7 +382,7 @@ impl Foe {
                     qos,
                     retain: chance.below(4) == 0,
                     topic: Some(topic).filter(|_| alias.is_none() || chance.below(2) == 0),
-                    packet_id: Some(chance.id()).filter(|_| qos != QoS::AtMostOnce),
+                    packet_id: Some(any_id(chance)).filter(|_| qos != QoS::AtMostOnce),
                     properties: PublishProperties {
                         topic_alias: alias,
                         ..Default::default()
@@ -432,12 +399,14 @@ impl Foe {
                     (AckKind::PubAck | AckKind::PubRec, Version::V5) => reason,
                     _ => ReasonCode::SUCCESS,
                 };
-                append_ack(kind, version, chance.id(), reason, &mut bytes);
+                append_ack(kind, version, any_id(chance), reason, &mut bytes);
             }
             5 => bytes.extend([0xD0, 0]),
             _ => {
-                let count = chance.below(40);
-                bytes.extend_from_slice(chance.take(count));
+                let count = chance.below(40).min(chance.0.len());
+                let (taken, rest) = chance.0.split_at(count);
+                bytes.extend_from_slice(taken);
+                chance.0 = rest;
             }
         }
         let times = match kind {

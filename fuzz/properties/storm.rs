@@ -6,6 +6,7 @@
 //! than what one packet can add, the bystander's messages come back in order, and no turn does much more work than its
 //! budget. At the end, when all are gone, nothing is left.
 
+use super::chance::Chance;
 use mqttfast::broker::{CloseCause, Found, Input, Output, Outputs, Shard, Survey};
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
@@ -25,25 +26,6 @@ const STEPS_MAX: usize = 200;
 const SIZES: [usize; 8] = [0, 1, 20, 200, 2_000, 16_500, 65_000, 300_000];
 /// Times that a packet is repeated in one read.
 const TIMES: [usize; 4] = [1, 2, 10, 100];
-
-/// Choices out of the bytes; after their end each is the first.
-struct Chance<'a>(&'a [u8]);
-
-impl Chance<'_> {
-    fn below(&mut self, bound: usize) -> usize {
-        match self.0.split_first() {
-            Some((byte, rest)) => {
-                self.0 = rest;
-                usize::from(*byte) % bound
-            }
-            None => 0,
-        }
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-}
 
 /// A Client as the driver sees it.
 struct Peer {

@@ -27,6 +27,7 @@
 //! - [`machine`]: the life of a bridge around that.
 //! - [`guest`]: a client of this broker, for who is at its page.
 //! - [`probe`]: a client that tries the other broker, for `mqttfast bridge test`.
+//! - [`props`]: bridges of tests and fuzz targets.
 
 pub mod asked;
 pub mod backoff;
@@ -37,6 +38,7 @@ pub mod loops;
 pub mod machine;
 pub mod mapping;
 pub mod probe;
+pub mod props;
 pub mod relay;
 pub mod retained;
 pub mod terms;

@@ -129,33 +129,3 @@ impl Terms {
         self.version != Version::V5 && !self.bridge.try_private
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::Terms;
-    use crate::config::mosquitto::{self, Files, Look, Unreadable};
-    use std::path::Path;
-
-    struct Lines(String);
-
-    impl Files for Lines {
-        fn read(&self, _path: &Path, _bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
-            Ok(self.0.clone().into())
-        }
-
-        fn list(&self, _folder: &Path) -> Result<Vec<String>, Unreadable> {
-            Err(Unreadable::Missing)
-        }
-
-        fn look(&self, _path: &Path) -> Look {
-            Look::Missing
-        }
-    }
-
-    /// Of a bridge that has these lines below its `connection` and `address`.
-    pub fn terms(lines: &str) -> Terms {
-        let text = format!("listener 1883\nconnection b\naddress a\n{lines}");
-        let read = mosquitto::read(Path::new("b.conf"), &Lines(text)).expect("a good file");
-        Terms::new(&read.bridges[0], "host")
-    }
-}

@@ -2,24 +2,12 @@
 
 use super::bridge_remote::holds;
 use mqttfast::random::SplitMix64;
-use std::fs;
+use mqttfast_rig::corpus::replay;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 
 #[test]
 fn hostile_brokers_of_the_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/bridge_remote");
-    let mut files = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is there") {
-        let path = entry.expect("readable").path();
-        let bytes = fs::read(&path).expect("readable");
-        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| holds(&bytes))) {
-            eprintln!("{}", path.display());
-            resume_unwind(cause);
-        }
-        files += 1;
-    }
-    assert!(files >= 20, "only {files} files in {}", folder.display());
+    replay("bridge_remote", holds);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The simplest broker with one client: a Session that is never lost unless a test says so.
 
+use mqttfast::limits;
 use mqttfast::wire::{
     self, Ack, AckKind, ConnAck, ConnAckProperties, Packet, PacketId, Publish, PublishProperties,
     QoS, ReasonCode, SubAck, TopicName, UnsubAck, Version, next_frame,
@@ -47,13 +48,14 @@ pub struct Broker {
     /// What the client has published.
     pub got: Vec<Message>,
     pub window: usize,
+    /// Packet Identifiers of its messages are at most this.
     ids_most: u16,
     /// The client has broken a rule.
     pub broken: bool,
     /// Messages that the client has, or has refused, with their Packet Identifiers.
     pub given_up: Vec<(PacketId, u32)>,
     /// In CONNACK of v5.
-    pub receive_maximum: Option<u16>,
+    receive_maximum: Option<u16>,
     pub subscribed: Vec<String>,
     pub unsubscribed: Vec<String>,
     pub connect: Vec<u8>,
@@ -81,6 +83,15 @@ impl Broker {
         }
     }
 
+    /// This program: it takes as many messages as there are Packet Identifiers, and uses not all of them.
+    pub fn mqttfast(window: usize) -> Broker {
+        Broker {
+            ids_most: limits::PACKET_ID_MOST,
+            receive_maximum: None,
+            ..Broker::new(Version::V5, window)
+        }
+    }
+
     /// The connection is gone.
     pub fn cut(&mut self) {
         self.accepted = false;
@@ -88,11 +99,6 @@ impl Broker {
         self.received.clear();
         self.sends.clear();
         self.held.clear();
-    }
-
-    /// Packet Identifiers of its messages are at most this, as those of this broker are.
-    pub fn use_ids_to(&mut self, most: u16) {
-        self.ids_most = most;
     }
 
     /// Messages wait for the client while it is away.

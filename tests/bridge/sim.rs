@@ -5,7 +5,7 @@
 //! `MQTTFAST_BRIDGE_SEEDS` in the environment sets how many seeds are tried (50,000 take some minutes).
 
 use super::model::{Broker, Message};
-use super::terms::terms;
+use mqttfast::bridge::props::terms_of;
 use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Why};
 use mqttfast::limits;
 use mqttfast::random::SplitMix64;
@@ -38,28 +38,18 @@ impl World {
         }
         self.events.clear();
         self.states.clear();
-        self.machine = World::machine(lines, self.version, self.now.0);
+        self.machine = Machine::new(terms_of(self.version, lines), self.now.0);
         let mut actions = Vec::new();
         self.machine.start(self.now, &mut actions);
         self.carry_out(actions);
     }
 
-    fn machine(lines: &str, version: Version, seed: u64) -> Machine {
-        let name = match version {
-            Version::V31 => "mqttv31",
-            Version::V311 => "mqttv311",
-            Version::V5 => "mqttv50",
-        };
-        let lines = format!("{lines}bridge_protocol_version {name}\n");
-        Machine::new(terms(&lines), seed)
-    }
-
     fn new(lines: &str, version: Version, seed: u64) -> World {
         let mut world = World {
-            machine: World::machine(lines, version, seed),
+            machine: Machine::new(terms_of(version, lines), seed),
             version,
             loops: Loops::new(false, seed),
-            local: Broker::new(Version::V5, 5),
+            local: Broker::mqttfast(5),
             remote: Broker::new(version, 5),
             open: [false; 2],
             now: Time(1),
@@ -68,9 +58,6 @@ impl World {
             told: 0,
             asked_retained: 0,
         };
-        // This broker.
-        world.local.use_ids_to(limits::PACKET_ID_MOST);
-        world.local.receive_maximum = None;
         let mut actions = Vec::new();
         world.machine.start(world.now, &mut actions);
         world.carry_out(actions);

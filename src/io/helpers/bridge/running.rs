@@ -696,7 +696,7 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::terms::tests::terms;
+    use crate::bridge::props::terms;
     use nix::poll::{PollTimeout, poll};
 
     /// The other broker hangs up while nothing is read from it: `poll` would tell that again and again.

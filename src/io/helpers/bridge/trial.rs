@@ -246,7 +246,7 @@ fn told(terms: &Terms, client_id: &str, seen: &Seen) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::terms::tests::terms;
+    use crate::bridge::props::terms;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::thread;
