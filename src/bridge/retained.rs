@@ -107,11 +107,7 @@ impl Retained {
 
     /// The other broker has granted all subscriptions.
     pub fn listen(&mut self, now: Time) {
-        if self
-            .written
-            .values()
-            .any(|w| w.connection != self.connection)
-        {
+        if self.is_missing() {
             self.phase = Phase::Listening {
                 quiet: 0,
                 asked: false,
@@ -119,6 +115,13 @@ impl Retained {
                 due: now + limits::BRIDGE_REPLAY_PAUSE_MS,
             };
         }
+    }
+
+    /// Something of an earlier connection has not come again.
+    fn is_missing(&self) -> bool {
+        self.written
+            .values()
+            .any(|written| written.connection != self.connection)
     }
 
     /// When PINGREQ is to be sent.
@@ -161,10 +164,7 @@ impl Retained {
         if *quiet < limits::BRIDGE_REPLAY_QUIET {
             return false;
         }
-        let is_missing = self
-            .written
-            .values()
-            .any(|w| w.connection != self.connection);
+        let is_missing = self.is_missing();
         self.phase = match is_missing {
             true => Phase::Comparing,
             false => Phase::Idle,
@@ -174,16 +174,17 @@ impl Retained {
 
     /// A retained message is here. `true`: the bridge has written it, and it is gone at the other broker.
     pub fn is_gone(&mut self, topic: &str, payload: &[u8]) -> bool {
+        if self.phase != Phase::Comparing {
+            return false;
+        }
         let (topic, payload) = (self.hashes.hash_one(topic), self.hashes.hash_one(payload));
-        let connection = self.connection;
-        let is_old =
-            |written: &&Written| written.connection != connection && written.payload == payload;
-        let gone =
-            self.phase == Phase::Comparing && self.written.get(&topic).filter(is_old).is_some();
-        if gone {
+        let is_gone = self.written.get(&topic).is_some_and(|written| {
+            written.connection != self.connection && written.payload == payload
+        });
+        if is_gone {
             self.written.remove(&topic);
         }
-        gone
+        is_gone
     }
 
     /// All that is here was looked at: what is left of earlier connections is not the bridge's any more.

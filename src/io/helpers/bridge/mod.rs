@@ -239,9 +239,8 @@ impl Thread {
                 let new = self.begin(&bridge);
                 let mut old = std::mem::replace(&mut self.bridges[index], new);
                 old.stop(self.house.clock.now(), &self.house, &mut self.loops);
-                if old.has_farewells() {
-                    self.bridges.push(old);
-                }
+                // Its last bytes still leave.
+                self.bridges.push(old);
             }
         }
     }

@@ -53,8 +53,9 @@ struct Answers {
 
 /// Retained messages here, asked for a page at a time.
 struct Comparison {
-    /// Filters that are to come.
-    filters: Vec<String>,
+    /// What is still to be asked, the next one last.
+    surveys: Vec<Survey>,
+    /// Of the one that is asked.
     reports: Receiver<Box<Report>>,
 }
 
@@ -65,13 +66,14 @@ enum Later {
 }
 
 impl Comparison {
-    fn ask(&mut self, survey: Survey, house: &House) {
+    /// Asks for the next page; `None`: that was the last. Shard 0 has all retained messages, as each has.
+    fn ask(mut surveys: Vec<Survey>, house: &House) -> Option<Comparison> {
+        let survey = Box::new(surveys.pop()?);
         let (reply, reports) = channel();
-        self.reports = reports;
-        let survey = Box::new(survey);
         house
             .shards
             .tell_surely(ShardId(0), ToShard::Survey { survey, reply });
+        Some(Comparison { surveys, reports })
     }
 }
 
@@ -569,57 +571,36 @@ impl Running {
         });
     }
 
-    /// Shard 0 has all retained messages, as each has.
     fn ask_retained(&mut self, house: &House) {
-        let mapping = &self.machine.terms().mapping;
-        let filters = mapping.targets(Way::In).into_iter().map(str::to_owned);
-        let (_, none) = channel();
-        self.comparison = Some(Comparison {
-            filters: filters.collect(),
-            reports: none,
-        });
-        self.ask_next_filter(house);
-    }
-
-    /// `false`: there is none.
-    fn ask_next_filter(&mut self, house: &House) -> bool {
-        while let Some(comparison) = &mut self.comparison
-            && let Some(filter) = comparison.filters.pop()
-        {
-            if let Ok(survey) = Survey::retained_of(&filter, true) {
-                comparison.ask(survey, house);
-                return true;
-            }
-        }
-        false
+        let filters = self.machine.terms().mapping.targets(Way::In);
+        let surveys = filters
+            .iter()
+            .filter_map(|filter| Survey::retained_of(filter, true).ok());
+        self.comparison = Comparison::ask(surveys.collect(), house);
     }
 
     fn compare(&mut self, now: Time, house: &House, loops: &mut Loops) {
-        while let Some(comparison) = &mut self.comparison {
-            match comparison.reports.try_recv() {
-                Ok(report) => {
-                    let Report { found, next, .. } = *report;
-                    if let Some(survey) = next {
-                        comparison.ask(survey, house);
-                    } else if comparison.filters.is_empty() {
-                        self.comparison = None;
-                    } else {
-                        self.ask_next_filter(house);
-                    }
-                    if let Found::Retained(page) = found {
-                        for found in &page {
-                            let payload = found.value.as_ref().map_or(&[][..], Message::payload);
-                            let event = Event::Retained(&found.topic, payload);
-                            self.handle(now, event, house, loops);
-                        }
-                    }
-                    if self.comparison.is_none() {
-                        self.handle(now, Event::RetainedEnd, house, loops);
-                    }
+        while let Some(mut comparison) = self.comparison.take() {
+            let report = match comparison.reports.try_recv() {
+                Ok(report) => *report,
+                Err(TryRecvError::Empty) => {
+                    self.comparison = Some(comparison);
+                    return;
                 }
-                Err(TryRecvError::Empty) => return,
                 // The shard has ended.
-                Err(TryRecvError::Disconnected) => self.comparison = None,
+                Err(TryRecvError::Disconnected) => return,
+            };
+            comparison.surveys.extend(report.next);
+            self.comparison = Comparison::ask(comparison.surveys, house);
+            if let Found::Retained(page) = report.found {
+                for found in &page {
+                    let payload = found.value.as_ref().map_or(&[][..], Message::payload);
+                    let event = Event::Retained(&found.topic, payload);
+                    self.handle(now, event, house, loops);
+                }
+            }
+            if self.comparison.is_none() {
+                self.handle(now, Event::RetainedEnd, house, loops);
             }
         }
     }
