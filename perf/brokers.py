@@ -85,7 +85,7 @@ class Broker:
 
 OURS = ["{mqttfast}", "--quiet", "--port", "{port}"]
 
-# To add a broker, add a line. `cores` is "broker" (the one pinned core) or "all".
+# To add a broker, add a line. `cores` is "broker" (the one pinned core), "load" (that of the generator) or "all".
 BROKERS = {
     "mosquitto": Broker(["mosquitto", "-c", "{config}"], MOSQUITTO_CONFIG, version=["mosquitto", "-h"]),
     # The same again: shows how much of a ratio is noise.
@@ -142,10 +142,10 @@ def die_with_parent():
 
 
 class Running:
-    """One started broker; a context manager that always stops it."""
+    """One started broker, of `BROKERS` unless another is given; a context manager that always stops it."""
 
-    def __init__(self, name, arguments):
-        self.name, self.broker, self.arguments = name, BROKERS[name], arguments
+    def __init__(self, name, arguments, broker=None):
+        self.name, self.broker, self.arguments = name, broker or BROKERS[name], arguments
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="mqttfast-perf-")
@@ -168,8 +168,9 @@ class Running:
         if self.broker.config:
             config.write_text(self.broker.config.format(**words))
         argv = [word.format(**words) for word in self.broker.argv]
-        if self.broker.cores == "broker":
-            argv = ["taskset", "-c", str(self.arguments.broker_core)] + argv
+        core = {"broker": self.arguments.broker_core, "load": self.arguments.load_core}.get(self.broker.cores)
+        if core is not None:
+            argv = ["taskset", "-c", str(core)] + argv
         self.log = open(Path(self.folder.name) / "log", "w+")
         try:
             self.process = subprocess.Popen(
@@ -191,9 +192,11 @@ class Running:
             if self.process.poll() is not None:
                 raise Failure(f"{self.name} ended at once (exit code {self.process.returncode}): {self.last_words()}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                time.sleep(0.1)
-                return
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                    # Where nobody listens, a socket may meet itself.
+                    if probe.getsockname() != probe.getpeername():
+                        time.sleep(0.1)
+                        return
             except OSError:
                 time.sleep(0.02)
         raise Failure(f"{self.name} does not listen after 10 s: {self.last_words()}")
