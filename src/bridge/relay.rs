@@ -281,8 +281,10 @@ impl Relay {
         }
         let qos = publish.qos.min(self.remote.takes.qos_max);
         let unsent = self.remote.outgoing.unsent().len();
-        if publish.qos == QoS::AtMostOnce && unsent > limits::BRIDGE_UNSENT_BYTES_MAX {
+        // What was lowered to QoS 0 as well: it is acknowledged here, so no window bounds it.
+        if qos == QoS::AtMostOnce && unsent > limits::BRIDGE_UNSENT_BYTES_MAX {
             self.counts.dropped += 1;
+            self.end_here(Side::Local, publish);
             return Ok(());
         }
         if unsent == 0 {

@@ -56,6 +56,8 @@ pub struct Broker {
     pub given_up: Vec<(PacketId, u32)>,
     /// In CONNACK of v5.
     receive_maximum: Option<u16>,
+    /// The same.
+    pub maximum_qos: Option<QoS>,
     pub subscribed: Vec<String>,
     pub unsubscribed: Vec<String>,
     pub connect: Vec<u8>,
@@ -77,6 +79,7 @@ impl Broker {
             broken: false,
             given_up: Vec::new(),
             receive_maximum: (version == Version::V5).then_some(64),
+            maximum_qos: None,
             subscribed: Vec::new(),
             unsubscribed: Vec::new(),
             connect: Vec::new(),
@@ -188,6 +191,7 @@ impl Broker {
                 let code = std::mem::take(&mut self.code);
                 let properties = ConnAckProperties {
                     receive_maximum: self.receive_maximum,
+                    maximum_qos: self.maximum_qos,
                     ..Default::default()
                 };
                 let connack = ConnAck {

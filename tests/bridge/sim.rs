@@ -399,6 +399,32 @@ fn a_broker_that_does_not_read_is_given_up() {
     assert_eq!(world.machine.status().last, Some(Why::Unread));
 }
 
+/// A broker takes QoS 0 alone, and slowly: what finds no room is dropped, whatever its QoS was, and the bridge stays.
+#[test]
+fn messages_lowered_to_qos_0_are_dropped_where_they_find_no_room() {
+    let long = format!("loc/{}", "a".repeat(1_000));
+    for qos in [1, 2] {
+        let mut world = World::new(LINES, Version::V5, 1);
+        world.remote.maximum_qos = Some(QoS::AtMostOnce);
+        world.settle();
+        let before = world.remote.got.len();
+        for number in 1..=4_000 {
+            world.local.publish(message(&long, qos, number));
+            while !world.local.is_quiet() && world.machine.state().0 == State::Up {
+                world.deliver_in(Side::Local, usize::MAX);
+                world.deliver_out(Side::Local, usize::MAX, false);
+            }
+            assert!(world.machine.held_bytes() < limits::BRIDGE_UNREAD_BYTES_MAX);
+        }
+        assert_eq!(world.machine.state().0, State::Up);
+        let dropped = world.machine.counts().dropped;
+        assert!(dropped > 0);
+        world.settle();
+        let came = world.remote.got.len() - before;
+        assert_eq!(came as u64 + dropped, 4_000);
+    }
+}
+
 /// What does not come again after a reconnection is deleted here, when the other broker has sent all it has.
 #[test]
 fn what_does_not_come_again_is_compared_and_deleted() {
