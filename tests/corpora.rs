@@ -16,6 +16,7 @@ mod websocket_stream;
 
 use mqttfast::config::mosquitto;
 use mqttfast::io::helpers::http;
+use mqttfast::random::SplitMix64;
 use mqttfast::{acl, passwd, store, topic, wire};
 use mqttfast_rig::corpus::replay;
 use std::thread;
@@ -53,24 +54,19 @@ fn http_request() {
 /// Those requests with some of their bytes changed, lost, or put elsewhere.
 #[test]
 fn http_requests_by_chance() {
-    let mut state = 7_usize;
-    let mut chance = move |below: usize| {
-        state = state
-            .wrapping_mul(1_103_515_245)
-            .wrapping_add(12_345 + (state >> 16));
-        (state >> 16) % below.max(1)
-    };
-    let chance = std::cell::RefCell::new(&mut chance);
+    let mut random = SplitMix64::new(7);
     replay("http_request", |data| {
         for _ in 0..500 {
-            let (mut data, mut chance) = (data.to_vec(), chance.borrow_mut());
-            for _ in 0..=chance(3) {
-                let at = chance(data.len());
-                match (chance(4), data.is_empty()) {
-                    (_, true) => {}
-                    (0, _) => data[at] = chance(256) as u8,
-                    (1, _) => drop(data.remove(at)),
-                    (2, _) => data.insert(at, b"\r\n%: /[].,\0\xFF"[chance(12)]),
+            let mut data = data.to_vec();
+            for _ in 0..=random.below(3) {
+                if data.is_empty() {
+                    break;
+                }
+                let at = random.below(data.len());
+                match random.below(4) {
+                    0 => data[at] = random.draw() as u8,
+                    1 => drop(data.remove(at)),
+                    2 => data.insert(at, random.pick(b"\r\n%: /[].,\0\xFF")),
                     _ => data.swap(at, 0),
                 }
             }
@@ -120,33 +116,23 @@ fn acl_file() {
 /// Storms by chance: the longest there are.
 #[test]
 fn storms_by_chance() {
-    let mut state = 7_u64;
+    let mut random = SplitMix64::new(7);
     for _ in 0..8 {
-        let mut bytes = [0u8; 600];
-        for byte in &mut bytes {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            *byte = (state >> 56) as u8;
-        }
-        storm::holds(&bytes);
+        storm::holds(&bytes::<600>(&mut random));
     }
+}
+
+fn bytes<const COUNT: usize>(random: &mut SplitMix64) -> [u8; COUNT] {
+    std::array::from_fn(|_| random.draw() as u8)
 }
 
 /// Chance alone, as many packets as a second takes: the corpus is small.
 #[test]
 fn encode_and_decode_by_chance() {
     let check = |thread: u64| {
-        let mut state = thread;
+        let mut random = SplitMix64::new(thread);
         for _ in 0..500 {
-            let mut bytes = [0u8; 192];
-            for byte in &mut bytes {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                *byte = (state >> 56) as u8;
-            }
-            encode_decode::holds(&bytes);
+            encode_decode::holds(&bytes::<192>(&mut random));
         }
     };
     thread::scope(|scope| {

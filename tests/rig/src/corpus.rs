@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 /// Runs a property on each file of a target's corpus; a failure names the file.
-pub fn replay(target: &str, property: impl Fn(&[u8])) {
+pub fn replay(target: &str, mut property: impl FnMut(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fuzz/corpus")
         .join(target);
