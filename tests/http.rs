@@ -683,6 +683,15 @@ fn hostile_peers_hold_only_their_own_connections() {
 #[test]
 fn a_request_has_its_time_however_slowly_it_trickles() {
     let house = House::open(1, Options::default());
+    // A body has more time than the rest, after a word that it may come too.
+    let mut awaited = house.stream();
+    let more = "Content-Type: application/json\r\nExpect: 100-continue\r\n";
+    let text = request("POST", "/api/v1/publish", more, r#"{"topic":"a"}"#);
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    awaited
+        .write_all(format!("{head}\r\n\r\n").as_bytes())
+        .unwrap();
+    awaited.read_exact(&mut [0; 25]).unwrap();
     let mut slow = house.stream();
     let start = Instant::now();
     for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".iter().cycle() {
@@ -700,6 +709,8 @@ fn a_request_has_its_time_however_slowly_it_trickles() {
         (Duration::from_secs(9)..Duration::from_secs(14)).contains(&took),
         "{took:?}"
     );
+    awaited.write_all(body.as_bytes()).unwrap();
+    assert_eq!(answer(&mut awaited, false).status, 200);
 }
 
 /// The WebSocket of a page. `Err`: the status it was refused with.

@@ -660,7 +660,8 @@ impl Connection {
             self.output.drain(..self.sent);
             self.sent = 0;
         }
-        if self.waiting() < before {
+        // A body has its time from the start, whatever was said to it.
+        if self.waiting() < before && !matches!(self.state, State::Body(..)) {
             let is_idle = self.waiting() == 0 && matches!(self.state, State::Head);
             self.until = after(
                 now,
