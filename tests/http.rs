@@ -925,9 +925,14 @@ fn other_machines_are_served_with_login_and_tls_alone() {
         format!("{certificates}/ec.crt"),
         format!("{certificates}/ec.key"),
     );
-    assert!(refused(&[]).contains("without a password: add --passwd FILE"));
-    assert!(refused(&["--cert", &cert, "--key", &key]).contains("add --passwd FILE"));
-    assert!(refused(&["--passwd", &file]).contains("add --cert FILE and --key FILE"));
+    for (arguments, remedy) in [
+        (&[][..], "without a password: add --passwd FILE"),
+        (&["--cert", &cert, "--key", &key], "add --passwd FILE"),
+        (&["--passwd", &file], "add --cert FILE and --key FILE"),
+    ] {
+        let text = refused(arguments);
+        assert!(text.contains(remedy), "{arguments:?}: {text}");
+    }
 
     let arguments = ["--http", "0.0.0.0:0", "--cert", &cert, "--key", &key];
     let broker = Broker::start_with(Options {
