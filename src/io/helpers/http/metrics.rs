@@ -4,6 +4,7 @@
 //! `_total`. Labels have few values: reasons, bridges of the configuration, conditions of the store. No client, topic
 //! or user is one, so no number of clients makes more series.
 
+use nix::sys::resource::{Resource, getrlimit};
 use serde_json::Value;
 use std::fmt::{Display, Write as _};
 use std::fs;
@@ -374,18 +375,9 @@ fn of_the_process(text: &mut Text, status: &Value) {
     // The folder itself is one of them.
     let open = open.map(|count| count.saturating_sub(1));
     text.gauge("process_open_fds", "Open files and sockets.", open);
-    let limits = fs::read_to_string("/proc/self/limits").ok();
-    let most = limits.as_deref().and_then(|limits| {
-        let line = limits
-            .lines()
-            .find(|line| line.starts_with("Max open files"))?;
-        line.split_whitespace().nth(3)?.parse().ok()
-    });
-    text.gauge(
-        "process_max_fds",
-        "Files and sockets that may be open.",
-        most,
-    );
+    let most = getrlimit(Resource::RLIMIT_NOFILE).ok();
+    let help = "Files and sockets that may be open.";
+    text.gauge("process_max_fds", help, most.map(|(soft, _)| soft));
 }
 
 /// Seconds of processor time, and bytes of addresses.
