@@ -255,16 +255,16 @@ impl Recent {
 
     /// Keeps it, if it is of a kind that is kept.
     pub fn note(&self, happening: Box<Happening>) {
-        let is_news =
-            Kind::of(&happening).is_some() || matches!(*happening, Happening::Connected { .. });
-        if !self.keeps() || !is_news {
+        let is_kept = Kind::of(&happening).is_some();
+        if !is_kept && !matches!(*happening, Happening::Connected { .. }) {
             return;
         }
-        let now = SystemTime::now();
-        let happening: Arc<Happening> = happening.into();
-        let Some(mut kept) = self.lock() else {
+        // Who comes is told to those who listen, and not kept.
+        let Some(mut kept) = self.lock().filter(|kept| is_kept || kept.news.is_some()) else {
             return;
         };
+        let now = SystemTime::now();
+        let happening: Arc<Happening> = happening.into();
         if let Some(news) = &mut kept.news {
             news.push(now, Arc::clone(&happening));
         }
