@@ -140,16 +140,15 @@ impl Config {
     /// The password file of each listener, by its number.
     pub fn password_files(&self) -> Vec<Option<PathBuf>> {
         let listeners = self.listeners.iter();
-        let mut files: Vec<_> = listeners.map(|listener| listener.passwd.clone()).collect();
-        if !self.http.is_empty() {
-            // Of the bridges, who have none.
-            files.push(None);
-            files.extend(self.http.iter().map(|http| http.passwd.clone()));
-        }
-        files
+        listeners
+            .map(|listener| listener.passwd.clone())
+            // Bridges have none.
+            .chain([None])
+            .chain(self.http.iter().map(|http| http.passwd.clone()))
+            .collect()
     }
 
-    /// The listener behind all others, by which this broker's bridges come in.
+    /// The listener behind those of MQTT, by which this broker's bridges come in.
     pub fn bridges_listener(&self) -> ListenerId {
         ListenerId(self.listeners.len() as u8)
     }
@@ -193,14 +192,14 @@ impl Config {
             .listeners
             .iter()
             .map(|listener| listener.settings.clone())
-            .chain(self.of_bridges())
             .collect();
-        if let (Some(first), false) = (self.listeners.first(), self.http.is_empty()) {
+        if let Some(first) = self.listeners.first() {
+            let bridges = self.of_bridges();
             // Without bridges nobody comes by their place.
-            listeners.resize(self.listeners.len() + 1, ListenerSettings::default());
+            listeners.push(bridges.clone().unwrap_or_default());
             listeners.extend(self.http.iter().map(|http| http.settings(first)));
+            listeners.extend(bridges);
         }
-        listeners.extend(self.of_bridges());
         Settings {
             listeners: listeners.into(),
             memory_bytes_max: self
