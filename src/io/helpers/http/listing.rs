@@ -10,13 +10,21 @@ use crate::limits;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A list that grows: `{"NAME":[ … ],"next":…}`.
+/// A list that grows: `{…"NAME":[ … ],"next":…}`.
 struct List {
-    name: &'static str,
+    /// Up to the bracket.
+    head: String,
     begun: bool,
 }
 
 impl List {
+    fn new(head: impl Into<String>) -> List {
+        List {
+            head: head.into(),
+            begun: false,
+        }
+    }
+
     fn put(&mut self, line: &Value, out: &mut Vec<u8>) {
         self.begin(out);
         out.extend_from_slice(text_line(&line.to_string()).as_bytes());
@@ -25,7 +33,7 @@ impl List {
     fn begin(&mut self, out: &mut Vec<u8>) {
         match std::mem::replace(&mut self.begun, true) {
             true => out.push(b','),
-            false => out.extend_from_slice(format!("{{\"{}\":[", self.name).as_bytes()),
+            false => out.extend_from_slice(self.head.as_bytes()),
         }
     }
 
@@ -61,10 +69,7 @@ impl Clients {
             shard,
             survey: Some(Survey::sessions_from(slot)),
             left: limit,
-            list: List {
-                name: "clients",
-                begun: false,
-            },
+            list: List::new("{\"clients\":["),
         })
     }
 }
@@ -206,10 +211,7 @@ impl Retained {
             },
             first: First::new(limit, after),
             last: None,
-            list: List {
-                name: "retained",
-                begun: false,
-            },
+            list: List::new("{\"retained\":["),
         }
     }
 }
@@ -338,10 +340,10 @@ impl Topics {
             under: under.map(Into::into),
             first: First::new(limit, after),
             last: None,
-            list: List {
-                name: "levels",
-                begun: false,
-            },
+            list: List::new(text_line(&format!(
+                "{{\"under\":{},\"levels\":[",
+                json!(under)
+            ))),
         })
     }
 
@@ -382,10 +384,6 @@ impl Pieces for Topics {
             });
             return walked.map_or(Step::Busy, |()| Step::More);
         }
-        if !self.list.begun {
-            let under = text_line(&json!(self.under).to_string());
-            out.extend_from_slice(format!("{{\"under\":{under},\"levels\":[").as_bytes());
-        }
         let times = Times::of(&house.known, house.known.clock.now());
         while out.len() < limits::HTTP_PIECE_BYTES {
             match self.first.take() {
@@ -399,21 +397,17 @@ impl Pieces for Topics {
                         line
                     });
                     let topic = self.topic(&name);
-                    if std::mem::replace(&mut self.list.begun, true) {
-                        out.push(b',');
-                    }
                     let line = json!({
                         "level": name,
                         "topic": topic,
                         "retained": retained,
                         "below": level.below,
                     });
-                    out.extend_from_slice(text_line(&line.to_string()).as_bytes());
+                    self.list.put(&line, out);
                     self.last = Some(name);
                 }
                 None => {
                     let more = self.first.has_more();
-                    self.list.begun = true;
                     self.list.end(self.last.as_deref().filter(|_| more), out);
                     return Step::Done;
                 }
