@@ -2,9 +2,11 @@
 
 use super::house::House;
 use crate::io::helpers::answers::text_line;
+use crate::io::helpers::known::unix_s;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+use tz::UtcDateTime;
 
 /// What JSON is sent as.
 const JSON: &str = "application/json; charset=utf-8";
@@ -71,11 +73,6 @@ impl Answer {
         Answer::new(200, JSON, Body::Pieces(Box::new(pieces)))
     }
 
-    /// The head of JSON in pieces.
-    pub fn json_head() -> Answer {
-        Answer::new(200, JSON, Body::Whole(Vec::new()))
-    }
-
     /// Something else.
     pub fn other(kind: &'static str, body: Vec<u8>) -> Answer {
         Answer::new(200, kind, Body::Whole(body))
@@ -125,13 +122,18 @@ impl Answer {
         self
     }
 
+    /// Takes the body; the head is as it was.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::replace(&mut self.body, Body::Whole(Vec::new()))
+    }
+
     /// Appends the head. `length`: of the body, if it is known; else it comes in chunks, or up to the end.
     pub fn put_head(&self, length: Option<usize>, chunks: bool, is_last: bool, out: &mut Vec<u8>) {
         let mut head = format!(
             "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Security-Policy: {}\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\nCache-Control: no-store\r\n{}",
             self.status,
             words(self.status),
-            date(SystemTime::now()),
+            date(unix_s(SystemTime::now())),
             self.kind,
             self.policy,
             self.more,
@@ -184,65 +186,36 @@ fn words(status: u16) -> &'static str {
 }
 
 /// As headers have it: `Sun, 06 Nov 1994 08:49:37 GMT`. [RFC 9110 5.6.7]
-fn date(at: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+fn date(at_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let seconds = at
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let is_leap =
-        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    let (mut year, mut day) = (1970, days);
-    while day >= 365 + u64::from(is_leap(year)) {
-        day -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let lengths = [
-        31,
-        28 + u64::from(is_leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
-    }
+    // The year is within 32 bits for any clock there is.
+    let at = UtcDateTime::from_timespec(at_s as i64, 0).unwrap_or(UtcDateTime::UNIX_EPOCH);
     format!(
-        "{}, {:02} {} {year} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        day + 1,
-        MONTHS[month],
-        second / 3600,
-        second / 60 % 60,
-        second % 60
+        "{}, {:02} {} {} {:02}:{:02}:{:02} GMT",
+        DAYS[usize::from(at.week_day()) % 7],
+        at.month_day(),
+        MONTHS[usize::from(at.month().saturating_sub(1)) % 12],
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second()
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dates_are_those_of_the_standard() {
-        let at = |seconds| date(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(at(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(at(951_782_399), "Mon, 28 Feb 2000 23:59:59 GMT");
-        assert_eq!(at(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(at(1_735_689_599), "Tue, 31 Dec 2024 23:59:59 GMT");
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date(951_782_399), "Mon, 28 Feb 2000 23:59:59 GMT");
+        assert_eq!(date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(date(1_735_689_599), "Tue, 31 Dec 2024 23:59:59 GMT");
     }
 
     #[test]

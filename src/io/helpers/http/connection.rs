@@ -503,11 +503,10 @@ impl Connection {
     }
 
     /// Says why not, and ends: what follows may be a body that nobody reads.
-    fn refuse(&mut self, answer: Answer, now: Instant) {
+    fn refuse(&mut self, mut answer: Answer, now: Instant) {
         self.is_last = true;
-        if let Body::Whole(body) = &answer.body {
-            answer.put_head(Some(body.len()), false, true, &mut self.output);
-            self.output.extend_from_slice(body);
+        if let Body::Whole(body) = answer.take_body() {
+            self.put_whole(&answer, &body, false);
         }
         self.forget_input();
         self.state = State::Head;
@@ -519,18 +518,15 @@ impl Connection {
         self.looked_at = 0;
     }
 
-    fn answer(&mut self, answer: Answer, request: &Request, house: &House, now: Instant) {
+    fn answer(&mut self, mut answer: Answer, request: &Request, house: &House, now: Instant) {
         self.state = State::Head;
         self.until = after(now, limits::HTTP_STUCK_MS);
         // Of a request that is refused before its body was taken, the body is not read: neither as one nor, where some
         // of it has come already, as the next request.
         self.is_last |= answer.is_last || request.body_bytes > 0;
         let is_head = request.method == Method::Head;
-        match answer {
-            Answer {
-                body: Body::Pieces(mut pieces),
-                ..
-            } => {
+        match answer.take_body() {
+            Body::Pieces(mut pieces) => {
                 let chunks = request.takes_chunks;
                 self.is_last |= !chunks;
                 let mut piece = Vec::new();
@@ -539,20 +535,16 @@ impl Connection {
                 if step == Step::Busy {
                     return self.answer(Answer::busy(), request, house, now);
                 }
-                let head = Answer::json_head();
-                head.put_head(None, chunks, self.is_last, &mut self.output);
+                answer.put_head(None, chunks, self.is_last, &mut self.output);
                 if is_head {
                     return;
                 }
                 self.state = State::Answering { pieces, chunks };
                 self.put_piece(step, &piece, chunks, now);
             }
-            Answer {
-                body: Body::Whole(_),
-                ..
-            } => {
+            Body::Whole(body) => {
                 let before = self.waiting();
-                self.put_whole(&answer, is_head);
+                self.put_whole(&answer, &body, is_head);
                 house
                     .unsent
                     .set(house.unsent.get() + self.waiting() - before);
@@ -560,13 +552,10 @@ impl Connection {
         }
     }
 
-    fn put_whole(&mut self, answer: &Answer, is_head: bool) {
-        if let Body::Whole(body) = &answer.body {
-            let length = Some(body.len());
-            answer.put_head(length, true, self.is_last, &mut self.output);
-            if !is_head {
-                self.output.extend_from_slice(body);
-            }
+    fn put_whole(&mut self, answer: &Answer, body: &[u8], is_head: bool) {
+        answer.put_head(Some(body.len()), true, self.is_last, &mut self.output);
+        if !is_head {
+            self.output.extend_from_slice(body);
         }
     }
 
