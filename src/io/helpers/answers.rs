@@ -1,10 +1,10 @@
-//! What shards report, as JSON: of the control socket and of the page. Sizes are bytes, times are seconds since 1970.
-//! Names stay; new ones may come. `docs/control.md` has them all.
+//! What shards report, as JSON: of the control socket and of the page; and the fields of what both are asked. Sizes are
+//! bytes, times are seconds since 1970. Names stay; new ones may come. `docs/control.md` has them all.
 
 use super::known::{Known, unix_s};
 use crate::broker::{
     Counters, Dropped, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
-    UNIX_PEER,
+    Survey, UNIX_PEER,
 };
 use crate::budget::Refused;
 use crate::budget::owner::OwnerReport;
@@ -40,6 +40,55 @@ pub fn text_line(json: &str) -> String {
         }
     }
     text
+}
+
+/// The fields of what is asked: of one JSON object.
+pub struct Fields(pub Map<String, Value>);
+
+/// What is wrong with what is asked: a sentence.
+pub struct Wrong(pub String);
+
+impl Fields {
+    /// A string, if there is one.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Wrong> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Wrong(format!("`{name}` is a string"))),
+        }
+    }
+
+    /// A string that must be there.
+    pub fn needed(&self, name: &str) -> Result<&str, Wrong> {
+        self.text(name)?
+            .ok_or_else(|| Wrong(format!("`{name}` is missing")))
+    }
+
+    /// What is not there is false.
+    pub fn truth(&self, name: &str) -> Result<bool, Wrong> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(truth)) => Ok(*truth),
+            Some(_) => Err(Wrong(format!("`{name}` is true or false"))),
+        }
+    }
+
+    /// A number, if there is one.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Wrong> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(number) => match number.as_u64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(Wrong(format!("`{name}` is a whole number"))),
+            },
+        }
+    }
+}
+
+/// Asks for the retained messages of a Topic Filter. `values`: with what they say.
+pub fn retained_of(filter: &str, values: bool) -> Result<Survey, Wrong> {
+    Survey::retained_of(filter, values)
+        .map_err(|why| Wrong(format!("`filter`: {filter:?} is no topic filter: {why}")))
 }
 
 /// A shard's times on the calendar.

@@ -18,7 +18,7 @@ mod work;
 
 use self::connection::Connection;
 use self::place::ControlSocket;
-use crate::io::helpers::known::Known;
+use crate::io::helpers::known::{self, Known};
 use crate::limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -89,16 +89,10 @@ impl Desk {
         }
         let now = Instant::now();
         let due = self.connections.iter().filter_map(Connection::due).min();
-        let timeout = due.map_or(PollTimeout::NONE, |due| {
-            // Rounded up, lest the last millisecond be a busy wait; what is due now waits for nothing.
-            let left = due.saturating_duration_since(now);
-            let left = left.as_millis() + u128::from(!left.is_zero());
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        // Of lines that came since the answer began, nobody was told.
         let timeout = match begins {
+            // Of lines that came since the answer began, nobody was told.
             true => PollTimeout::ZERO,
-            false => timeout,
+            false => known::until(due, now),
         };
         match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}

@@ -1,10 +1,10 @@
 //! A line becomes work, or an error line.
 
 use super::lines::refuse;
-use super::work::{Listing, Removal, Work};
+use super::work::{Deletion, Listing, Work};
 use crate::acl::explain;
 use crate::broker::Survey;
-use crate::io::helpers::answers::text_line;
+use crate::io::helpers::answers::{Fields, Wrong, retained_of, text_line};
 use crate::io::helpers::known::Known;
 use crate::io::helpers::recent::Kind;
 use serde_json::Value;
@@ -26,47 +26,15 @@ fn wrong(text: impl Into<String>) -> Fault {
     ("wrong_request", text.into())
 }
 
-/// The fields of one request.
-struct Fields(serde_json::Map<String, Value>);
-
-impl Fields {
-    fn text(&self, name: &str) -> Result<Option<&str>, Fault> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(format!("`{name}` is a string"))),
-        }
+impl From<Wrong> for Fault {
+    fn from(Wrong(text): Wrong) -> Fault {
+        wrong(text)
     }
+}
 
-    fn needed(&self, name: &str) -> Result<&str, Fault> {
-        self.text(name)?
-            .ok_or_else(|| wrong(format!("`{name}` is missing")))
-    }
-
-    fn truth(&self, name: &str) -> Result<bool, Fault> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(truth)) => Ok(*truth),
-            Some(_) => Err(wrong(format!("`{name}` is true or false"))),
-        }
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(number) => match number.as_u64() {
-                Some(number) => Ok(Some(number)),
-                None => Err(wrong(format!("`{name}` is a whole number"))),
-            },
-        }
-    }
-
-    /// Retained messages of a Topic Filter; without one, all but those whose topic begins with `$`.
-    fn retained(&self, values: bool) -> Result<Survey, Fault> {
-        let text = self.text("filter")?.unwrap_or("#");
-        Survey::retained_of(text, values)
-            .map_err(|why| wrong(format!("`filter`: {text:?} is no topic filter: {why}")))
-    }
+/// Retained messages of a Topic Filter; without one, all but those whose topic begins with `$`.
+fn retained(fields: &Fields, values: bool) -> Result<Survey, Wrong> {
+    retained_of(fields.text("filter")?.unwrap_or("#"), values)
 }
 
 fn read(line: &[u8], known: &Known) -> Result<Work, Fault> {
@@ -86,13 +54,14 @@ fn read(line: &[u8], known: &Known) -> Result<Work, Fault> {
         "retained" => {
             let older_s = fields.number("older_s")?;
             let values = fields.truth("values")?;
-            Work::List(Listing::retained(fields.retained(values)?, older_s))
+            Work::List(Listing::retained(retained(&fields, values)?, older_s))
         }
         "remove_retained" => {
-            fields.needed("filter")?;
+            let filter = fields.needed("filter")?;
             let older_s = fields.number("older_s")?;
             let is_trial = fields.truth("dry_run")?;
-            Work::Remove(Removal::new(fields.retained(false)?, older_s, is_trial))
+            let survey = retained_of(filter, false)?;
+            Work::Remove(Deletion::new(survey, older_s, is_trial))
         }
         "disconnect" => Work::Disconnect(fields.needed("client")?.into()),
         "end_session" => Work::EndSession {

@@ -2,15 +2,13 @@
 
 use super::lines::{end, put, refuse};
 use crate::acl::explain::{self, Asker};
-use crate::broker::{Found, Order, OwnMessage, Survey};
+use crate::broker::{Found, Order, Survey};
 use crate::ids::{ListenerId, ShardId};
 use crate::io::helpers::answers::{self, Times};
-use crate::io::helpers::known::{Known, Older, unix_s};
+use crate::io::helpers::known::{Known, Older, Removal, unix_s};
 use crate::io::helpers::recent::Kind;
 use crate::io::helpers::summary;
-use crate::io::mail::ToShard;
 use crate::limits;
-use crate::wire::QoS;
 use serde_json::json;
 
 /// See the module.
@@ -20,7 +18,7 @@ pub enum Work {
     Bridges,
     Topics,
     List(Listing),
-    Remove(Removal),
+    Remove(Deletion),
     Disconnect(Box<str>),
     EndSession {
         client_id: Box<str>,
@@ -55,17 +53,13 @@ impl Work {
                 put(out, answers::broker());
                 end(out, 1);
             }
-            Work::Status => {
-                let mut reports = summary::statistics(&known.shards);
-                // Owners that hold the same stand in the same order each time.
-                reports.sort_by_key(|report| report.shard);
-                if reports.len() < known.shards.count() {
-                    busy(out);
-                    return true;
+            Work::Status => match known.statistics() {
+                Some(reports) => {
+                    put(out, answers::status(known, &reports));
+                    end(out, 1);
                 }
-                put(out, answers::status(known, &reports));
-                end(out, 1);
-            }
+                None => busy(out),
+            },
             Work::Bridges => {
                 let bridges = answers::bridges(known);
                 let count = bridges.len();
@@ -81,7 +75,7 @@ impl Work {
                 end(out, count);
             }
             Work::List(listing) => return listing.step(known, out),
-            Work::Remove(removal) => return removal.step(known, out),
+            Work::Remove(deletion) => return deletion.step(known, out),
             Work::Disconnect(client_id) => {
                 let client_id = client_id.clone();
                 ordered(known, &Order::Disconnect { client_id }, out);
@@ -151,7 +145,7 @@ fn ordered(known: &Known, order: &Order, out: &mut Vec<u8>) {
 
 /// By the rules in force: those of the listener by which the Client is connected, else those of each listener.
 fn explain(known: &Known, publish: bool, asker: Asker<'_>, topic: &str, out: &mut Vec<u8>) {
-    let Some(Found::Rules(rules)) = known.ask(ShardId(0), Survey::rules()).map(|r| r.found) else {
+    let Some(rules) = known.rules() else {
         return busy(out);
     };
     let by = known
@@ -296,65 +290,33 @@ impl Listing {
     }
 }
 
-/// Deletes retained messages, as an empty message from outside would: subscribers hear of it, and the store forgets.
-pub struct Removal {
-    next: Option<Survey>,
-    older: Older,
-    /// Nothing is deleted.
-    is_trial: bool,
+/// A deletion, with a line for each message.
+pub struct Deletion {
+    removal: Removal,
     count: usize,
 }
 
-impl Removal {
-    pub fn new(survey: Survey, older_s: Option<u64>, is_trial: bool) -> Removal {
-        Removal {
-            next: Some(survey.in_pages_of(limits::CONTROL_REMOVALS_AT_ONCE)),
-            older: Older::by(older_s),
-            is_trial,
+impl Deletion {
+    pub fn new(survey: Survey, older_s: Option<u64>, is_trial: bool) -> Deletion {
+        Deletion {
+            removal: Removal::new(survey, older_s, is_trial),
             count: 0,
         }
     }
 
-    /// The next page is asked for behind the deletions of this one, in the same mail: so they cannot get ahead of the
-    /// shard.
     fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
-        let Some(survey) = self.next.take() else {
-            end(out, self.count);
-            return true;
-        };
-        let shard = ShardId(0);
-        let Some(report) = known.ask(shard, survey) else {
-            busy(out);
-            return true;
-        };
-        let times = Times::of(known, report.now);
-        if let Found::Retained(page) = &report.found {
-            for found in page
-                .iter()
-                .filter(|found| self.older.holds(found.written_s))
-            {
-                if !self.is_trial
-                    && let Ok(deletion) = OwnMessage::new(&found.topic, &[], QoS::AtMostOnce, true)
-                {
-                    known.shards.tell_surely(shard, ToShard::Publish(deletion));
-                }
-                self.count += 1;
-                put(
-                    out,
-                    answers::retained(found, &times, limits::CONTROL_VALUE_BYTES_MAX),
-                );
-            }
+        let done = self.removal.step(known, |found, now| {
+            let times = Times::of(known, now);
+            let most = limits::CONTROL_VALUE_BYTES_MAX;
+            put(out, answers::retained(found, &times, most));
+            self.count += 1;
+            true
+        });
+        match done {
+            Some(true) => end(out, self.count),
+            Some(false) => {}
+            None => busy(out),
         }
-        self.next = report.next;
-        if self.next.is_none() {
-            // What was told last is done before the answer ends.
-            if !self.is_trial && known.ask(shard, Survey::sums()).is_none() {
-                busy(out);
-                return true;
-            }
-            end(out, self.count);
-            return true;
-        }
-        false
+        done != Some(false)
     }
 }

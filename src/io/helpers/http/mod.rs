@@ -49,12 +49,12 @@ pub use self::site::Site;
 use self::stream::Stream;
 use crate::broker::Verdict;
 use crate::budget::Source;
-use crate::io::helpers::known::Known;
+use crate::io::helpers::known::{self, Known};
 use crate::io::helpers::passwords::Checker;
 use crate::io::helpers::sys::Sys;
 use crate::limits;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -165,7 +165,7 @@ impl Desk {
     /// Waits for connections, bytes, room for bytes, verdicts, or a deadline.
     fn wait(&mut self) -> Ready {
         let now = Instant::now();
-        let rests = self.rests_until.take_if(|until| *until > now);
+        let rests = self.rests_until.filter(|until| *until > now);
         self.rests_until = rests;
         let mut polled = vec![PollFd::new(self.house.wake.as_fd(), PollFlags::POLLIN)];
         if rests.is_none() {
@@ -189,13 +189,7 @@ impl Desk {
             }
             places.push(from..polled.len());
         }
-        let timeout = due.map_or(PollTimeout::NONE, |due| {
-            // Rounded up, lest the last millisecond be a busy wait; what is due now waits for nothing.
-            let left = due.saturating_duration_since(now);
-            let left = left.as_millis() + u128::from(!left.is_zero());
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut polled, timeout) {
+        match poll(&mut polled, known::until(due, now)) {
             Ok(_) | Err(Errno::EINTR) => {}
             // Nothing that is watched can make it fail; if it does, not in a busy loop.
             Err(_) => thread::sleep(Duration::from_millis(limits::HTTP_REST_MS)),

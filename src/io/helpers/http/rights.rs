@@ -3,8 +3,7 @@
 use super::house::House;
 use crate::acl::explain::{self, Asker};
 use crate::acl::{Act, Rules, Standing, may_without_file};
-use crate::broker::{Found, Survey};
-use crate::ids::{ListenerId, ShardId};
+use crate::ids::ListenerId;
 use std::sync::Arc;
 
 /// The client id that the page is known by to the rules; those of its MQTT clients begin with it.
@@ -34,10 +33,7 @@ pub struct Rights {
 impl Rights {
     /// By the rules that are in force now. `None`: the shard that was asked has not answered in time.
     pub fn of(visitor: &Visitor, house: &House) -> Option<Rights> {
-        let found = house.known.ask(ShardId(0), Survey::rules())?.found;
-        let Found::Rules(rules) = found else {
-            return None;
-        };
+        let rules = house.known.rules()?;
         let user = visitor.user.clone();
         let acl = rules.of(visitor.listener);
         let standing = acl.map(|acl| acl.standing(user.as_deref(), CLIENT_ID));

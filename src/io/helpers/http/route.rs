@@ -10,16 +10,16 @@ use super::removal::Removal;
 use super::request::{Method, Request};
 use super::rights::{Rights, Visitor};
 use crate::acl::explain;
-use crate::broker::{Found, Report, Survey};
+use crate::broker::{Found, Survey};
 use crate::ids::ShardId;
-use crate::io::helpers::answers::{self, Times};
+use crate::io::helpers::answers::{self, Fields, Times, Wrong};
+use crate::io::helpers::known::VERSION;
 use crate::io::helpers::recent::Kind;
-use crate::io::helpers::summary;
 use crate::limits;
 use crate::wire::QoS;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What may be asked of a path.
@@ -42,9 +42,8 @@ pub fn place(path: &str) -> Place {
         _ => match path.strip_prefix("/api/v1/") {
             Some(
                 "version" | "me" | "status" | "listeners" | "clients" | "topics" | "retained"
-                | "retained/value" | "denials" | "bridges" | "store",
+                | "retained/value" | "systree" | "denials" | "bridges" | "store",
             ) => Place::Read,
-            Some("systree") => Place::Read,
             Some("retained/remove" | "publish") => Place::Do,
             Some("live") => Place::Live,
             _ => Place::Nowhere,
@@ -101,7 +100,7 @@ pub fn read(request: &Request, visitor: &Visitor, house: &House) -> Answer {
         path => match path.strip_prefix("/api/v1/").unwrap_or_default() {
             "version" => {
                 let mut answer = answers::broker();
-                answer["protocol"] = json!(crate::io::helpers::known::VERSION);
+                answer["protocol"] = json!(VERSION);
                 Ok(Answer::json(&answer))
             }
             "me" => Ok(Answer::json(
@@ -174,44 +173,16 @@ pub fn act(request: &Request, body: &[u8], visitor: &Visitor, house: &House) -> 
     done().unwrap_or_else(Act::Answer)
 }
 
-/// The fields of a body.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn text(&self, name: &str) -> Result<Option<&str>, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Answer::wrong(&format!("`{name}` is a string"))),
-        }
-    }
-
-    fn truth(&self, name: &str) -> Result<bool, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(truth)) => Ok(*truth),
-            Some(_) => Err(Answer::wrong(&format!("`{name}` is true or false"))),
-        }
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(number) => match number.as_u64() {
-                Some(number) => Ok(Some(number)),
-                None => Err(Answer::wrong(&format!("`{name}` is a whole number"))),
-            },
-        }
+impl From<Wrong> for Answer {
+    fn from(Wrong(text): Wrong) -> Answer {
+        Answer::wrong(&text)
     }
 }
 
 /// What is to be published, if this user may.
 fn publish(fields: &Fields, visitor: &Visitor, house: &House) -> Result<Message, Answer> {
-    let Some(topic) = fields.text("topic")? else {
-        return Err(Answer::wrong("`topic` is missing"));
-    };
-    let topic =
-        explain::topic_name(topic).map_err(|why| Answer::wrong(&format!("`topic`: {why}")))?;
+    let topic = explain::topic_name(fields.needed("topic")?)
+        .map_err(|why| Answer::wrong(&format!("`topic`: {why}")))?;
     let payload = match (fields.text("payload")?, fields.text("payload_base64")?) {
         (Some(_), Some(_)) => {
             return Err(Answer::wrong(
@@ -254,11 +225,7 @@ fn systree(visitor: &Visitor, house: &House) -> Result<Answer, Answer> {
 }
 
 fn remove(fields: &Fields, visitor: &Visitor, house: &House) -> Result<Answer, Answer> {
-    let Some(filter) = fields.text("filter")? else {
-        return Err(Answer::wrong("`filter` is missing"));
-    };
-    let survey = Survey::retained_of(filter, false)
-        .map_err(|why| Answer::wrong(&format!("`filter`: {filter:?} is no topic filter: {why}")))?;
+    let survey = answers::retained_of(fields.needed("filter")?, false)?;
     let (older_s, is_trial) = (fields.number("older_s")?, fields.truth("dry_run")?);
     let rights = rights(visitor, house)?;
     Ok(Answer::pieces(Removal::new(
@@ -273,20 +240,10 @@ fn page(request: &Request, house: &House) -> Answer {
     Answer::page(html, house.page.policy(), language).with("Vary", "Accept-Language")
 }
 
-/// The reports of all shards, in their order.
-fn reports(house: &House) -> Result<Vec<Report>, Answer> {
-    let shards = &house.known.shards;
-    let mut reports = summary::statistics(shards);
-    if reports.len() < shards.count() {
-        return Err(Answer::busy());
-    }
-    reports.sort_by_key(|report| report.shard);
-    Ok(reports)
-}
-
 /// The whole broker.
 pub fn status(house: &House) -> Result<Value, Answer> {
-    Ok(answers::status(&house.known, &reports(house)?))
+    let reports = house.known.statistics().ok_or_else(Answer::busy)?;
+    Ok(answers::status(&house.known, &reports))
 }
 
 fn figures(house: &House) -> Result<Answer, Answer> {
@@ -334,8 +291,7 @@ fn retained(request: &Request, visitor: &Visitor, house: &House) -> Result<Answe
     let limit = limit(request, limits::HTTP_ITEMS_DEFAULT)?;
     let filter = request.query("filter").unwrap_or("#");
     let values = request.query("values") == Some("1");
-    let survey = Survey::retained_of(filter, values)
-        .map_err(|why| Answer::wrong(&format!("`filter`: {filter:?} is no topic filter: {why}")))?;
+    let survey = answers::retained_of(filter, values)?;
     let rights = rights(visitor, house)?;
     let after = request.query("after");
     Ok(Answer::pieces(Retained::new(survey, rights, limit, after)))
