@@ -1,6 +1,7 @@
 //! Bridges: the machines against model brokers with cuts and refusals ([`bridge::sim`]) and against a hostile one
-//! ([`bridge::corpus`]), and the program against Mosquitto and itself ([`bridge::live`]), while it is killed
-//! ([`bridge::kills`]), and `mqttfast bridge test` ([`bridge::trial`]).
+//! ([`bridge::corpus`]), and the program against Mosquitto and itself ([`bridge::live`]), against a broker that a test
+//! plays ([`bridge::scripted`]), while it is killed ([`bridge::kills`]), and `mqttfast bridge test`
+//! ([`bridge::trial`]).
 
 mod bridge {
     #[path = "../../fuzz/properties/bridge_remote.rs"]
@@ -11,6 +12,7 @@ mod bridge {
     pub mod kills;
     pub mod live;
     pub mod model;
+    pub mod scripted;
     pub mod sim;
     pub mod trial;
 }

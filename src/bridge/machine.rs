@@ -523,7 +523,6 @@ impl Machine {
     /// Both brokers have accepted us.
     fn begin_relay(&mut self, local_present: bool, now: Time, out: &mut Actions) {
         self.relay.begin(local_present, self.session_present, now);
-        self.relay.counts.connects += 1;
         self.is_refused = false;
         self.addresses.worked();
         let until = now + limits::BRIDGE_LOGIN_MS;

@@ -7,7 +7,9 @@
 //! - A message of a higher QoS than the other broker takes crosses with the QoS it takes.
 //! - Where the Session at one side is new and the one at the other side is not, the receiver may still hold Packet
 //!   Identifiers of QoS 2 messages of an earlier Session, and would take a new message for a repeat. So each
-//!   identifier is released (PUBREL) before its first use.
+//!   identifier is released (PUBREL) before its first use. Where both Sessions are there, the sender may have come back
+//!   from an older snapshot of its store, and not know any more that it had used an identifier. A repeat has DUP [v5
+//!   MQTT-3.3.1-1], so of the identifiers that the receiver may hold, one that comes without DUP is released first.
 //! - A broker before v5 cannot refuse a QoS 2 message in PUBREC, so the rest of its way is answered here.
 
 use super::client::Client;
@@ -54,8 +56,10 @@ struct Flow {
     ended: BTreeSet<PacketId>,
     /// QoS 2 messages that crossed with QoS 1.
     lowered: BTreeSet<PacketId>,
-    /// Identifiers that the receiver may hold from an earlier Session, a bit each; empty: none.
-    stale: Vec<u64>,
+    /// Identifiers that the receiver may hold from an earlier Session of the sender.
+    stale: Ids,
+    /// Identifiers that the receiver may hold and the sender may have forgotten.
+    doubtful: Ids,
     /// PUBCOMP of these answers a PUBREL of ours.
     released: BTreeMap<PacketId, u32>,
     /// On their way and not answered to the end.
@@ -72,6 +76,40 @@ struct UnderWay {
     /// Its PUBREL has crossed.
     released: bool,
     packet_bytes: usize,
+}
+
+/// Packet Identifiers, a bit each; empty: none.
+#[derive(Default, Debug)]
+struct Ids(Vec<u64>);
+
+/// One bit for each Packet Identifier, and one for 0.
+const ID_WORDS: usize = (1 << 16) / 64;
+
+impl Ids {
+    fn all() -> Ids {
+        Ids(vec![u64::MAX; ID_WORDS])
+    }
+
+    fn place(id: PacketId) -> (usize, u64) {
+        (usize::from(id.get()) / 64, 1 << (id.get() % 64))
+    }
+
+    fn insert(&mut self, id: PacketId) {
+        let (word, bit) = Ids::place(id);
+        self.0.resize(ID_WORDS, 0);
+        self.0[word] |= bit;
+    }
+
+    /// `true`: it was there.
+    fn take(&mut self, id: PacketId) -> bool {
+        let (word, bit) = Ids::place(id);
+        let Some(word) = self.0.get_mut(word) else {
+            return false;
+        };
+        let was_there = *word & bit != 0;
+        *word &= !bit;
+        was_there
+    }
 }
 
 impl Flow {
@@ -109,15 +147,33 @@ impl Flow {
         }
     }
 
-    /// `true` for the first use of this identifier since the Session of the receiver may hold old ones.
-    fn take_stale(&mut self, id: PacketId) -> bool {
-        let (word, bit) = (usize::from(id.get()) / 64, 1 << (id.get() % 64));
-        let Some(word) = self.stale.get_mut(word) else {
-            return false;
-        };
-        let stale = *word & bit != 0;
-        *word &= !bit;
-        stale
+    /// `true`: the receiver may hold this identifier of another message than this one.
+    fn take_held(&mut self, id: PacketId, dup: bool) -> bool {
+        let (stale, doubtful) = (self.stale.take(id), self.doubtful.take(id));
+        stale || doubtful && !dup
+    }
+
+    /// A connection begins; the Sessions of sender and receiver were there or not. `first`: of this process, which does
+    /// not know what the receiver holds.
+    fn begin_connection(&mut self, from: bool, to: bool, first: bool) {
+        let under_way = std::mem::take(&mut self.under_way);
+        self.under_way_bytes = 0;
+        self.released.clear();
+        if !from {
+            self.ended.clear();
+            self.lowered.clear();
+        }
+        match (from, to) {
+            (_, false) => (self.stale, self.doubtful) = Default::default(),
+            (false, true) => (self.stale, self.doubtful) = (Ids::all(), Ids::default()),
+            (true, true) if first => self.doubtful = Ids::all(),
+            (true, true) => {
+                let held = under_way
+                    .into_iter()
+                    .filter(|(_, of)| of.qos == QoS::ExactlyOnce);
+                held.for_each(|(id, _)| self.doubtful.insert(id));
+            }
+        }
     }
 }
 
@@ -175,23 +231,12 @@ impl Relay {
     pub fn begin(&mut self, local_present: bool, remote_present: bool, now: Time) {
         self.crossed = now;
         self.retained.begin();
-        for (flow, from, to) in [
-            (&mut self.outward, local_present, remote_present),
-            (&mut self.inward, remote_present, local_present),
-        ] {
-            flow.under_way.clear();
-            flow.under_way_bytes = 0;
-            flow.released.clear();
-            if !from {
-                flow.ended.clear();
-                flow.lowered.clear();
-            }
-            if !to {
-                flow.stale = Vec::new();
-            } else if !from {
-                flow.stale = vec![u64::MAX; 1024];
-            }
-        }
+        let first = self.counts.connects == 0;
+        self.counts.connects += 1;
+        self.outward
+            .begin_connection(local_present, remote_present, first);
+        self.inward
+            .begin_connection(remote_present, local_present, first);
     }
 
     /// Messages of the other broker are not acknowledged to the end.
@@ -391,7 +436,7 @@ impl Relay {
             return false;
         }
         if let Some(id) = delivery.packet_id {
-            if qos == QoS::ExactlyOnce && flow.take_stale(id) {
+            if qos == QoS::ExactlyOnce && flow.take_held(id, publish.dup) {
                 let out = client.outgoing.bytes();
                 append_ack(
                     AckKind::PubRel,

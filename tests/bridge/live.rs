@@ -1,18 +1,16 @@
 //! The program as a bridge: to Debian's Mosquitto, from it, and to itself.
 
-use mqttfast::wire::{next_frame, packet_type};
 use mqttfast_rig::process::certificates::certificates;
 use mqttfast_rig::process::packet::{Connect, Published};
 use mqttfast_rig::process::{Client, Folder, free_port, program};
 use nix::sys::signal::Signal;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Whose program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +126,7 @@ impl Broker {
         fs::read_to_string(self.folder.path("log")).unwrap_or_default()
     }
 
-    fn waits_for(&self, text: &str) {
+    pub fn waits_for(&self, text: &str) {
         let seen = Instant::now();
         while !self.log().contains(text) {
             let log = self.log();
@@ -137,7 +135,7 @@ impl Broker {
         }
     }
 
-    fn client(&self, client_id: &str) -> Client {
+    pub fn client(&self, client_id: &str) -> Client {
         let connect = Connect {
             client_id: client_id.as_bytes(),
             ..Connect::default()
@@ -161,57 +159,6 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// The other broker, as a test likes it.
-struct Remote(TcpListener);
-
-/// A connection of a bridge to it.
-struct FromBridge {
-    stream: TcpStream,
-    received: Vec<u8>,
-}
-
-impl Remote {
-    fn listen() -> Remote {
-        Remote(TcpListener::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn port(&self) -> u16 {
-        self.0.local_addr().unwrap().port()
-    }
-
-    fn accept(&self) -> FromBridge {
-        let (stream, _) = self.0.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        FromBridge {
-            stream,
-            received: Vec::new(),
-        }
-    }
-}
-
-impl FromBridge {
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// The next packet, which is of this type: the first two bytes behind its Fixed Header, mostly a Packet Identifier.
-    fn expect(&mut self, wanted: u8) -> [u8; 2] {
-        loop {
-            if let Some(frame) = next_frame(&self.received, 1 << 20).unwrap() {
-                assert_eq!(frame.packet_type(), wanted);
-                let count = frame.bytes.len();
-                let head = self.received[2..count].first_chunk().copied();
-                self.received.drain(..count);
-                return head.unwrap_or_default();
-            }
-            let mut buffer = [0; 65_536];
-            let count = self.stream.read(&mut buffer).expect("the bridge goes on");
-            assert!(count > 0, "the bridge has closed");
-            self.received.extend_from_slice(&buffer[..count]);
-        }
     }
 }
 
@@ -430,53 +377,6 @@ fn a_loop_is_found_and_the_bridge_rests() {
     }
 }
 
-/// Remotes that cannot be reached, say nothing, or fall silent: clients here do not feel it.
-#[test]
-fn a_remote_that_is_not_there_holds_nobody_up() {
-    let (silent, half_open) = (Remote::listen(), Remote::listen());
-    let mut edge = Broker::new(Kind::Mqttfast);
-    let lines = "topic # both 1\nrestart_timeout 1\nnotifications false\n";
-    edge.start(&format!(
-        "connection nowhere\naddress no-such-host.invalid\n{lines}connection refused\naddress 127.0.0.1:{}\n{lines}\
-         connection silent\naddress 127.0.0.1:{}\n{lines}connection half\naddress 127.0.0.1:{}\n{lines}",
-        free_port(),
-        silent.port(),
-        half_open.port()
-    ));
-    let mut link = half_open.accept();
-    link.expect(packet_type::CONNECT);
-    link.send(&[0x20, 2, 0, 0]);
-    let id = link.expect(packet_type::SUBSCRIBE);
-    link.send(&[0x90, 3, id[0], id[1], 1]);
-    edge.waits_for(
-        "bridge nowhere: is not connected: no-such-host.invalid:1883 cannot be looked up",
-    );
-    edge.waits_for("bridge refused: is not connected: no connection to");
-    edge.waits_for("bridge silent: connects to");
-    edge.waits_for("bridge half: is connected to");
-    let mut client = edge.client("client");
-    client.subscribe("x", 1);
-    // From here on nobody reads what goes over the one that is connected.
-    let payload = vec![b'x'; 10_000];
-    let mut p99 = Vec::new();
-    for _ in 0..4 {
-        let mut times = Vec::new();
-        for _ in 0..200 {
-            let begun = Instant::now();
-            client.publish("x", &payload, 0, false);
-            client.receive();
-            times.push(begun.elapsed());
-            std::thread::sleep(Duration::from_millis(3));
-        }
-        times.sort_unstable();
-        p99.push(times[197]);
-    }
-    eprintln!("p99 of 200 messages each: {p99:?}");
-    // The best of them: other programs run on this machine as well.
-    let best = p99.iter().min().unwrap();
-    assert!(*best < Duration::from_millis(20), "{p99:?}");
-}
-
 /// A bridge whose broker is away sleeps until its next attempt.
 #[test]
 fn a_bridge_that_is_down_wakes_nobody() {
@@ -564,46 +464,6 @@ fn properties_of_v5_cross() {
         text.trim(),
         "hello text answer/here 7 key:value mqttfast-hops:1 0"
     );
-}
-
-/// A broker of before v5 knows no Receive Maximum: it may send any number of QoS 2 messages before it releases one.
-#[test]
-fn a_broker_may_release_many_messages_at_last() {
-    const COUNT: u16 = 2_500;
-    let mut edge = Broker::new(Kind::Mqttfast);
-    let remote = Remote::listen();
-    let lines = "topic # in 2\nnotifications false\n";
-    edge.start(&format!(
-        "connection edge\naddress 127.0.0.1:{}\n{lines}",
-        remote.port()
-    ));
-    let mut here = edge.client("here");
-    here.subscribe("t", 1);
-    let mut link = remote.accept();
-    link.expect(packet_type::CONNECT);
-    link.send(&[0x20, 2, 0, 0]);
-    let id = link.expect(packet_type::SUBSCRIBE);
-    let ids = (1..=COUNT).map(u16::to_be_bytes);
-    let messages = ids
-        .clone()
-        .flat_map(|[high, low]| [0x34, 6, 0, 1, b't', high, low, b'x']);
-    link.send(&messages.collect::<Vec<u8>>());
-    link.send(&[0x90, 3, id[0], id[1], 2]);
-    for id in ids.clone() {
-        assert_eq!(link.expect(packet_type::PUBREC), id);
-    }
-    link.send(
-        &ids.clone()
-            .flat_map(|[high, low]| [0x62, 2, high, low])
-            .collect::<Vec<u8>>(),
-    );
-    for id in ids {
-        assert_eq!(link.expect(packet_type::PUBCOMP), id);
-    }
-    for _ in 0..COUNT {
-        here.receive();
-    }
-    here.expect_silence(Duration::from_millis(100));
 }
 
 /// SIGHUP with other lines: one bridge goes on, one goes, one comes, one turns at once and one at its next connection.
@@ -696,37 +556,6 @@ fn a_bridge_that_starts_once_does_not_try_again() {
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(edge.log().matches("is connected to").count(), 1);
     edge.waits_for_state("$SYS/broker/mqttfast/bridges/edge/state", b"ended");
-}
-
-/// `bridge_bind_address` and `keepalive_interval`: where the connection comes from, and how long silence lasts.
-#[test]
-fn the_connection_is_made_and_watched_as_the_lines_say() {
-    let mut edge = Broker::new(Kind::Mqttfast);
-    let remote = Remote::listen();
-    edge.start(&format!(
-        "connection edge\naddress 127.0.0.1:{}\ntopic a in\nnotifications false\nrestart_timeout 1\n\
-         bridge_bind_address 127.0.0.7\nkeepalive_interval 5\n",
-        remote.port()
-    ));
-    let mut link = remote.accept();
-    assert_eq!(
-        link.stream.peer_addr().unwrap().ip().to_string(),
-        "127.0.0.7"
-    );
-    link.expect(packet_type::CONNECT);
-    link.send(&[0x20, 2, 0, 0]);
-    let id = link.expect(packet_type::SUBSCRIBE);
-    link.send(&[0x90, 3, id[0], id[1], 0]);
-    let begun = Instant::now();
-    link.expect(packet_type::PINGREQ);
-    assert!((4..7).contains(&begun.elapsed().as_secs()), "{begun:?}");
-    link.send(&[0xD0, 0]);
-    link.expect(packet_type::PINGREQ);
-    // This one has no answer.
-    edge.waits_for("the other broker is silent: it did not answer PINGREQ");
-    assert!((14..18).contains(&begun.elapsed().as_secs()), "{begun:?}");
-    let mut again = remote.accept();
-    again.expect(packet_type::CONNECT);
 }
 
 /// 3.1, whose brokers do not say whether they have the Session, over a SIGKILL of each.

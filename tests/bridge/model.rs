@@ -21,8 +21,8 @@ enum Stage {
     Released,
 }
 
-/// What outlives a connection.
-#[derive(Default, Debug)]
+/// What outlives a connection. A copy is what a store knew once.
+#[derive(Clone, Default, Debug)]
 pub struct Session {
     there: bool,
     last_id: u16,

@@ -326,6 +326,51 @@ fn a_new_message_is_never_taken_for_a_repeat_of_an_earlier_session() {
     }
 }
 
+/// A broker that is killed may come back from an older snapshot of its store: it has the Session, and uses Packet
+/// Identifiers again whose messages the other side holds. Also where the bridge itself began anew meanwhile.
+#[test]
+fn a_new_message_is_never_taken_for_a_repeat_of_what_a_broker_has_forgotten() {
+    for version in Version::ALL {
+        for (from, restarts) in [
+            (Side::Local, false),
+            (Side::Local, true),
+            (Side::Remote, false),
+            (Side::Remote, true),
+        ] {
+            let (topic, there) = match from {
+                Side::Local => ("loc/a", "rem/a"),
+                Side::Remote => ("rem/a", "loc/a"),
+            };
+            let mut world = World::new(LINES, version, 5);
+            world.settle();
+            let snapshot = world.broker(from).session.clone();
+            for number in 1..=3 {
+                world.broker(from).publish(message(topic, 2, number));
+            }
+            world.deliver_in(from, usize::MAX);
+            world.deliver_out(from.other(), usize::MAX, true);
+            world.cut(from);
+            // Comes again, and is no new message.
+            world.connect_until_asked();
+            world.deliver_in(from, usize::MAX);
+            world.deliver_out(from.other(), usize::MAX, true);
+            world.cut(from);
+            world.broker(from).session = snapshot;
+            if restarts {
+                world.restart(LINES);
+            }
+            world.settle();
+            for number in 4..=5 {
+                world.broker(from).publish(message(topic, 2, number));
+            }
+            world.settle();
+            let got = &world.broker(from.other()).got;
+            let numbers = arrived(got, there, QoS::ExactlyOnce);
+            assert_eq!(numbers, [1, 2, 3, 4, 5], "{version:?} {from:?} {restarts}");
+        }
+    }
+}
+
 #[test]
 fn what_is_asked_first() {
     let lines = "topic a/# out 1\ntopic b/# in 1 here/ there/\ntopic c both 0\n";
