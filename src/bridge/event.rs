@@ -219,6 +219,8 @@ pub struct Counts {
     pub comes_in: u64,
     /// QoS 0 messages that found no room.
     pub dropped: u64,
+    /// Messages that found the queue here full, of Sessions here that are no more.
+    pub dropped_before: u64,
     /// Messages that no line maps, or that are too large for the other side.
     pub unmapped: u64,
     /// Messages that one of the brokers did not take.

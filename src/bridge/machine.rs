@@ -90,7 +90,7 @@ pub struct Machine {
     deleted_told: u64,
     /// The other broker has refused a subscription of this connection.
     is_refused: bool,
-    /// Messages that found the queue here full, as far as it was asked.
+    /// Messages that found the queue of the present Session here full, as far as it was asked.
     queue_dropped: u64,
     /// Drops that were told of, and when.
     dropped_told: u64,
@@ -264,7 +264,11 @@ impl Machine {
             Event::Bytes(side, bytes) => self.on_bytes(side, bytes, loops, now, out),
             Event::Closed(side, how) => self.on_closed(side, how, now, out),
             Event::Waiting { count, dropped } => {
-                self.queue_dropped = dropped;
+                let before = std::mem::replace(&mut self.queue_dropped, dropped);
+                if dropped < before {
+                    // That Session is gone, and another counts anew.
+                    self.relay.counts.dropped_before += before;
+                }
                 if matches!(self.phase, Phase::Asleep { .. })
                     && count >= self.terms.bridge.threshold as usize
                 {
@@ -302,7 +306,8 @@ impl Machine {
     }
 
     fn tell_drops(&mut self, now: Time, out: &mut Actions) {
-        let (unsent, queue) = (self.relay.counts.dropped, self.queue_dropped);
+        let counts = &self.relay.counts;
+        let (unsent, queue) = (counts.dropped, counts.dropped_before + self.queue_dropped);
         let dropped = unsent + queue;
         if dropped > self.dropped_told
             && (self.dropped_told == 0 || now.since_ms(self.told) >= limits::BRIDGE_DROPS_TOLD_MS)

@@ -380,6 +380,7 @@ impl Relay {
         self.passed_on.clear();
         publish.properties.append_passed_on(&mut self.passed_on);
         if !self.append(Side::Local, publish, publish.qos, publish.retain) {
+            self.retained.on_too_large(&self.name, publish.retain);
             self.end_unmapped(Side::Remote, publish);
             return Ok(());
         }

@@ -9,6 +9,7 @@
 //!   a = 1               a = 1           a = 1           nothing
 //!   b = 1               -               b = 1           b is deleted
 //!   c = 1               -               c = 2           nothing: somebody else has written it
+//!   d = 1               d, too large    d = 1           nothing: it is not gone
 //! ```
 //!
 //! No packet says that all have come. A broker sends what is left as soon as acknowledgements make room, so all have
@@ -102,6 +103,19 @@ impl Retained {
                 connection,
             };
             self.written.insert(topic, written);
+        }
+    }
+
+    /// A message of the other broker is too large for this one under this Topic Name: what is here stays.
+    pub fn on_too_large(&mut self, topic: &str, retain: bool) {
+        if !self.is_wanted || !retain {
+            return;
+        }
+        if let Phase::Listening { heard, .. } = &mut self.phase {
+            *heard = true;
+        }
+        if let Some(written) = self.written.get_mut(&self.hashes.hash_one(topic)) {
+            written.connection = self.connection;
         }
     }
 

@@ -344,9 +344,11 @@ pub const SPARE_PACKETS_MAX: usize = 8;
 
 /// Listeners of one broker; a `ListenerId` counts them.
 pub const LISTENERS_MAX: usize = 64;
-/// Listeners of the page, in the same numbers behind them and the one of the bridges.
+/// Listeners of the page, in the same numbers.
 pub const HTTP_LISTENERS_MAX: usize = 8;
-const _: () = assert!(LISTENERS_MAX + 1 + HTTP_LISTENERS_MAX <= 1 << u8::BITS);
+/// By which this broker's bridges come in, in the same numbers: with a user name and without one.
+pub const BRIDGE_LISTENERS: usize = 2;
+const _: () = assert!(LISTENERS_MAX + BRIDGE_LISTENERS + HTTP_LISTENERS_MAX <= 1 << u8::BITS);
 
 // Between shards
 

@@ -58,6 +58,8 @@ pub struct Broker {
     receive_maximum: Option<u16>,
     /// The same.
     pub maximum_qos: Option<QoS>,
+    /// The same.
+    pub maximum_packet_size: Option<u32>,
     pub subscribed: Vec<String>,
     pub unsubscribed: Vec<String>,
     pub connect: Vec<u8>,
@@ -80,6 +82,7 @@ impl Broker {
             given_up: Vec::new(),
             receive_maximum: (version == Version::V5).then_some(64),
             maximum_qos: None,
+            maximum_packet_size: None,
             subscribed: Vec::new(),
             unsubscribed: Vec::new(),
             connect: Vec::new(),
@@ -192,6 +195,7 @@ impl Broker {
                 let properties = ConnAckProperties {
                     receive_maximum: self.receive_maximum,
                     maximum_qos: self.maximum_qos,
+                    maximum_packet_size: self.maximum_packet_size,
                     ..Default::default()
                 };
                 let connack = ConnAck {

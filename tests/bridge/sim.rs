@@ -6,7 +6,7 @@
 
 use super::model::{Broker, Message};
 use mqttfast::bridge::props::terms_of;
-use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Why};
+use mqttfast::bridge::{Action, Event, Loops, Machine, Side, State, Told, Why};
 use mqttfast::limits;
 use mqttfast::random::SplitMix64;
 use mqttfast::time::Time;
@@ -26,6 +26,8 @@ struct World {
     events: VecDeque<(Side, Option<&'static str>)>,
     states: Vec<bool>,
     told: usize,
+    /// Drops of the queue that were told last.
+    queue_dropped: u64,
     asked_retained: usize,
 }
 
@@ -56,6 +58,7 @@ impl World {
             events: VecDeque::new(),
             states: Vec::new(),
             told: 0,
+            queue_dropped: 0,
             asked_retained: 0,
         };
         let mut actions = Vec::new();
@@ -96,7 +99,12 @@ impl World {
                 Action::Publish { up } => self.states.push(up),
                 Action::AskWaiting => {}
                 Action::AskRetained => self.asked_retained += 1,
-                Action::Tell(_) => self.told += 1,
+                Action::Tell(told) => {
+                    self.told += 1;
+                    if let Told::Dropping { queue, .. } = told {
+                        self.queue_dropped = queue;
+                    }
+                }
             }
         }
     }
@@ -475,14 +483,20 @@ fn messages_lowered_to_qos_0_are_dropped_where_they_find_no_room() {
 fn what_does_not_come_again_is_compared_and_deleted() {
     let lines = format!("{LINES}bridge_retain_deletions true\n");
     let mut world = World::new(&lines, Version::V311, 1);
+    world.local.maximum_packet_size = Some(40);
     world.settle();
     let retained = |name: u8| [0x31, 8, 0, 5, b'r', b'e', b'm', b'/', name, b'1'];
-    for name in [b'a', b'b'] {
+    for name in [b'a', b'b', b'd'] {
         world.handle(Event::Bytes(Side::Remote, &retained(name)));
     }
     world.cut(Side::Remote);
     world.settle();
     world.handle(Event::Bytes(Side::Remote, &retained(b'a')));
+    // This one is another now, too large for here, and not gone.
+    let mut large = retained(b'd').to_vec();
+    large.resize(60, b'x');
+    large[1] = 58;
+    world.handle(Event::Bytes(Side::Remote, &large));
     for _ in 0..limits::BRIDGE_REPLAY_QUIET {
         assert_eq!(world.asked_retained, 0);
         world.now = world.now + limits::BRIDGE_REPLAY_PAUSE_MS;
@@ -493,7 +507,7 @@ fn what_does_not_come_again_is_compared_and_deleted() {
     assert_eq!(world.asked_retained, 1);
     world.deliver_out(Side::Local, usize::MAX, false);
     let before = world.local.got.len();
-    for topic in ["loc/a", "loc/b", "loc/c"] {
+    for topic in ["loc/a", "loc/b", "loc/c", "loc/d"] {
         world.handle(Event::Retained(topic, b"1"));
     }
     world.handle(Event::RetainedEnd);
@@ -552,7 +566,14 @@ fn losses_of_the_queue_are_told_once_a_minute() {
     world.now = world.now + 1;
     lost(&mut world, 5);
     lost(&mut world, 5);
+    assert_eq!((world.told, world.queue_dropped), (told + 2, 5));
+    // The Session here was made anew.
+    world.now = world.now + limits::BRIDGE_DROPS_TOLD_MS;
+    lost(&mut world, 0);
     assert_eq!(world.told, told + 2);
+    lost(&mut world, 3);
+    assert_eq!((world.told, world.queue_dropped), (told + 3, 8));
+    assert_eq!(world.machine.counts().dropped_before, 5);
 }
 
 /// An answer to what an earlier connection had asked.

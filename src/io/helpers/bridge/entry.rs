@@ -43,6 +43,7 @@ impl Entry {
     /// Messages for the other broker that are lost: those that found no room in the queue here, and QoS 0 messages that
     /// the other broker took too slowly.
     pub fn dropped(&self) -> u64 {
-        self.counts.dropped + self.waiting.unwrap_or_default().dropped
+        let of_queue = self.counts.dropped_before + self.waiting.unwrap_or_default().dropped;
+        self.counts.dropped + of_queue
     }
 }
