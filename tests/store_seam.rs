@@ -2,7 +2,8 @@
 
 use mqttfast_rig::shard as support;
 
-use mqttfast::broker::Change;
+use mqttfast::broker::{Change, CloseCause};
+use mqttfast::config::Settings;
 use mqttfast::ids::StoredSession;
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
@@ -40,6 +41,10 @@ impl Tables {
             changes.iter().for_each(|change| tables.apply(change));
         }
         tables
+    }
+
+    fn deliveries(&self) -> usize {
+        self.queued.len() + self.under_way.len()
     }
 
     fn apply(&mut self, change: &Change) {
@@ -489,6 +494,75 @@ fn a_stored_session_that_ends_leaves_its_group_no_moment_without_its_messages() 
     }
     assert_eq!(tables.sessions.len(), 1, "the heir's");
     assert!(!world.is_closed(again));
+}
+
+/// How the Session of the first of two clients comes to its end.
+type End = fn(&mut World, Client, Client);
+
+/// The same of a Session that is resumed to end with its connection, that says so as it leaves, or that another
+/// connection takes over with Clean Start.
+#[test]
+fn no_way_to_end_leaves_messages_of_a_group_with_nobody() {
+    // More than a turn hands out by itself.
+    const MESSAGES: usize = 8_000;
+    let version = Version::V5;
+    let ends: [(&str, End); 3] = [
+        ("resumed without expiry", |world, sub, next| {
+            world.cut(sub, CloseCause::PeerClosed);
+            // Its queue leaves by parts, and most of it is still there.
+            let mut again = connect(Version::V5, "sub").expiry(0);
+            again.clean = false;
+            world.send_past_stop(next, &again.bytes());
+        }),
+        ("leaves without expiry", |world, sub, _| {
+            world.send(sub, disconnect_with(0, &session_expiry(0)));
+        }),
+        ("taken over", |world, _, next| {
+            world.send(next, connect(Version::V5, "sub").bytes());
+        }),
+    ];
+    for (name, end) in ends {
+        let settings = Settings {
+            session_queue_bytes_max: 2 << 20,
+            ..with_store()
+        };
+        let mut world = World::with(1, Order::Fair, settings);
+        let one_by_one = |client_id| {
+            let connect = connect(version, client_id).persistent();
+            connect.with(receive_maximum(1))
+        };
+        let filter = "$share/g/t";
+        absent_subscriber(&mut world, filter, 1);
+        let publisher = world.connect(&connect(version, "p"));
+        let ids: Vec<u16> = (1..=MESSAGES as u16).collect();
+        for some in ids.chunks(100) {
+            let bytes = some.iter().flat_map(|id| {
+                let message = publish("t", "x").qos(1, *id);
+                message.bytes(version)
+            });
+            world.send(publisher, bytes.collect::<Vec<u8>>());
+        }
+        let sub = world.connect(&one_by_one("sub"));
+        let heir = world.connect(&one_by_one("heir"));
+        world.subscribe(heir, filter, 1);
+        let next = world.open_at(0, version);
+        assert_eq!(Tables::of(&world).deliveries(), MESSAGES);
+        let before = world.changes.len();
+        end(&mut world, sub, next);
+        world.settle();
+        let mut tables = Tables::default();
+        for (at, (_, _, changes)) in world.changes.iter().enumerate() {
+            changes.iter().for_each(|change| tables.apply(change));
+            // The one that was sent may be with its Client, who goes on with it.
+            let least = MESSAGES - 1;
+            assert!(
+                at < before || tables.deliveries() >= least,
+                "{name}: {}",
+                tables.deliveries()
+            );
+        }
+        assert_eq!(tables.sessions.len(), 1, "{name}: the heir's");
+    }
 }
 
 /// One shard after the other, as a store that keeps all of them.

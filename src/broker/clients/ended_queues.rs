@@ -8,8 +8,11 @@ use std::collections::VecDeque;
 /// What is left of one queue.
 pub(super) struct Remains {
     pub session: SessionId,
-    /// By what name a store has its messages. `None`: not at all, or the store has heard of the end of the Session.
+    /// By what name a store has its messages. `None`: not at all, or no more.
     pub stored: Option<StoredSession>,
+    /// The store hears in this turn that the Session has ended, and forgets the messages with it: they are handed out
+    /// in this turn too.
+    pub is_forgotten: bool,
     pub queue: Queue,
     /// Counts [`Queue::own_bytes`] for the owner of the Session.
     pub booked: Booked,
@@ -25,9 +28,9 @@ impl AllRemains {
         self.0.is_empty()
     }
 
-    /// The Session of the next message.
-    pub fn next_session(&self) -> Option<SessionId> {
-        Some(self.0.front()?.session)
+    /// The next message is one that the store forgets in this turn.
+    pub fn next_is_forgotten(&self) -> bool {
+        self.0.front().is_some_and(|remains| remains.is_forgotten)
     }
 
     /// Adds one at the end, if it has messages.
@@ -44,6 +47,7 @@ impl AllRemains {
             std::mem::take(&mut self.0).into_iter().partition(is_of);
         for remains in &mut first {
             remains.stored = None;
+            remains.is_forgotten = true;
         }
         first.extend(others);
         self.0 = first;
@@ -68,8 +72,16 @@ impl AllRemains {
 
     /// Panics where what is counted is not what there is; for tests.
     pub fn check_invariants(&self) {
-        for Remains { queue, booked, .. } in &self.0 {
+        for Remains {
+            queue,
+            booked,
+            is_forgotten,
+            ..
+        } in &self.0
+        {
             queue.check_invariants();
+            // Between this turn and the next a crash could come, and they would be nobody's.
+            assert!(!is_forgotten);
             assert!(!queue.is_empty());
             assert_eq!(booked.bytes(), queue.own_bytes());
         }

@@ -50,8 +50,6 @@ pub struct EndedSession {
     pub filters_booked: Option<Booked>,
     /// Number of deliveries in flight that are lost, apart from those below.
     pub lost: usize,
-    /// A store kept it, and hears of its end in this turn.
-    pub stored: bool,
     /// Messages of Shared Subscriptions for other members: those in flight at QoS 1. What was queued follows, by
     /// [`Clients::next_remains`].
     pub handed_back: Vec<Returned>,
@@ -103,6 +101,8 @@ impl Clients {
 
     /// Binds the Session to the connection, with what CONNECT asks for. The connection is accepted now. `user_epoch`:
     /// how often users had gone when it was let in.
+    ///
+    /// The store forgets a Session that will end with this connection, so [`Clients::next_forgotten`] comes next.
     pub fn bind(
         &mut self,
         id: ConnectionId,
@@ -301,7 +301,9 @@ impl Clients {
         };
         let goes_on = session.ends > now;
         self.rebook_session(id);
-        self.note_session(id);
+        if goes_on {
+            self.note_session(id);
+        } // Otherwise `end_session` notes the end, when others have got what the Session leaves behind.
         goes_on
     }
 
@@ -375,6 +377,7 @@ impl Clients {
         self.remains.add(Remains {
             session: id,
             stored: None,
+            is_forgotten: session.stored.is_some(),
             booked: Booked::new(self.book.account(session.owner), queue.own_bytes()),
             queue,
         });
@@ -386,7 +389,6 @@ impl Clients {
             are_many.then(|| Booked::new(self.book.account(session.owner), session.filter_bytes));
         self.book.sub(session.owner, session.booked_bytes);
         self.book.close(session.owner);
-        let stored = session.stored.is_some();
         if let Some(session) = session.stored {
             self.changes.note(|| Change::SessionEnded { session });
             self.remains.forget_stored(id);
@@ -420,7 +422,6 @@ impl Clients {
             filters,
             filters_booked,
             lost: under_way,
-            stored,
             handed_back,
         })
     }

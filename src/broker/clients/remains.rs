@@ -32,11 +32,11 @@ impl Clients {
         Some((session, Some(returned)))
     }
 
-    /// The same, if it is of this Session. Those of a stored Session that has just ended come first.
-    pub fn next_remains_of(&mut self, session: SessionId) -> Option<(SessionId, Option<Returned>)> {
-        match self.remains.next_session() {
-            Some(next) if next == session => self.next_remains(),
-            _ => None,
+    /// The same, if it is one that the store forgets in this turn with its Session. They come first.
+    pub fn next_forgotten(&mut self) -> Option<(SessionId, Option<Returned>)> {
+        match self.remains.next_is_forgotten() {
+            true => self.next_remains(),
+            false => None,
         }
     }
 }

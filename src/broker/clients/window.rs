@@ -386,6 +386,7 @@ impl Clients {
         self.remains.add(Remains {
             session: id,
             stored: session.stored,
+            is_forgotten: false,
             booked: Booked::new(self.book.account(session.owner), queue.own_bytes()),
             queue,
         });

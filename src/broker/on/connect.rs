@@ -117,6 +117,7 @@ impl Shard {
         if let Err(broken) = bound {
             return self.close(id, Ending::Violation(Violation::Broken(broken)), out);
         }
+        self.hand_back_forgotten(out);
         let after = self.clients.begun(session).max(ended);
         if self.clients.has_stored() {
             self.peers.tell_stores(out);

@@ -127,13 +127,7 @@ impl Shard {
         }
         self.clients
             .count_dropped(Dropped::SessionEnded, ended.lost as u64);
-        if ended.stored {
-            // The store hears in one turn that the Session has ended and who has its messages now. Between two turns a
-            // crash could come, and they would be nobody's.
-            while let Some((session, returned)) = self.clients.next_remains_of(id) {
-                self.hand_back_one(session, returned, out);
-            }
-        }
+        self.hand_back_forgotten(out);
         self.hand_back_remains(out);
         let mut removed = Vec::new();
         let booked = ended.filters_booked;

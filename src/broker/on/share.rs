@@ -437,13 +437,16 @@ impl Shard {
         }
     }
 
+    /// Hands out all that the store forgets in this turn: it hears at once that a Session has ended and who has its
+    /// messages now. Between two turns a crash could come, and they would be nobody's.
+    pub(in crate::broker) fn hand_back_forgotten(&mut self, out: &mut Outputs) {
+        while let Some((session, returned)) = self.clients.next_forgotten() {
+            self.hand_back_one(session, returned, out);
+        }
+    }
+
     /// A message of a queue that nobody empties any more goes to another member, or is gone.
-    pub(in crate::broker) fn hand_back_one(
-        &mut self,
-        session: SessionId,
-        returned: Option<Returned>,
-        out: &mut Outputs,
-    ) {
+    fn hand_back_one(&mut self, session: SessionId, returned: Option<Returned>, out: &mut Outputs) {
         self.turn.add_work(limits::WORK_OF_QUEUED);
         if let Some(returned) = returned {
             self.turn.add_work(limits::WORK_OF_GROUP);
