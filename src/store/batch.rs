@@ -9,7 +9,7 @@
 //! What a batch has of a topic is newer than what the table has: so a start reads it, until the rows of the batches are
 //! merged and deleted in one commit. What else happens to such a topic (a message of QoS 1, a deletion) merges first.
 
-use super::bytes::{Damaged, put_blob};
+use super::bytes::Damaged;
 use super::row::{self, Row, RowRef};
 use crate::limits;
 use crate::random::HashState;
@@ -74,7 +74,7 @@ impl Batches {
         };
         for (id, row) in rows {
             let before = entries.len();
-            put_entry(&mut entries, id, row);
+            row::put_entry(&mut entries, id, row);
             if entries.len() > limits::STORE_BATCH_BYTES && before > 0 {
                 let last = entries.split_off(before);
                 close(&mut entries);
@@ -108,14 +108,7 @@ impl Batches {
     }
 }
 
-/// Bytes that a row of `retained` takes in a batch are about those of its own: one of its own page is no better off.
+/// A row of `retained` finds room in a row of `batch`. One that would need two pages there is no better off.
 pub fn fits(row: &Row) -> bool {
-    row.text.len() + row.body.len() <= limits::STORE_BATCH_BYTES
-}
-
-/// One row of `retained` in a row of `batch`: id, topic, fields.
-fn put_entry(entries: &mut Vec<u8>, id: u64, row: &Row) {
-    entries.extend_from_slice(&id.to_le_bytes());
-    put_blob(entries, row.text.as_bytes());
-    put_blob(entries, row.fields_unproven());
+    row::entry_bytes(row) <= limits::STORE_BATCH_BYTES
 }

@@ -22,6 +22,12 @@ pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// Bytes of a number.
+pub fn number_bytes(number: u64) -> usize {
+    let bits = u64::BITS - (number | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
 /// Appends a blob with its length.
 pub fn put_blob(out: &mut Vec<u8>, blob: &[u8]) {
     put_number(out, blob.len() as u64);
@@ -119,6 +125,7 @@ mod tests {
         for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut bytes = Vec::new();
             put_number(&mut bytes, number);
+            assert_eq!(bytes.len(), number_bytes(number));
             let mut reader = Reader::new(&bytes);
             assert_eq!(reader.number(), Ok(number));
             assert!(reader.is_empty());

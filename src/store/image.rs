@@ -64,14 +64,11 @@ impl Image {
             ..Damage::default()
         };
         for table in Table::ALL {
-            let rows = (salvaged.rows.keys().filter(|(of, _)| *of == table)).count() as u64;
-            let pages = salvaged.walk.count(super::walk::Use::Rows(table)).max(1);
+            let rows = salvaged.in_place.of(Some(table));
+            let pages = salvaged.walk.count(super::walk::Use::Rows(table));
             let missing = salvaged.walk.missing.of(Some(table));
-            let lost = match table {
-                // Each fills a page, and those that are left are rows of `retained` here.
-                Table::Batch => missing,
-                _ => missing * rows / pages,
-            };
+            // Where no other page is left that could tell, as in a table of one page, each had one row at least.
+            let lost = (missing * rows / pages.max(1)).max(missing);
             damage.rows_of_pages.add_many(Some(table), lost);
         }
         let state = salvaged.meta.get("state");

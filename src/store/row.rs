@@ -4,7 +4,7 @@
 //! So a row that a damaged disk has changed is found when it is read, and rows can be told from chance in a damaged
 //! file.
 
-use super::bytes::{Damaged, Reader, put_blob, put_number};
+use super::bytes::{Damaged, Reader, number_bytes, put_blob, put_number};
 use super::crc::{Crc, crc32c};
 use super::record::{
     Body, Delivery, Holder, Will, WriteVersion, put_subscription, put_user_name, read_passage,
@@ -128,7 +128,7 @@ impl Row {
     }
 
     /// What is behind the head of the body of a row of ours.
-    pub(super) fn fields_unproven(&self) -> &[u8] {
+    fn fields_unproven(&self) -> &[u8] {
         self.body.get(HEAD_BYTES..).unwrap_or(&[])
     }
 
@@ -403,6 +403,19 @@ pub fn read_retained<'a>(id: u64, row: RowRef<'a>) -> Result<(WriteVersion, Body
             ..body
         },
     ))
+}
+
+/// One row of `retained` in a row of `batch`: id, topic, fields. [`read_batch`] reads it.
+pub fn put_entry(entries: &mut Vec<u8>, id: u64, row: &Row) {
+    entries.extend_from_slice(&id.to_le_bytes());
+    put_blob(entries, row.text.as_bytes());
+    put_blob(entries, row.fields_unproven());
+}
+
+/// Bytes of it.
+pub fn entry_bytes(row: &Row) -> usize {
+    let blob_bytes = |bytes: usize| number_bytes(bytes as u64) + bytes;
+    size_of::<u64>() + blob_bytes(row.text.len()) + blob_bytes(row.fields_unproven().len())
 }
 
 /// A row of `batch`; `entries`: rows of `retained` one behind the other, see [`super::batch`].

@@ -18,6 +18,8 @@ pub struct Salvaged {
     pub rows: BTreeMap<(Table, u64), Row>,
     /// Values of `meta`, which do not prove themselves.
     pub meta: BTreeMap<String, Vec<u8>>,
+    /// How many of them lay on pages of their table. Batches count as they lay there.
+    pub in_place: Tally,
     /// Rows that were there and are damaged.
     pub damaged: Tally,
     /// The trees that rows were in.
@@ -30,6 +32,7 @@ pub fn salvage(file: &[u8], log: &[u8]) -> Salvaged {
     let mut found = Salvaged {
         rows: BTreeMap::new(),
         meta: BTreeMap::new(),
+        in_place: Tally::default(),
         damaged: Tally::default(),
         walk: Walk::of(&pages),
     };
@@ -106,6 +109,9 @@ impl Salvaged {
             }
         }
         if row.as_ref().is_sound(table, id) {
+            if of == Some(table) {
+                self.in_place.add(of);
+            }
             self.rows.insert((table, id), row);
         } else {
             self.damaged.add(of.or(Some(table)));

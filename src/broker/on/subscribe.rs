@@ -359,7 +359,7 @@ impl Shard {
                 .note_subscribed(session_id, None, text, subscription);
             return Ok((subscription.options.qos as u8, None));
         }
-        let done = self.topics.subscribe(session_id, filter, subscription);
+        let (done, ended) = self.topics.subscribe(session_id, filter, subscription);
         let node = done.replaced.is_none().then_some(done.node);
         self.clients
             .note_subscribed(session_id, node, text, subscription);
@@ -372,7 +372,7 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         let (qos, identifier) = (subscription.options.qos, subscription.identifier());
-        let replay = wanted.then(|| Replay::new(text, done.node, qos, identifier));
+        let replay = wanted.then(|| Replay::new(text, done.node, qos, identifier, ended));
         Ok((qos as u8, replay))
     }
 

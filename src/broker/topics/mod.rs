@@ -16,5 +16,5 @@ mod value;
 
 pub(super) use member::Membership;
 pub(super) use owner::Topics;
-pub(super) use replay::Replay;
+pub(super) use replay::{Replay, ReplayNumber};
 pub(super) use sharing::checked_filter;

@@ -21,8 +21,11 @@ pub struct Replay {
     /// It begins when the replays up to this number may: its own, unless the packet that brought it was cut off.
     begins_with: u64,
     /// The replay of the same filter that was not at its end when this one took its place.
-    replaces: Option<u64>,
+    replaces: Option<ReplayNumber>,
 }
+
+/// Replays of all Sessions are numbered in their order, from 1 on.
+pub type ReplayNumber = u64;
 
 /// How far a replay has come. A cursor is five times as large as most filters, so only those under way have one.
 #[derive(Debug)]
@@ -32,15 +35,21 @@ enum Walk {
 }
 
 impl Replay {
-    /// One of all that `filter` matches.
-    pub fn new(filter: &str, node: NodeId, qos: QoS, identifier: Option<u32>) -> Replay {
+    /// One of all that `filter` matches. `replaces`: what [`Replays::end_for_another`] has ended for it.
+    pub fn new(
+        filter: &str,
+        node: NodeId,
+        qos: QoS,
+        identifier: Option<u32>,
+        replaces: Option<ReplayNumber>,
+    ) -> Replay {
         Replay {
             walk: Walk::Waiting(filter.into()),
             node,
             qos,
             identifier,
             begins_with: 0,
-            replaces: None,
+            replaces,
         }
     }
 
@@ -110,8 +119,6 @@ impl SessionReplays {
 pub struct Replays {
     by_session: HashMap<SessionId, SessionReplays>,
     last_number: u64,
-    /// The replay that was stopped last because its filter was subscribed to again: of whom, where, and its number.
-    replaced: Option<(SessionId, NodeId, u64)>,
     /// Sessions whose replay goes on in the next turn, the one served longest ago first.
     unfinished: VecDeque<SessionId>,
     /// Nodes of the retained tree that may still be looked at in this turn, by all Sessions together.
@@ -164,11 +171,6 @@ impl Replays {
     pub fn add(&mut self, session: SessionId, mut replay: Replay, account: Option<&Arc<Account>>) {
         self.last_number += 1;
         replay.begins_with = self.last_number;
-        if let Some((of, node, number)) = self.replaced.take()
-            && (of, node) == (session, replay.node)
-        {
-            replay.replaces = Some(number);
-        }
         let queue = self.by_session.entry(session).or_default();
         queue.current.insert(replay.node, self.last_number);
         queue.bytes += replay.bytes();
@@ -197,19 +199,15 @@ impl Replays {
         }
     }
 
-    /// Ends the replay for one filter, which is subscribed to again: the next [`Replays::add`] may take its place.
-    pub fn replace(&mut self, session: SessionId, node: NodeId) {
-        self.replaced = None;
-        let Some(queue) = self.by_session.get_mut(&session) else {
-            return;
-        };
-        let Some(number) = queue.current.remove(&node) else {
-            return;
-        };
+    /// Ends the replay for one filter, which is subscribed to again. Returns its number, for the one that may take its
+    /// place.
+    pub fn end_for_another(&mut self, session: SessionId, node: NodeId) -> Option<ReplayNumber> {
+        let queue = self.by_session.get_mut(&session)?;
+        let number = queue.current.remove(&node)?;
         let at = queue.replays.binary_search_by_key(&number, |(n, _)| *n);
         // It may have taken the place of another one itself, within the same packet.
         let first = at.ok().and_then(|at| queue.replays[at].1.replaces);
-        self.replaced = Some((session, node, first.unwrap_or(number)));
+        Some(first.unwrap_or(number))
     }
 
     /// Ends all of a Session.
@@ -326,7 +324,7 @@ mod tests {
     fn a_replay_begins_after_its_answer_and_not_after_a_cut() {
         let mut replays = Replays::default();
         let add = |replays: &mut Replays, filter: &str, node: u32| {
-            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None);
+            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None, None);
             replays.add(SESSION, replay, None);
             replays.last_number()
         };
@@ -352,8 +350,8 @@ mod tests {
     fn a_cut_packet_takes_no_replay_that_was_owed_before() {
         let mut replays = Replays::default();
         let add = |replays: &mut Replays, filter: &str, node: u32| {
-            replays.replace(SESSION, NodeId(node));
-            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None);
+            let replaces = replays.end_for_another(SESSION, NodeId(node));
+            let replay = Replay::new(filter, NodeId(node), QoS::AtMostOnce, None, replaces);
             replays.add(SESSION, replay, None);
             replays.last_number()
         };

@@ -1,5 +1,6 @@
 //! Subscriptions of Sessions: each comes and goes in one method here.
 
+use super::ReplayNumber;
 use super::owner::Topics;
 use super::value::Departed;
 use crate::broker::passing::{Subscriber, Subscription};
@@ -29,17 +30,17 @@ impl Topics {
     }
 
     /// Adds a subscription, or replaces the one there is and ends its replay: the same filter again begins a new
-    /// replay. [v3.1.1 MQTT-3.8.4-3]
+    /// replay, whose place a new one takes. [v3.1.1 MQTT-3.8.4-3]
     pub fn subscribe(
         &mut self,
         session: SessionId,
         filter: TopicFilter<'_>,
         subscription: Subscription,
-    ) -> Subscribed<Subscription> {
+    ) -> (Subscribed<Subscription>, Option<ReplayNumber>) {
         let subscriber = Subscriber::Session(session);
         let done = self.trie.subscribe(filter, subscriber, subscription);
-        self.replays.replace(session, done.node);
-        done
+        let ended = self.replays.end_for_another(session, done.node);
+        (done, ended)
     }
 
     /// Removes a subscription and its replay. Returns `None` if there was none.

@@ -263,7 +263,7 @@ fn forget_old(path: &Path, why: &str) {
 mod tests {
     use super::*;
     use crate::random::SplitMix64;
-    use crate::store::batch::Batches;
+    use crate::store::batch::{self, Batches};
     use crate::store::image::Image;
     use crate::store::pages::Pages;
     use crate::store::record::{Body, WriteVersion};
@@ -427,46 +427,86 @@ mod tests {
         fs::remove_dir_all(folder).expect("removed");
     }
 
-    /// `mqttfast store` says of a page with a batch that it is lost.
-    #[test]
-    fn a_lost_page_of_batches_is_told() {
-        let folder = folder("batches");
-        let path = folder.join("a.db");
-        let mut database = Database::open(&path).expect("a file");
-        let row = |id: u64| {
-            let body = Body {
-                topic: &format!("t/{id}"),
-                passed_on: b"",
-                payload: &[0; 100],
-                qos: QoS::AtMostOnce,
-                retain: true,
-                expires: 0,
-            };
-            let version = WriteVersion { clock: 1, shard: 0 };
-            row::retained(id, version, &body)
+    /// A retained message of QoS 0.
+    fn retained_of(id: u64, payload_bytes: usize) -> Row {
+        let body = Body {
+            topic: &format!("t/{id}"),
+            passed_on: b"",
+            payload: &vec![0; payload_bytes],
+            qos: QoS::AtMostOnce,
+            retain: true,
+            expires: 0,
         };
-        let rows: Vec<(u64, Row)> = (1..=60).map(|id| (id, row(id))).collect();
-        let packed = Batches::default().pack(rows.iter().map(|(id, row)| (*id, row)));
+        let version = WriteVersion { clock: 1, shard: 0 };
+        row::retained(id, version, &body)
+    }
+
+    /// The bytes of a file with these rows.
+    fn file_of(path: &Path, rows: &[(Table, u64, Row)]) -> Vec<u8> {
+        let mut database = Database::open(path).expect("a file");
         database.begin().expect("begun");
-        for (id, row) in &packed {
-            database.put(Table::Batch, *id, row.as_ref()).expect("put");
+        for (table, id, row) in rows {
+            database.put(*table, *id, row.as_ref()).expect("put");
         }
         database.put_state(&State::default()).expect("put");
         database.end().expect("committed");
         database.checkpoint_whole().expect("moved");
         database.close().expect("closed");
-        let mut file = fs::read(&path).expect("readable");
-        let look = |file: &[u8]| Image::of(salvage(file, &[]), &[], [4; 16]);
-        assert!(look(&file).damage.is_none());
-        let walk = Walk::of(&Pages::of(&file, &[]));
+        fs::read(path).expect("readable")
+    }
+
+    /// The same rows, after the last page of a table is lost.
+    fn without_last_page(file: &[u8], table: Table) -> Vec<u8> {
+        let walk = Walk::of(&Pages::of(file, &[]));
         let page = limits::STORE_PAGE_BYTES as usize;
-        // The table has its root, and a page for each batch behind it.
-        let last = (1..=file.len() / page)
-            .rfind(|number| walk.use_of(*number as u32) == Use::Rows(Table::Batch));
+        let last =
+            (1..=file.len() / page).rfind(|number| walk.use_of(*number as u32) == Use::Rows(table));
         let last = last.expect("pages");
+        let mut file = file.to_vec();
         file[(last - 1) * page..last * page].fill(0);
-        let damage = look(&file).damage;
-        assert_eq!(damage.rows_of_pages.of(Some(Table::Batch)), 1);
+        file
+    }
+
+    /// `mqttfast store` says of a page that it is lost: of one with a batch, behind the root of its table, and of the
+    /// only page that a table has.
+    #[test]
+    fn a_lost_page_is_told() {
+        let folder = folder("lost");
+        let rows: Vec<(u64, Row)> = (1..=60).map(|id| (id, retained_of(id, 100))).collect();
+        let packed = Batches::default().pack(rows.iter().map(|(id, row)| (*id, row)));
+        let packed = packed.into_iter().map(|(id, row)| (Table::Batch, id, row));
+        let few = (1..=3).map(|id| (Table::Retained, id, retained_of(id, 100)));
+        let all: Vec<_> = packed.chain(few).collect();
+        let file = file_of(&folder.join("a.db"), &all);
+        let look = |file: &[u8]| Image::of(salvage(file, &[]), &[], [4; 16]).damage;
+        assert!(look(&file).is_none());
+        for table in [Table::Batch, Table::Retained] {
+            let damage = look(&without_last_page(&file, table));
+            assert_eq!(damage.rows_of_pages.of(Some(table)), 1, "{table:?}");
+        }
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    /// What is said to fit a row of `batch` lies on one page of the file, and a little more does not.
+    #[test]
+    fn a_batch_of_one_message_that_fits_is_a_page() {
+        let folder = folder("fits");
+        let mut largest = 0;
+        for payload_bytes in 930..990 {
+            let row = retained_of(1, payload_bytes);
+            let fits = batch::fits(&row);
+            let packed = Batches::default().pack([(1, &row)].into_iter());
+            let [(id, batch)] = &packed[..] else {
+                panic!("one row");
+            };
+            let path = folder.join(format!("{payload_bytes}.db"));
+            let file = file_of(&path, &[(Table::Batch, *id, batch.clone())]);
+            let walk = Walk::of(&Pages::of(&file, &[]));
+            let pages = walk.count(Use::Rows(Table::Batch));
+            assert_eq!(pages == 1, fits, "{payload_bytes} bytes on {pages} pages");
+            largest = if fits { payload_bytes } else { largest };
+        }
+        assert!((931..989).contains(&largest), "{largest}");
         fs::remove_dir_all(folder).expect("removed");
     }
 
