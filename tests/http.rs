@@ -17,6 +17,8 @@ use tungstenite::{Message, WebSocket};
 mod asking;
 #[path = "http/metrics.rs"]
 mod metrics;
+#[path = "http/readers.rs"]
+mod readers;
 
 use asking::{House, answer, request};
 

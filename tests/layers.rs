@@ -342,6 +342,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io::helpers::passwords", &["io::mail", "io::clock"]),
     ("io::helpers::rules", &["io::disk"]),
     ("io::helpers::recent", &[]),
+    ("io::helpers::patience", &[]),
     ("io::explain", &["io::disk", "io::helpers::rules"]),
     (
         "io::migrate",
@@ -403,6 +404,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "io::helpers::answers",
             "io::helpers::known",
+            "io::helpers::patience",
             "io::helpers::recent",
             "io::helpers::summary",
             "io::mail",
@@ -464,6 +466,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::helpers::bridge",
             "io::helpers::known",
             "io::helpers::passwords",
+            "io::helpers::patience",
             "io::helpers::recent",
             "io::helpers::summary",
             "io::helpers::sys",

@@ -1,6 +1,6 @@
 //! The numbers of `docs/limits.md` are those of `src/limits/` and of the sum that the broker says at its start.
 
-use mqttfast::config::{ListenerSettings, Settings, memory_bound};
+use mqttfast::config::{Beside, ListenerSettings, Settings, memory_bound};
 use mqttfast::limits;
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,6 +65,11 @@ fn the_figures_of_the_page_are_those_of_the_source() {
         OUTBOX_LOW_BYTES,
         OUTBOX_BYTES_MAX,
         ANSWERS_BYTES_MAX,
+        HTTP_LIST_BYTES_MAX,
+        HTTP_ALL_UNSENT_BYTES_MAX,
+        CONTROL_ALL_UNSENT_BYTES_MAX,
+        ANSWER_MS,
+        ANSWER_BYTES_PER_S,
         LANE_BYTES_MAX,
         SPILL_HIGH_BYTES,
         LOG_BYTES_WAITING_MAX,
@@ -90,6 +95,37 @@ fn the_figures_of_the_page_are_those_of_the_source() {
     assert_eq!(told, figures);
 }
 
+/// The page says in words what page and bridges add.
+#[test]
+fn what_page_and_bridges_may_hold_is_that_of_the_start() {
+    let page = page();
+    let alone = memory_bound(&Settings::default(), 1, &Beside::default());
+    let mib = |beside: &Beside| {
+        let bound = memory_bound(&Settings::default(), 1, beside);
+        (bound.fixed_bytes - alone.fixed_bytes).div_ceil(1 << 20)
+    };
+    let of_page = Beside {
+        page: true,
+        ..Beside::default()
+    };
+    let of_control = Beside {
+        control: true,
+        ..Beside::default()
+    };
+    let of_bridge = Beside {
+        bridges: vec![limits::BRIDGE_PACKET_BYTES_MAX],
+        ..Beside::default()
+    };
+    for (told, beside) in [
+        ("The page takes {} MiB at most", of_page),
+        ("the control socket {} MiB at most", of_control),
+        ("Each bridge takes {} MiB at most", of_bridge),
+    ] {
+        let told = told.replace("{}", &mib(&beside).to_string());
+        assert!(page.contains(&told), "docs/limits.md: {told}");
+    }
+}
+
 #[test]
 fn the_sums_of_the_page_are_those_of_the_start() {
     let page = page();
@@ -111,7 +147,11 @@ fn the_sums_of_the_page_are_those_of_the_start() {
             memory_bytes_max: machine / 4,
             ..Settings::with_listener(listener)
         };
-        let bound = memory_bound(&settings, shards);
+        let beside = Beside {
+            control: true,
+            ..Beside::default()
+        };
+        let bound = memory_bound(&settings, shards, &beside);
         let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
         let expected = [
             if machine < 1 << 30 {

@@ -30,7 +30,7 @@ pub mod websocket;
 pub use flags::{Flags, ListenOn, Scheme};
 pub use http::{HttpListener, HttpOn};
 pub use listener::{Address, Family, Hosts, Listener, Transport};
-pub use memory::{MemoryBound, memory_bound};
+pub use memory::{Beside, MemoryBound, memory_bound};
 pub use mosquitto::{CertificateName, TlsVersion};
 pub use network::Network;
 pub use proxy::{ProxyTerms, ProxyVersion};

@@ -5,7 +5,7 @@ use crate::broker::{LogLevel, OwnMessage};
 use crate::buffer::{Stock, code, heap};
 use crate::config::mosquitto::{Exit, Kind, LogDestination};
 use crate::config::{
-    Address, Config, Hosts, HttpListener, Io, Listener, Logs, Settings, memory_bound,
+    Address, Beside, Config, Hosts, HttpListener, Io, Listener, Logs, Settings, memory_bound,
 };
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
@@ -489,7 +489,7 @@ fn announce(config: &Config, cores: &[usize], why: &str, log: &Log) {
         [core] => format!("1 shard on core {core}"),
         names => format!("{} shards on cores {}", names.len(), names.join(", ")),
     });
-    info(memory_bound(&config.settings(), cores.len()).to_string());
+    info(memory_bound(&config.settings(), cores.len(), &Beside::of(config)).to_string());
     info(access(config));
 }
 

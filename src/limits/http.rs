@@ -32,6 +32,9 @@ pub const HTTP_UNSENT_BYTES_MAX: usize = 128 * 1024;
 pub const HTTP_ALL_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A piece of a list, passed by one entry at most.
 pub const HTTP_PIECE_BYTES: usize = 64 * 1024;
+/// What the system is asked to hold of an answer. It tells of room when a third of it is free: of the megabytes that it
+/// would else hold, a reader on a slow line would not have taken that much in time to be seen as one who reads.
+pub const HTTP_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Pieces of one answer that are made before other connections have their turn.
 pub const HTTP_PIECES_PER_TURN: usize = 8;
 /// Entries of a list that one request is answered with.
@@ -42,8 +45,11 @@ pub const HTTP_ITEMS_DEFAULT: usize = 200;
 pub const HTTP_HAPPENINGS_DEFAULT: usize = 100;
 /// Where no connection can be accepted, none is for this long.
 pub const HTTP_REST_MS: u64 = 100;
-/// Bytes of the names that a sorted list keeps; what comes behind them is for the next request.
-pub const HTTP_NAMES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of names and lines that a sorted list keeps until its reader takes them; what comes behind them is for the
+/// next request. One entry may pass it.
+pub const HTTP_LIST_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a value in a list; the whole one is for a request of its own.
+pub const HTTP_LIST_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a value in the tree of topics.
 pub const HTTP_LEVEL_VALUE_BYTES_MAX: usize = 1024;
 /// WebSockets of pages at a time.

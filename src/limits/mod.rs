@@ -426,7 +426,7 @@ pub const LOG_EVENTS_PERCENT: usize = 75;
 pub const SURVEY_ITEMS_MAX: usize = 128;
 /// Slots and nodes that one page of a survey looks at, so that one over empty slots ends, too.
 pub const SURVEY_STEPS_MAX: usize = 1024;
-/// Bytes of names in one page of a survey, passed by one entry at most.
+/// Bytes of names and values in one page of a survey, passed by one entry at most.
 pub const SURVEY_BYTES_MAX: usize = 64 * 1024;
 /// The low bits of the clock of retained writes, below the calendar's seconds.
 pub const RETAIN_CLOCK_BITS: u32 = 20;
@@ -460,6 +460,17 @@ pub const CONTROL_ANSWER_BYTES_MAX: usize = 128 * 1024;
 pub const CONTROL_STUCK_MS: u64 = 10_000;
 /// A connection that asks for nothing is closed after this.
 pub const CONTROL_IDLE_MS: u64 = 600_000;
+/// With so much unsent to all connections, nothing more is asked of the shards for who has something unsent, or whose
+/// answer has values of any size.
+pub const CONTROL_ALL_UNSENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const _: () =
+    assert!(CONTROL_ALL_UNSENT_BYTES_MAX >= CONTROL_CONNECTIONS_MAX * CONTROL_ANSWER_BYTES_MAX);
+/// The reader of an answer, here or at the page, may take so long for all of it, counted while some of it waits …
+pub const ANSWER_MS: u64 = 20_000;
+/// … and a second more for each so many bytes that it has taken.
+pub const ANSWER_BYTES_PER_S: u64 = 32 * 1024;
+/// A byte of a text may take so many as JSON: `\\u0001`.
+pub const JSON_GROWTH: usize = 6;
 /// Bytes of the value of a retained message that an answer has; the rest is left out.
 pub const CONTROL_VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Retained messages that are deleted before the shards do other work.

@@ -595,6 +595,45 @@ fn slow_and_hostile_readers_hold_nothing() {
 }
 
 #[test]
+fn readers_of_large_values_hold_little_together_and_are_served_one_after_the_other() {
+    let house = House::new(1);
+    let mut writer = house.client(b"writer", Some("ann"));
+    for index in 0..3 {
+        // Each byte takes six as JSON.
+        writer.publish(&format!("t/{index}"), &vec![1; 1_000_000], 1, true);
+    }
+    let memory = house.broker.rss_bytes();
+    let request = "{\"ask\":\"retained\",\"values\":true}\n";
+    let mut readers: Vec<_> = (0..12).map(|_| house.open()).collect();
+    for reader in &mut readers {
+        reader.get_mut().write_all(request.as_bytes()).expect("ask");
+    }
+    // They read nothing. Who asks for little is served meanwhile.
+    let mut other = house.served();
+    assert_eq!(ask(&mut other, r#"{"ask":"retained"}"#).len(), 4);
+    let grown = house.broker.rss_bytes().saturating_sub(memory);
+    assert!(grown < 40 << 20, "{grown} bytes for who reads nothing");
+    drop(readers.drain(..8));
+    let read = readers.into_iter().map(|mut reader| {
+        std::thread::spawn(move || {
+            let mut bytes = 0;
+            loop {
+                let mut line = String::new();
+                assert!(reader.read_line(&mut line).expect("a line") > 0);
+                bytes += line.len();
+                if line.contains("\"end\"") {
+                    return bytes;
+                }
+            }
+        })
+    });
+    for reader in read.collect::<Vec<_>>() {
+        let bytes = reader.join().expect("all of the answer");
+        assert!(bytes > 18_000_000, "{bytes}");
+    }
+}
+
+#[test]
 fn a_socket_that_nobody_asks_costs_no_wake_up() {
     let house = House::new(1);
     house.done(&["status"]);

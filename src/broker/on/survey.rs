@@ -41,7 +41,7 @@ impl Room {
         self.steps = self.steps.saturating_sub(1);
     }
 
-    /// Books an entry with so many bytes of names.
+    /// Books an entry with so many bytes of names and values.
     fn take(&mut self, bytes: usize) {
         self.items -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -251,11 +251,13 @@ impl Shard {
                     if let Some((message, version)) =
                         found.filter(|(message, _)| message.expires() > self.turn.now())
                     {
-                        room.take(topic.len());
+                        let payload_bytes = message.payload().len();
+                        // Who asks holds what the page has, whatever becomes of it here.
+                        room.take(topic.len() + if values { payload_bytes } else { 0 });
                         page.push(RetainedReport {
                             topic: topic.as_str().into(),
                             qos: message.qos,
-                            payload_bytes: message.payload().len(),
+                            payload_bytes,
                             expires: message.expires(),
                             written_s: version.written_s(),
                             value: values.then(|| message.clone()),

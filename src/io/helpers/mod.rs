@@ -9,6 +9,7 @@
 //! - [`control`]: the main thread: signals, reload, the end.
 //! - [`control_socket`]: answers operators.
 //! - [`known`], [`answers`]: what it is asked, and its answers as JSON, as the page has them too.
+//! - [`patience`]: how long the readers of both may take.
 //! - [`mod@http`]: the page, and its API.
 //! - [`recent`]: what devices had trouble with.
 //! - [`summary`]: the sums of all shards, at SIGUSR1.
@@ -27,6 +28,7 @@ pub mod known;
 pub mod log;
 pub mod notify;
 pub mod passwords;
+pub mod patience;
 pub mod recent;
 pub mod reload;
 pub mod rules;

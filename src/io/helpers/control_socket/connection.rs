@@ -4,6 +4,7 @@ use super::lines::refuse;
 use super::request;
 use super::work::Work;
 use crate::io::helpers::known::Known;
+use crate::io::helpers::patience::Patience;
 use crate::limits;
 use memchr::memchr;
 use nix::poll::PollFlags;
@@ -25,6 +26,10 @@ pub struct Connection {
     work: Option<Work>,
     /// When a byte came or went last, or a request was answered.
     since: Instant,
+    /// Of who reads the answer.
+    patience: Patience,
+    /// It waits until others have taken their answers.
+    rests: bool,
     /// The other side sends nothing more.
     ended: bool,
     broken: bool,
@@ -39,6 +44,8 @@ impl Connection {
             sent: 0,
             work: None,
             since: now,
+            patience: Patience::default(),
+            rests: false,
             ended: false,
             broken: false,
         }
@@ -58,6 +65,10 @@ impl Connection {
 
     /// When it is to be looked at, whatever comes. `None`: who follows the log may be silent as long as the log is.
     pub fn due(&self) -> Option<Instant> {
+        // Those that it waits for have deadlines.
+        if self.rests && self.waiting() == 0 {
+            return None;
+        }
         if self.has_something_to_do() {
             return Some(self.since);
         }
@@ -68,7 +79,8 @@ impl Connection {
             true => limits::CONTROL_IDLE_MS,
             false => limits::CONTROL_STUCK_MS,
         };
-        Some(self.since + Duration::from_millis(patience))
+        let due = self.since + Duration::from_millis(patience);
+        Some(self.patience.until().map_or(due, |until| until.min(due)))
     }
 
     /// It asks for lines of the log as they come.
@@ -90,9 +102,11 @@ impl Connection {
         self.broken || self.ended && self.work.is_none() && self.waiting() == 0
     }
 
-    /// Reads, works and writes, as far as all of it goes without waiting for the other side.
-    pub fn turn(&mut self, known: &Known, now: Instant) {
-        if self.due().is_some_and(|due| now >= due) && !self.has_something_to_do() {
+    /// Reads, works and writes, as far as all of it goes without waiting for the other side. `unsent`: bytes that all
+    /// connections have not sent.
+    pub fn turn(&mut self, known: &Known, unsent: usize, now: Instant) {
+        let is_late = self.due().is_some_and(|due| now >= due) && !self.has_something_to_do();
+        if is_late || self.patience.until().is_some_and(|until| now >= until) {
             self.broken = true;
             return;
         }
@@ -100,7 +114,12 @@ impl Connection {
         if self.work.is_none() {
             self.next_request(known, now);
         }
-        if self.waiting() < limits::CONTROL_ANSWER_BYTES_MAX
+        let others = unsent.saturating_sub(self.waiting());
+        let is_large = self.work.as_ref().is_some_and(Work::has_values);
+        self.rests = is_large && others >= limits::CONTROL_ALL_UNSENT_BYTES_MAX;
+        if self.rests {
+            self.since = now;
+        } else if self.waiting() < limits::CONTROL_ANSWER_BYTES_MAX
             && let Some(work) = &mut self.work
             && work.step(known, &mut self.output)
         {
@@ -114,7 +133,13 @@ impl Connection {
         }
     }
 
-    fn waiting(&self) -> usize {
+    /// It goes on when others have taken their answers.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    /// Bytes of its answer that are not taken yet.
+    pub fn waiting(&self) -> usize {
         self.output.len() - self.sent
     }
 
@@ -188,11 +213,13 @@ impl Connection {
         let line = line.trim_ascii();
         self.since = now;
         if !line.is_empty() {
+            self.patience.begin();
             self.work = request::take(line, known, &mut self.output);
         }
     }
 
     fn write(&mut self, now: Instant) {
+        let before = self.waiting();
         while self.waiting() > 0 {
             match self.stream.write(&self.output[self.sent..]) {
                 Ok(0) => {
@@ -211,7 +238,13 @@ impl Connection {
                 }
             }
         }
+        self.patience
+            .look(before - self.waiting(), self.waiting() > 0, now);
         if self.waiting() == 0 {
+            if self.follows() {
+                // The log has no end. Its reader must take all of it now and then, or much.
+                self.patience.begin();
+            }
             self.output.clear();
             // An idle connection holds no memory.
             if self.work.is_none() {

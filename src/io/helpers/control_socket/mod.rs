@@ -65,11 +65,19 @@ impl Desk {
             self.wait();
             self.accept();
             let now = Instant::now();
+            let mut unsent = self.unsent();
             for connection in &mut self.connections {
-                connection.turn(&self.known, now);
+                let before = connection.waiting();
+                connection.turn(&self.known, unsent, now);
+                unsent = (unsent + connection.waiting()).saturating_sub(before);
             }
             self.connections.retain(|connection| !connection.is_over());
         }
+    }
+
+    /// Bytes that all connections have not sent.
+    fn unsent(&self) -> usize {
+        self.connections.iter().map(Connection::waiting).sum()
     }
 
     /// Waits for connections, bytes, room for bytes, lines of the log where somebody follows them, or a deadline.
@@ -85,12 +93,18 @@ impl Desk {
             watched.push(PollFd::new(self.lines.as_fd(), PollFlags::POLLIN));
         }
         for connection in &self.connections {
-            watched.push(PollFd::new(connection.as_fd(), connection.interest()));
+            let interest = connection.interest();
+            // One that waits for others would tell of its end again and again.
+            if !interest.is_empty() {
+                watched.push(PollFd::new(connection.as_fd(), interest));
+            }
         }
         let now = Instant::now();
         let due = self.connections.iter().filter_map(Connection::due).min();
-        let timeout = match begins {
-            // Of lines that came since the answer began, nobody was told.
+        let has_room = self.unsent() < limits::CONTROL_ALL_UNSENT_BYTES_MAX;
+        let goes_on = has_room && self.connections.iter().any(Connection::rests);
+        // Of lines that came since an answer began to follow them, nobody was told.
+        let timeout = match begins || goes_on {
             true => PollTimeout::ZERO,
             false => known::until(due, now),
         };

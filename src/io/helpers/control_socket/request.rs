@@ -54,7 +54,11 @@ fn read(line: &[u8], known: &Known) -> Result<Work, Fault> {
         "retained" => {
             let older_s = fields.number("older_s")?;
             let values = fields.truth("values")?;
-            Work::List(Listing::retained(retained(&fields, values)?, older_s))
+            Work::List(Listing::retained(
+                retained(&fields, values)?,
+                older_s,
+                values,
+            ))
         }
         "remove_retained" => {
             let filter = fields.needed("filter")?;

@@ -46,6 +46,11 @@ impl Work {
         matches!(self, Work::Log { follow: true, .. })
     }
 
+    /// Its lines have values of retained messages.
+    pub fn has_values(&self) -> bool {
+        matches!(self, Work::List(listing) if matches!(listing.what, What::Retained { values: true, .. }))
+    }
+
     /// Does a piece. `true`: the answer is complete.
     pub fn step(&mut self, known: &Known, out: &mut Vec<u8>) -> bool {
         match self {
@@ -199,7 +204,7 @@ enum What {
     Clients,
     Sessions,
     Subscriptions { of: Option<Box<str>> },
-    Retained { older: Older },
+    Retained { older: Older, values: bool },
 }
 
 impl Listing {
@@ -226,12 +231,12 @@ impl Listing {
         Listing::new(known.shards.count(), What::Subscriptions { of })
     }
 
-    pub fn retained(survey: Survey, older_s: Option<u64>) -> Listing {
+    pub fn retained(survey: Survey, older_s: Option<u64>, values: bool) -> Listing {
         let older = Older::by(older_s);
         // All shards have the same.
         Listing {
             next: Some(survey),
-            ..Listing::new(1, What::Retained { older })
+            ..Listing::new(1, What::Retained { older, values })
         }
     }
 
@@ -266,7 +271,7 @@ impl Listing {
                     tell(answers::subscription(found));
                 }
             }
-            (What::Retained { older }, Found::Retained(page)) => {
+            (What::Retained { older, .. }, Found::Retained(page)) => {
                 for found in page.iter().filter(|found| older.holds(found.written_s)) {
                     tell(answers::retained(
                         found,

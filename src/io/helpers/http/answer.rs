@@ -30,6 +30,11 @@ pub enum Step {
 pub trait Pieces {
     /// Appends the next piece, which may be empty.
     fn step(&mut self, house: &House, out: &mut Vec<u8>) -> Step;
+
+    /// What it keeps until the reader takes it.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A body.

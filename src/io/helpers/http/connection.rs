@@ -17,6 +17,7 @@ use super::route::{self, Act, Place};
 use super::site::Site;
 use super::stream::Stream;
 use crate::broker::{Happening, Identity, Refusal, Verdict};
+use crate::io::helpers::patience::Patience;
 use crate::io::link::websocket::handshake;
 use crate::limits;
 use nix::poll::PollFlags;
@@ -66,6 +67,8 @@ pub struct Connection {
     since: Instant,
     /// What is under way must have gone on by then.
     until: Instant,
+    /// Of who reads the answer.
+    patience: Patience,
     /// Ends when the answer has left.
     is_last: bool,
     /// The other side sends nothing more.
@@ -100,6 +103,7 @@ impl Connection {
             since: now,
             // A request is to come; a handshake of TLS too.
             until: after(now, limits::HTTP_HEAD_MS),
+            patience: Patience::default(),
             is_last: false,
             ended: false,
             broken: false,
@@ -137,12 +141,14 @@ impl Connection {
 
     /// When it is to be looked at, whatever comes.
     pub fn due(&self) -> Instant {
+        let until = self.patience.until();
+        let until = until.map_or(self.until, |until| until.min(self.until));
         match &self.state {
             _ if self.is_busy() => self.since,
             // While nothing is unsent, a page may be silent for ever.
             State::Live(live) if self.waiting() == 0 => live.due(),
-            State::Live(live) => live.due().min(self.until),
-            _ => self.until,
+            State::Live(live) => live.due().min(until),
+            _ => until,
         }
     }
 
@@ -177,8 +183,17 @@ impl Connection {
         self.broken
     }
 
+    /// Bytes that it holds for the reader of its answer.
+    pub fn held_bytes(&self) -> usize {
+        let of_pieces = match &self.state {
+            State::Answering { pieces, .. } => pieces.held_bytes(),
+            _ => 0,
+        };
+        self.waiting() + of_pieces
+    }
+
     /// Bytes of its answer that are not taken yet.
-    pub fn waiting(&self) -> usize {
+    fn waiting(&self) -> usize {
         self.output.len() - self.sent
     }
 
@@ -212,6 +227,10 @@ impl Connection {
 
     /// Reads, answers and writes, as far as all of it goes without waiting for the other side.
     pub fn turn(&mut self, site: &Site, house: &House, now: Instant) {
+        if self.patience.until().is_some_and(|until| now >= until) {
+            self.broken = true;
+            return;
+        }
         let is_patient = self.is_live() && self.waiting() == 0;
         if now >= self.until && !self.is_busy() && !is_patient {
             return self.on_late(now);
@@ -338,6 +357,7 @@ impl Connection {
             }
             return came;
         };
+        self.patience.begin();
         let block: Vec<u8> = self.input.drain(..end).collect();
         self.looked_at = 0;
         match Request::read(&block) {
@@ -648,6 +668,12 @@ impl Connection {
         } else if self.sent >= limits::HTTP_UNSENT_BYTES_MAX {
             self.output.drain(..self.sent);
             self.sent = 0;
+        }
+        self.patience
+            .look(before - self.waiting(), self.waiting() > 0, now);
+        if self.is_live() && self.waiting() == 0 {
+            // What a page is told has no end. It must take all of it now and then, or much.
+            self.patience.begin();
         }
         // A body has its time from the start, whatever was said to it.
         if self.waiting() < before && !matches!(self.state, State::Body(..)) {

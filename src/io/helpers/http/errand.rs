@@ -62,6 +62,8 @@ impl Errand {
             if published.is_err() {
                 answer = Some(Answer::wrong("`topic` is no topic name"));
             }
+            // The packet has it now.
+            self.message.payload = Vec::new();
             return answer.or_else(|| self.turn());
         }
         if answer.is_none()

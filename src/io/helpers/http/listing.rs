@@ -26,8 +26,13 @@ impl List {
     }
 
     fn put(&mut self, line: &Value, out: &mut Vec<u8>) {
+        self.put_text(&text_line(&line.to_string()), out);
+    }
+
+    /// A line that is JSON already.
+    fn put_text(&mut self, line: &str, out: &mut Vec<u8>) {
         self.begin(out);
-        out.extend_from_slice(text_line(&line.to_string()).as_bytes());
+        out.extend_from_slice(line.as_bytes());
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {
@@ -110,18 +115,29 @@ impl Pieces for Clients {
 
 /// What is kept of a walk over retained messages: the first by name behind a cursor. The walk goes in the order of the
 /// tree, which means nothing to a person.
-struct First<T> {
+///
+/// Names and lines are kept as they are sent, never the messages themselves: those would stay in memory for as long as
+/// the reader takes, though they be deleted in the broker.
+struct First {
     after: Option<Box<str>>,
     limit: usize,
-    kept: BTreeMap<Box<str>, T>,
-    /// Of the names.
+    kept: BTreeMap<Box<str>, Entry>,
+    /// Of names and lines.
     bytes: usize,
     /// The first name for which there was no room: nothing from there on is kept.
     ceiling: Option<Box<str>>,
 }
 
-impl<T: Default> First<T> {
-    fn new(limit: usize, after: Option<&str>) -> First<T> {
+#[derive(Default)]
+struct Entry {
+    /// JSON of what is retained here itself.
+    line: Option<Box<str>>,
+    /// How many are below.
+    below: u64,
+}
+
+impl First {
+    fn new(limit: usize, after: Option<&str>) -> First {
         First {
             after: after.map(Into::into),
             limit,
@@ -131,38 +147,72 @@ impl<T: Default> First<T> {
         }
     }
 
-    /// The place of this name, which is made. `None`: it is before the cursor, or behind all that is kept.
-    fn place(&mut self, name: &str) -> Option<&mut T> {
+    /// Is this name before the cursor, or behind all that is kept?
+    fn is_beyond(&self, name: &str) -> bool {
         let before = self.after.as_deref().is_some_and(|after| name <= after);
         let behind = self.ceiling.as_deref().is_some_and(|first| name >= first);
-        if before || behind {
-            return None;
+        before || behind
+    }
+
+    /// Something is retained below this name.
+    fn count_below(&mut self, name: &str) {
+        self.change(name, |entry| entry.below += 1);
+    }
+
+    /// This is retained at this name. The line is made only where it is kept.
+    fn put(&mut self, name: &str, line: impl FnOnce() -> Value) {
+        let mut bytes = 0;
+        self.change(name, |entry| {
+            let line = text_line(&line().to_string());
+            bytes = line.len();
+            entry.line = Some(line.into());
+        });
+        self.bytes += bytes;
+        self.trim();
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Entry)) {
+        if self.is_beyond(name) {
+            return;
         }
         if !self.kept.contains_key(name) {
             self.bytes += name.len();
-            self.kept.insert(name.into(), T::default());
-            // One name always has room.
-            while self.kept.len() > self.limit
-                || self.bytes > limits::HTTP_NAMES_BYTES_MAX && self.kept.len() > 1
-            {
-                let Some((last, _)) = self.kept.pop_last() else {
-                    break;
-                };
-                self.bytes -= last.len();
-                self.ceiling = Some(last);
-            }
+            self.kept.insert(name.into(), Entry::default());
+            self.trim();
         }
-        self.kept.get_mut(name)
+        if let Some(entry) = self.kept.get_mut(name) {
+            change(entry);
+        }
     }
 
-    fn take(&mut self) -> Option<(Box<str>, T)> {
-        self.kept.pop_first()
+    /// Throws away what is over the bounds, from behind.
+    fn trim(&mut self) {
+        // One entry always has room.
+        while self.kept.len() > self.limit
+            || self.bytes > limits::HTTP_LIST_BYTES_MAX && self.kept.len() > 1
+        {
+            let Some((last, entry)) = self.kept.pop_last() else {
+                break;
+            };
+            self.bytes -= size(&last, &entry);
+            self.ceiling = Some(last);
+        }
+    }
+
+    fn take(&mut self) -> Option<(Box<str>, Entry)> {
+        let (name, entry) = self.kept.pop_first()?;
+        self.bytes -= size(&name, &entry);
+        Some((name, entry))
     }
 
     /// There are more behind those that are kept.
     fn has_more(&self) -> bool {
         self.ceiling.is_some()
     }
+}
+
+fn size(name: &str, entry: &Entry) -> usize {
+    name.len() + entry.line.as_ref().map_or(0, |line| line.len())
 }
 
 /// A walk over retained messages.
@@ -173,14 +223,15 @@ struct Walk {
 
 impl Walk {
     /// One page. `None`: the shard is busy.
-    fn step(&mut self, house: &House, mut each: impl FnMut(RetainedReport)) -> Option<()> {
+    fn step(&mut self, house: &House, mut each: impl FnMut(&RetainedReport, &Times)) -> Option<()> {
         let survey = self.survey.take()?;
         // All shards have the same.
         let report = house.known.ask(ShardId(0), survey)?;
-        if let Found::Retained(page) = report.found {
+        let times = Times::of(&house.known, report.now);
+        if let Found::Retained(page) = &report.found {
             for found in page {
                 if self.rights.may_read(&found.topic) {
-                    each(found);
+                    each(found, &times);
                 }
             }
         }
@@ -196,7 +247,7 @@ impl Walk {
 /// Retained messages that a filter matches, by their names.
 pub struct Retained {
     walk: Walk,
-    first: First<Option<RetainedReport>>,
+    first: First,
     last: Option<Box<str>>,
     list: List,
 }
@@ -217,25 +268,24 @@ impl Retained {
 }
 
 impl Pieces for Retained {
+    fn held_bytes(&self) -> usize {
+        self.first.bytes
+    }
+
     fn step(&mut self, house: &House, out: &mut Vec<u8>) -> Step {
         if !self.walk.is_over() {
             let first = &mut self.first;
-            let walked = self.walk.step(house, |found| {
-                let topic = found.topic.clone();
-                if let Some(place) = first.place(&topic) {
-                    *place = Some(found);
-                }
+            let walked = self.walk.step(house, |found, times| {
+                let most = limits::HTTP_LIST_VALUE_BYTES_MAX;
+                first.put(&found.topic, || answers::retained(found, times, most));
             });
             return walked.map_or(Step::Busy, |()| Step::More);
         }
-        let times = Times::of(&house.known, house.known.clock.now());
         while out.len() < limits::HTTP_PIECE_BYTES {
             match self.first.take() {
-                Some((topic, found)) => {
-                    if let Some(found) = &found {
-                        let line =
-                            answers::retained(found, &times, limits::CONTROL_VALUE_BYTES_MAX);
-                        self.list.put(&line, out);
+                Some((topic, entry)) => {
+                    if let Some(line) = entry.line {
+                        self.list.put_text(&line, out);
                     }
                     self.last = Some(topic);
                 }
@@ -272,7 +322,7 @@ impl SysTree {
 impl Pieces for SysTree {
     fn step(&mut self, house: &House, out: &mut Vec<u8>) -> Step {
         let begun = &mut self.begun;
-        let walked = self.walk.step(house, |found| {
+        let walked = self.walk.step(house, |found, _| {
             let value = found.value.as_ref().map(|message| message.payload());
             let value = String::from_utf8_lossy(value.unwrap_or_default());
             let before = match std::mem::replace(begun, true) {
@@ -301,17 +351,9 @@ pub struct Topics {
     walk: Walk,
     /// `None`: the roots.
     under: Option<Box<str>>,
-    first: First<Level>,
+    first: First,
     last: Option<Box<str>>,
     list: List,
-}
-
-#[derive(Default)]
-struct Level {
-    /// What is retained here itself.
-    retained: Option<RetainedReport>,
-    /// How many are below.
-    below: u64,
 }
 
 impl Topics {
@@ -357,10 +399,14 @@ impl Topics {
 }
 
 impl Pieces for Topics {
+    fn held_bytes(&self) -> usize {
+        self.first.bytes
+    }
+
     fn step(&mut self, house: &House, out: &mut Vec<u8>) -> Step {
         if !self.walk.is_over() {
             let (first, under) = (&mut self.first, self.under.as_deref());
-            let walked = self.walk.step(house, |found| {
+            let walked = self.walk.step(house, |found, times| {
                 let rest = match under {
                     None => Some(&*found.topic),
                     // What is retained at the topic itself was shown one level higher.
@@ -372,38 +418,32 @@ impl Pieces for Topics {
                 let Some(rest) = rest else {
                     return;
                 };
-                let (level, below) = match rest.split_once('/') {
-                    Some((level, _)) => (level, true),
-                    None => (rest, false),
-                };
-                match (first.place(level), below) {
-                    (Some(place), true) => place.below += 1,
-                    (Some(place), false) => place.retained = Some(found),
-                    (None, _) => {}
-                }
-            });
-            return walked.map_or(Step::Busy, |()| Step::More);
-        }
-        let times = Times::of(&house.known, house.known.clock.now());
-        while out.len() < limits::HTTP_PIECE_BYTES {
-            match self.first.take() {
-                Some((name, level)) => {
-                    let retained = level.retained.map(|found| {
-                        let cut = limits::HTTP_LEVEL_VALUE_BYTES_MAX;
-                        let mut line = answers::retained(&found, &times, cut);
+                match rest.split_once('/') {
+                    Some((level, _)) => first.count_below(level),
+                    None => first.put(rest, || {
+                        let most = limits::HTTP_LEVEL_VALUE_BYTES_MAX;
+                        let mut line = answers::retained(found, times, most);
                         if let Some(fields) = line.as_object_mut() {
                             fields.remove("topic");
                         }
                         line
-                    });
-                    let topic = self.topic(&name);
-                    let line = json!({
-                        "level": name,
-                        "topic": topic,
-                        "retained": retained,
-                        "below": level.below,
-                    });
-                    self.list.put(&line, out);
+                    }),
+                }
+            });
+            return walked.map_or(Step::Busy, |()| Step::More);
+        }
+        while out.len() < limits::HTTP_PIECE_BYTES {
+            match self.first.take() {
+                Some((name, entry)) => {
+                    let head = json!({ "level": name, "topic": self.topic(&name) });
+                    let head = text_line(&head.to_string());
+                    let head = head.strip_suffix('}').unwrap_or(&head);
+                    let retained = entry.line.as_deref().unwrap_or("null");
+                    let below = entry.below;
+                    self.list.put_text(
+                        &format!("{head},\"retained\":{retained},\"below\":{below}}}"),
+                        out,
+                    );
                     self.last = Some(name);
                 }
                 None => {
@@ -422,15 +462,13 @@ mod tests {
     use super::*;
 
     fn shown(names: &[&str], limit: usize, after: Option<&str>) -> (Vec<String>, bool) {
-        let mut first: First<u64> = First::new(limit, after);
+        let mut first = First::new(limit, after);
         for name in names {
-            if let Some(count) = first.place(name) {
-                *count += 1;
-            }
+            first.count_below(name);
         }
         let mut found = Vec::new();
-        while let Some((name, count)) = first.take() {
-            found.push(format!("{name}{count}"));
+        while let Some((name, entry)) = first.take() {
+            found.push(format!("{name}{}", entry.below));
         }
         (found, first.has_more())
     }
@@ -450,36 +488,49 @@ mod tests {
         assert_eq!(shown(&[], 2, None), (vec![], false));
     }
 
-    #[test]
-    fn long_names_are_bounded_and_all_are_shown_in_the_end() {
-        let long = |index: usize| format!("{index:03}{}", "x".repeat(60_000));
-        let names: Vec<String> = (0..100).rev().map(long).collect();
+    /// Each name is told once, by as many requests as it takes, and no more than the bound is held. `size`: of a value;
+    /// `own`: what an entry has of its own.
+    fn all_are_shown(names: &[String], size: usize, own: usize) {
         let (mut after, mut seen) = (None, Vec::new());
         loop {
-            let mut first: First<u64> = First::new(1000, after.as_deref());
-            for name in names.iter().chain(&names) {
-                if let Some(count) = first.place(name) {
-                    *count += 1;
-                }
-                assert!(first.bytes <= limits::HTTP_NAMES_BYTES_MAX);
+            let mut first = First::new(1000, after.as_deref());
+            for name in names.iter().chain(names) {
+                first.count_below(name);
             }
-            while let Some((name, count)) = first.take() {
-                assert_eq!(count, 2, "all of a name are counted, or none");
+            for name in names {
+                first.put(name, || json!("x".repeat(size)));
+                let held: usize = first
+                    .kept
+                    .iter()
+                    .map(|(name, entry)| self::size(name, entry))
+                    .sum();
+                assert_eq!(first.bytes, held);
+                assert!(held <= limits::HTTP_LIST_BYTES_MAX.max(own), "{held}");
+            }
+            while let Some((name, entry)) = first.take() {
+                assert_eq!(entry.below, 2, "all of a name are counted, or none");
+                assert!(entry.line.is_some_and(|line| line.len() == size + 2));
                 after = Some(name.to_string());
-                seen.push(name);
+                seen.push(name.to_string());
             }
+            assert_eq!(first.bytes, 0);
             if !first.has_more() {
                 break;
             }
         }
+        assert!(seen.is_sorted());
         assert_eq!(seen.len(), names.len());
-        assert!(
-            seen.iter().rev().eq(names
-                .iter()
-                .map(|name| &**name)
-                .map(Box::from)
-                .collect::<Vec<Box<str>>>()
-                .iter())
-        );
+    }
+
+    #[test]
+    fn long_names_and_large_values_are_bounded_and_all_are_shown_in_the_end() {
+        let names = |count: usize, more: usize| -> Vec<String> {
+            let name = |index: usize| format!("{index:03}{}", "x".repeat(more));
+            (0..count).rev().map(name).collect()
+        };
+        all_are_shown(&names(50, 60_000), 1, 0);
+        all_are_shown(&names(20, 0), 65_536, 0);
+        let too_large = 2 * limits::HTTP_LIST_BYTES_MAX;
+        all_are_shown(&names(3, 0), too_large, too_large + 5);
     }
 }

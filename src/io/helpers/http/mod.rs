@@ -144,7 +144,7 @@ impl Desk {
         }
         self.connections.retain(|connection| !connection.is_over());
         self.count_lives();
-        let unsent = self.connections.iter().map(Connection::waiting).sum();
+        let unsent = self.connections.iter().map(Connection::held_bytes).sum();
         self.house.unsent.set(unsent);
         if ready.asked {
             self.accept(now);

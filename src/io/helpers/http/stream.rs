@@ -1,7 +1,8 @@
 //! The socket of a connection to the page, with or without TLS. It never waits.
 
 use crate::io::link::tls::socket::TlsSocket;
-use nix::sys::socket::{Shutdown, shutdown};
+use crate::limits;
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -21,6 +22,7 @@ impl Stream {
     /// Errors: the socket or the terms are of no use.
     pub fn new(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Stream> {
         stream.set_nonblocking(true)?;
+        setsockopt(&stream, sockopt::SndBuf, &limits::HTTP_SEND_BUFFER_BYTES)?;
         Ok(match tls {
             None => Stream::Plain(stream),
             Some(config) => {
