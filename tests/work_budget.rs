@@ -8,7 +8,7 @@ mod worst;
 use mqttfast::broker::Dropped;
 use mqttfast::ids::ConnectionId;
 use mqttfast::limits::FILTERS_PER_SESSION_MAX;
-use rig::{Rig, packet, publish};
+use rig::{Rig, Watched, packet, publish};
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
@@ -277,19 +277,18 @@ fn no_reader_gets_a_copy_of_a_long_name() {
                 rig.subscribe(reader, &name, qos);
             }
             let message = long_publish(qos, topic, properties, payload);
-            rig.copied = 0;
             let last = ConnectionId {
                 index: READERS - 1,
                 generation: 0,
             };
-            rig.watched = Some((last, Vec::new()));
+            rig.watched = Some(Watched::new(last));
             let sent = rig.turn(speaker, &message);
             let answers = sent - READERS as usize * message.len();
             assert!(answers <= 4, "{topic}, {properties}, {payload}: {sent}");
-            let got = rig.watched.take().expect("it was put there");
-            assert!(got.1 == message, "{topic}, {properties}, {payload}");
+            let seen = rig.watched.take().expect("it was put there");
+            assert!(seen.got == message, "{topic}, {properties}, {payload}");
             let most = READERS as usize * 8_300;
-            assert!(rig.copied <= most, "{} bytes were copied", rig.copied);
+            assert!(seen.copied <= most, "{} bytes were copied", seen.copied);
             rig.shard.check_invariants();
         }
     }
@@ -412,13 +411,13 @@ fn a_subscribe_cut_off_takes_no_retained_message_that_was_owed_before() {
     list.insert(0, "k/#".to_owned());
     rig.hear(reader, &filters(0x82, &list));
     let again = connect(&mut rig, 1, 0);
-    rig.watched = Some((again, Vec::new()));
+    rig.watched = Some(Watched::new(again));
     for _ in 0..100 {
         rig.turn(other, &PINGREQ);
     }
-    let (_, got) = rig.watched.take().expect("it was put there");
+    let seen = rig.watched.take().expect("it was put there");
     assert_eq!(
-        got.len(),
+        seen.got.len(),
         4 + RETAINED * each,
         "all of them, from the first"
     );

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use mqttfast::broker::{CloseCause, Input, Output, Outputs, Shard};
-use mqttfast::buffer::Chunk;
+use mqttfast::buffer::{Chunk, Chunks};
 use mqttfast::config::Settings;
 use mqttfast::ids::{ConnectionId, ListenerId, ShardId};
 use mqttfast::time::Time;
@@ -19,10 +19,39 @@ pub struct Rig {
     level: u8,
     out: Outputs,
     now: Time,
-    /// Bytes of what was sent that were copied for one Client, the others being shared.
+    /// While a Client is watched. Benches watch none: what is counted of a turn is the broker's.
+    pub watched: Option<Watched>,
+}
+
+/// What is seen of all that is sent, since it was asked for.
+pub struct Watched {
+    client: ConnectionId,
+    /// Bytes that this Client has got.
+    pub got: Vec<u8>,
+    /// Bytes that were copied for one Client, the others being shared.
     pub copied: usize,
-    /// A Client, and what it has got since it was put here.
-    pub watched: Option<(ConnectionId, Vec<u8>)>,
+}
+
+impl Watched {
+    /// Nothing has been sent yet. `got` is for this Client.
+    pub fn new(client: ConnectionId) -> Watched {
+        Watched {
+            client,
+            got: Vec::new(),
+            copied: 0,
+        }
+    }
+
+    #[cold]
+    fn on_send(&mut self, client: ConnectionId, chunks: &Chunks) {
+        let own = chunks.iter().filter(|c| matches!(c, Chunk::Block(_)));
+        self.copied += own.map(|chunk| chunk.bytes().len()).sum::<usize>();
+        if client == self.client {
+            chunks
+                .iter()
+                .for_each(|chunk| self.got.extend(chunk.bytes()));
+        }
+    }
 }
 
 impl Rig {
@@ -37,7 +66,6 @@ impl Rig {
             level,
             out: Outputs::default(),
             now: Time(1),
-            copied: 0,
             watched: None,
         }
     }
@@ -107,12 +135,8 @@ impl Rig {
         for output in list.drain(..) {
             if let Output::Send { connection, chunks } = output {
                 let bytes = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
-                let own = chunks.iter().filter(|c| matches!(c, Chunk::Block(_)));
-                self.copied += own.map(|chunk| chunk.bytes().len()).sum::<usize>();
-                if let Some((watched, got)) = &mut self.watched
-                    && *watched == connection
-                {
-                    chunks.iter().for_each(|chunk| got.extend(chunk.bytes()));
+                if let Some(watched) = &mut self.watched {
+                    watched.on_send(connection, &chunks);
                 }
                 sent += bytes;
                 let input = Input::Sent {
