@@ -201,8 +201,9 @@ pub const HELD_ANSWER_BYTES: usize = 96;
 pub const SPILLED_BYTES: usize = 2 * LANE_SLOT_BYTES_MAX;
 /// For a message, besides Topic Name, properties and payload.
 pub const MESSAGE_BYTES: usize = 96;
-/// For a QoS 1 or 2 delivery in flight, besides its message.
-pub const DELIVERY_BYTES: usize = 96;
+/// For a place of a QoS 1 or 2 delivery in flight, besides its message. A Session makes some places at once and keeps a
+/// few of them.
+pub const DELIVERY_BYTES: usize = 48;
 /// For a retained message in one shard's tree, besides its payload.
 pub const RETAINED_BYTES: usize = 256;
 /// Addresses whose refused newcomers are remembered, so that the log tells of each once a minute; while there are more,

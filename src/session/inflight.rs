@@ -43,13 +43,13 @@ impl Stage {
         }
     }
 
-    /// What it takes besides its message, which others may hold too.
-    fn own_bytes(&self) -> usize {
-        let extras = match self {
+    /// What it takes besides its place in the window and its message, which others may hold too.
+    #[inline]
+    fn extra_bytes(&self) -> usize {
+        match self {
             Stage::Published { extras, .. } => extra_bytes(extras),
             Stage::Released => 0,
-        };
-        DELIVERY_BYTES + extras
+        }
     }
 
     fn ended(&self) -> EndedDelivery {
@@ -60,6 +60,13 @@ impl Stage {
         EndedDelivery { share }
     }
 }
+
+/// Places that a window without deliveries keeps for the next ones: more than are under way by default. A window that
+/// had more of them under way gives all its places back.
+const PLACES_KEPT: usize = 64;
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Delivering>() <= DELIVERY_BYTES);
 
 /// What an acknowledgement of the Client means for the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,8 +106,8 @@ pub struct Inflight {
 #[derive(Default, Debug)]
 struct Window {
     items: VecDeque<Delivering>,
-    /// Sum of [`Stage::own_bytes`].
-    own_bytes: usize,
+    /// Sum of [`Stage::extra_bytes`].
+    extra_bytes: usize,
     /// Of those at the end, how many have not been sent again on the present connection. At most
     /// [`PACKET_ID_MOST`] are under way.
     unsent: u16,
@@ -115,10 +122,11 @@ impl Inflight {
         self.window.as_ref().map_or(0, |window| window.items.len())
     }
 
-    /// What the deliveries take besides their messages.
+    /// What the deliveries take besides their messages: the places that there are for them, in use or not, and what
+    /// few of them have. So it mostly stays the same from one delivery to the next.
     #[inline]
     pub fn own_bytes(&self) -> usize {
-        self.window.as_ref().map_or(0, |window| window.own_bytes)
+        self.window.as_ref().map_or(0, |window| window.own_bytes())
     }
 
     /// Bytes of the payloads that are not acknowledged at all. O(deliveries).
@@ -196,7 +204,7 @@ impl Inflight {
                 break id;
             }
         };
-        window.own_bytes += stage.own_bytes();
+        window.extra_bytes += stage.extra_bytes();
         window.items.push_back(Delivering {
             packet_id,
             stage,
@@ -217,7 +225,7 @@ impl Inflight {
             return false;
         }
         let window = self.window.get_or_insert_default();
-        window.own_bytes += stage.own_bytes();
+        window.extra_bytes += stage.extra_bytes();
         window.items.push_back(Delivering {
             packet_id,
             stage,
@@ -270,8 +278,9 @@ impl Inflight {
         let Some(window) = &self.window else { return };
         let items = &window.items;
         assert!(window.fresh <= window.unsent && usize::from(window.unsent) <= items.len());
-        let own_bytes: usize = items.iter().map(|d| d.stage.own_bytes()).sum();
-        assert_eq!(own_bytes, window.own_bytes);
+        let extra_bytes: usize = items.iter().map(|d| d.stage.extra_bytes()).sum();
+        assert_eq!(extra_bytes, window.extra_bytes);
+        assert!(!items.is_empty() || items.capacity() <= PLACES_KEPT);
         let mut ids: Vec<u16> = items.iter().map(|d| d.packet_id.get()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -280,6 +289,11 @@ impl Inflight {
 }
 
 impl Window {
+    #[inline]
+    fn own_bytes(&self) -> usize {
+        self.items.capacity() * DELIVERY_BYTES + self.extra_bytes
+    }
+
     #[inline]
     fn may_start(&self) -> bool {
         self.unsent == self.fresh
@@ -301,9 +315,8 @@ impl Window {
         match self.items.iter_mut().find(|d| d.packet_id == packet_id) {
             Some(delivering) if delivering.stage.awaits_pubrec() => {
                 let ended = delivering.stage.ended();
-                self.own_bytes -= delivering.stage.own_bytes();
+                self.extra_bytes -= delivering.stage.extra_bytes();
                 delivering.stage = Stage::Released;
-                self.own_bytes += delivering.stage.own_bytes();
                 Acknowledged::Known(ended)
             }
             Some(_) => Acknowledged::WrongKind,
@@ -319,7 +332,7 @@ impl Window {
             return Acknowledged::WrongKind;
         }
         let ended = self.items[at].stage.ended();
-        self.own_bytes -= self.items[at].stage.own_bytes();
+        self.extra_bytes -= self.items[at].stage.extra_bytes();
         if at >= self.items.len() - usize::from(self.fresh) {
             self.fresh -= 1;
         }
@@ -330,6 +343,9 @@ impl Window {
             self.items.pop_front();
         } else {
             self.items.remove(at);
+        }
+        if self.items.is_empty() && self.items.capacity() > PLACES_KEPT {
+            self.items = VecDeque::new();
         }
         Acknowledged::Known(ended)
     }
@@ -366,6 +382,26 @@ mod tests {
         inflight.start_after(700);
         assert!(inflight.window.is_none() && inflight.is_empty());
         assert_eq!(start(&mut inflight, QoS::AtLeastOnce).get(), 701);
+    }
+
+    #[test]
+    fn a_window_takes_what_its_places_take_until_they_are_given_back() {
+        let mut inflight = Inflight::default();
+        let first = start(&mut inflight, QoS::AtLeastOnce);
+        let few = inflight.own_bytes();
+        assert!((DELIVERY_BYTES..=PLACES_KEPT * DELIVERY_BYTES).contains(&few));
+        assert_eq!(inflight.acknowledge(first), KNOWN);
+        assert_eq!(inflight.own_bytes(), few, "the next delivery finds a place");
+        let ids: Vec<_> = (0..2 * PLACES_KEPT)
+            .map(|_| start(&mut inflight, QoS::AtLeastOnce))
+            .collect();
+        assert!(inflight.own_bytes() >= ids.len() * DELIVERY_BYTES);
+        for id in ids {
+            inflight.check_invariants();
+            assert_eq!(inflight.acknowledge(id), KNOWN);
+        }
+        inflight.check_invariants();
+        assert_eq!(inflight.own_bytes(), 0);
     }
 
     #[test]

@@ -99,8 +99,10 @@ pub(super) fn book_session(book: &mut Book, session: &mut Session) {
 #[inline]
 pub(super) fn book_window(book: &mut Book, session: &mut Session, before: usize) {
     let now = session.inflight.own_bytes();
-    session.booked_bytes = session.booked_bytes + now - before;
-    book.change(session.owner, before, now);
+    if now != before {
+        session.booked_bytes = session.booked_bytes + now - before;
+        book.change(session.owner, before, now);
+    }
 }
 
 /// A message in the form that outlives the turn, counted for who published it.
@@ -113,16 +115,15 @@ pub fn kept_message<'r>(
     if routing.message.is_none()
         && let Some(publisher) = routing.publisher.and_then(|id| sessions.get(id))
     {
-        let mut message = Rc::new(routing.new_message());
-        if let Some(message) = Rc::get_mut(&mut message) {
-            book_message(book, shards, publisher.owner, message);
-        }
-        routing.message = Some(message);
+        let mut message = routing.new_message();
+        book_message(book, shards, publisher.owner, &mut message);
+        routing.message = Some(Rc::new(message));
     }
     routing.message()
 }
 
 /// Counts a message for who published it, until nobody holds it.
+#[inline]
 pub fn book_message(book: &Book, shards: usize, owner: OwnerId, message: &mut Message) {
     // Where there are peers, a deletion leaves a mark.
     let retained = if message.retain && (shards > 1 || !message.payload().is_empty()) {
