@@ -205,6 +205,8 @@ pub(super) struct Sending<'a> {
     pub identifiers: &'a [u32],
     /// The group it is delivered for, at QoS 1 and 2.
     pub share: Option<Share>,
+    /// No other delivery of this routing has the same encoding, so none is kept.
+    pub alone: bool,
 }
 
 impl Sending<'_> {

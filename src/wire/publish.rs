@@ -324,9 +324,21 @@ impl Delivery<'_> {
         assert!(length <= REMAINING_LENGTH_MAX as usize);
         let own_bytes = length - self.payload_bytes - self.passed_on_in(version);
         out.reserve(1 + varint::SIZE_MAX + own_bytes);
-        out.push(first_byte(self.dup, self.qos, self.retain));
-        varint::append(length as u32, out);
-        out.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
+        let first = first_byte(self.dup, self.qos, self.retain);
+        let [high, low] = (self.topic.len() as u16).to_be_bytes();
+        // Nearly all packets have a Remaining Length of one byte or of two, which are written at once.
+        match length as u32 {
+            length @ 0..0x80 => out.extend_from_slice(&[first, length as u8, high, low]),
+            length @ 0x80..0x4000 => {
+                let lengths = [length as u8 | 0x80, (length >> 7) as u8];
+                out.extend_from_slice(&[first, lengths[0], lengths[1], high, low]);
+            }
+            length => {
+                out.push(first);
+                varint::append(length, out);
+                out.extend_from_slice(&[high, low]);
+            }
+        }
     }
 
     /// What comes between the Topic Name and the Properties that are passed on.

@@ -77,7 +77,8 @@ impl Clients {
         let copied = bytes_most - shared_bytes;
         let block = connection.outbox.block(&mut self.pool, copied);
         let before = block.len();
-        let plain = !sending.dup
+        let plain = !sending.alone
+            && !sending.dup
             && !properties
             && (version != Version::V5 || (sending.identifiers.is_empty() && alias.is_none()));
         match routing.verbatim {

@@ -104,6 +104,7 @@ impl Clients {
             }
         }
         let mut taken = (!targets.is_empty()).then_some(false);
+        let alone = targets.len() == 1;
         for target in &targets {
             let sending = Sending {
                 qos: target.qos,
@@ -111,6 +112,7 @@ impl Clients {
                 retain: retain_for(routing, target.retain_as_published),
                 identifiers: &target.identifiers,
                 share: None,
+                alone,
             };
             let delivered = self.deliver(target.session, routing, &sending, origin, out);
             taken = taken.map(|taken| taken || delivered);
@@ -139,6 +141,7 @@ impl Clients {
             retain: retain_for(routing, subscription.options.retain_as_published),
             identifiers: identifier.as_slice(),
             share: None,
+            alone: true,
         };
         Some(self.deliver(session, routing, &sending, origin, out))
     }

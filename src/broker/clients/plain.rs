@@ -57,6 +57,7 @@ impl Clients {
             retain: false,
             identifiers: &[],
             share: None,
+            alone: false,
         };
         let verbatim = routing.verbatim;
         let (bytes, packets) = verbatim.map_or((&[][..], 1), |verbatim| {

@@ -147,6 +147,7 @@ mod tests {
                     retain: true,
                     identifiers,
                     share: None,
+                    alone: false,
                 };
                 let packet_id = PacketId::new(1);
                 let mut packet = delivery(Version::V5, &sending, &routing, packet_id, Time(0));

@@ -139,11 +139,7 @@ impl Clients {
         origin: Origin,
         out: &mut Outputs,
     ) -> bool {
-        let mut taken = true;
-        self.with_message(message, |clients, routing| {
-            taken = clients.deliver(session, routing, sending, origin, out);
-        });
-        taken
+        self.deliver(session, &mut routing_of(message), sending, origin, out)
     }
 
     /// Sends one retained message because of a SUBSCRIBE: RETAIN 1. There must be room ([`Clients::replay_room`]).
@@ -166,14 +162,14 @@ impl Clients {
             retain: true,
             identifiers,
             share: None,
+            alone: true,
         };
-        self.with_message(message, |clients, routing| {
-            if sending.qos == QoS::AtMostOnce {
-                clients.send_publish(id, routing, &sending, None);
-            } else {
-                clients.start_delivery(id, session_id, routing, &sending, None);
-            }
-        });
+        let mut routing = routing_of(message);
+        if sending.qos == QoS::AtMostOnce {
+            self.send_publish(id, &mut routing, &sending, None);
+        } else {
+            self.start_delivery(id, session_id, &mut routing, &sending, None);
+        }
     }
 
     /// A retained message of this QoS may be sent to the Session now: its Client is connected, its queue is empty, and
@@ -196,18 +192,6 @@ impl Clients {
                 QoS::AtMostOnce if !self.settings.upgrade_qos => !session.inflight.has_fresh(),
                 _ => session.inflight.may_start() && window_open,
             }
-    }
-
-    /// A routing around a stored message, with no shapes left of another one.
-    fn with_message(
-        &mut self,
-        message: &Rc<Message>,
-        act: impl FnOnce(&mut Clients, &mut Routing<'_>),
-    ) {
-        self.shapes.clear();
-        let mut routing = routing_of(message);
-        act(self, &mut routing);
-        self.shapes.clear();
     }
 
     /// Sends a QoS 1 or 2 message for the first time. There must be room in the window.
@@ -452,18 +436,16 @@ impl Clients {
                 retain: item.retain,
                 identifiers: identifiers_of(&item.extras),
                 share: item.share(),
+                alone: true,
             };
             if item.qos == QoS::AtMostOnce {
                 self.changes.note_unqueued(stored, item.number);
-                self.with_message(&item.message, |clients, routing| {
-                    clients.send_publish(id, routing, &sending, None);
-                });
+                self.send_publish(id, &mut routing_of(&item.message), &sending, None);
                 self.rebook_session(session_id);
                 continue;
             }
-            self.with_message(&item.message, |clients, routing| {
-                clients.start_delivery(id, session_id, routing, &sending, Some(item.number));
-            });
+            let mut routing = routing_of(&item.message);
+            self.start_delivery(id, session_id, &mut routing, &sending, Some(item.number));
         }
     }
 
@@ -514,12 +496,12 @@ impl Clients {
                 retain,
                 identifiers: identifiers_of(&extras),
                 share: None, // It stands in `inflight` already.
+                alone: true,
             };
-            self.with_message(&message, |clients, routing| {
-                if !clients.send_publish(id, routing, &sending, Some(packet_id)) {
-                    clients.give_up(session_id, packet_id, qos);
-                }
-            });
+            let mut routing = routing_of(&message);
+            if !self.send_publish(id, &mut routing, &sending, Some(packet_id)) {
+                self.give_up(session_id, packet_id, qos);
+            }
         }
     }
 

@@ -205,6 +205,7 @@ impl Shard {
                 retain: pick.retain,
                 identifiers: pick.identifier.as_slice(),
                 share,
+                alone: false,
             };
             let taken = self
                 .clients
@@ -305,6 +306,7 @@ impl Shard {
             retain,
             identifiers: identifier.as_slice(),
             share,
+            alone: true,
         };
         let origin = Origin {
             session: None,
