@@ -113,10 +113,13 @@ impl Outbox {
     #[inline]
     pub fn take(&mut self) -> Chunks {
         let tail = std::mem::take(&mut self.tail);
-        let mut chunks = match self.earlier.take() {
-            None => Chunks::new(),
-            Some(earlier) => Chunks::from_vec(earlier.chunks),
+        let Some(earlier) = self.earlier.take() else {
+            return match tail.is_empty() {
+                true => Chunks::new(),
+                false => Chunks::from_buf([Chunk::Block(tail)]),
+            };
         };
+        let mut chunks = Chunks::from_vec(earlier.chunks);
         if !tail.is_empty() {
             chunks.push(Chunk::Block(tail));
         }
@@ -143,9 +146,13 @@ impl Outbox {
 
     /// Makes a tail with room for `bytes` more. A small block with content is moved into a large one, once; a large one
     /// is followed by another.
-    #[cold]
     #[inline(never)]
     fn make_room(&mut self, pool: &mut Pool, bytes: usize) {
+        if self.tail.capacity() == 0 {
+            // As it is for the first packet of a turn.
+            self.tail = pool.take(bytes);
+            return;
+        }
         let held = self.tail.len();
         if self.tail.capacity() < LARGE_BLOCK_BYTES && held + bytes <= LARGE_BLOCK_BYTES {
             let mut block = pool.take(held + bytes);

@@ -72,8 +72,9 @@ impl Pool {
     }
 
     /// Keeps the blocks of a send that is done, and lets go of its payloads.
-    pub fn give_chunks(&mut self, chunks: Chunks) {
-        for chunk in chunks {
+    pub fn give_chunks(&mut self, mut chunks: Chunks) {
+        // Nearly always one, which an iterator would only make dearer.
+        while let Some(chunk) = chunks.pop() {
             match chunk {
                 Chunk::Block(block) => self.give(block),
                 Chunk::Shared { payload, .. } => {

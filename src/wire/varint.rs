@@ -17,6 +17,16 @@ pub const SIZE_MAX: usize = 4;
 /// is refused there too.
 #[inline]
 pub fn read(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
+    // Nearly all packets are shorter than 16 KiB: one byte, or two of which the second is not 0.
+    match *bytes {
+        [low @ 0..0x80, ..] => Ok(Some((low.into(), 1))),
+        [low, high @ 1..0x80, ..] => Ok(Some((u32::from(low & 0x7F) | u32::from(high) << 7, 2))),
+        _ => read_longer(bytes),
+    }
+}
+
+/// The same for every integer.
+fn read_longer(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(SIZE_MAX).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);
