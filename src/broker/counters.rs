@@ -43,13 +43,16 @@ impl Dropped {
         Dropped::StoreFull,
     ];
 
-    /// The reasons an operator should hear of at once: a limit was reached. The others are as the standard has it.
-    pub const LOSSES: [Dropped; 4] = [
-        Dropped::SlowReader,
-        Dropped::SessionQueueFull,
-        Dropped::ShardQueueFull,
-        Dropped::OverShare,
-    ];
+    /// An operator should hear of it at once: a limit was reached. The other reasons are as the standard has it.
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Dropped::SlowReader
+                | Dropped::SessionQueueFull
+                | Dropped::ShardQueueFull
+                | Dropped::OverShare
+        )
+    }
 }
 
 /// Sums since the start of the shard.
@@ -71,6 +74,8 @@ pub struct Counters {
     pub refusals: u64,
     /// Deliveries dropped, by [`Dropped::ALL`].
     pub dropped: [u64; Dropped::ALL.len()],
+    /// Those of them that are losses ([`Dropped::is_loss`]).
+    pub losses: u64,
     /// Packets of other types than PUBLISH that came from Clients, and answers handed to them.
     pub others_received: u64,
     /// See `others_received`.
@@ -95,6 +100,9 @@ impl Counters {
     /// Counts `count` drops for a reason.
     pub fn drop_messages(&mut self, why: Dropped, count: u64) {
         self.dropped[why as usize] += count;
+        if why.is_loss() {
+            self.losses += count;
+        }
     }
 
     /// Drops for one reason.
@@ -120,6 +128,7 @@ impl Counters {
         self.payload_bytes_sent += other.payload_bytes_sent;
         self.disconnects += other.disconnects;
         self.expired += other.expired;
+        self.losses += other.losses;
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

@@ -121,7 +121,7 @@ impl Play {
         let counters = self.counters();
         let of =
             |reasons: &[Dropped]| -> u64 { reasons.iter().map(|why| counters.dropped(*why)).sum() };
-        let limits = of(&Dropped::LOSSES);
+        let limits = counters.losses;
         let excused = of(&[Dropped::Expired, Dropped::TooLargeForClient]);
         let unexcused = missing.iter().filter(|missing| !missing.excused).count() as u64;
         if unexcused > limits || missing.len() as u64 > limits + excused {

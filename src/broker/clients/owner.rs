@@ -477,14 +477,10 @@ impl Clients {
 
     /// Logs lost messages and the reasons: at once, then at most once every [`limits::DROPS_LOGGED_EVERY_MS`].
     pub fn report_drops(&mut self, out: &mut Outputs) {
-        let dropped: u64 = Dropped::LOSSES
-            .iter()
-            .map(|why| self.counters.dropped(*why))
-            .sum();
-        if dropped == self.drops_logged || self.now < self.drops_due {
+        if self.counters.losses == self.drops_logged || self.now < self.drops_due {
             return;
         }
-        self.drops_logged = dropped;
+        self.drops_logged = self.counters.losses;
         self.drops_due = self.now + limits::DROPS_LOGGED_EVERY_MS;
         out.tell(self.settings.logs, LogLevel::Warning, || {
             Happening::Dropping {

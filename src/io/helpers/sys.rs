@@ -271,10 +271,6 @@ impl Values {
         let retained = sums.iter().map(|sums| sums.retained).max().unwrap_or(0);
         let stored = retained + statistic(|found| found.queued);
         let stored_bytes = sums.iter().map(|sums| sums.held_bytes).sum::<u64>();
-        let dropped: u64 = Dropped::LOSSES
-            .iter()
-            .map(|why| counters.dropped(*why))
-            .sum();
         let received = counters.messages_received + counters.others_received + counters.connects;
         let sent = counters.messages_sent + counters.others_sent;
         let sockets = counters.connects + counters.refusals + counters.probes;
@@ -284,7 +280,7 @@ impl Values {
                 sent,
                 counters.messages_received,
                 counters.messages_sent,
-                dropped,
+                counters.losses,
                 counters.bytes_received,
                 counters.bytes_sent,
                 sockets,
@@ -335,7 +331,7 @@ impl Values {
             ("store/messages/bytes", stored_bytes),
             ("publish/messages/received", counters.messages_received),
             ("publish/messages/sent", counters.messages_sent),
-            ("publish/messages/dropped", dropped),
+            ("publish/messages/dropped", counters.losses),
             ("publish/bytes/received", counters.payload_bytes_received),
             ("publish/bytes/sent", counters.payload_bytes_sent),
             ("bytes/received", counters.bytes_received),
