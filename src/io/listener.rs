@@ -221,29 +221,34 @@ fn addresses_of_interface(name: &str, only: Option<IpAddr>) -> Result<Vec<IpAddr
 
 /// The sockets of one listener. `of_file`: a configuration names it, so remedies are not flags.
 fn listen(wanted: &Wanted, port: u16, of_file: bool) -> Result<Vec<TcpListener>, StartError> {
+    // To find who has a port takes a look at all processes: only for what is told.
+    let refused = |(errno, address)| refusal(address, errno, of_file);
     let attempts = if port == 0 { PORT_CHOICES } else { 1 };
     for _ in 1..attempts {
         match listen_on(wanted, port, of_file) {
             // The system chose a port for the first address that another process has on the second.
             Err((Errno::EADDRINUSE, _)) => {}
-            result => return result.map_err(|(_, error)| error),
+            result => return result.map_err(refused),
         }
     }
-    listen_on(wanted, port, of_file).map_err(|(_, error)| error)
+    listen_on(wanted, port, of_file).map_err(refused)
 }
 
+/// Errors: why, and for which address.
 fn listen_on(
     wanted: &Wanted,
     mut port: u16,
     of_file: bool,
-) -> Result<Vec<TcpListener>, (Errno, StartError)> {
+) -> Result<Vec<TcpListener>, (Errno, SocketAddr)> {
+    // A port that the system chose is not worth waiting for: it chooses another one.
+    let patience = Duration::from_millis(if port == 0 { 0 } else { limits::BIND_RETRY_MS });
     // `::` alone takes IPv4 too; beside an IPv4 address it must not.
     let v6_only = of_file || wanted.addresses.iter().any(IpAddr::is_ipv4);
     let mut listeners = Vec::new();
     let mut missing = None;
     for &ip in &wanted.addresses {
         let address = SocketAddr::new(ip, port);
-        match listen_at(address, v6_only) {
+        match listen_at(address, v6_only, patience) {
             Ok(listener) => {
                 if let Ok(bound) = listener.local_addr() {
                     port = bound.port();
@@ -251,9 +256,9 @@ fn listen_on(
                 listeners.push(listener);
             }
             Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) if wanted.optional => {
-                missing = Some((errno, refusal(address, errno, of_file)));
+                missing = Some((errno, address));
             }
-            Err(errno) => return Err((errno, refusal(address, errno, of_file))),
+            Err(errno) => return Err((errno, address)),
         }
     }
     match missing {
@@ -262,12 +267,12 @@ fn listen_on(
     }
 }
 
-/// Binds one address; a port in use is tried again for a moment.
-fn listen_at(address: SocketAddr, v6_only: bool) -> nix::Result<TcpListener> {
-    let until = Instant::now() + Duration::from_millis(limits::BIND_RETRY_MS);
+/// Binds one address; a port in use is tried again for so long.
+fn listen_at(address: SocketAddr, v6_only: bool, patience: Duration) -> nix::Result<TcpListener> {
+    let until = Instant::now() + patience;
     loop {
         match listen_once(address, v6_only) {
-            Err(Errno::EADDRINUSE) if address.port() != 0 && Instant::now() < until => {
+            Err(Errno::EADDRINUSE) if Instant::now() < until => {
                 thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS / 30));
             }
             result => return result,
@@ -407,6 +412,16 @@ mod tests {
         let dual = listen(&named(&["::"]), 0).unwrap();
         let port = dual[0].local_addr().unwrap().port();
         TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_the_system_chose_is_not_waited_for() {
+        let started = Instant::now();
+        let error = listen(&named(&["127.0.0.1", "0.0.0.0"]), 0).unwrap_err();
+        assert!(error.to_string().contains("is in use"), "{error}");
+        // Each of the attempts would take as long.
+        let one = Duration::from_millis(limits::BIND_RETRY_MS);
+        assert!(started.elapsed() < one * PORT_CHOICES as u32 / 2);
     }
 
     #[test]
