@@ -73,7 +73,7 @@ impl Place {
         };
         Place {
             folder,
-            journals: Folder(journals),
+            journals: Folder::of(journals),
         }
     }
 }

@@ -568,7 +568,7 @@ fn sighup_reads_certificates_again() {
         ..Options::default()
     };
     // The files must be there before the broker is: a first one, refused, has made no folder that could be used.
-    let folder = std::env::temp_dir().join(format!("mqttfast-own-{}", std::process::id()));
+    let folder = process::left_by_nobody("own");
     fs::create_dir_all(&folder).expect("a folder");
     let put = |name: &str| {
         for end in ["crt", "key"] {
@@ -698,7 +698,7 @@ fn a_key_of_roots_alone_is_told_at_the_start() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let folder = std::env::temp_dir().join(format!("mqttfast-roots-{}", std::process::id()));
+    let folder = process::left_by_nobody("roots");
     fs::create_dir_all(&folder).expect("a folder");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("for everybody");
     let put = |name: &str, file: &str, mode: u32| {
@@ -739,7 +739,7 @@ fn a_key_of_roots_alone_is_told_at_the_start() {
 #[test]
 fn files_that_change_are_read_again() {
     let c = certificates();
-    let folder = std::env::temp_dir().join(format!("mqttfast-changed-{}", std::process::id()));
+    let folder = process::left_by_nobody("changed");
     fs::create_dir_all(&folder).expect("a folder");
     let put = |name: &str| {
         for end in ["crt", "key"] {
@@ -785,7 +785,7 @@ fn files_that_change_are_read_again() {
 /// The keys of tickets are in the store's directory, for the broker's user alone.
 #[test]
 fn a_ticket_outlives_a_restart() {
-    let folder = std::env::temp_dir().join(format!("mqttfast-tickets-{}", std::process::id()));
+    let folder = process::left_by_nobody("tickets");
     let session = folder.join("session").display().to_string();
     let store = folder.join("store");
     fs::create_dir_all(&store).expect("a folder");

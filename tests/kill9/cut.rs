@@ -64,10 +64,10 @@ fn journals_of(plan: &Plan, folder: &Folder, number: usize) -> Folder {
     let shared = Path::new("/dev/shm");
     let name = format!("journals-{number}");
     if !plan.journals_in_memory || !shared.is_dir() {
-        return Folder(folder.path(&name));
+        return Folder::of(folder.path(&name));
     }
     let of = folder.0.file_name().expect("a name").to_string_lossy();
-    Folder(shared.join(format!("mqttfast-{of}-{name}")))
+    Folder::of(shared.join(format!("mqttfast-{of}-{name}")))
 }
 
 fn start(plan: &Plan, folder: &Folder, watched: Watched) -> Broker {

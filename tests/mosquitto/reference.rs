@@ -22,6 +22,8 @@ impl Folder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("mqttfast-test-mosquitto-{}-{count}", std::process::id());
         let folder = Folder(std::env::temp_dir().join(name));
+        // An earlier process of the same number may have left its own.
+        let _ = fs::remove_dir_all(&folder.0);
         for path in ["empty.d", "two.d", "loop.d", "port.d", ".hid.d", "certs"] {
             fs::create_dir_all(folder.0.join(path)).unwrap();
         }

@@ -206,6 +206,8 @@ fn what_counts_as_a_sentence() {
 #[test]
 fn the_program_speaks_the_language_of_its_environment() {
     let folder = std::env::temp_dir().join(format!("mqttfast-test-french-{}", std::process::id()));
+    // An earlier process of the same number may have left its own.
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).expect("a folder");
     let file = folder.join("mosquitto.conf");
     let run = |arguments: &[&str], text: &str, lang: &str| {

@@ -37,6 +37,8 @@ impl Folder {
             "mqttfast-test-passwd-{}-{count}",
             std::process::id()
         ));
+        // An earlier process of the same number may have left its own.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         // As the program will see it, whatever links lead there.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{self, Command};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// A folder of certificates and keys that `tests/tls/certificates` makes, once for each test program. It stays in the
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 pub fn certificates() -> &'static Path {
     static FOLDER: OnceLock<std::path::PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("mqttfast-tls-{}", process::id()));
+        // The script would stumble over what is there.
+        let folder = super::left_by_nobody("tls");
         fs::create_dir_all(&folder).expect("a folder");
         let script = super::repository().join("tests/tls/certificates");
         let made = Command::new(script).current_dir(&folder).status();

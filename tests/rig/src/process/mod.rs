@@ -97,6 +97,15 @@ pub fn repository() -> PathBuf {
     rig.ancestors().nth(2).expect("tests/rig/").to_owned()
 }
 
+/// A path in the system's folder for such things, with the number of this process in it. What is there is taken away: an
+/// earlier process of the same number has left it.
+pub fn left_by_nobody(name: &str) -> PathBuf {
+    let name = format!("mqttfast-{name}-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_dir_all(&path);
+    path
+}
+
 /// A fresh folder below `target/tmp`, removed when dropped.
 pub struct Folder(pub PathBuf);
 
@@ -108,9 +117,17 @@ impl Folder {
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let path = target_folder().join("tmp").join(name);
-        std::fs::create_dir_all(&path).expect("a folder below target/tmp");
-        Folder(path)
+        let folder = Folder::of(target_folder().join("tmp").join(name));
+        std::fs::create_dir_all(&folder.0).expect("a folder below target/tmp");
+        folder
+    }
+
+    /// A place where a folder may be made. What is there is taken away: a process of the same number has left it, for
+    /// numbers of processes come again.
+    pub fn of(path: PathBuf) -> Folder {
+        let folder = Folder(path);
+        let _ = std::fs::remove_dir_all(&folder.0);
+        folder
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
