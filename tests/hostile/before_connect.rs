@@ -1,7 +1,9 @@
 //! Before CONNECT: cases 1 to 5 and 10.
 
 use crate::support::packet::{publish, subscribe};
-use crate::support::{Broker, Client, Connect, DEADLINE, Options, reference};
+use crate::support::{
+    Broker, Client, Connect, DEADLINE, Options, raise_descriptor_limit, reference,
+};
 use crate::{attack, attack_after, attack_ours, closed, violation};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -107,7 +109,8 @@ fn cases_4_and_5_slow_and_silent_connections(shards: usize) {
     if reference() {
         return;
     }
-    raise_descriptor_limit();
+    // A thousand sockets here, a thousand in the broker.
+    raise_descriptor_limit(4_096);
     let options = Options {
         shards,
         ..Options::default()
@@ -180,7 +183,8 @@ fn case_5_silence_costs_no_processor_time(shards: usize) {
     if reference() {
         return;
     }
-    raise_descriptor_limit();
+    // A thousand sockets here, a thousand in the broker.
+    raise_descriptor_limit(4_096);
     let broker = Broker::start(shards);
     let _silent = silent_clients(&broker);
     Client::connect(&broker, "after-them").disconnect();
@@ -191,16 +195,6 @@ fn case_5_silence_costs_no_processor_time(shards: usize) {
         used <= Duration::from_millis(60),
         "1,000 silent connections use {used:?} of 2 s"
     );
-}
-
-/// A thousand sockets here, a thousand in the broker that inherits the limit.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the descriptor limit");
-    if soft < 4096 {
-        setrlimit(Resource::RLIMIT_NOFILE, hard.min(4096), hard)
-            .expect("raise the descriptor limit");
-    }
 }
 
 fn case_10_other_protocols(shards: usize) {

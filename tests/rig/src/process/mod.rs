@@ -97,8 +97,18 @@ pub fn repository() -> PathBuf {
     rig.ancestors().nth(2).expect("tests/rig/").to_owned()
 }
 
-/// A path in the system's folder for such things, with the number of this process in it. What is there is taken away: an
-/// earlier process of the same number has left it.
+/// Lets this process, and the brokers that inherit it, open so many files.
+pub fn raise_descriptor_limit(files: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the descriptor limit");
+    if soft < files {
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(files), hard)
+            .expect("raise the descriptor limit");
+    }
+}
+
+/// A path in the system's folder for such things, with the number of this process in it. What is there is taken away:
+/// an earlier process of the same number has left it.
 pub fn left_by_nobody(name: &str) -> PathBuf {
     let name = format!("mqttfast-{name}-{}", std::process::id());
     let path = std::env::temp_dir().join(name);
