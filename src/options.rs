@@ -266,6 +266,7 @@ fn service_options() -> Option<Vec<String>> {
 /// `said`: flags were given; else those of the service count.
 fn doctor(doctor: DoctorOptions, mut options: Options, said: bool) -> Result<Request, String> {
     let mut service_user = None;
+    let mut all: Vec<String> = std::env::args().skip(1).collect();
     if !said
         && doctor.config.is_none()
         && let Some(words) = service_options()
@@ -278,6 +279,7 @@ fn doctor(doctor: DoctorOptions, mut options: Options, said: bool) -> Result<Req
             )
         })?;
         service_user = Some(SERVICE_USER.to_owned());
+        all = words.into_iter().map(str::to_owned).collect();
     }
     let config = doctor.config.or_else(|| options.config.take());
     Ok(Request::Doctor(Doctor {
@@ -286,6 +288,7 @@ fn doctor(doctor: DoctorOptions, mut options: Options, said: bool) -> Result<Req
         service_user,
         client: doctor.client,
         control: doctor.control,
+        words: all,
     }))
 }
 

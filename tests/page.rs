@@ -172,6 +172,22 @@ fn it_loads_alone_and_shows_what_happens() {
     browser.shows("2 retained messages were deleted.");
     browser.shows("Nothing is retained");
 
+    // A refusal that is mended needs no attention any more: who gave no name is known by its address.
+    let mut early = Client::open(&broker);
+    early.send(b"GET / HTTP/1.1\r\n\r\n");
+    let needs = "document.getElementById('needs').innerText.includes('an HTTP request')";
+    browser.until("it is refused", needs);
+    let late = Client::connect(&broker, "late");
+    browser.until("it is mended", &format!("!{needs}"));
+    late.disconnect();
+
+    // Who says one thing and goes leaves nothing in the list.
+    Client::connect(&broker, "one-shot").disconnect();
+    browser.until(
+        "it has come and gone",
+        "[...happenings.values()].some((line) => line.client === 'one-shot') && !clients.has('one-shot')",
+    );
+
     // Why it left.
     drop(lamp);
     browser.until(
@@ -183,6 +199,7 @@ fn it_loads_alone_and_shows_what_happens() {
     browser.get("document.getElementById('language').click()");
     browser.shows("Ce qui demande votre attention");
     assert_eq!(browser.get("document.documentElement.lang"), "fr");
+    browser.shows("demandez à `mqttfast explain publish");
     assert_tidy(&mut browser, "French");
     browser.open(&format!("http://{at}/"));
     browser.shows("Ce qui demande votre attention");
@@ -336,7 +353,8 @@ fn who_logs_in_sees_it_and_names_stay_text() {
 
 #[test]
 fn many_clients_and_topics() {
-    raise_descriptor_limit();
+    // Two thousand sockets here, and as many in the broker.
+    support::raise_descriptor_limit(8_192);
     let (broker, at) = house(Options {
         shards: 2,
         ..Options::default()
@@ -453,14 +471,4 @@ fn many_clients_and_topics() {
     // 16 ms is the aim. The clock goes on while others have the processor, so the few longest may be of any length.
     assert!(half <= 16.0 && most <= 64.0, "{times:?}");
     assert_eq!(browser.faults(), [""; 0]);
-}
-
-/// Two thousand sockets here, and as many in the broker, which inherits the limit.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the descriptor limit");
-    if soft < 8_192 {
-        setrlimit(Resource::RLIMIT_NOFILE, hard.min(8_192), hard)
-            .expect("raise the descriptor limit");
-    }
 }

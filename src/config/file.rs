@@ -75,7 +75,6 @@ pub const IMPLEMENTED: &[&str] = &[
     "port",
     "presence",
     "protocol",
-    "protocol http_api",
     "protocol websockets",
     "proxy_protocol_v2_require_tls",
     "queue_qos0_messages",

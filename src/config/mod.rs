@@ -148,6 +148,13 @@ impl Config {
             .collect()
     }
 
+    /// The password file, if there is one for all listeners.
+    pub fn only_password_file(&self) -> Option<PathBuf> {
+        let mut files: Vec<PathBuf> = self.password_files().into_iter().flatten().collect();
+        files.dedup();
+        files.pop().filter(|_| files.is_empty())
+    }
+
     /// The listener behind those of MQTT, by which this broker's bridges come in.
     pub fn bridges_listener(&self) -> ListenerId {
         ListenerId(self.listeners.len() as u8)

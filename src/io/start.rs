@@ -336,6 +336,7 @@ fn serve(
             io: why,
             listeners: addresses,
             configuration: config.source.as_ref().map(|source| source.file.clone()),
+            passwd: config.only_password_file(),
             memory_bytes_max: settings.memory_bytes_max,
             store: store_directory.filter(|_| common.store).map(Path::to_owned),
         },

@@ -664,7 +664,7 @@ fn comings_and_goings_are_kept_for_who_asks() {
         });
     };
     happened("bridge edge: is not connected: no connection to");
-    happened("mqttfast bridge test NAME");
+    happened("mqttfast bridge test edge");
     core.start("");
     happened("bridge edge: is connected to");
     core.kill();

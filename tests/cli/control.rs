@@ -730,6 +730,15 @@ fn where_the_socket_is() {
     let (code, err) = run(&[&start[..], &["/nowhere/at/all"]].concat());
     assert_eq!(code, Some(1));
     assert!(err.contains("--control /nowhere/at/all: "), "{err}");
+    // A command that finds no broker where it looks names those that run elsewhere.
+    if !std::path::Path::new("/run/mqttfast").exists() {
+        let (code, err) = run(&["status"]);
+        assert_eq!(code, Some(1));
+        assert!(
+            err.contains("name the socket of one") && err.contains(&taken),
+            "{err}"
+        );
+    }
     let none = Broker::start_with(Options {
         arguments: vec!["--control".to_owned(), "off".to_owned()],
         ..Options::default()

@@ -562,7 +562,7 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
     for (client, words) in [
         (
             "lamp",
-            &["wrong password", "set it anew: mqttfast passwd FILE NAME"][..],
+            &["ago: ", "wrong password", "set it anew: mqttfast passwd /"][..],
         ),
         ("plug", &["is not in the password file", "add the user"]),
         ("bert", &["is not in the password file"]),
@@ -571,7 +571,7 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
             &[
                 "sensor is connected",
                 "Denied PUBLISH",
-                "mqttfast explain publish",
+                "mqttfast explain publish --client sensor --topic house/x`",
             ],
         ),
         ("127.0.0.1", &["wrong password"]),
@@ -589,7 +589,19 @@ fn a_device_is_explained_by_what_the_broker_remembers() {
             assert!(said.contains(word), "{client}: no {word:?} in {said}");
         }
         assert_eq!(code, 1, "{client}: {said}");
+        // It looks at other options than the broker has.
+        let started = "the running broker was started as: mqttfast --port 0 --bind 127.0.0.1";
+        assert!(said.contains(started), "{said}");
     }
+    // Who is refused before it says who it is, is known by its address: that is over when a client of it is there.
+    let mut early = Client::open(&broker);
+    early.send(b"GET / HTTP/1.1\r\n\r\n");
+    broker.logged(&["HTTP request"]);
+    let late = Client::connect(&broker, "late");
+    let (_, said) = ask("127.0.0.1");
+    let line = said.lines().find(|line| line.contains("HTTP request"));
+    assert!(line.is_some_and(|line| line.starts_with("fine")), "{said}");
+    late.disconnect();
     assert!(login("lamp", "ann", "secret"));
     // The user name is corrected, so the refusal is over; of the user it is still told. That one of those who fight for
     // a client id is connected ends nothing.

@@ -8,8 +8,7 @@ use super::table::Support;
 impl Mosquitto {
     /// Compares what is said with what a program does.
     ///
-    /// `done` are the options it implements, by their first names, and beside them the
-    /// protocols `protocol websockets` and `protocol http_api`, `listener 0`
+    /// `done` are the options it implements, by their first names, and beside them `protocol websockets`, `listener 0`
     /// (unix sockets) and `connection` (bridges). What is missing and needed refuses the start: Clients would find
     /// another broker than the file describes, or an open one. What is missing and not needed is told, one note a line;
     /// of bridges one for each, since a house must not stand still because its line to the world does.
@@ -51,10 +50,6 @@ impl Mosquitto {
             };
             if listener.protocol == Protocol::WebSockets && !is_done("protocol websockets") {
                 let text = "WebSocket listeners are not implemented yet: remove this one";
-                faults.push(refusal(place, text.to_owned()));
-            }
-            if listener.protocol == Protocol::HttpApi && !is_done("protocol http_api") {
-                let text = "`protocol http_api` is not implemented yet: remove this listener";
                 faults.push(refusal(place, text.to_owned()));
             }
             if matches!(listener.address, Address::Unix(_)) && !is_done("listener 0") {

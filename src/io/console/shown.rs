@@ -9,11 +9,16 @@ use std::io::IsTerminal;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A sentence of ours in the operator's language.
-pub fn say(english: &str) -> String {
+/// The operator's.
+pub fn language() -> Language {
     static LANGUAGE: LazyLock<Language> =
         LazyLock::new(|| Language::of(|name| std::env::var_os(name)));
-    LANGUAGE.say(english).into_owned()
+    *LANGUAGE
+}
+
+/// A sentence of ours in the operator's language.
+pub fn say(english: &str) -> String {
+    language().say(english).into_owned()
 }
 
 /// The same of a line, with its end.

@@ -1,19 +1,20 @@
 //! Why a device does not connect, or may not: by what the running broker remembers of it.
 
-use super::{Finding, wear};
+use super::{Doctor, Finding, wear};
 use crate::io::console::Broker;
 use crate::io::console::shown::{self, number};
-use crate::io::words::remedies::ONE_ID_EACH;
 use crate::io::words::units;
+use crate::language::Language;
 use serde_json::{Value, json};
+use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// Happenings that are told, at most.
 const TOLD_MAX: usize = 5;
 
-/// `client`: a client id, a user name or an address.
-pub fn look(client: Option<&str>, control: Option<&Path>, found: &mut Vec<Finding>) {
+/// The running broker, and the device that has trouble.
+pub fn look(doctor: &Doctor, found: &mut Vec<Finding>) {
+    let (client, control) = (doctor.client.as_deref(), doctor.control.as_deref());
     let mut broker = match Broker::find(control) {
         Ok(broker) => broker,
         Err(failure) => {
@@ -29,7 +30,7 @@ pub fn look(client: Option<&str>, control: Option<&Path>, found: &mut Vec<Findin
     let status = broker.ask_one(&json!({ "ask": "status" }));
     let status = status.unwrap_or_default();
     if !status.is_null() {
-        running(&status, found);
+        running(&status, &doctor.words, found);
     }
     let Some(client) = client else {
         return;
@@ -40,12 +41,24 @@ pub fn look(client: Option<&str>, control: Option<&Path>, found: &mut Vec<Findin
 }
 
 /// The broker that runs.
-fn running(status: &Value, found: &mut Vec<Finding>) {
+fn running(status: &Value, words: &[String], found: &mut Vec<Finding>) {
     let pid = number(status, "pid");
     let up = units::span(number(status, "uptime_s"));
     found.push(Finding::fine(format!(
         "a broker runs: process {pid}, up for {up}"
     )));
+    if let Some(started) = started_with(pid)
+        && options(&started) != options(words)
+    {
+        let line = started.iter().map(|word| quoted(word));
+        let line: String = line.map(|word| format!(" {word}")).collect();
+        let text = format!("the running broker was started as: mqttfast{line}");
+        found.push(
+            Finding::fine(text)
+                .why("what is said here of files, listeners and rights is for a start with the options of this command")
+                .mend(format!("to look at those of the running broker: mqttfast{line} doctor")),
+        );
+    }
     match status["store"]["condition"].as_str() {
         Some("full") => found.push(
             Finding::fault("the store of the running broker is full")
@@ -77,6 +90,39 @@ fn running(status: &Value, found: &mut Vec<Finding>) {
     }
 }
 
+/// The command line of a broker. `None`: it is gone, or was started in a way that we do not know.
+fn started_with(pid: u64) -> Option<Vec<String>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = String::from_utf8(line).ok()?;
+    let mut words = line.trim_end_matches('\0').split('\0');
+    let program = words.next()?.rsplit('/').next()?;
+    (program == "mqttfast").then(|| words.map(str::to_owned).collect())
+}
+
+/// What a command line says to the broker, in no order: without what is for this command alone.
+fn options(words: &[String]) -> Vec<&str> {
+    let mut said = Vec::new();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word {
+            "doctor" => {}
+            "--client" | "--control" | "--service-user" => drop(words.next()),
+            word => said.push(word),
+        }
+    }
+    said.sort_unstable();
+    said
+}
+
+/// One word of a shell's line.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_./:@%+=,-".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 fn device(
     broker: &mut Broker,
     client: &str,
@@ -85,13 +131,11 @@ fn device(
 ) -> Result<(), crate::io::console::Failure> {
     let mut connected = Vec::new();
     broker.ask(&json!({ "ask": "clients" }), |line, _| {
-        let address = line["address"].as_str().unwrap_or_default();
-        let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
         let names = [
             line["client"].as_str(),
             line["user"].as_str(),
-            Some(address),
-            Some(ip.trim_matches(['[', ']'])),
+            line["address"].as_str(),
+            Some(ip(&line)),
         ];
         if names.contains(&Some(client)) {
             connected.push(line);
@@ -111,9 +155,13 @@ fn device(
     }
     // What is over by now does not count as wrong: the same user has been connected since, by the same client id. Who
     // was refused may have been given another user name, or the first one: then the client id says that it is the same.
-    let same = |line: &Value, other: &Value| {
-        line["client"] == other["client"]
-            && (line["kind"] == "refusal" || line["user"] == other["user"])
+    // Who was refused before it had said who it is, is known by its address.
+    let same = |line: &Value, other: &Value| match line["client"].is_null() {
+        true => ip(line) == ip(other),
+        false => {
+            line["client"] == other["client"]
+                && (line["kind"] == "refusal" || line["user"] == other["user"])
+        }
     };
     let is_back = |line: &Value| {
         let at = line["at"].as_u64();
@@ -124,12 +172,15 @@ fn device(
             || ends.any(|end| same(line, end) && end["at"].as_u64() > at)
     };
     // Of those who take one client id from each other, one is always connected.
-    let stays = |line: &Value| line["kind"] == "denial" || line["remedy"] == ONE_ID_EACH;
+    let stays = |line: &Value| line["kind"] == "denial" || line["fight"] == true;
     let is_past = |line: &Value| !stays(line) && is_back(line);
     for line in happened.iter().take(TOLD_MAX) {
         let (ago, count) = (shown::ago(line, "at"), number(line, "count"));
         let text = shown::whole(line["text"].as_str().unwrap_or_default());
-        let what = format!("{ago} ago, {count} times: {text}");
+        let what = match count {
+            0 | 1 => format!("{ago} ago: {text}"),
+            count => format!("{ago} ago, {count} times: {text}"),
+        };
         let finding = match (is_past(line), line["kind"].as_str()) {
             (true, _) => Finding::fine(what),
             // Nothing is to be done about a Client that has gone as it should.
@@ -137,7 +188,11 @@ fn device(
             (false, Some("end")) => Finding::warning(what),
             (false, _) => Finding::fault(what),
         };
-        found.push(match line["remedy"].as_str() {
+        let remedy = match shown::language() {
+            Language::English => "remedy",
+            Language::French => "remedy_fr",
+        };
+        found.push(match line[remedy].as_str() {
             Some(remedy) => finding.mend(remedy),
             None => finding,
         });
@@ -146,6 +201,13 @@ fn device(
         found.push(never_came(&whom, client, status));
     }
     Ok(())
+}
+
+/// Where a line's device is, without its port.
+fn ip(line: &Value) -> &str {
+    let address = line["address"].as_str().unwrap_or_default();
+    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+    ip.trim_matches(['[', ']'])
 }
 
 /// Nothing is known of this device.

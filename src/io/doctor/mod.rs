@@ -93,6 +93,8 @@ pub struct Doctor {
     pub client: Option<String>,
     /// Where the running broker is asked, if not in its usual place.
     pub control: Option<PathBuf>,
+    /// The words of all these flags, to compare with how the running broker was started.
+    pub words: Vec<String>,
 }
 
 impl Doctor {
@@ -108,7 +110,7 @@ impl Doctor {
             machine::look(&config, &mut found);
             bridges::look(&config, shown::now_s() as i64, &mut found);
         }
-        device::look(self.client.as_deref(), self.control.as_deref(), &mut found);
+        device::look(self, &mut found);
         found
     }
 

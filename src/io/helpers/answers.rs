@@ -3,8 +3,8 @@
 
 use super::known::{Known, unix_s};
 use crate::broker::{
-    Counters, Dropped, Found, Report, RetainedReport, SessionReport, SubscriptionReport, Sums,
-    Survey, UNIX_PEER,
+    Counters, Dropped, Found, Happening, Report, RetainedReport, SessionReport, SubscriptionReport,
+    Sums, Survey, UNIX_PEER,
 };
 use crate::budget::Refused;
 use crate::budget::owner::OwnerReport;
@@ -13,6 +13,7 @@ use crate::io::helpers::bridge;
 use crate::io::helpers::recent::Entry;
 use crate::io::helpers::summary;
 use crate::io::words::{self, figures, turns};
+use crate::language::Language;
 use crate::time::Time;
 use crate::wire::Version;
 use base64::Engine;
@@ -262,8 +263,12 @@ pub fn put_value(line: &mut Value, whole: &[u8], bytes_max: usize) {
 }
 
 /// What a device had trouble with.
-pub fn happening(entry: &Entry) -> Value {
+pub fn happening(entry: &Entry, known: &Known) -> Value {
     let (client_id, user_name, from) = entry.who();
+    let remedy = |language| {
+        let passwd = known.facts.passwd.as_deref();
+        words::remedies::of(&entry.happening, passwd, language)
+    };
     json!({
         "kind": entry.kind.name(),
         "at": unix_s(entry.at),
@@ -273,7 +278,9 @@ pub fn happening(entry: &Entry) -> Value {
         "user": user_name,
         "address": from.map(address),
         "text": words::sentence(&entry.happening).1,
-        "remedy": words::remedies::of(&entry.happening),
+        "remedy": remedy(Language::English),
+        "remedy_fr": remedy(Language::French),
+        "fight": matches!(*entry.happening, Happening::RepeatedTakeovers { .. }),
     })
 }
 

@@ -30,6 +30,8 @@ pub struct Facts {
     pub listeners: Vec<String>,
     /// The configuration that was read, if one was.
     pub configuration: Option<PathBuf>,
+    /// The password file, if there is one for all listeners.
+    pub passwd: Option<PathBuf>,
     /// What all Clients together may hold, in bytes.
     pub memory_bytes_max: u64,
     /// The directory of the store; `None`: nothing is remembered.

@@ -1,15 +1,113 @@
-//! What to do about what a device had trouble with: for `mqttfast doctor --client`.
+//! What to do about what a device had trouble with: for `mqttfast doctor --client` and the page.
+//!
+//! Commands are told with the names that are known, ready to be typed. Names are a peer's own choice: what a shell
+//! could read as anything but one word is quoted, or its place stays open.
 
 use crate::acl::Cause;
 use crate::broker::{
     BridgeChange, CloseCause, ConnectionEnd, Denied, Happening, Refusal, Unaccepted,
 };
+use crate::language::Language;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-/// Of a client id that is taken over again and again.
-pub const ONE_ID_EACH: &str = "two devices have one client id: give each its own";
+/// One sentence. `None`: nothing is to be done. `passwd`: the password file, if all listeners have the same.
+pub fn of(happening: &Happening, passwd: Option<&Path>, language: Language) -> Option<String> {
+    let sentence = said(open(happening)?, language);
+    let (client_id, user_name) = match happening {
+        Happening::Refused { who, .. } | Happening::Ended { who, .. } => {
+            (Some(&who.client_id), who.user_name.as_ref())
+        }
+        Happening::Denied {
+            client_id,
+            user_name,
+            ..
+        } => (Some(client_id), user_name.as_ref()),
+        _ => (None, None),
+    };
+    let client_id = client_id.and_then(|name| word(name));
+    let user_name = user_name.and_then(|name| word(name));
+    let mut known = Vec::new();
+    if let Some(file) = passwd.and_then(|path| word(path.to_str()?)) {
+        known.extend(["FILE", "FICHIER"].map(|open| (open, file.clone())));
+    }
+    let name = match happening {
+        Happening::Bridge { name, .. } => word(name),
+        _ => user_name.clone(),
+    };
+    if let Some(name) = name {
+        known.extend(["NAME", "NOM"].map(|open| (open, name.clone())));
+    }
+    if let Some(client) = &client_id {
+        known.push(("CLIENT", client.clone()));
+    }
+    if let Happening::Denied { topic, .. } = happening
+        && let (Some(client), Some(topic)) = (client_id, word(topic))
+    {
+        let user = user_name.map_or_else(String::new, |user| format!(" --user {user}"));
+        // As the sentence has it: in quotes.
+        for open in ["publish`", "subscribe`"] {
+            let what = open.trim_end_matches('`');
+            let command = [what, &user, " --client ", &client, " --topic ", &topic, "`"];
+            known.push((open, command.concat()));
+        }
+    }
+    Some(filled(&sentence, &known))
+}
 
-/// One sentence. `None`: nothing is to be done.
-pub fn of(happening: &Happening) -> Option<&'static str> {
+/// A sentence with what stands for its open places. One look from left to right: a name that looks like an open place
+/// itself stays what it is.
+fn filled(sentence: &str, known: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = sentence;
+    while let Some(first) = rest.chars().next() {
+        let found = known.iter().find(|(open, _)| rest.starts_with(open));
+        rest = match found {
+            Some((open, value)) => {
+                text += value;
+                &rest[open.len()..]
+            }
+            None => {
+                text.push(first);
+                &rest[first.len_utf8()..]
+            }
+        };
+    }
+    text
+}
+
+/// One word of a command line. `None`: a shell, or who reads it, could take it for something else.
+fn word(name: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_./:@%+=,-".contains(c);
+    let is_harmless = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    match name {
+        "" => None,
+        name if name.starts_with('-') || name.len() > WORD_BYTES_MAX => None,
+        name if name.chars().all(is_plain) => Some(name.to_owned()),
+        name if name.contains(['\'', '`']) || !name.chars().all(is_harmless) => None,
+        name => Some(format!("'{name}'")),
+    }
+}
+
+/// Of a name in a command.
+const WORD_BYTES_MAX: usize = 256;
+
+/// In a language. There are a few dozen of these sentences, and to find a translation takes a look at all there are.
+fn said(english: &'static str, language: Language) -> String {
+    static FOUND: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+    if language == Language::English {
+        return english.to_owned();
+    }
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = found
+        .entry(english)
+        .or_insert_with(|| language.say(english).into_owned());
+    text.clone()
+}
+
+/// The sentence, with open places in capitals.
+fn open(happening: &Happening) -> Option<&'static str> {
     Some(match happening {
         Happening::Refused { why, .. } => of_refusal(*why)?,
         Happening::Unaccepted { why, .. } => match why {
@@ -40,7 +138,7 @@ pub fn of(happening: &Happening) -> Option<&'static str> {
             change: BridgeChange::Loop,
             ..
         } => "let only one of the two brokers bridge these topics, or in one direction",
-        Happening::RepeatedTakeovers { .. } => ONE_ID_EACH,
+        Happening::RepeatedTakeovers { .. } => "two devices have one client id: give each its own",
         Happening::Ended { how, .. } => match how {
             ConnectionEnd::Lost(CloseCause::TimedOut) => {
                 "the device has lost its network or its power without a word"
@@ -99,4 +197,68 @@ fn of_refusal(why: Refusal) -> Option<&'static str> {
         }
         Refusal::Stopping => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Identity;
+
+    fn refused(client_id: &str, user: &str, why: Refusal) -> Happening {
+        Happening::Refused {
+            who: Identity {
+                client_id: client_id.into(),
+                user_name: Some(user.into()),
+                address: ([192, 0, 2, 7], 1).into(),
+            },
+            why,
+        }
+    }
+
+    #[test]
+    fn commands_have_the_names_that_are_known_and_do_nothing_else_in_a_shell() {
+        let file = Path::new("/etc/mqttfast/passwd");
+        let told = |user: &str, passwd, language| {
+            let happening = refused("lamp", user, Refusal::UnknownUser);
+            let text = of(&happening, passwd, language).unwrap();
+            text.split_once(": ").unwrap().1.to_owned()
+        };
+        let english = |user, passwd| told(user, passwd, Language::English);
+        assert_eq!(
+            english("ann", Some(file)),
+            "mqttfast passwd /etc/mqttfast/passwd ann, and reload"
+        );
+        assert_eq!(english("ann", None), "mqttfast passwd FILE ann, and reload");
+        let names = [
+            ("a b", "'a b'"),
+            ("a;reboot", "'a;reboot'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("été", "été"),
+            ("a'b", "NAME"),
+            ("`x`", "NAME"),
+            ("-rf", "NAME"),
+            ("a\nb", "NAME"),
+            ("a\u{202e}b", "NAME"),
+            ("", "NAME"),
+        ];
+        for (user, shown) in names {
+            let wanted = format!("mqttfast passwd FILE {shown}, and reload");
+            assert_eq!(english(user, None), wanted);
+        }
+        let french = told("ann", Some(file), Language::French);
+        assert!(
+            french.contains("mqttfast passwd /etc/mqttfast/passwd ann, et "),
+            "{french}"
+        );
+        let session = refused(
+            "sessions rm CLIENT FILE",
+            "NAME CLIENT",
+            Refusal::UnknownUser,
+        );
+        let text = of(&session, Some(file), Language::English).unwrap();
+        assert!(text.ends_with("passwd /etc/mqttfast/passwd 'NAME CLIENT', and reload"));
+        let session = refused("lamp", "ann", Refusal::AnotherUsersSession);
+        let text = of(&session, None, Language::French).unwrap();
+        assert!(text.ends_with("mqttfast sessions rm lamp"), "{text}");
+    }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process;
 
 /// The folder of a service's socket.
 const RUN: &str = "/run/mqttfast";
@@ -183,10 +184,49 @@ pub fn connect(named: Option<&Path>) -> Result<UnixStream, String> {
     match (others.pop(), refused) {
         (Some((_, stream)), _) => Ok(stream),
         (None, Some(refused)) => Err(refused),
-        (None, None) => Err(format!(
-            "no broker was found: there is no control socket that answers at {RUN}/{NAME}, nor for this user; start the broker, or name its socket with --control PATH"
-        )),
+        (None, None) => Err(match running().as_slice() {
+            [] => format!(
+                "no broker was found: there is no control socket that answers at {RUN}/{NAME}, nor for this user; start the broker, or name its socket with --control PATH"
+            ),
+            found => format!(
+                "no control socket answers at {RUN}/{NAME}, nor for this user; brokers run: name the socket of one with --control PATH: {}",
+                found.join(", ")
+            ),
+        }),
     }
+}
+
+/// The brokers of this machine that other users, or flags, have given another place: the socket that the command line
+/// of each names, or its process where it names none.
+fn running() -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name();
+        let id = id.to_string_lossy().parse::<u32>();
+        let (Ok(id), Ok(line)) = (id, fs::read(entry.path().join("cmdline"))) else {
+            continue;
+        };
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let words: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+        if id == process::id() || words[0].rsplit('/').next() != Some("mqttfast") {
+            continue;
+        }
+        let named = words.iter().skip_while(|word| **word != "--control").nth(1);
+        match named.map(Path::new) {
+            Some(path) if path.is_absolute() && UnixStream::connect(path).is_ok() => {
+                found.push(path.display().to_string());
+            }
+            // Commands are processes of this name too, and a broker that serves has begun a while ago.
+            None if has_threads(id) => found.push(format!("process {id}")),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A broker has several threads, and a command one.
+fn has_threads(id: u32) -> bool {
+    fs::read_dir(format!("/proc/{id}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 fn said(path: &Path, error: &io::Error) -> String {

@@ -110,7 +110,7 @@ impl Work {
             Work::Happenings { kinds, whom } => {
                 let entries = known.recent.entries(kinds, whom.as_deref());
                 for entry in &entries {
-                    put(out, answers::happening(entry));
+                    put(out, answers::happening(entry, known));
                 }
                 end(out, entries.len());
             }

@@ -130,7 +130,7 @@ impl Desk {
                 connection.turn(site, &self.house, now);
             }
         }
-        let lines = self.news.take(&self.house.known.recent, now);
+        let lines = self.news.take(&self.house.known, now);
         if !lines.is_empty() {
             for connection in &mut self.connections {
                 connection.tell(&lines);

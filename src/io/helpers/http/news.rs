@@ -3,7 +3,7 @@
 use super::live::{is_own, line};
 use crate::broker::{Happening, UNIX_PEER};
 use crate::io::helpers::answers;
-use crate::io::helpers::known::unix_s;
+use crate::io::helpers::known::{Known, unix_s};
 use crate::io::helpers::recent::{Entry, Recent};
 use crate::io::words;
 use crate::limits;
@@ -42,7 +42,7 @@ impl News {
     }
 
     /// What has happened since the last time, a line for each.
-    pub fn take(&mut self, recent: &Recent, now: Instant) -> Vec<String> {
+    pub fn take(&mut self, known: &Known, now: Instant) -> Vec<String> {
         if !self.listens {
             return Vec::new();
         }
@@ -55,7 +55,7 @@ impl News {
             self.left = limits::HTTP_LIVE_CONNECTS_PER_S;
             self.lost = 0;
         }
-        let (news, lost) = recent.take_news();
+        let (news, lost) = known.recent.take_news();
         self.lost += lost;
         for (at, happening) in news {
             let at_s = unix_s(at);
@@ -90,7 +90,7 @@ impl News {
                 None => {}
             }
             if let Some(entry) = Entry::new(at, happening) {
-                let told = answers::happening(&entry);
+                let told = answers::happening(&entry, known);
                 lines.push(line(&json!({ "happening": told })));
             }
         }

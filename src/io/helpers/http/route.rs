@@ -333,6 +333,9 @@ fn happenings(request: &Request, house: &House) -> Result<Answer, Answer> {
         .known
         .recent
         .entries(&Kind::ALL, request.query("client"));
-    let lines: Vec<Value> = entries.iter().take(limit).map(answers::happening).collect();
+    let told = entries.iter().take(limit);
+    let lines: Vec<Value> = told
+        .map(|entry| answers::happening(entry, &house.known))
+        .collect();
     Ok(Answer::json(&json!({ "happenings": lines })))
 }
