@@ -244,7 +244,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("io::clock", &[]),
-    ("io::link", &[]),
+    ("io::link", &["io::clock"]),
     ("io::cpu", &[]),
     ("io::disk", &[]),
     ("io::holder", &[]),

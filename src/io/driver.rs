@@ -18,6 +18,7 @@
 //! A turn is bounded by completions, received bytes and lane messages; what is left waits one turn.
 
 pub mod accept;
+mod bridges;
 mod checks;
 mod inputs;
 pub mod kernel;
@@ -84,6 +85,8 @@ enum Later {
     /// The connection is over: its end was read, or a send failed and nothing is left to read.
     Over(ConnectionId, CloseCause),
     Verdict(ConnectionId, Verdict),
+    /// A bridge has something for the shard.
+    Bridge(ConnectionId),
 }
 
 /// One shard and its sockets.
@@ -103,6 +106,8 @@ pub struct Driver<C, K> {
     /// Closing and lingering sockets, in the order of their deadlines.
     lingering: VecDeque<(Time, ConnectionId)>,
     checks: Checks,
+    /// Connections of bridges, and some that are gone.
+    bridges: Vec<ConnectionId>,
     crossings: Vec<(ShardId, Crossing)>,
     /// Connections handed over to this shard, and the turn that is to take them in.
     adopting: VecDeque<(u64, Box<Link>, Box<HandOver>)>,
@@ -143,6 +148,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             looking_at: Vec::new(),
             lingering: VecDeque::new(),
             checks: Checks::default(),
+            bridges: Vec::new(),
             crossings: Vec::new(),
             adopting: VecDeque::new(),
             turns: 0,

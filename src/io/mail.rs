@@ -38,6 +38,8 @@ pub enum ToShard {
     },
     /// A connection of this process's own: the shard serves it like one that it has accepted.
     Connected(Box<Link>),
+    /// Bridges whose packets shards carry have something for them.
+    Bridges,
     /// Lost when the mailbox is full; the sender does not learn whether it was taken.
     Publish(OwnMessage),
     /// Answered by one report, in the order of the mail. A shard that has ended drops `reply`.

@@ -66,10 +66,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_opened(&mut self, newcomer: Newcomer) -> io::Result<()> {
         let Newcomer { link, admitted } = newcomer;
         let (address, listener) = (link.address, link.listener);
-        let checked = link.wants_checks();
+        let (checked, bridged) = (link.wants_checks(), link.is_bridged());
         let Some(connection) = self.take_slot(Socket::new(link, true)) else {
             return Ok(());
         };
+        if bridged {
+            self.add_bridge(connection);
+        }
         if checked {
             self.checks.add(connection, self.now);
         }
@@ -180,7 +183,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     /// Does what a link asks for: a step of its handshake elsewhere, bytes of its own, its end.
     #[cold]
-    fn after_open(
+    pub(super) fn after_open(
         &mut self,
         connection: ConnectionId,
         mut broken: Option<Broken>,
@@ -205,12 +208,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             };
             self.core.handle(self.now, input, &mut self.out);
         }
-        if socket.link.has_more() {
+        if socket.link.has_more() && !matches!(socket.state, SocketState::HandingOver { .. }) {
             let (bytes, fault) = socket.link.open(&[], &mut self.scratch);
             broken = broken.or(fault);
             let (core, out) = (&mut self.core, &mut self.out);
             tell(core, self.now, out, connection, &mut socket.link, bytes);
             self.carry_out()?;
+            self.attend_to_rest(connection);
         }
         let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
@@ -370,6 +374,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_adopt(&mut self, link: Link, hand_over: Box<HandOver>) -> io::Result<()> {
         let (address, listener, ended) = (link.address, link.listener, link.has_ended());
         let (checked, kept) = (link.wants_checks(), link.kept_bytes());
+        let bridged = link.is_bridged();
         if self.stop_at.is_some() {
             return Ok(());
         }
@@ -382,6 +387,9 @@ impl<C: Core, K: Kernel> Driver<C, K> {
         }
         if checked {
             self.checks.add(connection, self.now);
+        }
+        if bridged {
+            self.add_bridge(connection);
         }
         self.input(Input::Adopted {
             connection,
@@ -415,6 +423,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                     handshake,
                 } => self.on_handshake(connection, handshake)?,
                 ToShard::Connected(link) => self.on_connected(*link)?,
+                ToShard::Bridges => self.attend_to_bridges(),
                 ToShard::Publish(message) => self.input(Input::Publish(message))?,
                 ToShard::Survey { survey, reply } => {
                     self.askers.push_back(reply);
@@ -464,6 +473,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
                 _ => Ok(()),
             },
+            Later::Bridge(connection) => self.attend_to_bridge(connection),
             Later::Verdict(connection, verdict) => match self.sockets.get(connection) {
                 Some(socket) if matches!(socket.state, SocketState::Open) => {
                     self.input(Input::Verdict {
@@ -524,6 +534,20 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
     /// An open connection has ended, and not because the shard closed it.
     fn over(&mut self, connection: ConnectionId, cause: CloseCause) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(connection) else {
+            return Ok(());
+        };
+        if socket.link.is_bridged() {
+            return self.over_bridge(connection, cause);
+        }
+        self.over_plainly(connection, cause)
+    }
+
+    pub(super) fn over_plainly(
+        &mut self,
+        connection: ConnectionId,
+        cause: CloseCause,
+    ) -> io::Result<()> {
         let now = self.now;
         let Some(socket) = self.sockets.get(connection) else {
             return Ok(());
@@ -551,7 +575,7 @@ impl<C: Core, K: Kernel> Driver<C, K> {
 
 /// Gives the shard what a link has learned, and the bytes of MQTT it has opened.
 #[inline]
-fn tell<C: Core>(
+pub(super) fn tell<C: Core>(
     core: &mut C,
     now: Time,
     out: &mut Outputs,

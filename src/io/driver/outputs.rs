@@ -44,9 +44,13 @@ impl<C: Core, K: Kernel> Driver<C, K> {
     fn on_output(&mut self, output: Output) -> io::Result<()> {
         match output {
             Output::Send { connection, chunks } => {
-                if let Some(socket) = open(&mut self.sockets, connection)
-                    && let Some(chunks) = socket.seal_or_keep(chunks, &mut self.scratch)
-                {
+                let Some(socket) = open(&mut self.sockets, connection) else {
+                    return Ok(());
+                };
+                if socket.link.is_bridged() {
+                    return self.send_over_bridge(connection, chunks);
+                }
+                if let Some(chunks) = socket.seal_or_keep(chunks, &mut self.scratch) {
                     self.kernel.send(connection, socket.link.as_fd(), chunks)?;
                 }
             }
@@ -54,12 +58,14 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 if let Some(socket) = open(&mut self.sockets, connection) {
                     socket.reading = false;
                     self.touch(connection);
+                    self.bridge_reads(connection, false);
                 }
             }
             Output::ResumeReading { connection } => {
                 if let Some(socket) = open(&mut self.sockets, connection) {
                     socket.reading = true;
                     self.touch(connection);
+                    self.bridge_reads(connection, true);
                 }
             }
             Output::ReadLarge { connection, on } => {
@@ -90,7 +96,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
                 }
             }
             Output::ProbePeer { connection } => {
-                if let Some(socket) = open(&mut self.sockets, connection) {
+                // A bridge has its own terms for that.
+                if let Some(socket) = open(&mut self.sockets, connection)
+                    && !socket.link.is_bridged()
+                {
                     // A socket that refuses options has ended already; its receive will report it.
                     let _ = probe_peer(socket.link.as_fd());
                 }
@@ -217,6 +226,10 @@ impl<C: Core, K: Kernel> Driver<C, K> {
             return Ok(());
         };
         let wanted = match &socket.state {
+            // A bridge says itself how much may wait for the shard.
+            SocketState::Open if socket.link.is_bridged() => {
+                !socket.ended && !socket.link.is_held()
+            }
             SocketState::Open => socket.reading && !socket.ended && !socket.away,
             SocketState::Closing | SocketState::Lingering => !socket.ended,
             SocketState::HandingOver { .. } | SocketState::Ending => false,

@@ -76,6 +76,8 @@ pub struct Socket {
     pub send_failed: Option<CloseCause>,
     /// Already in the list of sockets to look at when the turn ends.
     pub touched: bool,
+    /// Of a bridge: the next turn attends to it.
+    pub attended: bool,
 }
 
 impl Socket {
@@ -93,6 +95,7 @@ impl Socket {
             waiting: None,
             send_failed: None,
             touched: false,
+            attended: false,
         }
     }
 

@@ -135,6 +135,17 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// As [`super::Link::open`], by one who appends what it opens.
+    pub fn open_by(
+        &mut self,
+        open: impl FnOnce(&mut Vec<u8>) -> Option<Broken>,
+    ) -> (&[u8], Option<Broken>) {
+        let [inside, ..] = &mut self.opened;
+        inside.clear();
+        let broken = open(inside);
+        (inside, broken)
+    }
+
     /// Gives memory back that what comes next can do without.
     pub fn shrink(&mut self) {
         *self = Scratch::default();

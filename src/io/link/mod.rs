@@ -20,6 +20,7 @@
 //! - [`Link::sent`] for each part of it that has left.
 //! - [`Link::farewell`] when the last was sent, before our side is closed.
 
+pub mod bridged;
 #[cfg(test)]
 pub mod framed;
 mod layers;
@@ -33,6 +34,7 @@ pub use tls::handshake::Handshake;
 use crate::buffer::Chunks;
 use crate::config::{ProxyTerms, Transport, WebSocketTerms};
 use crate::ids::ListenerId;
+use bridged::Bridged;
 use layers::Layers;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,6 +58,8 @@ pub struct Link {
 enum State {
     Plain,
     Layered(Box<Layers>),
+    /// The other broker's MQTT, and a bridge.
+    Bridged(Box<Bridged>),
 }
 
 /// What the connections of one listener get between their socket and MQTT. Copies share what layers have in common.
@@ -135,6 +139,42 @@ impl Link {
         }
     }
 
+    /// A connection of this broker's own to another broker, as if that were a Client that comes by this listener.
+    pub fn bridged(
+        socket: OwnedFd,
+        address: SocketAddr,
+        listener: ListenerId,
+        bridged: Bridged,
+    ) -> Link {
+        Link {
+            socket,
+            address,
+            listener,
+            state: State::Bridged(Box::new(bridged)),
+        }
+    }
+
+    /// The bridge, if this is one.
+    #[inline]
+    pub fn bridge(&mut self) -> Option<&mut Bridged> {
+        match &mut self.state {
+            State::Bridged(bridged) => Some(bridged),
+            State::Plain | State::Layered(_) => None,
+        }
+    }
+
+    /// Is it the connection of a bridge?
+    #[inline]
+    pub fn is_bridged(&self) -> bool {
+        matches!(self.state, State::Bridged(_))
+    }
+
+    /// Nothing is to be received for now.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        matches!(&self.state, State::Bridged(bridged) if bridged.is_held())
+    }
+
     /// The bytes of MQTT in what was received; none, if no more than a part of something has come. Layers put what they
     /// open into `scratch`.
     ///
@@ -149,6 +189,7 @@ impl Link {
         match &mut self.state {
             State::Plain => (received, None),
             State::Layered(layers) => layers.open(received, scratch),
+            State::Bridged(bridged) => scratch.open_by(|inside| bridged.open(received, inside)),
         }
     }
 
@@ -158,6 +199,7 @@ impl Link {
     pub fn take_peer(&mut self) -> Option<Peer> {
         match &mut self.state {
             State::Plain => None,
+            State::Bridged(_) => None,
             State::Layered(layers) => {
                 let peer = layers.take_peer();
                 if let Some(peer) = &peer {
@@ -175,7 +217,7 @@ impl Link {
     #[inline]
     pub fn kept_change(&mut self) -> Option<usize> {
         match &mut self.state {
-            State::Plain => None,
+            State::Plain | State::Bridged(_) => None,
             State::Layered(layers) => layers.kept_change(),
         }
     }
@@ -183,7 +225,7 @@ impl Link {
     /// The bytes that were told last.
     pub fn kept_bytes(&self) -> usize {
         match &self.state {
-            State::Plain => 0,
+            State::Plain | State::Bridged(_) => 0,
             State::Layered(layers) => layers.kept_told(),
         }
     }
@@ -192,7 +234,7 @@ impl Link {
     #[inline]
     pub fn wants_checks(&self) -> bool {
         match &self.state {
-            State::Plain => false,
+            State::Plain | State::Bridged(_) => false,
             State::Layered(layers) => layers.wants_checks(),
         }
     }
@@ -209,7 +251,7 @@ impl Link {
     #[inline]
     pub fn has_ended(&self) -> bool {
         match &self.state {
-            State::Plain => false,
+            State::Plain | State::Bridged(_) => false,
             State::Layered(layers) => layers.has_ended(),
         }
     }
@@ -220,6 +262,7 @@ impl Link {
         match &self.state {
             State::Plain => false,
             State::Layered(layers) => layers.needs_attention(),
+            State::Bridged(bridged) => bridged.has_own_bytes() || bridged.has_more(),
         }
     }
 
@@ -229,6 +272,7 @@ impl Link {
         match &self.state {
             State::Plain => false,
             State::Layered(layers) => layers.has_own_bytes(),
+            State::Bridged(bridged) => bridged.has_own_bytes(),
         }
     }
 
@@ -238,6 +282,7 @@ impl Link {
         match &mut self.state {
             State::Plain => None,
             State::Layered(layers) => layers.next_send(scratch),
+            State::Bridged(bridged) => bridged.own_bytes().map(Next::Own),
         }
     }
 
@@ -248,6 +293,10 @@ impl Link {
         match &mut self.state {
             State::Plain => chunks,
             State::Layered(layers) => layers.seal(chunks, scratch),
+            State::Bridged(bridged) => {
+                bridged.swallow(chunks);
+                Chunks::new()
+            }
         }
     }
 
@@ -256,7 +305,8 @@ impl Link {
     #[inline]
     pub fn sent(&mut self, bytes: usize, whole: bool) -> usize {
         match &mut self.state {
-            State::Plain => bytes,
+            // A bridge sends bytes of its own alone.
+            State::Plain | State::Bridged(_) => bytes,
             State::Layered(layers) => layers.sent(bytes, whole),
         }
     }
@@ -268,13 +318,14 @@ impl Link {
         match &mut self.state {
             State::Plain => {}
             State::Layered(layers) => layers.farewell(scratch),
+            State::Bridged(bridged) => bridged.farewell(),
         }
     }
 
     /// Takes a step of a handshake that is too long for a shard. Nothing is received before it comes back.
     pub fn take_handshake(&mut self) -> Option<Box<Handshake>> {
         match &mut self.state {
-            State::Plain => None,
+            State::Plain | State::Bridged(_) => None,
             State::Layered(layers) => layers.take_handshake(),
         }
     }
@@ -282,7 +333,7 @@ impl Link {
     /// The step is done. Errors: as [`Link::open`].
     pub fn end_handshake(&mut self, handshake: Box<Handshake>) -> Result<(), Broken> {
         match &mut self.state {
-            State::Plain => Ok(()),
+            State::Plain | State::Bridged(_) => Ok(()),
             State::Layered(layers) => layers.end_handshake(handshake),
         }
     }
@@ -291,7 +342,7 @@ impl Link {
     /// before the first byte of MQTT.
     pub fn take_user_name(&mut self) -> Option<Box<str>> {
         match &mut self.state {
-            State::Plain => None,
+            State::Plain | State::Bridged(_) => None,
             State::Layered(layers) => layers.take_user_name(),
         }
     }
@@ -302,6 +353,7 @@ impl Link {
         match &self.state {
             State::Plain => false,
             State::Layered(layers) => layers.has_more(),
+            State::Bridged(bridged) => bridged.has_more(),
         }
     }
 }

@@ -46,6 +46,9 @@ impl Board {
         let mut entries = self.lock().clone();
         let now = house.clock.now();
         for entry in &mut entries {
+            if let Some(joint) = &entry.joint {
+                entry.counts = joint.with(|machine| machine.counts());
+            }
             entry.seconds = now.since_ms(entry.since) / 1000;
             for report in summary::ask(&house.shards, || Survey::session(&entry.local_client_id)) {
                 if let Found::Sessions(found) = &report.found

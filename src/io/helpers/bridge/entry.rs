@@ -1,7 +1,9 @@
 //! What is told of one bridge.
 
 use crate::bridge::Counts;
+use crate::io::link::bridged::Joint;
 use crate::time::Time;
+use std::sync::Arc;
 
 /// One bridge.
 #[derive(Clone, Default, Debug)]
@@ -20,6 +22,8 @@ pub struct Entry {
     pub last_error: Option<String>,
     /// What has crossed, and what has not.
     pub counts: Counts,
+    /// Of which the counts are asked.
+    pub joint: Option<Arc<Joint>>,
     /// Of the Session here; `None`: there is none.
     pub waiting: Option<Waiting>,
     /// By which that Session is found.

@@ -1,8 +1,9 @@
 //! The thread of all bridges: sockets, clock and names for the machines of [`crate::bridge`].
 //!
-//! The side of this broker is a pair of sockets, one end of which is given to a shard as a connection
-//! (`ToShard::Connected`). Nothing here waits but for `poll`: names are looked up on threads of their own
-//! (`dial`). Without a bridge there is no thread.
+//! It connects to the other broker and logs in there. Then a shard gets that connection (`ToShard::Connected`) and
+//! carries the packets ([`bridged`](crate::io::link::bridged)); only those inside TLS cross here, between that
+//! connection and a pair of sockets, one end of which the shard gets. Nothing here waits but for `poll`: names are
+//! looked up on threads of their own (`dial`). Without a bridge there is no thread.
 
 pub mod board;
 mod dial;
@@ -17,6 +18,7 @@ use crate::bridge::mapping::Mapping;
 use crate::bridge::{Loops, Terms};
 use crate::broker::LogLevel;
 use crate::config::mosquitto::Bridge;
+use crate::io::link::bridged::SharedLoops;
 use crate::limits;
 use crate::random::system_random;
 use board::Board;
@@ -114,7 +116,7 @@ impl Bridges {
             wake: Arc::clone(&wake),
             host: host_name(),
             bridges: Vec::new(),
-            loops: Loops::default(),
+            loops: SharedLoops::default(),
         };
         thread::Builder::new()
             .name("bridges".to_owned())
@@ -154,7 +156,7 @@ struct Thread {
     wake: Arc<EventFd>,
     host: String,
     bridges: Vec<Running>,
-    loops: Loops,
+    loops: SharedLoops,
 }
 
 impl Thread {
@@ -205,10 +207,10 @@ impl Thread {
         }
         for old in &mut before {
             if !old.is_leaving() {
-                old.stop(now, &self.house, &mut self.loops);
+                old.stop(now, &self.house);
             }
         }
-        self.loops = loops;
+        *self.loops.lock().unwrap_or_else(PoisonError::into_inner) = loops;
         for (bridge, stays) in bridges.into_iter().zip(stays) {
             after.push(match stays {
                 Some(mut old) => {
@@ -227,8 +229,9 @@ impl Thread {
     fn begin(&mut self, bridge: &Bridge) -> Running {
         let terms = Terms::new(bridge, &self.host);
         let wake = Arc::clone(&self.wake);
-        let mut new = Running::new(terms, system_random(), wake);
-        new.start(self.house.clock.now(), &self.house, &mut self.loops);
+        let (loops, clock) = (Arc::clone(&self.loops), self.house.clock);
+        let mut new = Running::new(terms, system_random(), wake, loops, clock);
+        new.start(self.house.clock.now(), &self.house);
         new
     }
 
@@ -238,7 +241,7 @@ impl Thread {
             if let Some(bridge) = self.bridges[index].is_due() {
                 let new = self.begin(&bridge);
                 let mut old = std::mem::replace(&mut self.bridges[index], new);
-                old.stop(self.house.clock.now(), &self.house, &mut self.loops);
+                old.stop(self.house.clock.now(), &self.house);
                 // Its last bytes still leave.
                 self.bridges.push(old);
             }
@@ -287,7 +290,7 @@ impl Thread {
         let now = self.house.clock.now();
         for (bridge, waits) in self.bridges.iter_mut().zip(waits) {
             let waits: Waits = waits;
-            bridge.turn(&waits, &ready, now, &self.house, &mut self.loops, buffer);
+            bridge.turn(&waits, &ready, now, &self.house, buffer);
         }
         self.change_late();
         self.bridges.retain(|bridge| !bridge.is_gone());

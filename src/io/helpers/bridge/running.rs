@@ -7,11 +7,13 @@ use super::socket::Socket;
 use super::words;
 use crate::bridge::mapping::Way;
 use crate::bridge::terms::STATES;
-use crate::bridge::{Action, Actions, Event, Loops, Machine, Side, State, Terms, Told};
+use crate::bridge::{Action, Actions, Event, Machine, Side, State, Terms, Told};
 use crate::broker::{Found, Happening, LogLevel, OwnMessage, Report, Survey, UNIX_PEER};
 use crate::config::mosquitto::Bridge;
-use crate::ids::ShardId;
+use crate::ids::{ListenerId, ShardId};
+use crate::io::clock::Clock;
 use crate::io::disk::Disk;
+use crate::io::link::bridged::{Joint, SharedLoops};
 use crate::io::link::tls::outward;
 use crate::io::link::{Link, Wrapping};
 use crate::io::mail::ToShard;
@@ -24,6 +26,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::EventFd;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -79,12 +82,15 @@ impl Comparison {
 
 /// A bridge.
 pub struct Running {
-    machine: Machine,
+    terms: Terms,
+    joint: Arc<Joint>,
     wake: Arc<EventFd>,
     sockets: [Option<Socket>; 2],
     dial: Option<Dial>,
     /// Connected to the other broker; its TLS is not agreed yet.
     shaking: Option<Socket>,
+    /// A shard is to carry its packets.
+    handing_over: Option<TcpStream>,
     farewells: Vec<Farewell>,
     later: VecDeque<Later>,
     /// The answers to the last question how many messages wait.
@@ -129,13 +135,23 @@ pub fn is_same(one: &Bridge, other: &Bridge) -> bool {
 
 impl Running {
     /// Not begun.
-    pub fn new(terms: Terms, seed: u64, wake: Arc<EventFd>) -> Running {
+    pub fn new(
+        terms: Terms,
+        seed: u64,
+        wake: Arc<EventFd>,
+        loops: SharedLoops,
+        clock: Clock,
+    ) -> Running {
+        let machine = Machine::new(terms.clone(), seed);
+        let joint = Joint::new(machine, loops, clock, Arc::clone(&wake));
         Running {
-            machine: Machine::new(terms, seed),
+            terms,
+            joint: Arc::new(joint),
             wake,
             sockets: [None, None],
             dial: None,
             shaking: None,
+            handing_over: None,
             farewells: Vec::new(),
             later: VecDeque::new(),
             waiting: None,
@@ -148,22 +164,22 @@ impl Running {
 
     /// What it goes by.
     pub fn terms(&self) -> &Terms {
-        self.machine.terms()
+        &self.terms
     }
 
     /// Begins.
-    pub fn start(&mut self, now: Time, house: &House, loops: &mut Loops) {
+    pub fn start(&mut self, now: Time, house: &House) {
         let mut actions = Actions::new();
-        self.machine.start(now, &mut actions);
+        self.joint.with(|machine| machine.start(now, &mut actions));
         self.carry_out(actions, now, house);
-        self.settle(now, house, loops);
+        self.settle(now, house);
     }
 
     /// Ends, whatever it is doing. It is there until its last bytes have left.
-    pub fn stop(&mut self, now: Time, house: &House, loops: &mut Loops) {
+    pub fn stop(&mut self, now: Time, house: &House) {
         self.leaving = true;
-        self.handle(now, Event::Stop, house, loops);
-        self.settle(now, house, loops);
+        self.handle(now, Event::Stop, house);
+        self.settle(now, house);
     }
 
     /// It need not end at once to be this bridge: it is that already, or becomes that later.
@@ -196,7 +212,16 @@ impl Running {
     }
 
     fn is_up(&self) -> bool {
-        self.machine.state().0 == State::Up
+        self.state().0 == State::Up
+    }
+
+    /// Where it is, and since when.
+    fn state(&self) -> (State, Time) {
+        self.joint.with(|machine| machine.state())
+    }
+
+    fn wants(&self, side: Side) -> bool {
+        self.joint.with(|machine| machine.wants(side))
     }
 
     /// It was stopped.
@@ -206,25 +231,25 @@ impl Running {
 
     /// Last bytes are on their way.
     pub fn has_farewells(&self) -> bool {
-        !self.farewells.is_empty()
+        !self.farewells.is_empty() || self.leaving && self.joint.has_link()
     }
 
     /// It was stopped, and its last bytes have left.
     pub fn is_gone(&self) -> bool {
-        self.leaving && self.farewells.is_empty()
+        self.leaving && !self.has_farewells()
     }
 
     /// Writes down how it is. Only the counts where nothing else has changed, as they change all the time.
     pub fn write(&self, entry: &mut Entry) {
-        let terms = self.machine.terms();
-        entry.counts = self.machine.counts();
-        let (state, since) = self.machine.state();
+        let terms = self.terms();
+        let (state, since) = self.state();
+        entry.joint = Some(Arc::clone(&self.joint));
         if (entry.state, entry.since) == (words::state(state), since)
             && entry.name == terms.bridge.name
         {
             return;
         }
-        let status = self.machine.status();
+        let status = self.joint.with(|machine| machine.status());
         *entry = Entry {
             name: terms.bridge.name.clone(),
             state: words::state(state),
@@ -233,6 +258,7 @@ impl Running {
             seconds: 0,
             last_error: status.last.as_ref().map(words::why),
             counts: status.counts,
+            joint: Some(Arc::clone(&self.joint)),
             waiting: None,
             local_client_id: terms.local_client_id.clone(),
         };
@@ -242,7 +268,7 @@ impl Running {
     pub fn next_deadline(&self, now: Time) -> Time {
         let farewells = self.farewells.iter().map(|farewell| farewell.until);
         farewells
-            .chain([self.machine.next_deadline(), self.look_deadline()])
+            .chain([self.joint.next_deadline(), self.look_deadline()])
             // Shards wake nobody who has asked them.
             .chain(
                 self.comparison
@@ -255,7 +281,7 @@ impl Running {
 
     /// When it looks what was lost in the queue here. While nothing crosses, each attempt to connect looks.
     fn look_deadline(&self) -> Time {
-        match self.machine.state() {
+        match self.state() {
             (State::Up, since) => self.look.max(since + limits::BRIDGE_DROPS_TOLD_MS),
             _ => Time::NEVER,
         }
@@ -269,8 +295,9 @@ impl Running {
                 continue;
             };
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::POLLIN, self.machine.wants(side));
-            let unsent = self.machine.has_unsent(side) || socket.wants_write();
+            flags.set(PollFlags::POLLIN, self.wants(side));
+            let has_unsent = self.joint.with(|machine| machine.has_unsent(side));
+            let unsent = has_unsent || socket.wants_write();
             flags.set(PollFlags::POLLOUT, unsent);
             if flags.is_empty() {
                 // A hang-up is told whatever is asked for, and nobody would look at it.
@@ -302,34 +329,35 @@ impl Running {
         ready: &[PollFlags],
         now: Time,
         house: &House,
-        loops: &mut Loops,
         buffer: &mut [u8],
     ) {
         let is_ready = |at: Option<usize>| at.is_some_and(|at| !ready[at].is_empty());
+        let actions = self.joint.take_actions();
+        self.carry_out(actions, now, house);
         self.send_farewells(now);
         if self.dial.is_some() {
-            self.go_on_dialling(is_ready(waits.dial), now, house, loops);
+            self.go_on_dialling(is_ready(waits.dial), now, house);
         }
         if is_ready(waits.shaking) {
             self.shake();
-            self.settle(now, house, loops);
+            self.settle(now, house);
         }
         for side in SIDES {
             let ready = is_ready(waits.sides[index(side)]) || self.has_opened(side);
-            if ready && self.machine.wants(side) {
-                self.receive(side, now, house, loops, buffer);
+            if ready && self.wants(side) {
+                self.receive(side, now, house, buffer);
             }
         }
-        self.look_at_waiting(now, house, loops);
-        self.compare(now, house, loops);
-        if self.machine.next_deadline() <= now {
-            self.handle(now, Event::Tick, house, loops);
+        self.look_at_waiting(now, house);
+        self.compare(now, house);
+        if self.joint.next_deadline() <= now {
+            self.handle(now, Event::Tick, house);
         }
         if self.look_deadline() <= now {
             self.look = now + limits::BRIDGE_DROPS_TOLD_MS;
             self.ask_waiting(house);
         }
-        self.settle(now, house, loops);
+        self.settle(now, house);
     }
 
     /// Bytes wait that TLS has opened, of which the system tells nothing.
@@ -343,7 +371,7 @@ impl Running {
     pub fn is_busy(&self) -> bool {
         SIDES
             .into_iter()
-            .any(|side| self.has_opened(side) && self.machine.wants(side))
+            .any(|side| self.has_opened(side) && self.wants(side))
     }
 
     /// Goes on with the handshake of TLS.
@@ -365,36 +393,40 @@ impl Running {
     }
 
     /// Tells the machine, and carries out what it asks for.
-    fn handle(&mut self, now: Time, event: Event<'_>, house: &House, loops: &mut Loops) {
-        // It mostly asks for nothing, and then this takes no memory.
-        let mut actions = Actions::new();
-        self.machine.handle(now, event, loops, &mut actions);
+    fn handle(&mut self, now: Time, event: Event<'_>, house: &House) {
+        let actions = self.joint.handle(now, event);
         self.carry_out(actions, now, house);
     }
 
     /// Sends what is to be sent, and handles what came up by that.
-    fn settle(&mut self, now: Time, house: &House, loops: &mut Loops) {
+    fn settle(&mut self, now: Time, house: &House) {
         loop {
             while let Some(later) = self.later.pop_front() {
                 match later {
-                    Later::Opened(side) => self.handle(now, Event::Opened(side), house, loops),
+                    Later::Opened(side) => {
+                        self.handle(now, Event::Opened(side), house);
+                        self.hand_over(house);
+                    }
                     Later::Closed(side, how) => {
-                        self.handle(now, Event::Closed(side, &how), house, loops);
+                        self.handle(now, Event::Closed(side, &how), house);
                     }
                 }
             }
             let mut made_room = false;
             for side in SIDES {
-                let held = !self.machine.wants(side.other());
+                let held = !self.wants(side.other());
                 self.send(side, now);
-                made_room |= held && self.machine.wants(side.other());
+                made_room |= held && self.wants(side.other());
             }
             if made_room {
                 // What waited behind full outgoing bytes.
-                self.handle(now, Event::Bytes(Side::Remote, &[]), house, loops);
+                self.handle(now, Event::Bytes(Side::Remote, &[]), house);
             } else if self.later.is_empty() {
-                return;
+                break;
             }
+        }
+        if self.joint.has_news() {
+            house.shards.tell_all(|| ToShard::Bridges);
         }
     }
 
@@ -413,7 +445,7 @@ impl Running {
     }
 
     fn tell(&self, told: &Told, house: &House) {
-        let terms = self.machine.terms();
+        let terms = self.terms();
         let (level, text) = words::sentence(terms, told);
         if let Some(change) = words::change(told) {
             house.recent.note(Box::new(Happening::Bridge {
@@ -427,7 +459,7 @@ impl Running {
     }
 
     fn connect(&mut self, address: usize) {
-        let bridge = &self.machine.terms().bridge;
+        let bridge = &self.terms.bridge;
         let Some((host, port)) = bridge.addresses.get(address) else {
             return;
         };
@@ -441,11 +473,11 @@ impl Running {
         self.after_dialling(dialled);
     }
 
-    fn go_on_dialling(&mut self, writable: bool, now: Time, house: &House, loops: &mut Loops) {
+    fn go_on_dialling(&mut self, writable: bool, now: Time, house: &House) {
         if let Some(dial) = &mut self.dial {
             let dialled = dial.go_on(writable);
             self.after_dialling(dialled);
-            self.settle(now, house, loops);
+            self.settle(now, house);
         }
     }
 
@@ -454,8 +486,9 @@ impl Running {
             Dialled::NotYet => {}
             Dialled::There(stream) => {
                 self.dial = None;
-                let terms = self.machine.terms();
-                let host = terms.bridge.addresses.get(self.machine.status().address);
+                let terms = &self.terms;
+                let address = self.joint.with(|machine| machine.status().address);
+                let host = terms.bridge.addresses.get(address);
                 let host = host.map_or("", |(host, _)| host);
                 let tls = terms.bridge.tls.as_ref();
                 match tls.map(|tls| outward::connection(tls, host, &Disk)) {
@@ -477,8 +510,39 @@ impl Running {
         }
     }
 
-    /// Gives one end of a pair of sockets to a shard.
+    /// By which listener it comes in here.
+    fn listener(&self, house: &House) -> ListenerId {
+        match self.terms().bridge.local_user {
+            Some(_) => house.listener,
+            None => house.nameless_listener,
+        }
+    }
+
+    /// The shard that carries the packets has its first ones: it gets the connection to the other broker.
+    fn hand_over(&mut self, house: &House) {
+        let Some(stream) = self.handing_over.take() else {
+            return;
+        };
+        let bridged = self.joint.carry();
+        let listener = self.listener(house);
+        let link = Link::bridged(stream.into(), UNIX_PEER, listener, bridged);
+        house
+            .shards
+            .tell_surely(ShardId(0), ToShard::Connected(Box::new(link)));
+    }
+
+    /// Gives the connection to the other broker to a shard. Where there is none, or it is inside TLS, a shard gets one
+    /// end of a pair of sockets, and the packets cross here.
     fn open_local(&mut self, house: &House) {
+        let remote = &mut self.sockets[index(Side::Remote)];
+        if let Some(Socket::Remote(stream)) = remote
+            && stream.set_nonblocking(false).is_ok()
+            && let Some(Socket::Remote(stream)) = remote.take()
+        {
+            self.handing_over = Some(stream);
+            self.later.push_back(Later::Opened(Side::Local));
+            return;
+        }
         let pair = UnixStream::pair().and_then(|(ours, theirs)| {
             ours.set_nonblocking(true)?;
             Ok((ours, theirs))
@@ -486,11 +550,7 @@ impl Running {
         match pair {
             Ok((ours, theirs)) => {
                 let wrapping = Wrapping::default();
-                let listener = match self.terms().bridge.local_user {
-                    Some(_) => house.listener,
-                    None => house.nameless_listener,
-                };
-                let link = Link::new(theirs.into(), UNIX_PEER, listener, &wrapping);
+                let link = Link::new(theirs.into(), UNIX_PEER, self.listener(house), &wrapping);
                 house
                     .shards
                     .tell_surely(ShardId(0), ToShard::Connected(Box::new(link)));
@@ -513,10 +573,14 @@ impl Running {
         if side == Side::Remote {
             self.dial = None;
             self.shaking = None;
+            self.handing_over = None;
         }
-        let outgoing = self.machine.outgoing(side);
-        let bytes = outgoing.unsent().to_vec();
-        outgoing.taken(bytes.len());
+        let bytes = self.joint.with(|machine| {
+            let outgoing = machine.outgoing(side);
+            let bytes = outgoing.unsent().to_vec();
+            outgoing.taken(bytes.len());
+            bytes
+        });
         if let Some(socket) = self.sockets[index(side)].take() {
             self.farewells.push(Farewell {
                 socket,
@@ -546,7 +610,7 @@ impl Running {
 
     /// Publishes the state here.
     fn publish(&self, up: bool, house: &House) {
-        let Some(topic) = &self.machine.terms().notification else {
+        let Some(topic) = &self.terms().notification else {
             return;
         };
         let payload = STATES[usize::from(up)];
@@ -559,7 +623,7 @@ impl Running {
 
     fn ask_waiting(&mut self, house: &House) {
         let (reply, reports) = channel();
-        let client_id = &self.machine.terms().local_client_id;
+        let client_id = &self.terms.local_client_id;
         house.shards.tell_all(|| ToShard::Survey {
             survey: Box::new(Survey::session(client_id)),
             reply: reply.clone(),
@@ -572,14 +636,14 @@ impl Running {
     }
 
     fn ask_retained(&mut self, house: &House) {
-        let filters = self.machine.terms().mapping.targets(Way::In);
+        let filters = self.terms().mapping.targets(Way::In);
         let surveys = filters
             .iter()
             .filter_map(|filter| Survey::retained_of(filter, true).ok());
         self.comparison = Comparison::ask(surveys.collect(), house);
     }
 
-    fn compare(&mut self, now: Time, house: &House, loops: &mut Loops) {
+    fn compare(&mut self, now: Time, house: &House) {
         while let Some(mut comparison) = self.comparison.take() {
             let report = match comparison.reports.try_recv() {
                 Ok(report) => *report,
@@ -596,17 +660,17 @@ impl Running {
                 for found in &page {
                     let payload = found.value.as_ref().map_or(&[][..], Message::payload);
                     let event = Event::Retained(&found.topic, payload);
-                    self.handle(now, event, house, loops);
+                    self.handle(now, event, house);
                 }
             }
             if self.comparison.is_none() {
-                self.handle(now, Event::RetainedEnd, house, loops);
+                self.handle(now, Event::RetainedEnd, house);
             }
         }
     }
 
     /// Looks whether all shards have answered; they wake nobody for that.
-    fn look_at_waiting(&mut self, now: Time, house: &House, loops: &mut Loops) {
+    fn look_at_waiting(&mut self, now: Time, house: &House) {
         let Some(answers) = &mut self.waiting else {
             return;
         };
@@ -626,23 +690,16 @@ impl Running {
         }
         let Answers { count, dropped, .. } = *answers;
         self.waiting = None;
-        self.handle(now, Event::Waiting { count, dropped }, house, loops);
+        self.handle(now, Event::Waiting { count, dropped }, house);
     }
 
-    fn receive(
-        &mut self,
-        side: Side,
-        now: Time,
-        house: &House,
-        loops: &mut Loops,
-        buffer: &mut [u8],
-    ) {
+    fn receive(&mut self, side: Side, now: Time, house: &House, buffer: &mut [u8]) {
         let Some(socket) = &mut self.sockets[index(side)] else {
             return;
         };
         match socket.read(buffer) {
             Ok(0) => self.closed(side, "the other broker has closed the connection"),
-            Ok(count) => self.handle(now, Event::Bytes(side, &buffer[..count]), house, loops),
+            Ok(count) => self.handle(now, Event::Bytes(side, &buffer[..count]), house),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => self.closed(side, &error.to_string()),
@@ -651,15 +708,25 @@ impl Running {
 
     fn send(&mut self, side: Side, now: Time) {
         while let Some(socket) = &mut self.sockets[index(side)] {
-            let unsent = self.machine.outgoing(side).unsent();
-            if unsent.is_empty() {
+            let sent = self.joint.with(|machine| {
+                let unsent = machine.outgoing(side).unsent();
+                if unsent.is_empty() {
+                    return None;
+                }
+                let sent = socket.write(unsent);
+                if let Ok(count) = sent {
+                    machine.sent(side, count, now);
+                }
+                Some(sent)
+            });
+            let Some(sent) = sent else {
                 if let Err(error) = socket.flush() {
                     self.closed(side, &error.to_string());
                 }
                 return;
-            }
-            match socket.write(unsent) {
-                Ok(count) => self.machine.sent(side, count, now),
+            };
+            match sent {
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return self.closed(side, &error.to_string()),
@@ -678,27 +745,31 @@ impl Running {
 mod tests {
     use super::*;
     use crate::bridge::props::terms;
+    use crate::bridge::{Actions, Loops};
     use nix::poll::{PollTimeout, poll};
 
     /// The other broker hangs up while nothing is read from it: `poll` would tell that again and again.
     #[test]
     fn a_socket_of_which_nothing_is_wanted_wakes_nobody() {
         let terms = terms("topic a out\nlocal_cleansession true\n");
-        let mut running = Running::new(terms, 1, Arc::new(EventFd::new().unwrap()));
+        let wake = Arc::new(EventFd::new().unwrap());
+        let mut running = Running::new(terms, 1, wake, SharedLoops::default(), Clock::start());
         let (ours, theirs) = UnixStream::pair().unwrap();
         running.sockets[index(Side::Remote)] = Some(Socket::Local(ours));
-        let (now, machine) = (Time(1), &mut running.machine);
-        let (mut loops, mut actions) = (Loops::default(), Actions::new());
-        machine.start(now, &mut actions);
-        // CONNACK: now this broker is asked, and the other one waits.
-        for event in [
-            Event::Opened(Side::Remote),
-            Event::Bytes(Side::Remote, &[0x20, 2, 0, 0]),
-        ] {
-            machine.handle(now, event, &mut loops, &mut actions);
-        }
-        machine.sent(Side::Remote, usize::MAX, now);
-        assert!(!machine.wants(Side::Remote));
+        let now = Time(1);
+        running.joint.with(|machine| {
+            let (mut loops, mut actions) = (Loops::default(), Actions::new());
+            machine.start(now, &mut actions);
+            // CONNACK: now this broker is asked, and the other one waits.
+            for event in [
+                Event::Opened(Side::Remote),
+                Event::Bytes(Side::Remote, &[0x20, 2, 0, 0]),
+            ] {
+                machine.handle(now, event, &mut loops, &mut actions);
+            }
+            machine.sent(Side::Remote, usize::MAX, now);
+            assert!(!machine.wants(Side::Remote));
+        });
         drop(theirs);
         let mut polled = Vec::new();
         running.wait(&mut polled);
