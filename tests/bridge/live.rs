@@ -279,9 +279,12 @@ fn what_waits_is_kept_as_the_sessions_are() {
         edge.start(&lines);
         let mut publisher = edge.client("publisher");
         publisher.publish("q/a", b"last", 1, false);
+        // Whoever is to hear it must be there before the bridge is.
+        edge.kill();
         core.start("");
         let mut there = core.client("there");
         there.subscribe("q/#", 1);
+        edge.start(&lines);
         core.waits_for_state(STATE, b"1");
         edge.waits_for_state(STATE, b"1");
         // The other broker hears of the connection before the subscription here is in force.
