@@ -281,6 +281,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["io::helpers::log", "io::store::database"],
     ),
     ("io::store::rebuild", &["io::store::database"]),
+    (
+        "io::store::whole",
+        &["io::store::database", "io::store::rebuild"],
+    ),
     ("io::store::reserve", &[]),
     (
         "io::store::keeping",
@@ -317,6 +321,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::store::place",
             "io::store::rebuild",
             "io::store::reserve",
+            "io::store::whole",
         ],
     ),
     (

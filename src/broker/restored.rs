@@ -3,7 +3,7 @@
 //!
 //! A shard gets the parts in chunks, before its first connection, each kind in this order: head, Sessions, their
 //! subscriptions, messages, deliveries in flight (in the order of their first sending), queued deliveries (by rising
-//! number), received Packet Identifiers, retained messages, wills. What names a Session or a message comes after it.
+//! number), received Packet Identifiers, wills, retained messages. What names a Session or a message comes after it.
 
 use super::passing::RetainVersion;
 use crate::ids::{Passage, StoredSession};

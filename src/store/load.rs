@@ -56,6 +56,21 @@ pub fn load<S: Scan>(
     shards: usize,
     give: Give<'_>,
 ) -> Result<Loaded, S::Error> {
+    let sessions = load_sessions(tables, state, now, shards, give)?;
+    let topics = load_topics(tables, state, now, shards, give)?;
+    Ok(sessions.with_topics(topics))
+}
+
+/// The first half of it: Sessions, what they are owed, and wills.
+///
+/// Errors: the tables cannot be read.
+pub fn load_sessions<S: Scan>(
+    tables: &mut S,
+    state: &State,
+    now: UnixSeconds,
+    shards: usize,
+    give: Give<'_>,
+) -> Result<Loaded, S::Error> {
     let highest = StoredSession::from_number(state.session_number);
     let head = RestoredHead {
         session_counter: highest.map_or(0, StoredSession::counter),
@@ -66,16 +81,7 @@ pub fn load<S: Scan>(
     for shard in 0..shards {
         give(ShardId(shard as u8), RestoredPart::Head(head));
     }
-    let mut reading = Reading {
-        loaded: Loaded::default(),
-        homes: HashMap::default(),
-        publishers: HashMap::default(),
-        // A clock that was set back, or is not set yet: no time has passed.
-        now: now.max(state.stamp),
-        stamp: state.stamp,
-        shards,
-        give,
-    };
+    let mut reading = Reading::new(state, now, shards, give);
     tables.scan(Table::Session, &mut |id, row| {
         let result = reading.session(id, row);
         reading.settle(Table::Session, id, result);
@@ -91,6 +97,24 @@ pub fn load<S: Scan>(
         reading.settle(Table::Received, id, result);
     })?;
     reading.passed(passed);
+    tables.scan(Table::Will, &mut |id, row| {
+        let result = reading.will(id, row);
+        reading.settle(Table::Will, id, result);
+    })?;
+    Ok(reading.loaded)
+}
+
+/// The second half of it: retained messages. Neither half needs the other.
+///
+/// Errors: the tables cannot be read.
+pub fn load_topics<S: Scan>(
+    tables: &mut S,
+    state: &State,
+    now: UnixSeconds,
+    shards: usize,
+    give: Give<'_>,
+) -> Result<Loaded, S::Error> {
+    let mut reading = Reading::new(state, now, shards, give);
     // What batches have of a topic is newer than what the table has.
     tables.scan(Table::Batch, &mut |id, row| {
         let result = reading.loaded.index.batches.read(id, row);
@@ -101,11 +125,18 @@ pub fn load<S: Scan>(
         reading.settle(Table::Retained, id, result);
     })?;
     reading.batched();
-    tables.scan(Table::Will, &mut |id, row| {
-        let result = reading.will(id, row);
-        reading.settle(Table::Will, id, result);
-    })?;
     Ok(reading.loaded)
+}
+
+impl Loaded {
+    /// The two halves as one.
+    pub fn with_topics(mut self, topics: Loaded) -> Loaded {
+        self.index.batches = topics.index.batches;
+        self.retained = topics.retained;
+        self.damaged += topics.damaged;
+        self.to_delete.extend(topics.to_delete);
+        self
+    }
 }
 
 /// What becomes of a row.
@@ -143,7 +174,20 @@ struct Reading<'a> {
     give: Give<'a>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(state: &State, now: UnixSeconds, shards: usize, give: Give<'a>) -> Reading<'a> {
+        Reading {
+            loaded: Loaded::default(),
+            homes: HashMap::default(),
+            publishers: HashMap::default(),
+            // A clock that was set back, or is not set yet: no time has passed.
+            now: now.max(state.stamp),
+            stamp: state.stamp,
+            shards,
+            give,
+        }
+    }
+
     fn settle(&mut self, table: Table, id: u64, found: Result<Found, Damaged>) {
         match found {
             Ok(Found::Kept) => return,

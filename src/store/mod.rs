@@ -26,6 +26,7 @@ pub mod props;
 pub(crate) mod record;
 pub(crate) mod row;
 pub(crate) mod salvage;
+pub(crate) mod scan;
 pub(crate) mod tally;
 pub mod trial;
 pub(crate) mod walk;
@@ -37,6 +38,6 @@ mod tests;
 
 pub(crate) use applier::{Applier, Moment, Tables};
 pub(crate) use frame::Identity;
-pub(crate) use load::{Loaded, Scan, load};
+pub(crate) use load::{Loaded, Scan, load, load_sessions, load_topics};
 pub(crate) use row::{Row, RowRef, State, Table};
 pub(crate) use wall::Wall;

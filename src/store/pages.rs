@@ -11,6 +11,7 @@
 
 use super::bytes::Damaged;
 use crate::limits;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -257,12 +258,15 @@ pub enum Value<'r> {
     Other,
 }
 
+/// The values of a record; no table here has more.
+pub type Values<'r> = SmallVec<[Value<'r>; 5]>;
+
 /// The values of a record.
-pub fn values(record: &[u8]) -> Result<Vec<Value<'_>>, Damaged> {
+pub fn values(record: &[u8]) -> Result<Values<'_>, Damaged> {
     let mut at = 0;
     let head = usize::try_from(varint(record, &mut at)?).map_err(|_| Damaged)?;
     let mut value_at = head;
-    let mut values = Vec::new();
+    let mut values = Values::new();
     while at < head {
         let kind = varint(record, &mut at)?;
         let bytes = match kind {

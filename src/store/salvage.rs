@@ -6,7 +6,8 @@
 
 use super::applier::{filter_id, topic_id};
 use super::pages::{LEAF, Pages, Value, cell, kind_of, offsets, values};
-use super::row::{self, Column, Row, State, Table};
+use super::row::{self, Row, State, Table};
+use super::scan;
 use super::tally::Tally;
 use super::walk::{Use, Walk};
 use std::collections::BTreeMap;
@@ -90,29 +91,16 @@ impl Salvaged {
             return;
         };
         let table = body.first().and_then(|kind| Table::of_kind(*kind));
-        let Some(table) = table.filter(|table| table.columns().len() + 2 == values.len()) else {
+        let row = table.and_then(|table| Some((table, scan::row_of(table, &values)?)));
+        let Some((table, row)) = row else {
             self.damaged.add(of);
             return;
         };
-        let mut row = Row {
-            body: body.to_vec(),
-            ..Row::default()
-        };
-        for (column, value) in table.columns().iter().zip(&values[1..]) {
-            match (column, value) {
-                (Column::Session, Value::Integer(number)) => row.session = *number,
-                (Column::Message, Value::Integer(number)) => row.message = *number,
-                (Column::Text(_), Value::Text(text)) => {
-                    row.text = String::from_utf8_lossy(text).into();
-                }
-                _ => {}
-            }
-        }
-        if row.as_ref().is_sound(table, id) {
+        if row.is_sound(table, id) {
             if of == Some(table) {
                 self.in_place.add(of);
             }
-            self.rows.insert((table, id), row);
+            self.rows.insert((table, id), row.to_row());
         } else {
             self.damaged.add(of.or(Some(table)));
         }

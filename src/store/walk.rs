@@ -44,6 +44,8 @@ pub struct Walk {
     pub missing: Tally,
     /// Pages that nobody names.
     pub stray: u64,
+    /// The roots of the tables that the file has.
+    pub roots: Vec<(Table, u32)>,
 }
 
 /// The page at 1 GiB, by its number.
@@ -55,6 +57,7 @@ impl Walk {
             uses: vec![Use::Nobody; pages.last() as usize],
             missing: Tally::default(),
             stray: 0,
+            roots: Vec::new(),
         };
         let mut roots = Vec::new();
         walk.tree(pages, 1, Use::Own, &mut |record| {
@@ -69,6 +72,8 @@ impl Walk {
                 walk.missing.add(Some(table));
             }
         }
+        let of_tables = roots.iter().filter_map(|(of, root)| Some(((*of)?, *root)));
+        walk.roots = of_tables.collect();
         for number in &pages.free {
             // What a tree has is in use, whatever the list says.
             walk.claim(*number, Use::Free);

@@ -19,3 +19,4 @@ pub mod rebuild;
 pub mod recovery;
 pub mod reserve;
 pub mod tool;
+pub mod whole;

@@ -4,11 +4,9 @@
 //! The new file is complete and on the disk before it takes the old one's name. A crash leaves the old one, or the new
 //! one under its own name, which [`finish_interrupted`] then gives it.
 
-use super::database::{self, Database, Refusal};
+use super::database::{Database, Refusal};
 use crate::limits;
-use crate::store::pages::Pages;
 use crate::store::salvage::{Salvaged, salvage};
-use crate::store::walk::Walk;
 use crate::store::{Row, State, Table, Tables};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -76,29 +74,6 @@ fn read_around(path: &Path) -> io::Result<Vec<u8>> {
         }
     }
     Ok(bytes)
-}
-
-/// Every page of a store's file is where it should be. A large file is not looked at, and neither is what does not say
-/// that it is a store's: SQLite has its own word for that.
-pub fn prove_whole(path: &Path) -> Result<(), Refusal> {
-    let bytes = fs::metadata(path).map_or(0, |file| file.len());
-    if bytes == 0 || bytes > limits::STORE_WALKED_BYTES_MAX {
-        return Ok(());
-    }
-    let (file, log) = read_both(path)?;
-    let pages = Pages::of(&file, &log);
-    if !pages.page(1).is_some_and(database::is_of_a_store) {
-        return Ok(());
-    }
-    let walk = Walk::of(&pages);
-    match walk.is_whole() {
-        true => Ok(()),
-        false => Err(Refusal::Damaged(format!(
-            "{} pages are missing in its tables, {} are in none",
-            walk.missing.total(),
-            walk.stray
-        ))),
-    }
 }
 
 /// Reads what a file and its log hold, without SQLite. A file that is not there is empty.
@@ -262,6 +237,7 @@ fn forget_old(path: &Path, why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::store::whole::Whole;
     use crate::random::SplitMix64;
     use crate::store::batch::{self, Batches};
     use crate::store::image::Image;
@@ -355,7 +331,8 @@ mod tests {
         assert!(found.rows == rows, "{} of {}", found.rows.len(), rows.len());
         assert_eq!(found.damaged.total(), 0);
         assert!(found.walk.is_whole(), "{:?}", found.walk);
-        prove_whole(&path).expect("it is whole");
+        let whole = Whole::read(&path).expect("it is whole");
+        assert!(whole.is_some());
         assert_eq!(
             (found.state().stamp, found.sixteen("key")),
             (5, Some([4; 16]))

@@ -10,7 +10,8 @@ use super::keeping::{JournalFolder, Keeping, unix_s};
 use super::place::{self, Found, Place, Wanted};
 use super::rebuild;
 use super::reserve::Reserve;
-use crate::broker::{LogLevel, Restored, RestoredHead, RestoredPart};
+use super::whole::Whole;
+use crate::broker::{LogLevel, Restored, RestoredPart};
 use crate::config::{Durability, StoreConfig};
 use crate::ids::ShardId;
 use crate::io::clock::Clock;
@@ -172,43 +173,33 @@ impl Start<'_> {
     fn read(&self, trust: Trust) -> Result<Read, Refusal> {
         let started = Instant::now();
         let (path, log) = (self.path, self.log);
-        if trust == Trust::Proven {
-            rebuild::prove_whole(path)?;
-        }
+        let mut whole = match trust {
+            Trust::Proven => Whole::read(path)?,
+            Trust::AsItIs => None,
+        };
         let mut database = Database::open(path)?;
         let identity = identity(&database)?;
         let key = key(&database)?;
         let state = state(&database)?;
         let directory = path.parent().unwrap_or(path);
         let left = left(&database, directory, self.journals, identity, log)?;
-        let replayed = replay(&mut database, &state, key, &left, trust, log)?;
+        let of_file = whole.as_ref();
+        let replayed = replay(&mut database, of_file, &state, key, &left, trust, log)?;
         let is_new = state.stamp == 0 && replayed == 0;
         if let Some(file) = self.config.import.as_ref().filter(|_| is_new) {
             import::import_if_there(&mut database, key, file, log)?;
+        }
+        if replayed > 0 || is_new {
+            whole = None; // The tables have more by now.
         }
         // As the journals and the import have left it.
         let state = self::state(&database)?;
         let boot = boot(self.config.durability);
         let window_lost =
             !state.clean && database.meta("boot")?.is_some_and(|was| took(&was, &boot));
-        let mut chunks = Chunks::new(self.shards);
-        let now = unix_s();
-        let loaded = load(
-            &mut database,
-            &state,
-            now,
-            self.shards,
-            &mut |shard, part| {
-                let part = match part {
-                    RestoredPart::Head(head) => RestoredPart::Head(RestoredHead {
-                        window_lost,
-                        ..head
-                    }),
-                    part => part,
-                };
-                chunks.give(shard, part);
-            },
-        )?;
+        let (of_file, shards) = (whole.as_ref(), self.shards);
+        let (loaded, chunks) = read_all(&mut database, of_file, &state, shards)?;
+        drop(whole);
         refuse_damage(&loaded, trust)?;
         let how = match (is_new, state.clean, replayed) {
             (true, ..) => "new",
@@ -236,7 +227,7 @@ impl Start<'_> {
         // Not before: what the journals have must find room, however large the file may be.
         database.limit(self.config.bytes_max)?;
         database.grow_log();
-        Ok((database, applier, identity, chunks.finish()))
+        Ok((database, applier, identity, chunks.finish(window_lost)))
     }
 }
 
@@ -267,7 +258,7 @@ impl Start<'_> {
         announce(self.config, path, &loaded, &how, started, log);
         applier.discard(&loaded.to_delete);
         database.limit(self.config.bytes_max)?;
-        Ok((database, applier, identity, chunks.finish()))
+        Ok((database, applier, identity, chunks.finish(false)))
     }
 }
 
@@ -332,9 +323,31 @@ fn left(
     Ok(found)
 }
 
+/// Reads all for so many shards: what is in memory of the file, or through SQLite.
+fn read_all(
+    database: &mut Database,
+    whole: Option<&Whole>,
+    state: &State,
+    shards: usize,
+) -> Result<(Loaded, Chunks), Refusal> {
+    let now = unix_s();
+    let mut chunks = Chunks::new(shards);
+    let give = &mut |shard, part| chunks.give(shard, part);
+    let Some(whole) = whole else {
+        let loaded = load(database, state, now, shards, give)?;
+        return Ok((loaded, chunks));
+    };
+    let mut retained = Chunks::new(shards);
+    let give_retained = &mut |shard, part| retained.give(shard, part);
+    let loaded = whole.load(state, now, shards, give, give_retained)?;
+    chunks.append(retained);
+    Ok((loaded, chunks))
+}
+
 /// Applies what the journals have and the tables do not. Returns the number of frames.
 fn replay(
     database: &mut Database,
+    whole: Option<&Whole>,
     state: &State,
     key: [u8; 16],
     left: &[Left],
@@ -353,7 +366,10 @@ fn replay(
         return Ok(0);
     }
     // Shards are of no matter here: the tables are read for their index.
-    let loaded = load(database, state, unix_s(), 1, &mut |_, _| {})?;
+    let loaded = match whole {
+        Some(whole) => whole.load(state, unix_s(), 1, &mut |_, _| {}, &mut |_, _| {})?,
+        None => load(database, state, unix_s(), 1, &mut |_, _| {})?,
+    };
     refuse_damage(&loaded, trust)?;
     let mut applier = Applier::new(loaded.index, state.clone(), key);
     let replayed = replay_into(&mut applier, left, log);
@@ -416,14 +432,26 @@ impl Chunks {
         {
             return last.parts.push(part);
         }
-        chunks.push(Restored {
-            parts: vec![part],
-            last: false,
-        });
+        // Where one was full, the next will be. A part that moves each time that a list grows is moved twice.
+        let mut parts = Vec::with_capacity(limits::RESTORED_PARTS_MAX);
+        parts.push(part);
+        chunks.push(Restored { parts, last: false });
     }
 
-    fn finish(mut self) -> Vec<Vec<Restored>> {
+    /// Those of another come after those of this.
+    fn append(&mut self, others: Chunks) {
+        for (chunks, more) in self.by_shard.iter_mut().zip(others.by_shard) {
+            chunks.extend(more);
+        }
+    }
+
+    /// `window_lost`: the heads say that the power went and took what was acknowledged last.
+    fn finish(mut self, window_lost: bool) -> Vec<Vec<Restored>> {
         for chunks in &mut self.by_shard {
+            let first = chunks.first_mut().and_then(|chunk| chunk.parts.first_mut());
+            if let Some(RestoredPart::Head(head)) = first {
+                head.window_lost = window_lost;
+            }
             if let Some(last) = chunks.last_mut() {
                 last.last = true;
             }
