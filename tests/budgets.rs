@@ -304,13 +304,59 @@ fn retained_messages_are_bounded_and_others_are_served() {
             let held = sums(&mut world, shard).held_bytes as usize;
             assert!(held <= 28 * MIB, "{held} bytes");
         }
+        // Small ones that nobody acknowledges are kept as well, so they count as well.
+        for number in 0..2_000 {
+            let message = publish(&format!("s/{number}"), "x".repeat(4_000)).retain();
+            world.send(greedy, message.bytes(V5));
+        }
+        for shard in 0..shards {
+            let held = sums(&mut world, shard).held_bytes as usize;
+            assert!(held <= 28 * MIB, "{held} bytes");
+        }
+        // What nobody is to keep goes on.
+        let reader = world.connect(&connect(V, "reader"));
+        world.subscribe(reader, "live", 0);
+        world.send(greedy, publish("live", "x").bytes(V5));
+        assert_eq!(world.texts(reader), ["x"], "{shards} shards");
         let writer = world.connect(&connect(V, "writer"));
         modest_is_served(&mut world, writer);
+        let limit = format!(" of {} bytes (--memory-limit)", 32 * MIB);
         let told = world
             .log
             .iter()
-            .filter(|(_, line)| line.contains("has had a fair share of"));
+            .filter(|(_, line)| line.contains("has had a fair share of") && line.contains(&limit));
         assert_eq!(told.count(), 1, "{:?}", world.log);
+    }
+}
+
+/// Before v5 no answer can say that a message was not taken: the connection ends without one. [v3.1.1 MQTT-4.3.2-2]
+#[test]
+fn a_publisher_of_3_1_1_is_not_told_that_a_refused_message_was_taken() {
+    let _alone = alone();
+    for qos in [1, 2] {
+        let mut world = World::with(1, Order::Fair, with_memory(16 * MIB as u64));
+        world.unchecked = true;
+        world.read_whole();
+        let greedy = world.connect(&connect(V, "greedy"));
+        let mut taken = 0;
+        for number in 0..20 {
+            let message = publish(&format!("t/{number}"), "x".repeat(MIB)).retain();
+            world.send(greedy, message.qos(qos, number + 1).bytes(V));
+            let answers = world.received(greedy);
+            if world.is_closed(greedy) {
+                assert_eq!(answers, [], "{number}");
+                break;
+            }
+            assert_eq!(answers.len(), 1);
+            taken += 1;
+        }
+        assert!((8..16).contains(&taken), "{taken} were taken");
+        let (reader, mut kept) = (world.connect(&connect(V, "reader")), 0);
+        for number in 0..20 {
+            world.subscribe(reader, &format!("t/{number}"), 0);
+            kept += world.messages(reader).len();
+        }
+        assert_eq!(kept, taken);
     }
 }
 

@@ -288,6 +288,32 @@ fn a_refusal_on_another_shard_is_told() {
     }
 }
 
+/// PUBREC with a refusal ends the message, so the store must have forgotten its Packet Identifier when it leaves: after
+/// a restart the Client may use it for another message, which would be taken for a repeat. [v5 4.3.3]
+#[test]
+fn a_refusal_of_another_shard_waits_until_the_packet_identifier_is_forgotten() {
+    let settings = Settings {
+        session_queue_bytes_max: 500,
+        ..with_store()
+    };
+    let mut world = World::with(2, Order::Fair, settings);
+    absent(&mut world, 1, 2, &["t"]);
+    let name = name_at(0, 2, |number| format!("p{number}"));
+    let publisher = world.connect(&connect(V5, &name).persistent());
+    let big = "x".repeat(400);
+    world.send(publisher, publish("t", &big).qos(2, 1).bytes(V5));
+    assert_eq!(answers(&mut world, publisher), [answer(2, 1, 0)]);
+    world.lanes_held = true;
+    world.send(publisher, publish("t", &big).qos(2, 2).bytes(V5));
+    assert_eq!(answers(&mut world, publisher), [], "nobody has answered");
+    // That it was received is kept. That it is over is not.
+    world.store_stuck = true;
+    world.lanes_held = false;
+    assert_eq!(answers(&mut world, publisher), [], "it is not forgotten");
+    world.keep();
+    assert_eq!(answers(&mut world, publisher), [answer(2, 2, 0x97)]);
+}
+
 /// The same without a store, where memory is short: the account book of the subscriber's shard refuses.
 #[test]
 fn a_publisher_is_not_told_that_a_message_was_delivered_that_the_other_shard_refused() {

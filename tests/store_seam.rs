@@ -244,6 +244,33 @@ fn connack_of_a_new_session_and_suback_wait_and_those_of_others_do_not() {
     }
 }
 
+/// Packets that followed CONNECT at once are handled when CONNACK has left: what they bring about may not come before
+/// it. [v3.1.1 MQTT-3.2.0-1]
+#[test]
+fn nothing_comes_before_a_connack_that_waits() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = world();
+        world.store_stuck = true;
+        let client = world.open(version);
+        let mut bytes = connect(version, "kept").persistent().bytes();
+        bytes.extend(subscribe(version, 1, &[("t", 0)]));
+        bytes.extend(publish("t", "own").bytes(version));
+        bytes.extend(pingreq());
+        world.send(client, bytes);
+        world.settle();
+        assert_eq!(world.received(client), [], "the Session is not kept yet");
+        world.keep();
+        world.settle();
+        let received = world.received(client);
+        assert!(
+            matches!(received[0], Packet::ConnAck { .. }),
+            "{received:?}"
+        );
+        let is_own = |packet: &Packet| packet.message().is_some_and(|m| m.text() == "own");
+        assert!(received.iter().any(is_own), "{received:?}");
+    }
+}
+
 /// The payloads a Client has received.
 fn delivered(world: &mut World, client: Client) -> Vec<Message> {
     let received = world.received(client).into_iter();
@@ -463,7 +490,7 @@ fn what_is_done_is_no_longer_in_the_tables() {
 /// member, however many there are.
 #[test]
 fn a_stored_session_that_ends_leaves_its_group_no_moment_without_its_messages() {
-    const MESSAGES: usize = 3_000;
+    const MESSAGES: usize = 5_000;
     let version = Version::V311;
     let mut world = world();
     let filter = "$share/g/t";

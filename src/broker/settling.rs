@@ -322,13 +322,16 @@ mod tests {
         for _ in 0..5 {
             settling.owe(A, Settles::Publishes, 7, 0, false);
         }
+        // They are kept as one too, however many a turn has.
+        assert_eq!(settling.stream(A, Settles::Publishes).owed.len(), 1);
         settling.owe(A, Settles::Publishes, 7, 0, true);
+        settling.owe(A, Settles::Publishes, 7, 0, false);
         settling.owe(A, Settles::Publishes, 9, 0, false);
         assert_eq!(settling.next_settled(6), None);
-        let word = Some((A, Settles::Publishes, 6, vec![6]));
+        let word = Some((A, Settles::Publishes, 7, vec![6]));
         assert_eq!(settling.next_settled(8), word);
         assert!(settling.owes());
-        let word = Some((A, Settles::Publishes, 7, vec![]));
+        let word = Some((A, Settles::Publishes, 8, vec![]));
         assert_eq!(settling.next_settled(9), word);
         assert!(!settling.owes());
     }

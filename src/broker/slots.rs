@@ -134,6 +134,11 @@ impl<I: SlotId, T> Slots<I, T> {
         self.free.push(id.index() as u32);
     }
 
+    /// Slots of [`Slots::add`] that hold nothing and are not free for the next value; for tests.
+    pub fn withheld(&self) -> usize {
+        self.slots.len() - self.count - self.free.len()
+    }
+
     /// The id that now lives in a slot.
     pub fn id_at(&self, index: u32) -> Option<I> {
         let slot = self.slots.get(index as usize)?;

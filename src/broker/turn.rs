@@ -135,3 +135,14 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_of_a_filter_costs() {
+        let more = work_of_filter("a/b/c") - work_of_filter("a.b.c");
+        assert_eq!(more, 2 * limits::WORK_OF_LEVEL);
+    }
+}

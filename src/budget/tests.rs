@@ -3,6 +3,7 @@
 use super::{Book, Refused, Source};
 use crate::buffer::{Payload, Stock};
 use crate::ids::OwnerId;
+use crate::limits::{DROPS_LOGGED_EVERY_MS, FREED_BYTES_MUCH, NEWCOMERS_TOLD_MAX};
 use hashbrown::HashMap;
 use std::sync;
 
@@ -42,11 +43,15 @@ fn who_holds_little_is_served_though_others_have_passed_the_limit() {
     book.tidy();
     assert!(book.stock.taken() > 1_000_000);
     assert!(!book.may_take(greedy, 1));
+    assert!(book.has_had_share(greedy) && !book.has_had_share(modest));
     while book.may_take(modest, 1_000) {
         book.add(modest, 1_000);
     }
     let got = book.owner(modest).plain;
     assert!((30_000..=1_000_000 / 3 / 8).contains(&got), "{got}");
+    assert!(!book.has_had_share(modest));
+    book.add(modest, 1_000); // Not asked for either.
+    assert!(book.has_had_share(modest));
 }
 
 #[test]
@@ -249,4 +254,57 @@ fn a_shard_uses_what_others_leave_and_gives_it_back() {
     busy.tidy();
     assert!(stock.taken() < 350_000, "{}", stock.taken());
     assert!(!idle.is_short() && idle.may_take(modest, 400_000));
+}
+
+/// Memory goes back to the system after much was let go, not while a shard breathes.
+#[test]
+fn what_is_taken_again_was_not_freed() {
+    let stock = sync::Arc::new(Stock::new(1 << 30, 1));
+    let mut book = Book::new(sync::Arc::clone(&stock));
+    let id = book.open("user busy", None);
+    let step = FREED_BYTES_MUCH / 2;
+    for _ in 0..10 {
+        book.add(id, step);
+        assert!(!book.tidy());
+        book.sub(id, step);
+        assert!(!book.tidy());
+    }
+    book.add(id, 3 * step);
+    assert!(!book.tidy());
+    book.sub(id, 3 * step);
+    assert!(book.tidy(), "{} bytes are held", book.bytes());
+}
+
+/// Whoever comes from ever new addresses fills no list of those that were told of.
+#[test]
+fn newcomers_from_everywhere_are_told_of_in_bounds() {
+    let mut book = book(1_000_000);
+    let mut told = 0;
+    for number in 0..2 * NEWCOMERS_TOLD_MAX as u32 {
+        let source = Source::of((0x0a00_0000 + number).to_be_bytes().into());
+        told += usize::from(book.refuse_newcomer("client id a", source, 0).is_some());
+    }
+    assert_eq!(told, NEWCOMERS_TOLD_MAX);
+    // Those of a minute ago make room.
+    let source = Source::of([192, 0, 2, 1].into());
+    let later = book.refuse_newcomer("client id a", source, DROPS_LOGGED_EVERY_MS);
+    assert!(later.is_some());
+    let again = book.refuse_newcomer("client id a", source, DROPS_LOGGED_EVERY_MS + 1);
+    assert!(again.is_none(), "once a minute");
+}
+
+/// Peers are told while there is still some room, because what is on its way comes anyway.
+#[test]
+fn memory_is_tight_before_it_is_short() {
+    let mut book = book(1_000_000);
+    let id = book.open("user busy", None);
+    for (more, is_tight, is_short) in [
+        (600_000, false, false),
+        (150_000, true, false),
+        (100_000, true, true),
+    ] {
+        book.add(id, more);
+        book.tidy();
+        assert_eq!((book.is_tight(), book.is_short()), (is_tight, is_short));
+    }
 }

@@ -127,3 +127,31 @@ fn stored(will: &Will<'_>) -> Box<StoredWill> {
         message_expiry_interval_s: will.properties.message_expiry_interval_s,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{QoS, TopicName};
+
+    #[test]
+    fn all_that_a_peer_chose_counts() {
+        let mut request = ConnectRequest::plain("id");
+        assert_eq!(request.bytes(), 2);
+        request.user_name = Some("user".into());
+        request.password = (*b"password").into();
+        assert_eq!(request.bytes(), 2 + 4 + 8);
+        assert_eq!(request.bytes_while_checked(), 2 + 2 * (4 + 8));
+        let will = stored(&Will {
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: TopicName::new("t").expect("a Topic Name"),
+            payload: &[0; 1000],
+            delay_interval_s: 0,
+            properties: Default::default(),
+        });
+        let will_bytes = will.message.bytes();
+        assert!(will_bytes >= 1000);
+        request.will = Some(will);
+        assert_eq!(request.bytes(), 2 + 4 + 8 + will_bytes);
+    }
+}

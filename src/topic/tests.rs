@@ -469,3 +469,20 @@ fn an_idle_replay_is_small() {
         size_of::<RetainCursor>()
     );
 }
+
+/// `a/b` is on the way to `a/b/c`, and nobody's.
+#[test]
+fn a_node_on_the_way_is_no_subscription() {
+    let mut trie = trie_of(&["a/b/c"]);
+    assert_eq!(trie.options("a/b", 0), None);
+    assert_eq!(trie.options("a/b/c", 0), Some(()));
+    assert!(trie.unsubscribe("a/b", 0).is_none());
+    trie.check_invariants();
+    let other = trie.subscribe(filter("a/b"), 1, ()).node;
+    assert_eq!(trie.options_at(other, 1), Some(()));
+    assert!(trie.unsubscribe("a/b", 1).is_some());
+    // The node is still there, and is nobody's again.
+    assert_eq!(trie.options_at(other, 1), None);
+    assert!(trie.unsubscribe_node(other, 1).is_none());
+    assert_eq!(found(&trie, "a/b/c"), [0]);
+}

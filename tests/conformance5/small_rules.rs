@@ -17,10 +17,13 @@ fn mqtt_3_3_4_6_a_subscription_identifier_from_a_client_closes() {
     each5(|world| {
         let watcher = watcher(world);
         for qos in 0..=2 {
-            let message = publish("t", "x")
-                .qos(qos, 1)
-                .with(subscription_identifier(1));
-            closes_with(world, message.bytes(V5), PROTOCOL_ERROR);
+            // One packet is read at once, the other comes in pieces.
+            for payload_bytes in [1, 100_000] {
+                let message = publish("t", "x".repeat(payload_bytes))
+                    .qos(qos, 1)
+                    .with(subscription_identifier(1));
+                closes_with(world, message.bytes(V5), PROTOCOL_ERROR);
+            }
         }
         assert_eq!(world.messages(watcher), []);
     });

@@ -67,3 +67,42 @@ fn the_log_tells_of_wills_and_of_sessions_that_expire() {
         );
     });
 }
+
+/// Lost messages are logged at once, and again only if there are more.
+#[test]
+fn losses_are_logged_once() {
+    let small = Settings {
+        session_queue_bytes_max: 1_000,
+        ..Settings::default()
+    };
+    each5_with(&small, |world| {
+        let away = world.connect(&connect(Version::V5, "away").persistent().expiry(9_999));
+        world.subscribe(away, "t", 1);
+        world.drop_connection(away);
+        let writer = world.connect(&connect(Version::V5, "writer"));
+        let mut told = 0;
+        for _ in 0..2 {
+            for id in 1..=20 {
+                let message = publish("t", "x".repeat(200)).qos(1, id);
+                world.send(writer, message.bytes(Version::V5));
+            }
+            let mut counts = Vec::new();
+            // Something happens all the time, but nothing is lost.
+            for _ in 0..10 {
+                world.send(writer, pingreq());
+                world.advance(30_000);
+                let warnings = world.log.iter();
+                counts.push(warnings.filter(|(of, _)| *of == LogLevel::Warning).count());
+            }
+            // The first losses at once, those of the same minute together.
+            let (after_a_minute, at_last) = (counts[2], counts[9]);
+            assert!(
+                (told + 1..=told + 2).contains(&after_a_minute),
+                "{:?}",
+                world.log
+            );
+            assert_eq!(at_last, after_a_minute, "{:?}", world.log);
+            told = at_last;
+        }
+    });
+}

@@ -1,7 +1,7 @@
 //! Surveys: what a shard holds, a page at a time, while it goes on.
 
 use crate::support::*;
-use mqttfast::broker::{Found, Report, SessionReport, SubscriptionReport, Survey};
+use mqttfast::broker::{Counters, Found, Report, SessionReport, SubscriptionReport, Survey};
 use mqttfast::config::{ListenerSettings, Settings};
 use mqttfast::limits;
 use mqttfast::time::Time;
@@ -105,6 +105,54 @@ fn sums_are_what_is_there() {
         assert_eq!(sum(|sums| sums.counters.messages_received as usize), 1);
         assert_eq!(sum(|sums| sums.counters.connects as usize), 3);
         assert!(sum(|sums| sums.queued_bytes as usize) >= 5);
+    });
+}
+
+/// What `$SYS` and `/metrics` tell of.
+#[test]
+fn messages_are_counted_as_they_come_cross_and_leave() {
+    each(BOTH, |world, version| {
+        let reader = world.connect(&connect(version, "reader"));
+        world.subscribe(reader, "a", 1);
+        let writer = world.connect(&connect(version, "writer"));
+        world.publish(writer, &publish("a", "1234").qos(1, 1));
+        // Alike, so they may be handled as one, and the other one is alone.
+        let run = publish("a", "xyz").bytes(version).repeat(3);
+        world.send(writer, run);
+        world.send(writer, publish("a", "xyz").bytes(version));
+        world.settle();
+        assert_eq!(world.texts(reader), ["1234", "xyz", "xyz", "xyz", "xyz"]);
+        let mut counters = Counters::default();
+        for shard in 0..world.shards() {
+            counters.add(world.shard(shard).counters());
+        }
+        let (count, bytes) = (5, 4 + 4 * 3);
+        assert_eq!(
+            (counters.messages_received, counters.payload_bytes_received),
+            (count, bytes)
+        );
+        assert_eq!(
+            (counters.messages_sent, counters.payload_bytes_sent),
+            (count, bytes)
+        );
+        let crosses = world.place(reader) != world.place(writer);
+        assert_eq!(counters.messages_crossed, u64::from(crosses) * count);
+    });
+}
+
+#[test]
+fn sessions_that_expire_are_counted() {
+    each(&[Version::V5], |world, version| {
+        let away = connect(version, "away").persistent().expiry(5);
+        let away = world.connect(&away);
+        world.drop_connection(away);
+        let brief = world.connect(&connect(version, "brief"));
+        world.drop_connection(brief);
+        world.advance(20_000);
+        let shards = 0..world.shards();
+        let expired = shards.map(|shard| world.shard(shard).counters().expired);
+        // The other one ended with its connection.
+        assert_eq!(expired.sum::<u64>(), 1);
     });
 }
 

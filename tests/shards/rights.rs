@@ -112,6 +112,13 @@ fn what_may_not_be_written_goes_nowhere() {
                     }
                 }
             }
+            // One that comes in pieces.
+            let large = publish("out/x", "L".repeat(20_000)).qos(1, 8).retain();
+            let bytes = large.bytes(version);
+            world.send(bert, &bytes[..9_000]);
+            world.send(bert, &bytes[9_000..]);
+            let code = if version == Version::V5 { 0x87 } else { 0 };
+            world.expect(bert, &[Packet::PubAck { packet_id: 8, code }]);
             // A run of packets, of which none goes on.
             world.send(bert, publish("out/y", "run").bytes(version).repeat(9));
             world.send(bert, publish("in/y", "run").bytes(version).repeat(9));
@@ -122,7 +129,7 @@ fn what_may_not_be_written_goes_nowhere() {
                 world.disconnect(client);
             }
         }
-        let refused = names.len() as u64 * (3 * 2 + 9);
+        let refused = names.len() as u64 * (3 * 2 + 1 + 9);
         assert_eq!(dropped(world, Dropped::Denied), refused);
     });
 }
@@ -304,9 +311,12 @@ fn a_member_of_a_group_is_asked_at_its_home() {
                 world.subscribe(bert, &format!("$share/g{group}/#"), 1);
                 for qos in [0, 1] {
                     for (topic, allowed) in HEARD {
+                        let before = dropped(world, Dropped::Denied);
                         world.publish(ann, &publish(topic, "x").qos(qos, 9));
                         let heard = world.texts(bert).len();
                         assert_eq!(heard, usize::from(allowed), "{group} {topic} {qos}");
+                        let denied = dropped(world, Dropped::Denied) - before;
+                        assert_eq!(denied, u64::from(!allowed), "{group} {topic} {qos}");
                     }
                 }
                 world.disconnect(bert);

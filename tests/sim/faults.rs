@@ -37,6 +37,7 @@ const FAULTS: &[(Fault, Range<u64>)] = &[
     (WillLostAtTakeover, FIRST),
     (QueueDropsFirst, FIRST),
     (SessionNotEnded, FIRST),
+    (SlotNotFreed, FIRST),
     (CleanStartIgnored, FIRST),
     (PaceNeverReleased, FIRST),
     (WindowIgnored, FIRST),

@@ -87,3 +87,72 @@ impl AllRemains {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::account::{Account, Arc, Total};
+    use crate::ids::ShardId;
+    use crate::session::Message;
+    use crate::time::Time;
+    use crate::wire::{QoS, TopicName};
+    use std::num::NonZeroU32;
+    use std::rc::Rc;
+
+    fn session(index: u32) -> SessionId {
+        SessionId {
+            index,
+            generation: NonZeroU32::MIN,
+        }
+    }
+
+    /// The queue of a Session with messages of these numbers.
+    fn remains(of: u32, account: &Arc<Account>, numbers: &[u64]) -> Remains {
+        let mut queue = Queue::default();
+        let topic = TopicName::new("t").expect("a Topic Name");
+        for number in numbers {
+            let message = Message::new(topic, b"", b"x", QoS::AtLeastOnce, false, Time::NEVER);
+            queue.push(Queued {
+                number: *number,
+                message: Rc::new(message),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                extras: None,
+            });
+        }
+        Remains {
+            session: session(of),
+            stored: StoredSession::new(of.into(), ShardId(0)),
+            booked: Booked::new(account, queue.own_bytes()),
+            is_forgotten: false,
+            queue,
+        }
+    }
+
+    #[test]
+    fn queues_end_one_after_the_other_and_none_is_lost() {
+        let account = Arc::new(Account::new(Arc::new(Total::default())));
+        let mut all = AllRemains::default();
+        all.add(remains(1, &account, &[10]));
+        all.add(remains(2, &account, &[]));
+        all.add(remains(3, &account, &[30, 31]));
+        all.add(remains(4, &account, &[40]));
+        all.forget_stored(session(3));
+        let mut came = Vec::new();
+        while let Some((session, stored, item)) = all.take_next() {
+            came.push((session.index, stored, item.number));
+        }
+        let stored = |of| StoredSession::new(of, ShardId(0));
+        // The store has forgotten those of Session 3, which come first; Session 2 had none.
+        let right = [
+            (3, None, 30),
+            (3, None, 31),
+            (1, stored(1), 10),
+            (4, stored(4), 40),
+        ];
+        assert_eq!(came, right);
+        assert!(all.is_empty());
+        drop(all);
+        assert_eq!(account.bytes(), 0);
+    }
+}

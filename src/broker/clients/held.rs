@@ -195,3 +195,31 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two answers of one connection: each is held longer, and settled, by its own token.
+    #[test]
+    fn a_token_names_one_answer() {
+        let id = ConnectionId {
+            index: 0,
+            generation: 1,
+        };
+        let mut held = Held::default();
+        held.push(id, 5, 1, b"first".to_vec(), None);
+        held.push(id, 5, 2, b"second".to_vec(), None);
+        held.hold_longer(id, 2, 9);
+        held.settle(id, 2, 0, Some(b"instead".to_vec()));
+        assert!(held.pop(id, 9).is_none(), "the first is not settled");
+        held.settle(id, 1, 0, None);
+        assert!(held.pop(id, 4).is_none());
+        let first = held.pop(id, 5).map(|answer| answer.bytes);
+        assert_eq!(first.as_deref(), Some(&b"first"[..]));
+        assert!(held.pop(id, 8).is_none(), "the second needs more changes");
+        let second = held.pop(id, 9).map(|answer| answer.bytes);
+        assert_eq!(second.as_deref(), Some(&b"instead"[..]));
+        assert!(held.is_empty());
+    }
+}

@@ -491,8 +491,9 @@ impl Clients {
     }
 
     /// What is still held after all connections and Sessions are gone, by name. For tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 7] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 8] {
         [
+            ("slots of Sessions that ended", self.sessions.withheld()),
             ("bytes in the account book", self.book.bytes()),
             ("connections with held answers", self.held.connections()),
             ("connections that close", self.closing.len()),

@@ -150,6 +150,11 @@ impl Groups {
         Some((home, ticket))
     }
 
+    /// Slots that no group has and none can get, for tests.
+    pub fn withheld(&self) -> usize {
+        self.slots.withheld()
+    }
+
     /// All members, for tests.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         let groups = self.slots.ids().into_iter();

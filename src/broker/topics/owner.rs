@@ -175,8 +175,9 @@ impl Topics {
     }
 
     /// What is still held after all Sessions and retained messages are gone, by name. For tests.
-    pub fn leftovers(&self) -> [(&'static str, usize); 8] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 9] {
         [
+            ("slots of groups that ended", self.groups.withheld()),
             ("nodes of filters", self.trie.nodes()),
             ("retained", self.retained.len()),
             ("replays", self.replays.count()),
