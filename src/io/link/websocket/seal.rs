@@ -8,8 +8,9 @@
 //! Block [h packet h packet h head-of-PUBLISH] Shared [payload] Block [h packet]
 //! ```
 //!
-//! A block that has room is opened from its end to its start, each packet moved once; one that has none is copied into
-//! a larger one. Shared payloads stay where they are. So a turn's packets leave in one send, as they do without frames.
+//! A block of many packets is framed into a spare one of its size in one pass, and becomes the spare itself. Any other
+//! that has room is opened from its end to its start, each packet moved once; one that has none is copied into a larger
+//! one. Shared payloads stay where they are. So a turn's packets leave in one send, as they do without frames.
 //!
 //! In a fan-out, the packets of one turn are the same for many connections. So the block that was framed last is kept
 //! as soon as it seems to come again, and a block that is the same is only compared and copied: see [`Last`].
@@ -19,7 +20,7 @@
 
 use super::frames::{Opcode, head, head_bytes};
 use crate::buffer::{Chunk, Chunks};
-use crate::limits::LARGE_BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, LARGE_BLOCK_BYTES};
 use smallvec::SmallVec;
 
 /// A frame that begins in a chunk.
@@ -39,12 +40,17 @@ const KEPT_FROM_BYTES: usize = 512;
 /// Bytes at the start of a block that tell it from most others: the Topic Name of its first packet is in them.
 const SIGN_BYTES: usize = 64;
 
+/// Room that a step may write to behind a head; a packet that is a small frame is not longer.
+const STEP_BYTES: usize = 128;
+
 /// The block that was framed last on a shard, for the connections that send the same.
 ///
 /// It takes two of a kind, the same in length and in their first bytes, until one is kept: so what goes to one
-/// connection alone is not copied in vain. At most two large blocks of memory.
+/// connection alone is not copied in vain. At most three large blocks of memory and a small one.
 #[derive(Default)]
 pub struct Last {
+    /// A block of each size, for [`Last::frame_anew`].
+    spares: [Vec<u8>; 2],
     length: usize,
     sign: SmallVec<[u8; SIGN_BYTES]>,
     /// As it was, and as it became; empty if none is kept.
@@ -62,6 +68,26 @@ impl Last {
         block.clear();
         block.extend_from_slice(&self.framed);
         Some(heads)
+    }
+
+    /// Frames a block from its start to its end into the spare one of its size, which it changes places with. Returns
+    /// the bytes of the heads. `None`: they have no room, or it is no block of the pool.
+    fn frame_anew(&mut self, block: &mut Vec<u8>) -> Option<usize> {
+        let spare = match block.capacity() {
+            BLOCK_BYTES => &mut self.spares[0],
+            LARGE_BLOCK_BYTES => &mut self.spares[1],
+            _ => return None,
+        };
+        if spare.capacity() != block.capacity() {
+            *spare = Vec::with_capacity(block.capacity());
+        }
+        // Room for heads of packets of an ordinary size. What is written beyond the last packet is cut off.
+        let room = block.len() + block.len() / 8 + 2 * STEP_BYTES;
+        spare.resize(room.min(block.capacity()), 0);
+        let bytes = append_framed(block, spare)?;
+        spare.truncate(bytes);
+        std::mem::swap(block, spare);
+        Some(bytes - spare.len())
     }
 
     /// Is this block like the one before? Then it is worth to be kept. The sign is this block's from now on.
@@ -93,11 +119,47 @@ pub fn seal(chunks: &mut Chunks, last: &mut Last) -> usize {
     if kept {
         last.plain.clone_from(block);
     }
-    let heads = frame(chunks);
+    let heads = match last.frame_anew(block) {
+        Some(heads) => heads,
+        None => frame(chunks),
+    };
     if kept && let [Chunk::Block(block)] = &chunks[..] {
         last.framed.clone_from(block);
     }
     heads
+}
+
+/// Writes a frame for each packet of `block`. Returns the bytes that were written; `None`: there is no room.
+///
+/// A small packet is copied in a step of fixed size, beyond its end, where so much can be read and written: the next
+/// frame overwrites the rest. So it needs no call.
+fn append_framed(block: &[u8], framed: &mut [u8]) -> Option<usize> {
+    let (mut at, mut to) = (0, 0);
+    while at < block.len() {
+        let rest = &block[at..];
+        if let Some(step) = rest.first_chunk::<STEP_BYTES>()
+            && step[1] < 124
+            && let Some(frame) = framed[to..].first_chunk_mut::<{ 2 + STEP_BYTES }>()
+        {
+            let bytes = 2 + step[1];
+            let (head, payload) = frame.split_at_mut(2);
+            head.copy_from_slice(&[0x80 | Opcode::Binary as u8, bytes]);
+            payload.copy_from_slice(step);
+            (at, to) = (at + usize::from(bytes), to + 2 + usize::from(bytes));
+            continue;
+        }
+        let bytes = packet_bytes_in(rest).unwrap_or(rest.len()).min(rest.len());
+        let (head, size) = head(Opcode::Binary, bytes);
+        framed
+            .get_mut(to..to + size)?
+            .copy_from_slice(&head[..size]);
+        to += size;
+        framed
+            .get_mut(to..to + bytes)?
+            .copy_from_slice(&rest[..bytes]);
+        (at, to) = (at + bytes, to + bytes);
+    }
+    Some(to)
 }
 
 fn frame(chunks: &mut Chunks) -> usize {
@@ -148,7 +210,16 @@ fn packet_bytes(chunks: &[Chunk], at: usize) -> Option<usize> {
         return Some(2 + usize::from(length));
     }
     let later = chunks[1..].iter().flat_map(|chunk| chunk.bytes());
-    let mut bytes = first.iter().chain(later).skip(1);
+    length_in(first.iter().chain(later))
+}
+
+/// The same of bytes that lie together.
+fn packet_bytes_in(bytes: &[u8]) -> Option<usize> {
+    length_in(bytes.iter())
+}
+
+fn length_in<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<usize> {
+    let mut bytes = bytes.skip(1);
     let (mut length, mut size) = (0, 1);
     loop {
         let byte = bytes.next()?;
@@ -347,6 +418,39 @@ mod tests {
         let place = chunks[0].bytes().as_ptr();
         assert_eq!(seal(&mut chunks, &mut Last::default()), 4);
         assert_eq!((chunks.len(), chunks[0].bytes().as_ptr()), (1, place));
+    }
+
+    #[test]
+    fn a_block_of_the_pool_changes_places_with_the_spare_one() {
+        let mut last = Last::default();
+        let rests = [&b""[..], b"\x30", b"\x30\xFF\xFF", b"\x30\x05ab"];
+        for capacity in [BLOCK_BYTES, LARGE_BLOCK_BYTES] {
+            for length in (0..130).chain([300, 1_000, 20_000]) {
+                for rest in rests {
+                    let count = 1 + KEPT_FROM_BYTES / (2 + length);
+                    let mut packets: Vec<Vec<u8>> = (0..count).map(|_| packet(length)).collect();
+                    packets.push(rest.to_vec());
+                    packets.retain(|packet| !packet.is_empty());
+                    let bytes = packets.concat();
+                    if bytes.len() > capacity {
+                        continue;
+                    }
+                    let mut chunks = lay(&bytes, &[], false, capacity - bytes.len());
+                    let place = chunks[0].bytes().as_ptr();
+                    let heads: usize = packets.iter().map(|packet| head_bytes(packet.len())).sum();
+                    assert_eq!(seal(&mut chunks, &mut last), heads);
+                    assert!(payloads(&stream(&chunks)) == packets, "{length} {rest:?}");
+                    let Chunk::Block(block) = &chunks[0] else {
+                        panic!("it was one");
+                    };
+                    let has_room = bytes.len() + heads + STEP_BYTES <= capacity;
+                    if length > 20 && has_room && last.plain != bytes {
+                        assert_eq!(block.capacity(), capacity, "the pool takes it back");
+                        assert_ne!(block.as_ptr(), place, "{length}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
