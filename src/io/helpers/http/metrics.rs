@@ -375,9 +375,12 @@ fn of_the_process(text: &mut Text, status: &Value) {
     // The folder itself is one of them.
     let open = open.map(|count| count.saturating_sub(1));
     text.gauge("process_open_fds", "Open files and sockets.", open);
-    let most = getrlimit(Resource::RLIMIT_NOFILE).ok();
+    // 32 bits on 32-bit systems.
+    let most = getrlimit(Resource::RLIMIT_NOFILE)
+        .ok()
+        .map(|(soft, _)| usize::try_from(soft).map_or(u64::MAX, |soft| soft as u64));
     let help = "Files and sockets that may be open.";
-    text.gauge("process_max_fds", help, most.map(|(soft, _)| soft));
+    text.gauge("process_max_fds", help, most);
 }
 
 /// Seconds of processor time, and bytes of addresses.
